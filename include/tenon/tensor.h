@@ -1,0 +1,268 @@
+/* Tenon: tensors. A tensor is a shape, strides and an offset over counted storage; views share storage, as in PyTorch. */
+#ifndef TENON_TENSOR_H
+#define TENON_TENSOR_H
+
+#include <tenon/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tn_tensor tn_tensor;
+
+enum { TN_MAX_DIMS = 8 };
+
+/* Every dtype: its name, the C type that holds one element, and what it is. 16-bit floats are structs of their bits. */
+typedef struct tn_f16 { uint16_t bits; } tn_f16;
+typedef struct tn_bf16 { uint16_t bits; } tn_bf16;
+#define TN_DTYPE_LIST(X)                                                                                                      \
+    X(F32, float, "float32")                                                                                                  \
+    X(F64, double, "float64")                                                                                                 \
+    X(F16, tn_f16, "float16")                                                                                                 \
+    X(BF16, tn_bf16, "bfloat16")                                                                                              \
+    X(I64, int64_t, "int64")                                                                                                  \
+    X(I32, int32_t, "int32")                                                                                                  \
+    X(I16, int16_t, "int16")                                                                                                  \
+    X(I8, int8_t, "int8")                                                                                                     \
+    X(U8, uint8_t, "uint8")                                                                                                   \
+    X(BOOL, bool, "bool")
+typedef enum tn_dtype {
+#define TN_DTYPE_ENUM_(name, type, text) TN_##name,
+    TN_DTYPE_LIST(TN_DTYPE_ENUM_)
+#undef TN_DTYPE_ENUM_
+    TN_DTYPE_COUNT,
+    TN_DTYPE_DEFAULT = -1 /* "not said": the default dtype, or the input's */
+} tn_dtype;
+
+TN_API const char *tn_dtype_name(tn_dtype dtype); /* "float32" */
+TN_API size_t tn_dtype_size(tn_dtype dtype);      /* bytes of one element */
+TN_API bool tn_dtype_is_float(tn_dtype dtype);
+/* The dtype of an operator on both, by PyTorch's table (i64 with f16 gives f16, f16 with bf16 gives f32). */
+TN_API tn_dtype tn_promote(tn_dtype a, tn_dtype b);
+/* The dtype of new tensors where none is said: TN_F32 at first; a floating dtype. Per process. */
+TN_API tn_dtype tn_get_default_dtype(void);
+TN_API tn_status tn_set_default_dtype(tn_dtype dtype);
+
+typedef enum tn_device_type { TN_CPU, TN_CUDA } tn_device_type;
+typedef struct tn_device_id {
+    int type; /* a tn_device_type */
+    int index;
+} tn_device_id;
+/* "cpu", "cuda" or "cuda:1". An unknown or absent device is TN_ERR_DEVICE and gives the CPU. */
+TN_API tn_device_id tn_device(const char *name);
+TN_API tn_device_id tn_get_default_device(void);
+TN_API tn_status tn_set_default_device(tn_device_id device);
+
+/* A shape: TN_SHAPE(2, 3), or TN_SCALAR for rank 0. Passed by value. */
+typedef struct tn_shape {
+    int ndim;
+    int64_t sizes[TN_MAX_DIMS];
+} tn_shape;
+TN_API tn_shape tn_make_shape(int ndim, const int64_t *sizes); /* more than 8 dims: ndim is -1, which every function refuses */
+#ifdef __cplusplus
+}
+template <class... N> inline tn_shape tn_shape_of_(N... n)
+{
+    const int64_t sizes[] = {static_cast<int64_t>(n)...};
+    return tn_make_shape(static_cast<int>(sizeof...(n)), sizes);
+}
+#define TN_SHAPE(...) tn_shape_of_(__VA_ARGS__)
+#define TN_SCALAR tn_make_shape(0, nullptr)
+extern "C" {
+#else
+#define TN_SHAPE(...)                                                                                                         \
+    tn_make_shape((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]){__VA_ARGS__})
+#define TN_SCALAR tn_make_shape(0, NULL)
+#endif
+
+/* A set of dimensions, for reductions and permutations: TN_DIMS(0, -1). Empty means all, where a function says so. */
+typedef struct tn_dims {
+    int count;
+    int dim[TN_MAX_DIMS];
+} tn_dims;
+TN_API tn_dims tn_make_dims(int count, const int *dim);
+#ifdef __cplusplus
+}
+template <class... N> inline tn_dims tn_dims_of_(N... n)
+{
+    const int dim[] = {static_cast<int>(n)...};
+    return tn_make_dims(static_cast<int>(sizeof...(n)), dim);
+}
+#define TN_DIMS(...) tn_dims_of_(__VA_ARGS__)
+extern "C" {
+#else
+#define TN_DIMS(...) tn_make_dims((int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), (const int[]){__VA_ARGS__})
+#endif
+
+/* ---- what a tensor is -------------------------------------------------------------------------------------------------- */
+
+TN_API int tn_ndim(const tn_tensor *x);
+TN_API int64_t tn_size(const tn_tensor *x, int dim); /* dim may be negative; out of range: -1 and TN_ERR_INDEX */
+TN_API int64_t tn_stride(const tn_tensor *x, int dim); /* in elements */
+TN_API int64_t tn_numel(const tn_tensor *x);
+TN_API tn_shape tn_shape_of(const tn_tensor *x);
+TN_API tn_dtype tn_dtype_of(const tn_tensor *x);
+TN_API tn_device_id tn_device_of(const tn_tensor *x);
+TN_API bool tn_is_contiguous(const tn_tensor *x);
+TN_API bool tn_requires_grad(const tn_tensor *x);
+TN_API bool tn_is_leaf(const tn_tensor *x);
+/* How often the storage was written; a saved tensor whose version changed is an error at backward. */
+TN_API uint64_t tn_version_of(const tn_tensor *x);
+/* Whether both read the same storage. */
+TN_API bool tn_shares_storage(const tn_tensor *a, const tn_tensor *b);
+
+/* The first element's address (element [i, j] lies at i * stride(0) + j * stride(1) elements from it). CPU tensors only. */
+TN_API const void *tn_data(const tn_tensor *x);
+/* The same to write through: raises the storage's version. */
+TN_API void *tn_data_mut(tn_tensor *x);
+/* The single element as a double; NaN on any error (more elements than one: TN_ERR_SHAPE). */
+TN_API double tn_item(const tn_tensor *x);
+TN_API int64_t tn_item_i64(const tn_tensor *x); /* exact for integers; 0 on error */
+/* The element at the given indices, one for each dimension. */
+TN_API double tn_at(const tn_tensor *x, tn_shape index);
+/* Copies all elements in row-major order into out, converted; count must be numel. */
+TN_API tn_status tn_to_floats(const tn_tensor *x, float *out, int64_t count);
+TN_API tn_status tn_to_doubles(const tn_tensor *x, double *out, int64_t count);
+TN_API tn_status tn_to_ints(const tn_tensor *x, int64_t *out, int64_t count);
+/* Writes the tensor as NumPy prints it, at most size bytes with the closing 0; returns the length that it would need. */
+TN_API size_t tn_format(const tn_tensor *x, char *text, size_t size);
+/* Prints it on stdout, with a newline. */
+TN_API void tn_print(const tn_tensor *x);
+/* |a - b| <= atol + rtol |b| everywhere; shapes must be equal; NaN equals NaN only with equal_nan. False on any error. */
+TN_API bool tn_allclose(const tn_tensor *a, const tn_tensor *b, double rtol, double atol, bool equal_nan);
+/* Same shape, same dtype and equal elements. */
+TN_API bool tn_equal(const tn_tensor *a, const tn_tensor *b);
+
+/* ---- making tensors ---------------------------------------------------------------------------------------------------- */
+
+/* Options of all that make tensors: .dtype, .device, .requires_grad. */
+#define TN_TENSOR_OPTIONS(X)                                                                                                  \
+    X(tn_dtype, dtype, TN_DTYPE_DEFAULT)                                                                                      \
+    X(const tn_device_id *, device, NULL) /* NULL: the default device, or the input's */                                      \
+    X(bool, requires_grad, false)
+
+typedef struct tn_shape_args { /* tn_zeros(TN_SHAPE(2, 3), .dtype = TN_F64) */
+    size_t size TN_SIZE_(tn_shape_args);
+    TN_TENSOR_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    tn_shape shape;
+    double value TN_ZERO_; /* tn_full */
+} tn_shape_args;
+TN_API tn_tensor *tn_empty_with(const tn_shape_args *args); /* not cleared */
+TN_API tn_tensor *tn_zeros_with(const tn_shape_args *args);
+TN_API tn_tensor *tn_ones_with(const tn_shape_args *args);
+TN_API tn_tensor *tn_full_with(const tn_shape_args *args); /* tn_full(shape, value) */
+
+typedef struct tn_like_args { /* tn_zeros_like(x, .dtype = TN_I64): x's shape, dtype and device unless said */
+    size_t size TN_SIZE_(tn_like_args);
+    TN_TENSOR_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    const tn_tensor *x TN_ZERO_;
+    double value TN_ZERO_; /* tn_full_like */
+} tn_like_args;
+TN_API tn_tensor *tn_empty_like_with(const tn_like_args *args);
+TN_API tn_tensor *tn_zeros_like_with(const tn_like_args *args);
+TN_API tn_tensor *tn_ones_like_with(const tn_like_args *args);
+TN_API tn_tensor *tn_full_like_with(const tn_like_args *args);
+TN_API tn_tensor *tn_rand_like_with(const tn_like_args *args);
+TN_API tn_tensor *tn_randn_like_with(const tn_like_args *args);
+
+typedef struct tn_range_args { /* tn_arange(0, 10, 2), tn_linspace(0, 1, 11) */
+    size_t size TN_SIZE_(tn_range_args);
+    TN_TENSOR_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    double start TN_ZERO_, end TN_ZERO_;
+    double step TN_ZERO_; /* of tn_arange: 0 means 1; of tn_linspace: the number of points */
+} tn_range_args;
+/* start, start + step, ... below end. The dtype is i64 where all three are whole numbers and none is said, else the default. */
+TN_API tn_tensor *tn_arange_with(const tn_range_args *args);
+/* `step` points from start to end, both included. */
+TN_API tn_tensor *tn_linspace_with(const tn_range_args *args);
+
+typedef struct tn_eye_args { /* tn_eye(3) or tn_eye(3, 4) */
+    size_t size TN_SIZE_(tn_eye_args);
+    TN_TENSOR_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    int64_t rows TN_ZERO_, cols TN_ZERO_; /* cols 0: rows */
+} tn_eye_args;
+TN_API tn_tensor *tn_eye_with(const tn_eye_args *args);
+
+typedef struct tn_from_args { /* tn_from_floats((float[]){1, 2, 3}, TN_SHAPE(3), .requires_grad = true) */
+    size_t size TN_SIZE_(tn_from_args);
+    TN_TENSOR_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    const void *data TN_ZERO_;
+    tn_shape shape;
+    void (*release)(void *data, void *context) TN_ZERO_; /* tn_from_memory only */
+    void *context TN_ZERO_;
+} tn_from_args;
+/* Copies of the caller's numbers, row-major; the dtype is the C type's unless said. */
+TN_API tn_tensor *tn_from_floats_with(const tn_from_args *args);
+TN_API tn_tensor *tn_from_doubles_with(const tn_from_args *args);
+TN_API tn_tensor *tn_from_ints_with(const tn_from_args *args); /* int64_t */
+/* A tensor over the caller's memory, used as it is (.dtype must be said): tn_from_memory(data, shape, release, context). release, unless
+ * NULL, is called once when the last tensor over it goes, and at once if this call fails. */
+TN_API tn_tensor *tn_from_memory_with(const tn_from_args *args);
+/* A tensor of one number, of rank 0, that does not promote another's dtype within its kind (PyTorch's wrapped number). */
+TN_API tn_tensor *tn_scalar_f64(double value);
+TN_API tn_tensor *tn_scalar_i64(int64_t value);
+TN_API tn_tensor *tn_scalar_bool(bool value);
+
+/* ---- random numbers ---------------------------------------------------------------------------------------------------- */
+
+/* Philox 4x32-10 (Salmon et al. 2011), counter based: the same seed gives the same numbers on any number of threads. The state is
+ * per thread. */
+typedef struct tn_random_state {
+    uint64_t seed, offset;
+} tn_random_state;
+TN_API void tn_manual_seed(uint64_t seed);
+TN_API tn_random_state tn_get_random_state(void);
+TN_API void tn_set_random_state(tn_random_state state);
+/* A uniform integer below n from the thread's state. */
+TN_API uint64_t tn_random_below(uint64_t n);
+
+TN_API tn_tensor *tn_rand_with(const tn_shape_args *args);  /* uniform on [0, 1) */
+TN_API tn_tensor *tn_randn_with(const tn_shape_args *args); /* standard normal (Box and Muller) */
+typedef struct tn_uniform_args { /* tn_uniform(shape, low, high), tn_normal(shape, mean, std), tn_randint(shape, low, high) */
+    size_t size TN_SIZE_(tn_uniform_args);
+    TN_TENSOR_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    tn_shape shape;
+    double a TN_ZERO_, b TN_ZERO_;
+} tn_uniform_args;
+TN_API tn_tensor *tn_uniform_with(const tn_uniform_args *args);
+TN_API tn_tensor *tn_normal_with(const tn_uniform_args *args);
+TN_API tn_tensor *tn_randint_with(const tn_uniform_args *args); /* integers low <= i < high, i64 unless said */
+typedef struct tn_randperm_args { /* tn_randperm(n) */
+    size_t size TN_SIZE_(tn_randperm_args);
+    TN_TENSOR_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    int64_t n TN_ZERO_;
+} tn_randperm_args;
+TN_API tn_tensor *tn_randperm_with(const tn_randperm_args *args); /* a permutation of 0 ... n-1, i64 */
+/* 1 with probability p (elementwise), else 0; p's shape and dtype. */
+TN_API tn_tensor *tn_bernoulli(const tn_tensor *p);
+
+#ifdef __cplusplus
+}
+#endif
+
+#ifdef __cplusplus
+inline tn_tensor *tn_operand_(tn_tensor *x) { return x; }
+inline tn_tensor *tn_operand_(decltype(nullptr)) { return nullptr; }
+inline tn_tensor *tn_operand_(bool value) { return tn_scalar_bool(value); }
+inline tn_tensor *tn_operand_(double value) { return tn_scalar_f64(value); }
+inline tn_tensor *tn_operand_(float value) { return tn_scalar_f64(static_cast<double>(value)); }
+template <class I> inline tn_tensor *tn_operand_(I value) { return tn_scalar_i64(static_cast<int64_t>(value)); }
+#define TN_OPERAND_(v) tn_operand_(v)
+#else
+static inline tn_tensor *tn_operand_(const void *x) { return (tn_tensor *)(uintptr_t)x; }
+/* A tensor, or a C number made into a scalar tensor. */
+#define TN_OPERAND_(v)                                                                                                        \
+    _Generic((v), bool: tn_scalar_bool, float: tn_scalar_f64, double: tn_scalar_f64, char: tn_scalar_i64,                     \
+             signed char: tn_scalar_i64, unsigned char: tn_scalar_i64, short: tn_scalar_i64, unsigned short: tn_scalar_i64,   \
+             int: tn_scalar_i64, unsigned: tn_scalar_i64, long: tn_scalar_i64, unsigned long: tn_scalar_i64,                  \
+             long long: tn_scalar_i64, unsigned long long: tn_scalar_i64, default: tn_operand_)(v)
+#endif
+
+#endif

@@ -1,0 +1,97 @@
+/* The kernel table: everything that touches elements, behind raw pointers. Kernels know dtypes, sizes and strides and no tensors.
+ *
+ * A backend (cpu/, once an instruction set; cuda/) fills every slot of TN_KERNEL_LIST. The operators in src/ops check, promote,
+ * broadcast and allocate; a kernel only computes. A slot returns TN_OK, or the status of a tn_fail() that it raised (no memory for
+ * scratch, an index out of range); it never returns half a result without one.
+ *
+ * Work is split among threads by shape alone (core/parallel.h), so that bits do not depend on timing. */
+#ifndef TN_KERNELS_H
+#define TN_KERNELS_H
+
+#include <tenon/tensor.h>
+
+#include "kernels/elementwise.h"
+
+/* Operands walked together, element by element: [0] is the result. Dims are outermost first and coalesced by tn_loop_make() (core/
+ * loop.h): where all operands are dense, ndim is 1. Strides are in bytes; a broadcast operand has stride 0. ndim >= 1, sizes > 0. */
+enum { TN_LOOP_OPERANDS = 4 };
+typedef struct tn_loop {
+    int ndim, operands;
+    int64_t sizes[TN_MAX_DIMS];
+    int64_t strides[TN_LOOP_OPERANDS][TN_MAX_DIMS];
+    char *data[TN_LOOP_OPERANDS];
+} tn_loop;
+
+/* A reduction: outer dims are kept (result strides), inner dims are reduced. Coalesced; either count may be 0 (a scalar result; a copy). */
+typedef struct tn_reduction {
+    int outer_ndim, inner_ndim;
+    int64_t outer_sizes[TN_MAX_DIMS], inner_sizes[TN_MAX_DIMS];
+    int64_t out_strides[TN_MAX_DIMS];   /* bytes, over the outer dims */
+    int64_t outer_strides[TN_MAX_DIMS]; /* bytes, the input over the outer dims */
+    int64_t inner_strides[TN_MAX_DIMS]; /* bytes, the input over the reduced dims */
+    const char *in;
+    char *out;
+    char *out2; /* the second result (an i64 index, a mean), or NULL; its strides count elements of 8 bytes where it is i64 */
+    int64_t out2_strides[TN_MAX_DIMS];
+} tn_reduction;
+
+typedef enum tn_reduce_op {
+    TN_REDUCE_SUM, TN_REDUCE_PROD, TN_REDUCE_MAX, TN_REDUCE_MIN, /* MAX and MIN give NaN where one is among the inputs */
+    TN_REDUCE_ANY, TN_REDUCE_ALL,                                /* result is bool */
+    TN_REDUCE_ARGMAX, TN_REDUCE_ARGMIN /* the first of equals; result in out2 as i64, the value in out (either may be NULL) */
+} tn_reduce_op;
+
+/* One product c = alpha op(a) op(b) + beta c, or a batch of them. Row-major; element (i, j) of a is a[i * a_row + j * a_col], one of the two
+ * strides being 1 for the fast paths. Batch strides in elements. Where beta is 0, c is not read. */
+typedef struct tn_gemm {
+    int64_t batch, m, n, k;
+    const void *a, *b;
+    void *c;
+    int64_t a_row, a_col, b_row, b_col, c_row; /* c's column stride is 1 */
+    int64_t a_batch, b_batch, c_batch;
+    double alpha, beta;
+    const void *bias;   /* [n], added to each row, or NULL */
+    int activation;     /* 0 or TN_UNARY_RELU, after bias */
+} tn_gemm;
+
+/* A 2-D convolution, contiguous NCHW operands (1-D has height 1). */
+typedef struct tn_conv {
+    int64_t n, c_in, h, w, c_out, kh, kw, oh, ow;
+    int64_t stride_h, stride_w, pad_h, pad_w, dil_h, dil_w, groups;
+    const void *x, *weight, *bias; /* [n,c_in,h,w], [c_out,c_in/groups,kh,kw], [c_out] or NULL */
+    void *y;                       /* [n,c_out,oh,ow] */
+    int activation;                /* 0 or TN_UNARY_RELU */
+} tn_conv;
+typedef struct tn_conv_grad {
+    tn_conv conv;         /* its y is not used */
+    const void *dy;       /* [n,c_out,oh,ow] */
+    void *dx, *dw, *db;   /* each may be NULL: not asked for */
+} tn_conv_grad;
+
+/* 2-D pooling of planes: x is [planes, h, w], y is [planes, oh, ow]. */
+typedef struct tn_pool {
+    int64_t planes, h, w, oh, ow, kh, kw, stride_h, stride_w, pad_h, pad_w, dil_h, dil_w;
+    bool count_include_pad; /* average: divide by kh * kw also at the border */
+} tn_pool;
+
+/* The slots: X(name, (parameters)). Each is `tn_status name(parameters)`. */
+#define TN_KERNEL_LIST(X)                                                                                                     \
+    X(unary, (tn_unary_op op, tn_dtype dtype, const double *param, const tn_loop *loop))                                      \
+    X(binary, (tn_binary_op op, tn_dtype dtype, const tn_loop *loop))                                                         \
+    X(ternary, (tn_ternary_op op, tn_dtype dtype, const tn_loop *loop))                                                       \
+    X(cast, (tn_dtype to, tn_dtype from, const tn_loop *loop))                                                                \
+    X(fill, (size_t element, const void *value, const tn_loop *loop))                                                         \
+    X(gemm, (tn_dtype dtype, const tn_gemm *gemm))                                                                            \
+    X(reduce, (tn_reduce_op op, tn_dtype dtype, const tn_reduction *reduction))
+
+typedef struct tn_kernels {
+    const char *name;
+#define TN_KERNEL_SLOT_(slot, parameters) tn_status (*slot) parameters;
+    TN_KERNEL_LIST(TN_KERNEL_SLOT_)
+#undef TN_KERNEL_SLOT_
+} tn_kernels;
+
+/* The table of a device; its choice of instruction set is made once. The one list of backends is in kernels/backends.c. */
+const tn_kernels *tn_kernels_of(int device_type);
+
+#endif
