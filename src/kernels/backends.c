@@ -1,0 +1,82 @@
+/* The one list of backends, and the choice among the CPU's instruction sets. */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/core.h"
+#include "kernels/kernels.h"
+#ifdef TENON_HAVE_DNNL
+#include "kernels/dnnl/dnnl.h"
+#endif
+
+static bool always(void) { return true; }
+extern const tn_kernels tn_portable_kernels;
+
+#ifdef TENON_HAVE_AVX2
+extern const tn_kernels tn_avx2_kernels;
+static bool has_avx2(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+}
+#endif
+
+#ifdef TENON_HAVE_AVX512
+extern const tn_kernels tn_avx512_kernels;
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+/* The best first. */
+static const struct {
+    const tn_kernels *table;
+    bool (*available)(void);
+} cpu_tables[] = {
+#ifdef TENON_HAVE_AVX512
+    {&tn_avx512_kernels, has_avx512},
+#endif
+#ifdef TENON_HAVE_AVX2
+    {&tn_avx2_kernels, has_avx2},
+#endif
+    {&tn_portable_kernels, always},
+};
+
+static tn_kernels cpu_kernels; /* the chosen table, with what other libraries do better in its slots */
+static pthread_once_t cpu_chosen = PTHREAD_ONCE_INIT;
+static const tn_kernels *cpu_ready;
+
+static void choose_cpu(void)
+{
+    const char *wanted = getenv("TENON_ISA");
+    const tn_kernels *best = NULL, *forced = NULL;
+    for (int i = 0; i < TN_COUNT(cpu_tables); i++) {
+        if (!cpu_tables[i].available())
+            continue;
+        best = best ? best : cpu_tables[i].table;
+        if (wanted && !strcmp(wanted, cpu_tables[i].table->name))
+            forced = cpu_tables[i].table;
+    }
+    if (wanted && *wanted && !forced)
+        tn_log("TENON_ISA=%s is not an instruction set of this build and processor: %s is used", wanted, best->name);
+    cpu_kernels = forced ? *forced : *best;
+#ifdef TENON_HAVE_DNNL
+    if (strcmp(cpu_kernels.name, tn_portable_kernels.name) != 0)
+        tn_dnnl_override(&cpu_kernels);
+#endif
+    __atomic_store_n(&cpu_ready, &cpu_kernels, __ATOMIC_RELEASE);
+}
+
+const tn_kernels *tn_kernels_of(int device_type)
+{
+    (void)device_type; /* core refuses every device but the CPU where no other backend is built */
+    const tn_kernels *ready = __atomic_load_n(&cpu_ready, __ATOMIC_ACQUIRE);
+    if (TN_LIKELY(ready != NULL))
+        return ready;
+    pthread_once(&cpu_chosen, choose_cpu);
+    return &cpu_kernels;
+}
+
+const char *tn_cpu_isa(void) { return tn_kernels_of(TN_CPU)->name; }
