@@ -19,12 +19,12 @@ extern "C" {
 #if defined(__GNUC__)
 #define TN_API __attribute__((visibility("default")))
 #define TN_MUST_CHECK __attribute__((warn_unused_result))
-#define TN_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define TN_PRINTF(text, first) __attribute__((format(printf, text, first)))
 #define TN_CLEANUP_(function) __attribute__((cleanup(function), unused))
 #else
 #define TN_API
 #define TN_MUST_CHECK
-#define TN_PRINTF(format, first)
+#define TN_PRINTF(text, first)
 #endif
 
 #define TN_VERSION_MAJOR 0
