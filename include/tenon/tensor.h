@@ -247,6 +247,9 @@ TN_API tn_tensor *tn_bernoulli(const tn_tensor *p);
 }
 #endif
 
+/* A parameter that takes a tensor or, through the macros, a C number. */
+typedef tn_tensor *tn_operand;
+
 #ifdef __cplusplus
 inline tn_tensor *tn_operand_(tn_tensor *x) { return x; }
 inline tn_tensor *tn_operand_(decltype(nullptr)) { return nullptr; }

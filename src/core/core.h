@@ -1,0 +1,162 @@
+/* The core as the library's rooms see it: objects, storage, the tensor's fields, the thread's state. */
+#ifndef TN_CORE_H
+#define TN_CORE_H
+
+#ifndef TN_NO_SITES
+#define TN_NO_SITES /* call sites are the caller's: the library's own calls name none */
+#endif
+
+#include <tenon/tensor.h>
+
+#define TN_LIKELY(x) __builtin_expect(!!(x), 1)
+#define TN_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define TN_COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
+
+/* ---- objects ------------------------------------------------------------------------------------------------------------ */
+
+struct tn_class {
+    const char *name;
+    size_t size;
+    void (*free)(void *self); /* releases what the object holds, not the object itself; never fails */
+};
+enum { TN_OBJECT_MAGIC = 0x746e6f62 };
+
+/* A cleared object of cls->size bytes with one reference, the caller's; NULL on no memory. */
+void *tn_object_new(const tn_class *cls);
+/* Puts an owned object into the current scope; on failure releases it and returns NULL. The way every op's result goes. */
+void *tn_autorelease(void *object);
+
+/* ---- the thread's state ------------------------------------------------------------------------------------------------- */
+
+enum { TN_SMALL_CLASSES = 56 };
+typedef struct tn_free_block {
+    struct tn_free_block *next;
+} tn_free_block;
+
+typedef struct tn_thread {
+    int status; /* the sticking error, TN_OK when none */
+    bool no_grad;
+    bool draining;
+    bool registered; /* the thread's end will be noticed */
+    bool site_known;
+    int num_threads;   /* 0: the process's default */
+    tn_object **stack; /* the temporaries of all open scopes */
+    int64_t top, capacity;
+    int64_t *marks; /* where each open scope begins; the root scope begins at 0 */
+    int64_t depth, marks_capacity;
+    tn_object *doomed; /* objects whose count reached 0, waiting to be freed by the loop in tn_release */
+    int64_t in_use_delta, cached_delta, allocations_delta;
+    tn_free_block *small[TN_SMALL_CLASSES];
+    int32_t small_count[TN_SMALL_CLASSES];
+} tn_thread;
+
+extern __thread tn_thread tn_this __attribute__((tls_model("initial-exec")));
+
+/* True while an error sticks: operators return NULL at once. */
+static inline bool tn_failing(void) { return TN_UNLIKELY(tn_this.status != TN_OK); }
+/* Makes the end of the thread give back its scopes and caches; called before either is first used. */
+bool tn_thread_register(void);
+/* Frees the thread's scopes and their stack. */
+void tn_thread_reset(void);
+/* alloc.c: gives the thread's cache and counts to the process. */
+void tn_alloc_thread_end(void);
+
+/* ---- storage and tensors ------------------------------------------------------------------------------------------------ */
+
+typedef struct tn_storage {
+    int32_t refs;
+    int32_t aliases;  /* living views that were made of tensors over it */
+    uint64_t version; /* raised by every write */
+    tn_device_id device;
+    char *data;
+    size_t bytes;
+    void (*release)(void *data, void *context); /* a caller's memory; NULL: our own, allocated behind this struct */
+    void *context;
+} tn_storage;
+
+/* Storage of so many bytes on the device, not cleared, one reference; NULL on no memory. */
+tn_storage *tn_storage_new(size_t bytes, tn_device_id device);
+/* Storage over the caller's memory; release, unless NULL, is called when the last reference goes. */
+tn_storage *tn_storage_over(void *data, size_t bytes, void (*release)(void *, void *), void *context);
+static inline void tn_storage_retain(tn_storage *s) { __atomic_fetch_add(&s->refs, 1, __ATOMIC_RELAXED); }
+void tn_storage_release(tn_storage *s);
+static inline void tn_storage_touch(tn_storage *s) { __atomic_fetch_add(&s->version, 1, __ATOMIC_RELAXED); }
+
+struct tn_node;
+struct tn_hooks;
+enum {
+    TN_FLAG_REQUIRES_GRAD = 1, /* a leaf that asks for a gradient; a non-leaf has grad_fn instead */
+    TN_FLAG_WRAPPED = 2,       /* a C number: does not promote within its kind */
+    TN_FLAG_VIEW = 4,          /* a view of another tensor: counted in storage->aliases */
+    TN_FLAG_CONTIGUOUS = 8,
+    TN_FLAG_RETAIN_GRAD = 16,
+};
+
+struct tn_tensor {
+    tn_object base;
+    tn_storage *storage;
+    int64_t offset; /* elements from the storage's start */
+    int64_t numel;
+    uint8_t dtype, ndim, flags;
+    int32_t output_nr;       /* which output of grad_fn */
+    struct tn_node *grad_fn; /* NULL: a leaf */
+    tn_tensor *grad;
+    struct tn_hooks *hooks; /* of a leaf; a non-leaf's are its node's */
+    int64_t sizes[TN_MAX_DIMS], strides[TN_MAX_DIMS];
+};
+
+static inline bool tn_has(const tn_tensor *x, int flag) { return (x->flags & flag) != 0; }
+extern const uint8_t tn_dtype_sizes[TN_DTYPE_COUNT];
+static inline size_t tn_item_size(const tn_tensor *x) { return tn_dtype_sizes[x->dtype]; }
+static inline char *tn_ptr(const tn_tensor *x) { return x->storage->data + (size_t)x->offset * tn_item_size(x); }
+static inline bool tn_tracks(const tn_tensor *x) { return x->grad_fn || (x->flags & TN_FLAG_REQUIRES_GRAD); }
+static inline bool tn_same_device(tn_device_id a, tn_device_id b) { return a.type == b.type && a.index == b.index; }
+
+/* A new contiguous tensor, not cleared, owned by the current scope. */
+tn_tensor *tn_new(const char *op, tn_shape shape, tn_dtype dtype, tn_device_id device);
+/* The same, owned by the caller. */
+tn_tensor *tn_new_owned(const char *op, tn_shape shape, tn_dtype dtype, tn_device_id device);
+/* A view of x with other sizes, strides (elements) and offset, owned by the scope, without history: ops add theirs. */
+tn_tensor *tn_view_of(const tn_tensor *x, int ndim, const int64_t *sizes, const int64_t *strides, int64_t offset);
+/* x's storage and metadata in a tensor of no history that counts as no view: what a node saves of its output. Owned by the caller. */
+tn_tensor *tn_alias_owned(const tn_tensor *x);
+/* A tensor over storage whose reference it takes, on failure too; contiguous; owned by the scope. */
+tn_tensor *tn_over_storage(tn_storage *storage, tn_shape shape, tn_dtype dtype);
+
+/* ---- what every op begins with ------------------------------------------------------------------------------------------ */
+
+/* False, with an error, when an error sticks or x is NULL. */
+static inline bool tn_ready(const char *op, const char *argument, const tn_tensor *x)
+{
+    if (tn_failing())
+        return false;
+    if (TN_UNLIKELY(!x)) {
+        tn_fail(TN_ERR_ARGUMENT, "%s: %s is NULL", op, argument);
+        return false;
+    }
+    return true;
+}
+/* dim made non-negative for ndim dimensions (0-d counts as 1-d); -1 with TN_ERR_INDEX when it is out of range. */
+int tn_wrap_dim(const char *op, int dim, int ndim);
+/* A bit for each dim of the set; an empty set means all. False on a dim out of range or named twice. */
+bool tn_dims_mask(const char *op, tn_dims dims, int ndim, uint32_t *mask);
+/* The dtype that new tensors take: dtype, or the default one. */
+tn_dtype tn_dtype_or_default(tn_dtype dtype);
+tn_device_id tn_device_or_default(const tn_device_id *device);
+/* Checks ndim, sizes >= 0 and that the product fits; false with an error. */
+bool tn_shape_check(const char *op, tn_shape shape, int64_t *numel);
+bool tn_shape_equal(tn_shape a, tn_shape b);
+bool tn_same_shape(const tn_tensor *a, const tn_tensor *b);
+/* PyTorch's broadcasting of both shapes; false with an error that names both. */
+bool tn_broadcast_shapes(const char *op, const tn_tensor *a, const tn_tensor *b, tn_shape *out);
+/* The dtype of an operator on both, wrapped numbers and rank-0 tensors not promoting within their kind. */
+tn_dtype tn_result_dtype(const tn_tensor *a, const tn_tensor *b);
+/* Both on one device (a wrapped number goes anywhere); false with an error. */
+bool tn_devices_agree(const char *op, const tn_tensor *a, const tn_tensor *b);
+/* "[2, 3]" for messages, in one of a few buffers of the thread. */
+const char *tn_shape_text(tn_shape shape);
+const char *tn_text(const tn_tensor *x);         /* shape_text of x */
+const char *tn_device_text(tn_device_id device); /* "cpu", "cuda:0" */
+void tn_log(const char *format, ...) TN_PRINTF(1, 2);
+
+#endif

@@ -1,0 +1,92 @@
+/* Errors: the first one sticks, per thread, with its text and the caller's place. */
+#include "core/core.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static __thread char message[640];
+static tn_error_handler handler;
+static tn_log_handler log_handler;
+static void *log_context;
+
+void *tn_fail(tn_status status, const char *format, ...)
+{
+    if (tn_failing())
+        return NULL;
+    tn_this.status = status == TN_OK ? TN_ERR_STATE : (int)status;
+    tn_this.site_known = false;
+    va_list list;
+    va_start(list, format);
+    vsnprintf(message, sizeof message, format, list);
+    va_end(list);
+    return NULL;
+}
+
+tn_status tn_site_status_(tn_status status, const char *file, int line)
+{
+    if (status != TN_OK && tn_failing() && !tn_this.site_known) {
+        tn_this.site_known = true;
+        size_t length = strlen(message);
+        snprintf(message + length, sizeof message - length, " (%s:%d)", file, line);
+    }
+    return status;
+}
+
+void *tn_site_(void *result, const char *file, int line)
+{
+    if (!result)
+        tn_site_status_((tn_status)tn_this.status, file, line);
+    return result;
+}
+
+const char *tn_last_error(void) { return tn_failing() ? message : NULL; }
+tn_status tn_last_status(void) { return (tn_status)tn_this.status; }
+void tn_clear_error(void) { tn_this.status = TN_OK; }
+
+const char *tn_status_text(tn_status status)
+{
+    static const char *const texts[] = {
+#define TEXT(name, text) text,
+        TN_STATUS_LIST(TEXT)
+#undef TEXT
+    };
+    return (unsigned)status < (unsigned)TN_COUNT(texts) ? texts[status] : "unknown status";
+}
+
+tn_status tn_check(tn_status status)
+{
+    tn_error_handler call = __atomic_load_n(&handler, __ATOMIC_ACQUIRE);
+    if (status != TN_OK && call)
+        call();
+    return status;
+}
+
+tn_error_handler tn_set_error_handler(tn_error_handler next) { return __atomic_exchange_n(&handler, next, __ATOMIC_ACQ_REL); }
+
+void tn_die(void)
+{
+    const char *text = tn_last_error();
+    fprintf(stderr, "tenon: %s\n", text ? text : "tn_die was called, and no error sticks");
+    exit(1);
+}
+
+void tn_set_log_handler(tn_log_handler next, void *context)
+{
+    log_context = context;
+    __atomic_store_n(&log_handler, next, __ATOMIC_RELEASE);
+}
+
+void tn_log(const char *format, ...)
+{
+    tn_log_handler call = __atomic_load_n(&log_handler, __ATOMIC_ACQUIRE);
+    if (!call)
+        return;
+    char text[512];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    call(text, log_context);
+}

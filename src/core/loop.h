@@ -1,0 +1,13 @@
+/* From tensors to the kernels' loops: broadcasting strides, dims sorted and coalesced. */
+#ifndef TN_LOOP_H
+#define TN_LOOP_H
+
+#include "core/core.h"
+#include "kernels/kernels.h"
+
+/* The loop of out (operand 0) over the inputs, each broadcast to out's shape. False when there is nothing to do (out is empty). */
+bool tn_loop_make(tn_loop *loop, const tn_tensor *out, const tn_tensor *const *inputs, int count);
+/* The table of x's device. */
+static inline const tn_kernels *tn_kernels_for(const tn_tensor *x) { return tn_kernels_of(x->storage->device.type); }
+
+#endif
