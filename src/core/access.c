@@ -168,8 +168,10 @@ static void element_text(const printer *p, int64_t i, char *out, size_t size)
         snprintf(out, size, v > 0 ? "inf" : "-inf");
     else if (p->scientific)
         snprintf(out, size, "%.*e", p->decimals, v);
+    else if (p->whole)
+        snprintf(out, size, "%.0f.", v);
     else
-        snprintf(out, size, p->whole ? "%.0f." : "%.*f", p->whole ? 0 : p->decimals, v);
+        snprintf(out, size, "%.*f", p->decimals, v);
 }
 
 /* Calls visit for each element that will be printed. */

@@ -12,6 +12,8 @@ extern "C" {
 TN_API tn_tensor *tn_add(tn_operand a, tn_operand b);
 /* a * b, broadcast and promoted. */
 TN_API tn_tensor *tn_mul(tn_operand a, tn_operand b);
+/* x converted; x itself where it is of the dtype already. */
+TN_API tn_tensor *tn_cast(tn_tensor *x, tn_dtype dtype);
 
 #ifdef __cplusplus
 }
