@@ -1,0 +1,451 @@
+/* The packed matrix product of one floating type, included by gemm.c once for float and once for double (no include guard, on purpose).
+ *
+ * The plan is that of BLIS (Van Zee and van de Geijn 2015): panels of MR rows of a and of NR columns of b are packed so that the
+ * micro-kernel reads both in order and keeps its MR x NR results in registers; KC steps of k at a time, so that b's panel stays in the
+ * first cache and a's block of panels in the second.
+ *
+ * Every element of c is the same sum in the same order wherever its tile lies, so that no bit depends on how the tiles are shared among
+ * threads. KC is a constant of the type for the same reason; only the sizes that change no sum come from the machine's caches.
+ *
+ * The includer defines T, NAME(x), LANES, MR, NV, KC, FMA(a, b, c) and SPLAT(x). */
+
+#define NR (NV * LANES)
+
+typedef T NAME(vec) __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
+typedef T NAME(vec4) __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+
+/* One product of the batch, or a block of it: c's strides are general, so that a and b may change places. */
+typedef struct NAME(product) {
+    int64_t m, n, k;
+    const T *a, *b;
+    T *c;
+    int64_t a_row, a_col, b_row, b_col, c_row, c_col;
+    T alpha, beta;
+    const T *bias;
+    int64_t bias_row, bias_col; /* one is 1 and the other 0 */
+    bool relu;
+} NAME(product);
+
+/* What becomes of a tile of sums: the first pass over k scales c, the last one adds the bias. */
+typedef struct NAME(finish) {
+    T *c;
+    int64_t c_row, c_col;
+    T alpha, beta;
+    const T *bias;
+    int64_t bias_row, bias_col;
+    bool relu;
+} NAME(finish);
+
+/* ---- packing ------------------------------------------------------------------------------------------------------------ */
+
+/* Four rows of length k side by side: dst[p * width + i] = src[i * across + p]. */
+static inline void NAME(pack4)(T *restrict dst, int width, const T *restrict src, int64_t k, int64_t across)
+{
+    int64_t p = 0;
+    for (; p + 4 <= k; p += 4, dst += 4 * width) {
+        const NAME(vec4) r0 = *(const NAME(vec4) *)(src + p), r1 = *(const NAME(vec4) *)(src + across + p);
+        const NAME(vec4) r2 = *(const NAME(vec4) *)(src + 2 * across + p), r3 = *(const NAME(vec4) *)(src + 3 * across + p);
+        const NAME(vec4) low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5), high01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
+        const NAME(vec4) low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5), high23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
+        *(NAME(vec4) *)dst = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);
+        *(NAME(vec4) *)(dst + width) = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);
+        *(NAME(vec4) *)(dst + 2 * width) = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);
+        *(NAME(vec4) *)(dst + 3 * width) = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);
+    }
+    for (; p < k; p++, dst += width)
+        for (int i = 0; i < 4; i++)
+            dst[i] = src[i * across + p];
+}
+
+/* A panel: dst[p * width + i] = src[i * across + p * along] for i < count and 0 up to width. */
+static ALWAYS_INLINE void NAME(pack)(T *restrict dst, int width, const T *restrict src, int count, int64_t k, int64_t across,
+                                     int64_t along)
+{
+    if (across == 1 && count == width) {
+        for (int64_t p = 0; p < k; p++)
+            memcpy(dst + p * width, src + p * along, (size_t)width * sizeof(T));
+        return;
+    }
+    int i = 0;
+    if (along == 1)
+        for (; i + 4 <= count; i += 4)
+            NAME(pack4)(dst + i, width, src + i * across, k, across);
+    if (i < width)
+        for (int64_t p = 0; p < k; p++)
+            for (int r = i; r < width; r++)
+                dst[p * width + r] = r < count ? src[r * across + p * along] : (T)0;
+}
+
+static void NAME(pack_a)(T *restrict dst, const T *restrict a, int count, int64_t k, int64_t row, int64_t col)
+{
+    NAME(pack)(dst, MR, a, count, k, row, col);
+}
+
+static void NAME(pack_b)(T *restrict dst, const T *restrict b, int count, int64_t k, int64_t row, int64_t col)
+{
+    NAME(pack)(dst, NR, b, count, k, col, row);
+}
+
+/* ---- the micro-kernel --------------------------------------------------------------------------------------------------- */
+
+/* tile[rows][NR] = the product of a panel of a and a panel of b; rows is a constant where this is inlined. */
+static ALWAYS_INLINE void NAME(tile_of)(int rows, int64_t k, const T *restrict a, const T *restrict b, T *restrict tile)
+{
+    NAME(vec) sum[MR][NV];
+    UNROLL
+    for (int i = 0; i < rows; i++)
+        UNROLL
+        for (int v = 0; v < NV; v++)
+            sum[i][v] = SPLAT((T)0);
+    for (int64_t p = 0; p < k; p++, a += MR, b += NR) {
+        NAME(vec) column[NV];
+        UNROLL
+        for (int v = 0; v < NV; v++)
+            column[v] = *(const NAME(vec) *)(b + v * LANES);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            const NAME(vec) element = SPLAT(a[i]);
+            UNROLL
+            for (int v = 0; v < NV; v++)
+                sum[i][v] = FMA(element, column[v], sum[i][v]);
+        }
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++)
+        UNROLL
+        for (int v = 0; v < NV; v++)
+            *(NAME(vec) *)(tile + i * NR + v * LANES) = sum[i][v];
+}
+
+/* The least of the compiled heights that holds `rows`; the rows of zeros beyond cost less than a kernel for each height. */
+static void NAME(tile)(int rows, int64_t k, const T *restrict a, const T *restrict b, T *restrict tile)
+{
+    if (rows == 1)
+        NAME(tile_of)(1, k, a, b, tile);
+    else if (rows == 2)
+        NAME(tile_of)(2, k, a, b, tile);
+    else if (rows <= 4)
+        NAME(tile_of)(4, k, a, b, tile);
+    else if (MR > 8 && rows <= 8)
+        NAME(tile_of)(MR > 8 ? 8 : MR, k, a, b, tile);
+    else
+        NAME(tile_of)(MR, k, a, b, tile);
+}
+
+/* ---- c = relu(alpha tile + beta c + bias) ------------------------------------------------------------------------------- */
+
+static void NAME(finish_full)(const T *restrict tile, int rows, const NAME(finish) *f)
+{
+    const NAME(vec) alpha = SPLAT(f->alpha), beta = SPLAT(f->beta);
+    for (int i = 0; i < rows; i++)
+        UNROLL
+        for (int v = 0; v < NV; v++) {
+            NAME(vec) *c = (NAME(vec) *)(f->c + i * f->c_row + v * LANES);
+            NAME(vec) x = *(const NAME(vec) *)(tile + i * NR + v * LANES) * alpha;
+            if (f->beta != 0)
+                x += *c * beta;
+            if (f->bias)
+                x += f->bias_col ? *(const NAME(vec) *)(f->bias + v * LANES) : SPLAT(f->bias[i]);
+            if (f->relu)
+                x = (NAME(vec))((__typeof__(x < x))x & ~(x < SPLAT((T)0)));
+            *c = x;
+        }
+}
+
+static void NAME(finish_edge)(const T *restrict tile, int rows, int cols, const NAME(finish) *f)
+{
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < cols; j++) {
+            T *c = f->c + i * f->c_row + j * f->c_col;
+            T x = tile[i * NR + j] * f->alpha;
+            if (f->beta != 0)
+                x += *c * f->beta;
+            if (f->bias)
+                x += f->bias[i * f->bias_row + j * f->bias_col];
+            *c = f->relu && x < 0 ? (T)0 : x;
+        }
+}
+
+/* ---- blocks ------------------------------------------------------------------------------------------------------------- */
+
+/* How a product is cut: among workers, and into blocks within one. */
+typedef struct NAME(cut) {
+    int64_t kc, mc, nc;
+    int64_t a_size, b_size; /* elements of packed a and b, of one worker */
+} NAME(cut);
+
+static NAME(cut) NAME(cut_of)(int64_t m, int64_t n, int64_t k)
+{
+    const int64_t passes = (k + KC - 1) / KC, kc = passes ? (k + passes - 1) / passes : 0;
+    const int64_t element = (int64_t)sizeof(T), depth = kc ? kc : 1;
+    int64_t mc = second_cache() / 2 / (depth * element) / MR * MR, nc = ((int64_t)2 << 20) / (depth * element) / NR * NR;
+    const int64_t m_up = (m + MR - 1) / MR * MR, n_up = (n + NR - 1) / NR * NR;
+    mc = mc < 8 * MR ? 8 * MR : mc;
+    nc = nc < 8 * NR ? 8 * NR : nc;
+    /* Blocks of equal height rather than a small last one. */
+    const int64_t blocks = (m_up + mc - 1) / mc;
+    mc = blocks > 1 ? ((m_up / MR + blocks - 1) / blocks) * MR : m_up;
+    nc = nc < n_up ? nc : n_up;
+    /* With one block of rows a panel of b serves at once and is not kept. */
+    return (NAME(cut)){kc, mc, nc, mc * kc, (blocks > 1 ? nc : NR) * kc};
+}
+
+/* One block of a against the panels of b; those are packed on the way when the block is the first. */
+static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0, int64_t j0, int64_t p0, const T *a, T *b)
+{
+    const int64_t mc = g->m - i0 < cut->mc ? g->m - i0 : cut->mc, nc = g->n - j0 < cut->nc ? g->n - j0 : cut->nc;
+    const int64_t kc = g->k - p0 < cut->kc ? g->k - p0 : cut->kc;
+    const bool first = p0 == 0, last = p0 + kc == g->k, keep = cut->mc < g->m;
+    T tile[MR * NR] __attribute__((aligned(64)));
+    NAME(finish) f = {.c_row = g->c_row, .c_col = g->c_col, .alpha = g->alpha, .beta = first ? g->beta : 1,
+                      .bias_row = g->bias_row, .bias_col = g->bias_col, .relu = last && g->relu};
+    for (int64_t j = 0; j < nc; j += NR) {
+        T *panel = b + (keep ? j * kc : 0);
+        const int cols = (int)(nc - j < NR ? nc - j : NR);
+        if (i0 == 0)
+            NAME(pack_b)(panel, g->b + p0 * g->b_row + (j0 + j) * g->b_col, cols, kc, g->b_row, g->b_col);
+        for (int64_t i = 0; i < mc; i += MR) {
+            const int rows = (int)(mc - i < MR ? mc - i : MR);
+            f.c = g->c + (i0 + i) * g->c_row + (j0 + j) * g->c_col;
+            f.bias = last && g->bias ? g->bias + (i0 + i) * g->bias_row + (j0 + j) * g->bias_col : NULL;
+            NAME(tile)(rows, kc, a + i * kc, panel, tile);
+            if (cols == NR && g->c_col == 1)
+                NAME(finish_full)(tile, rows, &f);
+            else
+                NAME(finish_edge)(tile, rows, cols, &f);
+        }
+    }
+}
+
+static void NAME(blocks)(const NAME(product) *g, const NAME(cut) *cut, T *a, T *b)
+{
+    for (int64_t j0 = 0; j0 < g->n; j0 += cut->nc)
+        for (int64_t p0 = 0; p0 < g->k; p0 += cut->kc) {
+            const int64_t kc = g->k - p0 < cut->kc ? g->k - p0 : cut->kc;
+            for (int64_t i0 = 0; i0 < g->m; i0 += cut->mc) {
+                const int64_t mc = g->m - i0 < cut->mc ? g->m - i0 : cut->mc;
+                for (int64_t i = 0; i < mc; i += MR)
+                    NAME(pack_a)(a + i * kc, g->a + (i0 + i) * g->a_row + p0 * g->a_col, (int)(mc - i < MR ? mc - i : MR), kc,
+                                 g->a_row, g->a_col);
+                NAME(block)(g, cut, i0, j0, p0, a, b);
+            }
+        }
+}
+
+/* ---- vector times matrix ------------------------------------------------------------------------------------------------ */
+
+static inline void NAME(finish_one)(const NAME(product) *g, int64_t j, T sum)
+{
+    T tile[1] = {sum};
+    const NAME(finish) f = {g->c + j * g->c_col, 0, 0, g->alpha, g->beta, g->bias ? g->bias + j * g->bias_col : NULL, 0, 0, g->relu};
+    NAME(finish_edge)(tile, 1, 1, &f);
+}
+
+static inline T NAME(lanes_sum)(NAME(vec) x)
+{
+    T sum = x[0];
+    for (int i = 1; i < LANES; i++)
+        sum += x[i];
+    return sum;
+}
+
+/* The columns of b are contiguous: dot products, `columns` (a constant) of them at once. */
+static ALWAYS_INLINE void NAME(dots)(int columns, const NAME(product) *g, int64_t j)
+{
+    const T *a = g->a, *b = g->b + j * g->b_col;
+    NAME(vec) sum[4][2];
+    for (int q = 0; q < columns; q++)
+        sum[q][0] = sum[q][1] = SPLAT((T)0);
+    int64_t p = 0;
+    for (; p + 2 * LANES <= g->k; p += 2 * LANES) {
+        const NAME(vec) a0 = *(const NAME(vec) *)(a + p), a1 = *(const NAME(vec) *)(a + p + LANES);
+        UNROLL
+        for (int q = 0; q < columns; q++) {
+            const T *column = b + q * g->b_col + p;
+            sum[q][0] = FMA(a0, *(const NAME(vec) *)column, sum[q][0]);
+            sum[q][1] = FMA(a1, *(const NAME(vec) *)(column + LANES), sum[q][1]);
+        }
+    }
+    for (int q = 0; q < columns; q++) {
+        T total = NAME(lanes_sum)(sum[q][0] + sum[q][1]);
+        for (int64_t r = p; r < g->k; r++)
+            total += a[r] * b[q * g->b_col + r];
+        NAME(finish_one)(g, j + q, total);
+    }
+}
+
+/* The rows of b are contiguous: `width` vectors of results in registers over the whole of k. */
+static ALWAYS_INLINE void NAME(strip)(int width, const NAME(product) *g, int64_t j)
+{
+    NAME(vec) sum[8];
+    UNROLL
+    for (int v = 0; v < width; v++)
+        sum[v] = SPLAT((T)0);
+    const T *b = g->b + j;
+    for (int64_t p = 0; p < g->k; p++, b += g->b_row) {
+        const NAME(vec) element = SPLAT(g->a[p]);
+        UNROLL
+        for (int v = 0; v < width; v++)
+            sum[v] = FMA(element, *(const NAME(vec) *)(b + v * LANES), sum[v]);
+    }
+    for (int v = 0; v < width; v++)
+        for (int i = 0; i < LANES; i++)
+            NAME(finish_one)(g, j + v * LANES + i, sum[v][i]);
+}
+
+/* Columns begin ... end of one row; a is contiguous, and b along k or along n. */
+static void NAME(row_times)(const NAME(product) *g, int64_t begin, int64_t end)
+{
+    int64_t j = begin;
+    if (g->b_row == 1) {
+        for (; j + 4 <= end; j += 4)
+            NAME(dots)(4, g, j);
+        for (; j < end; j++)
+            NAME(dots)(1, g, j);
+        return;
+    }
+    for (; j + 8 * LANES <= end; j += 8 * LANES)
+        NAME(strip)(8, g, j);
+    for (; j + LANES <= end; j += LANES)
+        NAME(strip)(1, g, j);
+    for (; j < end; j++) {
+        T sum = 0;
+        for (int64_t p = 0; p < g->k; p++)
+            sum += g->a[p] * g->b[p * g->b_row + j];
+        NAME(finish_one)(g, j, sum);
+    }
+}
+
+/* ---- a whole call ------------------------------------------------------------------------------------------------------- */
+
+/* The call as the workers see it: `tasks` pieces, `parts_m` x `parts_n` of each product of the batch. */
+typedef struct NAME(call) {
+    NAME(product) g;
+    int64_t a_batch, b_batch, c_batch;
+    int64_t batch, parts_m, parts_n, step_m, step_n, workers;
+    NAME(cut) cut;
+    T *scratch;
+    bool vector; /* m is 1 and no packing is needed */
+} NAME(call);
+
+static void NAME(piece)(const NAME(call) *call, int64_t task, T *a, T *b)
+{
+    const int64_t at = task / (call->parts_m * call->parts_n), part = task % (call->parts_m * call->parts_n);
+    const int64_t i = part / call->parts_n * call->step_m, j = part % call->parts_n * call->step_n;
+    NAME(product) g = call->g;
+    if (i >= g.m || j >= g.n)
+        return;
+    g.a += at * call->a_batch + i * g.a_row;
+    g.b += at * call->b_batch + j * g.b_col;
+    g.c += at * call->c_batch + i * g.c_row + j * g.c_col;
+    g.bias = g.bias ? g.bias + i * g.bias_row + j * g.bias_col : NULL;
+    g.m = g.m - i < call->step_m ? g.m - i : call->step_m;
+    g.n = g.n - j < call->step_n ? g.n - j : call->step_n;
+    if (call->vector)
+        NAME(row_times)(&g, 0, g.n);
+    else
+        NAME(blocks)(&g, &call->cut, a, b);
+}
+
+static void NAME(work)(int64_t begin, int64_t end, void *context)
+{
+    const NAME(call) *call = context;
+    const int64_t tasks = call->batch * call->parts_m * call->parts_n;
+    for (int64_t w = begin; w < end; w++) {
+        T *a = call->scratch ? call->scratch + w * (call->cut.a_size + call->cut.b_size) : NULL;
+        for (int64_t task = tasks * w / call->workers; task < tasks * (w + 1) / call->workers; task++)
+            NAME(piece)(call, task, a, call->scratch ? a + call->cut.a_size : NULL);
+    }
+}
+
+/* Cuts each product for about `threads` workers: the cheapest grid, where packing an element costs about a cycle and a cycle does two
+ * vectors of the product. */
+static void NAME(share)(NAME(call) *call, int64_t threads)
+{
+    const int64_t rows = call->vector ? 1 : (call->g.m + MR - 1) / MR, columns = (call->g.n + NR - 1) / NR;
+    double best = 0;
+    for (int64_t parts_m = 1; parts_m <= threads && parts_m <= rows; parts_m++) {
+        int64_t parts_n = threads / parts_m;
+        parts_n = parts_n < columns ? parts_n : columns;
+        const double m = (double)((rows + parts_m - 1) / parts_m * MR), n = (double)((columns + parts_n - 1) / parts_n * NR);
+        const double cost = m * n / (2 * LANES) + m + n;
+        if (parts_m > 1 && cost >= best)
+            continue;
+        best = cost;
+        call->parts_m = parts_m;
+        call->parts_n = parts_n;
+    }
+    call->step_m = call->vector ? 1 : (rows + call->parts_m - 1) / call->parts_m * MR;
+    call->step_n = (columns + call->parts_n - 1) / call->parts_n * NR;
+}
+
+/* c = relu(beta c + bias): what is left of a product over no k. */
+static void NAME(no_product)(const tn_gemm *gemm)
+{
+    for (int64_t at = 0; at < gemm->batch; at++)
+        for (int64_t i = 0; i < gemm->m; i++)
+            for (int64_t j = 0; j < gemm->n; j++) {
+                T *c = (T *)gemm->c + at * gemm->c_batch + i * gemm->c_row + j;
+                T x = (gemm->beta != 0 ? *c * (T)gemm->beta : (T)0) + (gemm->bias ? ((const T *)gemm->bias)[j] : (T)0);
+                *c = gemm->activation == TN_UNARY_RELU && x < 0 ? (T)0 : x;
+            }
+}
+
+/* a and b change places: c' = b' a'. */
+static void NAME(swap)(NAME(call) *call)
+{
+    const NAME(product) g = call->g;
+    const int64_t batch = call->a_batch;
+    call->g.m = g.n, call->g.n = g.m, call->g.a = g.b, call->g.b = g.a;
+    call->g.a_row = g.b_col, call->g.a_col = g.b_row, call->g.b_row = g.a_col, call->g.b_col = g.a_row;
+    call->g.c_row = g.c_col, call->g.c_col = g.c_row, call->g.bias_row = g.bias_col, call->g.bias_col = g.bias_row;
+    call->a_batch = call->b_batch, call->b_batch = batch;
+}
+
+/* Lanes that compute nothing when m rows lie along MR and n columns along NR, as a share of the useful ones. */
+static double NAME(waste)(int64_t m, int64_t n)
+{
+    return (double)((m + MR - 1) / MR * MR) * (double)((n + NR - 1) / NR * NR) / ((double)m * (double)n);
+}
+
+static tn_status NAME(gemm)(const tn_gemm *gemm)
+{
+    if (gemm->batch == 0 || gemm->m == 0 || gemm->n == 0)
+        return TN_OK;
+    if (gemm->k == 0) {
+        NAME(no_product)(gemm);
+        return TN_OK;
+    }
+    NAME(call) call = {
+        .g = {gemm->m, gemm->n, gemm->k, gemm->a, gemm->b, gemm->c, gemm->a_row, gemm->a_col, gemm->b_row, gemm->b_col, gemm->c_row,
+              1, (T)gemm->alpha, (T)gemm->beta, gemm->bias, 0, 1, gemm->activation == TN_UNARY_RELU},
+        .a_batch = gemm->a_batch, .b_batch = gemm->b_batch, .c_batch = gemm->c_batch, .batch = gemm->batch};
+    if (gemm->m > 1 && (gemm->n == 1 || (gemm->n < NR && NAME(waste)(gemm->n, gemm->m) < NAME(waste)(gemm->m, gemm->n))))
+        NAME(swap)(&call);
+    call.vector = call.g.m == 1 && (call.g.a_col == 1 || gemm->k == 1) && (call.g.b_row == 1 || call.g.b_col == 1);
+    const double work = (double)gemm->m * (double)gemm->n * (double)gemm->k * (double)gemm->batch;
+    const int64_t most = work < WORK_OF_A_THREAD ? 1 : (int64_t)(work / WORK_OF_A_THREAD), width = most > 1 ? tn_parallel_width() : 1;
+    const int64_t threads = width < most ? width : most;
+    NAME(share)(&call, (threads + gemm->batch - 1) / gemm->batch);
+    const int64_t tasks = call.batch * call.parts_m * call.parts_n;
+    call.workers = threads < tasks ? threads : tasks;
+    T small[SMALL_SCRATCH / sizeof(T)] __attribute__((aligned(64)));
+    size_t bytes = 0;
+    if (!call.vector) {
+        call.cut = NAME(cut_of)(call.step_m < call.g.m ? call.step_m : call.g.m, call.step_n < call.g.n ? call.step_n : call.g.n,
+                                gemm->k);
+        bytes = (size_t)(call.workers * (call.cut.a_size + call.cut.b_size)) * sizeof(T);
+        call.scratch = bytes <= sizeof(small) ? small : tn_alloc(bytes);
+        if (!call.scratch)
+            return TN_ERR_MEMORY;
+    }
+    if (call.workers == 1)
+        NAME(work)(0, 1, &call);
+    else
+        tn_parallel_for(call.workers, 1, NAME(work), &call);
+    if (call.scratch && call.scratch != small)
+        tn_free(call.scratch, bytes);
+    return TN_OK;
+}
+
+#undef NR
