@@ -1,9 +1,10 @@
 /* The elementwise operators: one list from which the enums, the CPU's loops for every dtype, the CUDA kernels and the tests derive.
- * A scalar expression is written once, over T (float or double; 16-bit floats compute in float) and the functions of cpu/math.h. */
+ * A scalar expression is written once, over T and the functions of cpu/math.h. T is the type that is computed in: float (16-bit floats
+ * too), double, int32_t (what is smaller too) or int64_t; U is T, or for integers its unsigned twin, in which arithmetic wraps. */
 #ifndef TN_ELEMENTWISE_H
 #define TN_ELEMENTWISE_H
 
-/* X(NAME, expression in x): floats in and out. p is the operator's parameters (a slope, a bound). */
+/* X(NAME, expression in x): floats in and out. p is the operator's parameters (a slope, a bound), of type T. */
 #define TN_UNARY_FLOAT_LIST(X)                                                                                                \
     X(EXP, tn_exp_(x))                                                                                                        \
     X(EXPM1, tn_expm1_(x))                                                                                                    \
@@ -29,12 +30,12 @@
 
 /* Floats and integers alike. */
 #define TN_UNARY_NUMBER_LIST(X)                                                                                               \
-    X(NEG, -x)                                                                                                                \
-    X(ABS, x < 0 ? -x : x + 0)                                                                                                \
+    X(NEG, (T)-(U)x)                                                                                                          \
+    X(ABS, x < 0 ? (T)-(U)x : x + 0)                                                                                          \
     X(SIGN, (T)((x > 0) - (x < 0)))                                                                                           \
-    X(SQUARE, x * x)                                                                                                          \
+    X(SQUARE, (T)((U)x * (U)x))                                                                                               \
     X(RELU, x < 0 ? 0 : x)                                                                                                    \
-    X(CLAMP, x < p[0] ? p[0] : x > p[1] ? p[1] : x)
+    X(CLAMP, (x < p[0] ? p[0] : x) > p[1] ? p[1] : x < p[0] ? p[0] : x)
 
 /* Floats; integers give a copy. */
 #define TN_UNARY_ROUND_LIST(X)                                                                                                \
@@ -44,19 +45,19 @@
 
 /* Any dtype in, bool out. */
 #define TN_UNARY_TEST_LIST(X)                                                                                                 \
-    X(ISNAN, x != x)                                                                                                          \
-    X(ISINF, x - x != 0 && x == x)                                                                                            \
+    X(ISNAN, tn_isnan_(x))                                                                                                    \
+    X(ISINF, tn_isinf_(x))                                                                                                    \
     X(LOGICAL_NOT, !x)
 
 /* X(NAME, expression in a and b): both of one dtype, the result too. */
 #define TN_BINARY_NUMBER_LIST(X)                                                                                              \
-    X(ADD, a + b)                                                                                                             \
-    X(SUB, a - b)                                                                                                             \
-    X(MUL, a * b)                                                                                                             \
+    X(ADD, (T)((U)a + (U)b))                                                                                                  \
+    X(SUB, (T)((U)a - (U)b))                                                                                                  \
+    X(MUL, (T)((U)a * (U)b))                                                                                                  \
     X(POW, tn_pow_(a, b))                                                                                                     \
     X(REMAINDER, tn_remainder_(a, b)) /* the sign of b */                                                                     \
-    X(MAXIMUM, a != a ? a : b != b ? b : a > b ? a : b)                                                                       \
-    X(MINIMUM, a != a ? a : b != b ? b : a < b ? a : b)
+    X(MAXIMUM, (a > b) | tn_isnan_(a) ? a : b) /* NaN, of either, goes through */                                             \
+    X(MINIMUM, (a < b) | tn_isnan_(a) ? a : b)
 
 /* Floats only; the *_BACKWARD ones are fused gradients: a is the gradient of the result, b what forward saved. */
 #define TN_BINARY_FLOAT_LIST(X)                                                                                               \
@@ -76,9 +77,9 @@
     X(LE, a <= b)                                                                                                             \
     X(GT, a > b)                                                                                                              \
     X(GE, a >= b)                                                                                                             \
-    X(LOGICAL_AND, a && b)                                                                                                    \
-    X(LOGICAL_OR, a || b)                                                                                                     \
-    X(LOGICAL_XOR, !a != !b)
+    X(LOGICAL_AND, (a != 0) & (b != 0))                                                                                       \
+    X(LOGICAL_OR, (a != 0) | (b != 0))                                                                                        \
+    X(LOGICAL_XOR, (a != 0) != (b != 0))
 
 #define TN_UNARY_LIST(X) TN_UNARY_FLOAT_LIST(X) TN_UNARY_NUMBER_LIST(X) TN_UNARY_ROUND_LIST(X) TN_UNARY_TEST_LIST(X)
 #define TN_BINARY_LIST(X) TN_BINARY_NUMBER_LIST(X) TN_BINARY_FLOAT_LIST(X) TN_BINARY_TEST_LIST(X)
