@@ -12,7 +12,11 @@
 #endif
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
 
 /* Products of fewer multiplications than this are not worth a second thread; and scratch of so many bytes lies on the stack. */
 #define WORK_OF_A_THREAD 131072.0
@@ -62,7 +66,7 @@ enum { VECTOR_BYTES = 16, MR = 6, NV = 2 };
 #define T float
 #define NAME(x) x##_f32
 #define LANES (VECTOR_BYTES / 4)
-#define KC 320
+#define KC 256
 #define FMA FMA_F32
 #define SPLAT SPLAT_F32
 #include "kernels/cpu/gemm_template.h"

@@ -208,6 +208,8 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
             const int rows = (int)(mc - i < MR ? mc - i : MR);
             f.c = g->c + (i0 + i) * g->c_row + (j0 + j) * g->c_col;
             f.bias = last && g->bias ? g->bias + (i0 + i) * g->bias_row + (j0 + j) * g->bias_col : NULL;
+            for (int r = 0; r < rows; r++)
+                __builtin_prefetch(f.c + r * g->c_row, 1), __builtin_prefetch(f.c + r * g->c_row + NR - 1, 1);
             NAME(tile)(rows, kc, a + i * kc, panel, tile);
             if (cols == NR && g->c_col == 1)
                 NAME(finish_full)(tile, rows, &f);
