@@ -262,10 +262,14 @@ template <class I> inline tn_tensor *tn_operand_(I value) { return tn_scalar_i64
 static inline tn_tensor *tn_operand_(const void *x) { return (tn_tensor *)(uintptr_t)x; }
 /* A tensor, or a C number made into a scalar tensor. */
 #define TN_OPERAND_(v)                                                                                                        \
-    _Generic((v), bool: tn_scalar_bool, float: tn_scalar_f64, double: tn_scalar_f64, char: tn_scalar_i64,                     \
-             signed char: tn_scalar_i64, unsigned char: tn_scalar_i64, short: tn_scalar_i64, unsigned short: tn_scalar_i64,   \
-             int: tn_scalar_i64, unsigned: tn_scalar_i64, long: tn_scalar_i64, unsigned long: tn_scalar_i64,                  \
-             long long: tn_scalar_i64, unsigned long long: tn_scalar_i64, default: tn_operand_)(v)
+    __extension__({                                                                                                           \
+        __auto_type tn_v_ = (v); /* once: operators nest deeply, and a macro's text doubles with each use */                   \
+        _Generic(tn_v_, bool: tn_scalar_bool, float: tn_scalar_f64, double: tn_scalar_f64, char: tn_scalar_i64,               \
+                 signed char: tn_scalar_i64, unsigned char: tn_scalar_i64, short: tn_scalar_i64,                              \
+                 unsigned short: tn_scalar_i64, int: tn_scalar_i64, unsigned: tn_scalar_i64, long: tn_scalar_i64,             \
+                 unsigned long: tn_scalar_i64, long long: tn_scalar_i64, unsigned long long: tn_scalar_i64,                   \
+                 default: tn_operand_)(tn_v_);                                                                                \
+    })
 #endif
 
 #endif
