@@ -1,4 +1,4 @@
-# Writes include/tenon/sites.h from the other headers: awk -f cmake/sites.awk include/tenon/*.h > include/tenon/sites.h
+# Writes include/tenon/sites.h from the other headers: awk -f cmake/sites.awk include/tenon/*.h include/tenon/*/*.h > include/tenon/sites.h
 # Reads prototypes (TN_API ... ;) and options structs (typedef struct tn_x_args { ... LIST(TN_FIELD_) ... char tn_ ...; positional fields }).
 
 FNR == 1 { in_comment = 0; statement = ""; struct = "" }

@@ -2,7 +2,7 @@
 # it is written anew when a header changes; the test build.sites compares the two.
 find_program(TENON_AWK NAMES mawk gawk awk)
 mark_as_advanced(TENON_AWK)
-file(GLOB headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/tenon/*.h)
+file(GLOB headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/tenon/*.h ${PROJECT_SOURCE_DIR}/include/tenon/*/*.h)
 list(FILTER headers EXCLUDE REGEX "/(tenon|sites)\\.h$")
 if(TENON_AWK AND EXISTS ${PROJECT_SOURCE_DIR}/.git)
   add_custom_command(OUTPUT sites.stamp

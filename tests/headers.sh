@@ -5,8 +5,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 strict="-Wall -Wextra -Wpedantic -Werror -fsyntax-only -Iinclude"
 failed=0
-for header in include/tenon/*.h include/tenon/*.hpp; do
-    name=$(basename "$header")
+for header in include/tenon/*.h include/tenon/*/*.h include/tenon/*.hpp; do
+    name=${header#include/tenon/}
     [ -f "$header" ] && [ "$name" != sites.h ] || continue
     if [ "$name" = "${name%.hpp}" ]; then
         printf '#include <tenon/%s>\ntypedef int not_empty;\n' "$name" > "$work/one.c"

@@ -128,10 +128,12 @@ TN_API void tn_scope_clear(void);
 #define TN_FIELD_(type, name, value) type name = value;
 #define TN_ZERO_ = 0
 #define TN_SIZE_(type) = sizeof(type)
+#define TN_NONE_ {} /* the default of an option that is a struct */
 #else
 #define TN_FIELD_(type, name, value) type name;
 #define TN_ZERO_
 #define TN_SIZE_(type)
+#define TN_NONE_ {0}
 #endif
 #define TN_DEFAULT_(type, name, value) .name = value,
 #define TN_CALL_(function, type, LIST, ...)                                                                                   \

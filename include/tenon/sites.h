@@ -12,7 +12,13 @@
 #define TN_UNLIKELY_(condition) (condition)
 #endif
 
-static inline void *tn_at_void_ptr_(void *result, const char *file, int line)
+static inline tn_status tn_at_status_(tn_status result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(result != TN_OK))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_tensor *tn_at_tensor_ptr_(tn_tensor *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
         tn_site_(NULL, file, line);
@@ -24,9 +30,21 @@ static inline TN_MUST_CHECK tn_status tn_at_checked_(tn_status result, const cha
         tn_site_(NULL, file, line);
     return result;
 }
-static inline tn_status tn_at_status_(tn_status result, const char *file, int line)
+static inline const void *tn_at_const_void_ptr_(const void *result, const char *file, int line)
 {
-    if (TN_UNLIKELY_(result != TN_OK))
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline bool tn_at_bool_(bool result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline void *tn_at_void_ptr_(void *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
         tn_site_(NULL, file, line);
     return result;
 }
@@ -47,32 +65,96 @@ static inline int64_t tn_at_int64_t_(int64_t result, const char *file, int line)
         tn_site_(NULL, file, line);
     return result;
 }
-static inline bool tn_at_bool_(bool result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(!result))
-        tn_site_(NULL, file, line);
-    return result;
-}
-static inline const void *tn_at_const_void_ptr_(const void *result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(!result))
-        tn_site_(NULL, file, line);
-    return result;
-}
 static inline double tn_at_double_(double result, const char *file, int line)
 {
     if (TN_UNLIKELY_(result != result))
         tn_site_(NULL, file, line);
     return result;
 }
-static inline tn_tensor *tn_at_tensor_ptr_(tn_tensor *result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(!result))
-        tn_site_(NULL, file, line);
-    return result;
-}
 
 #ifdef __cplusplus
+inline tn_status tn_backward(tn_tensor *x, tn_backward_args args = {})
+{
+    args.x = x;
+    return tn_backward_with(&args);
+}
+inline tn_tensor *tn_grad_of(tn_tensor *output, tn_grad_of_args args = {})
+{
+    args.output = output;
+    return tn_grad_of_with(&args);
+}
+inline tn_tensor *tn_grad_of(tn_tensor *output, tn_tensor *input, tn_grad_of_args args = {})
+{
+    args.output = output;
+    args.input = input;
+    return tn_grad_of_with(&args);
+}
+inline tn_status tn_grads_of(tn_tensor *const *outputs, tn_grads_of_args args = {})
+{
+    args.outputs = outputs;
+    return tn_grads_of_with(&args);
+}
+inline tn_status tn_grads_of(tn_tensor *const *outputs, int output_count, tn_grads_of_args args = {})
+{
+    args.outputs = outputs;
+    args.output_count = output_count;
+    return tn_grads_of_with(&args);
+}
+inline tn_status tn_grads_of(tn_tensor *const *outputs, int output_count, tn_tensor *const *inputs, tn_grads_of_args args = {})
+{
+    args.outputs = outputs;
+    args.output_count = output_count;
+    args.inputs = inputs;
+    return tn_grads_of_with(&args);
+}
+inline tn_status tn_grads_of(tn_tensor *const *outputs, int output_count, tn_tensor *const *inputs, int input_count, tn_grads_of_args args = {})
+{
+    args.outputs = outputs;
+    args.output_count = output_count;
+    args.inputs = inputs;
+    args.input_count = input_count;
+    return tn_grads_of_with(&args);
+}
+inline tn_status tn_grads_of(tn_tensor *const *outputs, int output_count, tn_tensor *const *inputs, int input_count, tn_tensor **results, tn_grads_of_args args = {})
+{
+    args.outputs = outputs;
+    args.output_count = output_count;
+    args.inputs = inputs;
+    args.input_count = input_count;
+    args.results = results;
+    return tn_grads_of_with(&args);
+}
+inline tn_status tn_gradcheck(tn_tensor *(*function)(tn_tensor *const *inputs, int count, void *context), tn_gradcheck_args args = {})
+{
+    args.function = function;
+    return tn_gradcheck_with(&args);
+}
+inline tn_status tn_gradcheck(tn_tensor *(*function)(tn_tensor *const *inputs, int count, void *context), void *context, tn_gradcheck_args args = {})
+{
+    args.function = function;
+    args.context = context;
+    return tn_gradcheck_with(&args);
+}
+inline tn_status tn_gradcheck(tn_tensor *(*function)(tn_tensor *const *inputs, int count, void *context), void *context, tn_tensor *const *inputs, tn_gradcheck_args args = {})
+{
+    args.function = function;
+    args.context = context;
+    args.inputs = inputs;
+    return tn_gradcheck_with(&args);
+}
+inline tn_status tn_gradcheck(tn_tensor *(*function)(tn_tensor *const *inputs, int count, void *context), void *context, tn_tensor *const *inputs, int count, tn_gradcheck_args args = {})
+{
+    args.function = function;
+    args.context = context;
+    args.inputs = inputs;
+    args.count = count;
+    return tn_gradcheck_with(&args);
+}
+inline tn_tensor *tn_sum(tn_tensor *x, tn_reduce_args args = {})
+{
+    args.x = x;
+    return tn_sum_with(&args);
+}
 inline tn_tensor *tn_empty(tn_shape shape, tn_shape_args args = {})
 {
     args.shape = shape;
@@ -415,6 +497,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     args.n = n;
     return tn_randperm_with(&args);
 }
+#define tn_backward(...) \
+    tn_at_checked_(tn_backward(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_of(...) \
+    tn_at_tensor_ptr_(tn_grad_of(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grads_of(...) \
+    tn_at_checked_(tn_grads_of(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gradcheck(...) \
+    tn_at_checked_(tn_gradcheck(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sum(...) \
+    tn_at_tensor_ptr_(tn_sum(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
     tn_at_tensor_ptr_(tn_empty(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_zeros(...) \
@@ -462,6 +554,11 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define tn_randperm(...) \
     tn_at_tensor_ptr_(tn_randperm(__VA_ARGS__), __FILE__, __LINE__)
 #else
+#define TN_LIST_tn_backward_args_(X) TN_BACKWARD_OPTIONS(X)
+#define TN_LIST_tn_grad_of_args_(X) TN_GRAD_OPTIONS(X)
+#define TN_LIST_tn_grads_of_args_(X) TN_GRAD_OPTIONS(X)
+#define TN_LIST_tn_gradcheck_args_(X) TN_GRADCHECK_OPTIONS(X)
+#define TN_LIST_tn_reduce_args_(X) TN_REDUCE_OPTIONS(X)
 #define TN_LIST_tn_shape_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_like_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_range_args_(X) TN_TENSOR_OPTIONS(X)
@@ -469,6 +566,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_from_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_uniform_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_randperm_args_(X) TN_TENSOR_OPTIONS(X)
+#define tn_backward(...) \
+    tn_at_checked_(TN_CALL_((tn_backward_with), tn_backward_args, TN_LIST_tn_backward_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_of(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_grad_of_with), tn_grad_of_args, TN_LIST_tn_grad_of_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_grads_of(...) \
+    tn_at_checked_(TN_CALL_((tn_grads_of_with), tn_grads_of_args, TN_LIST_tn_grads_of_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_gradcheck(...) \
+    tn_at_checked_(TN_CALL_((tn_gradcheck_with), tn_gradcheck_args, TN_LIST_tn_gradcheck_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_sum(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_sum_with), tn_reduce_args, TN_LIST_tn_reduce_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_empty_with), tn_shape_args, TN_LIST_tn_shape_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_zeros(...) \
@@ -517,6 +624,38 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_randperm_with), tn_randperm_args, TN_LIST_tn_randperm_args_, __VA_ARGS__), __FILE__, __LINE__)
 #endif
 
+#define tn_set_requires_grad(...) \
+    tn_at_status_(tn_set_requires_grad(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad(...) \
+    tn_at_tensor_ptr_(tn_grad(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_set_grad(...) \
+    tn_at_status_(tn_set_grad(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_retain_grad(...) \
+    tn_at_status_(tn_retain_grad(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_backward_with(...) \
+    tn_at_checked_(tn_backward_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_of_with(...) \
+    tn_at_tensor_ptr_(tn_grad_of_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grads_of_with(...) \
+    tn_at_checked_(tn_grads_of_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_add_hook(...) \
+    tn_at_status_(tn_add_hook(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_remove_hook(...) \
+    tn_at_status_(tn_remove_hook(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save(...) \
+    tn_at_status_(tn_save(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_saved(...) \
+    tn_at_tensor_ptr_(tn_saved(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_context_data(...) \
+    tn_at_const_void_ptr_(tn_context_data(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_needs_grad(...) \
+    tn_at_bool_(tn_needs_grad(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_apply(...) \
+    tn_at_tensor_ptr_(tn_apply(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_apply_n(...) \
+    tn_at_checked_(tn_apply_n(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gradcheck_with(...) \
+    tn_at_checked_(tn_gradcheck_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_fail(...) \
     tn_at_void_ptr_(tn_fail(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_allocator(...) \
@@ -527,6 +666,20 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_void_ptr_(tn_alloc_zero(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_num_threads(...) \
     tn_at_status_(tn_set_num_threads(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_add(a, b) \
+    tn_at_tensor_ptr_(tn_add(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_mul(a, b) \
+    tn_at_tensor_ptr_(tn_mul(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_cast(...) \
+    tn_at_tensor_ptr_(tn_cast(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_matmul(...) \
+    tn_at_tensor_ptr_(tn_matmul(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sum_with(...) \
+    tn_at_tensor_ptr_(tn_sum_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_contiguous(...) \
+    tn_at_tensor_ptr_(tn_contiguous(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_reshape(...) \
+    tn_at_tensor_ptr_(tn_reshape(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_default_dtype(...) \
     tn_at_status_(tn_set_default_dtype(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_device(...) \

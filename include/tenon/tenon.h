@@ -7,4 +7,9 @@
 #include <tenon/autograd.h>
 #include <tenon/ops.h>
 
+/* Last: macros of the functions' names that tell where in a program an error arose, and the options' short forms. */
+#ifndef TN_NO_SITES
+#include <tenon/sites.h>
+#endif
+
 #endif
