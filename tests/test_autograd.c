@@ -1,0 +1,404 @@
+/* The walk: accumulation, graphs kept and released, hooks, versions, second derivatives, operators of one's own, long graphs. */
+#include "check.h"
+
+static tn_tensor *leaf(double value) { return tn_full(TN_SHAPE(1), value, .dtype = TN_F64, .requires_grad = true); }
+
+static void test_the_readme_example(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *x = tn_from_floats(((float[]){1, 2, 3}), TN_SHAPE(3), .requires_grad = true);
+    assert_int_equal(tn_backward(tn_sum(tn_add(tn_log(x), x))), TN_OK);
+    check_values(tn_grad(x), 1e-6, 2, 1.5, 4.0 / 3);
+}
+
+static void test_gradients_accumulate(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *x = leaf(3);
+    assert_null(tn_grad(x));
+    for (int i = 1; i <= 3; i++) {
+        assert_int_equal(tn_backward(tn_mul(x, x)), TN_OK);
+        check_values(tn_grad(x), 0, 6 * i);
+    }
+    tn_tensor *held = tn_retain(tn_grad(x)); /* who holds .grad does not see it change */
+    assert_int_equal(tn_backward(tn_mul(x, 2)), TN_OK);
+    check_values(held, 0, 18);
+    check_values(tn_grad(x), 0, 20);
+    tn_release(held);
+    assert_int_equal(tn_set_grad(x, NULL), TN_OK);
+    assert_null(tn_grad(x));
+}
+
+static void test_a_diamond(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *x = leaf(2), *y = tn_mul(x, 3), *z = tn_add(tn_mul(y, y), tn_add(y, x));
+    assert_int_equal(tn_backward(z), TN_OK);
+    check_values(tn_grad(x), 0, 2 * 9 * 2 + 3 + 1);
+}
+
+static void test_both_sides(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *x = leaf(3);
+    tn_tensor *results[] = {tn_sub(x, x), tn_mul(x, x), tn_div(x, x), tn_maximum(x, x), tn_pow(x, x)};
+    const double due[] = {0, 6, 0, 1, 27 * (log(3) + 1)};
+    for (int i = 0; i < 5; i++)
+        check_values(tn_grad_of(results[i], x), 1e-12, due[i]);
+    tn_tensor *m = tn_from_doubles(((double[]){1, 2, 3, 4}), TN_SHAPE(2, 2), .requires_grad = true);
+    check_values(tn_grad_of(tn_sum(tn_matmul(m, m)), m), 1e-12, 7, 11, 9, 13);
+}
+
+static void test_backward_needs_a_gradient_for_many(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *x = tn_ones(TN_SHAPE(3), .requires_grad = true), *y = tn_mul(x, 2);
+    assert_int_equal(tn_backward(y), TN_ERR_GRAD);
+    check_error(TN_ERR_GRAD, "not a single number");
+    assert_int_equal(tn_backward(y, .grad = tn_ones(TN_SHAPE(2))), TN_ERR_SHAPE);
+    check_error(TN_ERR_SHAPE, "[2]");
+    assert_int_equal(tn_backward(y, .grad = tn_ones(TN_SHAPE(3), .dtype = TN_F64)), TN_ERR_DTYPE);
+    check_error(TN_ERR_DTYPE, "float64");
+    assert_null(tn_grad(x));
+    assert_int_equal(tn_backward(y, .grad = tn_arange(0, 3, .dtype = TN_F32)), TN_OK);
+    check_values(tn_grad(x), 0, 0, 2, 4);
+}
+
+static void test_a_graph_is_released_or_kept(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *x = leaf(2), *y = tn_mul(x, x);
+    assert_int_equal(tn_backward(y, .retain_graph = true), TN_OK);
+    assert_int_equal(tn_backward(y), TN_OK);
+    check_values(tn_grad(x), 0, 8);
+    assert_int_equal(tn_backward(y), TN_ERR_GRAD);
+    check_error(TN_ERR_GRAD, "retain_graph");
+    check_values(tn_grad(x), 0, 8); /* nothing was added */
+    assert_int_equal(tn_backward(tn_mul(x, x)), TN_OK); /* an error leaves later walks whole */
+    check_values(tn_grad(x), 0, 12);
+}
+
+static void test_no_grad_and_enable_grad(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *x = leaf(2);
+    {
+        TN_NO_GRAD;
+        assert_false(tn_requires_grad(tn_mul(x, x)));
+        {
+            TN_ENABLE_GRAD;
+            assert_true(tn_requires_grad(tn_mul(x, x)));
+        }
+        assert_false(tn_grad_enabled());
+    }
+    assert_true(tn_grad_enabled());
+    assert_int_equal(tn_backward(tn_detach(tn_mul(x, x))), TN_ERR_GRAD);
+    check_error(TN_ERR_GRAD, "detached");
+}
+
+static void test_grad_of_leaves_grad_alone(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *x = leaf(2), *w = leaf(5), *h = tn_mul(x, w), *y = tn_mul(h, h);
+    check_values(tn_grad_of(y, x, .retain_graph = true), 0, 100);
+    check_values(tn_grad_of(y, h, .retain_graph = true), 0, 20);
+    assert_null(tn_grad(x));
+    assert_null(tn_grad_of(y, leaf(1), .retain_graph = true));
+    check_error(TN_ERR_GRAD, "no output depends on input 0");
+    assert_null(tn_grad_of(y, leaf(1), .retain_graph = true, .allow_unused = true));
+    check_good();
+    tn_tensor *inputs[] = {w, x}, *results[2];
+    assert_int_equal(tn_grads_of(&y, 1, inputs, 2, results), TN_OK);
+    check_values(results[0], 0, 40);
+    check_values(results[1], 0, 100);
+}
+
+static void test_second_derivatives(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *x = leaf(2), *y = tn_mul(tn_mul(x, x), x);
+    tn_tensor *g = tn_grad_of(y, x, .create_graph = true);
+    check_values(g, 0, 12);
+    tn_tensor *gg = tn_grad_of(g, x, .create_graph = true);
+    check_values(gg, 0, 12);
+    check_values(tn_grad_of(gg, x), 0, 6);
+    tn_tensor *e = tn_exp(x); /* a saved output, tied to its node again */
+    g = tn_grad_of(e, x, .create_graph = true);
+    check_values(tn_grad_of(g, x), 1e-14, exp(2));
+    tn_tensor *s = tn_sigmoid(x);
+    g = tn_grad_of(s, x, .create_graph = true);
+    double p = 1 / (1 + exp(-2));
+    check_values(tn_grad_of(g, x), 1e-13, p * (1 - p) * (1 - 2 * p));
+}
+
+static tn_tensor *double_it(tn_tensor *grad, void *context)
+{
+    ++*(int *)context;
+    return tn_mul(grad, 2);
+}
+static tn_tensor *look(tn_tensor *grad, void *context)
+{
+    *(double *)context = tn_item(grad);
+    return NULL;
+}
+static tn_tensor *fail_hook(tn_tensor *grad, void *context)
+{
+    (void)grad;
+    (void)context;
+    return tn_fail(TN_ERR_ARGUMENT, "the hook's own error");
+}
+
+static void test_hooks(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *x = leaf(3), *y = tn_mul(x, x);
+    int calls = 0;
+    double seen = 0;
+    assert_int_equal(tn_add_hook(y, double_it, &calls), TN_OK);
+    assert_int_equal(tn_add_hook(x, double_it, &calls), TN_OK);
+    assert_int_equal(tn_add_hook(x, look, &seen), TN_OK);
+    assert_int_equal(tn_retain_grad(y), TN_OK);
+    assert_int_equal(tn_backward(y), TN_OK);
+    assert_int_equal(calls, 2);
+    check_values(tn_grad(x), 0, 24);
+    check_values(tn_grad(y), 0, 2);
+    assert_true(seen == 24);
+    assert_int_equal(tn_remove_hook(x, double_it, &calls), TN_OK);
+    assert_int_equal(tn_backward(tn_mul(x, 1)), TN_OK);
+    check_values(tn_grad(x), 0, 25);
+    assert_int_equal(tn_add_hook(x, fail_hook, NULL), TN_OK);
+    assert_int_equal(tn_backward(tn_mul(x, 1)), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "the hook's own error");
+    check_values(tn_grad(x), 0, 25);
+    assert_int_equal(tn_add_hook(tn_ones(TN_SHAPE(1)), look, &seen), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "does not require");
+}
+
+static void test_a_saved_tensor_that_was_changed(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *x = leaf(2), *h = tn_mul(x, 1), *y = tn_mul(h, h);
+    assert_non_null(tn_add_(h, 1));
+    assert_int_equal(tn_backward(y), TN_ERR_GRAD);
+    check_error(TN_ERR_GRAD, "changed in place");
+    tn_tensor *z = tn_exp(x);
+    ((double *)tn_data_mut(z))[0] = 1;
+    assert_int_equal(tn_backward(z), TN_ERR_GRAD);
+    check_error(TN_ERR_GRAD, "backward of exp");
+    assert_null(tn_grad(x));
+}
+
+static void test_in_place_rules(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *x = tn_ones(TN_SHAPE(4), .requires_grad = true), *plain = tn_zeros(TN_SHAPE(4));
+    assert_null(tn_add_(x, 1));
+    check_error(TN_ERR_GRAD, "leaf");
+    {
+        TN_NO_GRAD;
+        assert_ptr_equal(tn_add_(x, 1), x);
+    }
+    check_values(x, 0, 2, 2, 2, 2);
+    assert_ptr_equal(tn_add_(plain, tn_mul(x, x)), plain); /* becomes a result */
+    assert_true(tn_requires_grad(plain));
+    assert_int_equal(tn_backward(tn_sum(plain)), TN_OK);
+    check_values(tn_grad(x), 0, 4, 4, 4, 4);
+    tn_tensor *h = tn_mul(x, 1), *view = tn_reshape(h, TN_SHAPE(2, 2));
+    assert_null(tn_mul_(h, 2));
+    check_error(TN_ERR_GRAD, "view");
+    assert_null(tn_mul_(view, 2));
+    check_error(TN_ERR_GRAD, "clone");
+}
+
+static void test_requires_grad_rules(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *x = leaf(1);
+    assert_int_equal(tn_set_requires_grad(tn_mul(x, 2), false), TN_ERR_STATE);
+    check_error(TN_ERR_STATE, "detach");
+    assert_int_equal(tn_set_requires_grad(tn_arange(0, 3), true), TN_ERR_DTYPE);
+    check_error(TN_ERR_DTYPE, "int64");
+    assert_int_equal(tn_set_grad(x, tn_ones(TN_SHAPE(2), .dtype = TN_F64)), TN_ERR_SHAPE);
+    check_error(TN_ERR_SHAPE, "[2]");
+    assert_int_equal(tn_set_requires_grad(x, false), TN_OK);
+    assert_int_equal(tn_backward(x), TN_ERR_GRAD);
+    check_error(TN_ERR_GRAD, "requires a gradient");
+    tn_tensor *y = leaf(1);
+    assert_int_equal(tn_backward(y), TN_OK); /* a leaf itself */
+    check_values(tn_grad(y), 0, 1);
+}
+
+static void test_broadcasting_backward(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *a = tn_ones(TN_SHAPE(2, 1, 3), .requires_grad = true), *b = tn_full(TN_SHAPE(4, 1), 2, .requires_grad = true);
+    tn_tensor *c = tn_full(TN_SCALAR, 3, .requires_grad = true);
+    tn_tensor *y = tn_mul(tn_mul(a, b), c);
+    check_shape(y, 2, 4, 3);
+    assert_int_equal(tn_backward(tn_sum(y)), TN_OK);
+    check_shape(tn_grad(a), 2, 1, 3);
+    check_values(tn_grad(a), 0, 24, 24, 24, 24, 24, 24);
+    check_values(tn_grad(b), 0, 18, 18, 18, 18);
+    check_values(tn_grad(c), 0, 48);
+}
+
+/* ---- operators of one's own --------------------------------------------------------------------------------------------- */
+
+static void cube_forward(tn_context *c, tn_tensor *const *in, int n_in, tn_tensor **out, int n_out)
+{
+    assert_int_equal(n_in + n_out, 2);
+    assert_false(tn_grad_enabled());
+    assert_true(*(const double *)tn_context_data(c) == 4);
+    out[0] = tn_mul(tn_mul(in[0], tn_mul(in[0], in[0])), *(const double *)tn_context_data(c));
+    tn_save(c, in[0]);
+    tn_save(c, out[0]);
+}
+static void cube_backward(tn_context *c, tn_tensor *const *dy, int n_out, tn_tensor **dx, int n_in)
+{
+    assert_int_equal(n_in + n_out, 2);
+    assert_true(tn_needs_grad(c, 0));
+    tn_tensor *x = tn_saved(c, 0);
+    assert_non_null(tn_saved(c, 1));
+    dx[0] = tn_mul(dy[0], tn_mul(tn_mul(x, x), 3 * *(const double *)tn_context_data(c)));
+}
+static const tn_function cube = {"cube", cube_forward, cube_backward};
+
+static tn_tensor *call_cube(tn_tensor *const *in, int count, void *context)
+{
+    return tn_apply(&cube, context, sizeof(double), in, count);
+}
+
+static void wrong_backward(tn_context *c, tn_tensor *const *dy, int n_out, tn_tensor **dx, int n_in)
+{
+    (void)c;
+    (void)n_out;
+    (void)n_in;
+    dx[0] = tn_mul(dy[0], 2);
+}
+static const tn_function wrong = {"wrong", cube_forward, wrong_backward};
+static tn_tensor *call_wrong(tn_tensor *const *in, int count, void *context)
+{
+    return tn_apply(&wrong, context, sizeof(double), in, count);
+}
+
+static void misshapen_backward(tn_context *c, tn_tensor *const *dy, int n_out, tn_tensor **dx, int n_in)
+{
+    (void)c;
+    (void)n_out;
+    (void)n_in;
+    (void)dy;
+    dx[0] = tn_ones(TN_SHAPE(7), .dtype = TN_F64);
+}
+static const tn_function misshapen = {"misshapen", cube_forward, misshapen_backward};
+
+static void test_an_operator_of_ones_own(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    double factor = 4;
+    tn_tensor *x = tn_from_doubles(((double[]){1, -2, 0.5}), TN_SHAPE(3), .requires_grad = true);
+    tn_tensor *y = call_cube(&x, 1, &factor);
+    check_values(y, 0, 4, -32, 0.5);
+    assert_int_equal(tn_backward(tn_sum(y)), TN_OK);
+    check_values(tn_grad(x), 0, 12, 48, 3);
+    assert_int_equal(tn_gradcheck(call_cube, &factor, &x, 1, .second = true), TN_OK);
+    assert_int_equal(tn_gradcheck(call_wrong, &factor, &x, 1), TN_ERR_GRAD);
+    check_error(TN_ERR_GRAD, "gradcheck: input 0, element 0");
+    y = tn_sum(tn_apply(&misshapen, &factor, sizeof factor, &x, 1));
+    assert_int_equal(tn_backward(y), TN_ERR_SHAPE);
+    check_error(TN_ERR_SHAPE, "misshapen: the gradient is [7]");
+    assert_null(tn_apply(NULL, NULL, 0, &x, 1));
+    check_error(TN_ERR_ARGUMENT, "forward and backward");
+}
+
+static void split_forward(tn_context *c, tn_tensor *const *in, int n_in, tn_tensor **out, int n_out)
+{
+    (void)c;
+    (void)n_in;
+    assert_int_equal(n_out, 2);
+    out[0] = tn_mul(in[0], 2);
+    out[1] = tn_mul(in[0], 3);
+}
+static void split_backward(tn_context *c, tn_tensor *const *dy, int n_out, tn_tensor **dx, int n_in)
+{
+    (void)c;
+    (void)n_in;
+    assert_int_equal(n_out, 2);
+    dx[0] = tn_add(tn_mul(dy[0], 2), tn_mul(dy[1], 3));
+}
+
+static void test_several_results(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    static const tn_function split = {"split", split_forward, split_backward};
+    tn_tensor *x = leaf(1), *out[2];
+    assert_int_equal(tn_apply_n(&split, NULL, 0, &x, 1, out, 2), TN_OK);
+    check_values(tn_grad_of(out[1], x, .retain_graph = true), 0, 3); /* out[0] got nothing: zeros */
+    check_values(tn_grad_of(tn_mul(out[0], out[1]), x), 0, 12);
+}
+
+/* ---- long graphs -------------------------------------------------------------------------------------------------------- */
+
+static void test_a_hundred_thousand_steps(void **state)
+{
+    (void)state;
+    tn_scope_clear();
+    tn_memory_stats before = tn_get_memory_stats();
+    int64_t live = tn_live_objects();
+    {
+        TN_SCOPE;
+        tn_tensor *x = leaf(1), *h = x;
+        for (int t = 0; t < 100000; t++) {
+            TN_SCOPE;
+            h = tn_pass(tn_add(tn_mul(h, 0.5), x));
+        }
+        assert_int_equal(tn_backward(h), TN_OK);
+        check_values(tn_grad(x), 1e-12, 2);
+        h = x;
+        for (int t = 0; t < 100000; t++) { /* and one that is freed without backward */
+            TN_SCOPE;
+            h = tn_pass(tn_mul(h, 1.0));
+        }
+    }
+    assert_int_equal(tn_live_objects(), live);
+    assert_int_equal(tn_get_memory_stats().in_use, before.in_use);
+}
+
+static void test_forward_without_backward_leaks_nothing(void **state)
+{
+    (void)state;
+    int64_t live = tn_live_objects();
+    for (int i = 0; i < 100; i++) {
+        TN_SCOPE;
+        tn_tensor *x = leaf(1);
+        tn_exp(tn_mul(tn_sigmoid(x), x));
+    }
+    assert_int_equal(tn_live_objects(), live);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_the_readme_example), TEST(test_gradients_accumulate), TEST(test_a_diamond), TEST(test_both_sides),
+        TEST(test_backward_needs_a_gradient_for_many), TEST(test_a_graph_is_released_or_kept), TEST(test_no_grad_and_enable_grad),
+        TEST(test_grad_of_leaves_grad_alone), TEST(test_second_derivatives), TEST(test_hooks), TEST(test_a_saved_tensor_that_was_changed),
+        TEST(test_in_place_rules), TEST(test_requires_grad_rules), TEST(test_broadcasting_backward), TEST(test_an_operator_of_ones_own),
+        TEST(test_several_results), TEST(test_a_hundred_thousand_steps), TEST(test_forward_without_backward_leaks_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
