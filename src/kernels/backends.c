@@ -71,7 +71,8 @@ static void choose_cpu(void)
 
 const tn_kernels *tn_kernels_of(int device_type)
 {
-    (void)device_type; /* core refuses every device but the CPU where no other backend is built */
+    if (TN_UNLIKELY(device_type != TN_CPU))
+        return NULL; /* no other backend is built */
     const tn_kernels *ready = __atomic_load_n(&cpu_ready, __ATOMIC_ACQUIRE);
     if (TN_LIKELY(ready != NULL))
         return ready;

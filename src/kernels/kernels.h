@@ -91,7 +91,7 @@ typedef struct tn_kernels {
 #undef TN_KERNEL_SLOT_
 } tn_kernels;
 
-/* The table of a device; its choice of instruction set is made once. The one list of backends is in kernels/backends.c. */
+/* The table of a device, NULL where no backend is built for it; its choice of instruction set is made once. The one list of backends is in kernels/backends.c. */
 const tn_kernels *tn_kernels_of(int device_type);
 
 #endif
