@@ -56,8 +56,8 @@
     X(MUL, (T)((U)a * (U)b))                                                                                                  \
     X(POW, tn_pow_(a, b))                                                                                                     \
     X(REMAINDER, tn_remainder_(a, b)) /* the sign of b */                                                                     \
-    X(MAXIMUM, (a > b) | tn_isnan_(a) ? a : b) /* NaN, of either, goes through */                                             \
-    X(MINIMUM, (a < b) | tn_isnan_(a) ? a : b)
+    X(MAXIMUM, ((a > b) | tn_isnan_(a)) ? a : b) /* NaN, of either, goes through */                                           \
+    X(MINIMUM, ((a < b) | tn_isnan_(a)) ? a : b)
 
 /* Floats only; the *_BACKWARD ones are fused gradients: a is the gradient of the result, b what forward saved. */
 #define TN_BINARY_FLOAT_LIST(X)                                                                                               \

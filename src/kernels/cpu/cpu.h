@@ -26,6 +26,14 @@ static inline int64_t tn_min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t tn_max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t tn_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+/* Before a loop whose steps are independent, also where the result is one of the inputs. */
+#if defined(__clang__)
+#pragma clang diagnostic ignored "-Wpass-failed" /* a loop that calls the C library stays one of scalars */
+#define TN_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define TN_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 /* 16-bit floats: loads are exact, stores round to nearest, halves to even; NaN stays NaN. Without branches, so that loops over them
  * become vectors (and one instruction each where the processor has it). */
 static inline float tn_bits_f32(uint32_t bits)

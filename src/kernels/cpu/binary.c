@@ -1,0 +1,114 @@
+/* Binary operators: the expressions of elementwise.h in a loop for every type that is computed in. */
+#include "kernels/cpu/math.h"
+#include "kernels/cpu/rows.h"
+
+/* n elements; with `scalar` the right operand is one element for all. */
+typedef void (*loop_fn)(void *out, const void *left, const void *right, int64_t n, bool scalar);
+
+#define LOOP(kind, T_, U_, O, NAME, expression)                                                                               \
+    static void kind##_##NAME(void *out, const void *left, const void *right, int64_t n, bool scalar)                         \
+    {                                                                                                                         \
+        typedef T_ T;                                                                                                         \
+        typedef U_ U __attribute__((unused));                                                                                 \
+        O *y = out;                                                                                                           \
+        const T *l = left, *r = right;                                                                                        \
+        if (scalar) {                                                                                                         \
+            const T b = *r;                                                                                                   \
+            TN_INDEPENDENT                                                                                                    \
+            for (int64_t i = 0; i < n; i++) {                                                                                 \
+                T a = l[i];                                                                                                   \
+                y[i] = (O)(expression);                                                                                       \
+            }                                                                                                                 \
+            return;                                                                                                           \
+        }                                                                                                                     \
+        TN_INDEPENDENT                                                                                                        \
+        for (int64_t i = 0; i < n; i++) {                                                                                     \
+            T a = l[i], b = r[i];                                                                                             \
+            y[i] = (O)(expression);                                                                                           \
+        }                                                                                                                     \
+    }
+
+#define F32(NAME, expression) LOOP(f32, float, float, float, NAME, expression)
+#define F64(NAME, expression) LOOP(f64, double, double, double, NAME, expression)
+#define I32(NAME, expression) LOOP(i32, int32_t, uint32_t, int32_t, NAME, expression)
+#define I64(NAME, expression) LOOP(i64, int64_t, uint64_t, int64_t, NAME, expression)
+#define F32_TEST(NAME, expression) LOOP(f32, float, float, uint8_t, NAME, expression)
+#define F64_TEST(NAME, expression) LOOP(f64, double, double, uint8_t, NAME, expression)
+#define I32_TEST(NAME, expression) LOOP(i32, int32_t, uint32_t, uint8_t, NAME, expression)
+#define I64_TEST(NAME, expression) LOOP(i64, int64_t, uint64_t, uint8_t, NAME, expression)
+TN_BINARY_NUMBER_LIST(F32) TN_BINARY_FLOAT_LIST(F32) TN_BINARY_TEST_LIST(F32_TEST)
+TN_BINARY_NUMBER_LIST(F64) TN_BINARY_FLOAT_LIST(F64) TN_BINARY_TEST_LIST(F64_TEST)
+TN_BINARY_NUMBER_LIST(I32) TN_BINARY_TEST_LIST(I32_TEST)
+TN_BINARY_NUMBER_LIST(I64) TN_BINARY_TEST_LIST(I64_TEST)
+
+#define IN_F32(NAME, expression) [TN_BINARY_##NAME] = f32_##NAME,
+#define IN_F64(NAME, expression) [TN_BINARY_##NAME] = f64_##NAME,
+#define IN_I32(NAME, expression) [TN_BINARY_##NAME] = i32_##NAME,
+#define IN_I64(NAME, expression) [TN_BINARY_##NAME] = i64_##NAME,
+static loop_fn const loops[TN_KIND_COUNT][TN_BINARY_COUNT] = {
+    [TN_KIND_F32] = {TN_BINARY_LIST(IN_F32)},
+    [TN_KIND_F64] = {TN_BINARY_LIST(IN_F64)},
+    [TN_KIND_I32] = {TN_BINARY_NUMBER_LIST(IN_I32) TN_BINARY_TEST_LIST(IN_I32)},
+    [TN_KIND_I64] = {TN_BINARY_NUMBER_LIST(IN_I64) TN_BINARY_TEST_LIST(IN_I64)},
+};
+
+#define IS_TEST(NAME, expression) case TN_BINARY_##NAME:
+static bool is_test(tn_binary_op op)
+{
+    switch (op) {
+        TN_BINARY_TEST_LIST(IS_TEST) return true;
+    default: return false;
+    }
+}
+
+typedef struct job {
+    loop_fn loop;
+    tn_dtype dtype;
+    int64_t size, result_size;
+    bool test;   /* the result is bool, which the loop writes itself */
+    bool direct; /* dtype is computed in as it is */
+} job;
+
+static void row(char *const *data, const int64_t *strides, int64_t n, const void *context)
+{
+    const job *j = context;
+    bool scalar = strides[2] == 0 && n > 1;
+    if (j->direct && strides[0] == j->result_size && strides[1] == j->size && (scalar || strides[2] == j->size)) {
+        j->loop(data[0], data[1], data[2], n, scalar);
+        return;
+    }
+    tn_buffer buffers[3];
+    int64_t first = tn_min_i64(n, TN_CHUNK);
+    const void *l = strides[1] ? NULL : TN_K(load)(j->dtype, data[1], 0, first, &buffers[1]);
+    const void *r = strides[2] ? NULL : TN_K(load)(j->dtype, data[2], 0, scalar ? 1 : first, &buffers[2]);
+    for (int64_t i = 0; i < n; i += TN_CHUNK) {
+        int64_t m = tn_min_i64(n - i, TN_CHUNK);
+        char *out = data[0] + i * strides[0];
+        if (strides[1])
+            l = TN_K(load)(j->dtype, data[1] + i * strides[1], strides[1], m, &buffers[1]);
+        if (strides[2])
+            r = TN_K(load)(j->dtype, data[2] + i * strides[2], strides[2], m, &buffers[2]);
+        bool in_place = strides[0] == j->result_size && (j->direct || j->test);
+        j->loop(in_place ? (void *)out : buffers[0].data, l, r, m, scalar);
+        if (!in_place && j->test)
+            TN_K(copy_row)(1, out, strides[0], buffers[0].data, 1, m);
+        else if (!in_place)
+            TN_K(store)(j->dtype, out, strides[0], m, buffers[0].data);
+    }
+}
+
+tn_status TN_K(binary)(tn_binary_op op, tn_dtype dtype, const tn_loop *loop)
+{
+    tn_kind kind = TN_K(kind_of)(dtype);
+    job j = {.loop = loops[kind][op], .dtype = dtype, .test = is_test(op)};
+    if (!j.loop) {
+        tn_fail(TN_ERR_DTYPE, "binary kernel %d: not for %s", (int)op, tn_dtype_name(dtype));
+        return TN_ERR_DTYPE;
+    }
+    j.size = (int64_t)tn_dtype_size(dtype);
+    j.result_size = (int64_t)tn_dtype_size(j.test ? TN_BOOL : dtype);
+    j.direct = dtype == TN_F32 || dtype == TN_F64 || dtype == TN_I32 || dtype == TN_I64;
+    bool slow = op == TN_BINARY_POW || op == TN_BINARY_REMAINDER || (op > TN_BINARY_DIV && !j.test);
+    TN_K(rows)(loop, (size_t[]){(size_t)j.result_size, (size_t)j.size, (size_t)j.size}, slow ? TN_GRAIN / 8 : TN_GRAIN, row, &j);
+    return TN_OK;
+}
