@@ -1,0 +1,16 @@
+# Cross-compiling for aarch64 by Debian's gcc-aarch64-linux-gnu; tests run under qemu-user. TENON_AARCH64_ROOT may name a folder with
+# arm64 libraries (cmocka, cJSON, zlib), as unpacking their packages gives; .ci/run does.
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
+find_program(aarch64_cxx aarch64-linux-gnu-g++)
+if(aarch64_cxx)
+  set(CMAKE_CXX_COMPILER ${aarch64_cxx})
+endif()
+list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES TENON_AARCH64_ROOT)
+set(CMAKE_FIND_ROOT_PATH ${TENON_AARCH64_ROOT} /usr/aarch64-linux-gnu)
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
+set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64 -L /usr/aarch64-linux-gnu)
