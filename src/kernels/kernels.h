@@ -22,24 +22,71 @@ typedef struct tn_loop {
     char *data[TN_LOOP_OPERANDS];
 } tn_loop;
 
-/* A reduction: outer dims are kept (result strides), inner dims are reduced. Coalesced; either count may be 0 (a scalar result; a copy). */
+/* A reduction: outer dims are kept (each gives one result), inner dims are reduced, in the order of their listing. Coalesced by
+ * tn_reduction_make() (ops/reduce.c); either count may be 0 (a scalar result; a copy) and inner sizes may be 0. Strides in bytes. */
 typedef struct tn_reduction {
     int outer_ndim, inner_ndim;
     int64_t outer_sizes[TN_MAX_DIMS], inner_sizes[TN_MAX_DIMS];
-    int64_t out_strides[TN_MAX_DIMS];   /* bytes, over the outer dims */
-    int64_t outer_strides[TN_MAX_DIMS]; /* bytes, the input over the outer dims */
-    int64_t inner_strides[TN_MAX_DIMS]; /* bytes, the input over the reduced dims */
+    int64_t outer_strides[TN_MAX_DIMS]; /* the input over the outer dims */
+    int64_t inner_strides[TN_MAX_DIMS]; /* the input over the reduced dims */
+    int64_t out_strides[TN_MAX_DIMS];   /* the result over the outer dims */
+    int64_t index_strides[TN_MAX_DIMS];
     const char *in;
-    char *out;
-    char *out2; /* the second result (an i64 index, a mean), or NULL; its strides count elements of 8 bytes where it is i64 */
-    int64_t out2_strides[TN_MAX_DIMS];
+    char *out;    /* may be NULL for ARGMAX and ARGMIN */
+    char *index;  /* i64, for ARGMAX and ARGMIN: the position among the reduced ones */
+    double param; /* VAR, STD: the correction; NORM: p */
 } tn_reduction;
 
+/* The result has the input's dtype but where said. f32 and the 16-bit floats are summed in f32 lanes that are emptied into f64 often. */
 typedef enum tn_reduce_op {
-    TN_REDUCE_SUM, TN_REDUCE_PROD, TN_REDUCE_MAX, TN_REDUCE_MIN, /* MAX and MIN give NaN where one is among the inputs */
-    TN_REDUCE_ANY, TN_REDUCE_ALL,                                /* result is bool */
-    TN_REDUCE_ARGMAX, TN_REDUCE_ARGMIN /* the first of equals; result in out2 as i64, the value in out (either may be NULL) */
+    TN_REDUCE_SUM, TN_REDUCE_PROD,       /* integers and bool give i64 */
+    TN_REDUCE_MAX, TN_REDUCE_MIN,        /* NaN where one is among the inputs */
+    TN_REDUCE_ANY, TN_REDUCE_ALL,        /* bool */
+    TN_REDUCE_ARGMAX, TN_REDUCE_ARGMIN,  /* the first of equals; NaN beats all */
+    TN_REDUCE_MEAN, TN_REDUCE_VAR, TN_REDUCE_STD, TN_REDUCE_NORM, TN_REDUCE_LOGSUMEXP /* floats only */
 } tn_reduce_op;
+
+/* Contiguous [outer, n, inner]: softmax and its like over n. */
+typedef struct tn_softmax {
+    int64_t outer, n, inner;
+    bool log;
+    const void *x; /* forward: the input; backward: the result that forward gave */
+    const void *dy;
+    void *y; /* forward: the result; backward: the gradient */
+} tn_softmax;
+
+/* Cross-entropy of class indices. Row i's loss is (1 - s) w[t] (lse - x[t]) + s/c * sum over j of w[j] (lse - x[j]), 0 where t is
+ * ignore_index; MEAN divides the sum by the sum of w[t]. */
+typedef struct tn_cross_entropy_rows {
+    int64_t rows, classes;
+    const void *x;         /* [rows, classes] */
+    const int64_t *target; /* [rows] */
+    const void *weight;    /* [classes], or NULL */
+    int64_t ignore_index;
+    double smoothing;
+    int reduction; /* tn_loss_reduction: 0 none, 1 mean, 2 sum */
+    double *lse;   /* [rows + 1]: each row's logsumexp, then what MEAN divides by; forward writes, backward reads */
+    void *loss;    /* forward: [rows], or one */
+    const void *grad; /* backward: the loss's gradient, [rows] or one */
+    void *dx;         /* backward: [rows, classes] */
+} tn_cross_entropy_rows;
+
+/* Contiguous [outer, n, inner]: y is the running sum of x over n, from the end where reverse. */
+typedef struct tn_cumsum_rows {
+    int64_t outer, n, inner;
+    bool reverse;
+    const void *x;
+    void *y;
+} tn_cumsum_rows;
+
+/* Contiguous rows of n: the k first of each in order, stable; NaN is the greatest. */
+typedef struct tn_sort_rows {
+    int64_t rows, n, k;
+    bool descending;
+    const void *x;    /* [rows, n] */
+    void *values;     /* [rows, k] */
+    int64_t *indices; /* [rows, k] */
+} tn_sort_rows;
 
 /* One product c = alpha op(a) op(b) + beta c, or a batch of them. Row-major; element (i, j) of a is a[i * a_row + j * a_col], one of the two
  * strides being 1 for the fast paths. Batch strides in elements. Where beta is 0, c is not read. */
@@ -82,7 +129,13 @@ typedef struct tn_pool {
     X(cast, (tn_dtype to, tn_dtype from, const tn_loop *loop))                                                                \
     X(fill, (size_t element, const void *value, const tn_loop *loop))                                                         \
     X(gemm, (tn_dtype dtype, const tn_gemm *gemm))                                                                            \
-    X(reduce, (tn_reduce_op op, tn_dtype dtype, const tn_reduction *reduction))
+    X(reduce, (tn_reduce_op op, tn_dtype dtype, const tn_reduction *reduction))                                               \
+    X(cumsum, (tn_dtype dtype, const tn_cumsum_rows *rows))                                                                   \
+    X(softmax, (tn_dtype dtype, const tn_softmax *softmax))                                                                   \
+    X(softmax_backward, (tn_dtype dtype, const tn_softmax *softmax))                                                          \
+    X(cross_entropy, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                                     \
+    X(cross_entropy_backward, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                            \
+    X(sort, (tn_dtype dtype, const tn_sort_rows *rows))
 
 typedef struct tn_kernels {
     const char *name;

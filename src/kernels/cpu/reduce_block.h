@@ -1,0 +1,154 @@
+/* A reduction's inner loops for one work type: included by reduce.c with T (float, double or int64_t), U (T, unsigned where it is an
+ * integer: sums and products wrap), V (the member of tn_partial's value), LOWEST, HIGHEST and FN(name) defined. Loops over LANES are
+ * those that compilers make vectors of; the lanes are the same on every instruction set, and so are the bits. */
+
+static T FN(sum)(const T *x, int64_t n)
+{
+    U lane[LANES] = {0}, rest = 0;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++)
+            lane[l] += (U)x[i + l];
+    for (; i < n; i++)
+        rest += (U)x[i];
+    for (int width = n < LANES ? 0 : LANES / 2; width > 0; width /= 2)
+        for (int l = 0; l < width; l++)
+            lane[l] += lane[l + width];
+    return (T)(lane[0] + rest);
+}
+
+static U FN(product)(const T *x, int64_t n)
+{
+    U lane[4] = {1, 1, 1, 1};
+    int64_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        for (int l = 0; l < 4; l++)
+            lane[l] *= (U)x[i + l];
+    for (; i < n; i++)
+        lane[0] *= (U)x[i];
+    return (lane[0] * lane[1]) * (lane[2] * lane[3]);
+}
+
+/* The extreme of all x; NaN beats everything. */
+#define EXTREME(name, better, start)                                                                                          \
+    static T FN(name)(const T *x, int64_t n)                                                                                  \
+    {                                                                                                                         \
+        T lane[LANES], best = start;                                                                                          \
+        int64_t i = 0;                                                                                                        \
+        for (int l = 0; l < LANES; l++)                                                                                       \
+            lane[l] = start;                                                                                                  \
+        for (; i + LANES <= n; i += LANES)                                                                                    \
+            for (int l = 0; l < LANES; l++)                                                                                   \
+                lane[l] = x[i + l] better lane[l] || IS_NAN(x[i + l]) ? x[i + l] : lane[l];                                   \
+        for (; i < n; i++)                                                                                                    \
+            best = x[i] better best || IS_NAN(x[i]) ? x[i] : best;                                                            \
+        for (int l = 0; l < LANES && n >= LANES; l++)                                                                         \
+            best = lane[l] better best || IS_NAN(lane[l]) ? lane[l] : best;                                                   \
+        return best;                                                                                                          \
+    }
+EXTREME(max, >, LOWEST)
+EXTREME(min, <, HIGHEST)
+#undef EXTREME
+
+/* Where value, which is among x, first stands. */
+static int64_t FN(find)(const T *x, int64_t n, T value)
+{
+    int64_t i = 0;
+    if (IS_NAN(value))
+        while (i < n - 1 && !IS_NAN(x[i]))
+            i++;
+    else
+        while (i < n - 1 && x[i] != value)
+            i++;
+    return i;
+}
+
+static int64_t FN(nonzeros)(const T *x, int64_t n)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++)
+        count += x[i] != 0;
+    return count;
+}
+
+static void FN(extreme)(tn_reduce_op op, const T *x, int64_t n, tn_partial *s)
+{
+    bool max = op == TN_REDUCE_MAX || op == TN_REDUCE_ARGMAX;
+    T best = max ? FN(max)(x, n) : FN(min)(x, n), former = (T)s->value.V;
+    if (s->count > 0 && (IS_NAN(former) || !(IS_NAN(best) || (max ? best > former : best < former)))) return;
+    s->value.V = best;
+    if (op == TN_REDUCE_ARGMAX || op == TN_REDUCE_ARGMIN) s->index = s->count + FN(find)(x, n, best);
+}
+
+/* Adds n more inputs to s. */
+static void FN(block)(tn_reduce_op op, double p, const void *block, int64_t n, tn_partial *s)
+{
+    const T *x = block;
+    switch (op) {
+    case TN_REDUCE_SUM:
+    case TN_REDUCE_MEAN: s->value.V = (V_TYPE)((V_SUM)s->value.V + (V_SUM)FN(sum)(x, n)); break;
+    case TN_REDUCE_PROD: s->value.V = (V_TYPE)((V_SUM)s->value.V * (V_SUM)FN(product)(x, n)); break;
+    case TN_REDUCE_ANY: s->value.V = s->value.V != 0 || FN(nonzeros)(x, n) > 0; break;
+    case TN_REDUCE_ALL: s->value.V = s->value.V != 0 && FN(nonzeros)(x, n) == n; break;
+    case TN_REDUCE_MAX:
+    case TN_REDUCE_MIN:
+    case TN_REDUCE_ARGMAX:
+    case TN_REDUCE_ARGMIN: FN(extreme)(op, x, n, s); break;
+    default: FN(special)(op, p, x, n, s);
+    }
+    s->count += n;
+}
+
+/* Sums of w columns over so many inner positions: four rows at a time, the narrow lanes emptied into wide ones every ROWS rows. */
+static void FN(sum_columns)(const tn_plan *plan, tn_walk *walk, int64_t rows, int64_t w, tn_partial *s)
+{
+    static const T zeros[COLUMNS];
+    T loaded[4][COLUMNS];
+    for (int64_t done = 0; done < rows; done += ROWS) {
+        int64_t end = rows - done < ROWS ? rows - done : ROWS;
+        U lane[COLUMNS] = {0};
+        for (int64_t r = 0; r < end; r += 4) {
+            const T *row[4] = {zeros, zeros, zeros, zeros};
+            for (int64_t j = 0; j < 4 && r + j < end; j++) {
+                row[j] = (const T *)(const void *)walk->at;
+                if (!plan->direct) {
+                    plan->load(walk->at, plan->column_stride, w, loaded[j]);
+                    row[j] = loaded[j];
+                }
+                tn_walk_step(walk);
+            }
+            for (int64_t c = 0; c < w; c++)
+                lane[c] += ((U)row[0][c] + (U)row[1][c]) + ((U)row[2][c] + (U)row[3][c]);
+        }
+        for (int64_t c = 0; c < w; c++)
+            s[c].value.V = (V_TYPE)((V_SUM)s[c].value.V + (V_SUM)lane[c]);
+    }
+    for (int64_t c = 0; c < w; c++)
+        s[c].count += rows;
+}
+
+/* Any reduction of w <= TILE columns: a tile of ROWS rows is turned, then each column is a block. */
+static void FN(turn_columns)(const tn_plan *plan, tn_walk *walk, int64_t rows, int64_t w, tn_partial *s)
+{
+    T tile[TILE][ROWS], row[TILE];
+    for (int64_t done = 0; done < rows; done += ROWS) {
+        int64_t end = rows - done < ROWS ? rows - done : ROWS;
+        for (int64_t r = 0; r < end; r++) {
+            plan->load(walk->at, plan->column_stride, w, row);
+            for (int64_t c = 0; c < w; c++)
+                tile[c][r] = row[c];
+            tn_walk_step(walk);
+        }
+        for (int64_t c = 0; c < w; c++)
+            FN(block)(plan->op, plan->param, tile[c], end, &s[c]);
+    }
+}
+
+#undef T
+#undef U
+#undef V
+#undef V_TYPE
+#undef V_SUM
+#undef LOWEST
+#undef HIGHEST
+#undef FN
