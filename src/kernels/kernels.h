@@ -55,7 +55,7 @@ typedef struct tn_softmax {
     void *y; /* forward: the result; backward: the gradient */
 } tn_softmax;
 
-/* Cross-entropy of class indices. Row i's loss is (1 - s) w[t] (lse - x[t]) + s/c * sum over j of w[j] (lse - x[j]), 0 where t is
+/* Cross-entropy of class indices. Row i's loss is (1 - s) w[t] (lse - x[t]) + s/c * the sum over j of w[j] (lse - x[j]), 0 where t is
  * ignore_index; MEAN divides the sum by the sum of w[t]. */
 typedef struct tn_cross_entropy_rows {
     int64_t rows, classes;
@@ -65,7 +65,7 @@ typedef struct tn_cross_entropy_rows {
     int64_t ignore_index;
     double smoothing;
     int reduction; /* tn_loss_reduction: 0 none, 1 mean, 2 sum */
-    double *lse;   /* [rows + 1]: each row's logsumexp, then what MEAN divides by; forward writes, backward reads */
+    double *stats; /* [2 rows + 1]: each row's max and log of the sum of exp(x - max), then what MEAN divides by; forward writes it */
     void *loss;    /* forward: [rows], or one */
     const void *grad; /* backward: the loss's gradient, [rows] or one */
     void *dx;         /* backward: [rows, classes] */

@@ -1,13 +1,11 @@
 /* Reductions over any dims. A result is made of chunks, a chunk of blocks: blocks (a kibi-element, in lanes) are added in f64 or i64, and
  * chunks, which are there so that a single result can keep all threads busy, are merged in order. Both depend on the shape alone. */
+#include "kernels/cpu/lanes.h"
 #include "kernels/cpu/load.h"
-
-#include <math.h>
-
 #include "kernels/cpu/math.h"
 
-/* Lanes of a vector loop, elements of a block, rows of a tile, columns of a tile and of a sum's block, positions of a chunk. */
-enum { LANES = 32, BLOCK = 1024, ROWS = 64, TILE = 32, COLUMNS = 256, CHUNK = 32768 };
+/* Elements of a block, rows of a tile, columns of a tile and of a sum's block, positions of a chunk. */
+enum { BLOCK = 1024, ROWS = 64, TILE = 32, COLUMNS = 256, CHUNK = 32768 };
 
 /* What some of the inputs amount to: VAR keeps the sum of squares about the mean in value and the mean in second, LOGSUMEXP the sum of
  * exp(x - max) in value and max in second. */
@@ -68,8 +66,6 @@ static void tn_walk_by(tn_walk *walk, int64_t count)
 
 static inline void tn_walk_step(tn_walk *walk) { tn_walk_by(walk, 1); }
 
-#define IS_NAN(x) ((x) != (x))
-
 /* ---- what only floats have: variance, norm, logsumexp ------------------------------------------------------------------ */
 
 static void merge_var(tn_partial *a, double mean, double squares, int64_t count)
@@ -82,7 +78,7 @@ static void merge_var(tn_partial *a, double mean, double squares, int64_t count)
 
 static void merge_logsumexp(tn_partial *a, double max, double sum)
 {
-    double top = a->second > max || IS_NAN(a->second) ? a->second : max;
+    double top = a->second > max || TN_IS_NAN(a->second) ? a->second : max;
     double pivot = isinf(top) ? 0 : top;
     if (top == -HUGE_VAL) return;
     a->value.f = (a->value.f > 0 ? a->value.f * exp(a->second - pivot) : 0) + sum * exp((isinf(max) ? 0 : max) - pivot);
@@ -91,10 +87,9 @@ static void merge_logsumexp(tn_partial *a, double max, double sum)
 
 /* Two passes over the block, which is in the first cache: the mean, then the squares about it, with what the mean's rounding left. */
 #define FLOAT_ONLY(T, suffix)                                                                                                 \
-    static T sum_##suffix(const T *x, int64_t n);                                                                             \
-    static T max_##suffix(const T *x, int64_t n);                                                                             \
     static void var_##suffix(const T *x, int64_t n, tn_partial *s)                                                            \
     {                                                                                                                         \
+        if (n < 1) return;                                                                                                    \
         T mean = (T)((double)sum_##suffix(x, n) / (double)n), away[BLOCK], squares[BLOCK];                                    \
         for (int64_t i = 0; i < n; i++) {                                                                                     \
             away[i] = x[i] - mean;                                                                                            \
@@ -119,10 +114,8 @@ static int64_t nonzeros_f64(const double *x, int64_t n);
 static void norm_f64(double p, const double *x, int64_t n, tn_partial *s)
 {
     double terms[BLOCK];
-    if (p == 0) {
-        s->value.f += (double)nonzeros_f64(x, n);
-        return;
-    }
+    if (p == 0) s->value.f += (double)nonzeros_f64(x, n);
+    if (p == 0 || n < 1) return;
     for (int64_t i = 0; i < n; i++)
         terms[i] = p == 2 ? x[i] * x[i] : fabs(x[i]);
     if (isinf(p)) {
@@ -131,9 +124,9 @@ static void norm_f64(double p, const double *x, int64_t n, tn_partial *s)
             for (int64_t i = 0; i < n; i++)
                 terms[i] = -terms[i];
             most = -max_f64(terms, n);
-            s->value.f = s->count == 0 || most < s->value.f || IS_NAN(most) ? most : s->value.f;
-        } else if (!IS_NAN(s->value.f)) {
-            s->value.f = most > s->value.f || IS_NAN(most) ? most : s->value.f;
+            s->value.f = s->count == 0 || most < s->value.f || TN_IS_NAN(most) ? most : s->value.f;
+        } else if (!TN_IS_NAN(s->value.f)) {
+            s->value.f = most > s->value.f || TN_IS_NAN(most) ? most : s->value.f;
         }
         return;
     }
@@ -163,8 +156,6 @@ static void special_i64(tn_reduce_op op, double p, const int64_t *x, int64_t n, 
 #define V f
 #define V_TYPE double
 #define V_SUM double
-#define LOWEST -HUGE_VALF
-#define HIGHEST HUGE_VALF
 #define FN(name) name##_f32
 #include "kernels/cpu/reduce_block.h"
 
@@ -173,8 +164,6 @@ static void special_i64(tn_reduce_op op, double p, const int64_t *x, int64_t n, 
 #define V f
 #define V_TYPE double
 #define V_SUM double
-#define LOWEST -HUGE_VAL
-#define HIGHEST HUGE_VAL
 #define FN(name) name##_f64
 #include "kernels/cpu/reduce_block.h"
 
@@ -183,8 +172,6 @@ static void special_i64(tn_reduce_op op, double p, const int64_t *x, int64_t n, 
 #define V i
 #define V_TYPE int64_t
 #define V_SUM uint64_t
-#define LOWEST INT64_MIN
-#define HIGHEST INT64_MAX
 #define FN(name) name##_i64
 #include "kernels/cpu/reduce_block.h"
 
@@ -256,15 +243,15 @@ static void merge(const tn_plan *plan, tn_partial *a, const tn_partial *b)
         merge_logsumexp(a, b->second, b->value.f);
     } else if (op == TN_REDUCE_NORM) {
         double most = plan->param > 0 ? fmax(a->value.f, b->value.f) : fmin(a->value.f, b->value.f);
-        bool nan = IS_NAN(a->value.f) || IS_NAN(b->value.f);
+        bool nan = TN_IS_NAN(a->value.f) || TN_IS_NAN(b->value.f);
         a->value.f = !isinf(plan->param) || nan ? a->value.f + b->value.f : a->count == 0 ? b->value.f : most;
     } else if (op == TN_REDUCE_MAX || op == TN_REDUCE_MIN || op == TN_REDUCE_ARGMAX || op == TN_REDUCE_ARGMIN) {
         bool max = op == TN_REDUCE_MAX || op == TN_REDUCE_ARGMAX, better;
         if (plan->work == TN_WORK_I64)
             better = max ? b->value.i > a->value.i : b->value.i < a->value.i;
         else
-            better = !IS_NAN(a->value.f) &&
-                     (IS_NAN(b->value.f) || (max ? b->value.f > a->value.f : b->value.f < a->value.f));
+            better = !TN_IS_NAN(a->value.f) &&
+                     (TN_IS_NAN(b->value.f) || (max ? b->value.f > a->value.f : b->value.f < a->value.f));
         if (a->count == 0 || better) {
             a->value = b->value;
             a->index = a->count + b->index;

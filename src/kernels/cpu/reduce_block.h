@@ -1,21 +1,5 @@
 /* A reduction's inner loops for one work type: included by reduce.c with T (float, double or int64_t), U (T, unsigned where it is an
- * integer: sums and products wrap), V (the member of tn_partial's value), LOWEST, HIGHEST and FN(name) defined. Loops over LANES are
- * those that compilers make vectors of; the lanes are the same on every instruction set, and so are the bits. */
-
-static T FN(sum)(const T *x, int64_t n)
-{
-    U lane[LANES] = {0}, rest = 0;
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int l = 0; l < LANES; l++)
-            lane[l] += (U)x[i + l];
-    for (; i < n; i++)
-        rest += (U)x[i];
-    for (int width = n < LANES ? 0 : LANES / 2; width > 0; width /= 2)
-        for (int l = 0; l < width; l++)
-            lane[l] += lane[l + width];
-    return (T)(lane[0] + rest);
-}
+ * integer: sums and products wrap), V (the member of tn_partial's value), V_TYPE and V_SUM (its type, and U of that), FN(name). */
 
 static U FN(product)(const T *x, int64_t n)
 {
@@ -29,33 +13,12 @@ static U FN(product)(const T *x, int64_t n)
     return (lane[0] * lane[1]) * (lane[2] * lane[3]);
 }
 
-/* The extreme of all x; NaN beats everything. */
-#define EXTREME(name, better, start)                                                                                          \
-    static T FN(name)(const T *x, int64_t n)                                                                                  \
-    {                                                                                                                         \
-        T lane[LANES], best = start;                                                                                          \
-        int64_t i = 0;                                                                                                        \
-        for (int l = 0; l < LANES; l++)                                                                                       \
-            lane[l] = start;                                                                                                  \
-        for (; i + LANES <= n; i += LANES)                                                                                    \
-            for (int l = 0; l < LANES; l++)                                                                                   \
-                lane[l] = x[i + l] better lane[l] || IS_NAN(x[i + l]) ? x[i + l] : lane[l];                                   \
-        for (; i < n; i++)                                                                                                    \
-            best = x[i] better best || IS_NAN(x[i]) ? x[i] : best;                                                            \
-        for (int l = 0; l < LANES && n >= LANES; l++)                                                                         \
-            best = lane[l] better best || IS_NAN(lane[l]) ? lane[l] : best;                                                   \
-        return best;                                                                                                          \
-    }
-EXTREME(max, >, LOWEST)
-EXTREME(min, <, HIGHEST)
-#undef EXTREME
-
 /* Where value, which is among x, first stands. */
 static int64_t FN(find)(const T *x, int64_t n, T value)
 {
     int64_t i = 0;
-    if (IS_NAN(value))
-        while (i < n - 1 && !IS_NAN(x[i]))
+    if (TN_IS_NAN(value))
+        while (i < n - 1 && !TN_IS_NAN(x[i]))
             i++;
     else
         while (i < n - 1 && x[i] != value)
@@ -75,7 +38,7 @@ static void FN(extreme)(tn_reduce_op op, const T *x, int64_t n, tn_partial *s)
 {
     bool max = op == TN_REDUCE_MAX || op == TN_REDUCE_ARGMAX;
     T best = max ? FN(max)(x, n) : FN(min)(x, n), former = (T)s->value.V;
-    if (s->count > 0 && (IS_NAN(former) || !(IS_NAN(best) || (max ? best > former : best < former)))) return;
+    if (s->count > 0 && (TN_IS_NAN(former) || !(TN_IS_NAN(best) || (max ? best > former : best < former)))) return;
     s->value.V = best;
     if (op == TN_REDUCE_ARGMAX || op == TN_REDUCE_ARGMIN) s->index = s->count + FN(find)(x, n, best);
 }
@@ -149,6 +112,4 @@ static void FN(turn_columns)(const tn_plan *plan, tn_walk *walk, int64_t rows, i
 #undef V
 #undef V_TYPE
 #undef V_SUM
-#undef LOWEST
-#undef HIGHEST
 #undef FN

@@ -1,0 +1,175 @@
+/* Softmax, its logarithm, and cross-entropy of class indices, forward and backward. The greatest of a row is taken off before exp, so
+ * that no row overflows; sums are kept in f64. */
+#include <string.h>
+
+#include "kernels/cpu/lanes.h"
+#include "kernels/cpu/load.h"
+#include "kernels/cpu/math.h"
+
+/* Elements of a row, and columns, taken at a time. */
+enum { BLOCK = 1024, COLUMNS = 64 };
+
+/* How the elements of a dtype are read and written in the work type. */
+typedef struct tn_rows {
+    tn_dtype dtype;
+    int64_t element;
+    bool direct;
+    tn_load_fn load;
+} tn_rows;
+
+static tn_rows rows_of(tn_dtype dtype)
+{
+    return (tn_rows){dtype, (int64_t)tn_dtype_size(dtype), dtype == TN_F32 || dtype == TN_F64, tn_loader(dtype, tn_work_of(dtype))};
+}
+
+static double class_weight(const tn_cross_entropy_rows *c, const tn_rows *rows, int64_t class)
+{
+    return c->weight ? tn_load_float(rows->dtype, (const char *)c->weight + class * rows->element) : 1;
+}
+
+#define T float
+#define FN(name) name##_f32
+#include "kernels/cpu/softmax_rows.h"
+
+#define T double
+#define FN(name) name##_f64
+#include "kernels/cpu/softmax_rows.h"
+
+/* ---- softmax ------------------------------------------------------------------------------------------------------------ */
+
+typedef struct softmax_task {
+    const tn_softmax *s;
+    tn_rows rows;
+    bool backward;
+    int64_t spans; /* tasks that cover the inner positions; 0 where there is one and rows are contiguous */
+} softmax_task;
+
+static void softmax_one_row(const softmax_task *task, int64_t row)
+{
+    const tn_softmax *s = task->s;
+    int64_t at = row * s->n * task->rows.element;
+    const void *x = (const char *)s->x + at;
+    void *y = (char *)s->y + at;
+    if (task->rows.dtype == TN_F64 && task->backward)
+        softmax_row_backward_f64(&task->rows, x, (const char *)s->dy + at, y, s->n, s->log);
+    else if (task->rows.dtype == TN_F64)
+        softmax_row_f64(&task->rows, x, y, s->n, s->log);
+    else if (task->backward)
+        softmax_row_backward_f32(&task->rows, x, (const char *)s->dy + at, y, s->n, s->log);
+    else
+        softmax_row_f32(&task->rows, x, y, s->n, s->log);
+}
+
+static void softmax_range(int64_t begin, int64_t end, void *context)
+{
+    const softmax_task *task = context;
+    const tn_softmax *s = task->s;
+    for (int64_t i = begin; i < end; i++) {
+        if (task->spans == 0) {
+            softmax_one_row(task, i);
+            continue;
+        }
+        int64_t column = i % task->spans * COLUMNS, w = tn_min_i64(COLUMNS, s->inner - column);
+        int64_t at = i / task->spans * s->n * s->inner + column;
+        if (task->rows.dtype == TN_F64)
+            (task->backward ? softmax_columns_backward_f64 : softmax_columns_f64)(&task->rows, s, at, w);
+        else
+            (task->backward ? softmax_columns_backward_f32 : softmax_columns_f32)(&task->rows, s, at, w);
+    }
+}
+
+static tn_status softmax(tn_dtype dtype, const tn_softmax *s, bool backward)
+{
+    softmax_task task = {s, rows_of(dtype), backward, s->inner == 1 ? 0 : tn_ceil_div(s->inner, COLUMNS)};
+    int64_t tasks = s->outer * tn_max_i64(1, task.spans), width = tn_min_i64(COLUMNS, s->inner);
+    if (s->n == 0 || s->inner == 0) return TN_OK;
+    tn_parallel_for(tasks, tn_ceil_div(TN_GRAIN / 8, s->n * width), softmax_range, &task);
+    return TN_OK;
+}
+
+tn_status TN_K(softmax)(tn_dtype dtype, const tn_softmax *s) { return softmax(dtype, s, false); }
+tn_status TN_K(softmax_backward)(tn_dtype dtype, const tn_softmax *s) { return softmax(dtype, s, true); }
+
+/* ---- cross-entropy ------------------------------------------------------------------------------------------------------ */
+
+typedef struct loss_task {
+    const tn_cross_entropy_rows *c;
+    tn_rows rows;
+    double *losses; /* [rows] */
+    double grad;    /* of each row's loss, where the loss is one number */
+    double all;     /* the sum of all classes' weights */
+} loss_task;
+
+static void loss_range(int64_t begin, int64_t end, void *context)
+{
+    const loss_task *task = context;
+    const tn_cross_entropy_rows *c = task->c;
+    for (int64_t row = begin; row < end; row++) {
+        if (c->target[row] == c->ignore_index)
+            task->losses[row] = 0;
+        else if (task->rows.dtype == TN_F64)
+            task->losses[row] = cross_entropy_row_f64(&task->rows, c, row, &c->stats[2 * row]);
+        else
+            task->losses[row] = cross_entropy_row_f32(&task->rows, c, row, &c->stats[2 * row]);
+    }
+}
+
+static tn_status check_targets(const tn_cross_entropy_rows *c)
+{
+    for (int64_t row = 0; row < c->rows; row++) {
+        int64_t t = c->target[row];
+        if (t == c->ignore_index || (t >= 0 && t < c->classes)) continue;
+        tn_fail(TN_ERR_INDEX,
+                "cross_entropy: target number %lld is %lld, but there are %lld classes: targets are 0 to %lld, or ignore_index (%lld)",
+                (long long)row, (long long)t, (long long)c->classes, (long long)c->classes - 1, (long long)c->ignore_index);
+        return TN_ERR_INDEX;
+    }
+    return TN_OK;
+}
+
+tn_status TN_K(cross_entropy)(tn_dtype dtype, const tn_cross_entropy_rows *c)
+{
+    loss_task task = {.c = c, .rows = rows_of(dtype)};
+    size_t bytes = (size_t)tn_max_i64(1, c->rows) * sizeof(double);
+    tn_status status = check_targets(c);
+    if (status != TN_OK) return status;
+    if (!(task.losses = tn_alloc(bytes))) return TN_ERR_MEMORY;
+    tn_parallel_for(c->rows, tn_ceil_div(TN_GRAIN / 8, tn_max_i64(1, c->classes)), loss_range, &task);
+
+    double total = 0, sum = 0;
+    for (int64_t row = 0; row < c->rows; row++) {
+        if (c->target[row] != c->ignore_index) total += class_weight(c, &task.rows, c->target[row]);
+        sum += task.losses[row];
+        if (c->reduction == 0) tn_store_float(dtype, task.losses[row], (char *)c->loss + row * task.rows.element);
+    }
+    if (c->reduction != 0) tn_store_float(dtype, c->reduction == 1 ? sum / total : sum, c->loss);
+    c->stats[2 * c->rows] = total;
+    tn_free(task.losses, bytes);
+    return TN_OK;
+}
+
+static void loss_range_backward(int64_t begin, int64_t end, void *context)
+{
+    const loss_task *task = context;
+    const tn_cross_entropy_rows *c = task->c;
+    int64_t element = task->rows.element;
+    for (int64_t row = begin; row < end; row++) {
+        double g = c->reduction == 0 ? tn_load_float(task->rows.dtype, (const char *)c->grad + row * element) : task->grad;
+        if (c->target[row] == c->ignore_index)
+            memset((char *)c->dx + row * c->classes * element, 0, (size_t)(c->classes * element));
+        else if (task->rows.dtype == TN_F64)
+            cross_entropy_row_backward_f64(&task->rows, c, row, g, task->all);
+        else
+            cross_entropy_row_backward_f32(&task->rows, c, row, g, task->all);
+    }
+}
+
+tn_status TN_K(cross_entropy_backward)(tn_dtype dtype, const tn_cross_entropy_rows *c)
+{
+    loss_task task = {.c = c, .rows = rows_of(dtype)};
+    for (int64_t j = 0; j < c->classes; j++)
+        task.all += class_weight(c, &task.rows, j);
+    if (c->reduction != 0) task.grad = tn_load_float(dtype, c->grad) / (c->reduction == 1 ? c->stats[2 * c->rows] : 1);
+    tn_parallel_for(c->rows, tn_ceil_div(TN_GRAIN / 8, tn_max_i64(1, c->classes)), loss_range_backward, &task);
+    return TN_OK;
+}

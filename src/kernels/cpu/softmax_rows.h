@@ -1,0 +1,188 @@
+/* Softmax and cross-entropy for one work type: included by softmax.c with T (float or double) and FN(name) defined. Elements of any
+ * dtype come as blocks of T by get() and go by put(); where dtype is T itself both give the memory itself and copy nothing. */
+
+static const T *FN(get)(const tn_rows *rows, const void *from, int64_t i, int64_t n, T *buffer)
+{
+    const char *at = (const char *)from + i * rows->element;
+    if (rows->direct) return (const T *)(const void *)at;
+    rows->load(at, rows->element, n, buffer);
+    return buffer;
+}
+
+static T *FN(place)(const tn_rows *rows, void *to, int64_t i, T *buffer)
+{
+    return rows->direct ? (T *)to + i : buffer;
+}
+
+static void FN(put)(const tn_rows *rows, void *to, int64_t i, int64_t n, const T *values)
+{
+    if (!rows->direct) tn_store_f32_as(rows->dtype, (const float *)(const void *)values, n, (char *)to + i * rows->element);
+}
+
+static T FN(row_max)(const tn_rows *rows, const void *x, int64_t n)
+{
+    T buffer[BLOCK], block[2] = {-(T)HUGE_VAL, -(T)HUGE_VAL};
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        int64_t m = tn_min_i64(BLOCK, n - i);
+        block[1] = FN(max)(FN(get)(rows, x, i, m, buffer), m);
+        block[0] = FN(max)(block, 2);
+    }
+    return block[0];
+}
+
+/* The sum of exp(x - max); each term goes to e where that is not NULL. */
+static double FN(row_exp)(const tn_rows *rows, const void *x, int64_t n, T max, T *e)
+{
+    T buffer[BLOCK], terms[BLOCK];
+    double sum = 0;
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        int64_t m = tn_min_i64(BLOCK, n - i);
+        const T *block = FN(get)(rows, x, i, m, buffer);
+        T *to = e ? e + i : terms;
+        for (int64_t j = 0; j < m; j++)
+            to[j] = FN(EXP)(block[j] - max);
+        sum += (double)FN(sum)(to, m);
+    }
+    return sum;
+}
+
+static void FN(softmax_row)(const tn_rows *rows, const void *x, void *y, int64_t n, bool log_of)
+{
+    T buffer[BLOCK], result[BLOCK], max = FN(row_max)(rows, x, n);
+    bool kept = rows->direct && !log_of;
+    double sum = FN(row_exp)(rows, x, n, max, kept ? y : NULL);
+    T scale = (T)(1 / sum), shift = (T)log(sum);
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        int64_t m = tn_min_i64(BLOCK, n - i);
+        T *to = FN(place)(rows, y, i, result);
+        const T *from = kept ? to : FN(get)(rows, x, i, m, buffer);
+        for (int64_t j = 0; j < m && kept; j++)
+            to[j] = from[j] * scale;
+        for (int64_t j = 0; j < m && log_of; j++)
+            to[j] = from[j] - max - shift;
+        for (int64_t j = 0; j < m && !log_of && !kept; j++)
+            to[j] = FN(EXP)(from[j] - max) * scale;
+        FN(put)(rows, y, i, m, to);
+    }
+}
+
+/* softmax: dx = y (dy - sum of dy y); its log: dx = dy - exp(y) (sum of dy). */
+static void FN(softmax_row_backward)(const tn_rows *rows, const void *y, const void *dy, void *dx, int64_t n, bool log_of)
+{
+    T y_buffer[BLOCK], dy_buffer[BLOCK], result[BLOCK];
+    double sum = 0;
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        int64_t m = tn_min_i64(BLOCK, n - i);
+        const T *g = FN(get)(rows, dy, i, m, dy_buffer), *p = log_of ? g : FN(get)(rows, y, i, m, y_buffer);
+        for (int64_t j = 0; j < m && !log_of; j++)
+            result[j] = g[j] * p[j];
+        sum += (double)FN(sum)(log_of ? g : result, m);
+    }
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        int64_t m = tn_min_i64(BLOCK, n - i);
+        const T *g = FN(get)(rows, dy, i, m, dy_buffer), *p = FN(get)(rows, y, i, m, y_buffer);
+        T *to = FN(place)(rows, dx, i, result), s = (T)sum;
+        for (int64_t j = 0; j < m && log_of; j++)
+            to[j] = g[j] - FN(EXP)(p[j]) * s;
+        for (int64_t j = 0; j < m && !log_of; j++)
+            to[j] = (g[j] - s) * p[j];
+        FN(put)(rows, dx, i, m, to);
+    }
+}
+
+/* w <= COLUMNS columns side by side, `stride` elements from one of the n positions to the next; at is the first element's index. */
+static void FN(softmax_columns)(const tn_rows *rows, const tn_softmax *s, int64_t at, int64_t w)
+{
+    T buffer[COLUMNS], result[COLUMNS], max[COLUMNS];
+    double sum[COLUMNS] = {0};
+    for (int64_t c = 0; c < w; c++)
+        max[c] = -(T)HUGE_VAL;
+    for (int64_t i = 0; i < s->n; i++) {
+        const T *x = FN(get)(rows, s->x, at + i * s->inner, w, buffer);
+        for (int64_t c = 0; c < w; c++)
+            max[c] = x[c] > max[c] || TN_IS_NAN(x[c]) ? x[c] : max[c];
+    }
+    for (int64_t i = 0; i < s->n; i++) {
+        const T *x = FN(get)(rows, s->x, at + i * s->inner, w, buffer);
+        for (int64_t c = 0; c < w; c++)
+            sum[c] += (double)FN(EXP)(x[c] - max[c]);
+    }
+    for (int64_t c = 0; c < w; c++)
+        sum[c] = s->log ? log(sum[c]) : 1 / sum[c];
+    for (int64_t i = 0; i < s->n; i++) {
+        const T *x = FN(get)(rows, s->x, at + i * s->inner, w, buffer);
+        T *to = FN(place)(rows, s->y, at + i * s->inner, result);
+        for (int64_t c = 0; c < w && s->log; c++)
+            to[c] = x[c] - max[c] - (T)sum[c];
+        for (int64_t c = 0; c < w && !s->log; c++)
+            to[c] = FN(EXP)(x[c] - max[c]) * (T)sum[c];
+        FN(put)(rows, s->y, at + i * s->inner, w, to);
+    }
+}
+
+static void FN(softmax_columns_backward)(const tn_rows *rows, const tn_softmax *s, int64_t at, int64_t w)
+{
+    T y_buffer[COLUMNS], dy_buffer[COLUMNS], result[COLUMNS];
+    double sum[COLUMNS] = {0};
+    for (int64_t i = 0; i < s->n; i++) {
+        const T *g = FN(get)(rows, s->dy, at + i * s->inner, w, dy_buffer);
+        const T *p = FN(get)(rows, s->x, at + i * s->inner, w, y_buffer);
+        for (int64_t c = 0; c < w; c++)
+            sum[c] += (double)g[c] * (s->log ? 1 : (double)p[c]);
+    }
+    for (int64_t i = 0; i < s->n; i++) {
+        const T *g = FN(get)(rows, s->dy, at + i * s->inner, w, dy_buffer);
+        const T *p = FN(get)(rows, s->x, at + i * s->inner, w, y_buffer);
+        T *to = FN(place)(rows, s->y, at + i * s->inner, result);
+        for (int64_t c = 0; c < w && s->log; c++)
+            to[c] = g[c] - FN(EXP)(p[c]) * (T)sum[c];
+        for (int64_t c = 0; c < w && !s->log; c++)
+            to[c] = (g[c] - (T)sum[c]) * p[c];
+        FN(put)(rows, s->y, at + i * s->inner, w, to);
+    }
+}
+
+/* One row's loss; its max and log-sum go to stats. */
+static double FN(cross_entropy_row)(const tn_rows *rows, const tn_cross_entropy_rows *c, int64_t row, double *stats)
+{
+    const char *x = (const char *)c->x + row * c->classes * rows->element;
+    T max = FN(row_max)(rows, x, c->classes), buffer[BLOCK];
+    double log_sum = log(FN(row_exp)(rows, x, c->classes, max, NULL));
+    stats[0] = (double)max;
+    stats[1] = log_sum;
+    double hit = (double)*FN(get)(rows, x, c->target[row], 1, buffer), smooth = 0;
+    double loss = class_weight(c, rows, c->target[row]) * ((double)max - hit + log_sum);
+    if (c->smoothing == 0) return loss;
+    for (int64_t i = 0; i < c->classes; i += BLOCK) {
+        int64_t m = tn_min_i64(BLOCK, c->classes - i);
+        const T *block = FN(get)(rows, x, i, m, buffer);
+        for (int64_t j = 0; j < m; j++)
+            smooth += class_weight(c, rows, i + j) * ((double)(max - block[j]) + log_sum);
+    }
+    return (1 - c->smoothing) * loss + c->smoothing / (double)c->classes * smooth;
+}
+
+/* dx = g (softmax(x) ((1 - s) w[t] + s/c sum of w) - (1 - s) w[t] [j = t] - s/c w[j]). */
+static void FN(cross_entropy_row_backward)(const tn_rows *rows, const tn_cross_entropy_rows *c, int64_t row, double g, double all)
+{
+    const int64_t n = c->classes, t = c->target[row];
+    const char *x = (const char *)c->x + row * n * rows->element;
+    char *dx = (char *)c->dx + row * n * rows->element;
+    T buffer[BLOCK], result[BLOCK], max = (T)c->stats[2 * row], shift = (T)c->stats[2 * row + 1];
+    double own = (1 - c->smoothing) * class_weight(c, rows, t), share = c->smoothing / (double)n;
+    T scale = (T)(g * (own + share * all));
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        int64_t m = tn_min_i64(BLOCK, n - i);
+        const T *block = FN(get)(rows, x, i, m, buffer);
+        T *to = FN(place)(rows, dx, i, result);
+        for (int64_t j = 0; j < m; j++)
+            to[j] = FN(EXP)(block[j] - max - shift) * scale;
+        for (int64_t j = 0; j < m && share != 0; j++)
+            to[j] -= (T)(g * share * class_weight(c, rows, i + j));
+        if (t >= i && t < i + m) to[t - i] -= (T)(g * own);
+        FN(put)(rows, dx, i, m, to);
+    }
+}
+
+#undef T
+#undef FN
