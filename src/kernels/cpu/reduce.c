@@ -102,7 +102,7 @@ static void merge_logsumexp(tn_partial *a, double max, double sum)
     {                                                                                                                         \
         T max = max_##suffix(x, n), pivot = isinf(max) ? 0 : max, e[BLOCK];                                                   \
         for (int64_t i = 0; i < n; i++)                                                                                       \
-            e[i] = EXP_##suffix(x[i] - pivot);                                                                                \
+            e[i] = tn_exp_(x[i] - pivot);                                                                                \
         merge_logsumexp(s, (double)max, (double)sum_##suffix(e, n));                                                          \
     }
 FLOAT_ONLY(float, f32)

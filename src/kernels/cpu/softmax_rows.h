@@ -40,7 +40,7 @@ static double FN(row_exp)(const tn_rows *rows, const void *x, int64_t n, T max, 
         const T *block = FN(get)(rows, x, i, m, buffer);
         T *to = e ? e + i : terms;
         for (int64_t j = 0; j < m; j++)
-            to[j] = FN(EXP)(block[j] - max);
+            to[j] = tn_exp_(block[j] - max);
         sum += (double)FN(sum)(to, m);
     }
     return sum;
@@ -61,7 +61,7 @@ static void FN(softmax_row)(const tn_rows *rows, const void *x, void *y, int64_t
         for (int64_t j = 0; j < m && log_of; j++)
             to[j] = from[j] - max - shift;
         for (int64_t j = 0; j < m && !log_of && !kept; j++)
-            to[j] = FN(EXP)(from[j] - max) * scale;
+            to[j] = tn_exp_(from[j] - max) * scale;
         FN(put)(rows, y, i, m, to);
     }
 }
@@ -83,7 +83,7 @@ static void FN(softmax_row_backward)(const tn_rows *rows, const void *y, const v
         const T *g = FN(get)(rows, dy, i, m, dy_buffer), *p = FN(get)(rows, y, i, m, y_buffer);
         T *to = FN(place)(rows, dx, i, result), s = (T)sum;
         for (int64_t j = 0; j < m && log_of; j++)
-            to[j] = g[j] - FN(EXP)(p[j]) * s;
+            to[j] = g[j] - tn_exp_(p[j]) * s;
         for (int64_t j = 0; j < m && !log_of; j++)
             to[j] = (g[j] - s) * p[j];
         FN(put)(rows, dx, i, m, to);
@@ -105,7 +105,7 @@ static void FN(softmax_columns)(const tn_rows *rows, const tn_softmax *s, int64_
     for (int64_t i = 0; i < s->n; i++) {
         const T *x = FN(get)(rows, s->x, at + i * s->inner, w, buffer);
         for (int64_t c = 0; c < w; c++)
-            sum[c] += (double)FN(EXP)(x[c] - max[c]);
+            sum[c] += (double)tn_exp_(x[c] - max[c]);
     }
     for (int64_t c = 0; c < w; c++)
         sum[c] = s->log ? log(sum[c]) : 1 / sum[c];
@@ -115,7 +115,7 @@ static void FN(softmax_columns)(const tn_rows *rows, const tn_softmax *s, int64_
         for (int64_t c = 0; c < w && s->log; c++)
             to[c] = x[c] - max[c] - (T)sum[c];
         for (int64_t c = 0; c < w && !s->log; c++)
-            to[c] = FN(EXP)(x[c] - max[c]) * (T)sum[c];
+            to[c] = tn_exp_(x[c] - max[c]) * (T)sum[c];
         FN(put)(rows, s->y, at + i * s->inner, w, to);
     }
 }
@@ -135,7 +135,7 @@ static void FN(softmax_columns_backward)(const tn_rows *rows, const tn_softmax *
         const T *p = FN(get)(rows, s->x, at + i * s->inner, w, y_buffer);
         T *to = FN(place)(rows, s->y, at + i * s->inner, result);
         for (int64_t c = 0; c < w && s->log; c++)
-            to[c] = g[c] - FN(EXP)(p[c]) * (T)sum[c];
+            to[c] = g[c] - tn_exp_(p[c]) * (T)sum[c];
         for (int64_t c = 0; c < w && !s->log; c++)
             to[c] = (g[c] - (T)sum[c]) * p[c];
         FN(put)(rows, s->y, at + i * s->inner, w, to);
@@ -176,7 +176,7 @@ static void FN(cross_entropy_row_backward)(const tn_rows *rows, const tn_cross_e
         const T *block = FN(get)(rows, x, i, m, buffer);
         T *to = FN(place)(rows, dx, i, result);
         for (int64_t j = 0; j < m; j++)
-            to[j] = FN(EXP)(block[j] - max - shift) * scale;
+            to[j] = tn_exp_(block[j] - max - shift) * scale;
         for (int64_t j = 0; j < m && share != 0; j++)
             to[j] -= (T)(g * share * class_weight(c, rows, i + j));
         if (t >= i && t < i + m) to[t - i] -= (T)(g * own);
