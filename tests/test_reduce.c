@@ -1,0 +1,466 @@
+/* The reduction, scan, softmax, cross-entropy and sort kernels against plain loops in f64.
+ * labels: isa, quick */
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kernels/kernels.h"
+
+static uint64_t state = 1;
+static uint64_t next(void)
+{
+    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return state >> 33;
+}
+static double uniform(void) { return (double)next() / 2147483648.0 * 2 - 1; }
+
+static const tn_kernels *k(void) { return tn_kernels_of(TN_CPU); }
+
+static uint16_t half_of(double x) /* for small whole numbers and halves, exactly */
+{
+    if (x == 0) return 0;
+    int e;
+    double m = frexp(fabs(x), &e);
+    return (uint16_t)((x < 0) << 15 | (e + 14) << 10 | (int)(m * 2048 - 1024));
+}
+
+static void put(tn_dtype dtype, void *data, int64_t i, double x)
+{
+    float f = (float)x;
+    uint32_t bits;
+    memcpy(&bits, &f, 4);
+    switch (dtype) {
+    case TN_F32: ((float *)data)[i] = f; break;
+    case TN_F64: ((double *)data)[i] = x; break;
+    case TN_F16: ((tn_f16 *)data)[i].bits = half_of(x); break;
+    case TN_BF16: ((tn_bf16 *)data)[i].bits = (uint16_t)(bits >> 16); break;
+    case TN_I64: ((int64_t *)data)[i] = (int64_t)x; break;
+    case TN_I32: ((int32_t *)data)[i] = (int32_t)x; break;
+    case TN_I16: ((int16_t *)data)[i] = (int16_t)x; break;
+    case TN_I8: ((int8_t *)data)[i] = (int8_t)x; break;
+    case TN_U8: ((uint8_t *)data)[i] = (uint8_t)x; break;
+    default: ((bool *)data)[i] = x != 0;
+    }
+}
+
+static double at(tn_dtype dtype, const void *data, int64_t i)
+{
+    uint32_t bits;
+    float f;
+    switch (dtype) {
+    case TN_F32: return (double)((const float *)data)[i];
+    case TN_F64: return ((const double *)data)[i];
+    case TN_F16: {
+        uint16_t h = ((const tn_f16 *)data)[i].bits;
+        int e = h >> 10 & 31, m = h & 1023;
+        double x = e == 31 ? (m ? (double)NAN : HUGE_VAL) : e ? ldexp(1024 + m, e - 25) : ldexp(m, -24);
+        return h >> 15 ? -x : x;
+    }
+    case TN_BF16:
+        bits = (uint32_t)((const tn_bf16 *)data)[i].bits << 16;
+        memcpy(&f, &bits, 4);
+        return (double)f;
+    case TN_I64: return (double)((const int64_t *)data)[i];
+    case TN_I32: return ((const int32_t *)data)[i];
+    case TN_I16: return ((const int16_t *)data)[i];
+    case TN_I8: return ((const int8_t *)data)[i];
+    case TN_U8: return ((const uint8_t *)data)[i];
+    default: return ((const bool *)data)[i];
+    }
+}
+
+static bool is_float(tn_dtype d) { return d == TN_F32 || d == TN_F64 || d == TN_F16 || d == TN_BF16; }
+
+/* A small whole number or a half that every dtype holds. */
+static double element(tn_dtype dtype)
+{
+    int64_t i = (int64_t)(next() % 9);
+    return dtype == TN_BOOL ? (double)(i % 2) : dtype == TN_U8 ? (double)i : is_float(dtype) ? (double)(i - 4) / 2 : (double)(i - 4);
+}
+
+/* Factors whose product overflows nowhere. */
+static double sign(tn_dtype dtype) { return next() % 64 ? 1 : dtype == TN_U8 || dtype == TN_BOOL ? 0 : -1; }
+
+static double naive(tn_reduce_op op, double p, const double *x, int64_t n, int64_t *index)
+{
+    double sum = 0, product = 1, mean = 0, best = 0, norm = 0, lse = 0;
+    bool any = false, all = true, max = op == TN_REDUCE_MAX || op == TN_REDUCE_ARGMAX;
+    *index = 0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += x[i];
+        product *= x[i];
+        any = any || x[i] != 0;
+        all = all && x[i] != 0;
+        lse += exp(x[i]);
+        if (isinf(p))
+            norm = i == 0 ? fabs(x[i]) : p > 0 ? fmax(norm, fabs(x[i])) : fmin(norm, fabs(x[i]));
+        else
+            norm += p == 0 ? x[i] != 0 : pow(fabs(x[i]), p);
+        if (i == 0 || (!isnan(best) && (isnan(x[i]) || (max ? x[i] > best : x[i] < best)))) best = x[*index = i];
+    }
+    mean = sum / (double)n;
+    double squares = 0;
+    for (int64_t i = 0; i < n; i++)
+        squares += (x[i] - mean) * (x[i] - mean);
+    switch (op) {
+    case TN_REDUCE_SUM: return sum;
+    case TN_REDUCE_PROD: return product;
+    case TN_REDUCE_ANY: return any;
+    case TN_REDUCE_ALL: return all;
+    case TN_REDUCE_MEAN: return mean;
+    case TN_REDUCE_VAR: return squares / fmax(0, (double)n - p);
+    case TN_REDUCE_STD: return sqrt(squares / fmax(0, (double)n - p));
+    case TN_REDUCE_NORM: return p == 0 || isinf(p) ? norm : pow(norm, 1 / p);
+    case TN_REDUCE_LOGSUMEXP: return log(lse);
+    default: return best;
+    }
+}
+
+/* A tensor of `ndim` sizes in the memory order of `order`, reduced over the dims of mask. */
+static void check_reduce(tn_reduce_op op, tn_dtype dtype, double p, int ndim, const int64_t *sizes, const int *order, unsigned mask)
+{
+    int64_t strides[TN_MAX_DIMS], numel = 1, results = 1, size = (int64_t)tn_dtype_size(dtype);
+    for (int i = ndim - 1; i >= 0; i--) {
+        strides[order[i]] = numel;
+        numel *= sizes[order[i]];
+    }
+    bool total = op == TN_REDUCE_SUM || op == TN_REDUCE_PROD, test = op == TN_REDUCE_ANY || op == TN_REDUCE_ALL;
+    bool arg = op == TN_REDUCE_ARGMAX || op == TN_REDUCE_ARGMIN;
+    tn_dtype out_dtype = test ? TN_BOOL : total && !is_float(dtype) ? TN_I64 : dtype;
+    tn_reduction r = {.param = p};
+    for (int d = 0; d < ndim; d++) {
+        if (mask >> d & 1) {
+            r.inner_sizes[r.inner_ndim] = sizes[d];
+            r.inner_strides[r.inner_ndim++] = strides[d] * size;
+        } else {
+            r.outer_sizes[r.outer_ndim] = sizes[d];
+            r.outer_strides[r.outer_ndim++] = strides[d] * size;
+            results *= sizes[d];
+        }
+    }
+    int64_t out = (int64_t)tn_dtype_size(out_dtype), index = 8;
+    for (int d = r.outer_ndim - 1; d >= 0; d--) {
+        r.out_strides[d] = out, r.index_strides[d] = index;
+        out *= r.outer_sizes[d], index *= r.outer_sizes[d];
+    }
+    void *x = malloc((size_t)(numel * size) + 1), *y = malloc((size_t)out + 1), *indices = malloc((size_t)index + 1);
+    for (int64_t i = 0; i < numel; i++)
+        put(dtype, x, i, op == TN_REDUCE_PROD && numel > 20 ? sign(dtype) : element(dtype));
+    r.in = x, r.out = y, r.index = arg ? indices : NULL;
+    assert_int_equal(k()->reduce(op, dtype, &r), TN_OK);
+
+    int64_t inner = numel / (results ? results : 1);
+    double *values = malloc((size_t)(inner + 1) * sizeof(double));
+    for (int64_t result = 0; result < results; result++) {
+        int64_t base = 0, rest = result;
+        for (int d = r.outer_ndim - 1; d >= 0; d--) {
+            base += rest % r.outer_sizes[d] * r.outer_strides[d];
+            rest /= r.outer_sizes[d];
+        }
+        for (int64_t i = 0; i < inner; i++) {
+            int64_t offset = base, left = i;
+            for (int d = r.inner_ndim - 1; d >= 0; d--) {
+                offset += left % r.inner_sizes[d] * r.inner_strides[d];
+                left /= r.inner_sizes[d];
+            }
+            values[i] = at(dtype, x, offset / size);
+        }
+        int64_t where;
+        double expected = naive(op, p, values, inner, &where), got = at(out_dtype, y, result);
+        double eps = out_dtype == TN_F64 ? 1e-10 : out_dtype == TN_F32 ? 2e-6 : out_dtype == TN_F16 ? 1e-3 : 8e-3;
+        if (out_dtype == TN_F16 && expected >= 65520) expected = HUGE_VAL;
+        if (!(isnan(expected) && isnan(got)) && !(fabs(got - expected) <= eps * (1 + fabs(expected))) && got != expected)
+            fail_msg("op %d dtype %s mask %u result %lld: %.9g instead of %.9g", op, tn_dtype_name(dtype), mask,
+                     (long long)result, got, expected);
+        if (arg) assert_int_equal(((int64_t *)indices)[result], where);
+    }
+    free(x), free(y), free(indices), free(values);
+}
+
+static void every_reduction(void **unused)
+{
+    (void)unused;
+    static const int64_t shapes[][4] = {{2, 3, 5, 7}, {1, 40, 1, 33}, {3, 70, 6, 2}, {2, 1, 300, 5}};
+    static const int orders[][4] = {{0, 1, 2, 3}, {3, 1, 0, 2}, {0, 2, 3, 1}};
+    static const double norms[] = {0, 1, 2, 3, (double)INFINITY, -(double)INFINITY, 0.5};
+    for (int dtype = 0; dtype < TN_DTYPE_COUNT; dtype++)
+        for (int op = 0; op <= TN_REDUCE_LOGSUMEXP; op++)
+            for (unsigned mask = 0; mask < 16; mask++)
+                for (int i = 0; i < 12; i++) {
+                    if (op >= TN_REDUCE_MEAN && !is_float((tn_dtype)dtype)) continue;
+                    double p = op == TN_REDUCE_NORM ? norms[(mask + (unsigned)i) % 7] : 1;
+                    check_reduce((tn_reduce_op)op, (tn_dtype)dtype, p, 4, shapes[i % 4], orders[i / 4], mask);
+                }
+}
+
+static void large_reductions(void **unused)
+{
+    (void)unused;
+    static const int64_t shapes[][3] = {{1, 1, 200003}, {70001, 3, 1}, {40000, 1, 7}, {3, 70000, 1}, {2, 33000, 2}, {5000, 300, 1}};
+    static const int order[] = {0, 1, 2};
+    static const tn_dtype dtypes[] = {TN_F32, TN_F64, TN_I64, TN_BF16, TN_U8};
+    for (int i = 0; i < 6; i++)
+        for (int op = 0; op <= TN_REDUCE_LOGSUMEXP; op++)
+            for (int d = 0; d < (op >= TN_REDUCE_MEAN ? 2 : 5); d++)
+                for (unsigned mask = 1; mask < 8; mask++)
+                    check_reduce((tn_reduce_op)op, dtypes[d], 2, 3, shapes[i], order, mask);
+}
+
+static double reduce_all(tn_reduce_op op, const float *x, int64_t n, int64_t *index)
+{
+    float out = 0;
+    tn_reduction r = {.inner_ndim = 1, .inner_sizes = {n}, .inner_strides = {4}, .in = (const char *)x, .out = (char *)&out};
+    r.index = (char *)index;
+    assert_int_equal(k()->reduce(op, TN_F32, &r), TN_OK);
+    return (double)out;
+}
+
+static void specials(void **unused)
+{
+    (void)unused;
+    enum { N = 70000 };
+    float *x = malloc(N * sizeof(float));
+    for (int position = 0; position < N; position += 6999) {
+        int64_t index = -1;
+        for (int i = 0; i < N; i++)
+            x[i] = -1;
+        x[position] = NAN;
+        x[N - 1] = NAN;
+        x[N / 2] = 5;
+        assert_true(isnan(reduce_all(TN_REDUCE_MAX, x, N, NULL)));
+        assert_true(isnan(reduce_all(TN_REDUCE_ARGMIN, x, N, &index)));
+        assert_int_equal(index, position);
+        assert_true(isnan(reduce_all(TN_REDUCE_LOGSUMEXP, x, N, NULL)));
+        for (int i = 0; i < N; i++)
+            x[i] = -INFINITY;
+        assert_true(reduce_all(TN_REDUCE_ARGMAX, x, N, &index) == -HUGE_VAL);
+        assert_int_equal(index, 0);
+        assert_true(reduce_all(TN_REDUCE_LOGSUMEXP, x, N, NULL) == -HUGE_VAL);
+        x[position] = 3;
+        assert_true(fabs(reduce_all(TN_REDUCE_LOGSUMEXP, x, N, NULL) - 3) < 1e-6);
+        x[position] = INFINITY;
+        assert_true(reduce_all(TN_REDUCE_LOGSUMEXP, x, N, NULL) == HUGE_VAL);
+    }
+    assert_true(reduce_all(TN_REDUCE_SUM, x, 0, NULL) == 0);
+    assert_true(isnan(reduce_all(TN_REDUCE_MEAN, x, 0, NULL)));
+    assert_true(reduce_all(TN_REDUCE_PROD, x, 0, NULL) == 1);
+    assert_true(reduce_all(TN_REDUCE_LOGSUMEXP, x, 0, NULL) == -HUGE_VAL);
+    free(x);
+}
+
+/* Sums of 0.1 in f32: the error stays that of the inputs; a variance far from 0 loses no digits to the mean. */
+static void accuracy(void **unused)
+{
+    (void)unused;
+    enum { N = 3000000 };
+    float *x = malloc(N * sizeof(float));
+    double sum = 0;
+    for (int i = 0; i < N; i++) {
+        x[i] = 0.1f + 0.01f * (float)uniform();
+        sum += (double)x[i];
+    }
+    assert_true(fabs(reduce_all(TN_REDUCE_SUM, x, N, NULL) - sum) < 1e-7 * sum);
+    double mean = 0, squares = 0;
+    for (int i = 0; i < N; i++)
+        mean += (double)(x[i] = 10000.0f + (float)uniform()) / N;
+    for (int i = 0; i < N; i++)
+        squares += ((double)x[i] - mean) * ((double)x[i] - mean) / N;
+    assert_true(fabs(reduce_all(TN_REDUCE_VAR, x, N, NULL) - squares) < 1e-6 * squares);
+    free(x);
+}
+
+static void check_softmax(tn_dtype dtype, bool log_of, int64_t outer, int64_t n, int64_t inner, double scale)
+{
+    int64_t numel = outer * n * inner, size = (int64_t)tn_dtype_size(dtype);
+    void *x = malloc((size_t)(numel * size)), *y = malloc((size_t)(numel * size)), *dx = malloc((size_t)(numel * size));
+    for (int64_t i = 0; i < numel; i++)
+        put(dtype, x, i, element(dtype) * scale);
+    tn_softmax s = {.outer = outer, .n = n, .inner = inner, .log = log_of, .x = x, .y = y};
+    assert_int_equal(k()->softmax(dtype, &s), TN_OK);
+    tn_softmax b = {.outer = outer, .n = n, .inner = inner, .log = log_of, .x = y, .dy = x, .y = dx};
+    assert_int_equal(k()->softmax_backward(dtype, &b), TN_OK);
+    double eps = dtype == TN_F64 ? 1e-13 : dtype == TN_F32 ? 1e-6 : dtype == TN_F16 ? 1e-3 : 8e-3;
+    for (int64_t o = 0; o < outer * inner; o++) {
+        int64_t base = o / inner * n * inner + o % inner;
+        double max = -HUGE_VAL, sum = 0, dot = 0;
+        for (int64_t i = 0; i < n; i++)
+            max = fmax(max, at(dtype, x, base + i * inner));
+        for (int64_t i = 0; i < n; i++)
+            sum += exp(at(dtype, x, base + i * inner) - max);
+        for (int64_t i = 0; i < n; i++)
+            dot += at(dtype, x, base + i * inner) * (log_of ? 1 : at(dtype, y, base + i * inner));
+        for (int64_t i = 0; i < n; i++) {
+            double v = at(dtype, x, base + i * inner), e = log_of ? v - max - log(sum) : exp(v - max) / sum;
+            double got = at(dtype, y, base + i * inner), slope = log_of ? v - exp(got) * dot : (v - dot) * got;
+            assert_true(fabs(got - e) <= eps * (1 + fabs(e)));
+            assert_true(fabs(at(dtype, dx, base + i * inner) - slope) <= eps * (10 + fabs(slope) + fabs(dot)));
+        }
+    }
+    free(x), free(y), free(dx);
+}
+
+static void softmaxes(void **unused)
+{
+    (void)unused;
+    for (int dtype = TN_F32; dtype <= TN_BF16; dtype++)
+        for (int log_of = 0; log_of < 2; log_of++) {
+            check_softmax((tn_dtype)dtype, log_of, 7, 10, 1, 1);
+            check_softmax((tn_dtype)dtype, log_of, 3, 2500, 1, 2);
+            check_softmax((tn_dtype)dtype, log_of, 2, 17, 130, 4);
+            check_softmax((tn_dtype)dtype, log_of, 1, 1, 5, 1);
+        }
+}
+
+static void check_cross_entropy(tn_dtype dtype, int64_t rows, int64_t n, bool weighted, double smoothing, int reduction)
+{
+    size_t size = tn_dtype_size(dtype);
+    void *x = malloc((size_t)(rows * n) * size), *dx = malloc((size_t)(rows * n) * size), *w = malloc((size_t)n * size);
+    void *loss = malloc((size_t)rows * size), *grad = malloc((size_t)rows * size);
+    int64_t *target = malloc((size_t)rows * 8);
+    double *stats = malloc((size_t)(2 * rows + 1) * 8), total = 0, sum = 0, all = 0;
+    for (int64_t i = 0; i < rows * n; i++)
+        put(dtype, x, i, element(dtype) * 2);
+    for (int64_t i = 0; i < n; i++) {
+        put(dtype, w, i, weighted ? (double)(1 + i % 3) / 2 : 1);
+        all += at(dtype, w, i);
+    }
+    for (int64_t i = 0; i < rows; i++) {
+        target[i] = i % 4 == 3 ? -100 : (int64_t)(next() % (uint64_t)n);
+        total += target[i] < 0 ? 0 : at(dtype, w, target[i]);
+        put(dtype, grad, i, 0.5);
+    }
+    tn_cross_entropy_rows c = {.rows = rows, .classes = n, .x = x, .target = target, .weight = weighted ? w : NULL,
+                               .ignore_index = -100, .smoothing = smoothing, .reduction = reduction, .stats = stats,
+                               .loss = loss, .grad = grad, .dx = dx};
+    assert_int_equal(k()->cross_entropy(dtype, &c), TN_OK);
+    assert_int_equal(k()->cross_entropy_backward(dtype, &c), TN_OK);
+    double eps = dtype == TN_F64 ? 1e-12 : dtype == TN_F32 ? 2e-6 : dtype == TN_F16 ? 2e-3 : 1e-2;
+    for (int64_t i = 0; i < rows; i++) {
+        double lse = 0, row = 0, g = reduction == 1 ? 0.5 / total : 0.5;
+        int64_t t = target[i];
+        for (int64_t j = 0; j < n; j++)
+            lse += exp(at(dtype, x, i * n + j));
+        for (int64_t j = 0; j < n && t >= 0; j++) {
+            double coefficient = (j == t ? 1 - smoothing : 0) + smoothing / (double)n, p = exp(at(dtype, x, i * n + j)) / lse;
+            row += coefficient * at(dtype, w, j) * (log(lse) - at(dtype, x, i * n + j));
+            double slope = g * (p * ((1 - smoothing) * at(dtype, w, t) + smoothing / (double)n * all) - coefficient * at(dtype, w, j));
+            assert_true(fabs(at(dtype, dx, i * n + j) - slope) <= eps);
+        }
+        for (int64_t j = 0; j < n && t < 0; j++)
+            assert_true(at(dtype, dx, i * n + j) == 0);
+        if (reduction == 0) assert_true(fabs(at(dtype, loss, i) - row) <= eps * (1 + row));
+        sum += row;
+    }
+    double expected = reduction == 1 ? sum / total : sum;
+    if (reduction != 0) assert_true(fabs(at(dtype, loss, 0) - expected) <= eps * (1 + expected));
+    free(x), free(dx), free(w), free(loss), free(grad), free(target), free(stats);
+}
+
+static void cross_entropies(void **unused)
+{
+    (void)unused;
+    for (int dtype = TN_F32; dtype <= TN_BF16; dtype++)
+        for (int i = 0; i < 12; i++) {
+            check_cross_entropy((tn_dtype)dtype, 9, 10, i & 1, i & 2 ? 0.25 : 0, i / 4);
+            check_cross_entropy((tn_dtype)dtype, 3, 2100, i & 1, i & 2 ? 0.25 : 0, i / 4);
+        }
+    int64_t target[] = {1, 5};
+    float x[10] = {0}, loss;
+    double stats[5];
+    tn_cross_entropy_rows c = {.rows = 2, .classes = 5, .x = x, .target = target, .ignore_index = -100, .reduction = 1,
+                               .stats = stats, .loss = &loss};
+    assert_int_equal(k()->cross_entropy(TN_F32, &c), TN_ERR_INDEX);
+    assert_non_null(strstr(tn_last_error(), "target number 1 is 5, but there are 5 classes"));
+    tn_clear_error();
+}
+
+static void cumsums(void **unused)
+{
+    (void)unused;
+    static const int64_t shapes[][3] = {{3, 50, 1}, {2, 9, 100}, {1, 5000, 1}};
+    for (int dtype = 0; dtype <= TN_I64; dtype++)
+        for (int i = 0; i < 6; i++) {
+            int64_t outer = shapes[i / 2][0], n = shapes[i / 2][1], inner = shapes[i / 2][2];
+            size_t bytes = (size_t)(outer * n * inner) * tn_dtype_size((tn_dtype)dtype);
+            void *x = malloc(bytes), *y = malloc(bytes);
+            for (int64_t j = 0; j < outer * n * inner; j++)
+                put((tn_dtype)dtype, x, j, element((tn_dtype)dtype));
+            tn_cumsum_rows rows = {outer, n, inner, i % 2, x, y};
+            assert_int_equal(k()->cumsum((tn_dtype)dtype, &rows), TN_OK);
+            for (int64_t o = 0; o < outer * inner; o++) {
+                double total = 0;
+                for (int64_t j = 0; j < n; j++) {
+                    int64_t here = (o / inner * n + (i % 2 ? n - 1 - j : j)) * inner + o % inner;
+                    total += at((tn_dtype)dtype, x, here);
+                    assert_true(fabs(at((tn_dtype)dtype, y, here) - total) <= fabs(total) / 256);
+                }
+            }
+            free(x), free(y);
+        }
+}
+
+/* Whether a comes before b, as PyTorch's stable sort has it. */
+static bool before(double a, double b, bool descending)
+{
+    return descending ? (isnan(a) ? !isnan(b) : a > b) : (isnan(b) ? !isnan(a) : a < b);
+}
+
+static void check_sort(tn_dtype dtype, int64_t n, int64_t count, bool descending)
+{
+    enum { ROWS = 3 };
+    size_t size = tn_dtype_size(dtype);
+    void *x = malloc((size_t)(ROWS * n) * size), *values = malloc((size_t)(ROWS * count) * size);
+    int64_t *indices = malloc((size_t)(ROWS * count) * 8);
+    char *seen = calloc((size_t)n, 1);
+    for (int64_t i = 0; i < ROWS * n; i++)
+        put(dtype, x, i, i % 3 ? element(dtype) : dtype == TN_F32 || dtype == TN_F64 ? uniform() * 1e6 : element(dtype));
+    if (dtype == TN_F32) {
+        ((float *)x)[1] = NAN;
+        ((float *)x)[n - 1] = -INFINITY;
+        ((float *)x)[n / 2] = -0.0f;
+        ((float *)x)[n / 3] = NAN;
+    }
+    tn_sort_rows rows = {ROWS, n, count, descending, x, values, indices};
+    assert_int_equal(k()->sort(dtype, &rows), TN_OK);
+    for (int row = 0; row < ROWS; row++) {
+        memset(seen, 0, (size_t)n);
+        for (int64_t i = 0; i < count; i++) {
+            int64_t here = indices[row * count + i];
+            double v = at(dtype, x, row * n + here);
+            assert_true(here >= 0 && here < n && !seen[here]++);
+            assert_memory_equal((char *)values + (size_t)(row * count + i) * size, (char *)x + (size_t)(row * n + here) * size, size);
+            if (i == 0) continue;
+            int64_t former = indices[row * count + i - 1];
+            double u = at(dtype, x, row * n + former);
+            assert_true(before(u, v, descending) || (!before(v, u, descending) && former < here));
+        }
+        for (int64_t i = 0; i < n; i++)
+            if (!seen[i])
+                assert_false(before(at(dtype, x, row * n + i), at(dtype, values, (row + 1) * count - 1), descending));
+    }
+    free(x), free(values), free(indices), free(seen);
+}
+
+static void sorts(void **unused)
+{
+    (void)unused;
+    static const int64_t sizes[][2] = {{5, 5}, {48, 48}, {49, 49}, {1000, 1000}, {1000, 7}, {1000, 900}, {20000, 20000}, {20000, 40}};
+    for (int dtype = 0; dtype < TN_DTYPE_COUNT; dtype++)
+        for (int i = 0; i < 16; i++)
+            check_sort((tn_dtype)dtype, sizes[i / 2][0], sizes[i / 2][1], i % 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_reduction), cmocka_unit_test(large_reductions), cmocka_unit_test(specials),
+        cmocka_unit_test(accuracy),        cmocka_unit_test(softmaxes),        cmocka_unit_test(cross_entropies),
+        cmocka_unit_test(cumsums),         cmocka_unit_test(sorts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
