@@ -150,6 +150,42 @@ inline tn_status tn_gradcheck(tn_tensor *(*function)(tn_tensor *const *inputs, i
     args.count = count;
     return tn_gradcheck_with(&args);
 }
+inline tn_tensor *tn_addmm(tn_tensor *c, tn_addmm_args args = {})
+{
+    args.c = c;
+    return tn_addmm_with(&args);
+}
+inline tn_tensor *tn_addmm(tn_tensor *c, tn_tensor *a, tn_addmm_args args = {})
+{
+    args.c = c;
+    args.a = a;
+    return tn_addmm_with(&args);
+}
+inline tn_tensor *tn_addmm(tn_tensor *c, tn_tensor *a, tn_tensor *b, tn_addmm_args args = {})
+{
+    args.c = c;
+    args.a = a;
+    args.b = b;
+    return tn_addmm_with(&args);
+}
+inline tn_tensor *tn_linear(tn_tensor *x, tn_linear_op_args args = {})
+{
+    args.x = x;
+    return tn_linear_with(&args);
+}
+inline tn_tensor *tn_linear(tn_tensor *x, tn_tensor *weight, tn_linear_op_args args = {})
+{
+    args.x = x;
+    args.weight = weight;
+    return tn_linear_with(&args);
+}
+inline tn_tensor *tn_linear(tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn_linear_op_args args = {})
+{
+    args.x = x;
+    args.weight = weight;
+    args.bias = bias;
+    return tn_linear_with(&args);
+}
 inline tn_tensor *tn_sum(tn_tensor *x, tn_reduce_args args = {})
 {
     args.x = x;
@@ -505,6 +541,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(tn_grads_of(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_gradcheck(...) \
     tn_at_checked_(tn_gradcheck(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_addmm(...) \
+    tn_at_tensor_ptr_(tn_addmm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_linear(...) \
+    tn_at_tensor_ptr_(tn_linear(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_sum(...) \
     tn_at_tensor_ptr_(tn_sum(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
@@ -558,6 +598,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_grad_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_grads_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_gradcheck_args_(X) TN_GRADCHECK_OPTIONS(X)
+#define TN_LIST_tn_addmm_args_(X) TN_ADDMM_OPTIONS(X)
+#define TN_LIST_tn_linear_op_args_(X) TN_LINEAR_OPTIONS(X)
 #define TN_LIST_tn_reduce_args_(X) TN_REDUCE_OPTIONS(X)
 #define TN_LIST_tn_shape_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_like_args_(X) TN_TENSOR_OPTIONS(X)
@@ -574,6 +616,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(TN_CALL_((tn_grads_of_with), tn_grads_of_args, TN_LIST_tn_grads_of_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_gradcheck(...) \
     tn_at_checked_(TN_CALL_((tn_gradcheck_with), tn_gradcheck_args, TN_LIST_tn_gradcheck_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_addmm(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_addmm_with), tn_addmm_args, TN_LIST_tn_addmm_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_linear(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_linear_with), tn_linear_op_args, TN_LIST_tn_linear_op_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_sum(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_sum_with), tn_reduce_args, TN_LIST_tn_reduce_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
@@ -674,6 +720,22 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_cast(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_matmul(...) \
     tn_at_tensor_ptr_(tn_matmul(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_mm(...) \
+    tn_at_tensor_ptr_(tn_mm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_bmm(...) \
+    tn_at_tensor_ptr_(tn_bmm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_mv(...) \
+    tn_at_tensor_ptr_(tn_mv(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dot(...) \
+    tn_at_tensor_ptr_(tn_dot(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_outer(...) \
+    tn_at_tensor_ptr_(tn_outer(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_addmm_with(...) \
+    tn_at_tensor_ptr_(tn_addmm_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_einsum(...) \
+    tn_at_tensor_ptr_(tn_einsum(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_linear_with(...) \
+    tn_at_tensor_ptr_(tn_linear_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_sum_with(...) \
     tn_at_tensor_ptr_(tn_sum_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_contiguous(...) \

@@ -1,0 +1,341 @@
+/* The product kernel of every instruction set that this machine has, against plain loops in f64.  labels: quick */
+#include <stdlib.h>
+
+#include "check.h"
+
+#include "kernels/kernels.h"
+
+extern const tn_kernels tn_portable_kernels;
+#ifdef TENON_HAVE_AVX2
+extern const tn_kernels tn_avx2_kernels;
+#endif
+#ifdef TENON_HAVE_AVX512
+extern const tn_kernels tn_avx512_kernels;
+#endif
+
+static const tn_kernels *tables[3];
+static int table_count;
+
+static void find_tables(void)
+{
+    tables[table_count++] = &tn_portable_kernels;
+#ifdef TENON_HAVE_AVX2
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+        tables[table_count++] = &tn_avx2_kernels;
+#endif
+#ifdef TENON_HAVE_AVX512
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        tables[table_count++] = &tn_avx512_kernels;
+#endif
+}
+
+/* ---- elements of any dtype as doubles ------------------------------------------------------------------------------------ */
+
+static double load(tn_dtype dtype, const void *data, int64_t i)
+{
+    switch (dtype) {
+    case TN_F32: return (double)((const float *)data)[i];
+    case TN_F64: return ((const double *)data)[i];
+    case TN_BF16: {
+        const uint32_t bits = (uint32_t)((const tn_bf16 *)data)[i].bits << 16;
+        float value;
+        memcpy(&value, &bits, sizeof value);
+        return (double)value;
+    }
+    case TN_F16: {
+        const int bits = ((const tn_f16 *)data)[i].bits, exponent = bits >> 10 & 31, fraction = bits & 1023;
+        const double size = exponent == 31 ? (fraction ? NAN : INFINITY)
+                            : exponent     ? ldexp(1024 + fraction, exponent - 25)
+                                           : ldexp(fraction, -24);
+        return bits & 0x8000 ? -size : size;
+    }
+    case TN_I64: return (double)((const int64_t *)data)[i];
+    case TN_I32: return ((const int32_t *)data)[i];
+    case TN_I16: return ((const int16_t *)data)[i];
+    case TN_I8: return ((const int8_t *)data)[i];
+    default: return ((const uint8_t *)data)[i];
+    }
+}
+
+/* Small whole numbers and halves: exact in every floating dtype. */
+static void store(tn_dtype dtype, void *data, int64_t i, double value)
+{
+    switch (dtype) {
+    case TN_F32: ((float *)data)[i] = (float)value; break;
+    case TN_F64: ((double *)data)[i] = value; break;
+    case TN_BF16: {
+        const float single = (float)value;
+        uint32_t bits;
+        memcpy(&bits, &single, sizeof bits);
+        ((tn_bf16 *)data)[i].bits = (uint16_t)(bits >> 16);
+        break;
+    }
+    case TN_F16: {
+        int exponent;
+        const double fraction = frexp(fabs(value), &exponent);
+        const int bits = value == 0 ? 0 : (exponent + 14) << 10 | ((int)(fraction * 2048) & 1023);
+        ((tn_f16 *)data)[i].bits = (uint16_t)(bits | (value < 0 ? 0x8000 : 0));
+        break;
+    }
+    case TN_I64: ((int64_t *)data)[i] = (int64_t)value; break;
+    case TN_I32: ((int32_t *)data)[i] = (int32_t)value; break;
+    case TN_I16: ((int16_t *)data)[i] = (int16_t)value; break;
+    case TN_I8: ((int8_t *)data)[i] = (int8_t)value; break;
+    default: ((uint8_t *)data)[i] = (uint8_t)(int64_t)value;
+    }
+}
+
+static uint32_t random_state = 1;
+static double random_number(tn_dtype dtype)
+{
+    random_state = random_state * 1664525u + 1013904223u;
+    const int whole = (int)(random_state >> 24) % 31 - 15;
+    if (dtype == TN_F64)
+        return (double)random_state / 4294967296.0 - 0.5;
+    if (dtype == TN_F32)
+        return (double)((float)random_state / 4294967296.0f - 0.5f);
+    return tn_dtype_is_float(dtype) ? whole / 8.0 : dtype == TN_U8 ? abs(whole) : whole;
+}
+
+/* ---- one product, against plain loops ------------------------------------------------------------------------------------ */
+
+typedef struct product {
+    tn_dtype dtype;
+    tn_gemm g;
+    int64_t sizes[3]; /* elements of a, b and c */
+} product;
+
+/* layout: 0 row-major, 1 transposed, 2 neither stride 1. */
+static product product_new(tn_dtype dtype, int64_t batch, int64_t m, int64_t n, int64_t k, int layout_a, int layout_b)
+{
+    product p = {.dtype = dtype, .g = {.batch = batch, .m = m, .n = n, .k = k, .c_row = n + 3, .alpha = 1}};
+    p.g.a_row = layout_a == 0 ? k + 1 : layout_a == 1 ? 1 : 2 * k + 3, p.g.a_col = layout_a == 0 ? 1 : layout_a == 1 ? m + 2 : 2;
+    p.g.b_row = layout_b == 0 ? n + 2 : layout_b == 1 ? 1 : 2 * n + 1, p.g.b_col = layout_b == 0 ? 1 : layout_b == 1 ? k + 1 : 2;
+    p.g.a_batch = m * p.g.a_row + k * p.g.a_col, p.g.b_batch = k * p.g.b_row + n * p.g.b_col, p.g.c_batch = m * p.g.c_row + 5;
+    p.sizes[0] = batch * p.g.a_batch + 1, p.sizes[1] = batch * p.g.b_batch + 1, p.sizes[2] = batch * p.g.c_batch + 1;
+    void *data[3];
+    for (int operand = 0; operand < 3; operand++) {
+        data[operand] = malloc((size_t)p.sizes[operand] * tn_dtype_size(dtype));
+        for (int64_t i = 0; i < p.sizes[operand]; i++)
+            store(dtype, data[operand], i, random_number(dtype));
+    }
+    p.g.a = data[0], p.g.b = data[1], p.g.c = data[2];
+    return p;
+}
+
+static void product_free(product *p)
+{
+    free((void *)(uintptr_t)p->g.a);
+    free((void *)(uintptr_t)p->g.b);
+    free(p->g.c);
+}
+
+static double expected(const product *p, const double *c, int64_t at, int64_t i, int64_t j, double *size)
+{
+    double sum = 0;
+    *size = 1;
+    for (int64_t q = 0; q < p->g.k; q++) {
+        const double term = load(p->dtype, p->g.a, at * p->g.a_batch + i * p->g.a_row + q * p->g.a_col) *
+                            load(p->dtype, p->g.b, at * p->g.b_batch + q * p->g.b_row + j * p->g.b_col);
+        sum += term;
+        *size += fabs(term);
+    }
+    double x = p->g.alpha * sum + (p->g.beta != 0 ? p->g.beta * c[at * p->g.c_batch + i * p->g.c_row + j] : 0);
+    x += p->g.bias ? load(p->dtype, p->g.bias, j) : 0;
+    return p->g.activation && x < 0 ? 0 : x;
+}
+
+/* What an integer dtype keeps of x. */
+static double wrapped(tn_dtype dtype, double x)
+{
+    char bytes[8];
+    store(dtype, bytes, 0, dtype == TN_I64 ? x : (double)(int32_t)(uint32_t)(int64_t)x);
+    return load(dtype, bytes, 0);
+}
+
+/* Runs the kernel and compares every element, those between c's rows included. */
+static void compare(const tn_kernels *table, product *p)
+{
+    double *before = malloc((size_t)p->sizes[2] * sizeof(double));
+    bool *written = calloc((size_t)p->sizes[2], 1);
+    for (int64_t i = 0; i < p->sizes[2]; i++)
+        before[i] = load(p->dtype, p->g.c, i);
+    assert_int_equal(table->gemm(p->dtype, &p->g), TN_OK);
+    const double half = p->dtype == TN_F16 ? 0x1p-11 : p->dtype == TN_BF16 ? 0x1p-8 : 0;
+    const double unit = p->dtype == TN_F64 ? 1e-15 : 1e-6;
+    for (int64_t at = 0; at < p->g.batch; at++)
+        for (int64_t i = 0; i < p->g.m; i++)
+            for (int64_t j = 0; j < p->g.n; j++) {
+                double size, due = expected(p, before, at, i, j, &size);
+                const int64_t place = at * p->g.c_batch + i * p->g.c_row + j;
+                const double is = load(p->dtype, p->g.c, place);
+                written[place] = true;
+                if (!tn_dtype_is_float(p->dtype))
+                    due = wrapped(p->dtype, due), size = 0;
+                if (!(fabs(is - due) <= unit * size + half * fabs(due)))
+                    fail_msg("%s %s %lldx%lldx%lld batch %lld: c[%lld, %lld] is %.17g, %.17g was due", table->name,
+                             tn_dtype_name(p->dtype), (long long)p->g.m, (long long)p->g.n, (long long)p->g.k, (long long)at,
+                             (long long)i, (long long)j, is, due);
+            }
+    for (int64_t i = 0; i < p->sizes[2]; i++)
+        if (!written[i] && load(p->dtype, p->g.c, i) != before[i])
+            fail_msg("%s: element %lld between c's rows was written", table->name, (long long)i);
+    free(before);
+    free(written);
+}
+
+static const int64_t shapes[][3] = {{1, 1, 1},   {1, 1, 37},  {1, 40, 5},    {1, 300, 70}, {70, 1, 33},  {5, 3, 2},    {6, 16, 8},
+                                    {7, 17, 9},  {13, 33, 3}, {2, 64, 64},   {12, 32, 4},  {3, 5, 600},  {33, 31, 29}, {96, 10, 40},
+                                    {10, 96, 7}, {64, 48, 1}, {300, 20, 17}, {25, 70, 530}};
+
+static void test_shapes(void **state)
+{
+    (void)state;
+    for (int t = 0; t < table_count; t++)
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+            for (int dtype = TN_F32; dtype <= TN_F64; dtype++)
+                for (int layouts = 0; layouts < 9; layouts++) {
+                    product p = product_new(dtype, s % 3 + 1, shapes[s][0], shapes[s][1], shapes[s][2], layouts % 3, layouts / 3);
+                    compare(tables[t], &p);
+                    product_free(&p);
+                }
+}
+
+static void test_alpha_beta_bias_relu(void **state)
+{
+    (void)state;
+    for (int t = 0; t < table_count; t++)
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+            for (int how = 0; how < 16; how++) {
+                product p = product_new(how & 1 ? TN_F32 : TN_F64, 1, shapes[s][0], shapes[s][1], shapes[s][2], how & 1, 1 - (how & 1));
+                p.g.alpha = how & 2 ? -0.75 : 1;
+                p.g.beta = how & 4 ? 1.5 : how & 2 ? 0 : 1;
+                p.g.bias = how & 8 ? p.g.b : NULL; /* any n numbers */
+                p.g.activation = how & 8 ? TN_UNARY_RELU : 0;
+                if (p.sizes[1] >= p.g.n)
+                    compare(tables[t], &p);
+                product_free(&p);
+            }
+}
+
+static void test_dtypes(void **state)
+{
+    (void)state;
+    for (int t = 0; t < table_count; t++)
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+            for (int dtype = TN_F16; dtype <= TN_U8; dtype++)
+                for (int how = 0; how < 4; how++) {
+                    product p = product_new(dtype, 2, shapes[s][0], shapes[s][1], shapes[s][2], how & 1, how >> 1);
+                    p.g.alpha = how & 1 ? 2 : 1;
+                    p.g.beta = how >> 1;
+                    p.g.bias = how == 3 && p.sizes[1] >= p.g.n ? p.g.b : NULL;
+                    /* After a wrap-around the sign is the processor's, which the plain loops here do not follow. */
+                    p.g.activation = how == 3 && tn_dtype_is_float(dtype) ? TN_UNARY_RELU : 0;
+                    compare(tables[t], &p);
+                    product_free(&p);
+                }
+}
+
+static void test_no_product_of_bool(void **state)
+{
+    (void)state;
+    bool a[1] = {true}, c[1];
+    const tn_gemm g = {.batch = 1, .m = 1, .n = 1, .k = 1, .a = a, .b = a, .c = c, .a_row = 1, .a_col = 1, .b_row = 1, .b_col = 1,
+                       .c_row = 1, .alpha = 1};
+    for (int t = 0; t < table_count; t++) {
+        assert_int_equal(tables[t]->gemm(TN_BOOL, &g), TN_ERR_DTYPE);
+        check_error(TN_ERR_DTYPE, "bool");
+    }
+}
+
+/* ---- corners -------------------------------------------------------------------------------------------------------------- */
+
+static void test_empty(void **state)
+{
+    (void)state;
+    const int64_t empty[][3] = {{0, 4, 3}, {4, 0, 3}, {4, 20, 0}, {1, 1, 0}, {0, 0, 0}};
+    for (int t = 0; t < table_count; t++)
+        for (size_t s = 0; s < sizeof empty / sizeof *empty; s++)
+            for (int dtype = TN_F32; dtype <= TN_U8; dtype++)
+                for (int beta = 0; beta < 3; beta++) {
+                    product p = product_new(dtype, 2, empty[s][0], empty[s][1], empty[s][2], 0, 0);
+                    p.g.beta = beta;
+                    compare(tables[t], &p);
+                    product_free(&p);
+                }
+}
+
+/* Beta 0 does not read c; 0 times infinity is NaN in its row and column and nowhere else; relu keeps NaN. */
+static void test_nan(void **state)
+{
+    (void)state;
+    for (int t = 0; t < table_count; t++)
+        for (int dtype = TN_F32; dtype <= TN_F64; dtype++)
+            for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+                product p = product_new(dtype, 1, shapes[s][0], shapes[s][1], shapes[s][2], 0, 0);
+                const int64_t row = p.g.m / 2, col = p.g.n / 2;
+                for (int64_t i = 0; i < p.sizes[2]; i++)
+                    store(dtype, p.g.c, i, NAN);
+                store(dtype, (void *)(uintptr_t)p.g.a, row * p.g.a_row, INFINITY);
+                store(dtype, (void *)(uintptr_t)p.g.b, col, 0);
+                p.g.activation = TN_UNARY_RELU;
+                assert_int_equal(tables[t]->gemm(dtype, &p.g), TN_OK);
+                for (int64_t i = 0; i < p.g.m; i++)
+                    for (int64_t j = 0; j < p.g.n; j++)
+                        assert_int_equal(isnan(load(dtype, p.g.c, i * p.g.c_row + j)) != 0, i == row && j == col);
+                product_free(&p);
+            }
+}
+
+static void test_bits_on_any_threads(void **state)
+{
+    (void)state;
+    const int64_t large[][3] = {{200, 300, 150}, {7, 1000, 64}, {1, 5000, 64}, {5000, 1, 64}, {256, 10, 1024}, {10, 1024, 256}, {500, 90, 700}};
+    const int threads = tn_get_num_threads();
+    for (int t = 0; t < table_count; t++)
+        for (size_t s = 0; s < sizeof large / sizeof *large; s++)
+            for (int how = 0; how < 8; how++) {
+                product p = product_new(how & 1 ? TN_F32 : TN_F64, how & 2 ? 2 : 1, large[s][0], large[s][1], large[s][2], how & 1, how >> 2);
+                const size_t bytes = (size_t)p.sizes[2] * tn_dtype_size(p.dtype);
+                void *first = malloc(bytes);
+                for (int n = 1; n <= 5; n++) {
+                    assert_int_equal(tn_set_num_threads(n), TN_OK);
+                    assert_int_equal(tables[t]->gemm(p.dtype, &p.g), TN_OK);
+                    if (n == 1)
+                        memcpy(first, p.g.c, bytes);
+                    else
+                        assert_memory_equal(first, p.g.c, bytes);
+                }
+                free(first);
+                product_free(&p);
+            }
+    assert_int_equal(tn_set_num_threads(threads), TN_OK);
+}
+
+static void *no_memory(size_t size, void *context) { return (void)size, (void)context, NULL; }
+static void no_free(void *memory, size_t size, void *context) { (void)memory, (void)size, (void)context; }
+
+static void test_no_memory(void **state)
+{
+    (void)state;
+    const tn_allocator none = {no_memory, no_free, NULL};
+    for (int t = 0; t < table_count; t++)
+        for (int dtype = TN_F32; dtype <= TN_F16; dtype++) {
+            product p = product_new(dtype, 1, 100, 100, 100, 0, 0);
+            assert_int_equal(tn_set_allocator(&none), TN_OK);
+            assert_int_equal(tables[t]->gemm(dtype, &p.g), TN_ERR_MEMORY);
+            assert_int_equal(tn_last_status(), TN_ERR_MEMORY);
+            tn_clear_error();
+            assert_int_equal(tn_set_allocator(NULL), TN_OK);
+            product_free(&p);
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {TEST(test_shapes), TEST(test_alpha_beta_bias_relu), TEST(test_dtypes), TEST(test_empty),
+                                       TEST(test_no_product_of_bool), TEST(test_nan), TEST(test_bits_on_any_threads), TEST(test_no_memory)};
+    find_tables();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
