@@ -48,18 +48,24 @@ static inline void *tn_at_void_ptr_(void *result, const char *file, int line)
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_dict *tn_at_dict_ptr_(tn_dict *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline int64_t tn_at_int64_t_(int64_t result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(result <= 0))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_device_id tn_at_device_(tn_device_id result, const char *file, int line)
 {
     tn_site_(NULL, file, line);
     return result;
 }
 static inline int tn_at_int_(int result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(result <= 0))
-        tn_site_(NULL, file, line);
-    return result;
-}
-static inline int64_t tn_at_int64_t_(int64_t result, const char *file, int line)
 {
     if (TN_UNLIKELY_(result <= 0))
         tn_site_(NULL, file, line);
@@ -712,6 +718,28 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_void_ptr_(tn_alloc_zero(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_num_threads(...) \
     tn_at_status_(tn_set_num_threads(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dict_new(...) \
+    tn_at_dict_ptr_(tn_dict_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dict_set(...) \
+    tn_at_status_(tn_dict_set(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dict_get(...) \
+    tn_at_tensor_ptr_(tn_dict_get(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dict_find(...) \
+    tn_at_int64_t_(tn_dict_find(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dict_count(...) \
+    tn_at_int64_t_(tn_dict_count(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dict_tensor(...) \
+    tn_at_tensor_ptr_(tn_dict_tensor(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dict_set_note(...) \
+    tn_at_status_(tn_dict_set_note(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dict_note_count(...) \
+    tn_at_int64_t_(tn_dict_note_count(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_safetensors(...) \
+    tn_at_checked_(tn_save_safetensors(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_safetensors(...) \
+    tn_at_dict_ptr_(tn_load_safetensors(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_idx(...) \
+    tn_at_tensor_ptr_(tn_load_idx(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_add(a, b) \
     tn_at_tensor_ptr_(tn_add(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
 #define tn_mul(a, b) \

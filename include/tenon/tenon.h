@@ -6,6 +6,7 @@
 #include <tenon/tensor.h>
 #include <tenon/autograd.h>
 #include <tenon/ops.h>
+#include <tenon/io.h>
 
 /* Last: macros of the functions' names that tell where in a program an error arose, and the options' short forms. */
 #ifndef TN_NO_SITES

@@ -101,7 +101,7 @@ typedef struct tn_gemm {
     int activation;     /* 0 or TN_UNARY_RELU, after bias */
 } tn_gemm;
 
-/* A 2-D convolution, contiguous NCHW operands (1-D has height 1); float32 and float64. */
+/* A 2-D convolution, contiguous NCHW operands (1-D has height 1). */
 typedef struct tn_conv {
     int64_t n, c_in, h, w, c_out, kh, kw, oh, ow;
     int64_t stride_h, stride_w, pad_h, pad_w, dil_h, dil_w, groups;
@@ -118,13 +118,8 @@ typedef struct tn_conv_grad {
 /* 2-D pooling of planes: x is [planes, h, w], y is [planes, oh, ow]. */
 typedef struct tn_pool {
     int64_t planes, h, w, oh, ow, kh, kw, stride_h, stride_w, pad_h, pad_w, dil_h, dil_w;
-    bool count_include_pad; /* average: padding counts among the elements that a sum is divided by */
-    int64_t divisor;        /* average: divides by this instead; 0: by the elements */
+    bool count_include_pad; /* average: divide by kh * kw also at the border */
 } tn_pool;
-
-/* Max pooling is on f32, f64 and i64; index says which tap of its window won, a u8, or an i32 where kh * kw > 256 (or NULL: not wanted);
- * max_pool_where turns it into positions y * w + x of the plane. avg_pool, fold: f32 and f64. unfold: any dtype. conv's channels out are
- * not used by unfold and fold; columns are [n, c_in * kh * kw, oh * ow]. Results are written whole. */
 
 /* The slots: X(name, (parameters)). Each is `tn_status name(parameters)`. */
 #define TN_KERNEL_LIST(X)                                                                                                     \
@@ -140,16 +135,7 @@ typedef struct tn_pool {
     X(softmax_backward, (tn_dtype dtype, const tn_softmax *softmax))                                                          \
     X(cross_entropy, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                                     \
     X(cross_entropy_backward, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                            \
-    X(sort, (tn_dtype dtype, const tn_sort_rows *rows))                                                                       \
-    X(conv_forward, (tn_dtype dtype, const tn_conv *conv))                                                                    \
-    X(conv_backward, (tn_dtype dtype, const tn_conv_grad *grad))                                                              \
-    X(unfold, (tn_dtype dtype, const tn_conv *conv, const void *x, void *columns))                                            \
-    X(fold, (tn_dtype dtype, const tn_conv *conv, const void *columns, void *x))                                              \
-    X(max_pool, (tn_dtype dtype, const tn_pool *pool, const void *x, void *y, void *index))                                   \
-    X(max_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, const void *index, void *dx))                  \
-    X(max_pool_where, (const tn_pool *pool, const void *index, int64_t *where))                                               \
-    X(avg_pool, (tn_dtype dtype, const tn_pool *pool, const void *x, void *y))                                                \
-    X(avg_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, void *dx))
+    X(sort, (tn_dtype dtype, const tn_sort_rows *rows))
 
 typedef struct tn_kernels {
     const char *name;

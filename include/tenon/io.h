@@ -1,0 +1,56 @@
+/* Tenon: files. Named tensors (tn_dict), safetensors, IDX.
+ *
+ * A loader checks every size in a file against the file before it allocates for it: a file that is cut, damaged or hostile ends in an
+ * error that says where. A writer makes the new file beside the old one and renames it: a reader sees the one or the other, whole. */
+#ifndef TENON_IO_H
+#define TENON_IO_H
+
+#include <tenon/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- named tensors ------------------------------------------------------------------------------------------------------ */
+
+/* An ordered map of names to tensors, a state_dict, with notes (text for text) beside it. Order is that of the first setting.
+ * Setting and asking work while an error sticks, so that a program can still save what it has. */
+typedef struct tn_dict tn_dict;
+TN_API tn_dict *tn_dict_new(void);
+/* Shares the tensor under a name (copied), in the place of the one that had it. name is UTF-8; NULL for either is TN_ERR_ARGUMENT. */
+TN_API tn_status tn_dict_set(tn_dict *dict, const char *name, tn_tensor *tensor);
+/* The tensor of that name, lent by the dict; NULL and TN_ERR_INDEX when there is none. */
+TN_API tn_tensor *tn_dict_get(const tn_dict *dict, const char *name);
+/* The place of a name, or -1; no error. */
+TN_API int64_t tn_dict_find(const tn_dict *dict, const char *name);
+TN_API int64_t tn_dict_count(const tn_dict *dict); /* 0 for NULL */
+/* What stands at place i; NULL and TN_ERR_INDEX outside 0 ... count-1. Lent by the dict. */
+TN_API const char *tn_dict_name(const tn_dict *dict, int64_t i);
+TN_API tn_tensor *tn_dict_tensor(const tn_dict *dict, int64_t i);
+/* Notes: __metadata__ of a safetensors file ("format" is "pt" in PyTorch's). */
+TN_API tn_status tn_dict_set_note(tn_dict *dict, const char *key, const char *text);
+TN_API const char *tn_dict_note(const tn_dict *dict, const char *key); /* NULL where there is none; no error */
+TN_API int64_t tn_dict_note_count(const tn_dict *dict);
+TN_API const char *tn_dict_note_key(const tn_dict *dict, int64_t i); /* NULL and TN_ERR_INDEX outside 0 ... count-1 */
+
+/* ---- safetensors (https://huggingface.co/docs/safetensors) --------------------------------------------------------------- */
+
+/* Writes all tensors and notes: the header in the dict's order, the data widest dtype first (each tensor aligned to its elements).
+ * TN_ERR_IO names the file and the system's reason, and the file that was there stays as it was. Works while an error sticks. */
+TN_API tn_status tn_save_safetensors(const tn_dict *dict, const char *path) TN_MUST_CHECK;
+/* The tensors of a file, in its header's order, on the CPU. TN_ERR_FORMAT on a file that breaks a rule of the format (header length, JSON,
+ * names twice, dtype and shape against offsets, holes, overlaps, bytes too few or too many), TN_ERR_UNSUPPORTED on a dtype that Tenon
+ * has not, on more than 8 dimensions, and in a build without cJSON. */
+TN_API tn_dict *tn_load_safetensors(const char *path);
+
+/* ---- IDX (http://yann.lecun.com/exdb/mnist) ------------------------------------------------------------------------------ */
+
+/* The array of an IDX file, plain or gzip-ed (told by its first bytes): u8, i8, i16, i32, f32 or f64, up to 8 dimensions. Checks the
+ * length exactly and gzip's checksum. In a build without zlib a gzip-ed file is TN_ERR_UNSUPPORTED. */
+TN_API tn_tensor *tn_load_idx(const char *path);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

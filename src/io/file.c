@@ -1,0 +1,226 @@
+/* Files read to the last byte, and files written whole or not at all. */
+#include "io/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- reading ------------------------------------------------------------------------------------------------------------ */
+
+static void system_error(const char *op, const char *path, const char *what)
+{
+    char text[128] = "";
+    int number = errno;
+    tn_fail(TN_ERR_IO, "%s: %s: %s: %s", op, path, what, strerror_r(number, text, sizeof text));
+}
+
+bool tn_reader_open(tn_reader *r, const char *op, const char *path, bool allow_gzip)
+{
+    *r = (tn_reader){.op = op, .path = path, .fd = -1};
+    if (tn_failing())
+        return false;
+    if (!path) {
+        tn_fail(TN_ERR_ARGUMENT, "%s: path is NULL", op);
+        return false;
+    }
+    r->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* O_NONBLOCK: a pipe of that name must not hold us */
+    struct stat st;
+    if (r->fd < 0 || fstat(r->fd, &st) != 0) {
+        system_error(op, path, "cannot open");
+        tn_reader_close(r);
+        return false;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        tn_fail(TN_ERR_IO, "%s: %s: not a regular file", op, path);
+        tn_reader_close(r);
+        return false;
+    }
+    r->size = r->left = st.st_size;
+    unsigned char magic[2] = {0};
+    if (allow_gzip && pread(r->fd, magic, 2, 0) == 2 && magic[0] == 0x1f && magic[1] == 0x8b) {
+        r->gzip = tn_gzip_open(r);
+        if (!r->gzip) {
+            tn_reader_close(r);
+            return false;
+        }
+    }
+    return true;
+}
+
+int64_t tn_reader_raw(tn_reader *r, void *out, int64_t n)
+{
+    if (n > r->left)
+        n = r->left;
+    if (n > INT32_MAX)
+        n = INT32_MAX & ~4095;
+    if (n == 0)
+        return 0;
+    ssize_t got;
+    do
+        got = read(r->fd, out, (size_t)n);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        system_error(r->op, r->path, "cannot read");
+    else if (got == 0)
+        tn_fail(TN_ERR_IO, "%s: %s: became shorter while it was read", r->op, r->path);
+    r->left -= got > 0 ? got : 0;
+    return got > 0 ? got : -1;
+}
+
+bool tn_reader_read(tn_reader *r, void *out, int64_t n)
+{
+    for (char *at = out; n > 0;) {
+        int64_t got = r->gzip ? tn_gzip_some(r->gzip, at, n) : tn_reader_raw(r, at, n);
+        if (got == 0)
+            tn_fail(TN_ERR_FORMAT, "%s: %s: the file ends %lld bytes too early", r->op, r->path, (long long)n);
+        if (got <= 0)
+            return false;
+        at += got;
+        n -= got;
+    }
+    return true;
+}
+
+int64_t tn_reader_most(const tn_reader *r)
+{
+    enum { DEFLATE_RATIO = 1032 }; /* the most bytes that one byte of deflate can stand for */
+    if (!r->gzip)
+        return r->left;
+    return r->size > INT64_MAX / DEFLATE_RATIO ? INT64_MAX : r->size * DEFLATE_RATIO;
+}
+
+bool tn_reader_end(tn_reader *r)
+{
+    char byte;
+    int64_t got = r->gzip ? tn_gzip_some(r->gzip, &byte, 1) : r->left;
+    if (got > 0)
+        tn_fail(TN_ERR_FORMAT, "%s: %s: more bytes follow where the data should end", r->op, r->path);
+    return got == 0;
+}
+
+void tn_reader_close(tn_reader *r)
+{
+    tn_gzip_close(r->gzip);
+    r->gzip = NULL;
+    if (r->fd >= 0)
+        close(r->fd);
+    r->fd = -1;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------------------ */
+
+tn_status tn_writer_open(tn_writer *w, const char *op, const char *path)
+{
+    *w = (tn_writer){.op = op, .path = path, .fd = -1};
+    if (!path) {
+        tn_fail(TN_ERR_ARGUMENT, "%s: path is NULL", op);
+        return TN_ERR_ARGUMENT;
+    }
+    static unsigned counter;
+    w->temporary_size = strlen(path) + 40;
+    w->temporary = tn_alloc(w->temporary_size);
+    if (!w->temporary)
+        return TN_ERR_MEMORY;
+    snprintf(w->temporary, w->temporary_size, "%s.%ld-%u.part", path, (long)getpid(),
+             __atomic_fetch_add(&counter, 1, __ATOMIC_RELAXED));
+    w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (w->fd >= 0)
+        return TN_OK;
+    system_error(op, w->temporary, "cannot create");
+    tn_free(w->temporary, w->temporary_size);
+    w->temporary = NULL;
+    return TN_ERR_IO;
+}
+
+tn_status tn_writer_write(tn_writer *w, const void *data, size_t n)
+{
+    for (const char *at = data; n > 0;) {
+        ssize_t put = write(w->fd, at, n < INT32_MAX ? n : INT32_MAX & ~4095);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0) {
+            system_error(w->op, w->path, "cannot write");
+            return TN_ERR_IO;
+        }
+        at += put;
+        n -= (size_t)put;
+    }
+    return TN_OK;
+}
+
+/* The rename is on disk once the folder is; a file system that cannot sync a folder is no error. Overwrites the temporary's name. */
+static void sync_folder(tn_writer *w)
+{
+    char *slash = strrchr(w->temporary, '/');
+    strcpy(slash ? slash + 1 : w->temporary, slash ? "" : ".");
+    int fd = open(w->temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)fsync(fd);
+        close(fd);
+    }
+}
+
+tn_status tn_writer_close(tn_writer *w, tn_status status)
+{
+    if (!w->temporary)
+        return status;
+    bool synced = status != TN_OK || fsync(w->fd) == 0;
+    bool closed = close(w->fd) == 0;
+    if (status == TN_OK && !(synced && closed && rename(w->temporary, w->path) == 0)) {
+        system_error(w->op, w->path, "cannot write");
+        status = TN_ERR_IO;
+    }
+    if (status == TN_OK)
+        sync_folder(w);
+    else
+        unlink(w->temporary);
+    tn_free(w->temporary, w->temporary_size);
+    *w = (tn_writer){.fd = -1};
+    return status;
+}
+
+/* ---- elements ----------------------------------------------------------------------------------------------------------- */
+
+void tn_swap_bytes(void *data, int64_t count, size_t element)
+{
+    if (element == 2) {
+        for (uint16_t *p = data, *end = p + count; p < end; p++)
+            *p = __builtin_bswap16(*p);
+    } else if (element == 4) {
+        for (uint32_t *p = data, *end = p + count; p < end; p++)
+            *p = __builtin_bswap32(*p);
+    } else if (element == 8) {
+        for (uint64_t *p = data, *end = p + count; p < end; p++)
+            *p = __builtin_bswap64(*p);
+    }
+}
+
+static char *pack_dim(const tn_tensor *x, int dim, const char *from, char *out)
+{
+    size_t element = tn_item_size(x);
+    if (dim == x->ndim) {
+        memcpy(out, from, element);
+        return out + element;
+    }
+    int64_t step = x->strides[dim] * (int64_t)element;
+    if (dim == x->ndim - 1 && x->strides[dim] == 1) {
+        memcpy(out, from, (size_t)x->sizes[dim] * element);
+        return out + (size_t)x->sizes[dim] * element;
+    }
+    for (int64_t i = 0; i < x->sizes[dim]; i++)
+        out = pack_dim(x, dim + 1, from + i * step, out);
+    return out;
+}
+
+void tn_pack(const tn_tensor *x, void *out)
+{
+    if (x->numel == 0)
+        return;
+    if (tn_has(x, TN_FLAG_CONTIGUOUS))
+        memcpy(out, tn_ptr(x), (size_t)x->numel * tn_item_size(x));
+    else
+        pack_dim(x, 0, tn_ptr(x), out);
+}
