@@ -121,6 +121,51 @@ typedef struct tn_pool {
     bool count_include_pad; /* average: divide by kh * kw also at the border */
 } tn_pool;
 
+
+/* Max pooling is on f32, f64 and i64; index says which tap of its window won, a u8, or an i32 where kh * kw > 256 (or NULL: not wanted);
+ * max_pool_where turns it into positions y * w + x of the plane. avg_pool, fold: f32 and f64. unfold: any dtype. conv's channels out are
+ * not used by unfold and fold; columns are [n, c_in * kh * kw, oh * ow]. Results are written whole. */
+
+/* Turns indices into byte offsets: out[i] is the sum over the terms of index * stride. With wrap a negative index counts from the end of its
+ * dim. One out of range stops the kernel, which sets bad_term and bad_index and returns TN_ERR_INDEX without raising it: the caller knows
+ * what the dim is called. */
+typedef struct tn_offsets {
+    int64_t n;
+    int count;                          /* terms */
+    const int64_t *index[TN_MAX_DIMS];  /* [n] each */
+    int64_t sizes[TN_MAX_DIMS];         /* of the dim that the term walks */
+    int64_t strides[TN_MAX_DIMS];       /* bytes */
+    int64_t *out;                       /* [n] */
+    bool wrap;
+    int bad_term;
+    int64_t bad_index;
+} tn_offsets;
+
+/* A fill with Philox 4x32-10 (kernels/philox.h). Element i takes, of the block that counter offset + i / 4 gives, lane i % 4; where it needs
+ * 64 bits (f64, BITS, INTEGER), the lanes 2 (i % 2) and 2 (i % 2) + 1 of block offset + i / 2; NORMAL makes elements 2j and 2j + 1 of the bits
+ * that those two would take. f32 uniforms are 24 bits times 2^-24, f64 53 times 2^-53, f16 11 times 2^-11, bf16 8 times 2^-8. */
+typedef enum tn_random_kind {
+    TN_RANDOM_UNIFORM,   /* a + u (b - a), u in [0, 1), below b: floats */
+    TN_RANDOM_NORMAL,    /* a + b z: floats */
+    TN_RANDOM_INTEGER,   /* low ... low + range - 1, without bias: any dtype; range 0 means 2^64 */
+    TN_RANDOM_BERNOULLI, /* u < a ? b : 0, u of 24 bits: any dtype */
+    TN_RANDOM_BITS       /* 64 bits as they come: i64 */
+} tn_random_kind;
+typedef struct tn_random_fill {
+    tn_random_kind kind;
+    tn_dtype dtype;
+    int64_t n;
+    void *out; /* dense */
+    uint64_t seed, offset;
+    double a, b;
+    int64_t low;
+    uint64_t range;
+} tn_random_fill;
+/* How many elements one block of four words makes. */
+static inline int64_t tn_random_per_block(tn_random_kind kind, tn_dtype dtype)
+{
+    return kind == TN_RANDOM_INTEGER || kind == TN_RANDOM_BITS || (dtype == TN_F64 && kind != TN_RANDOM_BERNOULLI) ? 2 : 4;
+}
 /* The slots: X(name, (parameters)). Each is `tn_status name(parameters)`. */
 #define TN_KERNEL_LIST(X)                                                                                                     \
     X(unary, (tn_unary_op op, tn_dtype dtype, const double *param, const tn_loop *loop))                                      \
@@ -135,7 +180,32 @@ typedef struct tn_pool {
     X(softmax_backward, (tn_dtype dtype, const tn_softmax *softmax))                                                          \
     X(cross_entropy, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                                     \
     X(cross_entropy_backward, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                            \
-    X(sort, (tn_dtype dtype, const tn_sort_rows *rows))
+    X(sort, (tn_dtype dtype, const tn_sort_rows *rows))                                                                       \
+    X(sort, (tn_dtype dtype, const tn_sort_rows *rows))                                                                       \
+    X(conv_forward, (tn_dtype dtype, const tn_conv *conv))                                                                    \
+    X(conv_backward, (tn_dtype dtype, const tn_conv_grad *grad))                                                              \
+    X(unfold, (tn_dtype dtype, const tn_conv *conv, const void *x, void *columns))                                            \
+    X(fold, (tn_dtype dtype, const tn_conv *conv, const void *columns, void *x))                                              \
+    X(max_pool, (tn_dtype dtype, const tn_pool *pool, const void *x, void *y, void *index))                                   \
+    X(max_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, const void *index, void *dx))                  \
+    X(max_pool_where, (const tn_pool *pool, const void *index, int64_t *where))                                               \
+    X(avg_pool, (tn_dtype dtype, const tn_pool *pool, const void *x, void *y))                                                \
+    X(avg_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, void *dx))                                     \
+    /* result, source, i64 byte offsets: result = *(source + offset) */                                                       \
+    X(gather, (size_t element, const tn_loop *loop))                                                                          \
+    /* values, target, i64 byte offsets: *(target + offset) = or += value; one target element belongs to one (place, offset) */ \
+    X(scatter, (tn_dtype dtype, bool add, const tn_loop *loop))                                                               \
+    X(offsets, (tn_offsets *offsets))                                                                                         \
+    /* where mask is true, ascending; out may be NULL: only counted */                                                        \
+    X(positions, (int64_t n, const bool *mask, int64_t *out, int64_t *count))                                                 \
+    /* positions in a dense array of these sizes to coordinates: out[i * row + d * column] */                                 \
+    X(unravel, (int64_t n, const int64_t *positions, int ndim, const int64_t *sizes, int64_t row, int64_t column, int64_t *out)) \
+    X(random, (const tn_random_fill *fill))                                                                                   \
+    /* out[i] = start + (first + i) * step, computed in f64 (in i64 for whole start and step into integers) */                \
+    X(range, (tn_dtype dtype, int64_t n, int64_t first, double start, double step, void *out))                                \
+    /* dense matrices [batch, rows, cols]: what lies on the wrong side of the diagonal becomes 0 */                            \
+    X(triangle, (size_t element, bool upper, int64_t diagonal, int64_t batch, int64_t rows, int64_t cols, const void *x,      \
+                 void *out))
 
 typedef struct tn_kernels {
     const char *name;

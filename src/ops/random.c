@@ -1,0 +1,132 @@
+/* Random tensors. Every one takes the next blocks of the thread's stream (core/random.h); kernels.h says which element gets which bits. */
+#include "ops/random.h"
+
+#include <math.h>
+
+#include <tenon/ops.h>
+
+#include "core/loop.h"
+#include "core/random.h"
+#include "kernels/philox.h"
+#include "ops/create.h"
+
+/* Fills the contiguous x; NULL on failure. */
+static tn_tensor *filled(tn_tensor *x, tn_random_fill fill)
+{
+    if (!x)
+        return NULL;
+    fill.dtype = (tn_dtype)x->dtype;
+    fill.n = x->numel;
+    fill.out = tn_ptr(x);
+    tn_random_take(&fill);
+    return x->numel == 0 || tn_kernels_for(x)->random(&fill) == TN_OK ? x : NULL;
+}
+
+/* Uniform or normal numbers: the dtype must be a floating one. */
+static tn_tensor *floats(const char *op, tn_tensor *x, tn_random_kind kind, double a, double b)
+{
+    if (x && !tn_dtype_is_float((tn_dtype)x->dtype))
+        return tn_fail(TN_ERR_DTYPE, "%s: %s cannot hold it: give a floating dtype, or use tn_randint", op, tn_dtype_name((tn_dtype)x->dtype));
+    return filled(x, (tn_random_fill){.kind = kind, .a = a, .b = b});
+}
+
+static tn_tensor *made(const char *op, const tn_shape_args *args)
+{
+    return tn_create(op, args->shape, args->dtype, args->device, args->requires_grad);
+}
+static tn_tensor *made_between(const char *op, const tn_uniform_args *args, tn_dtype dtype)
+{
+    return tn_create(op, args->shape, args->dtype == TN_DTYPE_DEFAULT ? dtype : args->dtype, args->device, args->requires_grad);
+}
+
+tn_tensor *tn_rand_with(const tn_shape_args *args) { return floats("rand", made("rand", args), TN_RANDOM_UNIFORM, 0, 1); }
+tn_tensor *tn_randn_with(const tn_shape_args *args) { return floats("randn", made("randn", args), TN_RANDOM_NORMAL, 0, 1); }
+tn_tensor *tn_rand_like_with(const tn_like_args *args)
+{
+    return floats("rand_like", tn_create_like("rand_like", args), TN_RANDOM_UNIFORM, 0, 1);
+}
+tn_tensor *tn_randn_like_with(const tn_like_args *args)
+{
+    return floats("randn_like", tn_create_like("randn_like", args), TN_RANDOM_NORMAL, 0, 1);
+}
+
+tn_tensor *tn_uniform_with(const tn_uniform_args *args)
+{
+    if (!tn_failing() && !(args->a <= args->b && isfinite(args->b - args->a)))
+        return tn_fail(TN_ERR_ARGUMENT, "uniform: low %g and high %g are no interval: low must not be above high, both finite", args->a, args->b);
+    return floats("uniform", made_between("uniform", args, TN_DTYPE_DEFAULT), TN_RANDOM_UNIFORM, args->a, args->b);
+}
+
+tn_tensor *tn_normal_with(const tn_uniform_args *args)
+{
+    if (!tn_failing() && !(args->b >= 0 && isfinite(args->b) && isfinite(args->a)))
+        return tn_fail(TN_ERR_ARGUMENT, "normal: mean %g and std %g: both must be finite, std not negative", args->a, args->b);
+    return floats("normal", made_between("normal", args, TN_DTYPE_DEFAULT), TN_RANDOM_NORMAL, args->a, args->b);
+}
+
+tn_tensor *tn_randint_with(const tn_uniform_args *args)
+{
+    double low = args->a, high = args->b;
+    if (!tn_failing() && !(low == floor(low) && high == floor(high) && low < high && low >= -0x1p63 && high <= 0x1p63))
+        return tn_fail(TN_ERR_ARGUMENT, "randint: low %g and high %g: give whole numbers of which low is the smaller (high is not drawn)", low,
+                       high);
+    tn_tensor *x = made_between("randint", args, TN_I64);
+    uint64_t range = high == 0x1p63 ? 0x8000000000000000u - (uint64_t)(int64_t)low : (uint64_t)(int64_t)high - (uint64_t)(int64_t)low;
+    return filled(x, (tn_random_fill){.kind = TN_RANDOM_INTEGER, .low = (int64_t)low, .range = range});
+}
+
+/* Fisher and Yates (1938), from the end: 64 bits for each exchange, so that the bias is below n / 2^64. */
+tn_tensor *tn_randperm_with(const tn_randperm_args *args)
+{
+    tn_device_id cpu = {TN_CPU, 0};
+    if (!tn_failing() && args->n < 0)
+        return tn_fail(TN_ERR_ARGUMENT, "randperm: n is %lld: it must not be negative", (long long)args->n);
+    tn_tensor *x = tn_create("randperm", TN_SHAPE(args->n), TN_I64, &cpu, false), *bits = tn_new_owned("randperm", TN_SHAPE(args->n), TN_I64, cpu);
+    if (!x || !filled(bits, (tn_random_fill){.kind = TN_RANDOM_BITS}) ||
+        tn_kernels_of(TN_CPU)->range(TN_I64, args->n, 0, 0, 1, tn_ptr(x)) != TN_OK) {
+        tn_release(bits);
+        return NULL;
+    }
+    int64_t *order = (int64_t *)tn_ptr(x);
+    const uint64_t *draw = (const uint64_t *)tn_ptr(bits);
+    for (int64_t i = args->n - 1; i > 0; i--) {
+        int64_t j = (int64_t)((tn_u128)draw[i] * (uint64_t)(i + 1) >> 64), former = order[i];
+        order[i] = order[j];
+        order[j] = former;
+    }
+    tn_release(bits);
+    if (args->dtype != TN_DTYPE_DEFAULT)
+        x = tn_cast(x, args->dtype);
+    if (args->device)
+        x = tn_to(x, *args->device);
+    if (x && args->requires_grad && tn_set_requires_grad(x, true) != TN_OK)
+        return NULL;
+    return x;
+}
+
+tn_tensor *tn_bernoulli(const tn_tensor *p)
+{
+    if (!tn_ready("bernoulli", "p", p))
+        return NULL;
+    if (!tn_dtype_is_float((tn_dtype)p->dtype))
+        return tn_fail(TN_ERR_DTYPE, "bernoulli: p is %s: probabilities are of a floating dtype", tn_dtype_name((tn_dtype)p->dtype));
+    TN_SCOPE;
+    tn_dtype wide = p->dtype == TN_F64 ? TN_F64 : TN_F32;
+    tn_shape shape = tn_shape_of(p);
+    tn_device_id device = p->storage->device;
+    const tn_tensor *u = floats("bernoulli", tn_new("bernoulli", shape, wide, device), TN_RANDOM_UNIFORM, 0, 1);
+    tn_tensor *odds = tn_new("bernoulli", shape, wide, device), *hit = tn_new("bernoulli", shape, TN_BOOL, device);
+    tn_tensor *y = tn_new("bernoulli", shape, (tn_dtype)p->dtype, device);
+    tn_loop loop;
+    if (!u || !odds || !hit || !y || !tn_copy_raw(odds, p))
+        return NULL;
+    if (tn_loop_make(&loop, hit, (const tn_tensor *const[]){u, odds}, 2) &&
+        tn_kernels_for(p)->binary(TN_BINARY_LT, wide, &loop) != TN_OK)
+        return NULL;
+    return tn_copy_raw(y, hit) ? tn_pass(y) : NULL;
+}
+
+tn_tensor *tn_random_mask(const char *op, tn_shape shape, tn_dtype dtype, tn_device_id device, double p, double value)
+{
+    return filled(tn_new(op, shape, dtype, device), (tn_random_fill){.kind = TN_RANDOM_BERNOULLI, .a = p, .b = value});
+}
