@@ -71,6 +71,17 @@ static inline int tn_at_int_(int result, const char *file, int line)
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_device_id tn_at_device_(tn_device_id result, const char *file, int line)
+{
+    tn_site_(NULL, file, line);
+    return result;
+}
+static inline int64_t tn_at_int64_t_(int64_t result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(result <= 0))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline double tn_at_double_(double result, const char *file, int line)
 {
     if (TN_UNLIKELY_(result != result))
@@ -196,6 +207,17 @@ inline tn_tensor *tn_sum(tn_tensor *x, tn_reduce_args args = {})
 {
     args.x = x;
     return tn_sum_with(&args);
+}
+inline tn_tensor *tn_pad(tn_tensor *x, tn_pad_args args = {})
+{
+    args.x = x;
+    return tn_pad_with(&args);
+}
+inline tn_tensor *tn_pad(tn_tensor *x, tn_shape pads, tn_pad_args args = {})
+{
+    args.x = x;
+    args.pads = pads;
+    return tn_pad_with(&args);
 }
 inline tn_tensor *tn_empty(tn_shape shape, tn_shape_args args = {})
 {
@@ -553,6 +575,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_linear(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_sum(...) \
     tn_at_tensor_ptr_(tn_sum(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_pad(...) \
+    tn_at_tensor_ptr_(tn_pad(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
     tn_at_tensor_ptr_(tn_empty(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_zeros(...) \
@@ -607,6 +631,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_addmm_args_(X) TN_ADDMM_OPTIONS(X)
 #define TN_LIST_tn_linear_op_args_(X) TN_LINEAR_OPTIONS(X)
 #define TN_LIST_tn_reduce_args_(X) TN_REDUCE_OPTIONS(X)
+#define TN_LIST_tn_pad_args_(X) TN_PAD_OPTIONS(X)
 #define TN_LIST_tn_shape_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_like_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_range_args_(X) TN_TENSOR_OPTIONS(X)
@@ -628,6 +653,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_linear_with), tn_linear_op_args, TN_LIST_tn_linear_op_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_sum(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_sum_with), tn_reduce_args, TN_LIST_tn_reduce_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_pad(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_pad_with), tn_pad_args, TN_LIST_tn_pad_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_empty_with), tn_shape_args, TN_LIST_tn_shape_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_zeros(...) \
@@ -746,6 +773,26 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_mul(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
 #define tn_cast(...) \
     tn_at_tensor_ptr_(tn_cast(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_index_at(...) \
+    tn_at_tensor_ptr_(tn_index_at(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_assign_at(x, value, items) \
+    tn_at_status_(tn_assign_at(x, TN_OPERAND_(value), items), __FILE__, __LINE__)
+#define tn_index_select(...) \
+    tn_at_tensor_ptr_(tn_index_select(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_index_add(...) \
+    tn_at_tensor_ptr_(tn_index_add(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gather(...) \
+    tn_at_tensor_ptr_(tn_gather(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_scatter(x, dim, index, source) \
+    tn_at_tensor_ptr_(tn_scatter(x, dim, index, TN_OPERAND_(source)), __FILE__, __LINE__)
+#define tn_scatter_add(x, dim, index, source) \
+    tn_at_tensor_ptr_(tn_scatter_add(x, dim, index, TN_OPERAND_(source)), __FILE__, __LINE__)
+#define tn_one_hot(...) \
+    tn_at_tensor_ptr_(tn_one_hot(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_masked_select(...) \
+    tn_at_tensor_ptr_(tn_masked_select(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_nonzero(...) \
+    tn_at_tensor_ptr_(tn_nonzero(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_matmul(...) \
     tn_at_tensor_ptr_(tn_matmul(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_mm(...) \
@@ -766,10 +813,68 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_linear_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_sum_with(...) \
     tn_at_tensor_ptr_(tn_sum_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_contiguous(...) \
-    tn_at_tensor_ptr_(tn_contiguous(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_reshape(...) \
     tn_at_tensor_ptr_(tn_reshape(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_view(...) \
+    tn_at_tensor_ptr_(tn_view(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_flatten(...) \
+    tn_at_tensor_ptr_(tn_flatten(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transpose(...) \
+    tn_at_tensor_ptr_(tn_transpose(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_swapaxes(...) \
+    tn_at_tensor_ptr_(tn_swapaxes(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_permute(...) \
+    tn_at_tensor_ptr_(tn_permute(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_squeeze(...) \
+    tn_at_tensor_ptr_(tn_squeeze(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_unsqueeze(...) \
+    tn_at_tensor_ptr_(tn_unsqueeze(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_expand(...) \
+    tn_at_tensor_ptr_(tn_expand(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_narrow(...) \
+    tn_at_tensor_ptr_(tn_narrow(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_select(...) \
+    tn_at_tensor_ptr_(tn_select(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_detach(...) \
+    tn_at_tensor_ptr_(tn_detach(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_contiguous(...) \
+    tn_at_tensor_ptr_(tn_contiguous(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_clone(...) \
+    tn_at_tensor_ptr_(tn_clone(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_to(...) \
+    tn_at_tensor_ptr_(tn_to(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_repeat(...) \
+    tn_at_tensor_ptr_(tn_repeat(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_flip(...) \
+    tn_at_tensor_ptr_(tn_flip(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_roll(...) \
+    tn_at_tensor_ptr_(tn_roll(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tril(...) \
+    tn_at_tensor_ptr_(tn_tril(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_triu(...) \
+    tn_at_tensor_ptr_(tn_triu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_pad_with(...) \
+    tn_at_tensor_ptr_(tn_pad_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_concat(...) \
+    tn_at_tensor_ptr_(tn_concat(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cat(...) \
+    tn_at_tensor_ptr_(tn_cat(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_stack(...) \
+    tn_at_tensor_ptr_(tn_stack(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_split(...) \
+    tn_at_int_(tn_split(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_split_sizes(...) \
+    tn_at_int_(tn_split_sizes(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_chunk(...) \
+    tn_at_int_(tn_chunk(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_unbind(...) \
+    tn_at_int_(tn_unbind(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_vsplit(...) \
+    tn_at_int_(tn_vsplit(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hsplit(...) \
+    tn_at_int_(tn_hsplit(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dsplit(...) \
+    tn_at_int_(tn_dsplit(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_default_dtype(...) \
     tn_at_status_(tn_set_default_dtype(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_device(...) \
