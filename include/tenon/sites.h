@@ -776,7 +776,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define tn_index_at(...) \
     tn_at_tensor_ptr_(tn_index_at(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_assign_at(x, value, items) \
-    tn_at_status_(tn_assign_at(x, TN_OPERAND_(value), items), __FILE__, __LINE__)
+    tn_at_tensor_ptr_(tn_assign_at(x, TN_OPERAND_(value), items), __FILE__, __LINE__)
 #define tn_index_select(...) \
     tn_at_tensor_ptr_(tn_index_select(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_index_add(...) \

@@ -37,14 +37,14 @@ typedef struct tn_index_items {
 
 /* What tn_index() and tn_assign() are made of; a program that does not know the number of items before it runs fills an array of them. */
 TN_API tn_tensor *tn_index_at(tn_tensor *x, tn_index_items items);
-TN_API tn_status tn_assign_at(tn_tensor *x, tn_operand value, tn_index_items items);
+TN_API tn_tensor *tn_assign_at(tn_tensor *x, tn_operand value, tn_index_items items);
 
 /* x[...]: tn_index(x, 0, TN_RANGE(0, 5), TN_ALL, TN_NEW_AXIS, rows, mask). Items are integers, ranges, and tensors of integers or bool; dims
  * that are not named are taken whole. Without tensors a view. With tensors a copy: they are broadcast together, and their dims stand where
  * the first of them stood, or in front where other dims lie between them. */
 #define tn_index(x, ...) tn_index_at(x, TN_ITEMS(__VA_ARGS__))
 /* x[...] = value, in place: value (a tensor or a number) is broadcast and cast. Where a tensor of indices names a place twice, one of its
- * values stays. Under autograd x must share its storage with no view (TN_ERR_GRAD); its gradient is then zero where it was assigned. */
+ * values stays. Returns x. Under autograd x must share its storage with no view (TN_ERR_GRAD); its gradient is then zero where it was assigned. */
 #define tn_assign(x, value, ...) tn_assign_at(x, value, TN_ITEMS(__VA_ARGS__))
 
 static inline tn_index_item tn_index_range_3_(int64_t start, int64_t stop, int64_t step)
