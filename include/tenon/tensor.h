@@ -75,6 +75,11 @@ extern "C" {
 #define TN_SCALAR tn_make_shape(0, NULL)
 #endif
 
+/* What an option that ends in _hw takes: height and width apart, .stride_hw = {2, 1}. Both 0: not said, the option without _hw holds. */
+typedef struct tn_pair {
+    int64_t h, w;
+} tn_pair;
+
 /* A set of dimensions, for reductions and permutations: TN_DIMS(0, -1). Empty means all, where a function says so. */
 typedef struct tn_dims {
     int count;
