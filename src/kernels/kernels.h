@@ -121,11 +121,6 @@ typedef struct tn_pool {
     bool count_include_pad; /* average: divide by kh * kw also at the border */
 } tn_pool;
 
-
-/* Max pooling is on f32, f64 and i64; index says which tap of its window won, a u8, or an i32 where kh * kw > 256 (or NULL: not wanted);
- * max_pool_where turns it into positions y * w + x of the plane. avg_pool, fold: f32 and f64. unfold: any dtype. conv's channels out are
- * not used by unfold and fold; columns are [n, c_in * kh * kw, oh * ow]. Results are written whole. */
-
 /* Turns indices into byte offsets: out[i] is the sum over the terms of index * stride. With wrap a negative index counts from the end of its
  * dim. One out of range stops the kernel, which sets bad_term and bad_index and returns TN_ERR_INDEX without raising it: the caller knows
  * what the dim is called. */
@@ -166,6 +161,7 @@ static inline int64_t tn_random_per_block(tn_random_kind kind, tn_dtype dtype)
 {
     return kind == TN_RANDOM_INTEGER || kind == TN_RANDOM_BITS || (dtype == TN_F64 && kind != TN_RANDOM_BERNOULLI) ? 2 : 4;
 }
+
 /* The slots: X(name, (parameters)). Each is `tn_status name(parameters)`. */
 #define TN_KERNEL_LIST(X)                                                                                                     \
     X(unary, (tn_unary_op op, tn_dtype dtype, const double *param, const tn_loop *loop))                                      \
@@ -181,16 +177,6 @@ static inline int64_t tn_random_per_block(tn_random_kind kind, tn_dtype dtype)
     X(cross_entropy, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                                     \
     X(cross_entropy_backward, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                            \
     X(sort, (tn_dtype dtype, const tn_sort_rows *rows))                                                                       \
-    X(sort, (tn_dtype dtype, const tn_sort_rows *rows))                                                                       \
-    X(conv_forward, (tn_dtype dtype, const tn_conv *conv))                                                                    \
-    X(conv_backward, (tn_dtype dtype, const tn_conv_grad *grad))                                                              \
-    X(unfold, (tn_dtype dtype, const tn_conv *conv, const void *x, void *columns))                                            \
-    X(fold, (tn_dtype dtype, const tn_conv *conv, const void *columns, void *x))                                              \
-    X(max_pool, (tn_dtype dtype, const tn_pool *pool, const void *x, void *y, void *index))                                   \
-    X(max_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, const void *index, void *dx))                  \
-    X(max_pool_where, (const tn_pool *pool, const void *index, int64_t *where))                                               \
-    X(avg_pool, (tn_dtype dtype, const tn_pool *pool, const void *x, void *y))                                                \
-    X(avg_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, void *dx))                                     \
     /* result, source, i64 byte offsets: result = *(source + offset) */                                                       \
     X(gather, (size_t element, const tn_loop *loop))                                                                          \
     /* values, target, i64 byte offsets: *(target + offset) = or += value; one target element belongs to one (place, offset) */ \
