@@ -1,8 +1,11 @@
 /* Products: matmul and its special cases, addmm, linear. One kernel call does each where strides allow it. */
+#include <math.h>
+
 #include <tenon/ops.h>
 
 #include "core/loop.h"
 #include "ops/broadcast.h"
+#include "ops/product.h"
 #include "ops/relu_mask.h"
 
 /* ---- a batch of matrix products over tensors ----------------------------------------------------------------------------- */
@@ -90,8 +93,6 @@ typedef struct transposed {
     bool a, b;
 } transposed;
 
-static tn_tensor *product(const char *op, tn_tensor *a, bool ta, tn_tensor *b, bool tb);
-
 /* x with its leading dims made one: [rows, last]. */
 static tn_tensor *as_rows(tn_tensor *x)
 {
@@ -108,18 +109,17 @@ static void product_backward(tn_node *node, tn_tensor *const *dys, tn_tensor **d
     if (!a || !b)
         return;
     if (tn_wants(node, 0))
-        dx[0] = tn_sum_to(how->a ? product(node->name, b, how->b, dy, true) : product(node->name, dy, false, b, !how->b), a);
+        dx[0] = tn_sum_to(how->a ? tn_product(node->name, b, how->b, dy, true) : tn_product(node->name, dy, false, b, !how->b), a);
     if (!tn_wants(node, 1))
         return;
     if (b->ndim == 2 && a->ndim > 2 && !how->a) { /* one product sums over the batch too */
         a = as_rows(a);
         dy = as_rows(dy);
     }
-    dx[1] = tn_sum_to(how->b ? product(node->name, dy, true, a, how->a) : product(node->name, a, !how->a, dy, false), b);
+    dx[1] = tn_sum_to(how->b ? tn_product(node->name, dy, true, a, how->a) : tn_product(node->name, a, !how->a, dy, false), b);
 }
 
-/* Shapes and dtypes fit. */
-static tn_tensor *product(const char *op, tn_tensor *a, bool ta, tn_tensor *b, bool tb)
+tn_tensor *tn_product(const char *op, tn_tensor *a, bool ta, tn_tensor *b, bool tb)
 {
     if (tn_failing() || !a || !b)
         return NULL;
@@ -169,7 +169,7 @@ static tn_tensor *checked_product(const char *op, tn_tensor *a, tn_tensor *b, co
             return tn_fail(TN_ERR_SHAPE, "%s: a is %s and b is %s: the batch sizes %lld and %lld do not broadcast", op, a_text, b_text,
                            (long long)size_a, (long long)size_b);
     }
-    return product(op, a, false, b, false);
+    return tn_product(op, a, false, b, false);
 }
 
 tn_tensor *tn_matmul(tn_tensor *a, tn_tensor *b)
@@ -257,10 +257,12 @@ static void addmm_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
     if (tn_wants(node, 0))
         dx[0] = tn_sum_to_shape(scaled(dy[0], attr->beta), attr->c_shape);
     if (tn_wants(node, 1))
-        dx[1] = scaled(product("addmm", dy[0], false, b, true), attr->alpha);
+        dx[1] = scaled(tn_product("addmm", dy[0], false, b, true), attr->alpha);
     if (tn_wants(node, 2))
-        dx[2] = scaled(product("addmm", a, true, dy[0], false), attr->alpha);
+        dx[2] = scaled(tn_product("addmm", a, true, dy[0], false), attr->alpha);
 }
+
+static bool is_whole(double x) { return fabs(x) <= 0x1p53 && x == (double)(int64_t)x; }
 
 tn_tensor *tn_addmm_with(const tn_addmm_args *args)
 {
@@ -273,6 +275,9 @@ tn_tensor *tn_addmm_with(const tn_addmm_args *args)
     bool fits = c->ndim <= 2;
     for (int d = 0; fits && d < c->ndim; d++)
         fits = c->sizes[d] == 1 || c->sizes[d] == sizes[2 - c->ndim + d];
+    if (!tn_dtype_is_float((tn_dtype)a->dtype) && !(is_whole(args->alpha) && is_whole(args->beta)))
+        return tn_fail(TN_ERR_ARGUMENT, "addmm: alpha is %g and beta %g: for %s both must be whole numbers", args->alpha, args->beta,
+                       tn_dtype_name((tn_dtype)a->dtype));
     if (!fits)
         return tn_fail(TN_ERR_SHAPE, "addmm: c is %s, a is %s and b is %s: c does not broadcast to [%lld, %lld]", tn_text(c), tn_text(a),
                        tn_text(b), (long long)sizes[0], (long long)sizes[1]);
@@ -296,9 +301,9 @@ static void linear_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
         return;
     tn_tensor *slope = as_rows(y ? tn_relu_mask(dy[0], y) : dy[0]);
     if (tn_wants(node, 0))
-        dx[0] = tn_reshape(product("linear", slope, false, weight, false), tn_shape_of(x));
+        dx[0] = tn_reshape(tn_product("linear", slope, false, weight, false), tn_shape_of(x));
     if (tn_wants(node, 1))
-        dx[1] = product("linear", slope, true, as_rows(x), false);
+        dx[1] = tn_product("linear", slope, true, as_rows(x), false);
     if (tn_wants(node, 2))
         dx[2] = tn_sum_to_shape(slope, TN_SHAPE(weight->sizes[0]));
 }

@@ -63,10 +63,11 @@ enum { VECTOR_BYTES = 16, MR = 6, NV = 2 };
 #define SPLAT_F64(x) ((vec_f64){(x), (x)})
 #endif
 
+/* KC makes a panel of b 32 KiB or less. */
 #define T float
 #define NAME(x) x##_f32
 #define LANES (VECTOR_BYTES / 4)
-#define KC 256
+#define KC (VECTOR_BYTES == 64 ? 256 : 512)
 #define FMA FMA_F32
 #define SPLAT SPLAT_F32
 #include "kernels/cpu/gemm_template.h"

@@ -76,6 +76,16 @@ static ALWAYS_INLINE void NAME(pack)(T *restrict dst, int width, const T *restri
                 dst[p * width + r] = r < count ? src[r * across + p * along] : (T)0;
 }
 
+/* Fetches part i of `parts` of what a panel of b will be packed from, a line at a time, while the panel before it is used. */
+static inline void NAME(fetch_b)(const T *b, int64_t i, int64_t parts, int64_t k, int64_t row, int64_t col)
+{
+    enum { LINE = 64 / sizeof(T) };
+    const int64_t lines = row == 1 ? (k + LINE - 1) / LINE : 1, count = row == 1 ? lines * NR : k;
+    const int64_t step = (count + parts - 1) / parts, end = (i + 1) * step < count ? (i + 1) * step : count;
+    for (int64_t l = i * step; l < end; l++)
+        __builtin_prefetch(row == 1 ? b + l / lines * col + l % lines * LINE : b + l * row, 0, 2);
+}
+
 static void NAME(pack_a)(T *restrict dst, const T *restrict a, int count, int64_t k, int64_t row, int64_t col)
 {
     NAME(pack)(dst, MR, a, count, k, row, col);
@@ -134,7 +144,8 @@ static void NAME(tile)(int rows, int64_t k, const T *restrict a, const T *restri
 
 /* ---- c = relu(alpha tile + beta c + bias) ------------------------------------------------------------------------------- */
 
-static void NAME(finish_full)(const T *restrict tile, int rows, const NAME(finish) *f)
+/* `add` and `more` are constants where this is inlined: most passes only add, or only write. */
+static ALWAYS_INLINE void NAME(finish_rows)(const T *restrict tile, int rows, const NAME(finish) *f, bool add, bool more)
 {
     const NAME(vec) alpha = SPLAT(f->alpha), beta = SPLAT(f->beta);
     for (int i = 0; i < rows; i++)
@@ -142,14 +153,27 @@ static void NAME(finish_full)(const T *restrict tile, int rows, const NAME(finis
         for (int v = 0; v < NV; v++) {
             NAME(vec) *c = (NAME(vec) *)(f->c + i * f->c_row + v * LANES);
             NAME(vec) x = *(const NAME(vec) *)(tile + i * NR + v * LANES) * alpha;
-            if (f->beta != 0)
+            if (add)
                 x += *c * beta;
-            if (f->bias)
+            if (more && f->bias)
                 x += f->bias_col ? *(const NAME(vec) *)(f->bias + v * LANES) : SPLAT(f->bias[i]);
-            if (f->relu)
+            if (more && f->relu)
                 x = (NAME(vec))((__typeof__(x < x))x & ~(x < SPLAT((T)0)));
             *c = x;
         }
+}
+
+static void NAME(finish_full)(const T *restrict tile, int rows, const NAME(finish) *f)
+{
+    const bool more = f->bias || f->relu;
+    if (f->beta != 0 && more)
+        NAME(finish_rows)(tile, rows, f, true, true);
+    else if (f->beta != 0)
+        NAME(finish_rows)(tile, rows, f, true, false);
+    else if (more)
+        NAME(finish_rows)(tile, rows, f, false, true);
+    else
+        NAME(finish_rows)(tile, rows, f, false, false);
 }
 
 static void NAME(finish_edge)(const T *restrict tile, int rows, int cols, const NAME(finish) *f)
@@ -204,8 +228,11 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
         const int cols = (int)(nc - j < NR ? nc - j : NR);
         if (i0 == 0)
             NAME(pack_b)(panel, g->b + p0 * g->b_row + (j0 + j) * g->b_col, cols, kc, g->b_row, g->b_col);
+        const bool ahead = i0 == 0 && j + 2 * NR <= nc && (g->b_row == 1 || g->b_col == 1);
         for (int64_t i = 0; i < mc; i += MR) {
             const int rows = (int)(mc - i < MR ? mc - i : MR);
+            if (ahead)
+                NAME(fetch_b)(g->b + p0 * g->b_row + (j0 + j + NR) * g->b_col, i / MR, (mc + MR - 1) / MR, kc, g->b_row, g->b_col);
             f.c = g->c + (i0 + i) * g->c_row + (j0 + j) * g->c_col;
             f.bias = last && g->bias ? g->bias + (i0 + i) * g->bias_row + (j0 + j) * g->bias_col : NULL;
             for (int r = 0; r < rows; r++)
