@@ -156,6 +156,31 @@ inline tn_status tn_gradcheck(tn_tensor *(*function)(tn_tensor *const *inputs, i
     args.count = count;
     return tn_gradcheck_with(&args);
 }
+inline tn_tensor *tn_clamp(tn_tensor *x, tn_clamp_args args = {})
+{
+    args.x = x;
+    return tn_clamp_with(&args);
+}
+inline tn_tensor *tn_leaky_relu(tn_tensor *x, tn_leaky_relu_args args = {})
+{
+    args.x = x;
+    return tn_leaky_relu_with(&args);
+}
+inline tn_tensor *tn_elu(tn_tensor *x, tn_elu_args args = {})
+{
+    args.x = x;
+    return tn_elu_with(&args);
+}
+inline tn_tensor *tn_gelu(tn_tensor *x, tn_gelu_args args = {})
+{
+    args.x = x;
+    return tn_gelu_with(&args);
+}
+inline tn_tensor *tn_softplus(tn_tensor *x, tn_softplus_args args = {})
+{
+    args.x = x;
+    return tn_softplus_with(&args);
+}
 inline tn_tensor *tn_addmm(tn_tensor *c, tn_addmm_args args = {})
 {
     args.c = c;
@@ -558,6 +583,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(tn_grads_of(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_gradcheck(...) \
     tn_at_checked_(tn_gradcheck(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_clamp(...) \
+    tn_at_tensor_ptr_(tn_clamp(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_leaky_relu(...) \
+    tn_at_tensor_ptr_(tn_leaky_relu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_elu(...) \
+    tn_at_tensor_ptr_(tn_elu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gelu(...) \
+    tn_at_tensor_ptr_(tn_gelu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softplus(...) \
+    tn_at_tensor_ptr_(tn_softplus(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_addmm(...) \
     tn_at_tensor_ptr_(tn_addmm(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
@@ -621,6 +656,14 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_linear_op_args_(X) TN_LINEAR_OPTIONS(X)
 #define TN_LIST_tn_reduce_args_(X) TN_REDUCE_OPTIONS(X)
 #define TN_LIST_tn_pad_args_(X) TN_PAD_OPTIONS(X)
+#define TN_LIST_tn_clamp_args_(X) TN_CLAMP_OPTIONS(X)
+#define TN_LIST_tn_leaky_relu_args_(X) TN_LEAKY_RELU_OPTIONS(X)
+#define TN_LIST_tn_elu_args_(X) TN_ELU_OPTIONS(X)
+#define TN_LIST_tn_gelu_args_(X) TN_GELU_OPTIONS(X)
+#define TN_LIST_tn_softplus_args_(X) TN_SOFTPLUS_OPTIONS(X)
+#define TN_LIST_tn_addmm_args_(X) TN_ADDMM_OPTIONS(X)
+#define TN_LIST_tn_linear_op_args_(X) TN_LINEAR_OPTIONS(X)
+#define TN_LIST_tn_reduce_args_(X) TN_REDUCE_OPTIONS(X)
 #define TN_LIST_tn_shape_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_like_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_range_args_(X) TN_TENSOR_OPTIONS(X)
@@ -636,6 +679,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(TN_CALL_((tn_grads_of_with), tn_grads_of_args, TN_LIST_tn_grads_of_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_gradcheck(...) \
     tn_at_checked_(TN_CALL_((tn_gradcheck_with), tn_gradcheck_args, TN_LIST_tn_gradcheck_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_clamp(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_clamp_with), tn_clamp_args, TN_LIST_tn_clamp_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_leaky_relu(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_leaky_relu_with), tn_leaky_relu_args, TN_LIST_tn_leaky_relu_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_elu(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_elu_with), tn_elu_args, TN_LIST_tn_elu_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_gelu(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_gelu_with), tn_gelu_args, TN_LIST_tn_gelu_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_softplus(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_softplus_with), tn_softplus_args, TN_LIST_tn_softplus_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_addmm(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_addmm_with), tn_addmm_args, TN_LIST_tn_addmm_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
@@ -756,6 +809,248 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_dict_ptr_(tn_load_safetensors(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_idx(...) \
     tn_at_tensor_ptr_(tn_load_idx(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_neg(...) \
+    tn_at_tensor_ptr_(tn_neg(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_abs(...) \
+    tn_at_tensor_ptr_(tn_abs(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sign(...) \
+    tn_at_tensor_ptr_(tn_sign(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_square(...) \
+    tn_at_tensor_ptr_(tn_square(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_floor(...) \
+    tn_at_tensor_ptr_(tn_floor(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ceil(...) \
+    tn_at_tensor_ptr_(tn_ceil(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_round(...) \
+    tn_at_tensor_ptr_(tn_round(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_relu(...) \
+    tn_at_tensor_ptr_(tn_relu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_clamp_with(...) \
+    tn_at_tensor_ptr_(tn_clamp_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_exp(...) \
+    tn_at_tensor_ptr_(tn_exp(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_expm1(...) \
+    tn_at_tensor_ptr_(tn_expm1(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_log(...) \
+    tn_at_tensor_ptr_(tn_log(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_log1p(...) \
+    tn_at_tensor_ptr_(tn_log1p(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_log2(...) \
+    tn_at_tensor_ptr_(tn_log2(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sqrt(...) \
+    tn_at_tensor_ptr_(tn_sqrt(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rsqrt(...) \
+    tn_at_tensor_ptr_(tn_rsqrt(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_reciprocal(...) \
+    tn_at_tensor_ptr_(tn_reciprocal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sin(...) \
+    tn_at_tensor_ptr_(tn_sin(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cos(...) \
+    tn_at_tensor_ptr_(tn_cos(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tanh(...) \
+    tn_at_tensor_ptr_(tn_tanh(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_erf(...) \
+    tn_at_tensor_ptr_(tn_erf(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sigmoid(...) \
+    tn_at_tensor_ptr_(tn_sigmoid(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_leaky_relu_with(...) \
+    tn_at_tensor_ptr_(tn_leaky_relu_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_elu_with(...) \
+    tn_at_tensor_ptr_(tn_elu_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gelu_with(...) \
+    tn_at_tensor_ptr_(tn_gelu_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softplus_with(...) \
+    tn_at_tensor_ptr_(tn_softplus_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_silu(...) \
+    tn_at_tensor_ptr_(tn_silu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_mish(...) \
+    tn_at_tensor_ptr_(tn_mish(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardswish(...) \
+    tn_at_tensor_ptr_(tn_hardswish(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_isnan(...) \
+    tn_at_tensor_ptr_(tn_isnan(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_isinf(...) \
+    tn_at_tensor_ptr_(tn_isinf(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_logical_not(...) \
+    tn_at_tensor_ptr_(tn_logical_not(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_eq(a, b) \
+    tn_at_tensor_ptr_(tn_eq(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_ne(a, b) \
+    tn_at_tensor_ptr_(tn_ne(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_lt(a, b) \
+    tn_at_tensor_ptr_(tn_lt(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_le(a, b) \
+    tn_at_tensor_ptr_(tn_le(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_gt(a, b) \
+    tn_at_tensor_ptr_(tn_gt(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_ge(a, b) \
+    tn_at_tensor_ptr_(tn_ge(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_logical_and(a, b) \
+    tn_at_tensor_ptr_(tn_logical_and(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_logical_or(a, b) \
+    tn_at_tensor_ptr_(tn_logical_or(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_logical_xor(a, b) \
+    tn_at_tensor_ptr_(tn_logical_xor(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_add(a, b) \
+    tn_at_tensor_ptr_(tn_add(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_sub(a, b) \
+    tn_at_tensor_ptr_(tn_sub(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_mul(a, b) \
+    tn_at_tensor_ptr_(tn_mul(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_div(a, b) \
+    tn_at_tensor_ptr_(tn_div(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_pow(a, b) \
+    tn_at_tensor_ptr_(tn_pow(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_remainder(a, b) \
+    tn_at_tensor_ptr_(tn_remainder(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_maximum(a, b) \
+    tn_at_tensor_ptr_(tn_maximum(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_minimum(a, b) \
+    tn_at_tensor_ptr_(tn_minimum(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_where(condition, a, b) \
+    tn_at_tensor_ptr_(tn_where(condition, TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_masked_fill(...) \
+    tn_at_tensor_ptr_(tn_masked_fill(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lerp(start, end, weight) \
+    tn_at_tensor_ptr_(tn_lerp(start, end, TN_OPERAND_(weight)), __FILE__, __LINE__)
+#define tn_cast(...) \
+    tn_at_tensor_ptr_(tn_cast(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_fill_(...) \
+    tn_at_tensor_ptr_(tn_fill_(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_zero_(...) \
+    tn_at_tensor_ptr_(tn_zero_(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_copy_(x, source) \
+    tn_at_tensor_ptr_(tn_copy_(x, TN_OPERAND_(source)), __FILE__, __LINE__)
+#define tn_add_(x, other) \
+    tn_at_tensor_ptr_(tn_add_(x, TN_OPERAND_(other)), __FILE__, __LINE__)
+#define tn_sub_(x, other) \
+    tn_at_tensor_ptr_(tn_sub_(x, TN_OPERAND_(other)), __FILE__, __LINE__)
+#define tn_mul_(x, other) \
+    tn_at_tensor_ptr_(tn_mul_(x, TN_OPERAND_(other)), __FILE__, __LINE__)
+#define tn_div_(x, other) \
+    tn_at_tensor_ptr_(tn_div_(x, TN_OPERAND_(other)), __FILE__, __LINE__)
+#define tn_matmul(...) \
+    tn_at_tensor_ptr_(tn_matmul(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_mm(...) \
+    tn_at_tensor_ptr_(tn_mm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_bmm(...) \
+    tn_at_tensor_ptr_(tn_bmm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_mv(...) \
+    tn_at_tensor_ptr_(tn_mv(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dot(...) \
+    tn_at_tensor_ptr_(tn_dot(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_outer(...) \
+    tn_at_tensor_ptr_(tn_outer(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_addmm_with(...) \
+    tn_at_tensor_ptr_(tn_addmm_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_einsum(...) \
+    tn_at_tensor_ptr_(tn_einsum(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_linear_with(...) \
+    tn_at_tensor_ptr_(tn_linear_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sum_with(...) \
+    tn_at_tensor_ptr_(tn_sum_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_contiguous(...) \
+    tn_at_tensor_ptr_(tn_contiguous(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_reshape(...) \
+    tn_at_tensor_ptr_(tn_reshape(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_set_default_dtype(...) \
+    tn_at_status_(tn_set_default_dtype(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_device(...) \
+    tn_at_device_(tn_device(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_set_default_device(...) \
+    tn_at_status_(tn_set_default_device(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ndim(...) \
+    tn_at_int_(tn_ndim(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_size(...) \
+    tn_at_int64_t_(tn_size(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_stride(...) \
+    tn_at_int64_t_(tn_stride(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_numel(...) \
+    tn_at_int64_t_(tn_numel(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_device_of(...) \
+    tn_at_device_(tn_device_of(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_is_contiguous(...) \
+    tn_at_bool_(tn_is_contiguous(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_requires_grad(...) \
+    tn_at_bool_(tn_requires_grad(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_is_leaf(...) \
+    tn_at_bool_(tn_is_leaf(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_shares_storage(...) \
+    tn_at_bool_(tn_shares_storage(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_data(...) \
+    tn_at_const_void_ptr_(tn_data(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_data_mut(...) \
+    tn_at_void_ptr_(tn_data_mut(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_item(...) \
+    tn_at_double_(tn_item(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_item_i64(...) \
+    tn_at_int64_t_(tn_item_i64(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_at(...) \
+    tn_at_double_(tn_at(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_to_floats(...) \
+    tn_at_status_(tn_to_floats(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_to_doubles(...) \
+    tn_at_status_(tn_to_doubles(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_to_ints(...) \
+    tn_at_status_(tn_to_ints(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_allclose(...) \
+    tn_at_bool_(tn_allclose(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_equal(...) \
+    tn_at_bool_(tn_equal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_empty_with(...) \
+    tn_at_tensor_ptr_(tn_empty_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_zeros_with(...) \
+    tn_at_tensor_ptr_(tn_zeros_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ones_with(...) \
+    tn_at_tensor_ptr_(tn_ones_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_full_with(...) \
+    tn_at_tensor_ptr_(tn_full_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_empty_like_with(...) \
+    tn_at_tensor_ptr_(tn_empty_like_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_zeros_like_with(...) \
+    tn_at_tensor_ptr_(tn_zeros_like_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ones_like_with(...) \
+    tn_at_tensor_ptr_(tn_ones_like_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_full_like_with(...) \
+    tn_at_tensor_ptr_(tn_full_like_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rand_like_with(...) \
+    tn_at_tensor_ptr_(tn_rand_like_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_randn_like_with(...) \
+    tn_at_tensor_ptr_(tn_randn_like_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_arange_with(...) \
+    tn_at_tensor_ptr_(tn_arange_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_linspace_with(...) \
+    tn_at_tensor_ptr_(tn_linspace_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_eye_with(...) \
+    tn_at_tensor_ptr_(tn_eye_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_from_floats_with(...) \
+    tn_at_tensor_ptr_(tn_from_floats_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_from_doubles_with(...) \
+    tn_at_tensor_ptr_(tn_from_doubles_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_from_ints_with(...) \
+    tn_at_tensor_ptr_(tn_from_ints_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_from_memory_with(...) \
+    tn_at_tensor_ptr_(tn_from_memory_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_scalar_f64(...) \
+    tn_at_tensor_ptr_(tn_scalar_f64(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_scalar_i64(...) \
+    tn_at_tensor_ptr_(tn_scalar_i64(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_scalar_bool(...) \
+    tn_at_tensor_ptr_(tn_scalar_bool(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rand_with(...) \
+    tn_at_tensor_ptr_(tn_rand_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_randn_with(...) \
+    tn_at_tensor_ptr_(tn_randn_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_uniform_with(...) \
+    tn_at_tensor_ptr_(tn_uniform_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_normal_with(...) \
+    tn_at_tensor_ptr_(tn_normal_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_randint_with(...) \
+    tn_at_tensor_ptr_(tn_randint_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_randperm_with(...) \
+    tn_at_tensor_ptr_(tn_randperm_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_bernoulli(...) \
+    tn_at_tensor_ptr_(tn_bernoulli(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_add(a, b) \
     tn_at_tensor_ptr_(tn_add(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
 #define tn_mul(a, b) \
