@@ -664,6 +664,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_addmm_args_(X) TN_ADDMM_OPTIONS(X)
 #define TN_LIST_tn_linear_op_args_(X) TN_LINEAR_OPTIONS(X)
 #define TN_LIST_tn_reduce_args_(X) TN_REDUCE_OPTIONS(X)
+#define TN_LIST_tn_pad_args_(X) TN_PAD_OPTIONS(X)
 #define TN_LIST_tn_shape_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_like_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_range_args_(X) TN_TENSOR_OPTIONS(X)
@@ -929,134 +930,6 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_mul_(x, TN_OPERAND_(other)), __FILE__, __LINE__)
 #define tn_div_(x, other) \
     tn_at_tensor_ptr_(tn_div_(x, TN_OPERAND_(other)), __FILE__, __LINE__)
-#define tn_matmul(...) \
-    tn_at_tensor_ptr_(tn_matmul(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_mm(...) \
-    tn_at_tensor_ptr_(tn_mm(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_bmm(...) \
-    tn_at_tensor_ptr_(tn_bmm(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_mv(...) \
-    tn_at_tensor_ptr_(tn_mv(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_dot(...) \
-    tn_at_tensor_ptr_(tn_dot(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_outer(...) \
-    tn_at_tensor_ptr_(tn_outer(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_addmm_with(...) \
-    tn_at_tensor_ptr_(tn_addmm_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_einsum(...) \
-    tn_at_tensor_ptr_(tn_einsum(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_linear_with(...) \
-    tn_at_tensor_ptr_(tn_linear_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_sum_with(...) \
-    tn_at_tensor_ptr_(tn_sum_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_contiguous(...) \
-    tn_at_tensor_ptr_(tn_contiguous(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_reshape(...) \
-    tn_at_tensor_ptr_(tn_reshape(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_set_default_dtype(...) \
-    tn_at_status_(tn_set_default_dtype(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_device(...) \
-    tn_at_device_(tn_device(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_set_default_device(...) \
-    tn_at_status_(tn_set_default_device(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_ndim(...) \
-    tn_at_int_(tn_ndim(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_size(...) \
-    tn_at_int64_t_(tn_size(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_stride(...) \
-    tn_at_int64_t_(tn_stride(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_numel(...) \
-    tn_at_int64_t_(tn_numel(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_device_of(...) \
-    tn_at_device_(tn_device_of(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_is_contiguous(...) \
-    tn_at_bool_(tn_is_contiguous(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_requires_grad(...) \
-    tn_at_bool_(tn_requires_grad(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_is_leaf(...) \
-    tn_at_bool_(tn_is_leaf(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_shares_storage(...) \
-    tn_at_bool_(tn_shares_storage(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_data(...) \
-    tn_at_const_void_ptr_(tn_data(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_data_mut(...) \
-    tn_at_void_ptr_(tn_data_mut(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_item(...) \
-    tn_at_double_(tn_item(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_item_i64(...) \
-    tn_at_int64_t_(tn_item_i64(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_at(...) \
-    tn_at_double_(tn_at(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_to_floats(...) \
-    tn_at_status_(tn_to_floats(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_to_doubles(...) \
-    tn_at_status_(tn_to_doubles(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_to_ints(...) \
-    tn_at_status_(tn_to_ints(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_allclose(...) \
-    tn_at_bool_(tn_allclose(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_equal(...) \
-    tn_at_bool_(tn_equal(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_empty_with(...) \
-    tn_at_tensor_ptr_(tn_empty_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_zeros_with(...) \
-    tn_at_tensor_ptr_(tn_zeros_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_ones_with(...) \
-    tn_at_tensor_ptr_(tn_ones_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_full_with(...) \
-    tn_at_tensor_ptr_(tn_full_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_empty_like_with(...) \
-    tn_at_tensor_ptr_(tn_empty_like_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_zeros_like_with(...) \
-    tn_at_tensor_ptr_(tn_zeros_like_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_ones_like_with(...) \
-    tn_at_tensor_ptr_(tn_ones_like_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_full_like_with(...) \
-    tn_at_tensor_ptr_(tn_full_like_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_rand_like_with(...) \
-    tn_at_tensor_ptr_(tn_rand_like_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_randn_like_with(...) \
-    tn_at_tensor_ptr_(tn_randn_like_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_arange_with(...) \
-    tn_at_tensor_ptr_(tn_arange_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_linspace_with(...) \
-    tn_at_tensor_ptr_(tn_linspace_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_eye_with(...) \
-    tn_at_tensor_ptr_(tn_eye_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_from_floats_with(...) \
-    tn_at_tensor_ptr_(tn_from_floats_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_from_doubles_with(...) \
-    tn_at_tensor_ptr_(tn_from_doubles_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_from_ints_with(...) \
-    tn_at_tensor_ptr_(tn_from_ints_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_from_memory_with(...) \
-    tn_at_tensor_ptr_(tn_from_memory_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_scalar_f64(...) \
-    tn_at_tensor_ptr_(tn_scalar_f64(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_scalar_i64(...) \
-    tn_at_tensor_ptr_(tn_scalar_i64(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_scalar_bool(...) \
-    tn_at_tensor_ptr_(tn_scalar_bool(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_rand_with(...) \
-    tn_at_tensor_ptr_(tn_rand_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_randn_with(...) \
-    tn_at_tensor_ptr_(tn_randn_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_uniform_with(...) \
-    tn_at_tensor_ptr_(tn_uniform_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_normal_with(...) \
-    tn_at_tensor_ptr_(tn_normal_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_randint_with(...) \
-    tn_at_tensor_ptr_(tn_randint_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_randperm_with(...) \
-    tn_at_tensor_ptr_(tn_randperm_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_bernoulli(...) \
-    tn_at_tensor_ptr_(tn_bernoulli(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_add(a, b) \
-    tn_at_tensor_ptr_(tn_add(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
-#define tn_mul(a, b) \
-    tn_at_tensor_ptr_(tn_mul(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
-#define tn_cast(...) \
-    tn_at_tensor_ptr_(tn_cast(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_index_at(...) \
     tn_at_tensor_ptr_(tn_index_at(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_assign_at(x, value, items) \

@@ -157,6 +157,6 @@ bool tn_devices_agree(const char *op, const tn_tensor *a, const tn_tensor *b);
 const char *tn_shape_text(tn_shape shape);
 const char *tn_text(const tn_tensor *x);         /* shape_text of x */
 const char *tn_device_text(tn_device_id device); /* "cpu", "cuda:0" */
-void tn_log(const char *format, ...) TN_PRINTF(1, 2);
+void tn_warn(const char *format, ...) TN_PRINTF(1, 2);
 
 #endif

@@ -78,7 +78,7 @@ void tn_set_log_handler(tn_log_handler next, void *context)
     __atomic_store_n(&log_handler, next, __ATOMIC_RELEASE);
 }
 
-void tn_log(const char *format, ...)
+void tn_warn(const char *format, ...)
 {
     tn_log_handler call = __atomic_load_n(&log_handler, __ATOMIC_ACQUIRE);
     if (!call)

@@ -60,7 +60,7 @@ static void choose_cpu(void)
             forced = cpu_tables[i].table;
     }
     if (wanted && *wanted && !forced)
-        tn_log("TENON_ISA=%s is not an instruction set of this build and processor: %s is used", wanted, best->name);
+        tn_warn("TENON_ISA=%s is not an instruction set of this build and processor: %s is used", wanted, best->name);
     cpu_kernels = forced ? *forced : *best;
 #ifdef TENON_HAVE_DNNL
     if (strcmp(cpu_kernels.name, tn_portable_kernels.name) != 0)
