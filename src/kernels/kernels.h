@@ -101,7 +101,7 @@ typedef struct tn_gemm {
     int activation;     /* 0 or TN_UNARY_RELU, after bias */
 } tn_gemm;
 
-/* A 2-D convolution, contiguous NCHW operands (1-D has height 1). */
+/* A 2-D convolution, contiguous NCHW operands (1-D has height 1); float32 and float64. */
 typedef struct tn_conv {
     int64_t n, c_in, h, w, c_out, kh, kw, oh, ow;
     int64_t stride_h, stride_w, pad_h, pad_w, dil_h, dil_w, groups;
@@ -118,7 +118,8 @@ typedef struct tn_conv_grad {
 /* 2-D pooling of planes: x is [planes, h, w], y is [planes, oh, ow]. */
 typedef struct tn_pool {
     int64_t planes, h, w, oh, ow, kh, kw, stride_h, stride_w, pad_h, pad_w, dil_h, dil_w;
-    bool count_include_pad; /* average: divide by kh * kw also at the border */
+    bool count_include_pad; /* average: padding counts among the elements that a sum is divided by */
+    int64_t divisor;        /* average: divides by this instead; 0: by the elements */
 } tn_pool;
 
 /* Turns indices into byte offsets: out[i] is the sum over the terms of index * stride. With wrap a negative index counts from the end of its
@@ -161,6 +162,9 @@ static inline int64_t tn_random_per_block(tn_random_kind kind, tn_dtype dtype)
 {
     return kind == TN_RANDOM_INTEGER || kind == TN_RANDOM_BITS || (dtype == TN_F64 && kind != TN_RANDOM_BERNOULLI) ? 2 : 4;
 }
+/* Max pooling is on f32, f64 and i64; index says which tap of its window won, a u8, or an i32 where kh * kw > 256 (or NULL: not wanted);
+ * max_pool_where turns it into positions y * w + x of the plane. avg_pool, fold: f32 and f64. unfold: any dtype. conv's channels out are
+ * not used by unfold and fold; columns are [n, c_in * kh * kw, oh * ow]. Results are written whole. */
 
 /* The slots: X(name, (parameters)). Each is `tn_status name(parameters)`. */
 #define TN_KERNEL_LIST(X)                                                                                                     \
@@ -191,7 +195,16 @@ static inline int64_t tn_random_per_block(tn_random_kind kind, tn_dtype dtype)
     X(range, (tn_dtype dtype, int64_t n, int64_t first, double start, double step, void *out))                                \
     /* dense matrices [batch, rows, cols]: what lies on the wrong side of the diagonal becomes 0 */                            \
     X(triangle, (size_t element, bool upper, int64_t diagonal, int64_t batch, int64_t rows, int64_t cols, const void *x,      \
-                 void *out))
+                 void *out))                                                                                              \
+    X(conv_forward, (tn_dtype dtype, const tn_conv *conv))                                                                    \
+    X(conv_backward, (tn_dtype dtype, const tn_conv_grad *grad))                                                              \
+    X(unfold, (tn_dtype dtype, const tn_conv *conv, const void *x, void *columns))                                            \
+    X(fold, (tn_dtype dtype, const tn_conv *conv, const void *columns, void *x))                                              \
+    X(max_pool, (tn_dtype dtype, const tn_pool *pool, const void *x, void *y, void *index))                                   \
+    X(max_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, const void *index, void *dx))                  \
+    X(max_pool_where, (const tn_pool *pool, const void *index, int64_t *where))                                               \
+    X(avg_pool, (tn_dtype dtype, const tn_pool *pool, const void *x, void *y))                                                \
+    X(avg_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, void *dx))
 
 typedef struct tn_kernels {
     const char *name;

@@ -1,0 +1,221 @@
+/* Convolution, forward and its three gradients, and the unfolding of images into columns (im2col) and back. The arithmetic is in
+ * conv_body.h; here are the plans, which do not depend on the element type. */
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/vector.h"
+
+/* Elements past the planes that whole vectors may read; and outputs computed in one piece, so that they stay in the first cache. */
+enum { SLACK = 64, STRIP = 1024 };
+
+/* How one dimension of an image is spread: position q of phase i holds image position q * stride + (i * dilation) % stride - pad. */
+typedef struct {
+    int64_t size, stride, phases, dilation, pad;
+} axis;
+
+typedef struct {
+    int64_t begin, end, shift; /* positions [begin, end) of a phase hold image positions q * stride + shift */
+} span;
+
+typedef struct {
+    axis y, x;
+    int64_t h, w, plane; /* the image's plane, and the elements of one channel's spread planes */
+} spread_plan;
+
+/* out[row][y][x] = sum over k of weight[row][k] * spread[base + off[k] + y * cols + x] */
+typedef struct {
+    int64_t rows, k, oh, ow, cols, base, out_base, out_plane, out_row, out_col;
+    int64_t *off, *channel, *tap; /* k distances, and which of the weights each one takes */
+} product;
+
+typedef struct {
+    const tn_conv *conv;
+    bool transposed, gaps;  /* the gradient of x; it has elements that no tap reaches */
+    int64_t in, rows;       /* channels in and out, of one group */
+    int64_t out_plane;      /* elements of a channel's result */
+    int64_t packed;         /* elements of one group's packed weights */
+    int64_t products;
+    spread_plan plan;
+    product *product;
+    size_t memory_size;
+} convolution;
+
+typedef struct {
+    int64_t k;
+    const int64_t *off;
+    int64_t images, length, dy_plane, dy_image, x_image;
+} weight_plan;
+
+static int64_t gcd(int64_t a, int64_t b)
+{
+    while (b) {
+        int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+static int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
+
+static span axis_span(const axis *a, int64_t phase, int64_t n)
+{
+    int64_t shift = phase * a->dilation % a->stride - a->pad;
+    span s = {tn_max_i64(0, -floor_div(shift, a->stride)), tn_min_i64(a->size, floor_div(n - 1 - shift, a->stride) + 1), shift};
+    s.end = tn_max_i64(s.begin, s.end);
+    return s;
+}
+
+static int64_t period_of(int64_t stride, int64_t dilation) { return stride / gcd(stride, dilation); }
+
+static axis axis_forward(int64_t out, int64_t kernel, int64_t stride, int64_t dilation, int64_t pad)
+{
+    return (axis){out + (kernel - 1) * dilation / stride, stride, tn_min_i64(kernel, period_of(stride, dilation)), dilation, pad};
+}
+
+/* The gradient's rows as the gradient of x reads them: from the first that a phase of x needs to the last. */
+static axis axis_backward(int64_t size, int64_t kernel, int64_t stride, int64_t dilation, int64_t pad)
+{
+    int64_t low = pad / stride - (kernel - 1) * dilation / stride, high = (size - 1 + pad) / stride;
+    return (axis){high - low + 1, 1, 1, 1, -low};
+}
+
+/* Rows in blocks of nearly the same size, at most 6: a block's sums, times vectors, are the registers of the inner loop. */
+static int64_t block_count(int64_t rows) { return tn_ceil_div(rows, 6); }
+static int64_t block_begin(int64_t rows, int64_t block) { return block * rows / block_count(rows); }
+
+static int64_t product_strip(const product *p) { return tn_min_i64(p->oh, tn_max_i64(1, STRIP / p->cols)); }
+static int64_t product_pitch(const product *p)
+{
+    return tn_ceil_div((product_strip(p) - 1) * p->cols + p->ow, 16) * 16;
+}
+
+static tn_status plan_alloc(convolution *v, int64_t products, int64_t k)
+{
+    v->memory_size = (size_t)products * sizeof(product) + 3 * (size_t)k * sizeof(int64_t);
+    v->product = tn_alloc(v->memory_size);
+    return v->product ? TN_OK : TN_ERR_MEMORY;
+}
+
+static tn_status plan_forward(convolution *v, const tn_conv *c)
+{
+    *v = (convolution){.conv = c, .in = c->c_in / c->groups, .rows = c->c_out / c->groups, .out_plane = c->oh * c->ow, .products = 1};
+    axis y = axis_forward(c->oh, c->kh, c->stride_h, c->dil_h, c->pad_h);
+    axis x = axis_forward(c->ow, c->kw, c->stride_w, c->dil_w, c->pad_w);
+    v->plan = (spread_plan){y, x, c->h, c->w, y.phases * x.phases * y.size * x.size};
+    int64_t k = v->in * c->kh * c->kw;
+    v->packed = v->rows * k;
+    if (plan_alloc(v, 1, k) != TN_OK)
+        return TN_ERR_MEMORY;
+    int64_t *off = (int64_t *)(v->product + 1);
+    *v->product = (product){v->rows, k, c->oh, c->ow, x.size, 0, 0, v->out_plane, c->ow, 1, off, off + k, off + 2 * k};
+    for (int64_t i = 0; i < k; i++) {
+        int64_t channel = i / (c->kh * c->kw), ky = i / c->kw % c->kh, kx = i % c->kw;
+        int64_t phase = ky % period_of(c->stride_h, c->dil_h) * x.phases + kx % period_of(c->stride_w, c->dil_w);
+        off[i] = channel * v->plan.plane + (phase * y.size + ky * c->dil_h / c->stride_h) * x.size + kx * c->dil_w / c->stride_w;
+        v->product->channel[i] = channel;
+        v->product->tap[i] = ky * c->kw + kx;
+    }
+    return TN_OK;
+}
+
+/* The taps of phase (ry, rx) of x, for each channel of the gradient; returns how many. */
+static int64_t plan_taps(const convolution *v, product *p, int64_t ry, int64_t rx)
+{
+    const tn_conv *c = v->conv;
+    int64_t k = 0;
+    for (int64_t channel = 0; channel < v->in; channel++) {
+        for (int64_t tap = 0; tap < c->kh * c->kw; tap++) {
+            int64_t y = tap / c->kw * c->dil_h, x = tap % c->kw * c->dil_w;
+            if (y % c->stride_h != ry || x % c->stride_w != rx)
+                continue;
+            p->off[k] = channel * v->plan.plane - y / c->stride_h * p->cols - x / c->stride_w;
+            p->channel[k] = channel;
+            p->tap[k++] = tap;
+        }
+    }
+    return k;
+}
+
+static tn_status plan_backward(convolution *v, const tn_conv *c)
+{
+    *v = (convolution){.conv = c, .transposed = true, .in = c->c_out / c->groups, .rows = c->c_in / c->groups};
+    axis y = axis_backward(c->h, c->kh, c->stride_h, c->dil_h, c->pad_h);
+    axis x = axis_backward(c->w, c->kw, c->stride_w, c->dil_w, c->pad_w);
+    v->plan = (spread_plan){y, x, c->oh, c->ow, y.size * x.size};
+    v->out_plane = c->h * c->w;
+    int64_t all = v->in * c->kh * c->kw, used = 0;
+    v->packed = v->rows * all;
+    if (plan_alloc(v, c->stride_h * c->stride_w, all) != TN_OK)
+        return TN_ERR_MEMORY;
+    int64_t *memory = (int64_t *)(v->product + c->stride_h * c->stride_w);
+    axis py = {INT64_MAX, c->stride_h, 1, 1, c->pad_h}, px = {INT64_MAX, c->stride_w, 1, 1, c->pad_w};
+    for (int64_t phase = 0; phase < c->stride_h * c->stride_w; phase++) {
+        int64_t ry = phase / c->stride_w, rx = phase % c->stride_w;
+        span sy = axis_span(&py, ry, c->h), sx = axis_span(&px, rx, c->w);
+        product *p = &v->product[v->products];
+        *p = (product){.rows = v->rows, .oh = sy.end - sy.begin, .ow = sx.end - sx.begin, .cols = x.size};
+        p->base = (sy.begin + y.pad) * x.size + sx.begin + x.pad;
+        p->out_base = (sy.begin * c->stride_h + sy.shift) * c->w + sx.begin * c->stride_w + sx.shift;
+        p->out_plane = v->out_plane;
+        p->out_row = c->stride_h * c->w;
+        p->out_col = c->stride_w;
+        p->off = memory + used;
+        p->channel = p->off + all;
+        p->tap = p->channel + all;
+        p->k = plan_taps(v, p, ry, rx);
+        used += p->k;
+        v->gaps |= p->k == 0;
+        v->products += p->k > 0;
+    }
+    return TN_OK;
+}
+
+static void plan_free(convolution *v) { tn_free(v->product, v->memory_size); }
+
+#define T float
+#define N(name) name##_f32
+#include "kernels/cpu/conv_body.h"
+#undef T
+#undef N
+#define T double
+#define N(name) name##_f64
+#include "kernels/cpu/conv_body.h"
+#undef T
+#undef N
+
+tn_status TN_K(conv_forward)(tn_dtype dtype, const tn_conv *c)
+{
+    convolution v;
+    if (c->n == 0 || c->c_out == 0)
+        return TN_OK;
+    tn_status status = plan_forward(&v, c);
+    if (status != TN_OK)
+        return status;
+    bool relu = c->activation == TN_UNARY_RELU;
+    status = dtype == TN_F64 ? multiply_all_f64(&v, c->x, c->weight, c->bias, relu, c->y)
+                             : multiply_all_f32(&v, c->x, c->weight, c->bias, relu, c->y);
+    plan_free(&v);
+    return status;
+}
+
+tn_status TN_K(conv_backward)(tn_dtype dtype, const tn_conv_grad *g)
+{
+    const tn_conv *c = &g->conv;
+    convolution v;
+    tn_status status = TN_OK;
+    if (g->dx && c->n > 0) {
+        if ((status = plan_backward(&v, c)) != TN_OK)
+            return status;
+        status = dtype == TN_F64 ? multiply_all_f64(&v, g->dy, c->weight, NULL, false, g->dx)
+                                 : multiply_all_f32(&v, g->dy, c->weight, NULL, false, g->dx);
+        plan_free(&v);
+    }
+    if (status != TN_OK || (!g->dw && !g->db) || c->c_out == 0)
+        return status;
+    if ((status = plan_forward(&v, c)) != TN_OK)
+        return status;
+    status = dtype == TN_F64 ? weight_grad_f64(&v, c->x, g->dy, g->dw, g->db) : weight_grad_f32(&v, c->x, g->dy, g->dw, g->db);
+    plan_free(&v);
+    return status;
+}

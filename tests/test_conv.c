@@ -1,0 +1,307 @@
+/* The convolution, pooling and unfolding kernels against plain loops.
+ * labels: isa, threads, quick */
+#include <stdlib.h>
+
+#include "check.h"
+#include "kernels/kernels.h"
+
+static uint32_t state_of_random = 1;
+static int64_t below(int64_t n)
+{
+    state_of_random = state_of_random * 1664525u + 1013904223u;
+    return (int64_t)(state_of_random >> 8) % n;
+}
+
+/* Buffers are doubles in the loops and float or double in the kernels. Whole eighths: few sums round. */
+typedef struct {
+    int64_t count;
+    double *plain;
+    void *kernel;
+} buffer;
+
+static buffer make(tn_dtype dtype, int64_t count)
+{
+    buffer b = {count, calloc((size_t)count + 1, sizeof(double)), calloc((size_t)count + 1, sizeof(double))};
+    for (int64_t i = 0; i < count; i++) {
+        b.plain[i] = (double)(below(33) - 16) / 8;
+        if (dtype == TN_F64)
+            ((double *)b.kernel)[i] = b.plain[i];
+        else
+            ((float *)b.kernel)[i] = (float)b.plain[i];
+    }
+    return b;
+}
+
+static double value(tn_dtype dtype, buffer b, int64_t i) { return dtype == TN_F64 ? ((double *)b.kernel)[i] : ((float *)b.kernel)[i]; }
+
+static void same(tn_dtype dtype, const char *what, buffer b)
+{
+    double tolerance = dtype == TN_F64 ? 1e-12 : 1e-4;
+    for (int64_t i = 0; i < b.count; i++)
+        if (!(fabs(value(dtype, b, i) - b.plain[i]) <= tolerance * (1 + fabs(b.plain[i]))) && !(value(dtype, b, i) == b.plain[i]))
+            fail_msg("%s[%lld] is %g, %g was due", what, (long long)i, value(dtype, b, i), b.plain[i]);
+}
+
+static void drop(buffer b)
+{
+    free(b.plain);
+    free(b.kernel);
+}
+
+static tn_conv random_conv(void)
+{
+    tn_conv c = {.groups = below(4) ? 1 : 1 + below(3), .n = 1 + below(4), .kh = 1 + below(4), .kw = 1 + below(4)};
+    c.c_in = c.groups * (1 + below(4));
+    c.c_out = c.groups * (1 + below(14));
+    c.stride_h = 1 + below(4), c.stride_w = 1 + below(3);
+    c.pad_h = below(4), c.pad_w = below(4);
+    c.dil_h = 1 + below(3), c.dil_w = 1 + below(3);
+    c.h = (c.kh - 1) * c.dil_h + 1 + below(12), c.w = (c.kw - 1) * c.dil_w + 1 + below(30);
+    c.oh = (c.h + 2 * c.pad_h - (c.kh - 1) * c.dil_h - 1) / c.stride_h + 1;
+    c.ow = (c.w + 2 * c.pad_w - (c.kw - 1) * c.dil_w - 1) / c.stride_w + 1;
+    return c;
+}
+
+/* Where output (oy, ox)'s tap reads, or -1. */
+static int64_t reads(const tn_conv *c, int64_t oy, int64_t ox, int64_t tap)
+{
+    int64_t y = oy * c->stride_h - c->pad_h + tap / c->kw * c->dil_h, x = ox * c->stride_w - c->pad_w + tap % c->kw * c->dil_w;
+    return y < 0 || y >= c->h || x < 0 || x >= c->w ? -1 : y * c->w + x;
+}
+
+static void loops(const tn_conv *c, buffer x, buffer w, buffer bias, buffer y, buffer dy, buffer dx, buffer dw, buffer db)
+{
+    int64_t in = c->c_in / c->groups, taps = c->kh * c->kw;
+    memset(dx.plain, 0, (size_t)dx.count * sizeof(double));
+    memset(dw.plain, 0, (size_t)dw.count * sizeof(double));
+    memset(db.plain, 0, (size_t)db.count * sizeof(double));
+    for (int64_t i = 0; i < y.count; i++) {
+        int64_t image = i / (c->ow * c->oh * c->c_out), o = i / (c->ow * c->oh) % c->c_out, oy = i / c->ow % c->oh, ox = i % c->ow;
+        double sum = bias.plain[o], g = dy.plain[i];
+        db.plain[o] += g;
+        for (int64_t j = 0; j < in * taps; j++) {
+            int64_t at = reads(c, oy, ox, j % taps), plane = image * c->c_in + o / (c->c_out / c->groups) * in + j / taps;
+            if (at < 0)
+                continue;
+            sum += x.plain[plane * c->h * c->w + at] * w.plain[o * in * taps + j];
+            dx.plain[plane * c->h * c->w + at] += g * w.plain[o * in * taps + j];
+            dw.plain[o * in * taps + j] += g * x.plain[plane * c->h * c->w + at];
+        }
+        y.plain[i] = c->activation && sum < 0 ? 0 : sum;
+    }
+}
+
+static void check_conv(tn_conv c, tn_dtype dtype)
+{
+    const tn_kernels *k = tn_kernels_of(TN_CPU);
+    buffer x = make(dtype, c.n * c.c_in * c.h * c.w), w = make(dtype, c.c_out * c.c_in / c.groups * c.kh * c.kw);
+    buffer bias = make(dtype, c.c_out), y = make(dtype, c.n * c.c_out * c.oh * c.ow), dy = make(dtype, y.count);
+    buffer dx = make(dtype, x.count), dw = make(dtype, w.count), db = make(dtype, c.c_out);
+    loops(&c, x, w, bias, y, dy, dx, dw, db);
+    c.x = x.kernel, c.weight = w.kernel, c.bias = bias.kernel, c.y = y.kernel;
+    assert_int_equal(k->conv_forward(dtype, &c), TN_OK);
+    assert_int_equal(k->conv_backward(dtype, &(tn_conv_grad){c, dy.kernel, dx.kernel, dw.kernel, db.kernel}), TN_OK);
+    same(dtype, "y", y);
+    same(dtype, "dx", dx);
+    same(dtype, "dw", dw);
+    same(dtype, "db", db);
+    memset(db.kernel, 0, (size_t)db.count * sizeof(double));
+    assert_int_equal(k->conv_backward(dtype, &(tn_conv_grad){c, dy.kernel, NULL, NULL, db.kernel}), TN_OK);
+    same(dtype, "db alone", db);
+    drop(x), drop(w), drop(bias), drop(y), drop(dy), drop(dx), drop(dw), drop(db);
+}
+
+static void test_conv(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 400; i++) {
+        tn_conv c = random_conv();
+        c.activation = below(2) ? TN_UNARY_RELU : 0;
+        assert_int_equal(tn_set_num_threads(1 + i % 3), TN_OK);
+        check_conv(c, i % 2 ? TN_F64 : TN_F32);
+    }
+}
+
+/* Wide rows, many channels, depthwise, a kernel as wide as its stride: other paths than the small grid takes. */
+static void test_conv_shapes(void **state)
+{
+    (void)state;
+    static const tn_conv shapes[] = {
+        {.n = 2, .c_in = 3, .h = 5, .w = 1100, .c_out = 7, .kh = 3, .kw = 3, .oh = 5, .ow = 1100, .stride_h = 1, .stride_w = 1,
+         .pad_h = 1, .pad_w = 1, .dil_h = 1, .dil_w = 1, .groups = 1},
+        {.n = 1, .c_in = 70, .h = 9, .w = 9, .c_out = 65, .kh = 3, .kw = 3, .oh = 5, .ow = 5, .stride_h = 2, .stride_w = 2,
+         .pad_h = 1, .pad_w = 1, .dil_h = 1, .dil_w = 1, .groups = 1},
+        {.n = 3, .c_in = 33, .h = 11, .w = 40, .c_out = 33, .kh = 3, .kw = 3, .oh = 11, .ow = 40, .stride_h = 1, .stride_w = 1,
+         .pad_h = 1, .pad_w = 1, .dil_h = 1, .dil_w = 1, .groups = 33},
+        {.n = 2, .c_in = 3, .h = 32, .w = 32, .c_out = 20, .kh = 8, .kw = 8, .oh = 4, .ow = 4, .stride_h = 8, .stride_w = 8,
+         .dil_h = 1, .dil_w = 1, .groups = 1},
+        {.n = 40, .c_in = 20, .h = 14, .w = 14, .c_out = 50, .kh = 3, .kw = 3, .oh = 14, .ow = 14, .stride_h = 1, .stride_w = 1,
+         .pad_h = 1, .pad_w = 1, .dil_h = 1, .dil_w = 1, .groups = 1},
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        check_conv(shapes[i], TN_F32);
+        check_conv(shapes[i], TN_F64);
+    }
+}
+
+/* The number of threads changes no bit. */
+static void test_threads(void **state)
+{
+    (void)state;
+    const tn_kernels *k = tn_kernels_of(TN_CPU);
+    tn_conv c = {.n = 37, .c_in = 5, .h = 12, .w = 13, .c_out = 9, .kh = 3, .kw = 3, .oh = 12, .ow = 13, .stride_h = 1, .stride_w = 1,
+                 .pad_h = 1, .pad_w = 1, .dil_h = 1, .dil_w = 1, .groups = 1};
+    buffer x = make(TN_F32, c.n * c.c_in * c.h * c.w), w = make(TN_F32, c.c_out * c.c_in * 9), dy = make(TN_F32, c.n * c.c_out * c.h * c.w);
+    for (int64_t i = 0; i < dy.count; i++)
+        ((float *)dy.kernel)[i] /= 3; /* so that the order of sums shows */
+    buffer results[2][4];
+    c.x = x.kernel, c.weight = w.kernel;
+    for (int run = 0; run < 2; run++) {
+        buffer *r = results[run];
+        r[0] = make(TN_F32, dy.count), r[1] = make(TN_F32, x.count), r[2] = make(TN_F32, w.count), r[3] = make(TN_F32, c.c_out);
+        c.y = r[0].kernel;
+        assert_int_equal(tn_set_num_threads(run ? 3 : 1), TN_OK);
+        assert_int_equal(k->conv_forward(TN_F32, &c), TN_OK);
+        assert_int_equal(k->conv_backward(TN_F32, &(tn_conv_grad){c, dy.kernel, r[1].kernel, r[2].kernel, r[3].kernel}), TN_OK);
+    }
+    for (int i = 0; i < 4; i++) {
+        assert_memory_equal(results[0][i].kernel, results[1][i].kernel, (size_t)results[0][i].count * sizeof(float));
+        drop(results[0][i]), drop(results[1][i]);
+    }
+    drop(x), drop(w), drop(dy);
+}
+
+static tn_pool random_pool(int i)
+{
+    tn_pool p = {.planes = 1 + below(4), .kh = 1 + below(4), .kw = 1 + below(4), .stride_h = 1 + below(3), .stride_w = 1 + below(3)};
+    p.dil_h = 1 + below(2), p.dil_w = 1 + below(2);
+    if (i % 3 == 0)
+        p.kh = p.kw = p.stride_h = p.stride_w = 2, p.dil_h = p.dil_w = 1;
+    p.pad_h = i % 3 ? below(p.kh / 2 + 1) : 0, p.pad_w = i % 3 ? below(p.kw / 2 + 1) : 0;
+    p.h = (p.kh - 1) * p.dil_h + 1 + below(9), p.w = (p.kw - 1) * p.dil_w + 1 + below(i % 7 ? 30 : 600);
+    p.oh = (p.h + 2 * p.pad_h - (p.kh - 1) * p.dil_h - 1) / p.stride_h + 1;
+    p.ow = (p.w + 2 * p.pad_w - (p.kw - 1) * p.dil_w - 1) / p.stride_w + 1;
+    return p;
+}
+
+static int64_t pool_reads(const tn_pool *p, int64_t o, int64_t tap)
+{
+    tn_conv c = {.h = p->h, .w = p->w, .kh = p->kh, .kw = p->kw, .stride_h = p->stride_h, .stride_w = p->stride_w, .pad_h = p->pad_h,
+                 .pad_w = p->pad_w, .dil_h = p->dil_h, .dil_w = p->dil_w};
+    return reads(&c, o / p->ow % p->oh, o % p->ow, tap);
+}
+
+static void check_max_pool(tn_pool p, tn_dtype dtype)
+{
+    const tn_kernels *k = tn_kernels_of(TN_CPU);
+    int64_t plane = p.h * p.w;
+    buffer x = make(dtype, p.planes * plane), y = make(dtype, p.planes * p.oh * p.ow), dy = make(dtype, y.count), dx = make(dtype, x.count);
+    int64_t *where = calloc((size_t)y.count, sizeof *where);
+    void *index = calloc((size_t)y.count, 4);
+    if (below(3) == 0) {
+        int64_t i = below(x.count);
+        x.plain[i] = NAN;
+        if (dtype == TN_F64)
+            ((double *)x.kernel)[i] = NAN;
+        else
+            ((float *)x.kernel)[i] = NAN;
+    }
+    assert_int_equal(k->max_pool(dtype, &p, x.kernel, y.kernel, index), TN_OK);
+    assert_int_equal(k->max_pool_backward(dtype, &p, dy.kernel, index, dx.kernel), TN_OK);
+    assert_int_equal(k->max_pool_where(&p, index, where), TN_OK);
+    memset(dx.plain, 0, (size_t)dx.count * sizeof(double));
+    for (int64_t o = 0; o < y.count; o++) {
+        int64_t from = o / (p.oh * p.ow) * plane, best = -1;
+        for (int64_t tap = 0; tap < p.kh * p.kw; tap++) {
+            int64_t at = pool_reads(&p, o, tap);
+            if (at >= 0 && (best < 0 || x.plain[from + at] > x.plain[from + best] || isnan(x.plain[from + at])))
+                best = at;
+        }
+        assert_int_equal(where[o], best);
+        double due = x.plain[from + best];
+        assert_true(value(dtype, y, o) == due || (isnan(due) && isnan(value(dtype, y, o))));
+        dx.plain[from + best] += dy.plain[o];
+    }
+    same(dtype, "dx", dx);
+    drop(x), drop(y), drop(dy), drop(dx);
+    free(where);
+    free(index);
+}
+
+static void test_max_pool(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 400; i++) {
+        assert_int_equal(tn_set_num_threads(1 + i % 2), TN_OK);
+        check_max_pool(random_pool(i), i % 2 ? TN_F64 : TN_F32);
+    }
+    /* more than 256 taps: indices of four bytes */
+    check_max_pool((tn_pool){.planes = 2, .h = 40, .w = 40, .oh = 3, .ow = 3, .kh = 20, .kw = 20, .stride_h = 10, .stride_w = 10,
+                             .dil_h = 1, .dil_w = 1}, TN_F32);
+}
+
+static void test_avg_pool(void **state)
+{
+    (void)state;
+    const tn_kernels *k = tn_kernels_of(TN_CPU);
+    for (int i = 0; i < 200; i++) {
+        tn_pool p = random_pool(i);
+        tn_dtype dtype = i % 2 ? TN_F64 : TN_F32;
+        p.dil_h = p.dil_w = 1;
+        p.oh = (p.h + 2 * p.pad_h - p.kh) / p.stride_h + 1, p.ow = (p.w + 2 * p.pad_w - p.kw) / p.stride_w + 1;
+        p.count_include_pad = below(2);
+        p.divisor = below(4) ? 0 : 3;
+        buffer x = make(dtype, p.planes * p.h * p.w), y = make(dtype, p.planes * p.oh * p.ow), dy = make(dtype, y.count);
+        buffer dx = make(dtype, x.count);
+        assert_int_equal(k->avg_pool(dtype, &p, x.kernel, y.kernel), TN_OK);
+        assert_int_equal(k->avg_pool_backward(dtype, &p, dy.kernel, dx.kernel), TN_OK);
+        memset(dx.plain, 0, (size_t)dx.count * sizeof(double));
+        for (int64_t o = 0; o < y.count; o++) {
+            double sum = 0, inside = 0, *plane = x.plain + o / (p.oh * p.ow) * p.h * p.w, *to = dx.plain + (plane - x.plain);
+            for (int64_t tap = 0; tap < p.kh * p.kw; tap++) {
+                int64_t at = pool_reads(&p, o, tap);
+                sum += at < 0 ? 0 : plane[at];
+                inside += at >= 0;
+            }
+            double divisor = p.divisor ? (double)p.divisor : p.count_include_pad ? (double)(p.kh * p.kw) : inside;
+            y.plain[o] = sum / divisor;
+            for (int64_t tap = 0; tap < p.kh * p.kw; tap++)
+                if (pool_reads(&p, o, tap) >= 0)
+                    to[pool_reads(&p, o, tap)] += dy.plain[o] / divisor;
+        }
+        same(dtype, "y", y);
+        same(dtype, "dx", dx);
+        drop(x), drop(y), drop(dy), drop(dx);
+    }
+}
+
+static void test_unfold(void **state)
+{
+    (void)state;
+    const tn_kernels *k = tn_kernels_of(TN_CPU);
+    for (int i = 0; i < 100; i++) {
+        tn_conv c = random_conv();
+        tn_dtype dtype = i % 2 ? TN_F64 : TN_F32;
+        int64_t spatial = c.oh * c.ow, taps = c.kh * c.kw;
+        buffer x = make(dtype, c.n * c.c_in * c.h * c.w), columns = make(dtype, c.n * c.c_in * taps * spatial), back = make(dtype, x.count);
+        assert_int_equal(k->unfold(dtype, &c, x.kernel, columns.kernel), TN_OK);
+        assert_int_equal(k->fold(dtype, &c, columns.kernel, back.kernel), TN_OK);
+        memset(back.plain, 0, (size_t)back.count * sizeof(double));
+        for (int64_t j = 0; j < columns.count; j++) {
+            int64_t plane = j / spatial / taps, at = reads(&c, j / c.ow % c.oh, j % c.ow, j / spatial % taps);
+            columns.plain[j] = at < 0 ? 0 : x.plain[plane * c.h * c.w + at];
+            if (at >= 0)
+                back.plain[plane * c.h * c.w + at] += columns.plain[j];
+        }
+        same(dtype, "columns", columns);
+        same(dtype, "x", back);
+        drop(x), drop(columns), drop(back);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {TEST(test_conv), TEST(test_conv_shapes), TEST(test_threads), TEST(test_max_pool),
+                                       TEST(test_avg_pool), TEST(test_unfold)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
