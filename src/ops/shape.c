@@ -234,6 +234,8 @@ tn_tensor *tn_expand(tn_tensor *x, tn_shape shape)
 {
     if (!tn_ready("expand", "x", x))
         return NULL;
+    if (tn_shape_equal(tn_shape_of(x), shape))
+        return x;
     int extra = shape.ndim - x->ndim;
     int64_t strides[TN_MAX_DIMS], numel;
     if (extra < 0)
