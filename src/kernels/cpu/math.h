@@ -161,9 +161,8 @@ TN_INLINE_ float tn_tanh_f32_(float x)
     p = p * q - 5.39465200e-2f;
     p = p * q + 1.33332042e-1f;
     p = p * q - 3.33333308e-1f;
-    float near = p * q * x + x;
-    float far = tn_copysign_f32_(1.0f - 2.0f / (tn_exp_f32_(2.0f * a) + 1.0f), x);
-    return a < 0.625f ? near : far;
+    float near = p * q * a + a, far = 1.0f - 2.0f / (tn_exp_f32_(2.0f * a) + 1.0f);
+    return tn_copysign_f32_(a < 0.625f ? near : far, x);
 }
 
 TN_INLINE_ float tn_erf_f32_(float x)
@@ -176,7 +175,7 @@ TN_INLINE_ float tn_erf_f32_(float x)
     p = p * q + 1.12836940e-1f;
     p = p * q - 3.76126337e-1f;
     p = p * q + 1.28379167e-1f;
-    float near = p * x + x;
+    float near = p * a + a;
     float t = a > 4.0f ? 4.0f : a; /* erf(4) is 1 in float */
     float u = 1.12314655e-5f;      /* -log(1 - erf(t)) / t, less 1 */
     u = u * t - 3.22805392e-4f;
@@ -185,8 +184,8 @@ TN_INLINE_ float tn_erf_f32_(float x)
     u = u * t + 1.06236891e-1f;
     u = u * t + 6.35151309e-1f;
     u = u * t + 1.28648492e-1f;
-    float far = tn_copysign_f32_(1.0f - tn_exp_f32_(-(u * t + t)), x);
-    return a < 0.92f ? near : far;
+    float far = 1.0f - tn_exp_f32_(-(u * t + t));
+    return tn_copysign_f32_(a < 0.92f ? near : far, x);
 }
 
 TN_INLINE_ float tn_sigmoid_f32_(float x)
