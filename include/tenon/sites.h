@@ -60,15 +60,15 @@ static inline int64_t tn_at_int64_t_(int64_t result, const char *file, int line)
         tn_site_(NULL, file, line);
     return result;
 }
-static inline tn_device_id tn_at_device_(tn_device_id result, const char *file, int line)
-{
-    tn_site_(NULL, file, line);
-    return result;
-}
 static inline int tn_at_int_(int result, const char *file, int line)
 {
     if (TN_UNLIKELY_(result <= 0))
         tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_device_id tn_at_device_(tn_device_id result, const char *file, int line)
+{
+    tn_site_(NULL, file, line);
     return result;
 }
 static inline double tn_at_double_(double result, const char *file, int line)
@@ -155,6 +155,83 @@ inline tn_status tn_gradcheck(tn_tensor *(*function)(tn_tensor *const *inputs, i
     args.inputs = inputs;
     args.count = count;
     return tn_gradcheck_with(&args);
+}
+inline tn_tensor *tn_clamp(tn_tensor *x, tn_clamp_args args = {})
+{
+    args.x = x;
+    return tn_clamp_with(&args);
+}
+inline tn_tensor *tn_leaky_relu(tn_tensor *x, tn_leaky_relu_args args = {})
+{
+    args.x = x;
+    return tn_leaky_relu_with(&args);
+}
+inline tn_tensor *tn_elu(tn_tensor *x, tn_elu_args args = {})
+{
+    args.x = x;
+    return tn_elu_with(&args);
+}
+inline tn_tensor *tn_gelu(tn_tensor *x, tn_gelu_args args = {})
+{
+    args.x = x;
+    return tn_gelu_with(&args);
+}
+inline tn_tensor *tn_softplus(tn_tensor *x, tn_softplus_args args = {})
+{
+    args.x = x;
+    return tn_softplus_with(&args);
+}
+inline tn_tensor *tn_addmm(tn_tensor *c, tn_addmm_args args = {})
+{
+    args.c = c;
+    return tn_addmm_with(&args);
+}
+inline tn_tensor *tn_addmm(tn_tensor *c, tn_tensor *a, tn_addmm_args args = {})
+{
+    args.c = c;
+    args.a = a;
+    return tn_addmm_with(&args);
+}
+inline tn_tensor *tn_addmm(tn_tensor *c, tn_tensor *a, tn_tensor *b, tn_addmm_args args = {})
+{
+    args.c = c;
+    args.a = a;
+    args.b = b;
+    return tn_addmm_with(&args);
+}
+inline tn_tensor *tn_linear(tn_tensor *x, tn_linear_op_args args = {})
+{
+    args.x = x;
+    return tn_linear_with(&args);
+}
+inline tn_tensor *tn_linear(tn_tensor *x, tn_tensor *weight, tn_linear_op_args args = {})
+{
+    args.x = x;
+    args.weight = weight;
+    return tn_linear_with(&args);
+}
+inline tn_tensor *tn_linear(tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn_linear_op_args args = {})
+{
+    args.x = x;
+    args.weight = weight;
+    args.bias = bias;
+    return tn_linear_with(&args);
+}
+inline tn_tensor *tn_sum(tn_tensor *x, tn_reduce_args args = {})
+{
+    args.x = x;
+    return tn_sum_with(&args);
+}
+inline tn_tensor *tn_pad(tn_tensor *x, tn_pad_args args = {})
+{
+    args.x = x;
+    return tn_pad_with(&args);
+}
+inline tn_tensor *tn_pad(tn_tensor *x, tn_shape pads, tn_pad_args args = {})
+{
+    args.x = x;
+    args.pads = pads;
+    return tn_pad_with(&args);
 }
 inline tn_tensor *tn_empty(tn_shape shape, tn_shape_args args = {})
 {
@@ -498,83 +575,6 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     args.n = n;
     return tn_randperm_with(&args);
 }
-inline tn_tensor *tn_clamp(tn_tensor *x, tn_clamp_args args = {})
-{
-    args.x = x;
-    return tn_clamp_with(&args);
-}
-inline tn_tensor *tn_leaky_relu(tn_tensor *x, tn_leaky_relu_args args = {})
-{
-    args.x = x;
-    return tn_leaky_relu_with(&args);
-}
-inline tn_tensor *tn_elu(tn_tensor *x, tn_elu_args args = {})
-{
-    args.x = x;
-    return tn_elu_with(&args);
-}
-inline tn_tensor *tn_gelu(tn_tensor *x, tn_gelu_args args = {})
-{
-    args.x = x;
-    return tn_gelu_with(&args);
-}
-inline tn_tensor *tn_softplus(tn_tensor *x, tn_softplus_args args = {})
-{
-    args.x = x;
-    return tn_softplus_with(&args);
-}
-inline tn_tensor *tn_addmm(tn_tensor *c, tn_addmm_args args = {})
-{
-    args.c = c;
-    return tn_addmm_with(&args);
-}
-inline tn_tensor *tn_addmm(tn_tensor *c, tn_tensor *a, tn_addmm_args args = {})
-{
-    args.c = c;
-    args.a = a;
-    return tn_addmm_with(&args);
-}
-inline tn_tensor *tn_addmm(tn_tensor *c, tn_tensor *a, tn_tensor *b, tn_addmm_args args = {})
-{
-    args.c = c;
-    args.a = a;
-    args.b = b;
-    return tn_addmm_with(&args);
-}
-inline tn_tensor *tn_linear(tn_tensor *x, tn_linear_op_args args = {})
-{
-    args.x = x;
-    return tn_linear_with(&args);
-}
-inline tn_tensor *tn_linear(tn_tensor *x, tn_tensor *weight, tn_linear_op_args args = {})
-{
-    args.x = x;
-    args.weight = weight;
-    return tn_linear_with(&args);
-}
-inline tn_tensor *tn_linear(tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn_linear_op_args args = {})
-{
-    args.x = x;
-    args.weight = weight;
-    args.bias = bias;
-    return tn_linear_with(&args);
-}
-inline tn_tensor *tn_sum(tn_tensor *x, tn_reduce_args args = {})
-{
-    args.x = x;
-    return tn_sum_with(&args);
-}
-inline tn_tensor *tn_pad(tn_tensor *x, tn_pad_args args = {})
-{
-    args.x = x;
-    return tn_pad_with(&args);
-}
-inline tn_tensor *tn_pad(tn_tensor *x, tn_shape pads, tn_pad_args args = {})
-{
-    args.x = x;
-    args.pads = pads;
-    return tn_pad_with(&args);
-}
 #define tn_backward(...) \
     tn_at_checked_(tn_backward(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_grad_of(...) \
@@ -583,6 +583,24 @@ inline tn_tensor *tn_pad(tn_tensor *x, tn_shape pads, tn_pad_args args = {})
     tn_at_checked_(tn_grads_of(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_gradcheck(...) \
     tn_at_checked_(tn_gradcheck(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_clamp(...) \
+    tn_at_tensor_ptr_(tn_clamp(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_leaky_relu(...) \
+    tn_at_tensor_ptr_(tn_leaky_relu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_elu(...) \
+    tn_at_tensor_ptr_(tn_elu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gelu(...) \
+    tn_at_tensor_ptr_(tn_gelu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softplus(...) \
+    tn_at_tensor_ptr_(tn_softplus(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_addmm(...) \
+    tn_at_tensor_ptr_(tn_addmm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_linear(...) \
+    tn_at_tensor_ptr_(tn_linear(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sum(...) \
+    tn_at_tensor_ptr_(tn_sum(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_pad(...) \
+    tn_at_tensor_ptr_(tn_pad(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
     tn_at_tensor_ptr_(tn_empty(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_zeros(...) \
@@ -629,36 +647,11 @@ inline tn_tensor *tn_pad(tn_tensor *x, tn_shape pads, tn_pad_args args = {})
     tn_at_tensor_ptr_(tn_randint(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_randperm(...) \
     tn_at_tensor_ptr_(tn_randperm(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_clamp(...) \
-    tn_at_tensor_ptr_(tn_clamp(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_leaky_relu(...) \
-    tn_at_tensor_ptr_(tn_leaky_relu(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_elu(...) \
-    tn_at_tensor_ptr_(tn_elu(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_gelu(...) \
-    tn_at_tensor_ptr_(tn_gelu(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_softplus(...) \
-    tn_at_tensor_ptr_(tn_softplus(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_addmm(...) \
-    tn_at_tensor_ptr_(tn_addmm(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_linear(...) \
-    tn_at_tensor_ptr_(tn_linear(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_sum(...) \
-    tn_at_tensor_ptr_(tn_sum(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_pad(...) \
-    tn_at_tensor_ptr_(tn_pad(__VA_ARGS__), __FILE__, __LINE__)
 #else
 #define TN_LIST_tn_backward_args_(X) TN_BACKWARD_OPTIONS(X)
 #define TN_LIST_tn_grad_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_grads_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_gradcheck_args_(X) TN_GRADCHECK_OPTIONS(X)
-#define TN_LIST_tn_shape_args_(X) TN_TENSOR_OPTIONS(X)
-#define TN_LIST_tn_like_args_(X) TN_TENSOR_OPTIONS(X)
-#define TN_LIST_tn_range_args_(X) TN_TENSOR_OPTIONS(X)
-#define TN_LIST_tn_eye_args_(X) TN_TENSOR_OPTIONS(X)
-#define TN_LIST_tn_from_args_(X) TN_TENSOR_OPTIONS(X)
-#define TN_LIST_tn_uniform_args_(X) TN_TENSOR_OPTIONS(X)
-#define TN_LIST_tn_randperm_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_clamp_args_(X) TN_CLAMP_OPTIONS(X)
 #define TN_LIST_tn_leaky_relu_args_(X) TN_LEAKY_RELU_OPTIONS(X)
 #define TN_LIST_tn_elu_args_(X) TN_ELU_OPTIONS(X)
@@ -668,6 +661,13 @@ inline tn_tensor *tn_pad(tn_tensor *x, tn_shape pads, tn_pad_args args = {})
 #define TN_LIST_tn_linear_op_args_(X) TN_LINEAR_OPTIONS(X)
 #define TN_LIST_tn_reduce_args_(X) TN_REDUCE_OPTIONS(X)
 #define TN_LIST_tn_pad_args_(X) TN_PAD_OPTIONS(X)
+#define TN_LIST_tn_shape_args_(X) TN_TENSOR_OPTIONS(X)
+#define TN_LIST_tn_like_args_(X) TN_TENSOR_OPTIONS(X)
+#define TN_LIST_tn_range_args_(X) TN_TENSOR_OPTIONS(X)
+#define TN_LIST_tn_eye_args_(X) TN_TENSOR_OPTIONS(X)
+#define TN_LIST_tn_from_args_(X) TN_TENSOR_OPTIONS(X)
+#define TN_LIST_tn_uniform_args_(X) TN_TENSOR_OPTIONS(X)
+#define TN_LIST_tn_randperm_args_(X) TN_TENSOR_OPTIONS(X)
 #define tn_backward(...) \
     tn_at_checked_(TN_CALL_((tn_backward_with), tn_backward_args, TN_LIST_tn_backward_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_grad_of(...) \
@@ -676,6 +676,24 @@ inline tn_tensor *tn_pad(tn_tensor *x, tn_shape pads, tn_pad_args args = {})
     tn_at_checked_(TN_CALL_((tn_grads_of_with), tn_grads_of_args, TN_LIST_tn_grads_of_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_gradcheck(...) \
     tn_at_checked_(TN_CALL_((tn_gradcheck_with), tn_gradcheck_args, TN_LIST_tn_gradcheck_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_clamp(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_clamp_with), tn_clamp_args, TN_LIST_tn_clamp_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_leaky_relu(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_leaky_relu_with), tn_leaky_relu_args, TN_LIST_tn_leaky_relu_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_elu(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_elu_with), tn_elu_args, TN_LIST_tn_elu_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_gelu(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_gelu_with), tn_gelu_args, TN_LIST_tn_gelu_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_softplus(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_softplus_with), tn_softplus_args, TN_LIST_tn_softplus_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_addmm(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_addmm_with), tn_addmm_args, TN_LIST_tn_addmm_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_linear(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_linear_with), tn_linear_op_args, TN_LIST_tn_linear_op_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_sum(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_sum_with), tn_reduce_args, TN_LIST_tn_reduce_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_pad(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_pad_with), tn_pad_args, TN_LIST_tn_pad_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_empty_with), tn_shape_args, TN_LIST_tn_shape_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_zeros(...) \
@@ -722,24 +740,6 @@ inline tn_tensor *tn_pad(tn_tensor *x, tn_shape pads, tn_pad_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_randint_with), tn_uniform_args, TN_LIST_tn_uniform_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_randperm(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_randperm_with), tn_randperm_args, TN_LIST_tn_randperm_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_clamp(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_clamp_with), tn_clamp_args, TN_LIST_tn_clamp_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_leaky_relu(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_leaky_relu_with), tn_leaky_relu_args, TN_LIST_tn_leaky_relu_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_elu(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_elu_with), tn_elu_args, TN_LIST_tn_elu_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_gelu(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_gelu_with), tn_gelu_args, TN_LIST_tn_gelu_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_softplus(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_softplus_with), tn_softplus_args, TN_LIST_tn_softplus_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_addmm(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_addmm_with), tn_addmm_args, TN_LIST_tn_addmm_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_linear(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_linear_with), tn_linear_op_args, TN_LIST_tn_linear_op_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_sum(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_sum_with), tn_reduce_args, TN_LIST_tn_reduce_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_pad(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_pad_with), tn_pad_args, TN_LIST_tn_pad_args_, __VA_ARGS__), __FILE__, __LINE__)
 #endif
 
 #define tn_set_requires_grad(...) \
@@ -806,104 +806,6 @@ inline tn_tensor *tn_pad(tn_tensor *x, tn_shape pads, tn_pad_args args = {})
     tn_at_dict_ptr_(tn_load_safetensors(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_idx(...) \
     tn_at_tensor_ptr_(tn_load_idx(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_set_default_dtype(...) \
-    tn_at_status_(tn_set_default_dtype(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_device(...) \
-    tn_at_device_(tn_device(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_set_default_device(...) \
-    tn_at_status_(tn_set_default_device(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_ndim(...) \
-    tn_at_int_(tn_ndim(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_size(...) \
-    tn_at_int64_t_(tn_size(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_stride(...) \
-    tn_at_int64_t_(tn_stride(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_numel(...) \
-    tn_at_int64_t_(tn_numel(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_device_of(...) \
-    tn_at_device_(tn_device_of(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_is_contiguous(...) \
-    tn_at_bool_(tn_is_contiguous(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_requires_grad(...) \
-    tn_at_bool_(tn_requires_grad(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_is_leaf(...) \
-    tn_at_bool_(tn_is_leaf(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_shares_storage(...) \
-    tn_at_bool_(tn_shares_storage(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_data(...) \
-    tn_at_const_void_ptr_(tn_data(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_data_mut(...) \
-    tn_at_void_ptr_(tn_data_mut(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_item(...) \
-    tn_at_double_(tn_item(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_item_i64(...) \
-    tn_at_int64_t_(tn_item_i64(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_at(...) \
-    tn_at_double_(tn_at(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_to_floats(...) \
-    tn_at_status_(tn_to_floats(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_to_doubles(...) \
-    tn_at_status_(tn_to_doubles(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_to_ints(...) \
-    tn_at_status_(tn_to_ints(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_allclose(...) \
-    tn_at_bool_(tn_allclose(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_equal(...) \
-    tn_at_bool_(tn_equal(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_empty_with(...) \
-    tn_at_tensor_ptr_(tn_empty_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_zeros_with(...) \
-    tn_at_tensor_ptr_(tn_zeros_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_ones_with(...) \
-    tn_at_tensor_ptr_(tn_ones_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_full_with(...) \
-    tn_at_tensor_ptr_(tn_full_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_empty_like_with(...) \
-    tn_at_tensor_ptr_(tn_empty_like_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_zeros_like_with(...) \
-    tn_at_tensor_ptr_(tn_zeros_like_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_ones_like_with(...) \
-    tn_at_tensor_ptr_(tn_ones_like_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_full_like_with(...) \
-    tn_at_tensor_ptr_(tn_full_like_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_rand_like_with(...) \
-    tn_at_tensor_ptr_(tn_rand_like_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_randn_like_with(...) \
-    tn_at_tensor_ptr_(tn_randn_like_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_arange_with(...) \
-    tn_at_tensor_ptr_(tn_arange_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_linspace_with(...) \
-    tn_at_tensor_ptr_(tn_linspace_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_eye_with(...) \
-    tn_at_tensor_ptr_(tn_eye_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_from_floats_with(...) \
-    tn_at_tensor_ptr_(tn_from_floats_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_from_doubles_with(...) \
-    tn_at_tensor_ptr_(tn_from_doubles_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_from_ints_with(...) \
-    tn_at_tensor_ptr_(tn_from_ints_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_from_memory_with(...) \
-    tn_at_tensor_ptr_(tn_from_memory_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_scalar_f64(...) \
-    tn_at_tensor_ptr_(tn_scalar_f64(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_scalar_i64(...) \
-    tn_at_tensor_ptr_(tn_scalar_i64(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_scalar_bool(...) \
-    tn_at_tensor_ptr_(tn_scalar_bool(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_rand_with(...) \
-    tn_at_tensor_ptr_(tn_rand_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_randn_with(...) \
-    tn_at_tensor_ptr_(tn_randn_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_uniform_with(...) \
-    tn_at_tensor_ptr_(tn_uniform_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_normal_with(...) \
-    tn_at_tensor_ptr_(tn_normal_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_randint_with(...) \
-    tn_at_tensor_ptr_(tn_randint_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_randperm_with(...) \
-    tn_at_tensor_ptr_(tn_randperm_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_bernoulli(...) \
-    tn_at_tensor_ptr_(tn_bernoulli(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_neg(...) \
     tn_at_tensor_ptr_(tn_neg(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_abs(...) \
@@ -1126,5 +1028,103 @@ inline tn_tensor *tn_pad(tn_tensor *x, tn_shape pads, tn_pad_args args = {})
     tn_at_int_(tn_hsplit(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dsplit(...) \
     tn_at_int_(tn_dsplit(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_set_default_dtype(...) \
+    tn_at_status_(tn_set_default_dtype(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_device(...) \
+    tn_at_device_(tn_device(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_set_default_device(...) \
+    tn_at_status_(tn_set_default_device(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ndim(...) \
+    tn_at_int_(tn_ndim(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_size(...) \
+    tn_at_int64_t_(tn_size(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_stride(...) \
+    tn_at_int64_t_(tn_stride(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_numel(...) \
+    tn_at_int64_t_(tn_numel(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_device_of(...) \
+    tn_at_device_(tn_device_of(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_is_contiguous(...) \
+    tn_at_bool_(tn_is_contiguous(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_requires_grad(...) \
+    tn_at_bool_(tn_requires_grad(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_is_leaf(...) \
+    tn_at_bool_(tn_is_leaf(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_shares_storage(...) \
+    tn_at_bool_(tn_shares_storage(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_data(...) \
+    tn_at_const_void_ptr_(tn_data(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_data_mut(...) \
+    tn_at_void_ptr_(tn_data_mut(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_item(...) \
+    tn_at_double_(tn_item(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_item_i64(...) \
+    tn_at_int64_t_(tn_item_i64(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_at(...) \
+    tn_at_double_(tn_at(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_to_floats(...) \
+    tn_at_status_(tn_to_floats(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_to_doubles(...) \
+    tn_at_status_(tn_to_doubles(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_to_ints(...) \
+    tn_at_status_(tn_to_ints(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_allclose(...) \
+    tn_at_bool_(tn_allclose(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_equal(...) \
+    tn_at_bool_(tn_equal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_empty_with(...) \
+    tn_at_tensor_ptr_(tn_empty_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_zeros_with(...) \
+    tn_at_tensor_ptr_(tn_zeros_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ones_with(...) \
+    tn_at_tensor_ptr_(tn_ones_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_full_with(...) \
+    tn_at_tensor_ptr_(tn_full_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_empty_like_with(...) \
+    tn_at_tensor_ptr_(tn_empty_like_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_zeros_like_with(...) \
+    tn_at_tensor_ptr_(tn_zeros_like_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ones_like_with(...) \
+    tn_at_tensor_ptr_(tn_ones_like_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_full_like_with(...) \
+    tn_at_tensor_ptr_(tn_full_like_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rand_like_with(...) \
+    tn_at_tensor_ptr_(tn_rand_like_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_randn_like_with(...) \
+    tn_at_tensor_ptr_(tn_randn_like_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_arange_with(...) \
+    tn_at_tensor_ptr_(tn_arange_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_linspace_with(...) \
+    tn_at_tensor_ptr_(tn_linspace_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_eye_with(...) \
+    tn_at_tensor_ptr_(tn_eye_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_from_floats_with(...) \
+    tn_at_tensor_ptr_(tn_from_floats_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_from_doubles_with(...) \
+    tn_at_tensor_ptr_(tn_from_doubles_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_from_ints_with(...) \
+    tn_at_tensor_ptr_(tn_from_ints_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_from_memory_with(...) \
+    tn_at_tensor_ptr_(tn_from_memory_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_scalar_f64(...) \
+    tn_at_tensor_ptr_(tn_scalar_f64(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_scalar_i64(...) \
+    tn_at_tensor_ptr_(tn_scalar_i64(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_scalar_bool(...) \
+    tn_at_tensor_ptr_(tn_scalar_bool(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rand_with(...) \
+    tn_at_tensor_ptr_(tn_rand_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_randn_with(...) \
+    tn_at_tensor_ptr_(tn_randn_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_uniform_with(...) \
+    tn_at_tensor_ptr_(tn_uniform_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_normal_with(...) \
+    tn_at_tensor_ptr_(tn_normal_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_randint_with(...) \
+    tn_at_tensor_ptr_(tn_randint_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_randperm_with(...) \
+    tn_at_tensor_ptr_(tn_randperm_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_bernoulli(...) \
+    tn_at_tensor_ptr_(tn_bernoulli(__VA_ARGS__), __FILE__, __LINE__)
 
 #endif
