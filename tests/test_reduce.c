@@ -280,9 +280,9 @@ static void check_softmax(tn_dtype dtype, bool log_of, int64_t outer, int64_t n,
     void *x = malloc((size_t)(numel * size)), *y = malloc((size_t)(numel * size)), *dx = malloc((size_t)(numel * size));
     for (int64_t i = 0; i < numel; i++)
         put(dtype, x, i, element(dtype) * scale);
-    tn_softmax s = {.outer = outer, .n = n, .inner = inner, .log = log_of, .x = x, .y = y};
+    tn_softmax_rows s = {.outer = outer, .n = n, .inner = inner, .log = log_of, .x = x, .y = y};
     assert_int_equal(k()->softmax(dtype, &s), TN_OK);
-    tn_softmax b = {.outer = outer, .n = n, .inner = inner, .log = log_of, .x = y, .dy = x, .y = dx};
+    tn_softmax_rows b = {.outer = outer, .n = n, .inner = inner, .log = log_of, .x = y, .dy = x, .y = dx};
     assert_int_equal(k()->softmax_backward(dtype, &b), TN_OK);
     double eps = dtype == TN_F64 ? 1e-13 : dtype == TN_F32 ? 1e-6 : dtype == TN_F16 ? 1e-3 : 8e-3;
     for (int64_t o = 0; o < outer * inner; o++) {

@@ -47,13 +47,13 @@ typedef enum tn_reduce_op {
 } tn_reduce_op;
 
 /* Contiguous [outer, n, inner]: softmax and its like over n. */
-typedef struct tn_softmax {
+typedef struct tn_softmax_rows {
     int64_t outer, n, inner;
     bool log;
     const void *x; /* forward: the input; backward: the result that forward gave */
     const void *dy;
     void *y; /* forward: the result; backward: the gradient */
-} tn_softmax;
+} tn_softmax_rows;
 
 /* Cross-entropy of class indices. Row i's loss is (1 - s) w[t] (lse - x[t]) + s/c * the sum over j of w[j] (lse - x[j]), 0 where t is
  * ignore_index; MEAN divides the sum by the sum of w[t]. */
@@ -176,8 +176,8 @@ static inline int64_t tn_random_per_block(tn_random_kind kind, tn_dtype dtype)
     X(gemm, (tn_dtype dtype, const tn_gemm *gemm))                                                                            \
     X(reduce, (tn_reduce_op op, tn_dtype dtype, const tn_reduction *reduction))                                               \
     X(cumsum, (tn_dtype dtype, const tn_cumsum_rows *rows))                                                                   \
-    X(softmax, (tn_dtype dtype, const tn_softmax *softmax))                                                                   \
-    X(softmax_backward, (tn_dtype dtype, const tn_softmax *softmax))                                                          \
+    X(softmax, (tn_dtype dtype, const tn_softmax_rows *softmax))                                                              \
+    X(softmax_backward, (tn_dtype dtype, const tn_softmax_rows *softmax))                                                     \
     X(cross_entropy, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                                     \
     X(cross_entropy_backward, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                            \
     X(sort, (tn_dtype dtype, const tn_sort_rows *rows))                                                                       \

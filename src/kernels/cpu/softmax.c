@@ -38,7 +38,7 @@ static double class_weight(const tn_cross_entropy_rows *c, const tn_rows *rows, 
 /* ---- softmax ------------------------------------------------------------------------------------------------------------ */
 
 typedef struct softmax_task {
-    const tn_softmax *s;
+    const tn_softmax_rows *s;
     tn_rows rows;
     bool backward;
     int64_t spans; /* tasks that cover the inner positions; 0 where there is one and rows are contiguous */
@@ -46,7 +46,7 @@ typedef struct softmax_task {
 
 static void softmax_one_row(const softmax_task *task, int64_t row)
 {
-    const tn_softmax *s = task->s;
+    const tn_softmax_rows *s = task->s;
     int64_t at = row * s->n * task->rows.element;
     const void *x = (const char *)s->x + at;
     void *y = (char *)s->y + at;
@@ -63,7 +63,7 @@ static void softmax_one_row(const softmax_task *task, int64_t row)
 static void softmax_range(int64_t begin, int64_t end, void *context)
 {
     const softmax_task *task = context;
-    const tn_softmax *s = task->s;
+    const tn_softmax_rows *s = task->s;
     for (int64_t i = begin; i < end; i++) {
         if (task->spans == 0) {
             softmax_one_row(task, i);
@@ -78,7 +78,7 @@ static void softmax_range(int64_t begin, int64_t end, void *context)
     }
 }
 
-static tn_status softmax(tn_dtype dtype, const tn_softmax *s, bool backward)
+static tn_status softmax(tn_dtype dtype, const tn_softmax_rows *s, bool backward)
 {
     softmax_task task = {s, rows_of(dtype), backward, s->inner == 1 ? 0 : tn_ceil_div(s->inner, COLUMNS)};
     int64_t tasks = s->outer * tn_max_i64(1, task.spans), width = tn_min_i64(COLUMNS, s->inner);
@@ -87,8 +87,8 @@ static tn_status softmax(tn_dtype dtype, const tn_softmax *s, bool backward)
     return TN_OK;
 }
 
-tn_status TN_K(softmax)(tn_dtype dtype, const tn_softmax *s) { return softmax(dtype, s, false); }
-tn_status TN_K(softmax_backward)(tn_dtype dtype, const tn_softmax *s) { return softmax(dtype, s, true); }
+tn_status TN_K(softmax)(tn_dtype dtype, const tn_softmax_rows *s) { return softmax(dtype, s, false); }
+tn_status TN_K(softmax_backward)(tn_dtype dtype, const tn_softmax_rows *s) { return softmax(dtype, s, true); }
 
 /* ---- cross-entropy ------------------------------------------------------------------------------------------------------ */
 

@@ -91,7 +91,7 @@ static void FN(softmax_row_backward)(const tn_rows *rows, const void *y, const v
 }
 
 /* w <= COLUMNS columns side by side, `stride` elements from one of the n positions to the next; at is the first element's index. */
-static void FN(softmax_columns)(const tn_rows *rows, const tn_softmax *s, int64_t at, int64_t w)
+static void FN(softmax_columns)(const tn_rows *rows, const tn_softmax_rows *s, int64_t at, int64_t w)
 {
     T buffer[COLUMNS], result[COLUMNS], max[COLUMNS];
     double sum[COLUMNS] = {0};
@@ -120,7 +120,7 @@ static void FN(softmax_columns)(const tn_rows *rows, const tn_softmax *s, int64_
     }
 }
 
-static void FN(softmax_columns_backward)(const tn_rows *rows, const tn_softmax *s, int64_t at, int64_t w)
+static void FN(softmax_columns_backward)(const tn_rows *rows, const tn_softmax_rows *s, int64_t at, int64_t w)
 {
     T y_buffer[COLUMNS], dy_buffer[COLUMNS], result[COLUMNS];
     double sum[COLUMNS] = {0};
