@@ -1,0 +1,62 @@
+"""The losses' cases: python3 tests/reference/ops_loss.py"""
+import torch
+import torch.nn.functional as functional
+
+from ops_common import Family, f, given, ints
+
+F = Family("loss")
+inf = float("inf")
+
+
+def cross_entropy(x, target, weight=None, **options):
+    return functional.cross_entropy(x, target if target.is_floating_point() else target.long(), weight, **options)
+
+
+def nll(x, target, weight=None, **options):
+    return functional.nll_loss(x, target.long(), weight, **options)
+
+
+w = given([0.5, 2.0, 1.0, 0.25, 1.5], dtype="float")
+for reduction in ("mean", "sum", "none"):
+    for smoothing in (0.0, 0.1):
+        more = {"reduction": reduction} | ({"label_smoothing": smoothing} if smoothing else {})
+        F.case("cross_entropy", cross_entropy, [f(4, 5), ints(4, high=5)], **more)
+        F.case("cross_entropy", cross_entropy, [f(5), ints(high=5)], **more)
+        F.case("cross_entropy", cross_entropy, [f(2, 5, 3), ints(2, 3, high=5)], **more)
+        F.case("cross_entropy", cross_entropy, [f(2, 3, 2, 2), ints(2, 2, 2, high=3, dtype="int32")], **more)
+        F.case("cross_entropy", cross_entropy, [f(4, 5), given([1, -100, 4, 0], dtype="int64")], **more)
+        F.case("cross_entropy", cross_entropy, [f(4, 5), given([1, 2, 4, 2], dtype="uint8")], ignore_index=2, **more)
+        F.case("cross_entropy", cross_entropy, [f(4, 5), f(4, 5, low=0, high=1)], **more)
+        F.case("cross_entropy", cross_entropy, [f(5), f(5, low=0, high=1)], **more)
+        F.case("cross_entropy", cross_entropy, [f(2, 3, 4), f(2, 3, 4, low=0, high=1)], **more)
+        # Weights are constants here: the tests give a gradient only where PyTorch's reference has one.
+        F.case("cross_entropy_weighted", lambda x, t, w, **o: cross_entropy(x, t, w.detach(), **o), [f(4, 5), ints(4, high=5), w], **more)
+        F.case("cross_entropy_weighted", lambda x, t, w, **o: cross_entropy(x, t, w.detach(), **o),
+               [f(2, 5, 3), given([[1, -100, 0], [4, 2, -100]], dtype="int64"), w], **more)
+        F.case("cross_entropy_weighted", lambda x, t, w, **o: cross_entropy(x, t, w.detach(), **o), [f(4, 5), f(4, 5, low=0, high=1), w], **more)
+    F.case("nll_loss", nll, [f(4, 5), ints(4, high=5)], reduction=reduction)
+    F.case("nll_loss", nll, [f(5), ints(high=5)], reduction=reduction)
+    F.case("nll_loss", nll, [f(2, 5, 3), given([[1, -100, 0], [4, 2, -100]], dtype="int64")], reduction=reduction)
+    F.case("nll_loss", nll, [f(4, 5), given([1, 2, 4, 2], dtype="int32")], ignore_index=2, reduction=reduction)
+    F.case("nll_loss_weighted", lambda x, t, w, **o: nll(x, t, w.detach(), **o), [f(4, 5), given([1, -100, 4, 0], dtype="int64"), w],
+           reduction=reduction)
+    F.case("mse_loss", functional.mse_loss, [f(3, 4), f(3, 4)], reduction=reduction)
+    F.case("mse_loss", functional.mse_loss, [f(), f()], reduction=reduction)
+    F.case("mse_loss", functional.mse_loss, [f(0, 3), f(0, 3)], reduction=reduction, _gradcheck=False)
+    # Rows far apart in size, and rows with entries, and all but one, masked to -inf.
+    far = given([[1e4, -1e4, 0.0], [1e-3, 0.0, 2e-3], [-1e30, 1e30, 0.0], [88.0, 89.0, 90.0]])
+    masked = given([[-inf, 1.0, 2.0], [0.0, -inf, -inf], [-inf, -inf, 5.0], [3.0, 1.0, -inf]])
+    for x, name in ((far, "far"), (masked, "masked")):
+        t = given([0, 2, 1, 0] if name == "far" else [1, 0, 2, 1], dtype="int64")
+        F.case("cross_entropy", cross_entropy, [x, t], reduction=reduction, _gradcheck=False, _name=f"cross_entropy {name} {reduction}")
+    F.case("cross_entropy", cross_entropy, [given([[-inf, -inf, -inf], [0.0, 1.0, 2.0]]), given([0, 2], dtype="int64")], reduction=reduction,
+           _grads=False, _name=f"cross_entropy of a row of -inf {reduction}")
+    F.case("cross_entropy", cross_entropy, [given([[-inf, 1.0, 2.0], [0.0, 1.0, 2.0]]), given([0, 2], dtype="int64")], reduction=reduction,
+           _gradcheck=False, _name=f"cross_entropy of a masked target {reduction}")
+F.case("cross_entropy", cross_entropy, [f(70, 300), ints(70, high=300)])
+F.case("cross_entropy", cross_entropy, [f(6, 2500), ints(6, high=2500)], label_smoothing=0.2)
+F.case("cross_entropy", cross_entropy, [f(3, 4), given([-100, -100, -100], dtype="int64")], _gradcheck=False, _grads=False)
+F.case("cross_entropy", cross_entropy, [f(9, 20, dtype="bfloat16"), ints(9, high=20)])
+F.case("cross_entropy", cross_entropy, [f(9, 20, dtype="float16"), ints(9, high=20)], reduction="sum")
+
+F.write()
