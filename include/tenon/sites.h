@@ -181,6 +181,39 @@ inline tn_tensor *tn_softplus(tn_tensor *x, tn_softplus_args args = {})
     args.x = x;
     return tn_softplus_with(&args);
 }
+inline tn_tensor *tn_cross_entropy(tn_tensor *logits, tn_cross_entropy_args args = {})
+{
+    args.logits = logits;
+    return tn_cross_entropy_with(&args);
+}
+inline tn_tensor *tn_cross_entropy(tn_tensor *logits, tn_tensor *target, tn_cross_entropy_args args = {})
+{
+    args.logits = logits;
+    args.target = target;
+    return tn_cross_entropy_with(&args);
+}
+inline tn_tensor *tn_nll_loss(tn_tensor *log_probs, tn_nll_loss_args args = {})
+{
+    args.log_probs = log_probs;
+    return tn_nll_loss_with(&args);
+}
+inline tn_tensor *tn_nll_loss(tn_tensor *log_probs, tn_tensor *target, tn_nll_loss_args args = {})
+{
+    args.log_probs = log_probs;
+    args.target = target;
+    return tn_nll_loss_with(&args);
+}
+inline tn_tensor *tn_mse_loss(tn_tensor *x, tn_mse_loss_args args = {})
+{
+    args.x = x;
+    return tn_mse_loss_with(&args);
+}
+inline tn_tensor *tn_mse_loss(tn_tensor *x, tn_tensor *target, tn_mse_loss_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_mse_loss_with(&args);
+}
 inline tn_tensor *tn_addmm(tn_tensor *c, tn_addmm_args args = {})
 {
     args.c = c;
@@ -221,6 +254,97 @@ inline tn_tensor *tn_sum(tn_tensor *x, tn_reduce_args args = {})
 {
     args.x = x;
     return tn_sum_with(&args);
+}
+inline tn_tensor *tn_mean(tn_tensor *x, tn_reduce_args args = {})
+{
+    args.x = x;
+    return tn_mean_with(&args);
+}
+inline tn_tensor *tn_prod(tn_tensor *x, tn_reduce_args args = {})
+{
+    args.x = x;
+    return tn_prod_with(&args);
+}
+inline tn_tensor *tn_amax(tn_tensor *x, tn_reduce_args args = {})
+{
+    args.x = x;
+    return tn_amax_with(&args);
+}
+inline tn_tensor *tn_amin(tn_tensor *x, tn_reduce_args args = {})
+{
+    args.x = x;
+    return tn_amin_with(&args);
+}
+inline tn_tensor *tn_any(tn_tensor *x, tn_reduce_args args = {})
+{
+    args.x = x;
+    return tn_any_with(&args);
+}
+inline tn_tensor *tn_all(tn_tensor *x, tn_reduce_args args = {})
+{
+    args.x = x;
+    return tn_all_with(&args);
+}
+inline tn_tensor *tn_logsumexp(tn_tensor *x, tn_reduce_args args = {})
+{
+    args.x = x;
+    return tn_logsumexp_with(&args);
+}
+inline tn_tensor *tn_var(tn_tensor *x, tn_var_args args = {})
+{
+    args.x = x;
+    return tn_var_with(&args);
+}
+inline tn_tensor *tn_std(tn_tensor *x, tn_var_args args = {})
+{
+    args.x = x;
+    return tn_std_with(&args);
+}
+inline tn_tensor *tn_norm(tn_tensor *x, tn_norm_args args = {})
+{
+    args.x = x;
+    return tn_norm_with(&args);
+}
+inline tn_tensor *tn_max(tn_tensor *x, tn_extreme_args args = {})
+{
+    args.x = x;
+    return tn_max_with(&args);
+}
+inline tn_tensor *tn_min(tn_tensor *x, tn_extreme_args args = {})
+{
+    args.x = x;
+    return tn_min_with(&args);
+}
+inline tn_tensor *tn_argmax(tn_tensor *x, tn_arg_args args = {})
+{
+    args.x = x;
+    return tn_argmax_with(&args);
+}
+inline tn_tensor *tn_argmin(tn_tensor *x, tn_arg_args args = {})
+{
+    args.x = x;
+    return tn_argmin_with(&args);
+}
+inline tn_tensor *tn_sort(tn_tensor *x, tn_sort_args args = {})
+{
+    args.x = x;
+    return tn_sort_with(&args);
+}
+inline tn_tensor *tn_argsort(tn_tensor *x, tn_sort_args args = {})
+{
+    args.x = x;
+    return tn_argsort_with(&args);
+}
+inline tn_tensor *tn_topk(tn_tensor *x, tn_topk_args args = {})
+{
+    args.x = x;
+    return tn_topk_with(&args);
+}
+inline tn_tensor *tn_topk(tn_tensor *x, int64_t k, tn_topk_args args = {})
+{
+    args.x = x;
+    args.k = k;
+    return tn_topk_with(&args);
 }
 inline tn_tensor *tn_pad(tn_tensor *x, tn_pad_args args = {})
 {
@@ -593,12 +717,52 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_gelu(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_softplus(...) \
     tn_at_tensor_ptr_(tn_softplus(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cross_entropy(...) \
+    tn_at_tensor_ptr_(tn_cross_entropy(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_nll_loss(...) \
+    tn_at_tensor_ptr_(tn_nll_loss(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_mse_loss(...) \
+    tn_at_tensor_ptr_(tn_mse_loss(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_addmm(...) \
     tn_at_tensor_ptr_(tn_addmm(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
     tn_at_tensor_ptr_(tn_linear(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_sum(...) \
     tn_at_tensor_ptr_(tn_sum(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_mean(...) \
+    tn_at_tensor_ptr_(tn_mean(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_prod(...) \
+    tn_at_tensor_ptr_(tn_prod(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_amax(...) \
+    tn_at_tensor_ptr_(tn_amax(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_amin(...) \
+    tn_at_tensor_ptr_(tn_amin(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_any(...) \
+    tn_at_tensor_ptr_(tn_any(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_all(...) \
+    tn_at_tensor_ptr_(tn_all(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_logsumexp(...) \
+    tn_at_tensor_ptr_(tn_logsumexp(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_var(...) \
+    tn_at_tensor_ptr_(tn_var(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_std(...) \
+    tn_at_tensor_ptr_(tn_std(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_norm(...) \
+    tn_at_tensor_ptr_(tn_norm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_max(...) \
+    tn_at_tensor_ptr_(tn_max(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_min(...) \
+    tn_at_tensor_ptr_(tn_min(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_argmax(...) \
+    tn_at_tensor_ptr_(tn_argmax(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_argmin(...) \
+    tn_at_tensor_ptr_(tn_argmin(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sort(...) \
+    tn_at_tensor_ptr_(tn_sort(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_argsort(...) \
+    tn_at_tensor_ptr_(tn_argsort(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_topk(...) \
+    tn_at_tensor_ptr_(tn_topk(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_pad(...) \
     tn_at_tensor_ptr_(tn_pad(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
@@ -660,6 +824,18 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_addmm_args_(X) TN_ADDMM_OPTIONS(X)
 #define TN_LIST_tn_linear_op_args_(X) TN_LINEAR_OPTIONS(X)
 #define TN_LIST_tn_reduce_args_(X) TN_REDUCE_OPTIONS(X)
+#define TN_LIST_tn_cross_entropy_args_(X) TN_CROSS_ENTROPY_OPTIONS(X)
+#define TN_LIST_tn_nll_loss_args_(X) TN_NLL_OPTIONS(X)
+#define TN_LIST_tn_mse_loss_args_(X) TN_MSE_OPTIONS(X)
+#define TN_LIST_tn_addmm_args_(X) TN_ADDMM_OPTIONS(X)
+#define TN_LIST_tn_linear_op_args_(X) TN_LINEAR_OPTIONS(X)
+#define TN_LIST_tn_reduce_args_(X) TN_REDUCE_OPTIONS(X)
+#define TN_LIST_tn_var_args_(X) TN_REDUCE_OPTIONS(X) TN_VAR_OPTIONS(X)
+#define TN_LIST_tn_norm_args_(X) TN_REDUCE_OPTIONS(X) TN_NORM_OPTIONS(X)
+#define TN_LIST_tn_extreme_args_(X) TN_EXTREME_OPTIONS(X)
+#define TN_LIST_tn_arg_args_(X) TN_ARG_OPTIONS(X)
+#define TN_LIST_tn_sort_args_(X) TN_SORT_OPTIONS(X)
+#define TN_LIST_tn_topk_args_(X) TN_TOPK_OPTIONS(X)
 #define TN_LIST_tn_pad_args_(X) TN_PAD_OPTIONS(X)
 #define TN_LIST_tn_shape_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_like_args_(X) TN_TENSOR_OPTIONS(X)
@@ -686,12 +862,52 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_gelu_with), tn_gelu_args, TN_LIST_tn_gelu_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_softplus(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_softplus_with), tn_softplus_args, TN_LIST_tn_softplus_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_cross_entropy(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_cross_entropy_with), tn_cross_entropy_args, TN_LIST_tn_cross_entropy_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_nll_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_nll_loss_with), tn_nll_loss_args, TN_LIST_tn_nll_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_mse_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_mse_loss_with), tn_mse_loss_args, TN_LIST_tn_mse_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_addmm(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_addmm_with), tn_addmm_args, TN_LIST_tn_addmm_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_linear_with), tn_linear_op_args, TN_LIST_tn_linear_op_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_sum(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_sum_with), tn_reduce_args, TN_LIST_tn_reduce_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_mean(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_mean_with), tn_reduce_args, TN_LIST_tn_reduce_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_prod(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_prod_with), tn_reduce_args, TN_LIST_tn_reduce_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_amax(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_amax_with), tn_reduce_args, TN_LIST_tn_reduce_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_amin(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_amin_with), tn_reduce_args, TN_LIST_tn_reduce_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_any(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_any_with), tn_reduce_args, TN_LIST_tn_reduce_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_all(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_all_with), tn_reduce_args, TN_LIST_tn_reduce_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_logsumexp(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_logsumexp_with), tn_reduce_args, TN_LIST_tn_reduce_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_var(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_var_with), tn_var_args, TN_LIST_tn_var_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_std(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_std_with), tn_var_args, TN_LIST_tn_var_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_norm(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_norm_with), tn_norm_args, TN_LIST_tn_norm_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_max(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_max_with), tn_extreme_args, TN_LIST_tn_extreme_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_min(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_min_with), tn_extreme_args, TN_LIST_tn_extreme_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_argmax(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_argmax_with), tn_arg_args, TN_LIST_tn_arg_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_argmin(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_argmin_with), tn_arg_args, TN_LIST_tn_arg_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_sort(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_sort_with), tn_sort_args, TN_LIST_tn_sort_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_argsort(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_argsort_with), tn_sort_args, TN_LIST_tn_sort_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_topk(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_topk_with), tn_topk_args, TN_LIST_tn_topk_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_pad(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_pad_with), tn_pad_args, TN_LIST_tn_pad_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
@@ -946,6 +1162,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_masked_select(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_nonzero(...) \
     tn_at_tensor_ptr_(tn_nonzero(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cross_entropy_with(...) \
+    tn_at_tensor_ptr_(tn_cross_entropy_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_nll_loss_with(...) \
+    tn_at_tensor_ptr_(tn_nll_loss_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_mse_loss_with(...) \
+    tn_at_tensor_ptr_(tn_mse_loss_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_matmul(...) \
     tn_at_tensor_ptr_(tn_matmul(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_mm(...) \
@@ -966,6 +1188,46 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_linear_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_sum_with(...) \
     tn_at_tensor_ptr_(tn_sum_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_mean_with(...) \
+    tn_at_tensor_ptr_(tn_mean_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_prod_with(...) \
+    tn_at_tensor_ptr_(tn_prod_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_amax_with(...) \
+    tn_at_tensor_ptr_(tn_amax_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_amin_with(...) \
+    tn_at_tensor_ptr_(tn_amin_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_any_with(...) \
+    tn_at_tensor_ptr_(tn_any_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_all_with(...) \
+    tn_at_tensor_ptr_(tn_all_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_logsumexp_with(...) \
+    tn_at_tensor_ptr_(tn_logsumexp_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_var_with(...) \
+    tn_at_tensor_ptr_(tn_var_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_std_with(...) \
+    tn_at_tensor_ptr_(tn_std_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_norm_with(...) \
+    tn_at_tensor_ptr_(tn_norm_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_max_with(...) \
+    tn_at_tensor_ptr_(tn_max_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_min_with(...) \
+    tn_at_tensor_ptr_(tn_min_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_argmax_with(...) \
+    tn_at_tensor_ptr_(tn_argmax_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_argmin_with(...) \
+    tn_at_tensor_ptr_(tn_argmin_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cumsum(...) \
+    tn_at_tensor_ptr_(tn_cumsum(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softmax(...) \
+    tn_at_tensor_ptr_(tn_softmax(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_log_softmax(...) \
+    tn_at_tensor_ptr_(tn_log_softmax(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sort_with(...) \
+    tn_at_tensor_ptr_(tn_sort_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_argsort_with(...) \
+    tn_at_tensor_ptr_(tn_argsort_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_topk_with(...) \
+    tn_at_tensor_ptr_(tn_topk_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_reshape(...) \
     tn_at_tensor_ptr_(tn_reshape(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_view(...) \

@@ -49,11 +49,13 @@ static tn_shape without_classes(const tn_tensor *x)
 /* Floats with classes, indices of the right shape, weights for each class. */
 static bool classes_fit(const char *op, const char *name, const tn_tensor *x, const tn_tensor *target, const tn_tensor *weight)
 {
-    if (!tn_floats_only(op, x) || !tn_devices_agree(op, x, target))
+    if (!tn_devices_agree(op, x, target))
         return false;
     int64_t classes = x->ndim > 0 ? x->sizes[x->ndim == 1 ? 0 : 1] : 0;
     tn_shape expected = x->ndim > 0 ? without_classes(x) : (tn_shape){0};
-    if (x->ndim == 0 || classes == 0)
+    if (!tn_dtype_is_float((tn_dtype)x->dtype))
+        tn_fail(TN_ERR_DTYPE, "%s: %s is %s: it must be of a floating dtype", op, name, tn_dtype_name((tn_dtype)x->dtype));
+    else if (x->ndim == 0 || classes == 0)
         tn_fail(TN_ERR_SHAPE, "%s: %s is %s: it must be [n, classes], [classes] or [n, classes, ...]", op, name, tn_text(x));
     else if (tn_dtype_is_float((tn_dtype)target->dtype) || target->dtype == TN_BOOL)
         tn_fail(TN_ERR_DTYPE, "%s: target is %s: class indices are integers", op, tn_dtype_name((tn_dtype)target->dtype));
