@@ -35,22 +35,24 @@ FNR == 1 && /^\/\* / {
         inside = 0
 }
 
-# Remembers the lists of options, of which each line is X(type, name, default), then perhaps a comment.
-function collect(text,   item, parts, comment, at) {
+# Remembers the lists of options: X(type, name, default) each, then perhaps a comment.
+function collect(text,   item, parts, comment) {
     if (match(text, /^#define TN_[A-Z0-9_]+\(X\)/)) {
         list = substr(text, 9, RLENGTH - 11)
         options[list] = ""
-    } else if (list != "" && match(text, /^ +X\(/)) {
-        item = substr(text, RLENGTH + 1)
-        comment = ""
-        if (match(item, /\/\*.*\*\//)) {
-            comment = ". " substr(item, RSTART + 3, RLENGTH - 6)
-            item = substr(item, 1, RSTART - 1)
-        }
-        sub(/\)[ \\]*$/, "", item)
+        text = substr(text, RLENGTH + 1)
+    }
+    while (list != "" && match(text, /^ +X\([^,]*, *[a-z_0-9]+, */)) {
+        item = substr(text, RSTART, RLENGTH)
+        text = substr(text, RLENGTH + 1)
+        sub(/^ +X\(/, "", item)
         split(item, parts, / *, */)
-        if (parts[2] ~ /^[a-z_0-9]+$/ && parts[3] != "")
-            options[list] = options[list] "    " parts[1] " " parts[2] "; /**< default " escape(parts[3] comment) " */\n"
+        match(text, /\) *( X\(|\/\*|\\$|$)/)
+        item = substr(text, 1, RSTART - 1)
+        text = substr(text, RSTART + 1)
+        comment = match(text, /^ *\/\*.*\*\//) ? ". " substr(text, index(text, "/*") + 3) : ""
+        sub(/ *\*\/.*/, "", comment)
+        options[list] = options[list] "    " parts[1] " " parts[2] "; /**< default " escape(item comment) " */\n"
     }
     if (text !~ /\\$/)
         list = ""
