@@ -95,7 +95,13 @@ tn_tensor *tn_square(tn_tensor *x) { return number("square", TN_UNARY_SQUARE, x,
 RULE(relu, tn_relu_mask(dy, v))
 tn_tensor *tn_relu(tn_tensor *x) { return number("relu", TN_UNARY_RELU, x, NULL, relu_backward, KEEPS_Y); }
 
-RULE(clamp, tn_where(tn_logical_and(tn_ge(v, N(p[0])), tn_le(v, N(p[1]))), dy, N(0)))
+/* Inside the bounds that were given; at a bound itself the slope is 0. */
+static tn_tensor *inside(tn_tensor *x, const double *p)
+{
+    tn_tensor *above = p[0] == -INFINITY ? NULL : tn_gt(x, N(p[0])), *below = p[1] == INFINITY ? NULL : tn_lt(x, N(p[1]));
+    return above && below ? tn_logical_and(above, below) : above ? above : below;
+}
+RULE(clamp, tn_where(inside(v, p), dy, N(0)))
 tn_tensor *tn_clamp_with(const tn_clamp_args *args)
 {
     tn_tensor *x = args->x;
@@ -164,7 +170,7 @@ tn_tensor *tn_leaky_relu_with(const tn_leaky_relu_args *args)
     return activation("leaky_relu", TN_UNARY_LEAKY_RELU, args->x, p, leaky_relu_backward, KEEPS_X);
 }
 
-RULE(elu, tn_where(tn_gt(v, N(0)), dy, tn_mul(dy, tn_mul(tn_exp(v), N(p[0])))))
+RULE(elu, tn_where(tn_le(v, N(0)), tn_mul(dy, tn_mul(tn_exp(v), N(p[0]))), dy))
 tn_tensor *tn_elu_with(const tn_elu_args *args)
 {
     const double p[PARAMS] = {args->alpha};

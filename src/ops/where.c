@@ -91,7 +91,7 @@ static void lerp_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
 {
     tn_tensor *start = tn_node_saved(node, 0), *end = tn_node_saved(node, 1), *weight = tn_node_saved(node, 2);
     if (!tn_failing() && tn_wants(node, 0))
-        dx[0] = tn_fit(node, 0, tn_mul(dy[0], tn_sub(N(1), weight)));
+        dx[0] = tn_fit(node, 0, tn_sub(dy[0], tn_mul(dy[0], weight)));
     if (!tn_failing() && tn_wants(node, 1))
         dx[1] = tn_fit(node, 1, tn_mul(dy[0], weight));
     if (!tn_failing() && tn_wants(node, 2))

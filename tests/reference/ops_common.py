@@ -51,6 +51,8 @@ def given(values, dtype="float"):
 def number(v):
     if isinstance(v, float) and not math.isfinite(v):
         return str(v)
+    if v == 0 and math.copysign(1, v) < 0:
+        return -0.0
     return int(v) if v == int(v) and abs(v) < 2**53 else v
 
 

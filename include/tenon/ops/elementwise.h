@@ -40,7 +40,7 @@ typedef struct tn_clamp_args { /* tn_clamp(x, .min = 0, .max = 1) */
     tn_tensor *x TN_ZERO_;
 } tn_clamp_args;
 /* x between the bounds; max where min > max, NaN where x or a bound is NaN. A fractional bound makes integers floats. The gradient passes
- * where min <= x <= max. */
+ * where min < x < max. */
 TN_API tn_tensor *tn_clamp_with(const tn_clamp_args *args);
 
 /* ---- of one tensor: integers and bool give the default dtype -------------------------------------------------------------- */
