@@ -99,18 +99,24 @@ bool tn_thread_register(void)
     return tn_this.registered;
 }
 
-/* A larger copy of an array of 8-byte entries; NULL on no memory, the old one then stays. */
-static void *grow(void *old, int64_t used, int64_t *capacity)
+enum { STACK_LEAST = 64, STACK_KEPT = 4096 }; /* entries */
+
+/* A copy of an array of 8-byte entries with another capacity; NULL on no memory, the old one then stays. */
+static void *resize(void *old, int64_t used, int64_t *capacity, int64_t wanted)
 {
-    int64_t wanted = *capacity ? *capacity * 2 : 64;
-    void *bigger = tn_thread_register() ? tn_alloc((size_t)wanted * 8) : NULL;
-    if (!bigger)
+    void *other = tn_thread_register() ? tn_alloc((size_t)wanted * 8) : NULL;
+    if (!other)
         return NULL;
     if (used)
-        memcpy(bigger, old, (size_t)used * 8);
+        memcpy(other, old, (size_t)used * 8);
     tn_free(old, (size_t)*capacity * 8);
     *capacity = wanted;
-    return bigger;
+    return other;
+}
+
+static void *grow(void *old, int64_t used, int64_t *capacity)
+{
+    return resize(old, used, capacity, *capacity ? *capacity * 2 : STACK_LEAST);
 }
 
 void *tn_autorelease(void *object)
@@ -201,6 +207,11 @@ void tn_scope_close(tn_scope *scope)
     t->depth = scope->depth - 1;
     scope->depth = 0;
     release_down_to(t->marks[t->depth]);
+    if (TN_UNLIKELY(t->capacity > STACK_KEPT && t->top < STACK_KEPT / 2 && !tn_failing())) { /* a long loop's stack goes with it */
+        tn_object **stack = resize(t->stack, t->top, &t->capacity, STACK_KEPT);
+        t->stack = stack ? stack : t->stack;
+        tn_clear_error();
+    }
 }
 
 void tn_scope_clear(void)
