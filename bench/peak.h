@@ -1,5 +1,5 @@
-/* What the machine can do, measured: fp32 multiply-adds and memory reads, on any number of threads. For the shares that benchmarks print.
- * Functions of a header, so that each program of this folder stays one file. */
+/* What the machine can do, measured: fp32 multiply-adds and memory reads, on any number of threads. For the shares that
+ * benchmarks print. Functions of a header, so that each program of this folder stays one file. */
 #ifndef BENCH_PEAK_H
 #define BENCH_PEAK_H
 
@@ -76,23 +76,23 @@ static inline double peak_rate(int threads, peak_body body, int64_t rounds, size
     return good ? rate : 0;
 }
 
-/* ---- multiply-adds: twelve chains, for a latency of four to six cycles at two a cycle ------------------------------------- */
+/* ---- multiply-adds: twelve chains, for a latency of four to six cycles at two a cycle ---------------------------- */
 
 #define PEAK_CHAINS_(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
 #define PEAK_SUM_(i) memcpy(&first, &x##i, sizeof first), sum += (double)first;
-#define PEAK_BODY_(isa, attribute, type, splat)                                                                               \
-    attribute static inline double peak_##isa(int64_t rounds, const float *data, size_t count)                                \
-    {                                                                                                                         \
-        (void)data, (void)count;                                                                                              \
-        const type scale = splat(0.999f), add = splat(0.001f);                                                                \
-        PEAK_CHAINS_(PEAK_BEGIN_##isa)                                                                                        \
-        for (int64_t r = 0; r < rounds; r++) {                                                                                \
-            PEAK_CHAINS_(PEAK_STEP_##isa)                                                                                     \
-        }                                                                                                                     \
-        float first;                                                                                                          \
-        double sum = 0;                                                                                                       \
-        PEAK_CHAINS_(PEAK_SUM_)                                                                                               \
-        return sum;                                                                                                           \
+#define PEAK_BODY_(isa, attribute, type, splat)                                                                        \
+    attribute static inline double peak_##isa(int64_t rounds, const float *data, size_t count)                         \
+    {                                                                                                                  \
+        (void)data, (void)count;                                                                                       \
+        const type scale = splat(0.999f), add = splat(0.001f);                                                         \
+        PEAK_CHAINS_(PEAK_BEGIN_##isa)                                                                                 \
+        for (int64_t r = 0; r < rounds; r++) {                                                                         \
+            PEAK_CHAINS_(PEAK_STEP_##isa)                                                                              \
+        }                                                                                                              \
+        float first;                                                                                                   \
+        double sum = 0;                                                                                                \
+        PEAK_CHAINS_(PEAK_SUM_)                                                                                        \
+        return sum;                                                                                                    \
     }
 
 #if defined(__x86_64__)
@@ -118,7 +118,7 @@ enum { PEAK_PORTABLE_LANES = 1 };
 PEAK_BODY_(portable, , float, )
 #endif
 
-/* The fp32 peak in GFLOP/s of the instruction set that Tenon runs (tn_cpu_isa()), a multiply-add being two; some 0.1 s. */
+/* The fp32 peak in GFLOP/s of the instruction set that Tenon runs (tn_cpu_isa()), a multiply-add being two. */
 static inline double peak_gflops(int threads)
 {
     peak_body body = peak_portable;
@@ -132,7 +132,7 @@ static inline double peak_gflops(int threads)
     return 2e-9 * 12 * lanes * peak_rate(threads, body, 1000000, 0);
 }
 
-/* ---- memory --------------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 static inline double peak_read(int64_t rounds, const float *data, size_t count)
 {

@@ -30,7 +30,7 @@ static void find_tables(void)
 #endif
 }
 
-/* ---- elements of any dtype as doubles ------------------------------------------------------------------------------------ */
+/* ---- elements of any dtype as doubles ---------------------------------------------------------------------------- */
 
 static double load(tn_dtype dtype, const void *data, int64_t i)
 {
@@ -98,7 +98,7 @@ static double random_number(tn_dtype dtype)
     return tn_dtype_is_float(dtype) ? whole / 8.0 : dtype == TN_U8 ? abs(whole) : whole;
 }
 
-/* ---- one product, against plain loops ------------------------------------------------------------------------------------ */
+/* ---- one product, against plain loops ---------------------------------------------------------------------------- */
 
 typedef struct product {
     tn_dtype dtype;
@@ -110,9 +110,12 @@ typedef struct product {
 static product product_new(tn_dtype dtype, int64_t batch, int64_t m, int64_t n, int64_t k, int layout_a, int layout_b)
 {
     product p = {.dtype = dtype, .g = {.batch = batch, .m = m, .n = n, .k = k, .c_row = n + 3, .alpha = 1}};
-    p.g.a_row = layout_a == 0 ? k + 1 : layout_a == 1 ? 1 : 2 * k + 3, p.g.a_col = layout_a == 0 ? 1 : layout_a == 1 ? m + 2 : 2;
-    p.g.b_row = layout_b == 0 ? n + 2 : layout_b == 1 ? 1 : 2 * n + 1, p.g.b_col = layout_b == 0 ? 1 : layout_b == 1 ? k + 1 : 2;
-    p.g.a_batch = m * p.g.a_row + k * p.g.a_col, p.g.b_batch = k * p.g.b_row + n * p.g.b_col, p.g.c_batch = m * p.g.c_row + 5;
+    const int64_t a_rows[] = {k + 1, 1, 2 * k + 3}, a_cols[] = {1, m + 2, 2};
+    const int64_t b_rows[] = {n + 2, 1, 2 * n + 1}, b_cols[] = {1, k + 1, 2};
+    p.g.a_row = a_rows[layout_a], p.g.a_col = a_cols[layout_a];
+    p.g.b_row = b_rows[layout_b], p.g.b_col = b_cols[layout_b];
+    p.g.a_batch = m * p.g.a_row + k * p.g.a_col, p.g.b_batch = k * p.g.b_row + n * p.g.b_col,
+    p.g.c_batch = m * p.g.c_row + 5;
     p.sizes[0] = batch * p.g.a_batch + 1, p.sizes[1] = batch * p.g.b_batch + 1, p.sizes[2] = batch * p.g.c_batch + 1;
     void *data[3];
     for (int operand = 0; operand < 3; operand++) {
@@ -175,8 +178,8 @@ static void compare(const tn_kernels *table, product *p)
                     due = wrapped(p->dtype, due), size = 0;
                 if (!(fabs(is - due) <= unit * size + half * fabs(due)))
                     fail_msg("%s %s %lldx%lldx%lld batch %lld: c[%lld, %lld] is %.17g, %.17g was due", table->name,
-                             tn_dtype_name(p->dtype), (long long)p->g.m, (long long)p->g.n, (long long)p->g.k, (long long)at,
-                             (long long)i, (long long)j, is, due);
+                             tn_dtype_name(p->dtype), (long long)p->g.m, (long long)p->g.n, (long long)p->g.k,
+                             (long long)at, (long long)i, (long long)j, is, due);
             }
     for (int64_t i = 0; i < p->sizes[2]; i++)
         if (!written[i] && load(p->dtype, p->g.c, i) != before[i])
@@ -185,9 +188,10 @@ static void compare(const tn_kernels *table, product *p)
     free(written);
 }
 
-static const int64_t shapes[][3] = {{1, 1, 1},   {1, 1, 37},  {1, 40, 5},    {1, 300, 70}, {70, 1, 33},  {5, 3, 2},    {6, 16, 8},
-                                    {7, 17, 9},  {13, 33, 3}, {2, 64, 64},   {12, 32, 4},  {3, 5, 600},  {33, 31, 29}, {96, 10, 40},
-                                    {10, 96, 7}, {64, 48, 1}, {300, 20, 17}, {25, 70, 530}};
+static const int64_t shapes[][3] = {{1, 1, 1},   {1, 1, 37},    {1, 40, 5},   {1, 300, 70}, {70, 1, 33},
+                                    {5, 3, 2},   {6, 16, 8},    {7, 17, 9},   {13, 33, 3},  {2, 64, 64},
+                                    {12, 32, 4}, {3, 5, 600},   {33, 31, 29}, {96, 10, 40}, {10, 96, 7},
+                                    {64, 48, 1}, {300, 20, 17}, {25, 70, 530}};
 
 static void test_shapes(void **state)
 {
@@ -196,7 +200,8 @@ static void test_shapes(void **state)
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
             for (int dtype = TN_F32; dtype <= TN_F64; dtype++)
                 for (int layouts = 0; layouts < 9; layouts++) {
-                    product p = product_new(dtype, s % 3 + 1, shapes[s][0], shapes[s][1], shapes[s][2], layouts % 3, layouts / 3);
+                    product p = product_new(dtype, s % 3 + 1, shapes[s][0], shapes[s][1], shapes[s][2], layouts % 3,
+                                            layouts / 3);
                     compare(tables[t], &p);
                     product_free(&p);
                 }
@@ -208,7 +213,8 @@ static void test_alpha_beta_bias_relu(void **state)
     for (int t = 0; t < table_count; t++)
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
             for (int how = 0; how < 16; how++) {
-                product p = product_new(how & 1 ? TN_F32 : TN_F64, 1, shapes[s][0], shapes[s][1], shapes[s][2], how & 1, 1 - (how & 1));
+                product p = product_new(how & 1 ? TN_F32 : TN_F64, 1, shapes[s][0], shapes[s][1], shapes[s][2], how & 1,
+                                        1 - (how & 1));
                 p.g.alpha = how & 2 ? -0.75 : 1;
                 p.g.beta = how & 4 ? 1.5 : how & 2 ? 0 : 1;
                 p.g.bias = how & 8 ? p.g.b : NULL; /* any n numbers */
@@ -241,15 +247,15 @@ static void test_no_product_of_bool(void **state)
 {
     (void)state;
     bool a[1] = {true}, c[1];
-    const tn_gemm g = {.batch = 1, .m = 1, .n = 1, .k = 1, .a = a, .b = a, .c = c, .a_row = 1, .a_col = 1, .b_row = 1, .b_col = 1,
-                       .c_row = 1, .alpha = 1};
+    const tn_gemm g = {.batch = 1, .m = 1, .n = 1, .k = 1, .a = a, .b = a, .c = c, .a_row = 1, .a_col = 1, .b_row = 1,
+                       .b_col = 1, .c_row = 1, .alpha = 1};
     for (int t = 0; t < table_count; t++) {
         assert_int_equal(tables[t]->gemm(TN_BOOL, &g), TN_ERR_DTYPE);
         check_error(TN_ERR_DTYPE, "bool");
     }
 }
 
-/* ---- corners -------------------------------------------------------------------------------------------------------------- */
+/* ---- corners ----------------------------------------------------------------------------------------------------- */
 
 static void test_empty(void **state)
 {
@@ -291,12 +297,14 @@ static void test_nan(void **state)
 static void test_bits_on_any_threads(void **state)
 {
     (void)state;
-    const int64_t large[][3] = {{200, 300, 150}, {7, 1000, 64}, {1, 5000, 64}, {5000, 1, 64}, {256, 10, 1024}, {10, 1024, 256}, {500, 90, 700}};
+    const int64_t large[][3] = {{200, 300, 150}, {7, 1000, 64},   {1, 5000, 64}, {5000, 1, 64},
+                                {256, 10, 1024}, {10, 1024, 256}, {500, 90, 700}};
     const int threads = tn_get_num_threads();
     for (int t = 0; t < table_count; t++)
         for (size_t s = 0; s < sizeof large / sizeof *large; s++)
             for (int how = 0; how < 8; how++) {
-                product p = product_new(how & 1 ? TN_F32 : TN_F64, how & 2 ? 2 : 1, large[s][0], large[s][1], large[s][2], how & 1, how >> 2);
+                product p = product_new(how & 1 ? TN_F32 : TN_F64, how & 2 ? 2 : 1, large[s][0], large[s][1],
+                                        large[s][2], how & 1, how >> 2);
                 const size_t bytes = (size_t)p.sizes[2] * tn_dtype_size(p.dtype);
                 void *first = malloc(bytes);
                 for (int n = 1; n <= 5; n++) {
@@ -334,8 +342,14 @@ static void test_no_memory(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_shapes), TEST(test_alpha_beta_bias_relu), TEST(test_dtypes), TEST(test_empty),
-                                       TEST(test_no_product_of_bool), TEST(test_nan), TEST(test_bits_on_any_threads), TEST(test_no_memory)};
+    const struct CMUnitTest tests[] = {TEST(test_shapes),
+                                       TEST(test_alpha_beta_bias_relu),
+                                       TEST(test_dtypes),
+                                       TEST(test_empty),
+                                       TEST(test_no_product_of_bool),
+                                       TEST(test_nan),
+                                       TEST(test_bits_on_any_threads),
+                                       TEST(test_no_memory)};
     find_tables();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,15 +1,15 @@
 #include "op_table.h"
 
-#define MATMUL(X)                                                                                                             \
-    X(matmul, tn_matmul(in[0], in[1]))                                                                                        \
-    X(mm, tn_mm(in[0], in[1]))                                                                                                \
-    X(bmm, tn_bmm(in[0], in[1]))                                                                                              \
-    X(mv, tn_mv(in[0], in[1]))                                                                                                \
-    X(dot, tn_dot(in[0], in[1]))                                                                                              \
-    X(outer, tn_outer(in[0], in[1]))                                                                                          \
-    X(addmm, tn_addmm(in[0], in[1], in[2], .beta = op_number(args, "beta", 1), .alpha = op_number(args, "alpha", 1)))         \
-    X(linear, tn_linear(in[0], in[1], args->count > 2 ? in[2] : NULL))                                                        \
-    X(linear_relu, tn_linear(in[0], in[1], args->count > 2 ? in[2] : NULL, .activation = TN_ACTIVATION_RELU))                 \
+#define MATMUL(X)                                                                                                      \
+    X(matmul, tn_matmul(in[0], in[1]))                                                                                 \
+    X(mm, tn_mm(in[0], in[1]))                                                                                         \
+    X(bmm, tn_bmm(in[0], in[1]))                                                                                       \
+    X(mv, tn_mv(in[0], in[1]))                                                                                         \
+    X(dot, tn_dot(in[0], in[1]))                                                                                       \
+    X(outer, tn_outer(in[0], in[1]))                                                                                   \
+    X(addmm, tn_addmm(in[0], in[1], in[2], .beta = op_number(args, "beta", 1), .alpha = op_number(args, "alpha", 1)))  \
+    X(linear, tn_linear(in[0], in[1], args->count > 2 ? in[2] : NULL))                                                 \
+    X(linear_relu, tn_linear(in[0], in[1], args->count > 2 ? in[2] : NULL, .activation = TN_ACTIVATION_RELU))          \
     X(einsum, tn_einsum(op_text(args, "equation", ""), in, args->count))
 OP_TABLE(rows, MATMUL);
 
@@ -44,7 +44,8 @@ static tn_tensor *square_sum(tn_tensor *const *in, int count, void *context)
 static tn_tensor *two_layers(tn_tensor *const *in, int count, void *context)
 {
     (void)count, (void)context;
-    return tn_sum(tn_mul(tn_linear(tn_linear(in[0], in[1], in[2], .activation = TN_ACTIVATION_RELU), in[3], NULL), 0.5));
+    return tn_sum(
+        tn_mul(tn_linear(tn_linear(in[0], in[1], in[2], .activation = TN_ACTIVATION_RELU), in[3], NULL), 0.5));
 }
 
 static void test_second_derivatives(void **state)
@@ -68,7 +69,8 @@ static void test_linear_parts(void **state)
     (void)state;
     TN_SCOPE;
     tn_manual_seed(2);
-    tn_tensor *x = tn_randn(TN_SHAPE(5, 7)), *w = tn_randn(TN_SHAPE(3, 7), .requires_grad = true), *b = tn_randn(TN_SHAPE(3));
+    tn_tensor *x = tn_randn(TN_SHAPE(5, 7)), *w = tn_randn(TN_SHAPE(3, 7), .requires_grad = true),
+              *b = tn_randn(TN_SHAPE(3));
     tn_tensor *y = tn_linear(x, w, b, .activation = TN_ACTIVATION_RELU);
     assert_true(tn_equal(y, tn_relu(tn_linear(x, w, b))));
     assert_true(tn_allclose(y, tn_relu(tn_add(tn_matmul(x, tn_transpose(w, 0, 1)), b)), 1e-6, 1e-6, false));
@@ -101,7 +103,8 @@ static void test_changed_in_place(void **state)
 {
     (void)state;
     TN_SCOPE;
-    tn_tensor *x = tn_ones(TN_SHAPE(2, 2)), *w = tn_ones(TN_SHAPE(2, 2), .requires_grad = true), *y = tn_sum(tn_matmul(x, w));
+    tn_tensor *x = tn_ones(TN_SHAPE(2, 2)), *w = tn_ones(TN_SHAPE(2, 2), .requires_grad = true),
+              *y = tn_sum(tn_matmul(x, w));
     assert_non_null(tn_data_mut(x));
     check_fails(tn_backward(y), TN_ERR_GRAD, "matmul changed in place");
 }
@@ -110,11 +113,13 @@ static void test_wrong_inputs(void **state)
 {
     (void)state;
     TN_SCOPE;
-    tn_tensor *a = tn_ones(TN_SHAPE(2, 3)), *b = tn_ones(TN_SHAPE(4, 5)), *v = tn_ones(TN_SHAPE(3)), *s = tn_ones(TN_SCALAR);
+    tn_tensor *a = tn_ones(TN_SHAPE(2, 3)), *b = tn_ones(TN_SHAPE(4, 5)), *v = tn_ones(TN_SHAPE(3)),
+              *s = tn_ones(TN_SCALAR);
     tn_tensor *batch2 = tn_ones(TN_SHAPE(2, 2, 3)), *batch3 = tn_ones(TN_SHAPE(3, 3, 2));
     tn_tensor *wide = tn_ones(TN_SHAPE(3, 4), .dtype = TN_F64), *yes = tn_ones(TN_SHAPE(3, 3), .dtype = TN_BOOL);
     tn_tensor *whole = tn_ones(TN_SHAPE(2, 2), .dtype = TN_I32);
-    check_fails(tn_matmul(a, b), TN_ERR_SHAPE, "matmul: a [2, 3] b [4, 5]: inner sizes 3 and 4 differ test_ops_matmul.c");
+    check_fails(tn_matmul(a, b), TN_ERR_SHAPE,
+                "matmul: a [2, 3] b [4, 5]: inner sizes 3 and 4 differ test_ops_matmul.c");
     check_fails(tn_matmul(a, NULL), TN_ERR_ARGUMENT, "matmul b NULL");
     check_fails(tn_matmul(v, b), TN_ERR_SHAPE, "matmul [3] [4, 5] inner 3 4");
     check_fails(tn_matmul(a, s), TN_ERR_SHAPE, "matmul [] dimension tn_mul");
@@ -131,7 +136,8 @@ static void test_wrong_inputs(void **state)
     check_fails(tn_addmm(whole, whole, whole, .alpha = 0.5), TN_ERR_ARGUMENT, "addmm alpha 0.5 int32 whole");
     check_fails(tn_linear(a, b, NULL), TN_ERR_SHAPE, "linear x [2, 3] weight [4, 5]");
     check_fails(tn_linear(a, tn_ones(TN_SHAPE(4, 3)), v), TN_ERR_SHAPE, "linear bias [3] [4]");
-    check_fails(tn_linear(a, tn_ones(TN_SHAPE(4, 3)), NULL, .activation = (tn_activation)7), TN_ERR_ARGUMENT, "linear activation 7");
+    check_fails(tn_linear(a, tn_ones(TN_SHAPE(4, 3)), NULL, .activation = (tn_activation)7), TN_ERR_ARGUMENT,
+                "linear activation 7");
     check_fails(tn_linear(a, tn_cast(b, TN_F64), NULL), TN_ERR_DTYPE, "linear x float32 weight float64");
 }
 
@@ -139,7 +145,8 @@ static void test_wrong_equations(void **state)
 {
     (void)state;
     TN_SCOPE;
-    tn_tensor *a = tn_ones(TN_SHAPE(2, 3)), *in[] = {a, tn_ones(TN_SHAPE(4, 5)), tn_ones(TN_SHAPE(2, 3), .dtype = TN_F64), NULL};
+    tn_tensor *a = tn_ones(TN_SHAPE(2, 3)),
+              *in[] = {a, tn_ones(TN_SHAPE(4, 5)), tn_ones(TN_SHAPE(2, 3), .dtype = TN_F64), NULL};
     check_fails(tn_einsum("ij,jk->ik", in, 2), TN_ERR_SHAPE, "einsum \"ij,jk->ik\" operand 1 [4, 5] 4 3");
     check_fails(tn_einsum("ij,jk->ik", in, 1), TN_ERR_ARGUMENT, "einsum 2 operands 1 given");
     check_fails(tn_einsum("ij->ijk", in, 1), TN_ERR_ARGUMENT, "no operand k");
@@ -155,14 +162,17 @@ static void test_wrong_equations(void **state)
     check_fails(tn_einsum("", in, 0), TN_ERR_ARGUMENT, "einsum 0 given");
     check_fails(tn_einsum("abcdefghi", in, 1), TN_ERR_ARGUMENT, "more than 8 dimensions");
     tn_tensor *five = tn_ones(TN_SHAPE(1, 1, 1, 1, 1));
-    check_values(tn_einsum("abcde,fghij->", (tn_tensor *[]){five, five}, 2), 0, 1); /* what is summed at once needs no dim */
-    check_fails(tn_einsum("abcde,fghij->abcdefghij", (tn_tensor *[]){five, five}, 2), TN_ERR_ARGUMENT, "more than 8 dimensions");
+    check_values(tn_einsum("abcde,fghij->", (tn_tensor *[]){five, five}, 2), 0,
+                 1); /* what is summed at once needs no dim */
+    check_fails(tn_einsum("abcde,fghij->abcdefghij", (tn_tensor *[]){five, five}, 2), TN_ERR_ARGUMENT,
+                "more than 8 dimensions");
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {OP_TABLE_TESTS, TEST(test_same_tensor_twice), TEST(test_second_derivatives), TEST(test_linear_parts),
-                                       TEST(test_views_are_not_copied), TEST(test_changed_in_place), TEST(test_wrong_inputs),
-                                       TEST(test_wrong_equations)};
+    const struct CMUnitTest tests[] = {
+        OP_TABLE_TESTS,          TEST(test_same_tensor_twice),    TEST(test_second_derivatives),
+        TEST(test_linear_parts), TEST(test_views_are_not_copied), TEST(test_changed_in_place),
+        TEST(test_wrong_inputs), TEST(test_wrong_equations)};
     return op_table_load("matmul", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

@@ -7,7 +7,8 @@
 #include "core/loop.h"
 #include "ops/product.h"
 
-/* Labels: 0 to 25 are A to Z, 26 to 51 a to z, and the last eight the dims of "...", the very last being the innermost. */
+/* Labels: 0 to 25 are A to Z, 26 to 51 a to z, and the last eight the dims of "...", the very last being the innermost.
+ */
 enum { LETTERS = 52, LABELS = LETTERS + TN_MAX_DIMS };
 
 /* An operand, or what was made of some of them, and the label of each of its dims. */
@@ -34,9 +35,10 @@ static uint64_t labels_of(const term *t)
     return set;
 }
 
-/* ---- the equation --------------------------------------------------------------------------------------------------------- */
+/* ---- the equation ------------------------------------------------------------------------------------------------ */
 
-/* The labels between two places of the equation, "..." standing for `dots` dims; false, with an error, when it is malformed. */
+/* The labels between two places of the equation, "..." standing for `dots` dims; false, with an error, when it is
+ * malformed. */
 static bool read_labels(const plan *p, const char *at, const char *end, int dots, term *t)
 {
     bool dotted = false;
@@ -46,7 +48,8 @@ static bool read_labels(const plan *p, const char *at, const char *end, int dots
             continue;
         const bool dot = end - at >= 3 && !memcmp(at, "...", 3);
         if (!isalpha((unsigned char)*at) && (!dot || dotted)) {
-            tn_fail(TN_ERR_ARGUMENT, "einsum: \"%s\": '%c' is neither a letter nor the only \"...\" of its operand", p->equation, *at);
+            tn_fail(TN_ERR_ARGUMENT, "einsum: \"%s\": '%c' is neither a letter nor the only \"...\" of its operand",
+                    p->equation, *at);
             return false;
         }
         if (t->count + (dot ? dots : 1) > TN_MAX_DIMS) {
@@ -82,8 +85,8 @@ static bool read_operand(plan *p, const char *at, const char *end, tn_tensor *x,
     if (!read_labels(p, at, end, dotted && dots > 0 ? dots : 0, t))
         return false;
     if (dots < 0 || (dots > 0 && !dotted)) {
-        tn_fail(TN_ERR_SHAPE, "einsum: \"%s\": operand %d is %s, but its %d letter%s name %s dimensions", p->equation, index, tn_text(x),
-                letters, letters == 1 ? "" : "s", dots < 0 ? "more" : "fewer");
+        tn_fail(TN_ERR_SHAPE, "einsum: \"%s\": operand %d is %s, but its %d letter%s name %s dimensions", p->equation,
+                index, tn_text(x), letters, letters == 1 ? "" : "s", dots < 0 ? "more" : "fewer");
         return false;
     }
     t->x = x;
@@ -94,8 +97,11 @@ static bool read_operand(plan *p, const char *at, const char *end, tn_tensor *x,
             before++;
         p->uses[t->label[d]]++;
         if (before < d ? x->sizes[before] != x->sizes[d] : *size != 1 && x->sizes[d] != 1 && *size != x->sizes[d]) {
-            tn_fail(TN_ERR_SHAPE, "einsum: \"%s\": operand %d is %s: size %lld of its dim %d does not fit size %lld of the same letter",
-                    p->equation, index, tn_text(x), (long long)x->sizes[d], d, (long long)(before < d ? x->sizes[before] : *size));
+            tn_fail(
+                TN_ERR_SHAPE,
+                "einsum: \"%s\": operand %d is %s: size %lld of its dim %d does not fit size %lld of the same letter",
+                p->equation, index, tn_text(x), (long long)x->sizes[d], d,
+                (long long)(before < d ? x->sizes[before] : *size));
             return false;
         }
         *size = *size == 1 ? x->sizes[d] : *size;
@@ -124,9 +130,11 @@ static bool read_result(plan *p, const char *at)
         const char letter = (char)(l < 26 ? 'A' + l : 'a' + l - 26);
         for (int e = 0; e < d; e++)
             if (p->out.label[e] == l)
-                return tn_fail(TN_ERR_ARGUMENT, "einsum: \"%s\": the result names %c twice", p->equation, letter), false;
+                return tn_fail(TN_ERR_ARGUMENT, "einsum: \"%s\": the result names %c twice", p->equation, letter),
+                       false;
         if (!p->uses[l])
-            return tn_fail(TN_ERR_ARGUMENT, "einsum: \"%s\": no operand has the result's %c", p->equation, letter), false;
+            return tn_fail(TN_ERR_ARGUMENT, "einsum: \"%s\": no operand has the result's %c", p->equation, letter),
+                   false;
     }
     return true;
 }
@@ -138,7 +146,9 @@ static bool read_equation(plan *p, tn_tensor *const *operands, int count, term *
     for (const char *c = at; c < end; c++)
         commas += *c == ',';
     if (commas + 1 != count)
-        return tn_fail(TN_ERR_ARGUMENT, "einsum: \"%s\" has %d operand%s, %d given", p->equation, commas + 1, commas ? "s" : "", count), false;
+        return tn_fail(TN_ERR_ARGUMENT, "einsum: \"%s\" has %d operand%s, %d given", p->equation, commas + 1,
+                       commas ? "s" : "", count),
+               false;
     for (int l = 0; l < LABELS; l++)
         p->size[l] = 1;
     for (int i = 0; i < count; i++) {
@@ -150,7 +160,7 @@ static bool read_equation(plan *p, tn_tensor *const *operands, int count, term *
     return read_result(p, arrow ? arrow + 2 : NULL);
 }
 
-/* ---- the diagonal of two dims, a view ------------------------------------------------------------------------------------- */
+/* ---- the diagonal of two dims, a view ---------------------------------------------------------------------------- */
 
 typedef struct pair_of_dims {
     int i, j;
@@ -178,7 +188,9 @@ static void diagonal_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **d
 
 static tn_tensor *take_diagonal(tn_tensor *x, pair_of_dims dims)
 {
-    return x ? tn_record(diagonal_view(x, dims), "diagonal", diagonal_backward, TN_INPUTS(x), TN_NO_SAVED, TN_ATTR(dims)) : NULL;
+    return x ? tn_record(diagonal_view(x, dims), "diagonal", diagonal_backward, TN_INPUTS(x), TN_NO_SAVED,
+                         TN_ATTR(dims))
+             : NULL;
 }
 
 static void embed_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
@@ -194,7 +206,8 @@ static tn_tensor *embed_diagonal(tn_tensor *x, pair_of_dims dims)
     tn_shape shape = {.ndim = x->ndim + 1};
     for (int d = 0, from = 0; d < shape.ndim; d++)
         shape.sizes[d] = d == dims.j ? x->sizes[dims.i] : x->sizes[from++];
-    tn_shape_args zeros = {.size = sizeof zeros, .dtype = (tn_dtype)x->dtype, .device = &x->storage->device, .shape = shape};
+    tn_shape_args zeros = {
+        .size = sizeof zeros, .dtype = (tn_dtype)x->dtype, .device = &x->storage->device, .shape = shape};
     tn_tensor *y = tn_zeros_with(&zeros), *view = y ? diagonal_view(y, dims) : NULL;
     const tn_tensor *from = x;
     tn_loop loop;
@@ -204,7 +217,7 @@ static tn_tensor *embed_diagonal(tn_tensor *x, pair_of_dims dims)
     return tn_record(y, "diagonal_backward", embed_backward, TN_INPUTS(x), TN_NO_SAVED, TN_ATTR(dims));
 }
 
-/* ---- contraction ---------------------------------------------------------------------------------------------------------- */
+/* ---- contraction ------------------------------------------------------------------------------------------------- */
 
 /* Each label once, and none whose size is 1 here and more elsewhere: broadcasting is then the lack of a label. */
 static void simplify(const plan *p, term *t)
@@ -286,7 +299,9 @@ static bool contract(const plan *p, term *a, term *b, uint64_t keep)
     sum_out(b, labels_of(a) | keep);
     const uint64_t in_a = labels_of(a), in_b = labels_of(b), summed = in_a & in_b & ~keep, batch = in_a & in_b & keep;
     if (__builtin_popcountll(in_a | in_b) - __builtin_popcountll(summed) > TN_MAX_DIMS)
-        return tn_fail(TN_ERR_ARGUMENT, "einsum: \"%s\": a partial result has more than %d dimensions", p->equation, TN_MAX_DIMS), false;
+        return tn_fail(TN_ERR_ARGUMENT, "einsum: \"%s\": a partial result has more than %d dimensions", p->equation,
+                       TN_MAX_DIMS),
+               false;
     /* a as [batch, left, summed], b as [batch, summed, right], the result as [batch, left, right]. */
     term order_a = {.count = 0}, order_b = {.count = 0}, result = {.count = 0};
     const int64_t batches = collect(p, a, batch, &order_a), left = collect(p, a, in_a & ~in_b, &order_a);
@@ -299,7 +314,8 @@ static bool contract(const plan *p, term *a, term *b, uint64_t keep)
     collect(p, b, in_b & ~in_a, &result);
     tn_tensor *x = arranged(a, &order_a), *y = arranged(b, &order_b);
     if (!summed)
-        result.x = tn_mul(tn_reshape(x, shape_of_labels(p, &result, in_a)), tn_reshape(y, shape_of_labels(p, &result, in_b)));
+        result.x =
+            tn_mul(tn_reshape(x, shape_of_labels(p, &result, in_a)), tn_reshape(y, shape_of_labels(p, &result, in_b)));
     else if (x && y)
         result.x = tn_reshape(tn_product("einsum", tn_reshape(x, TN_SHAPE(batches, left, inner)), false,
                                          tn_reshape(y, TN_SHAPE(batches, inner, right)), false),
@@ -321,7 +337,8 @@ tn_tensor *tn_einsum(const char *equation, tn_tensor *const *operands, int count
         if (!tn_ready("einsum", "an operand", operands[i]) || !tn_devices_agree("einsum", operands[0], operands[i]))
             return NULL;
         if (operands[i]->dtype != operands[0]->dtype)
-            return tn_fail(TN_ERR_DTYPE, "einsum: operand 0 is %s and operand %d is %s: all must have one dtype: tn_cast them",
+            return tn_fail(TN_ERR_DTYPE,
+                           "einsum: operand 0 is %s and operand %d is %s: all must have one dtype: tn_cast them",
                            tn_dtype_name((tn_dtype)operands[0]->dtype), i, tn_dtype_name((tn_dtype)operands[i]->dtype));
     }
     if (!read_equation(&p, operands, count, terms))

@@ -8,7 +8,7 @@
 #include "ops/product.h"
 #include "ops/relu_mask.h"
 
-/* ---- a batch of matrix products over tensors ----------------------------------------------------------------------------- */
+/* ---- a batch of matrix products over tensors --------------------------------------------------------------------- */
 
 /* What the kernel does besides multiplying. */
 typedef struct extras {
@@ -18,7 +18,8 @@ typedef struct extras {
 } extras;
 static const extras plain = {.alpha = 1};
 
-/* The batch dims of c and the operands' strides over them (0 where broadcast), neighbours merged where all three allow it. */
+/* The batch dims of c and the operands' strides over them (0 where broadcast), neighbours merged where all three allow
+ * it. */
 typedef struct batches {
     int ndim;
     int64_t sizes[TN_MAX_DIMS], a[TN_MAX_DIMS], b[TN_MAX_DIMS], c[TN_MAX_DIMS];
@@ -35,7 +36,8 @@ static batches batches_of(const tn_tensor *c, const tn_tensor *a, const tn_tenso
 {
     batches all = {.ndim = 1, .sizes = {1}};
     for (int d = 0; d < c->ndim - 2; d++) {
-        const int64_t size = c->sizes[d], sa = batch_stride(a, c->ndim, d), sb = batch_stride(b, c->ndim, d), sc = c->strides[d];
+        const int64_t size = c->sizes[d], sa = batch_stride(a, c->ndim, d), sb = batch_stride(b, c->ndim, d),
+                      sc = c->strides[d];
         int last = all.ndim - 1;
         if (size == 1)
             continue;
@@ -48,8 +50,10 @@ static batches batches_of(const tn_tensor *c, const tn_tensor *a, const tn_tenso
     return all;
 }
 
-/* c = activation(alpha op(a) op(b) + beta c + bias), where op transposes the last two dims if asked. c is contiguous and its shape right. */
-static bool multiply(tn_tensor *c, const tn_tensor *a, bool a_transposed, const tn_tensor *b, bool b_transposed, extras with)
+/* c = activation(alpha op(a) op(b) + beta c + bias), where op transposes the last two dims if asked. c is contiguous
+ * and its shape right. */
+static bool multiply(tn_tensor *c, const tn_tensor *a, bool a_transposed, const tn_tensor *b, bool b_transposed,
+                     extras with)
 {
     const int ra = a->ndim - 2 + a_transposed, ca = a->ndim - 1 - a_transposed, rb = b->ndim - 2 + b_transposed;
     const int cb = b->ndim - 1 - b_transposed;
@@ -87,7 +91,7 @@ static bool multiply(tn_tensor *c, const tn_tensor *a, bool a_transposed, const 
     }
 }
 
-/* ---- the product as an operator: op(a) op(b) over the last two dims, batch dims broadcast -------------------------------- */
+/* ---- the product as an operator: op(a) op(b) over the last two dims, batch dims broadcast ------------------------ */
 
 typedef struct transposed {
     bool a, b;
@@ -109,14 +113,16 @@ static void product_backward(tn_node *node, tn_tensor *const *dys, tn_tensor **d
     if (!a || !b)
         return;
     if (tn_wants(node, 0))
-        dx[0] = tn_sum_to(how->a ? tn_product(node->name, b, how->b, dy, true) : tn_product(node->name, dy, false, b, !how->b), a);
+        dx[0] = tn_sum_to(
+            how->a ? tn_product(node->name, b, how->b, dy, true) : tn_product(node->name, dy, false, b, !how->b), a);
     if (!tn_wants(node, 1))
         return;
     if (b->ndim == 2 && a->ndim > 2 && !how->a) { /* one product sums over the batch too */
         a = as_rows(a);
         dy = as_rows(dy);
     }
-    dx[1] = tn_sum_to(how->b ? tn_product(node->name, dy, true, a, how->a) : tn_product(node->name, a, !how->a, dy, false), b);
+    dx[1] = tn_sum_to(
+        how->b ? tn_product(node->name, dy, true, a, how->a) : tn_product(node->name, a, !how->a, dy, false), b);
 }
 
 tn_tensor *tn_product(const char *op, tn_tensor *a, bool ta, tn_tensor *b, bool tb)
@@ -139,7 +145,7 @@ tn_tensor *tn_product(const char *op, tn_tensor *a, bool ta, tn_tensor *b, bool 
     return tn_record(c, op, product_backward, TN_INPUTS(a, b), TN_SAVED(a, b), TN_ATTR(how));
 }
 
-/* ---- matmul and its special cases ---------------------------------------------------------------------------------------- */
+/* ---- matmul and its special cases -------------------------------------------------------------------------------- */
 
 /* Both are there, on one device, of one dtype that has products. */
 static bool operands_fit(const char *op, const char *name_a, const tn_tensor *a, const char *name_b, const tn_tensor *b)
@@ -154,20 +160,21 @@ static bool operands_fit(const char *op, const char *name_a, const tn_tensor *a,
     return !tn_failing();
 }
 
-/* The product of what are [..., m, k] and [..., k, n], each at least 2-D; a_text and b_text are the operands as the caller gave them. */
+/* The product of what are [..., m, k] and [..., k, n], each at least 2-D; a_text and b_text are the operands as the
+ * caller gave them. */
 static tn_tensor *checked_product(const char *op, tn_tensor *a, tn_tensor *b, const char *a_text, const char *b_text)
 {
     if (!a || !b)
         return NULL;
     const int64_t inner_a = a->sizes[a->ndim - 1], inner_b = b->sizes[b->ndim - 2];
     if (inner_a != inner_b)
-        return tn_fail(TN_ERR_SHAPE, "%s: a is %s and b is %s: the inner sizes %lld and %lld differ", op, a_text, b_text,
-                       (long long)inner_a, (long long)inner_b);
+        return tn_fail(TN_ERR_SHAPE, "%s: a is %s and b is %s: the inner sizes %lld and %lld differ", op, a_text,
+                       b_text, (long long)inner_a, (long long)inner_b);
     for (int d = 3; d <= a->ndim && d <= b->ndim; d++) {
         const int64_t size_a = a->sizes[a->ndim - d], size_b = b->sizes[b->ndim - d];
         if (size_a != size_b && size_a != 1 && size_b != 1)
-            return tn_fail(TN_ERR_SHAPE, "%s: a is %s and b is %s: the batch sizes %lld and %lld do not broadcast", op, a_text, b_text,
-                           (long long)size_a, (long long)size_b);
+            return tn_fail(TN_ERR_SHAPE, "%s: a is %s and b is %s: the batch sizes %lld and %lld do not broadcast", op,
+                           a_text, b_text, (long long)size_a, (long long)size_b);
     }
     return tn_product(op, a, false, b, false);
 }
@@ -177,7 +184,8 @@ tn_tensor *tn_matmul(tn_tensor *a, tn_tensor *b)
     if (!operands_fit("matmul", "a", a, "b", b))
         return NULL;
     if (a->ndim == 0 || b->ndim == 0)
-        return tn_fail(TN_ERR_SHAPE, "matmul: a is %s and b is %s: each needs at least one dimension: tn_mul multiplies by a scalar",
+        return tn_fail(TN_ERR_SHAPE,
+                       "matmul: a is %s and b is %s: each needs at least one dimension: tn_mul multiplies by a scalar",
                        tn_text(a), tn_text(b));
     if (a->ndim > 1 && b->ndim > 1)
         return checked_product("matmul", a, b, tn_text(a), tn_text(b));
@@ -199,8 +207,9 @@ static tn_tensor *exact(const char *op, tn_tensor *a, int a_ndim, tn_tensor *b, 
     if (!operands_fit(op, "a", a, "b", b))
         return NULL;
     if (a->ndim != a_ndim || b->ndim != b_ndim)
-        return tn_fail(TN_ERR_SHAPE, "%s: a is %s and b is %s: a must have %d dimension%s and b %d: tn_matmul takes all cases", op, tn_text(a),
-                       tn_text(b), a_ndim, a_ndim == 1 ? "" : "s", b_ndim);
+        return tn_fail(TN_ERR_SHAPE,
+                       "%s: a is %s and b is %s: a must have %d dimension%s and b %d: tn_matmul takes all cases", op,
+                       tn_text(a), tn_text(b), a_ndim, a_ndim == 1 ? "" : "s", b_ndim);
     return checked_product(op, a, b, tn_text(a), tn_text(b));
 }
 
@@ -208,9 +217,11 @@ tn_tensor *tn_mm(tn_tensor *a, tn_tensor *b) { return exact("mm", a, 2, b, 2); }
 
 tn_tensor *tn_bmm(tn_tensor *a, tn_tensor *b)
 {
-    if (tn_ready("bmm", "a", a) && tn_ready("bmm", "b", b) && a->ndim == 3 && b->ndim == 3 && a->sizes[0] != b->sizes[0])
-        return tn_fail(TN_ERR_SHAPE, "bmm: a is %s and b is %s: the batch sizes %lld and %lld differ: tn_matmul broadcasts", tn_text(a),
-                       tn_text(b), (long long)a->sizes[0], (long long)b->sizes[0]);
+    if (tn_ready("bmm", "a", a) && tn_ready("bmm", "b", b) && a->ndim == 3 && b->ndim == 3 &&
+        a->sizes[0] != b->sizes[0])
+        return tn_fail(TN_ERR_SHAPE,
+                       "bmm: a is %s and b is %s: the batch sizes %lld and %lld differ: tn_matmul broadcasts",
+                       tn_text(a), tn_text(b), (long long)a->sizes[0], (long long)b->sizes[0]);
     return exact("bmm", a, 3, b, 3);
 }
 
@@ -228,7 +239,8 @@ tn_tensor *tn_dot(tn_tensor *a, tn_tensor *b)
     if (!operands_fit("dot", "a", a, "b", b))
         return NULL;
     if (a->ndim != 1 || b->ndim != 1 || a->sizes[0] != b->sizes[0])
-        return tn_fail(TN_ERR_SHAPE, "dot: a is %s and b is %s: both must be vectors of one size", tn_text(a), tn_text(b));
+        return tn_fail(TN_ERR_SHAPE, "dot: a is %s and b is %s: both must be vectors of one size", tn_text(a),
+                       tn_text(b));
     return tn_matmul(a, b);
 }
 
@@ -241,7 +253,7 @@ tn_tensor *tn_outer(tn_tensor *a, tn_tensor *b)
     return tn_mul(tn_reshape(a, TN_SHAPE(a->sizes[0], 1)), b);
 }
 
-/* ---- addmm ---------------------------------------------------------------------------------------------------------------- */
+/* ---- addmm ------------------------------------------------------------------------------------------------------- */
 
 typedef struct addmm_attr {
     double alpha, beta;
@@ -270,17 +282,18 @@ tn_tensor *tn_addmm_with(const tn_addmm_args *args)
     if (!operands_fit("addmm", "a", a, "b", b) || !operands_fit("addmm", "c", c, "a", a))
         return NULL;
     if (a->ndim != 2 || b->ndim != 2 || a->sizes[1] != b->sizes[0])
-        return tn_fail(TN_ERR_SHAPE, "addmm: a is %s and b is %s: they must be [m, k] and [k, n]", tn_text(a), tn_text(b));
+        return tn_fail(TN_ERR_SHAPE, "addmm: a is %s and b is %s: they must be [m, k] and [k, n]", tn_text(a),
+                       tn_text(b));
     const int64_t sizes[] = {a->sizes[0], b->sizes[1]};
     bool fits = c->ndim <= 2;
     for (int d = 0; fits && d < c->ndim; d++)
         fits = c->sizes[d] == 1 || c->sizes[d] == sizes[2 - c->ndim + d];
     if (!tn_dtype_is_float((tn_dtype)a->dtype) && !(is_whole(args->alpha) && is_whole(args->beta)))
-        return tn_fail(TN_ERR_ARGUMENT, "addmm: alpha is %g and beta %g: for %s both must be whole numbers", args->alpha, args->beta,
-                       tn_dtype_name((tn_dtype)a->dtype));
+        return tn_fail(TN_ERR_ARGUMENT, "addmm: alpha is %g and beta %g: for %s both must be whole numbers",
+                       args->alpha, args->beta, tn_dtype_name((tn_dtype)a->dtype));
     if (!fits)
-        return tn_fail(TN_ERR_SHAPE, "addmm: c is %s, a is %s and b is %s: c does not broadcast to [%lld, %lld]", tn_text(c), tn_text(a),
-                       tn_text(b), (long long)sizes[0], (long long)sizes[1]);
+        return tn_fail(TN_ERR_SHAPE, "addmm: c is %s, a is %s and b is %s: c does not broadcast to [%lld, %lld]",
+                       tn_text(c), tn_text(a), tn_text(b), (long long)sizes[0], (long long)sizes[1]);
     tn_tensor *y = tn_new("addmm", tn_make_shape(2, sizes), (tn_dtype)a->dtype, a->storage->device);
     const tn_tensor *from = c;
     tn_loop loop;
@@ -292,7 +305,7 @@ tn_tensor *tn_addmm_with(const tn_addmm_args *args)
     return tn_record(y, "addmm", addmm_backward, TN_INPUTS(c, a, b), TN_SAVED(a, b), TN_ATTR(attr));
 }
 
-/* ---- linear --------------------------------------------------------------------------------------------------------------- */
+/* ---- linear ------------------------------------------------------------------------------------------------------ */
 
 static void linear_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
 {
@@ -331,10 +344,11 @@ tn_tensor *tn_linear_with(const tn_linear_op_args *args)
     if (!operands_fit("linear", "x", x, "weight", weight) || (bias && !operands_fit("linear", "x", x, "bias", bias)))
         return NULL;
     if (x->ndim == 0 || weight->ndim != 2 || x->sizes[x->ndim - 1] != weight->sizes[1])
-        return tn_fail(TN_ERR_SHAPE, "linear: x is %s and weight is %s: they must be [..., in] and [out, in]", tn_text(x), tn_text(weight));
+        return tn_fail(TN_ERR_SHAPE, "linear: x is %s and weight is %s: they must be [..., in] and [out, in]",
+                       tn_text(x), tn_text(weight));
     if (bias && (bias->ndim != 1 || bias->sizes[0] != weight->sizes[0]))
-        return tn_fail(TN_ERR_SHAPE, "linear: weight is %s and bias is %s: bias must be [%lld]", tn_text(weight), tn_text(bias),
-                       (long long)weight->sizes[0]);
+        return tn_fail(TN_ERR_SHAPE, "linear: weight is %s and bias is %s: bias must be [%lld]", tn_text(weight),
+                       tn_text(bias), (long long)weight->sizes[0]);
     if ((unsigned)args->activation > TN_ACTIVATION_RELU)
         return tn_fail(TN_ERR_ARGUMENT, "linear: activation %d is none of tn_activation", (int)args->activation);
     if (row_stride(x) < 0)
@@ -348,8 +362,8 @@ tn_tensor *tn_linear_with(const tn_linear_op_args *args)
     if (!y)
         return NULL;
     const int64_t in = weight->sizes[1], rows = y->numel / (weight->sizes[0] ? weight->sizes[0] : 1);
-    const tn_gemm g = {.batch = 1, .m = rows, .n = weight->sizes[0], .k = in, .a = tn_ptr(x), .b = tn_ptr(weight), .c = tn_ptr(y),
-                       .a_row = row_stride(x), .a_col = x->strides[x->ndim - 1],
+    const tn_gemm g = {.batch = 1, .m = rows, .n = weight->sizes[0], .k = in, .a = tn_ptr(x), .b = tn_ptr(weight),
+                       .c = tn_ptr(y), .a_row = row_stride(x), .a_col = x->strides[x->ndim - 1],
                        .b_row = weight->strides[1], .b_col = weight->strides[0], .c_row = weight->sizes[0], .alpha = 1,
                        .bias = bias ? tn_ptr(dense_bias) : NULL,
                        .activation = args->activation == TN_ACTIVATION_RELU ? TN_UNARY_RELU : 0};

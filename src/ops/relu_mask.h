@@ -4,7 +4,8 @@
 
 #include "autograd/node.h"
 
-/* dy where y > 0 and 0 elsewhere; y is the saved result of the activation, of dy's shape and dtype. Differentiable in dy. */
+/* dy where y > 0 and 0 elsewhere; y is the saved result of the activation, of dy's shape and dtype. Differentiable in
+ * dy. */
 tn_tensor *tn_relu_mask(tn_tensor *dy, tn_tensor *y);
 
 #endif

@@ -1,5 +1,6 @@
-/* Tenon: products. Operands must have one dtype (any but bool) and one device: mixed ones are an error that names both. Transposed and
- * other strided operands are read where they lie, never copied. Products of integers wrap around; f16 and bf16 are summed in f32. */
+/* Tenon: products. Operands must have one dtype (any but bool) and one device: mixed ones are an error that names both.
+ * Transposed and other strided operands are read where they lie, never copied. Products of integers wrap around; f16
+ * and bf16 are summed in f32. */
 #ifndef TENON_OPS_MATMUL_H
 #define TENON_OPS_MATMUL_H
 
@@ -12,9 +13,9 @@ extern "C" {
 /* What an operator with an option .activation applies to its result, in the same pass. */
 typedef enum tn_activation { TN_ACTIVATION_NONE, TN_ACTIVATION_RELU } tn_activation;
 
-/* The matrix product in all of its cases, as torch.matmul: [k] x [k] is a scalar, [m, k] x [k] is [m], [k] x [k, n] is [n], and
- * [..., m, k] x [..., k, n] is [..., m, n] with the batch dims broadcast. TN_ERR_SHAPE when the inner sizes differ, the batch dims do not
- * broadcast or an operand is 0-dimensional. */
+/* The matrix product in all of its cases, as torch.matmul: [k] x [k] is a scalar, [m, k] x [k] is [m], [k] x [k, n] is
+ * [n], and [..., m, k] x [..., k, n] is [..., m, n] with the batch dims broadcast. TN_ERR_SHAPE when the inner sizes
+ * differ, the batch dims do not broadcast or an operand is 0-dimensional. */
 TN_API tn_tensor *tn_matmul(tn_tensor *a, tn_tensor *b);
 /* [m, k] x [k, n] is [m, n]. */
 TN_API tn_tensor *tn_mm(tn_tensor *a, tn_tensor *b);
@@ -27,8 +28,8 @@ TN_API tn_tensor *tn_dot(tn_tensor *a, tn_tensor *b);
 /* [m] x [n] is [m, n], a[i] b[j]; dtypes are promoted, and bool is allowed, as in tn_mul. */
 TN_API tn_tensor *tn_outer(tn_tensor *a, tn_tensor *b);
 
-#define TN_ADDMM_OPTIONS(X)                                                                                                   \
-    X(double, beta, 1)                                                                                                        \
+#define TN_ADDMM_OPTIONS(X)                                                                                            \
+    X(double, beta, 1)                                                                                                 \
     X(double, alpha, 1)
 typedef struct tn_addmm_args { /* tn_addmm(c, a, b, .beta = 0.5) */
     size_t size TN_SIZE_(tn_addmm_args);
@@ -36,14 +37,16 @@ typedef struct tn_addmm_args { /* tn_addmm(c, a, b, .beta = 0.5) */
     char tn_ TN_ZERO_;
     tn_tensor *c TN_ZERO_, *a TN_ZERO_, *b TN_ZERO_;
 } tn_addmm_args;
-/* beta c + alpha a b: a is [m, k], b is [k, n] and c broadcasts to [m, n]. Where beta is 0, c's values (NaN too) do not matter. */
+/* beta c + alpha a b: a is [m, k], b is [k, n] and c broadcasts to [m, n]. Where beta is 0, c's values (NaN too) do not
+ * matter. */
 TN_API tn_tensor *tn_addmm_with(const tn_addmm_args *args);
 
-/* Einstein's sum, as torch.einsum: tn_einsum("bij,bjk->bik", (tn_tensor *[]){a, b}, 2). A letter names a dim of each operand in which it
- * stands; a letter twice in one operand takes the diagonal; letters that the result does not name are summed. Without "->" the result has
- * the letters that occur once, in alphabetical order, A before a. "..." stands for any further dims, which broadcast; so do dims of
- * size 1. Spaces are skipped. Operands are contracted from left to right. Errors: TN_ERR_ARGUMENT for the equation's form, TN_ERR_SHAPE
- * where it does not fit the operands; the message quotes the equation. */
+/* Einstein's sum, as torch.einsum: tn_einsum("bij,bjk->bik", (tn_tensor *[]){a, b}, 2). A letter names a dim of each
+ * operand in which it stands; a letter twice in one operand takes the diagonal; letters that the result does not name
+ * are summed. Without "->" the result has the letters that occur once, in alphabetical order, A before a. "..." stands
+ * for any further dims, which broadcast; so do dims of size 1. Spaces are skipped. Operands are contracted from left to
+ * right. Errors: TN_ERR_ARGUMENT for the equation's form, TN_ERR_SHAPE where it does not fit the operands; the message
+ * quotes the equation. */
 TN_API tn_tensor *tn_einsum(const char *equation, tn_tensor *const *operands, int count);
 
 #define TN_LINEAR_OPTIONS(X) X(tn_activation, activation, TN_ACTIVATION_NONE)
@@ -53,7 +56,8 @@ typedef struct tn_linear_op_args { /* tn_linear(x, weight, bias, .activation = T
     char tn_ TN_ZERO_;
     tn_tensor *x TN_ZERO_, *weight TN_ZERO_, *bias TN_ZERO_;
 } tn_linear_op_args;
-/* activation(x weight' + bias) in one pass: x is [..., in], weight [out, in], bias [out] or NULL for none; the result is [..., out]. */
+/* activation(x weight' + bias) in one pass: x is [..., in], weight [out, in], bias [out] or NULL for none; the result
+ * is [..., out]. */
 TN_API tn_tensor *tn_linear_with(const tn_linear_op_args *args);
 
 #ifdef __cplusplus

@@ -1,4 +1,5 @@
-/* Matrix products. f32 and f64 by the packed kernel of gemm_template.h, the 16-bit floats through f32, integers by plain loops. */
+/* Matrix products. f32 and f64 by the packed kernel of gemm_template.h, the 16-bit floats through f32, integers by
+ * plain loops. */
 #include <string.h>
 #include <unistd.h>
 
@@ -18,7 +19,8 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* Products of fewer multiplications than this are not worth a second thread; and scratch of so many bytes lies on the stack. */
+/* Products of fewer multiplications than this are not worth a second thread; and scratch of so many bytes lies on the
+ * stack. */
 #define WORK_OF_A_THREAD 131072.0
 enum { SMALL_SCRATCH = 16384 };
 
@@ -86,11 +88,11 @@ enum { VECTOR_BYTES = 16, MR = 6, NV = 2 };
 #define SPLAT SPLAT_F64
 #include "kernels/cpu/gemm_template.h"
 
-/* ---- 16-bit floats: converted once, multiplied in float, rounded once ---------------------------------------------------- */
+/* ---- 16-bit floats: converted once, multiplied in float, rounded once -------------------------------------------- */
 
 /* A copy in float of `outer` blocks of a rows x cols matrix of f16 or bf16, row-major and dense. */
-static void widen(float *out, tn_dtype dtype, const void *in, int64_t outer, int64_t rows, int64_t cols, int64_t block, int64_t row,
-                  int64_t col)
+static void widen(float *out, tn_dtype dtype, const void *in, int64_t outer, int64_t rows, int64_t cols, int64_t block,
+                  int64_t row, int64_t col)
 {
     for (int64_t at = 0; at < outer; at++)
         for (int64_t i = 0; i < rows; i++) {
@@ -123,7 +125,8 @@ static tn_status gemm_half(tn_dtype dtype, const tn_gemm *gemm)
     tn_gemm wide = *gemm;
     /* An operand that the whole batch shares stays one. */
     const int64_t a_count = gemm->a_batch ? gemm->batch : 1, b_count = gemm->b_batch ? gemm->batch : 1;
-    const int64_t m = gemm->m, n = gemm->n, k = gemm->k, sizes[] = {a_count * m * k, b_count * k * n, gemm->batch * m * n, n};
+    const int64_t m = gemm->m, n = gemm->n, k = gemm->k,
+                  sizes[] = {a_count * m * k, b_count * k * n, gemm->batch * m * n, n};
     const size_t bytes = (size_t)(sizes[0] + sizes[1] + sizes[2] + sizes[3] + 1) * sizeof(float);
     float *a = tn_alloc(bytes);
     if (!a)
@@ -145,29 +148,29 @@ static tn_status gemm_half(tn_dtype dtype, const tn_gemm *gemm)
     return status;
 }
 
-/* ---- integers: modulo their range, as the processor's own ----------------------------------------------------------------- */
+/* ---- integers: modulo their range, as the processor's own -------------------------------------------------------- */
 
 /* Rows begin ... end of all the batch's products, row by row in c itself. U is the unsigned type of T's size. */
-#define INTEGER_GEMM(T, U, name)                                                                                              \
-    static void name(int64_t begin, int64_t end, void *context)                                                               \
-    {                                                                                                                         \
-        const tn_gemm *g = context;                                                                                           \
-        const U alpha = (U)(int64_t)g->alpha, beta = (U)(int64_t)g->beta;                                                     \
-        for (int64_t row = begin; row < end; row++) {                                                                         \
-            const int64_t at = row / g->m, i = row % g->m;                                                                    \
-            const U *a = (const U *)g->a + at * g->a_batch + i * g->a_row, *b = (const U *)g->b + at * g->b_batch;            \
-            U *c = (U *)g->c + at * g->c_batch + i * g->c_row;                                                                \
-            for (int64_t j = 0; j < g->n; j++)                                                                                \
-                c[j] = (U)((g->beta != 0 ? (uint64_t)c[j] * beta : 0) + (g->bias ? ((const U *)g->bias)[j] : 0));             \
-            for (int64_t p = 0; p < g->k; p++) {                                                                              \
-                const U element = (U)((uint64_t)a[p * g->a_col] * alpha);                                                     \
-                for (int64_t j = 0; j < g->n; j++)                                                                            \
-                    c[j] = (U)(c[j] + (uint64_t)element * b[p * g->b_row + j * g->b_col]);                                    \
-            }                                                                                                                 \
-            if (g->activation == TN_UNARY_RELU)                                                                               \
-                for (int64_t j = 0; j < g->n; j++)                                                                            \
-                    c[j] = (T)c[j] < 0 ? 0 : c[j];                                                                            \
-        }                                                                                                                     \
+#define INTEGER_GEMM(T, U, name)                                                                                       \
+    static void name(int64_t begin, int64_t end, void *context)                                                        \
+    {                                                                                                                  \
+        const tn_gemm *g = context;                                                                                    \
+        const U alpha = (U)(int64_t)g->alpha, beta = (U)(int64_t)g->beta;                                              \
+        for (int64_t row = begin; row < end; row++) {                                                                  \
+            const int64_t at = row / g->m, i = row % g->m;                                                             \
+            const U *a = (const U *)g->a + at * g->a_batch + i * g->a_row, *b = (const U *)g->b + at * g->b_batch;     \
+            U *c = (U *)g->c + at * g->c_batch + i * g->c_row;                                                         \
+            for (int64_t j = 0; j < g->n; j++)                                                                         \
+                c[j] = (U)((g->beta != 0 ? (uint64_t)c[j] * beta : 0) + (g->bias ? ((const U *)g->bias)[j] : 0));      \
+            for (int64_t p = 0; p < g->k; p++) {                                                                       \
+                const U element = (U)((uint64_t)a[p * g->a_col] * alpha);                                              \
+                for (int64_t j = 0; j < g->n; j++)                                                                     \
+                    c[j] = (U)(c[j] + (uint64_t)element * b[p * g->b_row + j * g->b_col]);                             \
+            }                                                                                                          \
+            if (g->activation == TN_UNARY_RELU)                                                                        \
+                for (int64_t j = 0; j < g->n; j++)                                                                     \
+                    c[j] = (T)c[j] < 0 ? 0 : c[j];                                                                     \
+        }                                                                                                              \
     }
 INTEGER_GEMM(int64_t, uint64_t, rows_i64)
 INTEGER_GEMM(int32_t, uint32_t, rows_i32)

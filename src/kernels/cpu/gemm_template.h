@@ -1,11 +1,13 @@
-/* The packed matrix product of one floating type, included by gemm.c once for float and once for double (no include guard, on purpose).
+/* The packed matrix product of one floating type, included by gemm.c once for float and once for double (no include
+ * guard, on purpose).
  *
- * The plan is that of BLIS (Van Zee and van de Geijn 2015): panels of MR rows of a and of NR columns of b are packed so that the
- * micro-kernel reads both in order and keeps its MR x NR results in registers; KC steps of k at a time, so that b's panel stays in the
- * first cache and a's block of panels in the second.
+ * The plan is that of BLIS (Van Zee and van de Geijn 2015): panels of MR rows of a and of NR columns of b are packed so
+ * that the micro-kernel reads both in order and keeps its MR x NR results in registers; KC steps of k at a time, so
+ * that b's panel stays in the first cache and a's block of panels in the second.
  *
- * Every element of c is the same sum in the same order wherever its tile lies, so that no bit depends on how the tiles are shared among
- * threads. KC is a constant of the type for the same reason; only the sizes that change no sum come from the machine's caches.
+ * Every element of c is the same sum in the same order wherever its tile lies, so that no bit depends on how the tiles
+ * are shared among threads. KC is a constant of the type for the same reason; only the sizes that change no sum come
+ * from the machine's caches.
  *
  * The includer defines T, NAME(x), LANES, MR, NV, KC, FMA(a, b, c) and SPLAT(x). */
 
@@ -36,7 +38,7 @@ typedef struct NAME(finish) {
     bool relu;
 } NAME(finish);
 
-/* ---- packing ------------------------------------------------------------------------------------------------------------ */
+/* ---- packing ----------------------------------------------------------------------------------------------------- */
 
 /* Four rows of length k side by side: dst[p * width + i] = src[i * across + p]. */
 static inline void NAME(pack4)(T *restrict dst, int width, const T *restrict src, int64_t k, int64_t across)
@@ -44,9 +46,12 @@ static inline void NAME(pack4)(T *restrict dst, int width, const T *restrict src
     int64_t p = 0;
     for (; p + 4 <= k; p += 4, dst += 4 * width) {
         const NAME(vec4) r0 = *(const NAME(vec4) *)(src + p), r1 = *(const NAME(vec4) *)(src + across + p);
-        const NAME(vec4) r2 = *(const NAME(vec4) *)(src + 2 * across + p), r3 = *(const NAME(vec4) *)(src + 3 * across + p);
-        const NAME(vec4) low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5), high01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
-        const NAME(vec4) low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5), high23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
+        const NAME(vec4) r2 = *(const NAME(vec4) *)(src + 2 * across + p),
+                         r3 = *(const NAME(vec4) *)(src + 3 * across + p);
+        const NAME(vec4) low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5),
+                         high01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
+        const NAME(vec4) low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5),
+                         high23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
         *(NAME(vec4) *)dst = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);
         *(NAME(vec4) *)(dst + width) = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);
         *(NAME(vec4) *)(dst + 2 * width) = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);
@@ -58,8 +63,8 @@ static inline void NAME(pack4)(T *restrict dst, int width, const T *restrict src
 }
 
 /* A panel: dst[p * width + i] = src[i * across + p * along] for i < count and 0 up to width. */
-static ALWAYS_INLINE void NAME(pack)(T *restrict dst, int width, const T *restrict src, int count, int64_t k, int64_t across,
-                                     int64_t along)
+static ALWAYS_INLINE void NAME(pack)(T *restrict dst, int width, const T *restrict src, int count, int64_t k,
+                                     int64_t across, int64_t along)
 {
     if (across == 1 && count == width) {
         for (int64_t p = 0; p < k; p++)
@@ -76,7 +81,8 @@ static ALWAYS_INLINE void NAME(pack)(T *restrict dst, int width, const T *restri
                 dst[p * width + r] = r < count ? src[r * across + p * along] : (T)0;
 }
 
-/* Fetches part i of `parts` of what a panel of b will be packed from, a line at a time, while the panel before it is used. */
+/* Fetches part i of `parts` of what a panel of b will be packed from, a line at a time, while the panel before it is
+ * used. */
 static inline void NAME(fetch_b)(const T *b, int64_t i, int64_t parts, int64_t k, int64_t row, int64_t col)
 {
     enum { LINE = 64 / sizeof(T) };
@@ -96,7 +102,7 @@ static void NAME(pack_b)(T *restrict dst, const T *restrict b, int count, int64_
     NAME(pack)(dst, NR, b, count, k, col, row);
 }
 
-/* ---- the micro-kernel --------------------------------------------------------------------------------------------------- */
+/* ---- the micro-kernel -------------------------------------------------------------------------------------------- */
 
 /* tile[rows][NR] = the product of a panel of a and a panel of b; rows is a constant where this is inlined. */
 static ALWAYS_INLINE void NAME(tile_of)(int rows, int64_t k, const T *restrict a, const T *restrict b, T *restrict tile)
@@ -127,7 +133,8 @@ static ALWAYS_INLINE void NAME(tile_of)(int rows, int64_t k, const T *restrict a
             *(NAME(vec) *)(tile + i * NR + v * LANES) = sum[i][v];
 }
 
-/* The least of the compiled heights that holds `rows`; the rows of zeros beyond cost less than a kernel for each height. */
+/* The least of the compiled heights that holds `rows`; the rows of zeros beyond cost less than a kernel for each
+ * height. */
 static void NAME(tile)(int rows, int64_t k, const T *restrict a, const T *restrict b, T *restrict tile)
 {
     if (rows == 1)
@@ -142,10 +149,11 @@ static void NAME(tile)(int rows, int64_t k, const T *restrict a, const T *restri
         NAME(tile_of)(MR, k, a, b, tile);
 }
 
-/* ---- c = relu(alpha tile + beta c + bias) ------------------------------------------------------------------------------- */
+/* ---- c = relu(alpha tile + beta c + bias) ------------------------------------------------------------------------ */
 
 /* `add` and `more` are constants where this is inlined: most passes only add, or only write. */
-static ALWAYS_INLINE void NAME(finish_rows)(const T *restrict tile, int rows, const NAME(finish) *f, bool add, bool more)
+static ALWAYS_INLINE void NAME(finish_rows)(const T *restrict tile, int rows, const NAME(finish) *f, bool add,
+                                            bool more)
 {
     const NAME(vec) alpha = SPLAT(f->alpha), beta = SPLAT(f->beta);
     for (int i = 0; i < rows; i++)
@@ -190,7 +198,7 @@ static void NAME(finish_edge)(const T *restrict tile, int rows, int cols, const 
         }
 }
 
-/* ---- blocks ------------------------------------------------------------------------------------------------------------- */
+/* ---- blocks ------------------------------------------------------------------------------------------------------ */
 
 /* How a product is cut: among workers, and into blocks within one. */
 typedef struct NAME(cut) {
@@ -202,7 +210,8 @@ static NAME(cut) NAME(cut_of)(int64_t m, int64_t n, int64_t k)
 {
     const int64_t passes = (k + KC - 1) / KC, kc = passes ? (k + passes - 1) / passes : 0;
     const int64_t element = (int64_t)sizeof(T), depth = kc ? kc : 1;
-    int64_t mc = second_cache() / 2 / (depth * element) / MR * MR, nc = ((int64_t)2 << 20) / (depth * element) / NR * NR;
+    int64_t mc = second_cache() / 2 / (depth * element) / MR * MR,
+            nc = ((int64_t)2 << 20) / (depth * element) / NR * NR;
     const int64_t m_up = (m + MR - 1) / MR * MR, n_up = (n + NR - 1) / NR * NR;
     mc = mc < 8 * MR ? 8 * MR : mc;
     nc = nc < 8 * NR ? 8 * NR : nc;
@@ -215,7 +224,8 @@ static NAME(cut) NAME(cut_of)(int64_t m, int64_t n, int64_t k)
 }
 
 /* One block of a against the panels of b; those are packed on the way when the block is the first. */
-static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0, int64_t j0, int64_t p0, const T *a, T *b)
+static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0, int64_t j0, int64_t p0, const T *a,
+                        T *b)
 {
     const int64_t mc = g->m - i0 < cut->mc ? g->m - i0 : cut->mc, nc = g->n - j0 < cut->nc ? g->n - j0 : cut->nc;
     const int64_t kc = g->k - p0 < cut->kc ? g->k - p0 : cut->kc;
@@ -232,7 +242,8 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
         for (int64_t i = 0; i < mc; i += MR) {
             const int rows = (int)(mc - i < MR ? mc - i : MR);
             if (ahead)
-                NAME(fetch_b)(g->b + p0 * g->b_row + (j0 + j + NR) * g->b_col, i / MR, (mc + MR - 1) / MR, kc, g->b_row, g->b_col);
+                NAME(fetch_b)(g->b + p0 * g->b_row + (j0 + j + NR) * g->b_col, i / MR, (mc + MR - 1) / MR, kc, g->b_row,
+                              g->b_col);
             f.c = g->c + (i0 + i) * g->c_row + (j0 + j) * g->c_col;
             f.bias = last && g->bias ? g->bias + (i0 + i) * g->bias_row + (j0 + j) * g->bias_col : NULL;
             for (int r = 0; r < rows; r++)
@@ -254,19 +265,20 @@ static void NAME(blocks)(const NAME(product) *g, const NAME(cut) *cut, T *a, T *
             for (int64_t i0 = 0; i0 < g->m; i0 += cut->mc) {
                 const int64_t mc = g->m - i0 < cut->mc ? g->m - i0 : cut->mc;
                 for (int64_t i = 0; i < mc; i += MR)
-                    NAME(pack_a)(a + i * kc, g->a + (i0 + i) * g->a_row + p0 * g->a_col, (int)(mc - i < MR ? mc - i : MR), kc,
-                                 g->a_row, g->a_col);
+                    NAME(pack_a)(a + i * kc, g->a + (i0 + i) * g->a_row + p0 * g->a_col,
+                                 (int)(mc - i < MR ? mc - i : MR), kc, g->a_row, g->a_col);
                 NAME(block)(g, cut, i0, j0, p0, a, b);
             }
         }
 }
 
-/* ---- vector times matrix ------------------------------------------------------------------------------------------------ */
+/* ---- vector times matrix ----------------------------------------------------------------------------------------- */
 
 static inline void NAME(finish_one)(const NAME(product) *g, int64_t j, T sum)
 {
     T tile[1] = {sum};
-    const NAME(finish) f = {g->c + j * g->c_col, 0, 0, g->alpha, g->beta, g->bias ? g->bias + j * g->bias_col : NULL, 0, 0, g->relu};
+    const T *bias = g->bias ? g->bias + j * g->bias_col : NULL;
+    const NAME(finish) f = {g->c + j * g->c_col, 0, 0, g->alpha, g->beta, bias, 0, 0, g->relu};
     NAME(finish_edge)(tile, 1, 1, &f);
 }
 
@@ -345,7 +357,7 @@ static void NAME(row_times)(const NAME(product) *g, int64_t begin, int64_t end)
     }
 }
 
-/* ---- a whole call ------------------------------------------------------------------------------------------------------- */
+/* ---- a whole call ------------------------------------------------------------------------------------------------ */
 
 /* The call as the workers see it: `tasks` pieces, `parts_m` x `parts_n` of each product of the batch. */
 typedef struct NAME(call) {
@@ -387,8 +399,8 @@ static void NAME(work)(int64_t begin, int64_t end, void *context)
     }
 }
 
-/* Cuts each product for about `threads` workers: the cheapest grid, where packing an element costs about a cycle and a cycle does two
- * vectors of the product. */
+/* Cuts each product for about `threads` workers: the cheapest grid, where packing an element costs about a cycle and a
+ * cycle does two vectors of the product. */
 static void NAME(share)(NAME(call) *call, int64_t threads)
 {
     const int64_t rows = call->vector ? 1 : (call->g.m + MR - 1) / MR, columns = (call->g.n + NR - 1) / NR;
@@ -396,7 +408,8 @@ static void NAME(share)(NAME(call) *call, int64_t threads)
     for (int64_t parts_m = 1; parts_m <= threads && parts_m <= rows; parts_m++) {
         int64_t parts_n = threads / parts_m;
         parts_n = parts_n < columns ? parts_n : columns;
-        const double m = (double)((rows + parts_m - 1) / parts_m * MR), n = (double)((columns + parts_n - 1) / parts_n * NR);
+        const double m = (double)((rows + parts_m - 1) / parts_m * MR),
+                     n = (double)((columns + parts_n - 1) / parts_n * NR);
         const double cost = m * n / (2 * LANES) + m + n;
         if (parts_m > 1 && cost >= best)
             continue;
@@ -445,15 +458,18 @@ static tn_status NAME(gemm)(const tn_gemm *gemm)
         NAME(no_product)(gemm);
         return TN_OK;
     }
-    NAME(call) call = {
-        .g = {gemm->m, gemm->n, gemm->k, gemm->a, gemm->b, gemm->c, gemm->a_row, gemm->a_col, gemm->b_row, gemm->b_col, gemm->c_row,
-              1, (T)gemm->alpha, (T)gemm->beta, gemm->bias, 0, 1, gemm->activation == TN_UNARY_RELU},
-        .a_batch = gemm->a_batch, .b_batch = gemm->b_batch, .c_batch = gemm->c_batch, .batch = gemm->batch};
-    if (gemm->m > 1 && (gemm->n == 1 || (gemm->n < NR && NAME(waste)(gemm->n, gemm->m) < NAME(waste)(gemm->m, gemm->n))))
+    NAME(call) call = {.g = {gemm->m, gemm->n, gemm->k, gemm->a, gemm->b, gemm->c, gemm->a_row, gemm->a_col,
+                             gemm->b_row, gemm->b_col, gemm->c_row, 1, (T)gemm->alpha, (T)gemm->beta, gemm->bias, 0, 1,
+                             gemm->activation == TN_UNARY_RELU},
+                       .a_batch = gemm->a_batch, .b_batch = gemm->b_batch, .c_batch = gemm->c_batch,
+                       .batch = gemm->batch};
+    if (gemm->m > 1 &&
+        (gemm->n == 1 || (gemm->n < NR && NAME(waste)(gemm->n, gemm->m) < NAME(waste)(gemm->m, gemm->n))))
         NAME(swap)(&call);
     call.vector = call.g.m == 1 && (call.g.a_col == 1 || gemm->k == 1) && (call.g.b_row == 1 || call.g.b_col == 1);
     const double work = (double)gemm->m * (double)gemm->n * (double)gemm->k * (double)gemm->batch;
-    const int64_t most = work < WORK_OF_A_THREAD ? 1 : (int64_t)(work / WORK_OF_A_THREAD), width = most > 1 ? tn_parallel_width() : 1;
+    const int64_t most = work < WORK_OF_A_THREAD ? 1 : (int64_t)(work / WORK_OF_A_THREAD),
+                  width = most > 1 ? tn_parallel_width() : 1;
     const int64_t threads = width < most ? width : most;
     NAME(share)(&call, (threads + gemm->batch - 1) / gemm->batch);
     const int64_t tasks = call.batch * call.parts_m * call.parts_n;
@@ -461,8 +477,8 @@ static tn_status NAME(gemm)(const tn_gemm *gemm)
     T small[SMALL_SCRATCH / sizeof(T)] __attribute__((aligned(64)));
     size_t bytes = 0;
     if (!call.vector) {
-        call.cut = NAME(cut_of)(call.step_m < call.g.m ? call.step_m : call.g.m, call.step_n < call.g.n ? call.step_n : call.g.n,
-                                gemm->k);
+        call.cut = NAME(cut_of)(call.step_m < call.g.m ? call.step_m : call.g.m,
+                                call.step_n < call.g.n ? call.step_n : call.g.n, gemm->k);
         bytes = (size_t)(call.workers * (call.cut.a_size + call.cut.b_size)) * sizeof(T);
         call.scratch = bytes <= sizeof(small) ? small : tn_alloc(bytes);
         if (!call.scratch)
