@@ -117,6 +117,9 @@ static double element(const cJSON *input, const cJSON **next, int64_t i)
     return op_fill((uint32_t)number(get(input, "seed")), i, number(get(input, "low")), number(get(input, "high")));
 }
 
+/* What numbers are written as: 16-bit floats as f32, cast then. */
+static tn_dtype written_as(tn_dtype dtype) { return dtype == TN_F16 || dtype == TN_BF16 ? TN_F32 : dtype; }
+
 static void store(char *at, tn_dtype dtype, double value)
 {
     switch (dtype) {
@@ -166,7 +169,7 @@ static tn_tensor *make_input(const cJSON *input, op_mode mode, bool requires_gra
 {
     const char *name = text_of(input, "dtype");
     tn_dtype dtype = strcmp(name, "float") ? dtype_from(name) : mode == MODE_F32 ? TN_F32 : TN_F64;
-    tn_dtype written = dtype == TN_F16 || dtype == TN_BF16 ? TN_F32 : dtype;
+    tn_dtype written = written_as(dtype);
     tn_shape shape = shape_from(get(input, "shape"));
     tn_tensor *x = mode == MODE_STRIDED ? strided(shape, written) : tn_new("test", shape, written, tn_device("cpu"));
     const cJSON *next = NULL;
@@ -275,11 +278,12 @@ static void backward(op_run *run)
     for (int k = 0; k < run->n_out; k++) {
         if (!cJSON_IsTrue(get(cJSON_GetArrayItem(get(run->json, "outputs"), k), "weighted")))
             continue;
-        tn_tensor *w = tn_new("test", tn_shape_of(run->out[k]), tn_dtype_of(run->out[k]), tn_device("cpu"));
+        tn_dtype dtype = tn_dtype_of(run->out[k]);
+        tn_tensor *w = tn_new("test", tn_shape_of(run->out[k]), written_as(dtype), tn_device("cpu"));
         for (int64_t i = 0; w && i < w->numel; i++)
             store(tn_ptr(w) + (size_t)i * tn_item_size(w), w->dtype, op_fill(WEIGHT_SEED + (uint32_t)k, i, -1, 1));
         outputs[n_out] = run->out[k];
-        weights[n_out++] = w;
+        weights[n_out++] = written_as(dtype) == dtype ? w : tn_cast(w, dtype);
     }
     for (int k = 0; k < run->n_in; k++)
         if (has_gradient(run->json, k)) {

@@ -16,7 +16,7 @@ extern "C" {
 enum { TN_ALL_DIMS = INT32_MIN };
 #define TN_REDUCE_OPTIONS(X)                                                                                                  \
     X(int, dim, TN_ALL_DIMS)                                                                                                  \
-    X(tn_dims, dims, {0})                                                                                                     \
+    X(tn_dims, dims, TN_NONE_)                                                                                                \
     X(bool, keepdim, false) /* reduced dims stay, with size 1 */
 typedef struct tn_reduce_args { /* tn_sum(x, .dim = 1, .keepdim = true) */
     size_t size TN_SIZE_(tn_reduce_args);
