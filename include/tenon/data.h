@@ -1,0 +1,104 @@
+/* Tenon: data. Datasets, samplers, a loader with background workers, and digits to learn from. */
+#ifndef TENON_DATA_H
+#define TENON_DATA_H
+
+#include <tenon/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- datasets ----------------------------------------------------------------------------------------------------------- */
+
+/* A dataset is three functions over the caller's self. */
+typedef struct tn_dataset_class {
+    int64_t (*length)(void *self);
+    /* Item i, 0 <= i < length: a tensor for *x and one for *y (NULL at first, and may stay so for all items), both the scope's. Where a loader
+     * has workers it is called by several threads at once. What it draws from the thread's random state depends on the loader's
+     * seed, the epoch and the batch alone. On failure it raises an error and returns its status. */
+    tn_status (*get)(void *self, int64_t i, tn_tensor **x, tn_tensor **y);
+    void (*free)(void *self); /* may be NULL */
+} tn_dataset_class;
+typedef struct tn_dataset tn_dataset;
+/* Takes self: free(self) is called when the dataset goes, and at once on failure. cls must outlive the dataset. */
+TN_API tn_dataset *tn_dataset_new(const tn_dataset_class *cls, void *self);
+/* Item i is (x[i], y[i]); y may be NULL. Shares both (retains them); tensors of one length on the CPU. A loader takes whole batches from it
+ * by one copy of rows. What is not contiguous is copied here, once. */
+TN_API tn_dataset *tn_tensor_dataset_new(tn_tensor *x, tn_tensor *y);
+TN_API int64_t tn_dataset_length(const tn_dataset *dataset); /* -1 on error */
+/* Item i by itself, the scope's. */
+TN_API tn_status tn_dataset_get(tn_dataset *dataset, int64_t i, tn_tensor **x, tn_tensor **y) TN_MUST_CHECK;
+
+/* ---- samplers ----------------------------------------------------------------------------------------------------------- */
+
+/* The order of an epoch: length() items (repeats are allowed), written by order() at the start of each one. */
+typedef struct tn_sampler_class {
+    int64_t (*length)(void *self);
+    tn_status (*order)(void *self, int64_t *items); /* [length]; draws from the thread's random state, which the loader has set */
+    void (*free)(void *self);                       /* may be NULL */
+} tn_sampler_class;
+typedef struct tn_sampler tn_sampler;
+/* Takes self, as tn_dataset_new does. */
+TN_API tn_sampler *tn_sampler_new(const tn_sampler_class *cls, void *self);
+TN_API tn_sampler *tn_sequential_sampler_new(int64_t n); /* 0 ... n-1 */
+TN_API tn_sampler *tn_random_sampler_new(int64_t n);     /* a permutation of them (Fisher and Yates) */
+
+/* ---- the loader --------------------------------------------------------------------------------------------------------- */
+
+typedef struct tn_loader tn_loader;
+#define TN_LOADER_OPTIONS(X)                                                                                                  \
+    X(int64_t, batch_size, 1)                                                                                                 \
+    X(bool, shuffle, false)                                                                                                   \
+    X(bool, drop_last, false)      /* leave out a last batch that is not full */                                              \
+    X(int, workers, 0)             /* threads that make batches ahead; 0: the caller makes each when it asks */               \
+    X(int, prefetch, 2)            /* batches that each worker makes ahead */                                                 \
+    X(int64_t, seed, -1)           /* of the order and of what get() draws; -1: drawn from the thread's random state */       \
+    X(tn_sampler *, sampler, NULL) /* an order of one's own, in place of .shuffle; taken, on failure too */
+typedef struct tn_loader_args {
+    size_t size TN_SIZE_(tn_loader_args);
+    TN_LOADER_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    tn_dataset *dataset TN_ZERO_;
+} tn_loader_args;
+/* tn_loader_new(dataset, .batch_size = 256, .shuffle = true, .workers = 2): takes the dataset, on failure too (retain it first to keep it).
+ * The order and every number drawn depend on the seed and the count of epochs begun, not on the workers, whose kernels run on one
+ * thread each. A loader belongs to one thread at a time. */
+TN_API tn_loader *tn_loader_new_with(const tn_loader_args *args);
+/* How many batches an epoch has. */
+TN_API int64_t tn_loader_length(const tn_loader *loader);
+
+/* Items of a dataset, stacked along a new first dimension. The tensors belong to the loop's turn: tn_retain() to keep one. */
+typedef struct tn_batch {
+    tn_object base;
+    tn_tensor *x, *y;     /* [size, ...]; y is NULL where the dataset has none */
+    int64_t index;        /* which batch of the epoch, from 0 */
+    int64_t size;         /* how many items */
+    const int64_t *items; /* [size] which items of the dataset */
+    tn_loader *loader_;   /* the rest is the library's */
+    tn_scope scope_;
+    uint64_t epoch_;
+} tn_batch;
+
+/* One epoch: TN_FOREACH_BATCH(batch, loader) { ... batch->x ... }. Exactly one `for`; each turn has a scope of its own, closed by the next
+ * turn and by break, continue, return and goto alike. The loop ends when an error sticks, also a worker's, which becomes this
+ * thread's. Leaving early stops the epoch; beginning another inside the loop ends the outer one with TN_ERR_STATE. */
+#define TN_FOREACH_BATCH(batch, loader)                                                                                       \
+    for (TN_CLEANUP_(tn_batch_done_) tn_batch *batch = tn_batch_first_(loader); batch; batch = tn_batch_next_(batch))
+TN_API tn_batch *tn_batch_first_(tn_loader *loader);
+TN_API tn_batch *tn_batch_next_(tn_batch *batch);
+TN_API void tn_batch_done_(tn_batch **batch);
+
+/* ---- digits ------------------------------------------------------------------------------------------------------------- */
+
+/* MNIST from a folder that has its files, plain or gzip-ed: train-images-idx3-ubyte and train-labels-idx1-ubyte, or t10k-... where train is
+ * false. Images u8 [n, 28, 28]; labels u8 [n] go into *labels. TN_ERR_IO names the file that is absent. */
+TN_API tn_tensor *tn_load_mnist(const char *folder, bool train, tn_tensor **labels);
+/* n drawn digits as MNIST has them: strokes under random shift, turn, scale, slant, width and noise. Images u8 [n, 28, 28]; labels u8
+ * [n], uniform on 0 ... 9, go into *labels. From the thread's random state. */
+TN_API tn_tensor *tn_draw_digits(int64_t n, tn_tensor **labels);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
