@@ -48,7 +48,7 @@ static inline void *tn_at_void_ptr_(void *result, const char *file, int line)
         tn_site_(NULL, file, line);
     return result;
 }
-static inline tn_dict *tn_at_dict_ptr_(tn_dict *result, const char *file, int line)
+static inline tn_dataset *tn_at_dataset_ptr_(tn_dataset *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
         tn_site_(NULL, file, line);
@@ -57,6 +57,24 @@ static inline tn_dict *tn_at_dict_ptr_(tn_dict *result, const char *file, int li
 static inline int64_t tn_at_int64_t_(int64_t result, const char *file, int line)
 {
     if (TN_UNLIKELY_(result <= 0))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_sampler *tn_at_sampler_ptr_(tn_sampler *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_loader *tn_at_loader_ptr_(tn_loader *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_dict *tn_at_dict_ptr_(tn_dict *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
         tn_site_(NULL, file, line);
     return result;
 }
@@ -173,6 +191,11 @@ inline tn_status tn_gradcheck(tn_tensor *(*function)(tn_tensor *const *inputs, i
     args.inputs = inputs;
     args.count = count;
     return tn_gradcheck_with(&args);
+}
+inline tn_loader *tn_loader_new(tn_dataset *dataset, tn_loader_args args = {})
+{
+    args.dataset = dataset;
+    return tn_loader_new_with(&args);
 }
 inline tn_status tn_load_state_dict(void *module, tn_load_args args = {})
 {
@@ -967,6 +990,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(tn_grads_of(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_gradcheck(...) \
     tn_at_checked_(tn_gradcheck(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_loader_new(...) \
+    tn_at_loader_ptr_(tn_loader_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_state_dict(...) \
     tn_at_status_(tn_load_state_dict(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
@@ -1120,6 +1145,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_grad_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_grads_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_gradcheck_args_(X) TN_GRADCHECK_OPTIONS(X)
+#define TN_LIST_tn_loader_args_(X) TN_LOADER_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
 #define TN_LIST_tn_linear_layer_args_(X) TN_LINEAR_LAYER_OPTIONS(X)
 #define TN_LIST_tn_conv2d_layer_args_(X) TN_CONV2D_LAYER_OPTIONS(X)
@@ -1173,6 +1199,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(TN_CALL_((tn_grads_of_with), tn_grads_of_args, TN_LIST_tn_grads_of_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_gradcheck(...) \
     tn_at_checked_(TN_CALL_((tn_gradcheck_with), tn_gradcheck_args, TN_LIST_tn_gradcheck_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_loader_new(...) \
+    tn_at_loader_ptr_(TN_CALL_((tn_loader_new_with), tn_loader_args, TN_LIST_tn_loader_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_state_dict(...) \
     tn_at_status_(TN_CALL_((tn_load_state_dict_with), tn_load_args, TN_LIST_tn_load_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
@@ -1365,6 +1393,28 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_void_ptr_(tn_alloc_zero(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_num_threads(...) \
     tn_at_status_(tn_set_num_threads(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dataset_new(...) \
+    tn_at_dataset_ptr_(tn_dataset_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tensor_dataset_new(...) \
+    tn_at_dataset_ptr_(tn_tensor_dataset_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dataset_length(...) \
+    tn_at_int64_t_(tn_dataset_length(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dataset_get(...) \
+    tn_at_checked_(tn_dataset_get(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sampler_new(...) \
+    tn_at_sampler_ptr_(tn_sampler_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sequential_sampler_new(...) \
+    tn_at_sampler_ptr_(tn_sequential_sampler_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_random_sampler_new(...) \
+    tn_at_sampler_ptr_(tn_random_sampler_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_loader_new_with(...) \
+    tn_at_loader_ptr_(tn_loader_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_loader_length(...) \
+    tn_at_int64_t_(tn_loader_length(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_mnist(...) \
+    tn_at_tensor_ptr_(tn_load_mnist(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_draw_digits(...) \
+    tn_at_tensor_ptr_(tn_draw_digits(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dict_new(...) \
     tn_at_dict_ptr_(tn_dict_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dict_set(...) \
