@@ -31,7 +31,7 @@ test: packages build
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 
 bench: build
-	@sh bench/run.sh $(BUILD)/bench
+	@for program in $(BUILD)/bench/*; do [ ! -f $$program ] || [ ! -x $$program ] || $$program || exit 1; done
 
 docs: configure
 	@cmake --build $(BUILD) --target docs

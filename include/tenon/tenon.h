@@ -7,6 +7,8 @@
 #include <tenon/autograd.h>
 #include <tenon/ops.h>
 #include <tenon/io.h>
+#include <tenon/nn.h>
+#include <tenon/optim.h>
 
 /* Last: macros of the functions' names that tell where in a program an error arose, and the options' short forms. */
 #ifndef TN_NO_SITES

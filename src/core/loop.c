@@ -87,3 +87,14 @@ bool tn_loop_make(tn_loop *loop, const tn_tensor *out, const tn_tensor *const *i
         coalesce(loop);
     return out->numel > 0;
 }
+
+tn_status tn_overwrite(tn_tensor *x, const tn_tensor *from)
+{
+    tn_loop loop;
+    const tn_tensor *inputs[] = {from};
+    tn_status status = TN_OK;
+    if (tn_loop_make(&loop, x, inputs, 1))
+        status = tn_kernels_for(x)->cast((tn_dtype)x->dtype, (tn_dtype)from->dtype, &loop);
+    tn_storage_touch(x->storage);
+    return status;
+}

@@ -9,5 +9,7 @@
 bool tn_loop_make(tn_loop *loop, const tn_tensor *out, const tn_tensor *const *inputs, int count);
 /* The table of x's device. */
 static inline const tn_kernels *tn_kernels_for(const tn_tensor *x) { return tn_kernels_of(x->storage->device.type); }
+/* Writes from's elements into x, broadcast and converted, past the rules of autograd; raises x's version. Allocates nothing. */
+tn_status tn_overwrite(tn_tensor *x, const tn_tensor *from);
 
 #endif
