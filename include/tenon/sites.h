@@ -60,20 +60,7 @@ static inline int64_t tn_at_int64_t_(int64_t result, const char *file, int line)
         tn_site_(NULL, file, line);
     return result;
 }
-static inline tn_device_id tn_at_device_(tn_device_id result, const char *file, int line)
 static inline tn_list *tn_at_list_ptr_(tn_list *result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(!result))
-        tn_site_(NULL, file, line);
-    return result;
-}
-static inline int64_t tn_at_int64_t_(int64_t result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(result <= 0))
-        tn_site_(NULL, file, line);
-    return result;
-}
-static inline tn_dict *tn_at_dict_ptr_(tn_dict *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
         tn_site_(NULL, file, line);
@@ -214,6 +201,79 @@ inline tn_tensor *tn_softplus(tn_tensor *x, tn_softplus_args args = {})
 {
     args.x = x;
     return tn_softplus_with(&args);
+inline tn_status tn_load_state_dict(void *module, tn_load_args args = {})
+{
+    args.module = module;
+    return tn_load_state_dict_with(&args);
+}
+inline tn_status tn_load_state_dict(void *module, const tn_dict *dict, tn_load_args args = {})
+{
+    args.module = module;
+    args.dict = dict;
+    return tn_load_state_dict_with(&args);
+}
+inline tn_module *tn_linear_new(int64_t in_features, tn_linear_layer_args args = {})
+{
+    args.in_features = in_features;
+    return tn_linear_new_with(&args);
+}
+inline tn_module *tn_linear_new(int64_t in_features, int64_t out_features, tn_linear_layer_args args = {})
+{
+    args.in_features = in_features;
+    args.out_features = out_features;
+    return tn_linear_new_with(&args);
+}
+inline tn_module *tn_conv2d_new(int64_t in_channels, tn_conv2d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    return tn_conv2d_new_with(&args);
+}
+inline tn_module *tn_conv2d_new(int64_t in_channels, int64_t out_channels, tn_conv2d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    args.out_channels = out_channels;
+    return tn_conv2d_new_with(&args);
+}
+inline tn_module *tn_conv2d_new(int64_t in_channels, int64_t out_channels, int64_t kernel, tn_conv2d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    args.out_channels = out_channels;
+    args.kernel = kernel;
+    return tn_conv2d_new_with(&args);
+}
+inline tn_module *tn_max_pool2d_new(int64_t kernel, tn_max_pool2d_layer_args args = {})
+{
+    args.kernel = kernel;
+    return tn_max_pool2d_new_with(&args);
+}
+inline tn_module *tn_avg_pool2d_new(int64_t kernel, tn_avg_pool2d_layer_args args = {})
+{
+    args.kernel = kernel;
+    return tn_avg_pool2d_new_with(&args);
+}
+inline tn_module *tn_flatten_new(tn_flatten_layer_args args = {})
+{
+    return tn_flatten_new_with(&args);
+}
+inline tn_tensor *tn_init_kaiming_uniform(tn_tensor *x, tn_kaiming_args args = {})
+{
+    args.x = x;
+    return tn_init_kaiming_uniform_with(&args);
+}
+inline tn_tensor *tn_init_kaiming_normal(tn_tensor *x, tn_kaiming_args args = {})
+{
+    args.x = x;
+    return tn_init_kaiming_normal_with(&args);
+}
+inline tn_tensor *tn_init_xavier_uniform(tn_tensor *x, tn_xavier_args args = {})
+{
+    args.x = x;
+    return tn_init_xavier_uniform_with(&args);
+}
+inline tn_tensor *tn_init_xavier_normal(tn_tensor *x, tn_xavier_args args = {})
+{
+    args.x = x;
+    return tn_init_xavier_normal_with(&args);
 }
 inline tn_tensor *tn_cross_entropy(tn_tensor *logits, tn_cross_entropy_args args = {})
 {
@@ -283,45 +343,6 @@ inline tn_tensor *tn_linear(tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn
     args.weight = weight;
     args.bias = bias;
     return tn_linear_with(&args);
-inline tn_status tn_load_state_dict(void *module, tn_load_args args = {})
-{
-    args.module = module;
-    return tn_load_state_dict_with(&args);
-}
-inline tn_status tn_load_state_dict(void *module, const tn_dict *dict, tn_load_args args = {})
-{
-    args.module = module;
-    args.dict = dict;
-    return tn_load_state_dict_with(&args);
-}
-inline tn_module *tn_linear_new(int64_t in_features, tn_linear_args args = {})
-{
-    args.in_features = in_features;
-    return tn_linear_new_with(&args);
-}
-inline tn_module *tn_linear_new(int64_t in_features, int64_t out_features, tn_linear_args args = {})
-{
-    args.in_features = in_features;
-    args.out_features = out_features;
-    return tn_linear_new_with(&args);
-}
-inline tn_module *tn_conv2d_new(int64_t in_channels, tn_conv2d_layer_args args = {})
-{
-    args.in_channels = in_channels;
-    return tn_conv2d_new_with(&args);
-}
-inline tn_module *tn_conv2d_new(int64_t in_channels, int64_t out_channels, tn_conv2d_layer_args args = {})
-{
-    args.in_channels = in_channels;
-    args.out_channels = out_channels;
-    return tn_conv2d_new_with(&args);
-}
-inline tn_module *tn_conv2d_new(int64_t in_channels, int64_t out_channels, int64_t kernel, tn_conv2d_layer_args args = {})
-{
-    args.in_channels = in_channels;
-    args.out_channels = out_channels;
-    args.kernel = kernel;
-    return tn_conv2d_new_with(&args);
 }
 inline tn_tensor *tn_sum(tn_tensor *x, tn_reduce_args args = {})
 {
@@ -429,6 +450,7 @@ inline tn_tensor *tn_pad(tn_tensor *x, tn_shape pads, tn_pad_args args = {})
     args.x = x;
     args.pads = pads;
     return tn_pad_with(&args);
+}
 inline tn_optim *tn_sgd_new(const tn_list *params, tn_sgd_args args = {})
 {
     args.params = params;
@@ -865,8 +887,28 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_module_ptr_(tn_linear_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_new(...) \
     tn_at_module_ptr_(tn_conv2d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_max_pool2d_new(...) \
+    tn_at_module_ptr_(tn_max_pool2d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_avg_pool2d_new(...) \
+    tn_at_module_ptr_(tn_avg_pool2d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_flatten_new(...) \
+    tn_at_module_ptr_(tn_flatten_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_kaiming_uniform(...) \
+    tn_at_tensor_ptr_(tn_init_kaiming_uniform(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_kaiming_normal(...) \
+    tn_at_tensor_ptr_(tn_init_kaiming_normal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_xavier_uniform(...) \
+    tn_at_tensor_ptr_(tn_init_xavier_uniform(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_xavier_normal(...) \
+    tn_at_tensor_ptr_(tn_init_xavier_normal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_addmm(...) \
+    tn_at_tensor_ptr_(tn_addmm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_linear(...) \
+    tn_at_tensor_ptr_(tn_linear(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_sum(...) \
     tn_at_tensor_ptr_(tn_sum(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_pad(...) \
+    tn_at_tensor_ptr_(tn_pad(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_sgd_new(...) \
     tn_at_optim_ptr_(tn_sgd_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_adam_new(...) \
@@ -940,12 +982,18 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_sort_args_(X) TN_SORT_OPTIONS(X)
 #define TN_LIST_tn_topk_args_(X) TN_TOPK_OPTIONS(X)
 #define TN_LIST_tn_pad_args_(X) TN_PAD_OPTIONS(X)
+#define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
+#define TN_LIST_tn_linear_layer_args_(X) TN_LINEAR_LAYER_OPTIONS(X)
+#define TN_LIST_tn_conv2d_layer_args_(X) TN_CONV2D_LAYER_OPTIONS(X)
+#define TN_LIST_tn_max_pool2d_layer_args_(X) TN_MAX_POOL2D_LAYER_OPTIONS(X)
+#define TN_LIST_tn_avg_pool2d_layer_args_(X) TN_AVG_POOL2D_LAYER_OPTIONS(X)
+#define TN_LIST_tn_flatten_layer_args_(X) TN_FLATTEN_LAYER_OPTIONS(X)
+#define TN_LIST_tn_kaiming_args_(X) TN_KAIMING_OPTIONS(X)
+#define TN_LIST_tn_xavier_args_(X) TN_XAVIER_OPTIONS(X)
 #define TN_LIST_tn_addmm_args_(X) TN_ADDMM_OPTIONS(X)
 #define TN_LIST_tn_linear_op_args_(X) TN_LINEAR_OPTIONS(X)
-#define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
-#define TN_LIST_tn_linear_args_(X) TN_LINEAR_OPTIONS(X)
-#define TN_LIST_tn_conv2d_layer_args_(X) TN_CONV2D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_reduce_args_(X) TN_REDUCE_OPTIONS(X)
+#define TN_LIST_tn_pad_args_(X) TN_PAD_OPTIONS(X)
 #define TN_LIST_tn_sgd_args_(X) TN_SGD_OPTIONS(X)
 #define TN_LIST_tn_adam_args_(X) TN_ADAM_OPTIONS(X)
 #define TN_LIST_tn_shape_args_(X) TN_TENSOR_OPTIONS(X)
@@ -979,6 +1027,26 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_nll_loss_with), tn_nll_loss_args, TN_LIST_tn_nll_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_mse_loss(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_mse_loss_with), tn_mse_loss_args, TN_LIST_tn_mse_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_state_dict(...) \
+    tn_at_status_(TN_CALL_((tn_load_state_dict_with), tn_load_args, TN_LIST_tn_load_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_linear_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_linear_new_with), tn_linear_layer_args, TN_LIST_tn_linear_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv2d_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_conv2d_new_with), tn_conv2d_layer_args, TN_LIST_tn_conv2d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_max_pool2d_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_max_pool2d_new_with), tn_max_pool2d_layer_args, TN_LIST_tn_max_pool2d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_avg_pool2d_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_avg_pool2d_new_with), tn_avg_pool2d_layer_args, TN_LIST_tn_avg_pool2d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_flatten_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_flatten_new_with), tn_flatten_layer_args, TN_LIST_tn_flatten_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_kaiming_uniform(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_init_kaiming_uniform_with), tn_kaiming_args, TN_LIST_tn_kaiming_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_kaiming_normal(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_init_kaiming_normal_with), tn_kaiming_args, TN_LIST_tn_kaiming_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_xavier_uniform(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_uniform_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_xavier_normal(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_normal_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_addmm(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_addmm_with), tn_addmm_args, TN_LIST_tn_addmm_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
@@ -1029,6 +1097,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_module_ptr_(TN_CALL_((tn_conv2d_new_with), tn_conv2d_layer_args, TN_LIST_tn_conv2d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_sum(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_sum_with), tn_reduce_args, TN_LIST_tn_reduce_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_pad(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_pad_with), tn_pad_args, TN_LIST_tn_pad_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_sgd_new(...) \
     tn_at_optim_ptr_(TN_CALL_((tn_sgd_new_with), tn_sgd_args, TN_LIST_tn_sgd_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_adam_new(...) \
@@ -1239,6 +1309,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_list_at(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_module_new(...) \
     tn_at_void_ptr_(tn_module_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_set_child_at(...) \
+    tn_at_status_(tn_set_child_at(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_set_tensor_at(...) \
+    tn_at_status_(tn_set_tensor_at(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_add_child(...) \
     tn_at_status_(tn_add_child(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_add_parameter(...) \
@@ -1289,144 +1363,66 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_module_ptr_(tn_linear_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_new_with(...) \
     tn_at_module_ptr_(tn_conv2d_new_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_add(a, b) \
-    tn_at_tensor_ptr_(tn_add(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
-#define tn_mul(a, b) \
-    tn_at_tensor_ptr_(tn_mul(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
-#define tn_cast(...) \
-    tn_at_tensor_ptr_(tn_cast(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_matmul(...) \
-    tn_at_tensor_ptr_(tn_matmul(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_mm(...) \
-    tn_at_tensor_ptr_(tn_mm(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_bmm(...) \
-    tn_at_tensor_ptr_(tn_bmm(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_mv(...) \
-    tn_at_tensor_ptr_(tn_mv(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_dot(...) \
-    tn_at_tensor_ptr_(tn_dot(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_outer(...) \
-    tn_at_tensor_ptr_(tn_outer(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_addmm_with(...) \
-    tn_at_tensor_ptr_(tn_addmm_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_einsum(...) \
-    tn_at_tensor_ptr_(tn_einsum(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_linear_with(...) \
-    tn_at_tensor_ptr_(tn_linear_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_sum_with(...) \
-    tn_at_tensor_ptr_(tn_sum_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_contiguous(...) \
-    tn_at_tensor_ptr_(tn_contiguous(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_reshape(...) \
-    tn_at_tensor_ptr_(tn_reshape(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_sgd_new_with(...) \
-    tn_at_optim_ptr_(tn_sgd_new_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_adam_new_with(...) \
-    tn_at_optim_ptr_(tn_adam_new_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_step(...) \
-    tn_at_checked_(tn_step(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_get_lr(...) \
-    tn_at_double_(tn_get_lr(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_set_lr(...) \
-    tn_at_status_(tn_set_lr(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_set_default_dtype(...) \
-    tn_at_status_(tn_set_default_dtype(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_device(...) \
-    tn_at_device_(tn_device(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_set_default_device(...) \
-    tn_at_status_(tn_set_default_device(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_ndim(...) \
-    tn_at_int_(tn_ndim(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_size(...) \
-    tn_at_int64_t_(tn_size(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_stride(...) \
-    tn_at_int64_t_(tn_stride(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_numel(...) \
-    tn_at_int64_t_(tn_numel(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_device_of(...) \
-    tn_at_device_(tn_device_of(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_is_contiguous(...) \
-    tn_at_bool_(tn_is_contiguous(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_requires_grad(...) \
-    tn_at_bool_(tn_requires_grad(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_is_leaf(...) \
-    tn_at_bool_(tn_is_leaf(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_shares_storage(...) \
-    tn_at_bool_(tn_shares_storage(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_data(...) \
-    tn_at_const_void_ptr_(tn_data(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_data_mut(...) \
-    tn_at_void_ptr_(tn_data_mut(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_item(...) \
-    tn_at_double_(tn_item(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_item_i64(...) \
-    tn_at_int64_t_(tn_item_i64(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_at(...) \
-    tn_at_double_(tn_at(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_to_floats(...) \
-    tn_at_status_(tn_to_floats(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_to_doubles(...) \
-    tn_at_status_(tn_to_doubles(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_to_ints(...) \
-    tn_at_status_(tn_to_ints(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_allclose(...) \
-    tn_at_bool_(tn_allclose(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_equal(...) \
-    tn_at_bool_(tn_equal(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_empty_with(...) \
-    tn_at_tensor_ptr_(tn_empty_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_zeros_with(...) \
-    tn_at_tensor_ptr_(tn_zeros_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_ones_with(...) \
-    tn_at_tensor_ptr_(tn_ones_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_full_with(...) \
-    tn_at_tensor_ptr_(tn_full_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_empty_like_with(...) \
-    tn_at_tensor_ptr_(tn_empty_like_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_zeros_like_with(...) \
-    tn_at_tensor_ptr_(tn_zeros_like_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_ones_like_with(...) \
-    tn_at_tensor_ptr_(tn_ones_like_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_full_like_with(...) \
-    tn_at_tensor_ptr_(tn_full_like_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_rand_like_with(...) \
-    tn_at_tensor_ptr_(tn_rand_like_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_randn_like_with(...) \
-    tn_at_tensor_ptr_(tn_randn_like_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_arange_with(...) \
-    tn_at_tensor_ptr_(tn_arange_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_linspace_with(...) \
-    tn_at_tensor_ptr_(tn_linspace_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_eye_with(...) \
-    tn_at_tensor_ptr_(tn_eye_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_from_floats_with(...) \
-    tn_at_tensor_ptr_(tn_from_floats_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_from_doubles_with(...) \
-    tn_at_tensor_ptr_(tn_from_doubles_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_from_ints_with(...) \
-    tn_at_tensor_ptr_(tn_from_ints_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_from_memory_with(...) \
-    tn_at_tensor_ptr_(tn_from_memory_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_scalar_f64(...) \
-    tn_at_tensor_ptr_(tn_scalar_f64(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_scalar_i64(...) \
-    tn_at_tensor_ptr_(tn_scalar_i64(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_scalar_bool(...) \
-    tn_at_tensor_ptr_(tn_scalar_bool(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_rand_with(...) \
-    tn_at_tensor_ptr_(tn_rand_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_randn_with(...) \
-    tn_at_tensor_ptr_(tn_randn_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_uniform_with(...) \
-    tn_at_tensor_ptr_(tn_uniform_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_normal_with(...) \
-    tn_at_tensor_ptr_(tn_normal_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_randint_with(...) \
-    tn_at_tensor_ptr_(tn_randint_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_randperm_with(...) \
-    tn_at_tensor_ptr_(tn_randperm_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_bernoulli(...) \
-    tn_at_tensor_ptr_(tn_bernoulli(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_max_pool2d_new_with(...) \
+    tn_at_module_ptr_(tn_max_pool2d_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_avg_pool2d_new_with(...) \
+    tn_at_module_ptr_(tn_avg_pool2d_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dropout_new(...) \
+    tn_at_module_ptr_(tn_dropout_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dropout(...) \
+    tn_at_tensor_ptr_(tn_dropout(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_flatten_new_with(...) \
+    tn_at_module_ptr_(tn_flatten_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_identity_new(...) \
+    tn_at_module_ptr_(tn_identity_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_relu_new(...) \
+    tn_at_module_ptr_(tn_relu_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_leaky_relu_new(...) \
+    tn_at_module_ptr_(tn_leaky_relu_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_elu_new(...) \
+    tn_at_module_ptr_(tn_elu_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gelu_new(...) \
+    tn_at_module_ptr_(tn_gelu_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_silu_new(...) \
+    tn_at_module_ptr_(tn_silu_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_mish_new(...) \
+    tn_at_module_ptr_(tn_mish_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardswish_new(...) \
+    tn_at_module_ptr_(tn_hardswish_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softplus_new(...) \
+    tn_at_module_ptr_(tn_softplus_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sigmoid_new(...) \
+    tn_at_module_ptr_(tn_sigmoid_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tanh_new(...) \
+    tn_at_module_ptr_(tn_tanh_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softmax_new(...) \
+    tn_at_module_ptr_(tn_softmax_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_log_softmax_new(...) \
+    tn_at_module_ptr_(tn_log_softmax_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sequential_new_from(...) \
+    tn_at_module_ptr_(tn_sequential_new_from(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_module_list_new_from(...) \
+    tn_at_module_ptr_(tn_module_list_new_from(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_append(...) \
+    tn_at_status_(tn_append(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_uniform(...) \
+    tn_at_tensor_ptr_(tn_init_uniform(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_normal(...) \
+    tn_at_tensor_ptr_(tn_init_normal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_constant(...) \
+    tn_at_tensor_ptr_(tn_init_constant(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_zeros(...) \
+    tn_at_tensor_ptr_(tn_init_zeros(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_ones(...) \
+    tn_at_tensor_ptr_(tn_init_ones(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_kaiming_uniform_with(...) \
+    tn_at_tensor_ptr_(tn_init_kaiming_uniform_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_kaiming_normal_with(...) \
+    tn_at_tensor_ptr_(tn_init_kaiming_normal_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_xavier_uniform_with(...) \
+    tn_at_tensor_ptr_(tn_init_xavier_uniform_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_xavier_normal_with(...) \
+    tn_at_tensor_ptr_(tn_init_xavier_normal_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_add(a, b) \
     tn_at_tensor_ptr_(tn_add(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
 #define tn_sub(a, b) \
@@ -1613,6 +1609,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_int_(tn_hsplit(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dsplit(...) \
     tn_at_int_(tn_dsplit(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sgd_new_with(...) \
+    tn_at_optim_ptr_(tn_sgd_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adam_new_with(...) \
+    tn_at_optim_ptr_(tn_adam_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_step(...) \
+    tn_at_checked_(tn_step(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_get_lr(...) \
+    tn_at_double_(tn_get_lr(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_set_lr(...) \
+    tn_at_status_(tn_set_lr(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_default_dtype(...) \
     tn_at_status_(tn_set_default_dtype(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_device(...) \
