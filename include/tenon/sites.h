@@ -78,9 +78,6 @@ static inline int tn_at_int_(int result, const char *file, int line)
         tn_site_(NULL, file, line);
     return result;
 }
-static inline tn_device_id tn_at_device_(tn_device_id result, const char *file, int line)
-{
-    tn_site_(NULL, file, line);
 static inline tn_optim *tn_at_optim_ptr_(tn_optim *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -177,30 +174,6 @@ inline tn_status tn_gradcheck(tn_tensor *(*function)(tn_tensor *const *inputs, i
     args.count = count;
     return tn_gradcheck_with(&args);
 }
-inline tn_tensor *tn_clamp(tn_tensor *x, tn_clamp_args args = {})
-{
-    args.x = x;
-    return tn_clamp_with(&args);
-}
-inline tn_tensor *tn_leaky_relu(tn_tensor *x, tn_leaky_relu_args args = {})
-{
-    args.x = x;
-    return tn_leaky_relu_with(&args);
-}
-inline tn_tensor *tn_elu(tn_tensor *x, tn_elu_args args = {})
-{
-    args.x = x;
-    return tn_elu_with(&args);
-}
-inline tn_tensor *tn_gelu(tn_tensor *x, tn_gelu_args args = {})
-{
-    args.x = x;
-    return tn_gelu_with(&args);
-}
-inline tn_tensor *tn_softplus(tn_tensor *x, tn_softplus_args args = {})
-{
-    args.x = x;
-    return tn_softplus_with(&args);
 inline tn_status tn_load_state_dict(void *module, tn_load_args args = {})
 {
     args.module = module;
@@ -307,6 +280,30 @@ inline tn_tensor *tn_mse_loss(tn_tensor *x, tn_tensor *target, tn_mse_loss_args 
     args.x = x;
     args.target = target;
     return tn_mse_loss_with(&args);
+inline tn_tensor *tn_clamp(tn_tensor *x, tn_clamp_args args = {})
+{
+    args.x = x;
+    return tn_clamp_with(&args);
+}
+inline tn_tensor *tn_leaky_relu(tn_tensor *x, tn_leaky_relu_args args = {})
+{
+    args.x = x;
+    return tn_leaky_relu_with(&args);
+}
+inline tn_tensor *tn_elu(tn_tensor *x, tn_elu_args args = {})
+{
+    args.x = x;
+    return tn_elu_with(&args);
+}
+inline tn_tensor *tn_gelu(tn_tensor *x, tn_gelu_args args = {})
+{
+    args.x = x;
+    return tn_gelu_with(&args);
+}
+inline tn_tensor *tn_softplus(tn_tensor *x, tn_softplus_args args = {})
+{
+    args.x = x;
+    return tn_softplus_with(&args);
 }
 inline tn_tensor *tn_addmm(tn_tensor *c, tn_addmm_args args = {})
 {
@@ -901,6 +898,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_xavier_uniform(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal(...) \
     tn_at_tensor_ptr_(tn_init_xavier_normal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_clamp(...) \
+    tn_at_tensor_ptr_(tn_clamp(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_leaky_relu(...) \
+    tn_at_tensor_ptr_(tn_leaky_relu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_elu(...) \
+    tn_at_tensor_ptr_(tn_elu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gelu(...) \
+    tn_at_tensor_ptr_(tn_gelu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softplus(...) \
+    tn_at_tensor_ptr_(tn_softplus(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_addmm(...) \
     tn_at_tensor_ptr_(tn_addmm(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
@@ -990,6 +997,11 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_flatten_layer_args_(X) TN_FLATTEN_LAYER_OPTIONS(X)
 #define TN_LIST_tn_kaiming_args_(X) TN_KAIMING_OPTIONS(X)
 #define TN_LIST_tn_xavier_args_(X) TN_XAVIER_OPTIONS(X)
+#define TN_LIST_tn_clamp_args_(X) TN_CLAMP_OPTIONS(X)
+#define TN_LIST_tn_leaky_relu_args_(X) TN_LEAKY_RELU_OPTIONS(X)
+#define TN_LIST_tn_elu_args_(X) TN_ELU_OPTIONS(X)
+#define TN_LIST_tn_gelu_args_(X) TN_GELU_OPTIONS(X)
+#define TN_LIST_tn_softplus_args_(X) TN_SOFTPLUS_OPTIONS(X)
 #define TN_LIST_tn_addmm_args_(X) TN_ADDMM_OPTIONS(X)
 #define TN_LIST_tn_linear_op_args_(X) TN_LINEAR_OPTIONS(X)
 #define TN_LIST_tn_reduce_args_(X) TN_REDUCE_OPTIONS(X)
@@ -1047,6 +1059,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_uniform_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_normal_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_clamp(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_clamp_with), tn_clamp_args, TN_LIST_tn_clamp_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_leaky_relu(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_leaky_relu_with), tn_leaky_relu_args, TN_LIST_tn_leaky_relu_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_elu(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_elu_with), tn_elu_args, TN_LIST_tn_elu_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_gelu(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_gelu_with), tn_gelu_args, TN_LIST_tn_gelu_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_softplus(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_softplus_with), tn_softplus_args, TN_LIST_tn_softplus_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_addmm(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_addmm_with), tn_addmm_args, TN_LIST_tn_addmm_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
@@ -1087,16 +1109,6 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_argsort_with), tn_sort_args, TN_LIST_tn_sort_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_topk(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_topk_with), tn_topk_args, TN_LIST_tn_topk_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_pad(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_pad_with), tn_pad_args, TN_LIST_tn_pad_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_load_state_dict(...) \
-    tn_at_status_(TN_CALL_((tn_load_state_dict_with), tn_load_args, TN_LIST_tn_load_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_linear_new(...) \
-    tn_at_module_ptr_(TN_CALL_((tn_linear_new_with), tn_linear_args, TN_LIST_tn_linear_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_conv2d_new(...) \
-    tn_at_module_ptr_(TN_CALL_((tn_conv2d_new_with), tn_conv2d_layer_args, TN_LIST_tn_conv2d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_sum(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_sum_with), tn_reduce_args, TN_LIST_tn_reduce_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_pad(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_pad_with), tn_pad_args, TN_LIST_tn_pad_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_sgd_new(...) \
@@ -1215,88 +1227,6 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_dict_ptr_(tn_load_safetensors(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_idx(...) \
     tn_at_tensor_ptr_(tn_load_idx(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_neg(...) \
-    tn_at_tensor_ptr_(tn_neg(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_abs(...) \
-    tn_at_tensor_ptr_(tn_abs(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_sign(...) \
-    tn_at_tensor_ptr_(tn_sign(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_square(...) \
-    tn_at_tensor_ptr_(tn_square(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_floor(...) \
-    tn_at_tensor_ptr_(tn_floor(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_ceil(...) \
-    tn_at_tensor_ptr_(tn_ceil(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_round(...) \
-    tn_at_tensor_ptr_(tn_round(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_relu(...) \
-    tn_at_tensor_ptr_(tn_relu(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_clamp_with(...) \
-    tn_at_tensor_ptr_(tn_clamp_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_exp(...) \
-    tn_at_tensor_ptr_(tn_exp(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_expm1(...) \
-    tn_at_tensor_ptr_(tn_expm1(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_log(...) \
-    tn_at_tensor_ptr_(tn_log(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_log1p(...) \
-    tn_at_tensor_ptr_(tn_log1p(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_log2(...) \
-    tn_at_tensor_ptr_(tn_log2(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_sqrt(...) \
-    tn_at_tensor_ptr_(tn_sqrt(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_rsqrt(...) \
-    tn_at_tensor_ptr_(tn_rsqrt(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_reciprocal(...) \
-    tn_at_tensor_ptr_(tn_reciprocal(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_sin(...) \
-    tn_at_tensor_ptr_(tn_sin(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_cos(...) \
-    tn_at_tensor_ptr_(tn_cos(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_tanh(...) \
-    tn_at_tensor_ptr_(tn_tanh(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_erf(...) \
-    tn_at_tensor_ptr_(tn_erf(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_sigmoid(...) \
-    tn_at_tensor_ptr_(tn_sigmoid(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_leaky_relu_with(...) \
-    tn_at_tensor_ptr_(tn_leaky_relu_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_elu_with(...) \
-    tn_at_tensor_ptr_(tn_elu_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_gelu_with(...) \
-    tn_at_tensor_ptr_(tn_gelu_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_softplus_with(...) \
-    tn_at_tensor_ptr_(tn_softplus_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_silu(...) \
-    tn_at_tensor_ptr_(tn_silu(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_mish(...) \
-    tn_at_tensor_ptr_(tn_mish(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_hardswish(...) \
-    tn_at_tensor_ptr_(tn_hardswish(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_isnan(...) \
-    tn_at_tensor_ptr_(tn_isnan(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_isinf(...) \
-    tn_at_tensor_ptr_(tn_isinf(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_logical_not(...) \
-    tn_at_tensor_ptr_(tn_logical_not(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_eq(a, b) \
-    tn_at_tensor_ptr_(tn_eq(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
-#define tn_ne(a, b) \
-    tn_at_tensor_ptr_(tn_ne(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
-#define tn_lt(a, b) \
-    tn_at_tensor_ptr_(tn_lt(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
-#define tn_le(a, b) \
-    tn_at_tensor_ptr_(tn_le(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
-#define tn_gt(a, b) \
-    tn_at_tensor_ptr_(tn_gt(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
-#define tn_ge(a, b) \
-    tn_at_tensor_ptr_(tn_ge(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
-#define tn_logical_and(a, b) \
-    tn_at_tensor_ptr_(tn_logical_and(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
-#define tn_logical_or(a, b) \
-    tn_at_tensor_ptr_(tn_logical_or(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
-#define tn_logical_xor(a, b) \
-    tn_at_tensor_ptr_(tn_logical_xor(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
 #define tn_list_new(...) \
     tn_at_list_ptr_(tn_list_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_list_from(...) \
@@ -1423,6 +1353,88 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_xavier_uniform_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal_with(...) \
     tn_at_tensor_ptr_(tn_init_xavier_normal_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_neg(...) \
+    tn_at_tensor_ptr_(tn_neg(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_abs(...) \
+    tn_at_tensor_ptr_(tn_abs(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sign(...) \
+    tn_at_tensor_ptr_(tn_sign(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_square(...) \
+    tn_at_tensor_ptr_(tn_square(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_floor(...) \
+    tn_at_tensor_ptr_(tn_floor(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ceil(...) \
+    tn_at_tensor_ptr_(tn_ceil(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_round(...) \
+    tn_at_tensor_ptr_(tn_round(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_relu(...) \
+    tn_at_tensor_ptr_(tn_relu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_clamp_with(...) \
+    tn_at_tensor_ptr_(tn_clamp_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_exp(...) \
+    tn_at_tensor_ptr_(tn_exp(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_expm1(...) \
+    tn_at_tensor_ptr_(tn_expm1(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_log(...) \
+    tn_at_tensor_ptr_(tn_log(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_log1p(...) \
+    tn_at_tensor_ptr_(tn_log1p(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_log2(...) \
+    tn_at_tensor_ptr_(tn_log2(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sqrt(...) \
+    tn_at_tensor_ptr_(tn_sqrt(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rsqrt(...) \
+    tn_at_tensor_ptr_(tn_rsqrt(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_reciprocal(...) \
+    tn_at_tensor_ptr_(tn_reciprocal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sin(...) \
+    tn_at_tensor_ptr_(tn_sin(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cos(...) \
+    tn_at_tensor_ptr_(tn_cos(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tanh(...) \
+    tn_at_tensor_ptr_(tn_tanh(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_erf(...) \
+    tn_at_tensor_ptr_(tn_erf(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sigmoid(...) \
+    tn_at_tensor_ptr_(tn_sigmoid(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_leaky_relu_with(...) \
+    tn_at_tensor_ptr_(tn_leaky_relu_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_elu_with(...) \
+    tn_at_tensor_ptr_(tn_elu_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gelu_with(...) \
+    tn_at_tensor_ptr_(tn_gelu_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softplus_with(...) \
+    tn_at_tensor_ptr_(tn_softplus_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_silu(...) \
+    tn_at_tensor_ptr_(tn_silu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_mish(...) \
+    tn_at_tensor_ptr_(tn_mish(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardswish(...) \
+    tn_at_tensor_ptr_(tn_hardswish(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_isnan(...) \
+    tn_at_tensor_ptr_(tn_isnan(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_isinf(...) \
+    tn_at_tensor_ptr_(tn_isinf(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_logical_not(...) \
+    tn_at_tensor_ptr_(tn_logical_not(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_eq(a, b) \
+    tn_at_tensor_ptr_(tn_eq(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_ne(a, b) \
+    tn_at_tensor_ptr_(tn_ne(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_lt(a, b) \
+    tn_at_tensor_ptr_(tn_lt(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_le(a, b) \
+    tn_at_tensor_ptr_(tn_le(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_gt(a, b) \
+    tn_at_tensor_ptr_(tn_gt(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_ge(a, b) \
+    tn_at_tensor_ptr_(tn_ge(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_logical_and(a, b) \
+    tn_at_tensor_ptr_(tn_logical_and(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_logical_or(a, b) \
+    tn_at_tensor_ptr_(tn_logical_or(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
+#define tn_logical_xor(a, b) \
+    tn_at_tensor_ptr_(tn_logical_xor(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
 #define tn_add(a, b) \
     tn_at_tensor_ptr_(tn_add(TN_OPERAND_(a), TN_OPERAND_(b)), __FILE__, __LINE__)
 #define tn_sub(a, b) \
