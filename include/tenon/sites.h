@@ -248,6 +248,31 @@ inline tn_tensor *tn_init_xavier_normal(tn_tensor *x, tn_xavier_args args = {})
     args.x = x;
     return tn_init_xavier_normal_with(&args);
 }
+inline tn_tensor *tn_clamp(tn_tensor *x, tn_clamp_args args = {})
+{
+    args.x = x;
+    return tn_clamp_with(&args);
+}
+inline tn_tensor *tn_leaky_relu(tn_tensor *x, tn_leaky_relu_args args = {})
+{
+    args.x = x;
+    return tn_leaky_relu_with(&args);
+}
+inline tn_tensor *tn_elu(tn_tensor *x, tn_elu_args args = {})
+{
+    args.x = x;
+    return tn_elu_with(&args);
+}
+inline tn_tensor *tn_gelu(tn_tensor *x, tn_gelu_args args = {})
+{
+    args.x = x;
+    return tn_gelu_with(&args);
+}
+inline tn_tensor *tn_softplus(tn_tensor *x, tn_softplus_args args = {})
+{
+    args.x = x;
+    return tn_softplus_with(&args);
+}
 inline tn_tensor *tn_cross_entropy(tn_tensor *logits, tn_cross_entropy_args args = {})
 {
     args.logits = logits;
@@ -280,30 +305,6 @@ inline tn_tensor *tn_mse_loss(tn_tensor *x, tn_tensor *target, tn_mse_loss_args 
     args.x = x;
     args.target = target;
     return tn_mse_loss_with(&args);
-inline tn_tensor *tn_clamp(tn_tensor *x, tn_clamp_args args = {})
-{
-    args.x = x;
-    return tn_clamp_with(&args);
-}
-inline tn_tensor *tn_leaky_relu(tn_tensor *x, tn_leaky_relu_args args = {})
-{
-    args.x = x;
-    return tn_leaky_relu_with(&args);
-}
-inline tn_tensor *tn_elu(tn_tensor *x, tn_elu_args args = {})
-{
-    args.x = x;
-    return tn_elu_with(&args);
-}
-inline tn_tensor *tn_gelu(tn_tensor *x, tn_gelu_args args = {})
-{
-    args.x = x;
-    return tn_gelu_with(&args);
-}
-inline tn_tensor *tn_softplus(tn_tensor *x, tn_softplus_args args = {})
-{
-    args.x = x;
-    return tn_softplus_with(&args);
 }
 inline tn_tensor *tn_addmm(tn_tensor *c, tn_addmm_args args = {})
 {
@@ -820,6 +821,26 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(tn_grads_of(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_gradcheck(...) \
     tn_at_checked_(tn_gradcheck(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_state_dict(...) \
+    tn_at_status_(tn_load_state_dict(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_linear_new(...) \
+    tn_at_module_ptr_(tn_linear_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv2d_new(...) \
+    tn_at_module_ptr_(tn_conv2d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_max_pool2d_new(...) \
+    tn_at_module_ptr_(tn_max_pool2d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_avg_pool2d_new(...) \
+    tn_at_module_ptr_(tn_avg_pool2d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_flatten_new(...) \
+    tn_at_module_ptr_(tn_flatten_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_kaiming_uniform(...) \
+    tn_at_tensor_ptr_(tn_init_kaiming_uniform(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_kaiming_normal(...) \
+    tn_at_tensor_ptr_(tn_init_kaiming_normal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_xavier_uniform(...) \
+    tn_at_tensor_ptr_(tn_init_xavier_uniform(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_xavier_normal(...) \
+    tn_at_tensor_ptr_(tn_init_xavier_normal(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_clamp(...) \
     tn_at_tensor_ptr_(tn_clamp(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_leaky_relu(...) \
@@ -878,44 +899,6 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_topk(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_pad(...) \
     tn_at_tensor_ptr_(tn_pad(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_load_state_dict(...) \
-    tn_at_status_(tn_load_state_dict(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_linear_new(...) \
-    tn_at_module_ptr_(tn_linear_new(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_conv2d_new(...) \
-    tn_at_module_ptr_(tn_conv2d_new(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_max_pool2d_new(...) \
-    tn_at_module_ptr_(tn_max_pool2d_new(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_avg_pool2d_new(...) \
-    tn_at_module_ptr_(tn_avg_pool2d_new(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_flatten_new(...) \
-    tn_at_module_ptr_(tn_flatten_new(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_init_kaiming_uniform(...) \
-    tn_at_tensor_ptr_(tn_init_kaiming_uniform(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_init_kaiming_normal(...) \
-    tn_at_tensor_ptr_(tn_init_kaiming_normal(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_init_xavier_uniform(...) \
-    tn_at_tensor_ptr_(tn_init_xavier_uniform(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_init_xavier_normal(...) \
-    tn_at_tensor_ptr_(tn_init_xavier_normal(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_clamp(...) \
-    tn_at_tensor_ptr_(tn_clamp(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_leaky_relu(...) \
-    tn_at_tensor_ptr_(tn_leaky_relu(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_elu(...) \
-    tn_at_tensor_ptr_(tn_elu(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_gelu(...) \
-    tn_at_tensor_ptr_(tn_gelu(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_softplus(...) \
-    tn_at_tensor_ptr_(tn_softplus(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_addmm(...) \
-    tn_at_tensor_ptr_(tn_addmm(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_linear(...) \
-    tn_at_tensor_ptr_(tn_linear(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_sum(...) \
-    tn_at_tensor_ptr_(tn_sum(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_pad(...) \
-    tn_at_tensor_ptr_(tn_pad(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_sgd_new(...) \
     tn_at_optim_ptr_(tn_sgd_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_adam_new(...) \
@@ -971,6 +954,14 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_grad_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_grads_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_gradcheck_args_(X) TN_GRADCHECK_OPTIONS(X)
+#define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
+#define TN_LIST_tn_linear_layer_args_(X) TN_LINEAR_LAYER_OPTIONS(X)
+#define TN_LIST_tn_conv2d_layer_args_(X) TN_CONV2D_LAYER_OPTIONS(X)
+#define TN_LIST_tn_max_pool2d_layer_args_(X) TN_MAX_POOL2D_LAYER_OPTIONS(X)
+#define TN_LIST_tn_avg_pool2d_layer_args_(X) TN_AVG_POOL2D_LAYER_OPTIONS(X)
+#define TN_LIST_tn_flatten_layer_args_(X) TN_FLATTEN_LAYER_OPTIONS(X)
+#define TN_LIST_tn_kaiming_args_(X) TN_KAIMING_OPTIONS(X)
+#define TN_LIST_tn_xavier_args_(X) TN_XAVIER_OPTIONS(X)
 #define TN_LIST_tn_clamp_args_(X) TN_CLAMP_OPTIONS(X)
 #define TN_LIST_tn_leaky_relu_args_(X) TN_LEAKY_RELU_OPTIONS(X)
 #define TN_LIST_tn_elu_args_(X) TN_ELU_OPTIONS(X)
@@ -989,23 +980,6 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_sort_args_(X) TN_SORT_OPTIONS(X)
 #define TN_LIST_tn_topk_args_(X) TN_TOPK_OPTIONS(X)
 #define TN_LIST_tn_pad_args_(X) TN_PAD_OPTIONS(X)
-#define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
-#define TN_LIST_tn_linear_layer_args_(X) TN_LINEAR_LAYER_OPTIONS(X)
-#define TN_LIST_tn_conv2d_layer_args_(X) TN_CONV2D_LAYER_OPTIONS(X)
-#define TN_LIST_tn_max_pool2d_layer_args_(X) TN_MAX_POOL2D_LAYER_OPTIONS(X)
-#define TN_LIST_tn_avg_pool2d_layer_args_(X) TN_AVG_POOL2D_LAYER_OPTIONS(X)
-#define TN_LIST_tn_flatten_layer_args_(X) TN_FLATTEN_LAYER_OPTIONS(X)
-#define TN_LIST_tn_kaiming_args_(X) TN_KAIMING_OPTIONS(X)
-#define TN_LIST_tn_xavier_args_(X) TN_XAVIER_OPTIONS(X)
-#define TN_LIST_tn_clamp_args_(X) TN_CLAMP_OPTIONS(X)
-#define TN_LIST_tn_leaky_relu_args_(X) TN_LEAKY_RELU_OPTIONS(X)
-#define TN_LIST_tn_elu_args_(X) TN_ELU_OPTIONS(X)
-#define TN_LIST_tn_gelu_args_(X) TN_GELU_OPTIONS(X)
-#define TN_LIST_tn_softplus_args_(X) TN_SOFTPLUS_OPTIONS(X)
-#define TN_LIST_tn_addmm_args_(X) TN_ADDMM_OPTIONS(X)
-#define TN_LIST_tn_linear_op_args_(X) TN_LINEAR_OPTIONS(X)
-#define TN_LIST_tn_reduce_args_(X) TN_REDUCE_OPTIONS(X)
-#define TN_LIST_tn_pad_args_(X) TN_PAD_OPTIONS(X)
 #define TN_LIST_tn_sgd_args_(X) TN_SGD_OPTIONS(X)
 #define TN_LIST_tn_adam_args_(X) TN_ADAM_OPTIONS(X)
 #define TN_LIST_tn_shape_args_(X) TN_TENSOR_OPTIONS(X)
@@ -1023,22 +997,6 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(TN_CALL_((tn_grads_of_with), tn_grads_of_args, TN_LIST_tn_grads_of_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_gradcheck(...) \
     tn_at_checked_(TN_CALL_((tn_gradcheck_with), tn_gradcheck_args, TN_LIST_tn_gradcheck_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_clamp(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_clamp_with), tn_clamp_args, TN_LIST_tn_clamp_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_leaky_relu(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_leaky_relu_with), tn_leaky_relu_args, TN_LIST_tn_leaky_relu_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_elu(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_elu_with), tn_elu_args, TN_LIST_tn_elu_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_gelu(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_gelu_with), tn_gelu_args, TN_LIST_tn_gelu_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_softplus(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_softplus_with), tn_softplus_args, TN_LIST_tn_softplus_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_cross_entropy(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_cross_entropy_with), tn_cross_entropy_args, TN_LIST_tn_cross_entropy_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_nll_loss(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_nll_loss_with), tn_nll_loss_args, TN_LIST_tn_nll_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_mse_loss(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_mse_loss_with), tn_mse_loss_args, TN_LIST_tn_mse_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_state_dict(...) \
     tn_at_status_(TN_CALL_((tn_load_state_dict_with), tn_load_args, TN_LIST_tn_load_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
@@ -1069,6 +1027,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_gelu_with), tn_gelu_args, TN_LIST_tn_gelu_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_softplus(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_softplus_with), tn_softplus_args, TN_LIST_tn_softplus_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_cross_entropy(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_cross_entropy_with), tn_cross_entropy_args, TN_LIST_tn_cross_entropy_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_nll_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_nll_loss_with), tn_nll_loss_args, TN_LIST_tn_nll_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_mse_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_mse_loss_with), tn_mse_loss_args, TN_LIST_tn_mse_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_addmm(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_addmm_with), tn_addmm_args, TN_LIST_tn_addmm_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \

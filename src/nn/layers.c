@@ -1,25 +1,7 @@
-/* Layers with parameters or a mode: Linear, Conv2d, pooling, Dropout, Flatten, Identity. */
+/* Linear, Dropout, Flatten, Identity. */
 #include <math.h>
 
-#include "nn/module.h"
-
-/* A parameter uniform on ±bound, given to the module under the field's name. */
-#define UNIFORM_PARAM(module, field, shape_, bound, dtype_)                                                                   \
-    do {                                                                                                                      \
-        tn_uniform_args args_ = {.size = sizeof args_, .shape = shape_, .a = -(bound), .b = (bound), .dtype = dtype_};        \
-        TN_PARAM(module, field, tn_uniform_with(&args_));                                                                     \
-    } while (0)
-
-/* The module, or NULL, with it released, when making it failed. */
-static tn_module *finished(void *module)
-{
-    if (!tn_failing())
-        return module;
-    tn_release(module);
-    return NULL;
-}
-
-static const char *bias_text(const tn_tensor *bias) { return bias ? "" : ", bias=False"; }
+#include "nn/layer.h"
 
 /* ---- linear ------------------------------------------------------------------------------------------------------------- */
 
@@ -39,7 +21,7 @@ static size_t linear_describe(const tn_module *module, char *text, size_t size)
 {
     const linear *self = (const linear *)(const void *)module;
     tn_text_out out = {text, size, 0};
-    tn_put(&out, "%lld, %lld%s%s", (long long)self->weight->sizes[1], (long long)self->weight->sizes[0], bias_text(self->bias),
+    tn_put(&out, "%lld, %lld%s%s", (long long)self->weight->sizes[1], (long long)self->weight->sizes[0], tn_bias_text(self->bias),
            self->activation == TN_ACTIVATION_RELU ? ", activation=relu" : "");
     return out.length;
 }
@@ -63,131 +45,7 @@ tn_module *tn_linear_new_with(const tn_linear_layer_args *a)
     UNIFORM_PARAM(self, weight, TN_SHAPE(a->out_features, a->in_features), bound, a->dtype);
     if (a->bias)
         UNIFORM_PARAM(self, bias, TN_SHAPE(a->out_features), bound, a->dtype);
-    return finished(self);
-}
-
-/* ---- convolution -------------------------------------------------------------------------------------------------------- */
-
-typedef struct conv2d {
-    tn_module base;
-    tn_tensor *weight, *bias; /* [out, in / groups, kh, kw], [out] or NULL */
-    int64_t in_channels;
-    tn_conv2d_args args;
-} conv2d;
-
-static tn_tensor *conv2d_forward(conv2d *self, tn_tensor *x)
-{
-    tn_conv2d_args args = self->args;
-    args.x = x;
-    args.weight = self->weight;
-    args.bias = self->bias;
-    return tn_conv2d_with(&args);
-}
-
-static void put_pair(tn_text_out *out, const char *name, int64_t both, tn_pair each, int64_t usual)
-{
-    if (each.h || each.w)
-        tn_put(out, ", %s=(%lld, %lld)", name, (long long)each.h, (long long)each.w);
-    else if (both != usual)
-        tn_put(out, ", %s=%lld", name, (long long)both);
-}
-
-static size_t conv2d_describe(const tn_module *module, char *text, size_t size)
-{
-    const conv2d *self = (const conv2d *)(const void *)module;
-    const int64_t *sizes = self->weight->sizes;
-    tn_text_out out = {text, size, 0};
-    tn_put(&out, "%lld, %lld, ", (long long)self->in_channels, (long long)sizes[0]);
-    tn_put(&out, sizes[2] == sizes[3] ? "%lld" : "(%lld, %lld)", (long long)sizes[2], (long long)sizes[3]);
-    put_pair(&out, "stride", self->args.stride, self->args.stride_hw, 1);
-    put_pair(&out, "padding", self->args.padding, self->args.padding_hw, 0);
-    put_pair(&out, "dilation", self->args.dilation, self->args.dilation_hw, 1);
-    if (self->args.groups != 1)
-        tn_put(&out, ", groups=%lld", (long long)self->args.groups);
-    tn_put(&out, "%s%s", bias_text(self->bias), self->args.activation == TN_ACTIVATION_RELU ? ", activation=relu" : "");
-    return out.length;
-}
-
-TN_MODULE_THUNK_(conv2d, out_[0] = conv2d_forward((conv2d *)(void *)module_, in_[0]); return tn_last_status()) = {
-    sizeof(tn_module_type), "conv2d", sizeof(conv2d), 1, 1, conv2d_thunk_, NULL, NULL, conv2d_describe,
-};
-
-tn_module *tn_conv2d_new_with(const tn_conv2d_layer_args *a)
-{
-    if (tn_failing())
-        return NULL;
-    int64_t kh = a->kernel_hw.h ? a->kernel_hw.h : a->kernel, kw = a->kernel_hw.w ? a->kernel_hw.w : a->kernel;
-    if (a->in_channels < 1 || a->out_channels < 1 || kh < 1 || kw < 1)
-        return tn_fail(TN_ERR_ARGUMENT, "conv2d: in, out and kernel are %lld, %lld and %lld x %lld: each must be 1 or more",
-                       (long long)a->in_channels, (long long)a->out_channels, (long long)kh, (long long)kw);
-    if (a->groups < 1 || a->in_channels % a->groups || a->out_channels % a->groups)
-        return tn_fail(TN_ERR_ARGUMENT, "conv2d: groups is %lld: it must divide in and out, %lld and %lld", (long long)a->groups,
-                       (long long)a->in_channels, (long long)a->out_channels);
-    TN_SCOPE;
-    conv2d *self = TN_NEW(conv2d);
-    if (!self)
-        return NULL;
-    self->in_channels = a->in_channels;
-    self->args = (tn_conv2d_args){
-        .size = sizeof self->args, .stride = a->stride, .stride_hw = a->stride_hw, .padding = a->padding, .padding_hw = a->padding_hw,
-        .dilation = a->dilation, .dilation_hw = a->dilation_hw, .groups = a->groups, .activation = a->activation,
-    };
-    double bound = 1 / sqrt((double)(a->in_channels / a->groups) * (double)kh * (double)kw);
-    UNIFORM_PARAM(self, weight, TN_SHAPE(a->out_channels, a->in_channels / a->groups, kh, kw), bound, a->dtype);
-    if (a->bias)
-        UNIFORM_PARAM(self, bias, TN_SHAPE(a->out_channels), bound, a->dtype);
-    return finished(self);
-}
-
-/* ---- pooling ------------------------------------------------------------------------------------------------------------ */
-
-typedef struct max_pool2d {
-    tn_module base;
-    tn_max_pool2d_args args;
-} max_pool2d;
-
-static tn_tensor *max_pool2d_forward(max_pool2d *self, tn_tensor *x)
-{
-    tn_max_pool2d_args args = self->args;
-    args.x = x;
-    return tn_max_pool2d_with(&args);
-}
-TN_MODULE(max_pool2d, max_pool2d_forward);
-
-tn_module *tn_max_pool2d_new_with(const tn_max_pool2d_layer_args *a)
-{
-    max_pool2d *self = TN_NEW(max_pool2d);
-    if (self)
-        self->args = (tn_max_pool2d_args){
-            .size = sizeof self->args, .kernel_hw = a->kernel_hw, .stride = a->stride, .stride_hw = a->stride_hw, .padding = a->padding,
-            .padding_hw = a->padding_hw, .dilation = a->dilation, .dilation_hw = a->dilation_hw, .ceil_mode = a->ceil_mode,
-            .kernel = a->kernel,
-        };
-    return (tn_module *)self;
-}
-
-typedef struct avg_pool2d {
-    tn_module base;
-    tn_avg_pool2d_args args;
-} avg_pool2d;
-
-static tn_tensor *avg_pool2d_forward(avg_pool2d *self, tn_tensor *x)
-{
-    tn_avg_pool2d_args args = self->args;
-    args.x = x;
-    return tn_avg_pool2d_with(&args);
-}
-TN_MODULE(avg_pool2d, avg_pool2d_forward);
-
-tn_module *tn_avg_pool2d_new_with(const tn_avg_pool2d_layer_args *a)
-{
-    avg_pool2d *self = TN_NEW(avg_pool2d);
-    if (self)
-        self->args = (tn_avg_pool2d_args){
-            .size = sizeof self->args, .kernel_hw = a->kernel_hw, .stride = a->stride, .stride_hw = a->stride_hw, .padding = a->padding,
-            .padding_hw = a->padding_hw, .ceil_mode = a->ceil_mode, .count_include_pad = a->count_include_pad, .kernel = a->kernel,
-        };
-    return (tn_module *)self;
+    return tn_finished(self);
 }
 
 /* ---- dropout, flatten, identity ----------------------------------------------------------------------------------------- */
