@@ -31,7 +31,7 @@ test: packages build
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 
 bench: build
-	@for program in $(BUILD)/bench/*; do [ ! -f $$program ] || [ ! -x $$program ] || $$program || exit 1; done
+	@sh bench/run.sh $(BUILD)/bench
 
 docs: configure
 	@cmake --build $(BUILD) --target docs
