@@ -1,5 +1,7 @@
 /* Optimisers: 50 steps beside PyTorch's on the same gradients, and the rules of tn_step.
  * labels: isa, quick */
+#include <stdlib.h>
+
 #include "op_table.h"
 #include "reference/optim.h"
 

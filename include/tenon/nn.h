@@ -247,7 +247,8 @@ TN_API tn_module *tn_conv2d_new_with(const tn_conv2d_layer_args *args);
     X(int64_t, padding, 0)                                                                                                    \
     X(tn_pair, padding_hw, TN_NONE_)                                                                                          \
     X(int64_t, dilation, 1)                                                                                                   \
-    X(tn_pair, dilation_hw, TN_NONE_)
+    X(tn_pair, dilation_hw, TN_NONE_)                                                                                         \
+    X(bool, ceil_mode, false)
 typedef struct tn_max_pool2d_layer_args {
     size_t size TN_SIZE_(tn_max_pool2d_layer_args);
     TN_MAX_POOL2D_LAYER_OPTIONS(TN_FIELD_)
@@ -263,6 +264,7 @@ TN_API tn_module *tn_max_pool2d_new_with(const tn_max_pool2d_layer_args *args);
     X(tn_pair, stride_hw, TN_NONE_)                                                                                           \
     X(int64_t, padding, 0)                                                                                                    \
     X(tn_pair, padding_hw, TN_NONE_)                                                                                          \
+    X(bool, ceil_mode, false)                                                                                                 \
     X(bool, count_include_pad, true)
 typedef struct tn_avg_pool2d_layer_args {
     size_t size TN_SIZE_(tn_avg_pool2d_layer_args);

@@ -8,7 +8,6 @@
 #include <tenon/ops.h>
 #include <tenon/io.h>
 #include <tenon/nn.h>
-#include <tenon/data.h>
 #include <tenon/optim.h>
 
 /* Last: macros of the functions' names that tell where in a program an error arose, and the options' short forms. */

@@ -187,6 +187,27 @@ typedef struct tn_adam_step {
     bool maximize;
 } tn_adam_step;
 
+/* A parameter in an optimiser's step: contiguous, n elements, p and the moments written. */
+typedef struct tn_step_item {
+    int64_t n;
+    int64_t start; /* elements of the items before it */
+    void *p;
+    const void *g;
+    void *m, *v, *v_max; /* SGD: m is the momentum or NULL; Adam: both moments, and the largest v or NULL */
+    double step_size;    /* Adam: lr / (1 - beta1^t) */
+    double v_scale;      /* Adam: sqrt(1 - beta2^t) */
+    bool first;          /* SGD: m begins as the gradient */
+} tn_step_item;
+typedef struct tn_sgd_step {
+    double lr, momentum, dampening, weight_decay;
+    bool nesterov, maximize;
+} tn_sgd_step;
+typedef struct tn_adam_step {
+    double beta1, beta2, eps, weight_decay;
+    double decay; /* p is first multiplied by it: 1 - lr weight_decay where that is decoupled (weight_decay is then 0), else 1 */
+    bool maximize;
+} tn_adam_step;
+
 /* The slots: X(name, (parameters)). Each is `tn_status name(parameters)`. */
 #define TN_KERNEL_LIST(X)                                                                                                     \
     X(sgd_step, (tn_dtype dtype, const tn_sgd_step *step, const tn_step_item *items, int count))                              \

@@ -1,77 +1,83 @@
-/* Activations as modules: each calls the operator of its name with the arguments that it was made with. */
+/* The activations as modules. */
 #include "nn/module.h"
 
-/* A module without arguments. No type has the operator's name: tanh is the C library's. */
-typedef struct plain {
-    tn_module base;
-} plain;
-#define PLAIN(kind, result)                                                                                                   \
-    TN_MODULE_THUNK_(kind, tn_tensor *x = in_[0]; (void)module_; out_[0] = result; return tn_last_status()) = {               \
-        sizeof(tn_module_type), #kind, sizeof(plain), 1, 1, kind##_thunk_, NULL, NULL, NULL};                                 \
-    tn_module *tn_##kind##_new(void) { return tn_module_new(&kind##_module); }
+/* Those without a parameter, each the operator of its name. */
+#define PLAIN_LIST(X) X(relu) X(silu) X(mish) X(hardswish) X(sigmoid) X(tanh)
 
-PLAIN(identity, x)
-PLAIN(relu, tn_relu(x))
-PLAIN(silu, tn_silu(x))
-PLAIN(mish, tn_mish(x))
-PLAIN(hardswish, tn_hardswish(x))
-PLAIN(sigmoid, tn_sigmoid(x))
-PLAIN(tanh, tn_tanh(x))
-
-/* A module over an operator's own arguments: its args struct without the tensor. */
-#define WITH_ARGS(kind)                                                                                                       \
-    typedef struct kind {                                                                                                     \
+#define PLAIN(name)                                                                                                           \
+    typedef struct name##_layer {                                                                                             \
         tn_module base;                                                                                                       \
-        tn_##kind##_args args;                                                                                                \
-    } kind;                                                                                                                   \
-    static tn_tensor *kind##_forward(kind *self, tn_tensor *x)                                                                \
+    } name##_layer;                                                                                                           \
+    static tn_tensor *name##_forward(name##_layer *self, tn_tensor *x)                                                        \
     {                                                                                                                         \
-        tn_##kind##_args args = self->args;                                                                                   \
-        args.x = x;                                                                                                           \
-        return tn_##kind##_with(&args);                                                                                       \
+        (void)self;                                                                                                           \
+        return tn_##name(x);                                                                                                  \
     }                                                                                                                         \
-    TN_MODULE(kind, kind##_forward);                                                                                          \
-    static tn_module *kind##_of(tn_##kind##_args args)                                                                        \
-    {                                                                                                                         \
-        kind *self = TN_NEW(kind);                                                                                            \
-        if (!self)                                                                                                            \
-            return NULL;                                                                                                      \
-        self->args = args;                                                                                                    \
-        return &self->base;                                                                                                   \
-    }
+    TN_MODULE_THUNK_(name##_layer, out_[0] = name##_forward((name##_layer *)(void *)module_, in_[0]); return tn_last_status()) = {   \
+        sizeof(tn_module_type), #name, sizeof(name##_layer), 1, 1, name##_layer_thunk_, NULL, NULL, NULL,                     \
+    };                                                                                                                        \
+    tn_module *tn_##name##_new(void) { return (tn_module *)TN_NEW(name##_layer); }
+PLAIN_LIST(PLAIN)
 
-WITH_ARGS(leaky_relu)
-WITH_ARGS(elu)
-WITH_ARGS(gelu)
-WITH_ARGS(softplus)
+/* Those with numbers of their own: a and b. */
+typedef struct shaped {
+    tn_module base;
+    double a, b;
+} shaped;
 
-tn_module *tn_leaky_relu_new(double negative_slope)
+static tn_tensor *leaky_relu_forward(shaped *self, tn_tensor *x)
 {
-    return leaky_relu_of((tn_leaky_relu_args){.size = sizeof(tn_leaky_relu_args), .negative_slope = negative_slope});
-}
-tn_module *tn_elu_new(double alpha) { return elu_of((tn_elu_args){.size = sizeof(tn_elu_args), .alpha = alpha}); }
-tn_module *tn_gelu_new(bool tanh_form) { return gelu_of((tn_gelu_args){.size = sizeof(tn_gelu_args), .tanh = tanh_form}); }
-tn_module *tn_softplus_new(double beta, double threshold)
-{
-    return softplus_of((tn_softplus_args){.size = sizeof(tn_softplus_args), .beta = beta, .threshold = threshold});
+    tn_leaky_relu_args args = {.size = sizeof args, .negative_slope = self->a, .x = x};
+    return tn_leaky_relu_with(&args);
 }
 
-/* A module over one dim. */
-#define OVER_DIM(kind)                                                                                                        \
-    typedef struct kind {                                                                                                     \
-        tn_module base;                                                                                                       \
-        int dim;                                                                                                              \
-    } kind;                                                                                                                   \
-    static tn_tensor *kind##_forward(kind *self, tn_tensor *x) { return tn_##kind(x, self->dim); }                            \
-    TN_MODULE(kind, kind##_forward);                                                                                          \
-    tn_module *tn_##kind##_new(int dim)                                                                                       \
-    {                                                                                                                         \
-        kind *self = TN_NEW(kind);                                                                                            \
-        if (!self)                                                                                                            \
-            return NULL;                                                                                                      \
-        self->dim = dim;                                                                                                      \
-        return &self->base;                                                                                                   \
-    }
+static tn_tensor *elu_forward(shaped *self, tn_tensor *x)
+{
+    tn_elu_args args = {.size = sizeof args, .alpha = self->a, .x = x};
+    return tn_elu_with(&args);
+}
 
-OVER_DIM(softmax)
-OVER_DIM(log_softmax)
+static tn_tensor *gelu_forward(shaped *self, tn_tensor *x)
+{
+    tn_gelu_args args = {.size = sizeof args, .tanh = self->a != 0, .x = x};
+    return tn_gelu_with(&args);
+}
+
+static tn_tensor *softplus_forward(shaped *self, tn_tensor *x)
+{
+    tn_softplus_args args = {.size = sizeof args, .beta = self->a, .threshold = self->b, .x = x};
+    return tn_softplus_with(&args);
+}
+
+static tn_tensor *softmax_forward(shaped *self, tn_tensor *x) { return tn_softmax(x, (int)self->a); }
+static tn_tensor *log_softmax_forward(shaped *self, tn_tensor *x) { return tn_log_softmax(x, (int)self->a); }
+
+static size_t shaped_describe(const tn_module *module, char *text, size_t size)
+{
+    const shaped *self = (const shaped *)(const void *)module;
+    tn_text_out out = {text, size, 0};
+    tn_put(&out, "%g", self->a);
+    return out.length;
+}
+
+static tn_module *shaped_new(const tn_module_type *type, double a, double b)
+{
+    shaped *self = tn_module_new(type);
+    if (self) {
+        self->a = a;
+        self->b = b;
+    }
+    return (tn_module *)self;
+}
+
+#define SHAPED(name, parameters, a, b)                                                                                        \
+    TN_MODULE_THUNK_(name, out_[0] = name##_forward((shaped *)(void *)module_, in_[0]); return tn_last_status()) = {          \
+        sizeof(tn_module_type), #name, sizeof(shaped), 1, 1, name##_thunk_, NULL, NULL, shaped_describe,                      \
+    };                                                                                                                        \
+    tn_module *tn_##name##_new parameters { return shaped_new(&name##_module, a, b); }
+SHAPED(leaky_relu, (double negative_slope), negative_slope, 0)
+SHAPED(elu, (double alpha), alpha, 0)
+SHAPED(gelu, (bool tanh_form), tanh_form, 0)
+SHAPED(softplus, (double beta, double threshold), beta, threshold)
+SHAPED(softmax, (int dim), dim, 0)
+SHAPED(log_softmax, (int dim), dim, 0)
