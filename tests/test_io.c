@@ -435,21 +435,6 @@ static void test_gzip_does_not_buy_memory(void **state)
     write_gzip(in_folder("greedy"), "wb", "\0\0\x08\2\0\1\0\0\0\1\0\0data", 16);
     assert_false(load_is_sane(in_folder("greedy"), true, 60, GZIP_SLACK));
 }
-#else
-static void test_gzip(void **state)
-{
-    (void)state;
-    write_file(in_folder("idx.gz"), "\x1f\x8b\x08\0", 4);
-    assert_null(tn_load_idx(in_folder("idx.gz")));
-    check_error(TN_ERR_UNSUPPORTED, "zlib");
-}
-static void test_gzip_does_not_buy_memory(void **state)
-{
-    (void)state;
-    print_message("skipped: this build is without zlib\n");
-    skip();
-}
-#endif
 
 static void test_mnist(void **state)
 {
@@ -472,6 +457,27 @@ static void test_mnist(void **state)
         sum += pixels[i];
     assert_true(fabs(sum / (double)tn_numel(x) / 255 - 0.1307) < 0.002); /* MNIST's well-known mean */
 }
+#else
+static void test_gzip(void **state)
+{
+    (void)state;
+    write_file(in_folder("idx.gz"), "\x1f\x8b\x08\0", 4);
+    assert_null(tn_load_idx(in_folder("idx.gz")));
+    check_error(TN_ERR_UNSUPPORTED, "zlib");
+}
+static void test_gzip_does_not_buy_memory(void **state)
+{
+    (void)state;
+    print_message("skipped: this build is without zlib\n");
+    skip();
+}
+static void test_mnist(void **state)
+{
+    (void)state;
+    print_message("skipped: this build is without zlib\n");
+    skip();
+}
+#endif
 
 /* ---- memory that fails -------------------------------------------------------------------------------------------------- */
 
