@@ -1,9 +1,19 @@
 #include "op_table.h"
 
+#include <stdio.h>
+
+double op_fill(uint32_t seed, int64_t i, double low, double high)
+{
+    uint32_t x = (uint32_t)(i + 1) * 2654435761u + seed * 2246822519u;
+    x ^= x >> 15;
+    x *= 2246822519u;
+    x ^= x >> 13;
+    return (double)(float)(low + (high - low) * (x / 4294967296.0));
+}
+
 #ifdef TENON_HAVE_CJSON
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include <cjson/cJSON.h>
@@ -15,15 +25,6 @@ typedef enum op_mode { MODE_F64, MODE_F32, MODE_STRIDED } op_mode;
 
 static const op_row *rows;
 static cJSON *family_json;
-
-double op_fill(uint32_t seed, int64_t i, double low, double high)
-{
-    uint32_t x = (uint32_t)(i + 1) * 2654435761u + seed * 2246822519u;
-    x ^= x >> 15;
-    x *= 2246822519u;
-    x ^= x >> 13;
-    return (double)(float)(low + (high - low) * (x / 4294967296.0));
-}
 
 /* ---- reading ----------------------------------------------------------------------------------------------------------- */
 

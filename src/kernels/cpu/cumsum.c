@@ -38,6 +38,20 @@ static void cumsum_columns_i64(const cumsum_task *task, int64_t at, int64_t w)
     }
 }
 
+/* A contiguous row of f32 or f64, the usual case. */
+#define CUMSUM_ROW(T)                                                                                                         \
+    static void cumsum_row_##T(const T *x, T *y, int64_t n, bool reverse)                                                     \
+    {                                                                                                                         \
+        double total = 0;                                                                                                     \
+        for (int64_t i = 0; i < n; i++) {                                                                                     \
+            int64_t at = reverse ? n - 1 - i : i;                                                                             \
+            y[at] = (T)(total += (double)x[at]);                                                                              \
+        }                                                                                                                     \
+    }
+CUMSUM_ROW(float)
+CUMSUM_ROW(double)
+#undef CUMSUM_ROW
+
 static void cumsum_range(int64_t begin, int64_t end, void *context)
 {
     const cumsum_task *task = context;
@@ -45,7 +59,12 @@ static void cumsum_range(int64_t begin, int64_t end, void *context)
     for (int64_t i = begin; i < end; i++) {
         int64_t column = i % task->spans * COLUMNS, w = tn_min_i64(COLUMNS, r->inner - column);
         int64_t at = i / task->spans * r->n * r->inner + column;
-        (task->dtype == TN_I64 ? cumsum_columns_i64 : cumsum_columns)(task, at, w);
+        if (r->inner == 1 && task->dtype == TN_F32)
+            cumsum_row_float((const float *)r->x + at, (float *)r->y + at, r->n, r->reverse);
+        else if (r->inner == 1 && task->dtype == TN_F64)
+            cumsum_row_double((const double *)r->x + at, (double *)r->y + at, r->n, r->reverse);
+        else
+            (task->dtype == TN_I64 ? cumsum_columns_i64 : cumsum_columns)(task, at, w);
     }
 }
 

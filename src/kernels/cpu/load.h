@@ -9,10 +9,10 @@
 typedef void (*tn_load_fn)(const char *from, int64_t stride, int64_t n, void *out);
 
 #define TN_LOADER_(name, from_type, to_type, convert)                                                                         \
-    static inline void tn_load_##name(const char *from, int64_t stride, int64_t n, void *out)                                 \
+    static inline void tn_load_##name(const char *restrict from, int64_t stride, int64_t n, void *restrict out)               \
     {                                                                                                                         \
-        to_type *to = out;                                                                                                    \
-        const from_type *packed = (const from_type *)(const void *)from;                                                      \
+        to_type *restrict to = out;                                                                                                   \
+        const from_type *restrict packed = (const from_type *)(const void *)from;                                             \
         if (stride == (int64_t)sizeof(from_type))                                                                             \
             for (int64_t i = 0; i < n; i++)                                                                                   \
                 to[i] = (to_type)convert(packed[i]);                                                                          \

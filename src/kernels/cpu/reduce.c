@@ -256,13 +256,12 @@ static void merge(const tn_plan *plan, tn_partial *a, const tn_partial *b)
             a->value = b->value;
             a->index = a->count + b->index;
         }
-    } else { /* the rest are blocks of the partial values */
-        int64_t count = a->count;
-        if (plan->work == TN_WORK_I64)
-            block_i64(op, 0, &b->value.i, 1, a);
-        else
-            block_f64(op, 0, &b->value.f, 1, a);
-        a->count = count;
+    } else if (plan->work == TN_WORK_I64) {
+        uint64_t u = (uint64_t)a->value.i, v = (uint64_t)b->value.i;
+        a->value.i = (int64_t)(op == TN_REDUCE_PROD ? u * v : op == TN_REDUCE_ANY ? u | v : op == TN_REDUCE_ALL ? u & v : u + v);
+    } else {
+        double u = a->value.f, v = b->value.f;
+        a->value.f = op == TN_REDUCE_PROD || op == TN_REDUCE_ALL ? u * v : op == TN_REDUCE_ANY ? fmax(u, v) : u + v;
     }
     a->count += b->count;
 }

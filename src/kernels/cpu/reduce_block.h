@@ -97,9 +97,10 @@ static void FN(turn_columns)(const tn_plan *plan, tn_walk *walk, int64_t rows, i
     for (int64_t done = 0; done < rows; done += ROWS) {
         int64_t end = rows - done < ROWS ? rows - done : ROWS;
         for (int64_t r = 0; r < end; r++) {
-            plan->load(walk->at, plan->column_stride, w, row);
+            const T *from = plan->direct ? (const T *)(const void *)walk->at : row;
+            if (!plan->direct) plan->load(walk->at, plan->column_stride, w, row);
             for (int64_t c = 0; c < w; c++)
-                tile[c][r] = row[c];
+                tile[c][r] = from[c];
             tn_walk_step(walk);
         }
         for (int64_t c = 0; c < w; c++)
