@@ -247,6 +247,151 @@ inline tn_tensor *tn_init_xavier_normal(tn_tensor *x, tn_xavier_args args = {})
 {
     args.x = x;
     return tn_init_xavier_normal_with(&args);
+inline tn_tensor *tn_conv2d(tn_tensor *x, tn_conv2d_args args = {})
+{
+    args.x = x;
+    return tn_conv2d_with(&args);
+}
+inline tn_tensor *tn_conv2d(tn_tensor *x, tn_tensor *weight, tn_conv2d_args args = {})
+{
+    args.x = x;
+    args.weight = weight;
+    return tn_conv2d_with(&args);
+}
+inline tn_tensor *tn_conv2d(tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn_conv2d_args args = {})
+{
+    args.x = x;
+    args.weight = weight;
+    args.bias = bias;
+    return tn_conv2d_with(&args);
+}
+inline tn_tensor *tn_conv1d(tn_tensor *x, tn_conv1d_args args = {})
+{
+    args.x = x;
+    return tn_conv1d_with(&args);
+}
+inline tn_tensor *tn_conv1d(tn_tensor *x, tn_tensor *weight, tn_conv1d_args args = {})
+{
+    args.x = x;
+    args.weight = weight;
+    return tn_conv1d_with(&args);
+}
+inline tn_tensor *tn_conv1d(tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn_conv1d_args args = {})
+{
+    args.x = x;
+    args.weight = weight;
+    args.bias = bias;
+    return tn_conv1d_with(&args);
+}
+inline tn_tensor *tn_max_pool2d(tn_tensor *x, tn_max_pool2d_args args = {})
+{
+    args.x = x;
+    return tn_max_pool2d_with(&args);
+}
+inline tn_tensor *tn_max_pool2d(tn_tensor *x, int64_t kernel, tn_max_pool2d_args args = {})
+{
+    args.x = x;
+    args.kernel = kernel;
+    return tn_max_pool2d_with(&args);
+}
+inline tn_tensor *tn_max_pool1d(tn_tensor *x, tn_max_pool1d_args args = {})
+{
+    args.x = x;
+    return tn_max_pool1d_with(&args);
+}
+inline tn_tensor *tn_max_pool1d(tn_tensor *x, int64_t kernel, tn_max_pool1d_args args = {})
+{
+    args.x = x;
+    args.kernel = kernel;
+    return tn_max_pool1d_with(&args);
+}
+inline tn_tensor *tn_avg_pool2d(tn_tensor *x, tn_avg_pool2d_args args = {})
+{
+    args.x = x;
+    return tn_avg_pool2d_with(&args);
+}
+inline tn_tensor *tn_avg_pool2d(tn_tensor *x, int64_t kernel, tn_avg_pool2d_args args = {})
+{
+    args.x = x;
+    args.kernel = kernel;
+    return tn_avg_pool2d_with(&args);
+}
+inline tn_tensor *tn_avg_pool1d(tn_tensor *x, tn_avg_pool1d_args args = {})
+{
+    args.x = x;
+    return tn_avg_pool1d_with(&args);
+}
+inline tn_tensor *tn_avg_pool1d(tn_tensor *x, int64_t kernel, tn_avg_pool1d_args args = {})
+{
+    args.x = x;
+    args.kernel = kernel;
+    return tn_avg_pool1d_with(&args);
+}
+inline tn_tensor *tn_unfold(tn_tensor *x, tn_unfold_args args = {})
+{
+    args.x = x;
+    return tn_unfold_with(&args);
+}
+inline tn_tensor *tn_unfold(tn_tensor *x, int64_t kernel, tn_unfold_args args = {})
+{
+    args.x = x;
+    args.kernel = kernel;
+    return tn_unfold_with(&args);
+}
+inline tn_tensor *tn_fold(tn_tensor *x, tn_fold_args args = {})
+{
+    args.x = x;
+    return tn_fold_with(&args);
+}
+inline tn_tensor *tn_fold(tn_tensor *x, int64_t h, tn_fold_args args = {})
+{
+    args.x = x;
+    args.h = h;
+    return tn_fold_with(&args);
+}
+inline tn_tensor *tn_fold(tn_tensor *x, int64_t h, int64_t w, tn_fold_args args = {})
+{
+    args.x = x;
+    args.h = h;
+    args.w = w;
+    return tn_fold_with(&args);
+}
+inline tn_tensor *tn_fold(tn_tensor *x, int64_t h, int64_t w, int64_t kernel, tn_fold_args args = {})
+{
+    args.x = x;
+    args.h = h;
+    args.w = w;
+    args.kernel = kernel;
+    return tn_fold_with(&args);
+}
+inline tn_tensor *tn_unfold1d(tn_tensor *x, tn_unfold1d_args args = {})
+{
+    args.x = x;
+    return tn_unfold1d_with(&args);
+}
+inline tn_tensor *tn_unfold1d(tn_tensor *x, int64_t kernel, tn_unfold1d_args args = {})
+{
+    args.x = x;
+    args.kernel = kernel;
+    return tn_unfold1d_with(&args);
+}
+inline tn_tensor *tn_fold1d(tn_tensor *x, tn_fold1d_args args = {})
+{
+    args.x = x;
+    return tn_fold1d_with(&args);
+}
+inline tn_tensor *tn_fold1d(tn_tensor *x, int64_t length, tn_fold1d_args args = {})
+{
+    args.x = x;
+    args.length = length;
+    return tn_fold1d_with(&args);
+}
+inline tn_tensor *tn_fold1d(tn_tensor *x, int64_t length, int64_t kernel, tn_fold1d_args args = {})
+{
+    args.x = x;
+    args.length = length;
+    args.kernel = kernel;
+    return tn_fold1d_with(&args);
 }
 inline tn_tensor *tn_clamp(tn_tensor *x, tn_clamp_args args = {})
 {
@@ -841,6 +986,26 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_xavier_uniform(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal(...) \
     tn_at_tensor_ptr_(tn_init_xavier_normal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv2d(...) \
+    tn_at_tensor_ptr_(tn_conv2d(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv1d(...) \
+    tn_at_tensor_ptr_(tn_conv1d(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_max_pool2d(...) \
+    tn_at_tensor_ptr_(tn_max_pool2d(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_max_pool1d(...) \
+    tn_at_tensor_ptr_(tn_max_pool1d(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_avg_pool2d(...) \
+    tn_at_tensor_ptr_(tn_avg_pool2d(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_avg_pool1d(...) \
+    tn_at_tensor_ptr_(tn_avg_pool1d(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_unfold(...) \
+    tn_at_tensor_ptr_(tn_unfold(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_fold(...) \
+    tn_at_tensor_ptr_(tn_fold(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_unfold1d(...) \
+    tn_at_tensor_ptr_(tn_unfold1d(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_fold1d(...) \
+    tn_at_tensor_ptr_(tn_fold1d(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_clamp(...) \
     tn_at_tensor_ptr_(tn_clamp(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_leaky_relu(...) \
@@ -962,6 +1127,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_flatten_layer_args_(X) TN_FLATTEN_LAYER_OPTIONS(X)
 #define TN_LIST_tn_kaiming_args_(X) TN_KAIMING_OPTIONS(X)
 #define TN_LIST_tn_xavier_args_(X) TN_XAVIER_OPTIONS(X)
+#define TN_LIST_tn_conv2d_args_(X) TN_CONV2D_OPTIONS(X)
+#define TN_LIST_tn_conv1d_args_(X) TN_CONV1D_OPTIONS(X)
+#define TN_LIST_tn_max_pool2d_args_(X) TN_MAX_POOL2D_OPTIONS(X)
+#define TN_LIST_tn_max_pool1d_args_(X) TN_MAX_POOL1D_OPTIONS(X)
+#define TN_LIST_tn_avg_pool2d_args_(X) TN_AVG_POOL2D_OPTIONS(X)
+#define TN_LIST_tn_avg_pool1d_args_(X) TN_AVG_POOL1D_OPTIONS(X)
+#define TN_LIST_tn_unfold_args_(X) TN_UNFOLD_OPTIONS(X)
+#define TN_LIST_tn_fold_args_(X) TN_UNFOLD_OPTIONS(X)
+#define TN_LIST_tn_unfold1d_args_(X) TN_UNFOLD1D_OPTIONS(X)
+#define TN_LIST_tn_fold1d_args_(X) TN_UNFOLD1D_OPTIONS(X)
 #define TN_LIST_tn_clamp_args_(X) TN_CLAMP_OPTIONS(X)
 #define TN_LIST_tn_leaky_relu_args_(X) TN_LEAKY_RELU_OPTIONS(X)
 #define TN_LIST_tn_elu_args_(X) TN_ELU_OPTIONS(X)
@@ -1017,6 +1192,26 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_uniform_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_normal_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv2d(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_conv2d_with), tn_conv2d_args, TN_LIST_tn_conv2d_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv1d(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_conv1d_with), tn_conv1d_args, TN_LIST_tn_conv1d_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_max_pool2d(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_max_pool2d_with), tn_max_pool2d_args, TN_LIST_tn_max_pool2d_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_max_pool1d(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_max_pool1d_with), tn_max_pool1d_args, TN_LIST_tn_max_pool1d_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_avg_pool2d(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_avg_pool2d_with), tn_avg_pool2d_args, TN_LIST_tn_avg_pool2d_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_avg_pool1d(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_avg_pool1d_with), tn_avg_pool1d_args, TN_LIST_tn_avg_pool1d_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_unfold(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_unfold_with), tn_unfold_args, TN_LIST_tn_unfold_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_fold(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_fold_with), tn_fold_args, TN_LIST_tn_fold_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_unfold1d(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_unfold1d_with), tn_unfold1d_args, TN_LIST_tn_unfold1d_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_fold1d(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_fold1d_with), tn_fold1d_args, TN_LIST_tn_fold1d_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_clamp(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_clamp_with), tn_clamp_args, TN_LIST_tn_clamp_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_leaky_relu(...) \
@@ -1317,6 +1512,26 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_xavier_uniform_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal_with(...) \
     tn_at_tensor_ptr_(tn_init_xavier_normal_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv2d_with(...) \
+    tn_at_tensor_ptr_(tn_conv2d_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv1d_with(...) \
+    tn_at_tensor_ptr_(tn_conv1d_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_max_pool2d_with(...) \
+    tn_at_tensor_ptr_(tn_max_pool2d_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_max_pool1d_with(...) \
+    tn_at_tensor_ptr_(tn_max_pool1d_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_avg_pool2d_with(...) \
+    tn_at_tensor_ptr_(tn_avg_pool2d_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_avg_pool1d_with(...) \
+    tn_at_tensor_ptr_(tn_avg_pool1d_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_unfold_with(...) \
+    tn_at_tensor_ptr_(tn_unfold_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_fold_with(...) \
+    tn_at_tensor_ptr_(tn_fold_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_unfold1d_with(...) \
+    tn_at_tensor_ptr_(tn_unfold1d_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_fold1d_with(...) \
+    tn_at_tensor_ptr_(tn_fold1d_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_neg(...) \
     tn_at_tensor_ptr_(tn_neg(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_abs(...) \

@@ -121,6 +121,9 @@ typedef struct tn_pool {
     bool count_include_pad; /* average: padding counts among the elements that a sum is divided by */
     int64_t divisor;        /* average: divides by this instead; 0: by the elements */
 } tn_pool;
+/* Max pooling is on f32, f64 and i64; index says which tap of its window won, a u8, or an i32 where kh * kw > 256 (or NULL: not wanted);
+ * max_pool_take (f32, f64) gathers by it, max_pool_where turns it into positions y * w + x of the plane. avg_pool, fold: f32 and f64;
+ * unfold: any dtype. Columns are [n, c_in * kh * kw, oh * ow]. Results are written whole. */
 
 /* Turns indices into byte offsets: out[i] is the sum over the terms of index * stride. With wrap a negative index counts from the end of its
  * dim. One out of range stops the kernel, which sets bad_term and bad_index and returns TN_ERR_INDEX without raising it: the caller knows
@@ -162,9 +165,6 @@ static inline int64_t tn_random_per_block(tn_random_kind kind, tn_dtype dtype)
 {
     return kind == TN_RANDOM_INTEGER || kind == TN_RANDOM_BITS || (dtype == TN_F64 && kind != TN_RANDOM_BERNOULLI) ? 2 : 4;
 }
-/* Max pooling is on f32, f64 and i64; index says which tap of its window won, a u8, or an i32 where kh * kw > 256 (or NULL: not wanted);
- * max_pool_where turns it into positions y * w + x of the plane. avg_pool, fold: f32 and f64. unfold: any dtype. conv's channels out are
- * not used by unfold and fold; columns are [n, c_in * kh * kw, oh * ow]. Results are written whole. */
 
 /* A parameter in an optimiser's step: contiguous, n elements, p and the moments written. */
 typedef struct tn_step_item {
@@ -225,6 +225,7 @@ typedef struct tn_adam_step {
     X(fold, (tn_dtype dtype, const tn_conv *conv, const void *columns, void *x))                                              \
     X(max_pool, (tn_dtype dtype, const tn_pool *pool, const void *x, void *y, void *index))                                   \
     X(max_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, const void *index, void *dx))                  \
+    X(max_pool_take, (tn_dtype dtype, const tn_pool *pool, const void *x, const void *index, void *y))                        \
     X(max_pool_where, (const tn_pool *pool, const void *index, int64_t *where))                                               \
     X(avg_pool, (tn_dtype dtype, const tn_pool *pool, const void *x, void *y))                                                \
     X(avg_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, void *dx))

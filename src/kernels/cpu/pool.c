@@ -115,6 +115,19 @@ tn_status TN_K(max_pool_backward)(tn_dtype dtype, const tn_pool *p, const void *
     return TN_OK;
 }
 
+tn_status TN_K(max_pool_take)(tn_dtype dtype, const tn_pool *p, const void *x, const void *index, void *y)
+{
+    for (int64_t i = 0; i < p->planes * p->oh * p->ow; i++) {
+        int64_t at = position_of(p, i / p->ow % p->oh, i % p->ow, index_at(index, is_wide(p), i));
+        int64_t from = i / (p->oh * p->ow) * p->h * p->w + at;
+        if (dtype == TN_F32)
+            ((float *)y)[i] = at < 0 ? 0 : ((const float *)x)[from];
+        else
+            ((double *)y)[i] = at < 0 ? 0 : ((const double *)x)[from];
+    }
+    return TN_OK;
+}
+
 tn_status TN_K(max_pool_where)(const tn_pool *p, const void *index, int64_t *where)
 {
     for (int64_t i = 0; i < p->planes * p->oh * p->ow; i++) {
