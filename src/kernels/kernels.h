@@ -121,6 +121,9 @@ typedef struct tn_pool {
     bool count_include_pad; /* average: padding counts among the elements that a sum is divided by */
     int64_t divisor;        /* average: divides by this instead; 0: by the elements */
 } tn_pool;
+/* Max pooling is on f32, f64 and i64; index says which tap of its window won, a u8, or an i32 where kh * kw > 256 (or NULL: not wanted);
+ * max_pool_take (f32, f64) gathers by it, max_pool_where turns it into positions y * w + x of the plane. avg_pool, fold: f32 and f64;
+ * unfold: any dtype. Columns are [n, c_in * kh * kw, oh * ow]. Results are written whole. */
 
 /* Turns indices into byte offsets: out[i] is the sum over the terms of index * stride. With wrap a negative index counts from the end of its
  * dim. One out of range stops the kernel, which sets bad_term and bad_index and returns TN_ERR_INDEX without raising it: the caller knows
@@ -162,30 +165,6 @@ static inline int64_t tn_random_per_block(tn_random_kind kind, tn_dtype dtype)
 {
     return kind == TN_RANDOM_INTEGER || kind == TN_RANDOM_BITS || (dtype == TN_F64 && kind != TN_RANDOM_BERNOULLI) ? 2 : 4;
 }
-/* Max pooling is on f32, f64 and i64; index says which tap of its window won, a u8, or an i32 where kh * kw > 256 (or NULL: not wanted);
- * max_pool_take (f32, f64) takes from another x what the index names, max_pool_where turns it into positions y * w + x of the plane.
- * avg_pool, fold: f32 and f64. unfold: any dtype. conv's channels out are not used by unfold and fold; columns are [n, c_in * kh * kw, oh * ow]. Results are written whole. */
-
-/* A parameter in an optimiser's step: contiguous, n elements, p and the moments written. */
-typedef struct tn_step_item {
-    int64_t n;
-    int64_t start; /* elements of the items before it */
-    void *p;
-    const void *g;
-    void *m, *v, *v_max; /* SGD: m is the momentum or NULL; Adam: both moments, and the largest v or NULL */
-    double step_size;    /* Adam: lr / (1 - beta1^t) */
-    double v_scale;      /* Adam: sqrt(1 - beta2^t) */
-    bool first;          /* SGD: m begins as the gradient */
-} tn_step_item;
-typedef struct tn_sgd_step {
-    double lr, momentum, dampening, weight_decay;
-    bool nesterov, maximize;
-} tn_sgd_step;
-typedef struct tn_adam_step {
-    double beta1, beta2, eps, weight_decay;
-    double decay; /* p is first multiplied by it: 1 - lr weight_decay where that is decoupled (weight_decay is then 0), else 1 */
-    bool maximize;
-} tn_adam_step;
 
 /* A parameter in an optimiser's step: contiguous, n elements, p and the moments written. */
 typedef struct tn_step_item {

@@ -115,16 +115,15 @@ tn_status TN_K(max_pool_backward)(tn_dtype dtype, const tn_pool *p, const void *
     return TN_OK;
 }
 
-/* Only gradients of gradients take: one element at a time will do. */
 tn_status TN_K(max_pool_take)(tn_dtype dtype, const tn_pool *p, const void *x, const void *index, void *y)
 {
     for (int64_t i = 0; i < p->planes * p->oh * p->ow; i++) {
-        int64_t position = position_of(p, i / p->ow % p->oh, i % p->ow, index_at(index, is_wide(p), i));
-        int64_t from = i / (p->oh * p->ow) * p->h * p->w + position;
-        if (dtype == TN_F64)
-            ((double *)y)[i] = position < 0 ? 0 : ((const double *)x)[from];
+        int64_t at = position_of(p, i / p->ow % p->oh, i % p->ow, index_at(index, is_wide(p), i));
+        int64_t from = i / (p->oh * p->ow) * p->h * p->w + at;
+        if (dtype == TN_F32)
+            ((float *)y)[i] = at < 0 ? 0 : ((const float *)x)[from];
         else
-            ((float *)y)[i] = position < 0 ? 0 : ((const float *)x)[from];
+            ((double *)y)[i] = at < 0 ? 0 : ((const double *)x)[from];
     }
     return TN_OK;
 }
