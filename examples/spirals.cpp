@@ -33,7 +33,7 @@ try {
         tn::check(tn_backward(loss));
         tn::check(tn_step(opt));
         if (step % 100 == 0) {
-            tn_reduce_args over_classes;
+            tn_arg_args over_classes;
             over_classes.dim = 1;
             tn_tensor *right = tn_eq(tn_argmax(logits, over_classes), y);
             accuracy = tn_item(tn_mean(tn_cast(right, TN_F32)));

@@ -108,6 +108,12 @@ static inline double tn_at_double_(double result, const char *file, int line)
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_progress_bar *tn_at_progress_bar_ptr_(tn_progress_bar *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_device_id tn_at_device_(tn_device_id result, const char *file, int line)
 {
     tn_site_(NULL, file, line);
@@ -1861,6 +1867,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_double_(tn_get_lr(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_lr(...) \
     tn_at_status_(tn_set_lr(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_progress_new(...) \
+    tn_at_progress_bar_ptr_(tn_progress_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_default_dtype(...) \
     tn_at_status_(tn_set_default_dtype(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_device(...) \

@@ -7,8 +7,10 @@
 #include <tenon/autograd.h>
 #include <tenon/ops.h>
 #include <tenon/io.h>
+#include <tenon/data.h>
 #include <tenon/nn.h>
 #include <tenon/optim.h>
+#include <tenon/progress.h>
 
 /* Last: macros of the functions' names that tell where in a program an error arose, and the options' short forms. */
 #ifndef TN_NO_SITES
