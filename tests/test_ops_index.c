@@ -1,0 +1,141 @@
+#include "op_table.h"
+
+/* x with an assignment; x itself may be a leaf. */
+#define ASSIGNED(...) tn_assign(tn_clone(in[0]), in[1], __VA_ARGS__)
+#define INT(name) (int)op_int(args, name, 0)
+#define INDEX(X)                                                                                                              \
+    X(basic_0, tn_index(in[0], 1))                                                                                            \
+    X(basic_1, tn_index(in[0], TN_RANGE(1, -1), TN_RANGE(0, TN_END, 2)))                                                      \
+    X(basic_2, tn_index(in[0], TN_ELLIPSIS, -1))                                                                              \
+    X(basic_3, tn_index(in[0], TN_NEW_AXIS, TN_ALL, 1, TN_NEW_AXIS))                                                          \
+    X(basic_4, tn_index(in[0], TN_RANGE(-2, 100), TN_RANGE(5, 2), TN_RANGE(1, TN_END)))                                       \
+    X(basic_5, tn_index(in[0], 2, 1))                                                                                         \
+    X(basic_6, tn_index(in[0], TN_RANGE(1, TN_END, 3), TN_ELLIPSIS, TN_NEW_AXIS, TN_RANGE(0, TN_END, 2)))                     \
+    X(tensor_0, tn_index(in[0], in[1]))                                                                                       \
+    X(tensor_1, tn_index(in[0], in[1], in[2]))                                                                                \
+    X(tensor_2, tn_index(in[0], TN_ALL, in[1]))                                                                               \
+    X(tensor_3, tn_index(in[0], in[1], TN_ALL, in[2]))                                                                        \
+    X(tensor_4, tn_index(in[0], TN_ALL, in[1], in[2]))                                                                        \
+    X(tensor_5, tn_index(in[0], in[1], in[2]))                                                                                \
+    X(tensor_6, tn_index(in[0], TN_RANGE(1, TN_END), TN_NEW_AXIS, in[1], 0))                                                  \
+    X(tensor_7, tn_index(in[0], in[1]))                                                                                       \
+    X(tensor_8, tn_index(in[0], in[1], 1, in[2]))                                                                             \
+    X(mask_0, tn_index(in[0], in[1]))                                                                                         \
+    X(mask_1, tn_index(in[0], in[1]))                                                                                         \
+    X(mask_2, tn_index(in[0], TN_ALL, in[1]))                                                                                 \
+    X(mask_3, tn_index(in[0], in[1], in[2]))                                                                                  \
+    X(mask_4, tn_index(in[0], TN_RANGE(1, TN_END), in[1]))                                                                    \
+    X(mask_5, tn_index(in[0], in[1]))                                                                                         \
+    X(masked_select, tn_masked_select(in[0], in[1]))                                                                          \
+    X(assign_0, ASSIGNED(1))                                                                                                  \
+    X(assign_1, ASSIGNED(TN_RANGE(1, TN_END), TN_RANGE(0, TN_END, 2)))                                                        \
+    X(assign_2, ASSIGNED(TN_ELLIPSIS, TN_NEW_AXIS, -1))                                                                       \
+    X(assign_3, ASSIGNED(in[2]))                                                                                              \
+    X(assign_4, ASSIGNED(in[2]))                                                                                              \
+    X(assign_5, ASSIGNED(TN_RANGE(1, TN_END), in[2]))                                                                         \
+    X(assign_6, ASSIGNED(in[2], 1))                                                                                           \
+    X(gather, tn_gather(in[0], INT("dim"), in[1]))                                                                            \
+    X(scatter, tn_scatter(in[0], INT("dim"), in[2], in[1]))                                                                   \
+    X(scatter_add, tn_scatter_add(in[0], INT("dim"), in[2], in[1]))                                                           \
+    X(index_select, tn_index_select(in[0], INT("dim"), in[1]))                                                                \
+    X(index_add, tn_index_add(in[0], INT("dim"), in[2], in[1]))                                                               \
+    X(one_hot, tn_one_hot(in[0], op_int(args, "classes", 0)))                                                                 \
+    X(nonzero, tn_nonzero(in[0]))
+OP_TABLE(rows, INDEX);
+
+/* Slices are views; a place that an index names twice gets both gradients. */
+static void views_and_repeats(void **state)
+{
+    (void)state;
+    tn_tensor *x = tn_arange(0, 12, .dtype = TN_F32), *m = tn_reshape(x, TN_SHAPE(3, 4));
+    tn_tensor *v = tn_index(m, TN_RANGE(0, TN_END, 2), 1);
+    assert_true(tn_shares_storage(x, v));
+    check_values(v, 0, 1, 9);
+    tn_tensor *w = tn_ones(TN_SHAPE(3), .requires_grad = true);
+    assert_int_equal(tn_backward(tn_sum(tn_index(w, tn_from_ints((int64_t[]){1, 1, 1, -1}, TN_SHAPE(4))))), TN_OK);
+    check_values(tn_grad(w), 0, 0, 3, 1);
+    tn_index_item items[] = {tn_item_int_(1), TN_RANGE(0, 2)};
+    check_values(tn_index_at(m, tn_make_items(2, items)), 0, 4, 5);
+    check_good();
+}
+
+static void assignment_in_place(void **state)
+{
+    (void)state;
+    tn_tensor *x = tn_zeros(TN_SHAPE(2, 3), .dtype = TN_I32), *mask = tn_from_ints((int64_t[]){1, 0, 0, 0, 1, 1}, TN_SHAPE(2, 3), .dtype = TN_BOOL);
+    uint64_t version = tn_version_of(x);
+    assert_ptr_equal(tn_assign(x, 7, mask), x);
+    check_values(x, 0, 7, 0, 0, 0, 7, 7);
+    assert_true(tn_version_of(x) > version);
+    assert_non_null(tn_assign(x, 2.9, TN_ALL, 1));
+    check_values(x, 0, 7, 2, 0, 0, 2, 7);
+    assert_non_null(tn_assign(x, tn_arange(0, 3), -1));
+    check_values(x, 0, 7, 2, 0, 0, 1, 2);
+    assert_non_null(tn_assign(tn_transpose(x, 0, 1), tn_from_ints((int64_t[]){8, 9}, TN_SHAPE(2)), 0)); /* through a view */
+    check_values(x, 0, 8, 2, 0, 9, 1, 2);
+    check_good();
+
+    tn_tensor *leaf = tn_ones(TN_SHAPE(3), .requires_grad = true), *y = tn_mul(leaf, 2), *view = tn_index(y, TN_RANGE(0, 2));
+    check_fails(tn_assign(leaf, 0, 1), TN_ERR_GRAD, "assign leaf");
+    check_fails(tn_assign(y, 0, 1), TN_ERR_GRAD, "assign view clone");
+    check_fails(tn_assign(view, 0, 1), TN_ERR_GRAD, "assign view clone");
+    {
+        TN_NO_GRAD;
+        assert_non_null(tn_assign(leaf, 5, 1));
+        check_values(leaf, 0, 1, 5, 1);
+    }
+    check_fails(tn_assign(tn_expand(tn_zeros(TN_SHAPE(1)), TN_SHAPE(3)), 1, 0), TN_ERR_STATE, "assign expanded clone");
+}
+
+/* The same sums, whatever the number of threads, where indices repeat. */
+static void scatter_on_threads(void **state)
+{
+    (void)state;
+    int threads = tn_get_num_threads();
+    tn_manual_seed(5);
+    tn_tensor *index = tn_randint(TN_SHAPE(5000), 0, 30), *source = tn_randn(TN_SHAPE(5000, 64)), *x = tn_zeros(TN_SHAPE(30, 64));
+    assert_int_equal(tn_set_num_threads(1), TN_OK);
+    tn_tensor *one = tn_index_add(x, 0, index, source);
+    assert_int_equal(tn_set_num_threads(2), TN_OK);
+    tn_tensor *two = tn_index_add(x, 0, index, source);
+    assert_true(tn_equal(one, two));
+    assert_true(tn_allclose(tn_sum(one), tn_sum(source), 1e-3, 1e-2, false));
+    assert_int_equal(tn_set_num_threads(threads), TN_OK);
+    check_good();
+}
+
+static void wrong_inputs(void **state)
+{
+    (void)state;
+    tn_tensor *x = tn_ones(TN_SHAPE(2, 3)), *i = tn_from_ints((int64_t[]){0, 3}, TN_SHAPE(2));
+    check_fails(tn_index(x, 2), TN_ERR_INDEX, "index 2 dim 0 size 2 test_ops_index.c");
+    check_fails(tn_index(x, TN_ALL, -4), TN_ERR_INDEX, "index -4 dim 1 size 3");
+    check_fails(tn_index(x, TN_ALL, i), TN_ERR_INDEX, "index 3 dim 1 size 3");
+    check_fails(tn_index(x, 0, 0, 0), TN_ERR_INDEX, "index 3 dims [2, 3]");
+    check_fails(tn_index(x, TN_ELLIPSIS, TN_ELLIPSIS), TN_ERR_INDEX, "ellipsis");
+    check_fails(tn_index(x, TN_RANGE(2, 0, -1)), TN_ERR_ARGUMENT, "index dim 0 step -1 tn_flip");
+    check_fails(tn_index(x, tn_ones(TN_SHAPE(2))), TN_ERR_DTYPE, "index float32 integers");
+    check_fails(tn_index(x, tn_ones(TN_SHAPE(3), .dtype = TN_BOOL)), TN_ERR_SHAPE, "mask [3] [2, 3] dim 0");
+    check_fails(tn_index(x, (tn_tensor *)NULL), TN_ERR_ARGUMENT, "index NULL");
+    check_fails(tn_index(x, i, tn_zeros(TN_SHAPE(3), .dtype = TN_I64)), TN_ERR_SHAPE, "index [2] [3] broadcast");
+    check_fails(tn_assign(x, tn_ones(TN_SHAPE(4)), 0), TN_ERR_SHAPE, "[4] [3]");
+    check_fails(tn_assign(x, 1, TN_ALL, i), TN_ERR_INDEX, "assign index 3 dim 1 size 3");
+    check_fails(tn_gather(x, 1, i), TN_ERR_SHAPE, "gather index [2] [2, 3]");
+    check_fails(tn_gather(x, 0, tn_full(TN_SHAPE(1, 1), 2, .dtype = TN_I64)), TN_ERR_INDEX, "gather index 2 dim 0 size 2");
+    check_fails(tn_gather(x, 0, tn_full(TN_SHAPE(1, 1), -1, .dtype = TN_I64)), TN_ERR_INDEX, "gather index -1 dim 0 size 2");
+    check_fails(tn_gather(x, 0, x), TN_ERR_DTYPE, "gather float32 integers");
+    check_fails(tn_scatter(x, 0, tn_zeros(TN_SHAPE(2, 3), .dtype = TN_I64), tn_ones(TN_SHAPE(1, 3))), TN_ERR_SHAPE, "scatter [1, 3] [2, 3]");
+    check_fails(tn_index_select(x, 1, i), TN_ERR_INDEX, "index_select index 3 dim 1 size 3");
+    check_fails(tn_index_add(x, 0, i, x), TN_ERR_INDEX, "index_add index 3 dim 0 size 2");
+    check_fails(tn_index_add(x, 1, i, x), TN_ERR_SHAPE, "index_add [2, 3] [2, 2]");
+    check_fails(tn_masked_select(x, x), TN_ERR_DTYPE, "masked_select float32 bool");
+    check_fails(tn_one_hot(i, 2), TN_ERR_INDEX, "one_hot index 3 size 2");
+    check_values(x, 0, 1, 1, 1, 1, 1, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {OP_TABLE_TESTS, TEST(views_and_repeats), TEST(assignment_in_place), TEST(scatter_on_threads),
+                                       TEST(wrong_inputs)};
+    return op_table_load("index", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
+}
