@@ -32,7 +32,7 @@ static tn_status own_get(void *self, int64_t i, tn_tensor **x, tn_tensor **y)
         return TN_ERR_IO;
     *x = i == o->broken ? tn_zeros(TN_SHAPE(3)) : tn_cat((tn_tensor *[]){tn_full(TN_SHAPE(1), (double)i), tn_rand(TN_SHAPE(1))}, 2, 0);
     if (!o->bare)
-        *y = tn_full(TN_SHAPE(0), (double)i, .dtype = TN_I64);
+        *y = tn_full(TN_SCALAR, (double)i, .dtype = TN_I64);
     return tn_last_status();
 }
 
@@ -69,7 +69,7 @@ static void test_datasets(void **state)
 
     assert_null(tn_tensor_dataset_new(x, tn_arange(0, 3)));
     check_error(TN_ERR_SHAPE, "one y for each x");
-    assert_null(tn_tensor_dataset_new(tn_full(TN_SHAPE(0), 1), NULL));
+    assert_null(tn_tensor_dataset_new(tn_full(TN_SCALAR, 1), NULL));
     check_error(TN_ERR_SHAPE, "single number");
 
     own o = {.length = 3, .broken = -1};
