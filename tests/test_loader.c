@@ -1,5 +1,6 @@
 /* labels: threads
- * Datasets, samplers, and the loader: its order and batches, its workers, the ways out of its loop, errors. Run under the thread sanitizer. */
+ * Datasets, samplers, and the loader: its order and batches, its workers, the ways out of its loop, errors. Run
+ * under the thread sanitizer. */
 #include "check.h"
 
 #include <dirent.h>
@@ -32,7 +33,7 @@ static tn_status own_get(void *self, int64_t i, tn_tensor **x, tn_tensor **y)
         return TN_ERR_IO;
     *x = i == o->broken ? tn_zeros(TN_SHAPE(3)) : tn_cat((tn_tensor *[]){tn_full(TN_SHAPE(1), (double)i), tn_rand(TN_SHAPE(1))}, 2, 0);
     if (!o->bare)
-        *y = tn_full(TN_SCALAR, (double)i, .dtype = TN_I64);
+        *y = tn_full(tn_make_shape(0, NULL), (double)i, .dtype = TN_I64);
     return tn_last_status();
 }
 
@@ -57,7 +58,8 @@ static void test_datasets(void **state)
     (void)state;
     TN_SCOPE;
     tn_tensor *x = tn_reshape(tn_arange(0, 12), TN_SHAPE(4, 3)), *y = tn_arange(0, 4), *a, *b;
-    tn_dataset *dataset = tn_tensor_dataset_new(tn_transpose(tn_contiguous(tn_transpose(x, 0, 1)), 0, 1), y); /* x as a view that is not contiguous */
+    x = tn_transpose(tn_contiguous(tn_transpose(x, 0, 1)), 0, 1); /* a view that is not contiguous */
+    tn_dataset *dataset = tn_tensor_dataset_new(x, y);
     assert_int_equal(tn_dataset_length(dataset), 4);
     assert_int_equal(tn_dataset_get(dataset, 2, &a, &b), TN_OK);
     check_values(a, 0, 6, 7, 8);
@@ -69,7 +71,7 @@ static void test_datasets(void **state)
 
     assert_null(tn_tensor_dataset_new(x, tn_arange(0, 3)));
     check_error(TN_ERR_SHAPE, "one y for each x");
-    assert_null(tn_tensor_dataset_new(tn_full(TN_SCALAR, 1), NULL));
+    assert_null(tn_tensor_dataset_new(tn_full(tn_make_shape(0, NULL), 1), NULL));
     check_error(TN_ERR_SHAPE, "single number");
 
     own o = {.length = 3, .broken = -1};

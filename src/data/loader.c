@@ -288,7 +288,8 @@ static bool draw_order(tn_loader *l)
     int64_t length = tn_dataset_length(l->dataset);
     for (int64_t i = 0; i < l->count && !tn_failing(); i++)
         if (l->items[i] < 0 || l->items[i] >= length)
-            tn_fail(TN_ERR_INDEX, "loader: the sampler gave item %lld, and the dataset has %lld", (long long)l->items[i], (long long)length);
+            tn_fail(TN_ERR_INDEX, "loader: the sampler gave item %lld, and the dataset has %lld", (long long)l->items[i],
+                    (long long)length);
     return !tn_failing();
 }
 
