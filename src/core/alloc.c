@@ -141,7 +141,7 @@ void *tn_alloc(size_t wanted)
     }
     void *memory = alloc_shared(c, size);
     if (!memory)
-        tn_fail(TN_ERR_MEMORY, "out of memory: %zu bytes asked for, %lld in use", wanted, (long long)in_use);
+        tn_fail(TN_ERR_MEMORY, "out of memory: %zu bytes asked for, %lld in use", wanted, (long long)tn_get_memory_stats().in_use);
     return memory;
 }
 

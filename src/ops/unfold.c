@@ -74,7 +74,8 @@ static tn_tensor *fold_columns(const char *op, tn_tensor *x, const tn_window *w,
                        "[n, c * %lld, %lld]", op, tn_text(x), (long long)h, (long long)width, (long long)count.h, (long long)count.w,
                        (long long)taps, (long long)taps, (long long)(count.h * count.w));
     tn_conv c = conv_of(w, n, rows / taps, h, width, count);
-    tn_tensor *y = tn_as_dtype(fold(tn_as_dtype(x, tn_compute_dtype(x)), &c), (tn_dtype)x->dtype);
+    tn_tensor *columns = x->ndim == 3 ? x : tn_reshape(x, TN_SHAPE(1, rows, x->sizes[1]));
+    tn_tensor *y = tn_as_dtype(fold(tn_as_dtype(columns, tn_compute_dtype(x)), &c), (tn_dtype)x->dtype);
     if (!y || (x->ndim == 3 && dims == 2))
         return y;
     if (dims == 2)

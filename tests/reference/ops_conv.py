@@ -1,0 +1,76 @@
+"""The cases of convolution, pooling and unfolding: python3 tests/reference/ops_conv.py"""
+import torch.nn.functional as F
+
+from ops_common import Family, f, given
+
+T = Family("conv")
+
+
+def conv2d(x, w, b=None, stride=[1, 1], padding=[0, 0], dilation=[1, 1], groups=1, relu=False):
+    y = F.conv2d(x, w, b, stride, padding, dilation, groups)
+    return y.relu() if relu else y
+
+
+def conv1d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
+    return F.conv1d(x, w, b, stride, padding, dilation, groups)
+
+
+def max_pool2d(x, kernel, stride=None, padding=0, dilation=1, ceil_mode=False):
+    return F.max_pool2d(x, kernel, stride, padding, dilation, ceil_mode, return_indices=True)
+
+
+def max_pool1d(x, kernel, stride=None, padding=0, dilation=1, ceil_mode=False):
+    return F.max_pool1d(x, kernel, stride, padding, dilation, ceil_mode, return_indices=True)
+
+
+def avg_pool2d(x, kernel, stride=None, padding=0, ceil_mode=False, exclude_pad=False, divisor=None):
+    return F.avg_pool2d(x, kernel, stride, padding, ceil_mode, not exclude_pad, divisor)
+
+
+def avg_pool1d(x, kernel, stride=None, padding=0, ceil_mode=False, exclude_pad=False):
+    return F.avg_pool1d(x, kernel, stride, padding, ceil_mode, not exclude_pad)
+
+
+def unfold(x, kernel, stride=1, padding=0, dilation=1):
+    return F.unfold(x, kernel, dilation, padding, stride)
+
+
+def fold(x, size, kernel, stride=1, padding=0, dilation=1):
+    return F.fold(x, size, kernel, dilation, padding, stride)
+
+
+T.case("conv2d", conv2d, [f(2, 3, 5, 6), f(4, 3, 3, 3), f(4)], padding=[1, 1])
+T.case("conv2d", conv2d, [f(2, 3, 5, 6), f(4, 3, 2, 3)], stride=[2, 1], padding=[0, 2])
+T.case("conv2d", conv2d, [f(2, 4, 7, 7), f(6, 2, 3, 3), f(6)], groups=2, dilation=[2, 1], padding=[2, 1])
+T.case("conv2d", conv2d, [f(1, 3, 6, 6), f(6, 1, 3, 3), f(6)], groups=3, stride=[2, 2], padding=[1, 1])
+T.case("conv2d", conv2d, [f(2, 3, 4, 4), f(5, 3, 1, 1), f(5)])
+T.case("conv2d", conv2d, [f(3, 5, 5), f(4, 3, 3, 3), f(4)])
+T.case("conv2d", conv2d, [f(2, 2, 5, 5), f(3, 2, 3, 3), f(3)], padding=[1, 1], relu=True, _gradcheck=False)
+T.case("conv2d", conv2d, [f(0, 2, 5, 5), f(3, 2, 3, 3), f(3)])
+T.case("conv2d", conv2d, [f(5, 20, 14, 14, low=-1, high=1), f(50, 20, 3, 3, low=-0.1, high=0.1), f(50)], padding=[1, 1], _gradcheck=False,
+       _rtol32=1e-4)
+T.case("conv1d", conv1d, [f(2, 3, 9), f(4, 3, 3), f(4)], padding=1, stride=2)
+T.case("conv1d", conv1d, [f(4, 9), f(4, 2, 3)], groups=2, dilation=2)
+
+T.case("max_pool2d", max_pool2d, [f(2, 3, 8, 8)], kernel=2)
+T.case("max_pool2d", max_pool2d, [f(2, 3, 7, 9, low=-5, high=-1)], kernel=3, stride=2, padding=1)
+T.case("max_pool2d", max_pool2d, [f(3, 7, 8)], kernel=3, stride=2, padding=1, ceil_mode=True)
+T.case("max_pool2d", max_pool2d, [f(2, 2, 9, 9)], kernel=2, stride=1, dilation=3)
+T.case("max_pool2d", max_pool2d, [given([[[1.0, float("nan"), 3.0], [4.0, 5.0, float("nan")], [1.0, 1.0, 1.0]]])], kernel=2, stride=1,
+       _gradcheck=False)
+T.case("max_pool2d", max_pool2d, [f(1, 1, 40, 40)], kernel=20, stride=10, _gradcheck=False)
+T.case("max_pool1d", max_pool1d, [f(2, 3, 9)], kernel=2)
+T.case("max_pool1d", max_pool1d, [f(3, 9)], kernel=3, stride=2, padding=1, ceil_mode=True)
+T.case("avg_pool2d", avg_pool2d, [f(2, 3, 8, 8)], kernel=2)
+T.case("avg_pool2d", avg_pool2d, [f(2, 3, 7, 8)], kernel=3, stride=2, padding=1)
+T.case("avg_pool2d", avg_pool2d, [f(3, 7, 8)], kernel=3, stride=2, padding=1, ceil_mode=True)
+T.case("avg_pool2d", avg_pool2d, [f(2, 2, 7, 8)], kernel=3, stride=2, padding=1, ceil_mode=True, exclude_pad=True)
+T.case("avg_pool2d", avg_pool2d, [f(2, 2, 5, 5)], kernel=2, divisor=3)
+T.case("avg_pool1d", avg_pool1d, [f(2, 3, 9)], kernel=3, stride=2, padding=1)
+T.case("avg_pool1d", avg_pool1d, [f(3, 9)], kernel=2, ceil_mode=True, exclude_pad=True)
+
+T.case("unfold", unfold, [f(2, 2, 5, 6)], kernel=3, padding=1)
+T.case("unfold", unfold, [f(2, 5, 6)], kernel=2, stride=2, dilation=2)
+T.case("fold", fold, [f(2, 8, 20)], size=[5, 6], kernel=2)
+T.case("fold", fold, [f(9, 9)], size=[5, 5], kernel=3, stride=2, padding=1)
+T.write()
