@@ -1,0 +1,42 @@
+"""Writes tests/reference/train.h: the losses of 100 steps of the MLP and the LeNet by PyTorch, in float64, and of 20 in float32, from weights
+and batches that test_train_reference.c makes too. Run: python tests/reference/make_train.py"""
+import os
+
+import torch
+from torch import nn
+
+from ops_common import fill
+
+CASES = {
+    "mlp": (8, lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10))),
+    "lenet": (4, lambda: nn.Sequential(nn.Conv2d(1, 20, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(20, 50, 3, padding=1), nn.ReLU(),
+                                       nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2450, 500), nn.ReLU(), nn.Linear(500, 10))),
+}
+
+
+def run(make, batch, dtype, steps):
+    net = make().to(dtype)
+    for k, p in enumerate(net.parameters()):
+        bound = 1 / (p[0].numel() if p.dim() > 1 else 100) ** 0.5
+        p.data = fill(10 + k, p.numel(), -bound, bound).reshape(p.shape).to(dtype)
+    optim = torch.optim.Adam(net.parameters(), lr=1e-3, foreach=False)
+    losses = []
+    for t in range(steps):
+        x = fill(500 + t % 10, batch * 784, 0, 1).reshape(batch, 1, 28, 28).to(dtype)
+        y = (torch.arange(batch) * 7 + t % 10 * 3) % 10
+        loss = nn.functional.cross_entropy(net(x), y)
+        optim.zero_grad()
+        loss.backward()
+        optim.step()
+        losses.append(loss.item())
+    return losses
+
+
+here = os.path.dirname(os.path.abspath(__file__))
+with open(os.path.join(here, "train.h"), "w") as out:
+    out.write("/* Written by make_train.py with PyTorch %s. */\n" % torch.__version__.split("+")[0])
+    for name, (batch, make) in CASES.items():
+        for suffix, dtype, steps, digits in (("f64", torch.float64, 100, 17), ("f32", torch.float32, 20, 9)):
+            values = ["%.*g" % (digits, v) for v in run(make, batch, dtype, steps)]
+            rows = ["    " + ", ".join(values[i:i + 5]) for i in range(0, len(values), 5)]
+            out.write("static const double %s_%s[] = {\n%s,\n};\n" % (name, suffix, ",\n".join(rows)))

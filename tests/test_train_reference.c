@@ -1,0 +1,99 @@
+/* The MLP and the LeNet trained from the same weights and batches as by PyTorch: the loss of every step. */
+#include "op_table.h"
+#include "reference/train.h"
+
+static void fill(tn_tensor *x, uint32_t seed, double low, double high)
+{
+    TN_SCOPE;
+    tn_tensor *values = tn_empty(tn_shape_of(x), .dtype = TN_F64);
+    double *data = tn_data_mut(values);
+    for (int64_t i = 0; i < tn_numel(x); i++)
+        data[i] = op_fill(seed, i, low, high);
+    TN_NO_GRAD;
+    tn_tensor *target = tn_detach(x);
+    tn_copy_(target, values);
+    check_good();
+}
+
+static void set_weights(tn_module *net)
+{
+    const tn_list *params = tn_parameters(net);
+    for (int64_t k = 0; k < tn_list_count(params); k++) {
+        tn_tensor *p = tn_list_at(params, k);
+        double bound = 1 / sqrt(tn_ndim(p) > 1 ? (double)(tn_numel(p) / tn_size(p, 0)) : 100.);
+        fill(p, (uint32_t)(10 + k), -bound, bound);
+    }
+}
+
+/* Takes the network. */
+static void train(tn_module *net, int batch, tn_dtype dtype, const double *expected, int steps, double tolerance)
+{
+    TN_SCOPE;
+    assert_int_equal(tn_module_to_dtype(net, dtype), TN_OK);
+    set_weights(net);
+    tn_optim *opt = tn_adam_new(tn_parameters(net), 1e-3);
+    for (int t = 0; t < steps; t++) {
+        TN_SCOPE;
+        tn_tensor *x = tn_empty(TN_SHAPE(batch, 1, 28, 28), .dtype = dtype);
+        int64_t labels[16];
+        fill(x, (uint32_t)(500 + t % 10), 0, 1);
+        for (int i = 0; i < batch; i++)
+            labels[i] = (i * 7 + t % 10 * 3) % 10;
+        tn_tensor *loss = tn_cross_entropy(tn_call(net, x), tn_from_ints(labels, TN_SHAPE(batch)));
+        tn_zero_grad(opt);
+        assert_int_equal(tn_backward(loss), TN_OK);
+        assert_int_equal(tn_step(opt), TN_OK);
+        double value = tn_item(loss);
+        if (!(fabs(value - expected[t]) <= tolerance * fabs(expected[t])))
+            fail_msg("step %d: the loss is %.17g, and PyTorch's %.17g", t, value, expected[t]);
+    }
+    tn_release(opt);
+    tn_release(net);
+}
+
+static tn_module *mlp_new(void)
+{
+    return tn_sequential_new(tn_flatten_new(), tn_linear_new(784, 1024), tn_relu_new(), tn_linear_new(1024, 1024), tn_relu_new(),
+                             tn_linear_new(1024, 10));
+}
+
+static tn_module *lenet_new(void)
+{
+    return tn_sequential_new(tn_conv2d_new(1, 20, 3, .padding = 1), tn_relu_new(), tn_max_pool2d_new(2),
+                             tn_conv2d_new(20, 50, 3, .padding = 1), tn_relu_new(), tn_max_pool2d_new(2), tn_flatten_new(),
+                             tn_linear_new(2450, 500), tn_relu_new(), tn_linear_new(500, 10));
+}
+
+/* The same with what can be fused, fused: the numbers are the same. */
+static tn_module *fused_new(void)
+{
+    return tn_sequential_new(tn_conv2d_new(1, 20, 3, .padding = 1, .activation = TN_ACTIVATION_RELU), tn_max_pool2d_new(2),
+                             tn_conv2d_new(20, 50, 3, .padding = 1, .activation = TN_ACTIVATION_RELU), tn_max_pool2d_new(2),
+                             tn_flatten_new(), tn_linear_new(2450, 500, .activation = TN_ACTIVATION_RELU), tn_linear_new(500, 10));
+}
+
+static void test_mlp(void **state)
+{
+    (void)state;
+    train(mlp_new(), 8, TN_F64, mlp_f64, 100, 1e-9);
+    train(mlp_new(), 8, TN_F32, mlp_f32, 20, 1e-4);
+}
+
+static void test_lenet(void **state)
+{
+    (void)state;
+    train(lenet_new(), 4, TN_F64, lenet_f64, 100, 1e-9);
+    train(lenet_new(), 4, TN_F32, lenet_f32, 20, 1e-4);
+}
+
+static void test_fused(void **state)
+{
+    (void)state;
+    train(fused_new(), 4, TN_F64, lenet_f64, 100, 1e-9);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {TEST(test_mlp), TEST(test_lenet), TEST(test_fused)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
