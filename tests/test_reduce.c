@@ -201,13 +201,13 @@ static void every_reduction(void **unused)
 static void large_reductions(void **unused)
 {
     (void)unused;
-    static const int64_t shapes[][3] = {{1, 1, 200003}, {70001, 3, 1}, {40000, 1, 7}, {3, 70000, 1}, {2, 33000, 2}, {5000, 300, 1}};
+    static const int64_t shapes[][3] = {{1, 1, 200003}, {70001, 3, 1}, {40000, 1, 7}, {3, 70000, 1}, {2, 33000, 2}, {1500, 300, 1}};
     static const int order[] = {0, 1, 2};
     static const tn_dtype dtypes[] = {TN_F32, TN_F64, TN_I64, TN_BF16, TN_U8};
     for (int i = 0; i < 6; i++)
         for (int op = 0; op <= TN_REDUCE_LOGSUMEXP; op++)
             for (int d = 0; d < (op >= TN_REDUCE_MEAN ? 2 : 5); d++)
-                for (unsigned mask = 1; mask < 8; mask++)
+                for (unsigned mask = 1; mask < 8; mask += d ? 3 : 1) /* all sets of dims in f32 */
                     check_reduce((tn_reduce_op)op, dtypes[d], 2, 3, shapes[i], order, mask);
 }
 
