@@ -277,6 +277,70 @@ inline tn_tensor *tn_init_xavier_normal(tn_tensor *x, tn_xavier_args args = {})
     args.x = x;
     return tn_init_xavier_normal_with(&args);
 }
+inline tn_module *tn_conv1d_new(int64_t in_channels, tn_conv1d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    return tn_conv1d_new_with(&args);
+}
+inline tn_module *tn_conv1d_new(int64_t in_channels, int64_t out_channels, tn_conv1d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    args.out_channels = out_channels;
+    return tn_conv1d_new_with(&args);
+}
+inline tn_module *tn_conv1d_new(int64_t in_channels, int64_t out_channels, int64_t kernel, tn_conv1d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    args.out_channels = out_channels;
+    args.kernel = kernel;
+    return tn_conv1d_new_with(&args);
+}
+inline tn_module *tn_conv_transpose2d_new(int64_t in_channels, tn_conv_transpose2d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    return tn_conv_transpose2d_new_with(&args);
+}
+inline tn_module *tn_conv_transpose2d_new(int64_t in_channels, int64_t out_channels, tn_conv_transpose2d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    args.out_channels = out_channels;
+    return tn_conv_transpose2d_new_with(&args);
+}
+inline tn_module *tn_conv_transpose2d_new(int64_t in_channels, int64_t out_channels, int64_t kernel, tn_conv_transpose2d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    args.out_channels = out_channels;
+    args.kernel = kernel;
+    return tn_conv_transpose2d_new_with(&args);
+}
+inline tn_module *tn_conv_transpose1d_new(int64_t in_channels, tn_conv_transpose1d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    return tn_conv_transpose1d_new_with(&args);
+}
+inline tn_module *tn_conv_transpose1d_new(int64_t in_channels, int64_t out_channels, tn_conv_transpose1d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    args.out_channels = out_channels;
+    return tn_conv_transpose1d_new_with(&args);
+}
+inline tn_module *tn_conv_transpose1d_new(int64_t in_channels, int64_t out_channels, int64_t kernel, tn_conv_transpose1d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    args.out_channels = out_channels;
+    args.kernel = kernel;
+    return tn_conv_transpose1d_new_with(&args);
+}
+inline tn_module *tn_max_pool1d_new(int64_t kernel, tn_max_pool1d_layer_args args = {})
+{
+    args.kernel = kernel;
+    return tn_max_pool1d_new_with(&args);
+}
+inline tn_module *tn_avg_pool1d_new(int64_t kernel, tn_avg_pool1d_layer_args args = {})
+{
+    args.kernel = kernel;
+    return tn_avg_pool1d_new_with(&args);
+}
 inline tn_tensor *tn_conv2d(tn_tensor *x, tn_conv2d_args args = {})
 {
     args.x = x;
@@ -312,6 +376,42 @@ inline tn_tensor *tn_conv1d(tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn
     args.weight = weight;
     args.bias = bias;
     return tn_conv1d_with(&args);
+}
+inline tn_tensor *tn_conv_transpose2d(tn_tensor *x, tn_conv_transpose2d_args args = {})
+{
+    args.x = x;
+    return tn_conv_transpose2d_with(&args);
+}
+inline tn_tensor *tn_conv_transpose2d(tn_tensor *x, tn_tensor *weight, tn_conv_transpose2d_args args = {})
+{
+    args.x = x;
+    args.weight = weight;
+    return tn_conv_transpose2d_with(&args);
+}
+inline tn_tensor *tn_conv_transpose2d(tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn_conv_transpose2d_args args = {})
+{
+    args.x = x;
+    args.weight = weight;
+    args.bias = bias;
+    return tn_conv_transpose2d_with(&args);
+}
+inline tn_tensor *tn_conv_transpose1d(tn_tensor *x, tn_conv_transpose1d_args args = {})
+{
+    args.x = x;
+    return tn_conv_transpose1d_with(&args);
+}
+inline tn_tensor *tn_conv_transpose1d(tn_tensor *x, tn_tensor *weight, tn_conv_transpose1d_args args = {})
+{
+    args.x = x;
+    args.weight = weight;
+    return tn_conv_transpose1d_with(&args);
+}
+inline tn_tensor *tn_conv_transpose1d(tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn_conv_transpose1d_args args = {})
+{
+    args.x = x;
+    args.weight = weight;
+    args.bias = bias;
+    return tn_conv_transpose1d_with(&args);
 }
 inline tn_tensor *tn_max_pool2d(tn_tensor *x, tn_max_pool2d_args args = {})
 {
@@ -1018,10 +1118,24 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_xavier_uniform(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal(...) \
     tn_at_tensor_ptr_(tn_init_xavier_normal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv1d_new(...) \
+    tn_at_module_ptr_(tn_conv1d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose2d_new(...) \
+    tn_at_module_ptr_(tn_conv_transpose2d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose1d_new(...) \
+    tn_at_module_ptr_(tn_conv_transpose1d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_max_pool1d_new(...) \
+    tn_at_module_ptr_(tn_max_pool1d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_avg_pool1d_new(...) \
+    tn_at_module_ptr_(tn_avg_pool1d_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d(...) \
     tn_at_tensor_ptr_(tn_conv2d(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d(...) \
     tn_at_tensor_ptr_(tn_conv1d(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose2d(...) \
+    tn_at_tensor_ptr_(tn_conv_transpose2d(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose1d(...) \
+    tn_at_tensor_ptr_(tn_conv_transpose1d(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool2d(...) \
     tn_at_tensor_ptr_(tn_max_pool2d(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool1d(...) \
@@ -1160,8 +1274,15 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_flatten_layer_args_(X) TN_FLATTEN_LAYER_OPTIONS(X)
 #define TN_LIST_tn_kaiming_args_(X) TN_KAIMING_OPTIONS(X)
 #define TN_LIST_tn_xavier_args_(X) TN_XAVIER_OPTIONS(X)
+#define TN_LIST_tn_conv1d_layer_args_(X) TN_CONV1D_LAYER_OPTIONS(X)
+#define TN_LIST_tn_conv_transpose2d_layer_args_(X) TN_CONV_TRANSPOSE2D_LAYER_OPTIONS(X)
+#define TN_LIST_tn_conv_transpose1d_layer_args_(X) TN_CONV_TRANSPOSE1D_LAYER_OPTIONS(X)
+#define TN_LIST_tn_max_pool1d_layer_args_(X) TN_MAX_POOL1D_LAYER_OPTIONS(X)
+#define TN_LIST_tn_avg_pool1d_layer_args_(X) TN_AVG_POOL1D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_conv2d_args_(X) TN_CONV2D_OPTIONS(X)
 #define TN_LIST_tn_conv1d_args_(X) TN_CONV1D_OPTIONS(X)
+#define TN_LIST_tn_conv_transpose2d_args_(X) TN_CONV_TRANSPOSE2D_OPTIONS(X)
+#define TN_LIST_tn_conv_transpose1d_args_(X) TN_CONV_TRANSPOSE1D_OPTIONS(X)
 #define TN_LIST_tn_max_pool2d_args_(X) TN_MAX_POOL2D_OPTIONS(X)
 #define TN_LIST_tn_max_pool1d_args_(X) TN_MAX_POOL1D_OPTIONS(X)
 #define TN_LIST_tn_avg_pool2d_args_(X) TN_AVG_POOL2D_OPTIONS(X)
@@ -1227,10 +1348,24 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_uniform_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_normal_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv1d_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_conv1d_new_with), tn_conv1d_layer_args, TN_LIST_tn_conv1d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose2d_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_conv_transpose2d_new_with), tn_conv_transpose2d_layer_args, TN_LIST_tn_conv_transpose2d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose1d_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_conv_transpose1d_new_with), tn_conv_transpose1d_layer_args, TN_LIST_tn_conv_transpose1d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_max_pool1d_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_max_pool1d_new_with), tn_max_pool1d_layer_args, TN_LIST_tn_max_pool1d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_avg_pool1d_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_avg_pool1d_new_with), tn_avg_pool1d_layer_args, TN_LIST_tn_avg_pool1d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_conv2d_with), tn_conv2d_args, TN_LIST_tn_conv2d_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_conv1d_with), tn_conv1d_args, TN_LIST_tn_conv1d_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose2d(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_conv_transpose2d_with), tn_conv_transpose2d_args, TN_LIST_tn_conv_transpose2d_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose1d(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_conv_transpose1d_with), tn_conv_transpose1d_args, TN_LIST_tn_conv_transpose1d_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool2d(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_max_pool2d_with), tn_max_pool2d_args, TN_LIST_tn_max_pool2d_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool1d(...) \
@@ -1569,10 +1704,28 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_xavier_uniform_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal_with(...) \
     tn_at_tensor_ptr_(tn_init_xavier_normal_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv1d_new_with(...) \
+    tn_at_module_ptr_(tn_conv1d_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose2d_new_with(...) \
+    tn_at_module_ptr_(tn_conv_transpose2d_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose1d_new_with(...) \
+    tn_at_module_ptr_(tn_conv_transpose1d_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_max_pool1d_new_with(...) \
+    tn_at_module_ptr_(tn_max_pool1d_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_avg_pool1d_new_with(...) \
+    tn_at_module_ptr_(tn_avg_pool1d_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adaptive_avg_pool2d_new(...) \
+    tn_at_module_ptr_(tn_adaptive_avg_pool2d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adaptive_avg_pool1d_new(...) \
+    tn_at_module_ptr_(tn_adaptive_avg_pool1d_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_with(...) \
     tn_at_tensor_ptr_(tn_conv2d_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_with(...) \
     tn_at_tensor_ptr_(tn_conv1d_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose2d_with(...) \
+    tn_at_tensor_ptr_(tn_conv_transpose2d_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose1d_with(...) \
+    tn_at_tensor_ptr_(tn_conv_transpose1d_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool2d_with(...) \
     tn_at_tensor_ptr_(tn_max_pool2d_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool1d_with(...) \
@@ -1581,6 +1734,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_avg_pool2d_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_avg_pool1d_with(...) \
     tn_at_tensor_ptr_(tn_avg_pool1d_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adaptive_avg_pool2d(...) \
+    tn_at_tensor_ptr_(tn_adaptive_avg_pool2d(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adaptive_avg_pool1d(...) \
+    tn_at_tensor_ptr_(tn_adaptive_avg_pool1d(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_unfold_with(...) \
     tn_at_tensor_ptr_(tn_unfold_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_fold_with(...) \
