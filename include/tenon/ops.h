@@ -9,6 +9,7 @@
 #include <tenon/ops/shape.h>
 #include <tenon/ops/index.h>
 #include <tenon/ops/conv.h>
+#include <tenon/ops/norm.h>
 #include <tenon/ops/loss.h>
 
 #endif

@@ -341,6 +341,37 @@ inline tn_module *tn_avg_pool1d_new(int64_t kernel, tn_avg_pool1d_layer_args arg
     args.kernel = kernel;
     return tn_avg_pool1d_new_with(&args);
 }
+inline tn_module *tn_batch_norm1d_new(int64_t features, tn_batch_norm_layer_args args = {})
+{
+    args.features = features;
+    return tn_batch_norm1d_new_with(&args);
+}
+inline tn_module *tn_batch_norm2d_new(int64_t features, tn_batch_norm_layer_args args = {})
+{
+    args.features = features;
+    return tn_batch_norm2d_new_with(&args);
+}
+inline tn_module *tn_layer_norm_new(tn_shape shape, tn_layer_norm_layer_args args = {})
+{
+    args.shape = shape;
+    return tn_layer_norm_new_with(&args);
+}
+inline tn_module *tn_rms_norm_new(tn_shape shape, tn_rms_norm_layer_args args = {})
+{
+    args.shape = shape;
+    return tn_rms_norm_new_with(&args);
+}
+inline tn_module *tn_group_norm_new(int64_t groups, tn_group_norm_layer_args args = {})
+{
+    args.groups = groups;
+    return tn_group_norm_new_with(&args);
+}
+inline tn_module *tn_group_norm_new(int64_t groups, int64_t channels, tn_group_norm_layer_args args = {})
+{
+    args.groups = groups;
+    args.channels = channels;
+    return tn_group_norm_new_with(&args);
+}
 inline tn_tensor *tn_conv2d(tn_tensor *x, tn_conv2d_args args = {})
 {
     args.x = x;
@@ -616,6 +647,111 @@ inline tn_tensor *tn_linear(tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn
     args.weight = weight;
     args.bias = bias;
     return tn_linear_with(&args);
+}
+inline tn_tensor *tn_batch_norm(tn_tensor *x, tn_batch_norm_args args = {})
+{
+    args.x = x;
+    return tn_batch_norm_with(&args);
+}
+inline tn_tensor *tn_batch_norm(tn_tensor *x, tn_tensor *running_mean, tn_batch_norm_args args = {})
+{
+    args.x = x;
+    args.running_mean = running_mean;
+    return tn_batch_norm_with(&args);
+}
+inline tn_tensor *tn_batch_norm(tn_tensor *x, tn_tensor *running_mean, tn_tensor *running_var, tn_batch_norm_args args = {})
+{
+    args.x = x;
+    args.running_mean = running_mean;
+    args.running_var = running_var;
+    return tn_batch_norm_with(&args);
+}
+inline tn_tensor *tn_batch_norm(tn_tensor *x, tn_tensor *running_mean, tn_tensor *running_var, tn_tensor *weight, tn_batch_norm_args args = {})
+{
+    args.x = x;
+    args.running_mean = running_mean;
+    args.running_var = running_var;
+    args.weight = weight;
+    return tn_batch_norm_with(&args);
+}
+inline tn_tensor *tn_batch_norm(tn_tensor *x, tn_tensor *running_mean, tn_tensor *running_var, tn_tensor *weight, tn_tensor *bias, tn_batch_norm_args args = {})
+{
+    args.x = x;
+    args.running_mean = running_mean;
+    args.running_var = running_var;
+    args.weight = weight;
+    args.bias = bias;
+    return tn_batch_norm_with(&args);
+}
+inline tn_tensor *tn_layer_norm(tn_tensor *x, tn_layer_norm_args args = {})
+{
+    args.x = x;
+    return tn_layer_norm_with(&args);
+}
+inline tn_tensor *tn_layer_norm(tn_tensor *x, tn_shape shape, tn_layer_norm_args args = {})
+{
+    args.x = x;
+    args.shape = shape;
+    return tn_layer_norm_with(&args);
+}
+inline tn_tensor *tn_layer_norm(tn_tensor *x, tn_shape shape, tn_tensor *weight, tn_layer_norm_args args = {})
+{
+    args.x = x;
+    args.shape = shape;
+    args.weight = weight;
+    return tn_layer_norm_with(&args);
+}
+inline tn_tensor *tn_layer_norm(tn_tensor *x, tn_shape shape, tn_tensor *weight, tn_tensor *bias, tn_layer_norm_args args = {})
+{
+    args.x = x;
+    args.shape = shape;
+    args.weight = weight;
+    args.bias = bias;
+    return tn_layer_norm_with(&args);
+}
+inline tn_tensor *tn_rms_norm(tn_tensor *x, tn_rms_norm_args args = {})
+{
+    args.x = x;
+    return tn_rms_norm_with(&args);
+}
+inline tn_tensor *tn_rms_norm(tn_tensor *x, tn_shape shape, tn_rms_norm_args args = {})
+{
+    args.x = x;
+    args.shape = shape;
+    return tn_rms_norm_with(&args);
+}
+inline tn_tensor *tn_rms_norm(tn_tensor *x, tn_shape shape, tn_tensor *weight, tn_rms_norm_args args = {})
+{
+    args.x = x;
+    args.shape = shape;
+    args.weight = weight;
+    return tn_rms_norm_with(&args);
+}
+inline tn_tensor *tn_group_norm(tn_tensor *x, tn_group_norm_args args = {})
+{
+    args.x = x;
+    return tn_group_norm_with(&args);
+}
+inline tn_tensor *tn_group_norm(tn_tensor *x, int64_t groups, tn_group_norm_args args = {})
+{
+    args.x = x;
+    args.groups = groups;
+    return tn_group_norm_with(&args);
+}
+inline tn_tensor *tn_group_norm(tn_tensor *x, int64_t groups, tn_tensor *weight, tn_group_norm_args args = {})
+{
+    args.x = x;
+    args.groups = groups;
+    args.weight = weight;
+    return tn_group_norm_with(&args);
+}
+inline tn_tensor *tn_group_norm(tn_tensor *x, int64_t groups, tn_tensor *weight, tn_tensor *bias, tn_group_norm_args args = {})
+{
+    args.x = x;
+    args.groups = groups;
+    args.weight = weight;
+    args.bias = bias;
+    return tn_group_norm_with(&args);
 }
 inline tn_tensor *tn_sum(tn_tensor *x, tn_reduce_args args = {})
 {
@@ -1128,6 +1264,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_module_ptr_(tn_max_pool1d_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_avg_pool1d_new(...) \
     tn_at_module_ptr_(tn_avg_pool1d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_batch_norm1d_new(...) \
+    tn_at_module_ptr_(tn_batch_norm1d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_batch_norm2d_new(...) \
+    tn_at_module_ptr_(tn_batch_norm2d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_layer_norm_new(...) \
+    tn_at_module_ptr_(tn_layer_norm_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rms_norm_new(...) \
+    tn_at_module_ptr_(tn_rms_norm_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_group_norm_new(...) \
+    tn_at_module_ptr_(tn_group_norm_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d(...) \
     tn_at_tensor_ptr_(tn_conv2d(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d(...) \
@@ -1172,6 +1318,14 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_addmm(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
     tn_at_tensor_ptr_(tn_linear(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_batch_norm(...) \
+    tn_at_tensor_ptr_(tn_batch_norm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_layer_norm(...) \
+    tn_at_tensor_ptr_(tn_layer_norm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rms_norm(...) \
+    tn_at_tensor_ptr_(tn_rms_norm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_group_norm(...) \
+    tn_at_tensor_ptr_(tn_group_norm(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_sum(...) \
     tn_at_tensor_ptr_(tn_sum(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_mean(...) \
@@ -1279,6 +1433,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_conv_transpose1d_layer_args_(X) TN_CONV_TRANSPOSE1D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_max_pool1d_layer_args_(X) TN_MAX_POOL1D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_avg_pool1d_layer_args_(X) TN_AVG_POOL1D_LAYER_OPTIONS(X)
+#define TN_LIST_tn_batch_norm_layer_args_(X) TN_BATCH_NORM_LAYER_OPTIONS(X)
+#define TN_LIST_tn_layer_norm_layer_args_(X) TN_LAYER_NORM_LAYER_OPTIONS(X)
+#define TN_LIST_tn_rms_norm_layer_args_(X) TN_RMS_NORM_LAYER_OPTIONS(X)
+#define TN_LIST_tn_group_norm_layer_args_(X) TN_GROUP_NORM_LAYER_OPTIONS(X)
 #define TN_LIST_tn_conv2d_args_(X) TN_CONV2D_OPTIONS(X)
 #define TN_LIST_tn_conv1d_args_(X) TN_CONV1D_OPTIONS(X)
 #define TN_LIST_tn_conv_transpose2d_args_(X) TN_CONV_TRANSPOSE2D_OPTIONS(X)
@@ -1301,6 +1459,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_mse_loss_args_(X) TN_MSE_OPTIONS(X)
 #define TN_LIST_tn_addmm_args_(X) TN_ADDMM_OPTIONS(X)
 #define TN_LIST_tn_linear_op_args_(X) TN_LINEAR_OPTIONS(X)
+#define TN_LIST_tn_batch_norm_args_(X) TN_BATCH_NORM_OPTIONS(X)
+#define TN_LIST_tn_layer_norm_args_(X) TN_LAYER_NORM_OPTIONS(X)
+#define TN_LIST_tn_rms_norm_args_(X) TN_RMS_NORM_OPTIONS(X)
+#define TN_LIST_tn_group_norm_args_(X) TN_GROUP_NORM_OPTIONS(X)
 #define TN_LIST_tn_reduce_args_(X) TN_REDUCE_OPTIONS(X)
 #define TN_LIST_tn_var_args_(X) TN_REDUCE_OPTIONS(X) TN_VAR_OPTIONS(X)
 #define TN_LIST_tn_norm_args_(X) TN_REDUCE_OPTIONS(X) TN_NORM_OPTIONS(X)
@@ -1358,6 +1520,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_module_ptr_(TN_CALL_((tn_max_pool1d_new_with), tn_max_pool1d_layer_args, TN_LIST_tn_max_pool1d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_avg_pool1d_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_avg_pool1d_new_with), tn_avg_pool1d_layer_args, TN_LIST_tn_avg_pool1d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_batch_norm1d_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_batch_norm1d_new_with), tn_batch_norm_layer_args, TN_LIST_tn_batch_norm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_batch_norm2d_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_batch_norm2d_new_with), tn_batch_norm_layer_args, TN_LIST_tn_batch_norm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_layer_norm_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_layer_norm_new_with), tn_layer_norm_layer_args, TN_LIST_tn_layer_norm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_rms_norm_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_rms_norm_new_with), tn_rms_norm_layer_args, TN_LIST_tn_rms_norm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_group_norm_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_group_norm_new_with), tn_group_norm_layer_args, TN_LIST_tn_group_norm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_conv2d_with), tn_conv2d_args, TN_LIST_tn_conv2d_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d(...) \
@@ -1402,6 +1574,14 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_addmm_with), tn_addmm_args, TN_LIST_tn_addmm_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_linear_with), tn_linear_op_args, TN_LIST_tn_linear_op_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_batch_norm(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_batch_norm_with), tn_batch_norm_args, TN_LIST_tn_batch_norm_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_layer_norm(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_layer_norm_with), tn_layer_norm_args, TN_LIST_tn_layer_norm_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_rms_norm(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_rms_norm_with), tn_rms_norm_args, TN_LIST_tn_rms_norm_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_group_norm(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_group_norm_with), tn_group_norm_args, TN_LIST_tn_group_norm_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_sum(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_sum_with), tn_reduce_args, TN_LIST_tn_reduce_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_mean(...) \
@@ -1718,6 +1898,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_module_ptr_(tn_adaptive_avg_pool2d_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_adaptive_avg_pool1d_new(...) \
     tn_at_module_ptr_(tn_adaptive_avg_pool1d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_batch_norm1d_new_with(...) \
+    tn_at_module_ptr_(tn_batch_norm1d_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_batch_norm2d_new_with(...) \
+    tn_at_module_ptr_(tn_batch_norm2d_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_layer_norm_new_with(...) \
+    tn_at_module_ptr_(tn_layer_norm_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rms_norm_new_with(...) \
+    tn_at_module_ptr_(tn_rms_norm_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_group_norm_new_with(...) \
+    tn_at_module_ptr_(tn_group_norm_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_with(...) \
     tn_at_tensor_ptr_(tn_conv2d_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_with(...) \
@@ -1910,6 +2100,14 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_einsum(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_with(...) \
     tn_at_tensor_ptr_(tn_linear_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_batch_norm_with(...) \
+    tn_at_tensor_ptr_(tn_batch_norm_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_layer_norm_with(...) \
+    tn_at_tensor_ptr_(tn_layer_norm_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rms_norm_with(...) \
+    tn_at_tensor_ptr_(tn_rms_norm_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_group_norm_with(...) \
+    tn_at_tensor_ptr_(tn_group_norm_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_sum_with(...) \
     tn_at_tensor_ptr_(tn_sum_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_mean_with(...) \

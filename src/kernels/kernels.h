@@ -88,6 +88,21 @@ typedef struct tn_sort_rows {
     int64_t *indices; /* [rows, k] */
 } tn_sort_rows;
 
+/* Normalisation of contiguous [n, c, s], f32 and f64. What shares a mean and a variance is a pool: where `batch`, all of a channel, pool c;
+ * else c / groups channels of one sample, pool i groups + g. y = (x - mean) rstd weight[c] + bias[c], rstd = 1 / sqrt(var + eps). Not empty. */
+typedef struct tn_norm {
+    int64_t n, c, s, groups;
+    bool batch;
+    bool centre; /* else the mean counts as 0 (RMS norm); without it s is 1 */
+    bool given;  /* batch: mean and var are the caller's, and constants to backward; else forward finds them */
+    double eps;
+    const void *x, *weight, *bias; /* weight and bias are [c], or NULL */
+    void *y;
+    double *mean, *rstd, *var; /* [pools]; var without Bessel's correction */
+    const void *dy;
+    void *dx, *dweight, *dbias; /* backward writes them; each may be NULL: not asked for */
+} tn_norm;
+
 /* One product c = alpha op(a) op(b) + beta c, or a batch of them. Row-major; element (i, j) of a is a[i * a_row + j * a_col], one of the two
  * strides being 1 for the fast paths. Batch strides in elements. Where beta is 0, c is not read. */
 typedef struct tn_gemm {
@@ -203,6 +218,8 @@ typedef struct tn_adam_step {
     X(softmax_backward, (tn_dtype dtype, const tn_softmax_rows *softmax))                                                     \
     X(cross_entropy, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                                     \
     X(cross_entropy_backward, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                            \
+    X(norm, (tn_dtype dtype, const tn_norm *norm))                                                                            \
+    X(norm_backward, (tn_dtype dtype, const tn_norm *norm))                                                                   \
     X(sort, (tn_dtype dtype, const tn_sort_rows *rows))                                                                       \
     /* result, source, i64 byte offsets: result = *(source + offset) */                                                       \
     X(gather, (size_t element, const tn_loop *loop))                                                                          \
