@@ -341,6 +341,17 @@ inline tn_module *tn_avg_pool1d_new(int64_t kernel, tn_avg_pool1d_layer_args arg
     args.kernel = kernel;
     return tn_avg_pool1d_new_with(&args);
 }
+inline tn_module *tn_embedding_new(int64_t rows, tn_embedding_layer_args args = {})
+{
+    args.rows = rows;
+    return tn_embedding_new_with(&args);
+}
+inline tn_module *tn_embedding_new(int64_t rows, int64_t dim, tn_embedding_layer_args args = {})
+{
+    args.rows = rows;
+    args.dim = dim;
+    return tn_embedding_new_with(&args);
+}
 inline tn_module *tn_batch_norm1d_new(int64_t features, tn_batch_norm_layer_args args = {})
 {
     args.features = features;
@@ -371,6 +382,26 @@ inline tn_module *tn_group_norm_new(int64_t groups, int64_t channels, tn_group_n
     args.groups = groups;
     args.channels = channels;
     return tn_group_norm_new_with(&args);
+}
+inline tn_tensor *tn_hardtanh(tn_tensor *x, tn_hardtanh_args args = {})
+{
+    args.x = x;
+    return tn_hardtanh_with(&args);
+}
+inline tn_tensor *tn_celu(tn_tensor *x, tn_celu_args args = {})
+{
+    args.x = x;
+    return tn_celu_with(&args);
+}
+inline tn_tensor *tn_hardshrink(tn_tensor *x, tn_shrink_args args = {})
+{
+    args.x = x;
+    return tn_hardshrink_with(&args);
+}
+inline tn_tensor *tn_softshrink(tn_tensor *x, tn_shrink_args args = {})
+{
+    args.x = x;
+    return tn_softshrink_with(&args);
 }
 inline tn_tensor *tn_conv2d(tn_tensor *x, tn_conv2d_args args = {})
 {
@@ -578,6 +609,17 @@ inline tn_tensor *tn_softplus(tn_tensor *x, tn_softplus_args args = {})
 {
     args.x = x;
     return tn_softplus_with(&args);
+}
+inline tn_tensor *tn_embedding(tn_tensor *index, tn_embedding_args args = {})
+{
+    args.index = index;
+    return tn_embedding_with(&args);
+}
+inline tn_tensor *tn_embedding(tn_tensor *index, tn_tensor *weight, tn_embedding_args args = {})
+{
+    args.index = index;
+    args.weight = weight;
+    return tn_embedding_with(&args);
 }
 inline tn_tensor *tn_cross_entropy(tn_tensor *logits, tn_cross_entropy_args args = {})
 {
@@ -1264,6 +1306,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_module_ptr_(tn_max_pool1d_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_avg_pool1d_new(...) \
     tn_at_module_ptr_(tn_avg_pool1d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_embedding_new(...) \
+    tn_at_module_ptr_(tn_embedding_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_batch_norm1d_new(...) \
     tn_at_module_ptr_(tn_batch_norm1d_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_batch_norm2d_new(...) \
@@ -1274,6 +1318,14 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_module_ptr_(tn_rms_norm_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_group_norm_new(...) \
     tn_at_module_ptr_(tn_group_norm_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardtanh(...) \
+    tn_at_tensor_ptr_(tn_hardtanh(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_celu(...) \
+    tn_at_tensor_ptr_(tn_celu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardshrink(...) \
+    tn_at_tensor_ptr_(tn_hardshrink(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softshrink(...) \
+    tn_at_tensor_ptr_(tn_softshrink(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d(...) \
     tn_at_tensor_ptr_(tn_conv2d(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d(...) \
@@ -1308,6 +1360,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_gelu(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_softplus(...) \
     tn_at_tensor_ptr_(tn_softplus(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_embedding(...) \
+    tn_at_tensor_ptr_(tn_embedding(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_cross_entropy(...) \
     tn_at_tensor_ptr_(tn_cross_entropy(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_nll_loss(...) \
@@ -1433,10 +1487,14 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_conv_transpose1d_layer_args_(X) TN_CONV_TRANSPOSE1D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_max_pool1d_layer_args_(X) TN_MAX_POOL1D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_avg_pool1d_layer_args_(X) TN_AVG_POOL1D_LAYER_OPTIONS(X)
+#define TN_LIST_tn_embedding_layer_args_(X) TN_EMBEDDING_LAYER_OPTIONS(X)
 #define TN_LIST_tn_batch_norm_layer_args_(X) TN_BATCH_NORM_LAYER_OPTIONS(X)
 #define TN_LIST_tn_layer_norm_layer_args_(X) TN_LAYER_NORM_LAYER_OPTIONS(X)
 #define TN_LIST_tn_rms_norm_layer_args_(X) TN_RMS_NORM_LAYER_OPTIONS(X)
 #define TN_LIST_tn_group_norm_layer_args_(X) TN_GROUP_NORM_LAYER_OPTIONS(X)
+#define TN_LIST_tn_hardtanh_args_(X) TN_HARDTANH_OPTIONS(X)
+#define TN_LIST_tn_celu_args_(X) TN_CELU_OPTIONS(X)
+#define TN_LIST_tn_shrink_args_(X) TN_SHRINK_OPTIONS(X)
 #define TN_LIST_tn_conv2d_args_(X) TN_CONV2D_OPTIONS(X)
 #define TN_LIST_tn_conv1d_args_(X) TN_CONV1D_OPTIONS(X)
 #define TN_LIST_tn_conv_transpose2d_args_(X) TN_CONV_TRANSPOSE2D_OPTIONS(X)
@@ -1454,6 +1512,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_elu_args_(X) TN_ELU_OPTIONS(X)
 #define TN_LIST_tn_gelu_args_(X) TN_GELU_OPTIONS(X)
 #define TN_LIST_tn_softplus_args_(X) TN_SOFTPLUS_OPTIONS(X)
+#define TN_LIST_tn_embedding_args_(X) TN_EMBEDDING_OPTIONS(X)
 #define TN_LIST_tn_cross_entropy_args_(X) TN_CROSS_ENTROPY_OPTIONS(X)
 #define TN_LIST_tn_nll_loss_args_(X) TN_NLL_OPTIONS(X)
 #define TN_LIST_tn_mse_loss_args_(X) TN_MSE_OPTIONS(X)
@@ -1520,6 +1579,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_module_ptr_(TN_CALL_((tn_max_pool1d_new_with), tn_max_pool1d_layer_args, TN_LIST_tn_max_pool1d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_avg_pool1d_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_avg_pool1d_new_with), tn_avg_pool1d_layer_args, TN_LIST_tn_avg_pool1d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_embedding_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_embedding_new_with), tn_embedding_layer_args, TN_LIST_tn_embedding_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_batch_norm1d_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_batch_norm1d_new_with), tn_batch_norm_layer_args, TN_LIST_tn_batch_norm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_batch_norm2d_new(...) \
@@ -1530,6 +1591,14 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_module_ptr_(TN_CALL_((tn_rms_norm_new_with), tn_rms_norm_layer_args, TN_LIST_tn_rms_norm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_group_norm_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_group_norm_new_with), tn_group_norm_layer_args, TN_LIST_tn_group_norm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardtanh(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_hardtanh_with), tn_hardtanh_args, TN_LIST_tn_hardtanh_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_celu(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_celu_with), tn_celu_args, TN_LIST_tn_celu_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardshrink(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_hardshrink_with), tn_shrink_args, TN_LIST_tn_shrink_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_softshrink(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_softshrink_with), tn_shrink_args, TN_LIST_tn_shrink_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_conv2d_with), tn_conv2d_args, TN_LIST_tn_conv2d_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d(...) \
@@ -1564,6 +1633,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_gelu_with), tn_gelu_args, TN_LIST_tn_gelu_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_softplus(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_softplus_with), tn_softplus_args, TN_LIST_tn_softplus_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_embedding(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_embedding_with), tn_embedding_args, TN_LIST_tn_embedding_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_cross_entropy(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_cross_entropy_with), tn_cross_entropy_args, TN_LIST_tn_cross_entropy_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_nll_loss(...) \
@@ -1884,6 +1955,34 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_xavier_uniform_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal_with(...) \
     tn_at_tensor_ptr_(tn_init_xavier_normal_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_prelu_new(...) \
+    tn_at_module_ptr_(tn_prelu_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_relu6_new(...) \
+    tn_at_module_ptr_(tn_relu6_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_selu_new(...) \
+    tn_at_module_ptr_(tn_selu_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_log_sigmoid_new(...) \
+    tn_at_module_ptr_(tn_log_sigmoid_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardsigmoid_new(...) \
+    tn_at_module_ptr_(tn_hardsigmoid_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softsign_new(...) \
+    tn_at_module_ptr_(tn_softsign_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tanhshrink_new(...) \
+    tn_at_module_ptr_(tn_tanhshrink_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardtanh_new(...) \
+    tn_at_module_ptr_(tn_hardtanh_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_celu_new(...) \
+    tn_at_module_ptr_(tn_celu_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardshrink_new(...) \
+    tn_at_module_ptr_(tn_hardshrink_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softshrink_new(...) \
+    tn_at_module_ptr_(tn_softshrink_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_threshold_new(...) \
+    tn_at_module_ptr_(tn_threshold_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_glu_new(...) \
+    tn_at_module_ptr_(tn_glu_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softmin_new(...) \
+    tn_at_module_ptr_(tn_softmin_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_new_with(...) \
     tn_at_module_ptr_(tn_conv1d_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv_transpose2d_new_with(...) \
@@ -1898,6 +1997,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_module_ptr_(tn_adaptive_avg_pool2d_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_adaptive_avg_pool1d_new(...) \
     tn_at_module_ptr_(tn_adaptive_avg_pool1d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_embedding_new_with(...) \
+    tn_at_module_ptr_(tn_embedding_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_batch_norm1d_new_with(...) \
     tn_at_module_ptr_(tn_batch_norm1d_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_batch_norm2d_new_with(...) \
@@ -1908,6 +2009,34 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_module_ptr_(tn_rms_norm_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_group_norm_new_with(...) \
     tn_at_module_ptr_(tn_group_norm_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_relu6(...) \
+    tn_at_tensor_ptr_(tn_relu6(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_selu(...) \
+    tn_at_tensor_ptr_(tn_selu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_log_sigmoid(...) \
+    tn_at_tensor_ptr_(tn_log_sigmoid(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardsigmoid(...) \
+    tn_at_tensor_ptr_(tn_hardsigmoid(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softsign(...) \
+    tn_at_tensor_ptr_(tn_softsign(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tanhshrink(...) \
+    tn_at_tensor_ptr_(tn_tanhshrink(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardtanh_with(...) \
+    tn_at_tensor_ptr_(tn_hardtanh_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_celu_with(...) \
+    tn_at_tensor_ptr_(tn_celu_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardshrink_with(...) \
+    tn_at_tensor_ptr_(tn_hardshrink_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softshrink_with(...) \
+    tn_at_tensor_ptr_(tn_softshrink_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_threshold(...) \
+    tn_at_tensor_ptr_(tn_threshold(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_prelu(...) \
+    tn_at_tensor_ptr_(tn_prelu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_glu(...) \
+    tn_at_tensor_ptr_(tn_glu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softmin(...) \
+    tn_at_tensor_ptr_(tn_softmin(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_with(...) \
     tn_at_tensor_ptr_(tn_conv2d_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_with(...) \
@@ -2056,6 +2185,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_mul_(x, TN_OPERAND_(other)), __FILE__, __LINE__)
 #define tn_div_(x, other) \
     tn_at_tensor_ptr_(tn_div_(x, TN_OPERAND_(other)), __FILE__, __LINE__)
+#define tn_embedding_with(...) \
+    tn_at_tensor_ptr_(tn_embedding_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_index_at(...) \
     tn_at_tensor_ptr_(tn_index_at(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_assign_at(x, value, items) \
