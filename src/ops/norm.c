@@ -83,8 +83,10 @@ static void norm_backward(tn_node *node, tn_tensor *const *dys, tn_tensor **d)
     }
     tn_tensor *dy = tn_contiguous(dys[0]);
     for (int i = 0; i < 3 && dy; i++)
-        if (tn_wants(node, i))
-            d[i] = tn_zeros_of("norm", i ? TN_SHAPE(form->c) : tn_shape_of(x), x);
+        if (tn_wants(node, i)) {
+            const tn_shape shape = i ? TN_SHAPE(form->c) : tn_shape_of(x);
+            d[i] = x->numel ? tn_new("norm", shape, (tn_dtype)x->dtype, x->storage->device) : tn_zeros_of("norm", shape, x);
+        }
     if (tn_failing() || !dy || x->numel == 0)
         return;
     tn_norm f = operands(form, x, weight, statistics);

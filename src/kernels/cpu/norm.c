@@ -2,7 +2,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/cpu/lanes.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/vector.h"
 
 /* Terms that are summed in the work type at most; columns taken at a time. */
 enum { BLOCK = 1024, COLUMNS = 64 };
@@ -31,11 +32,17 @@ static void set_pool(const tn_norm *f, int64_t pool, double mean, double var)
     f->rstd[pool] = 1 / sqrt(var + f->eps);
 }
 
+/* Loaded from anywhere. */
+typedef float vec_f32 __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), may_alias));
+typedef double vec_f64 __attribute__((vector_size(TN_VECTOR_BYTES), aligned(8), may_alias));
+
 #define T float
+#define VEC vec_f32
 #define FN(name) name##_f32
 #include "kernels/cpu/norm_body.h"
 
 #define T double
+#define VEC vec_f64
 #define FN(name) name##_f64
 #include "kernels/cpu/norm_body.h"
 

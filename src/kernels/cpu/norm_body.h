@@ -1,49 +1,52 @@
-/* Normalisation for one work type: included by norm.c with T (float or double) and FN(name) defined. Sums are kept in T for BLOCK terms
- * at most, in lanes that are the same on every instruction set, and in f64 from there on. */
+/* Normalisation for one work type: included by norm.c with T (float or double), VEC (its vector) and FN(name) defined. Sums are kept in T
+ * for BLOCK terms at most, and in f64 from there on. */
 
-/* Adds the sum of TERM(i) over 0 ... n to `total`. */
-#define ADD_SUM(total, n, TERM)                                                                                               \
-    for (int64_t begin_ = 0; begin_ < (n); begin_ += BLOCK) {                                                                 \
-        int64_t end_ = tn_min_i64(begin_ + BLOCK, (n)), i_ = begin_;                                                          \
-        T lane_[TN_LANES] = {0}, rest_ = 0;                                                                                   \
-        for (; i_ + TN_LANES <= end_; i_ += TN_LANES)                                                                         \
-            for (int l_ = 0; l_ < TN_LANES; l_++)                                                                             \
-                lane_[l_] += TERM(i_ + l_);                                                                                   \
-        for (; i_ < end_; i_++)                                                                                               \
-            rest_ += TERM(i_);                                                                                                \
-        for (int width_ = TN_LANES / 2; width_ > 0; width_ /= 2)                                                              \
-            for (int l_ = 0; l_ < width_; l_++)                                                                               \
-                lane_[l_] += lane_[l_ + width_];                                                                              \
-        total += (double)(lane_[0] + rest_);                                                                                  \
+#define WIDTH ((int64_t)(sizeof(VEC) / sizeof(T)))
+#define AT(p) (*(const VEC *)(p))
+
+static double FN(fold)(const VEC *v, T rest)
+{
+    T lane[sizeof(VEC) / sizeof(T)];
+    memcpy(lane, v, sizeof lane);
+    for (int64_t width = WIDTH / 2; width > 0; width /= 2)
+        for (int64_t l = 0; l < width; l++)
+            lane[l] += lane[l + width];
+    return (double)(lane[0] + rest);
+}
+
+/* A function that gives the sum of TERM(p[i], q[i]) over 0 ... n. */
+#define SUM_FUNCTION(name, parameters, p, q, TERM)                                                                            \
+    static double FN(name) parameters                                                                                         \
+    {                                                                                                                         \
+        double total = 0;                                                                                                     \
+        for (int64_t begin = 0; begin < n; begin += BLOCK) {                                                                  \
+            int64_t end = tn_min_i64(begin + BLOCK, n), i = begin;                                                            \
+            VEC sum[4] = {{0}};                                                                                               \
+            T rest = 0;                                                                                                       \
+            for (; i + 4 * WIDTH <= end; i += 4 * WIDTH) {                                                                    \
+                TN_UNROLL                                                                                                     \
+                for (int k = 0; k < 4; k++)                                                                                   \
+                    sum[k] += TERM(AT(p + i + k * WIDTH), AT(q + i + k * WIDTH));                                             \
+            }                                                                                                                 \
+            for (; i + WIDTH <= end; i += WIDTH)                                                                              \
+                sum[0] += TERM(AT(p + i), AT(q + i));                                                                         \
+            for (; i < end; i++)                                                                                              \
+                rest += TERM(p[i], q[i]);                                                                                     \
+            sum[0] = (sum[0] + sum[1]) + (sum[2] + sum[3]);                                                                   \
+            total += FN(fold)(&sum[0], rest);                                                                                 \
+        }                                                                                                                     \
+        return total;                                                                                                         \
     }
-
-static double FN(total)(const T *x, int64_t n)
-{
-    double total = 0;
-#define TERM(i) x[i]
-    ADD_SUM(total, n, TERM)
-#undef TERM
-    return total;
-}
-
-static double FN(sum_squares)(const T *x, T mean, int64_t n)
-{
-    double total = 0;
-#define TERM(i) ((x[i] - mean) * (x[i] - mean))
-    ADD_SUM(total, n, TERM)
-#undef TERM
-    return total;
-}
-
-/* The sum of dy (x - mean). */
-static double FN(sum_product)(const T *dy, const T *x, T mean, int64_t n)
-{
-    double total = 0;
-#define TERM(i) (dy[i] * (x[i] - mean))
-    ADD_SUM(total, n, TERM)
-#undef TERM
-    return total;
-}
+#define TERM_SUM(a, b) (a)
+#define TERM_SQUARE(a, b) (((a) - mean) * ((b) - mean))
+#define TERM_PRODUCT(a, b) ((a) * ((b) - mean))
+SUM_FUNCTION(total, (const T *x, int64_t n), x, x, TERM_SUM)
+SUM_FUNCTION(sum_squares, (const T *x, T mean, int64_t n), x, x, TERM_SQUARE)
+SUM_FUNCTION(sum_product, (const T *dy, const T *x, T mean, int64_t n), dy, x, TERM_PRODUCT)
+#undef TERM_SUM
+#undef TERM_SQUARE
+#undef TERM_PRODUCT
+#undef SUM_FUNCTION
 
 /* ---- rows: s is 1, a pool lies together -------------------------------------------------------------------------------- */
 
@@ -69,28 +72,30 @@ static void FN(rows_forward)(int64_t begin, int64_t end, void *context)
 /* The sums over a row of g = dy w and of g (x - mean), in one pass. */
 static void FN(row_sums)(const T *dy, const T *x, const T *w, T mean, int64_t m, double *of_g, double *of_gx)
 {
-    enum { HALF = TN_LANES / 2 };
     *of_g = *of_gx = 0;
     for (int64_t begin = 0; begin < m; begin += BLOCK) {
         int64_t end = tn_min_i64(begin + BLOCK, m), j = begin;
-        T a[HALF] = {0}, b[HALF] = {0};
-        for (; j + HALF <= end; j += HALF)
-            for (int l = 0; l < HALF; l++) {
-                T g = w ? dy[j + l] * w[j + l] : dy[j + l];
-                a[l] += g;
-                b[l] += g * (x[j + l] - mean);
+        VEC a[2] = {{0}}, b[2] = {{0}};
+        T rest_a = 0, rest_b = 0;
+        for (; j + 2 * WIDTH <= end; j += 2 * WIDTH) {
+            TN_UNROLL
+            for (int k = 0; k < 2; k++) {
+                VEC g = AT(dy + j + k * WIDTH);
+                if (w)
+                    g *= AT(w + j + k * WIDTH);
+                a[k] += g;
+                b[k] += g * (AT(x + j + k * WIDTH) - mean);
             }
+        }
         for (; j < end; j++) {
             T g = w ? dy[j] * w[j] : dy[j];
-            a[0] += g;
-            b[0] += g * (x[j] - mean);
+            rest_a += g;
+            rest_b += g * (x[j] - mean);
         }
-        for (int l = 1; l < HALF; l++) {
-            a[0] += a[l];
-            b[0] += b[l];
-        }
-        *of_g += (double)a[0];
-        *of_gx += (double)b[0];
+        a[0] += a[1];
+        b[0] += b[1];
+        *of_g += FN(fold)(&a[0], rest_a);
+        *of_gx += FN(fold)(&b[0], rest_b);
     }
 }
 
@@ -100,10 +105,12 @@ static void FN(row_backward)(const tn_norm *f, int64_t r, T *restrict dw, T *res
     const int64_t m = f->c / f->groups, at = r % f->groups * m;
     const T *x = (const T *)f->x + r * m, *dy = (const T *)f->dy + r * m, *w = f->weight ? (const T *)f->weight + at : NULL;
     const T mean = (T)f->mean[r], rstd = (T)f->rstd[r];
-    for (int64_t j = 0; j < m && dw; j++)
-        dw[at + j] += dy[j] * ((x[j] - mean) * rstd);
-    for (int64_t j = 0; j < m && db; j++)
-        db[at + j] += dy[j];
+    for (int64_t j = 0; j < m && (dw || db); j++) {
+        if (dw)
+            dw[at + j] += dy[j] * ((x[j] - mean) * rstd);
+        if (db)
+            db[at + j] += dy[j];
+    }
     if (!f->dx)
         return;
     T *restrict dx = (T *)f->dx + r * m;
@@ -268,6 +275,8 @@ static void FN(segments_backward)(int64_t begin, int64_t end, void *context)
     }
 }
 
-#undef ADD_SUM
+#undef WIDTH
+#undef AT
 #undef T
+#undef VEC
 #undef FN
