@@ -88,8 +88,9 @@ typedef struct tn_sort_rows {
     int64_t *indices; /* [rows, k] */
 } tn_sort_rows;
 
-/* Normalisation of contiguous [n, c, s], f32 and f64. What shares a mean and a variance is a pool: where `batch`, all of a channel, pool c;
- * else c / groups channels of one sample, pool i groups + g. y = (x - mean) rstd weight[c] + bias[c], rstd = 1 / sqrt(var + eps). Not empty. */
+/* Normalisation of contiguous [n, c, s], f32 and f64, not empty. What shares a mean and a variance is a pool: where `batch`, all of a
+ * channel, pool c; else c / groups channels of one sample, pool i groups + g. y = (x - mean) rstd weight[c] + bias[c],
+ * rstd = 1 / sqrt(var + eps). */
 typedef struct tn_norm {
     int64_t n, c, s, groups;
     bool batch;

@@ -51,7 +51,8 @@ static bool options_fit(const char *name, int64_t in, int64_t out, const tn_conv
 }
 
 /* PyTorch's law: weight and bias uniform on ±1/√(weight's second size times the kernel's). */
-static tn_module *conv_new(const tn_module_type *type, int64_t in, int64_t out, const tn_conv_options *o, int dims, bool has_bias, tn_dtype dtype)
+static tn_module *conv_new(const tn_module_type *type, int64_t in, int64_t out, const tn_conv_options *o, int dims, bool has_bias,
+                           tn_dtype dtype)
 {
     if (!options_fit(type->name, in, out, o))
         return NULL;

@@ -122,7 +122,8 @@ typedef row_norm rms_norm;
 
 static tn_tensor *layer_norm_forward(row_norm *self, tn_tensor *x)
 {
-    tn_layer_norm_args args = {.size = sizeof args, .eps = self->eps, .x = x, .shape = self->shape, .weight = self->weight, .bias = self->bias};
+    tn_layer_norm_args args = {.size = sizeof args, .eps = self->eps, .x = x, .shape = self->shape, .weight = self->weight,
+                               .bias = self->bias};
     return tn_layer_norm_with(&args);
 }
 
@@ -187,7 +188,8 @@ static tn_tensor *group_norm_forward(group_norm *self, tn_tensor *x)
     if (tn_ready("group_norm", "x", x) && x->ndim > 1 && x->sizes[1] != self->channels)
         return tn_fail(TN_ERR_SHAPE, "group_norm: x is %s and has %lld channels, where the layer has %lld", tn_text(x),
                        (long long)x->sizes[1], (long long)self->channels);
-    tn_group_norm_args args = {.size = sizeof args, .eps = self->eps, .x = x, .groups = self->groups, .weight = self->weight, .bias = self->bias};
+    tn_group_norm_args args = {.size = sizeof args, .eps = self->eps, .x = x, .groups = self->groups, .weight = self->weight,
+                               .bias = self->bias};
     return tn_group_norm_with(&args);
 }
 
@@ -195,7 +197,8 @@ static size_t group_norm_describe(const tn_module *module, char *text, size_t si
 {
     const group_norm *self = (const group_norm *)(const void *)module;
     tn_text_out out = {text, size, 0};
-    tn_put(&out, "%lld, %lld, eps=%g%s", (long long)self->groups, (long long)self->channels, self->eps, self->weight ? "" : ", affine=False");
+    tn_put(&out, "%lld, %lld, eps=%g%s", (long long)self->groups, (long long)self->channels, self->eps,
+           self->weight ? "" : ", affine=False");
     return out.length;
 }
 LAYER(group_norm);
@@ -205,7 +208,8 @@ tn_module *tn_group_norm_new_with(const tn_group_norm_layer_args *a)
     if (!at_least_one("group_norm", "groups", a->groups) || !at_least_one("group_norm", "channels", a->channels))
         return NULL;
     if (a->channels % a->groups)
-        return tn_fail(TN_ERR_ARGUMENT, "group_norm_new: %lld groups do not divide %lld channels", (long long)a->groups, (long long)a->channels);
+        return tn_fail(TN_ERR_ARGUMENT, "group_norm_new: %lld groups do not divide %lld channels", (long long)a->groups,
+                       (long long)a->channels);
     TN_SCOPE;
     group_norm *self = TN_NEW(group_norm);
     if (!self)

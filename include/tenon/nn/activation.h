@@ -8,7 +8,8 @@
 extern "C" {
 #endif
 
-/* x where x > 0, else weight x. Parameter weight [count], which begins as `initial`: count is 1, or x's channels. PyTorch's defaults: 1, 0.25. */
+/* x where x > 0, else weight x. Parameter weight [count], which begins as `initial`: count is 1, or x's channels. PyTorch's defaults are 1
+ * and 0.25. */
 TN_API tn_module *tn_prelu_new(int64_t count, double initial);
 
 TN_API tn_module *tn_relu6_new(void);

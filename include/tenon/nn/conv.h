@@ -28,7 +28,8 @@ typedef struct tn_conv1d_layer_args {
 TN_API tn_module *tn_conv1d_new_with(const tn_conv1d_layer_args *args);
 
 /* x [n, in, h, w] to [n, out, h', w'], h' = (h - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1. Parameters weight
- * [in, out / groups, kernel, kernel] and bias [out], both uniform on ±1/√(out / groups kernel²). tn_conv_transpose2d_new(in, out, kernel, ...). */
+ * [in, out / groups, kernel, kernel] and bias [out], both uniform on ±1/√(out / groups kernel²).
+ * tn_conv_transpose2d_new(in, out, kernel, ...). */
 #define TN_CONV_TRANSPOSE2D_LAYER_OPTIONS(X)                                                                                  \
     X(tn_pair, kernel_hw, TN_NONE_)                                                                                           \
     X(int64_t, stride, 1)                                                                                                     \
