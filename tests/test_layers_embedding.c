@@ -60,8 +60,21 @@ static void test_initial(void **state)
     check_good();
 }
 
+/* The padding's row gets nothing, of the first order and of the second; a row that is met twice gets both. */
+static void test_twice(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *weight = tn_from_doubles((double[]){1, 2, 3, 4, 5, 6}, TN_SHAPE(3, 2), .requires_grad = true);
+    tn_tensor *y = tn_embedding(tn_from_ints((int64_t[]){2, 0, 2, 1}, TN_SHAPE(4)), weight, .padding_idx = 1);
+    tn_tensor *first = tn_grad_of(tn_sum(tn_pow(y, 3)), weight, .create_graph = true); /* 3 w^2 for each place */
+    check_values(first, 1e-12, 3, 12, 0, 0, 150, 216);
+    check_values(tn_grad_of(tn_sum(first), weight), 1e-12, 6, 12, 0, 0, 60, 72);
+    check_good();
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {LAYER_TABLE_TESTS, TEST(test_errors), TEST(test_initial)};
+    const struct CMUnitTest tests[] = {LAYER_TABLE_TESTS, TEST(test_errors), TEST(test_initial), TEST(test_twice)};
     return layer_table_load("embedding", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }
