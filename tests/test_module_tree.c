@@ -176,7 +176,7 @@ static void test_calls(void **state)
     assert_null(tn_call(none, x, y));
     check_error(TN_ERR_STATE, "nothing: forward left output 0 NULL");
     assert_null(tn_call(n, x, y));
-    check_error(TN_ERR_ARGUMENT, "net: forward takes 1 inputs, and 2 were given");
+    check_error(TN_ERR_ARGUMENT, "net: forward takes 1 input, and 2 were given");
     assert_null(tn_call(x, x));
     check_error(TN_ERR_ARGUMENT, "the pointer is no module");
     assert_null(tn_call(NULL, x));
@@ -194,7 +194,7 @@ static void test_errors(void **state)
     TN_SCOPE;
     net *n = net_new();
     TN_CHILD(n, head, tn_linear_new(-1, 2)); /* making the child failed: that error stays */
-    check_error(TN_ERR_ARGUMENT, "linear: -1 and 2");
+    check_error(TN_ERR_ARGUMENT, "linear: in_features is -1 and out_features 2");
     TN_CHILD(n, head, tn_retain(n));
     check_error(TN_ERR_ARGUMENT, "could never be freed");
     tn_add_child(n, "a.b", tn_relu_new());
@@ -205,7 +205,7 @@ static void test_errors(void **state)
     TN_PARAM(n, scale, tn_ones(TN_SHAPE(1), .dtype = TN_I64));
     check_error(TN_ERR_DTYPE, "");
     TN_PARAM(n, scale, tn_mul(n->scale, 2));
-    check_error(TN_ERR_STATE, "detach it first");
+    check_error(TN_ERR_STATE, "tn_detach() it first");
     assert_null(tn_sequential_new(tn_relu_new(), NULL, tn_relu_new()));
     check_error(TN_ERR_ARGUMENT, "the module is NULL");
     assert_null(tn_dropout_new(1.5));

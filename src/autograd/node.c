@@ -261,6 +261,10 @@ tn_tensor *tn_hooks_run(const tn_hooks *hooks, tn_tensor *grad)
         tn_tensor *other = hooks->hook(grad, hooks->context);
         if (other && !tn_same_shape(other, grad))
             return tn_fail(TN_ERR_SHAPE, "hook: it returned %s in place of a gradient %s", tn_text(other), tn_text(grad));
+        if (other && (other->dtype != grad->dtype || !tn_same_device(other->storage->device, grad->storage->device)))
+            return tn_fail(TN_ERR_DTYPE, "hook: it returned %s on %s in place of a gradient %s on %s", tn_dtype_name((tn_dtype)other->dtype),
+                           tn_device_text(other->storage->device), tn_dtype_name((tn_dtype)grad->dtype),
+                           tn_device_text(grad->storage->device));
         grad = other ? other : grad;
     }
     return tn_failing() ? NULL : grad;

@@ -45,6 +45,7 @@ static void drain(void)
         const tn_class *cls = object->cls;
         if (cls->free)
             cls->free(object);
+        object->cls = NULL; /* who uses it still is told so, as long as the memory is not used again */
         object->magic = 0;
         tn_free(object, cls->size);
         __atomic_fetch_sub(&live, 1, __ATOMIC_RELAXED);
@@ -55,6 +56,10 @@ static void drain(void)
 void tn_release(const void *pointer)
 {
     tn_object *object = mutable(pointer);
+    if (object && TN_UNLIKELY(object->magic != TN_OBJECT_MAGIC)) {
+        tn_fail(TN_ERR_STATE, "release: the object was released already: what no _new, tn_keep() or tn_retain() gave you is its scope's to release");
+        return;
+    }
     if (!object || __atomic_fetch_sub(&object->refs, 1, __ATOMIC_ACQ_REL) != 1)
         return;
     object->next = tn_this.doomed;

@@ -76,6 +76,13 @@ tn_module *tn_conv2d_new_with(const tn_conv2d_layer_args *a)
 
 /* ---- pooling ------------------------------------------------------------------------------------------------------------ */
 
+static bool pool_fits(const char *name, tn_pair kernel)
+{
+    if (!tn_failing() && (kernel.h < 1 || kernel.w < 1))
+        tn_fail(TN_ERR_ARGUMENT, "%s: the kernel is %lldx%lld: it must be given, 1 or more", name, (long long)kernel.h, (long long)kernel.w);
+    return !tn_failing();
+}
+
 static size_t describe_pool(char *text, size_t size, tn_pair kernel, tn_pair stride, tn_pair pad)
 {
     stride = stride.h || stride.w ? stride : kernel;
@@ -107,12 +114,12 @@ LAYER(max_pool2d);
 
 tn_module *tn_max_pool2d_new_with(const tn_max_pool2d_layer_args *a)
 {
-    max_pool2d *self = TN_NEW(max_pool2d);
+    max_pool2d *self = pool_fits("max_pool2d", tn_pair_or(a->kernel_hw, a->kernel)) ? TN_NEW(max_pool2d) : NULL;
     if (!self)
         return NULL;
     self->args = (tn_max_pool2d_args){.size = sizeof self->args, .kernel_hw = a->kernel_hw, .stride = a->stride, .stride_hw = a->stride_hw,
                                       .padding = a->padding, .padding_hw = a->padding_hw, .dilation = a->dilation,
-                                      .dilation_hw = a->dilation_hw, .kernel = a->kernel};
+                                      .dilation_hw = a->dilation_hw, .ceil_mode = a->ceil_mode, .kernel = a->kernel};
     return &self->base;
 }
 
@@ -138,11 +145,11 @@ LAYER(avg_pool2d);
 
 tn_module *tn_avg_pool2d_new_with(const tn_avg_pool2d_layer_args *a)
 {
-    avg_pool2d *self = TN_NEW(avg_pool2d);
+    avg_pool2d *self = pool_fits("avg_pool2d", tn_pair_or(a->kernel_hw, a->kernel)) ? TN_NEW(avg_pool2d) : NULL;
     if (!self)
         return NULL;
     self->args = (tn_avg_pool2d_args){.size = sizeof self->args, .kernel_hw = a->kernel_hw, .stride = a->stride, .stride_hw = a->stride_hw,
-                                      .padding = a->padding, .padding_hw = a->padding_hw, .count_include_pad = a->count_include_pad,
-                                      .kernel = a->kernel};
+                                      .padding = a->padding, .padding_hw = a->padding_hw, .ceil_mode = a->ceil_mode,
+                                      .count_include_pad = a->count_include_pad, .kernel = a->kernel};
     return &self->base;
 }

@@ -58,10 +58,11 @@ static bool classes_fit(const char *op, const char *name, const tn_tensor *x, co
     else if (x->ndim == 0 || classes == 0)
         tn_fail(TN_ERR_SHAPE, "%s: %s is %s: it must be [n, classes], [classes] or [n, classes, ...]", op, name, tn_text(x));
     else if (tn_dtype_is_float((tn_dtype)target->dtype) || target->dtype == TN_BOOL)
-        tn_fail(TN_ERR_DTYPE, "%s: target is %s: class indices are integers", op, tn_dtype_name((tn_dtype)target->dtype));
+        tn_fail(TN_ERR_DTYPE, "%s: target is %s: class indices are integers: tn_cast(target, TN_I64)", op, tn_dtype_name((tn_dtype)target->dtype));
     else if (!tn_shape_equal(tn_shape_of(target), expected))
-        tn_fail(TN_ERR_SHAPE, "%s: %s is %s and target is %s: class indices must be %s", op, name, tn_text(x), tn_text(target),
-                tn_shape_text(expected));
+        tn_fail(TN_ERR_SHAPE, "%s: %s is %s and target is %s %s: class indices must be %s%s", op, name, tn_text(x),
+                tn_dtype_name((tn_dtype)target->dtype), tn_text(target), tn_shape_text(expected),
+                tn_same_shape(x, target) ? "; probabilities must be of a floating dtype" : "");
     else if (weight && (weight->ndim != 1 || weight->sizes[0] != classes || weight->dtype != x->dtype))
         tn_fail(TN_ERR_SHAPE, "%s: weight is %s %s: it must be [%lld] %s, one for each class", op, tn_text(weight),
                 tn_dtype_name((tn_dtype)weight->dtype), (long long)classes, tn_dtype_name((tn_dtype)x->dtype));
