@@ -279,6 +279,26 @@ static void test_memory_limit(void **state)
     assert_true(tn_get_memory_stats().peak >= before.in_use + (4 << 20));
 }
 
+/* What the thread keeps for itself makes way under a cap. */
+static void test_memory_limit_and_the_cache(void **state)
+{
+    (void)state;
+    tn_scope_clear();
+    tn_memory_trim();
+    tn_memory_set_limit(tn_get_memory_stats().in_use + (4 << 20));
+    {
+        TN_SCOPE;
+        for (int i = 0; i < 3000; i++)
+            assert_non_null(tn_empty(TN_SHAPE(1 + i % 8 * 32)));
+    }
+    tn_tensor *x = tn_empty(TN_SHAPE(800000));
+    tn_memory_stats stats = tn_get_memory_stats();
+    tn_memory_set_limit(0);
+    check_good();
+    assert_non_null(x);
+    assert_true(stats.in_use + stats.cached <= stats.limit && stats.system <= stats.allocations);
+}
+
 static void test_memory_comes_back(void **state)
 {
     (void)state;
@@ -423,7 +443,7 @@ int main(void)
         TEST(test_keep_adopt_retain), TEST(test_scope_clear_empties_the_root), TEST(test_a_threads_root_scope_ends_with_it),
         TEST(test_a_callers_memory), TEST(test_own_storage_is_aligned), TEST(test_the_first_error_sticks),
         TEST(test_the_place_is_the_innermost), TEST(test_the_handler), TEST(test_errors_are_per_thread), TEST(test_memory_limit),
-        TEST(test_memory_comes_back), TEST(test_sizes_that_cannot_be), TEST(test_promotion), TEST(test_what_a_tensor_is),
+        TEST(test_memory_limit_and_the_cache), TEST(test_memory_comes_back), TEST(test_sizes_that_cannot_be), TEST(test_promotion), TEST(test_what_a_tensor_is),
         TEST(test_devices), TEST(test_printing), TEST(test_allclose),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -291,9 +291,13 @@ static bool visit(walk *w, entry *e)
         if (!below || !below->wanted)
             continue;
         int output = node->edges[i].output;
-        tn_shape shape = tn_is_tensor(below->target) ? tn_shape_of((const tn_tensor *)below->target)
-                                                     : ((const tn_node *)below->target)->output[output].shape;
-        good = fits(node->name, dx[i], shape) && accumulate(w, below, output, dx[i]);
+        const tn_tensor *leaf = tn_is_tensor(below->target) ? (const tn_tensor *)below->target : NULL;
+        const tn_output *result = leaf ? NULL : &((const tn_node *)below->target)->output[output];
+        tn_dtype dtype = leaf ? (tn_dtype)leaf->dtype : result->dtype;
+        good = fits(node->name, dx[i], leaf ? tn_shape_of(leaf) : result->shape);
+        if (good && dx[i]->dtype != dtype) /* a user's rule may compute in another dtype */
+            good = (dx[i] = tn_cast(dx[i], dtype)) != NULL;
+        good = good && accumulate(w, below, output, dx[i]);
     }
     if (dx != few)
         tn_free(dx, bytes);

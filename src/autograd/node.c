@@ -113,8 +113,11 @@ tn_tensor *tn_record_(tn_tensor *const *ys, int outputs, const char *name, tn_ba
         node->output[k] = (tn_output){.shape = tn_shape_of(y), .dtype = (tn_dtype)y->dtype, .device = y->storage->device};
         if (!tn_dtype_is_float((tn_dtype)y->dtype))
             continue;
-        if (y->grad_fn)
-            tn_release(y->grad_fn);
+        if (tn_has(y, TN_FLAG_RETAIN_GRAD)) { /* written in place: .grad is of what it is now */
+            tn_forget_retained(y);
+            node->output[k].retained = y;
+        }
+        tn_release(y->grad_fn);
         y->grad_fn = tn_retain(node);
         y->output_nr = k;
         y->flags &= (uint8_t)~TN_FLAG_REQUIRES_GRAD;
@@ -261,6 +264,9 @@ tn_tensor *tn_hooks_run(const tn_hooks *hooks, tn_tensor *grad)
         tn_tensor *other = hooks->hook(grad, hooks->context);
         if (other && !tn_same_shape(other, grad))
             return tn_fail(TN_ERR_SHAPE, "hook: it returned %s in place of a gradient %s", tn_text(other), tn_text(grad));
+        if (other && other->dtype != grad->dtype)
+            return tn_fail(TN_ERR_DTYPE, "hook: it returned %s in place of a gradient of %s", tn_dtype_name((tn_dtype)other->dtype),
+                           tn_dtype_name((tn_dtype)grad->dtype));
         grad = other ? other : grad;
     }
     return tn_failing() ? NULL : grad;
