@@ -27,6 +27,7 @@ static void test_the_seed_decides(void **state)
     check_shape(y[0], 20);
     assert_true(tn_dtype_of(x) == TN_U8 && tn_dtype_of(y[0]) == TN_U8);
     assert_false(tn_equal(x, next));
+    assert_true(after.offset >= 20 * PIXELS / 2 / 4); /* each pixel's noise is its own: a block is 4 words, a word serves 2 pixels */
     tn_manual_seed(3);
     assert_int_equal(tn_set_num_threads(2), TN_OK);
     tn_tensor *first = tn_draw_digits(5, &y[2]); /* fewer are the first of more, and the stream goes on where they end */
