@@ -22,7 +22,7 @@ static size_t linear_describe(const tn_module *module, char *text, size_t size)
     const linear *self = (const linear *)(const void *)module;
     tn_text_out out = {text, size, 0};
     tn_put(&out, "%lld, %lld%s%s", (long long)self->weight->sizes[1], (long long)self->weight->sizes[0], tn_bias_text(self->bias),
-           self->activation == TN_ACTIVATION_RELU ? ", activation=relu" : "");
+           tn_activation_text(self->activation));
     return out.length;
 }
 
