@@ -339,6 +339,19 @@ static tn_tensor *call_wrong(tn_tensor *const *in, int count, void *context)
     return tn_apply(&wrong, context, sizeof(double), in, count);
 }
 
+/* Right but for the last element of three. */
+static void nearly_backward(tn_context *c, tn_tensor *const *dy, int n_out, tn_tensor **dx, int n_in)
+{
+    cube_backward(c, dy, n_out, dx, n_in);
+    dx[0] = tn_mul(dx[0], tn_from_doubles(((double[]){1, 1, 1.01}), TN_SHAPE(3)));
+}
+static const tn_function nearly = {"nearly", cube_forward, nearly_backward};
+static tn_tensor *call_nearly(tn_tensor *const *in, int count, void *context)
+{
+    (void)count;
+    return tn_apply(&nearly, context, sizeof(double), &in[1], 1);
+}
+
 static void misshapen_backward(tn_context *c, tn_tensor *const *dy, int n_out, tn_tensor **dx, int n_in)
 {
     (void)c;
@@ -362,6 +375,11 @@ static void test_an_operator_of_ones_own(void **state)
     assert_int_equal(tn_gradcheck(call_cube, &factor, &x, 1, .second = true), TN_OK);
     assert_int_equal(tn_gradcheck(call_wrong, &factor, &x, 1), TN_ERR_GRAD);
     check_error(TN_ERR_GRAD, "gradcheck: input 0, element 0");
+    tn_tensor *both[] = {leaf(1), x};
+    assert_int_equal(tn_gradcheck(call_nearly, &factor, both, 2), TN_ERR_GRAD);
+    check_error(TN_ERR_GRAD, "gradcheck: input 1, element 2: backward gives");
+    assert_int_equal(tn_gradcheck(call_cube, &factor, &(tn_tensor *){tn_ones(TN_SHAPE(3), .requires_grad = true)}, 1), TN_ERR_DTYPE);
+    check_error(TN_ERR_DTYPE, "gradcheck: input 0 must be contiguous float64");
     y = tn_sum(tn_apply(&misshapen, &factor, sizeof factor, &x, 1));
     assert_int_equal(tn_backward(y), TN_ERR_SHAPE);
     check_error(TN_ERR_SHAPE, "misshapen: the gradient is [7]");
