@@ -157,6 +157,13 @@ static tn_tensor *fail_hook(tn_tensor *grad, void *context)
     return tn_fail(TN_ERR_ARGUMENT, "the hook's own error");
 }
 
+static tn_tensor *never(tn_tensor *grad, void *context)
+{
+    (void)grad, (void)context;
+    fail_msg("a hook that was taken out runs");
+    return NULL;
+}
+
 static void test_hooks(void **state)
 {
     (void)state;
@@ -182,6 +189,35 @@ static void test_hooks(void **state)
     check_values(tn_grad(x), 0, 25);
     assert_int_equal(tn_add_hook(tn_ones(TN_SHAPE(1)), look, &seen), TN_ERR_ARGUMENT);
     check_error(TN_ERR_ARGUMENT, "does not require");
+}
+
+static tn_tensor *once(tn_tensor *grad, void *context)
+{
+    tn_tensor **of = context; /* of[0] has the hook, of[1] counts */
+    ((double *)tn_data_mut(of[1]))[0]++;
+    assert_int_equal(tn_remove_hook(of[0], once, context), TN_OK);
+    assert_int_equal(tn_remove_hook(of[0], never, NULL), TN_OK);
+    return tn_mul(grad, 2);
+}
+
+static void test_a_hook_that_takes_itself_out(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *x = leaf(1), *of[] = {x, tn_zeros(TN_SHAPE(1), .dtype = TN_F64)};
+    double seen = 0;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(tn_add_hook(x, once, of), TN_OK);
+        assert_int_equal(tn_add_hook(x, never, NULL), TN_OK); /* taken out by the one before it, before its turn */
+        assert_int_equal(tn_add_hook(x, look, &seen), TN_OK);
+        assert_int_equal(tn_backward(x), TN_OK);
+        assert_true(seen == 2);
+        assert_int_equal(tn_backward(x), TN_OK);
+        assert_true(seen == 1);
+        assert_int_equal(tn_remove_hook(x, look, &seen), TN_OK);
+    }
+    check_values(tn_grad(x), 0, 9);
+    check_values(of[1], 0, 3);
 }
 
 static tn_tensor *widen(tn_tensor *grad, void *context)
@@ -501,7 +537,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_the_readme_example), TEST(test_gradients_accumulate), TEST(test_a_diamond), TEST(test_both_sides),
         TEST(test_backward_needs_a_gradient_for_many), TEST(test_a_graph_is_released_or_kept), TEST(test_no_grad_and_enable_grad),
-        TEST(test_grad_of_leaves_grad_alone), TEST(test_second_derivatives), TEST(test_hooks), TEST(test_a_hooks_dtype), TEST(test_a_retained_gradient_in_place),
+        TEST(test_grad_of_leaves_grad_alone), TEST(test_second_derivatives), TEST(test_hooks), TEST(test_a_hook_that_takes_itself_out), TEST(test_a_hooks_dtype), TEST(test_a_retained_gradient_in_place),
         TEST(test_a_saved_tensor_that_was_changed),
         TEST(test_in_place_rules), TEST(test_requires_grad_rules), TEST(test_broadcasting_backward), TEST(test_an_operator_of_ones_own),
         TEST(test_several_results), TEST(test_several_inputs_of_several_dtypes), TEST(test_a_hundred_thousand_steps), TEST(test_forward_without_backward_leaks_nothing),

@@ -75,7 +75,7 @@ TN_API tn_status tn_grads_of_with(const tn_grads_of_args *args) TN_MUST_CHECK;
  * without tn_retain. Hooks run in the order in which they were added. */
 typedef tn_tensor *(*tn_hook)(tn_tensor *grad, void *context);
 TN_API tn_status tn_add_hook(tn_tensor *x, tn_hook hook, void *context);
-/* Takes out every hook added with this function and context. */
+/* Takes out every hook added with this function and context; a hook may take out itself. */
 TN_API tn_status tn_remove_hook(tn_tensor *x, tn_hook hook, void *context);
 
 /* ---- operators of one's own --------------------------------------------------------------------------------------------- */
