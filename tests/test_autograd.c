@@ -421,6 +421,10 @@ static void test_an_operator_of_ones_own(void **state)
     check_error(TN_ERR_SHAPE, "misshapen: the gradient is [7]");
     assert_null(tn_apply(NULL, NULL, 0, &x, 1));
     check_error(TN_ERR_ARGUMENT, "forward and backward");
+    assert_int_equal(tn_apply_n(&cube, &factor, sizeof factor, &x, 1, NULL, 1), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "a place for 1 to 8 results");
+    assert_null(tn_apply(&cube, &factor, sizeof factor, NULL, 1));
+    check_error(TN_ERR_ARGUMENT, "inputs");
 }
 
 static void split_forward(tn_context *c, tn_tensor *const *in, int n_in, tn_tensor **out, int n_out)

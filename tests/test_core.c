@@ -458,6 +458,7 @@ static void test_printing(void **state)
     char tiny[4];
     assert_int_equal(tn_format(tn_arange(0, 4), tiny, sizeof tiny), strlen("[0, 1, 2, 3]")); /* cut, and closed */
     assert_string_equal(tiny, "[0,");
+    assert_int_equal(tn_format(tn_ones(TN_SHAPE(2)), NULL, 10), 8); /* as snprintf: how long it would be */
 }
 
 static void test_allclose(void **state)

@@ -67,6 +67,8 @@ static void test_datasets(void **state)
     assert_int_equal(tn_ndim(b), 0);
     assert_int_equal(tn_dataset_get(dataset, 4, &a, &b), TN_ERR_INDEX);
     check_error(TN_ERR_INDEX, "item 4 of 4");
+    assert_int_equal(tn_dataset_get(dataset, 0, &a, NULL), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "the place for y is NULL");
     tn_release(dataset);
 
     assert_null(tn_tensor_dataset_new(x, tn_arange(0, 3)));

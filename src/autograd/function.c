@@ -72,8 +72,10 @@ tn_status tn_apply_n(const tn_function *function, const void *data, size_t size,
 {
     if (tn_failing())
         return tn_last_status();
-    if (!function || !function->forward || !function->backward || n_in < 0 || n_out < 1 || n_out > MOST_OUTPUTS || (size && !data)) {
-        tn_fail(TN_ERR_ARGUMENT, "apply: forward and backward must be given, and 1 to %d results", MOST_OUTPUTS);
+    if (!function || !function->forward || !function->backward || n_in < 0 || (n_in && !in) || !out || n_out < 1 || n_out > MOST_OUTPUTS ||
+        (size && !data)) {
+        tn_fail(TN_ERR_ARGUMENT, "apply: forward and backward must be given, inputs, a place for 1 to %d results, and data where it has a size",
+                MOST_OUTPUTS);
         return TN_ERR_ARGUMENT;
     }
     for (int i = 0; i < n_in; i++)
