@@ -139,6 +139,14 @@ static void hook(tn_module *module, tn_tensor *const *in, int n_in, tn_tensor **
     out[0] = tn_neg(out[0]);
 }
 
+static int64_t own_handle;
+static void once(tn_module *module, tn_tensor *const *in, int n_in, tn_tensor **out, int n_out, void *context)
+{
+    (void)in, (void)n_in, (void)out, (void)n_out;
+    *(int *)context += 10;
+    tn_remove_forward_hook(module, own_handle);
+}
+
 static tn_status swap_forward(net *self, tn_tensor *const *in, int n_in, tn_tensor **out, int n_out)
 {
     (void)self;
@@ -168,6 +176,12 @@ static void test_calls(void **state)
     assert_true(tn_allclose(tn_call(n, x), tn_neg(y), 0, 0, false));
     tn_remove_forward_hook(n->head, handle);
     assert_true(tn_equal(tn_call(n, x), y) && calls == 1);
+
+    own_handle = tn_add_forward_hook(n, once, &calls); /* takes itself out; the next one has its turn all the same */
+    handle = tn_add_forward_hook(n, hook, &calls);
+    assert_true(tn_allclose(tn_call(n, x), tn_neg(y), 0, 0, false) && calls == 12);
+    assert_true(tn_allclose(tn_call(n, x), tn_neg(y), 0, 0, false) && calls == 13);
+    tn_remove_forward_hook(n, handle);
 
     swap *s = TN_NEW(swap);
     assert_int_equal(tn_call_n(s, (tn_tensor *[]){x, y}, 2, out, 2), TN_OK);

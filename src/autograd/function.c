@@ -76,6 +76,8 @@ tn_status tn_apply_n(const tn_function *function, const void *data, size_t size,
         tn_fail(TN_ERR_ARGUMENT, "apply: %s is NULL", !function ? "the function" : !function->forward ? "its forward" : "its backward");
     else if (n_in < 0 || n_out < 1 || n_out > MOST_OUTPUTS)
         tn_fail(TN_ERR_ARGUMENT, "apply: %s of %d inputs and %d results: 0 or more and 1 to %d can be", function->name, n_in, n_out, MOST_OUTPUTS);
+    else if ((n_in && !in) || !out)
+        tn_fail(TN_ERR_ARGUMENT, "apply: %s: %s is NULL", function->name, out ? "the array of inputs" : "the place for its results");
     else if (size && !data)
         tn_fail(TN_ERR_ARGUMENT, "apply: %s: data is NULL, and of %zu bytes", function->name, size);
     if (tn_failing())

@@ -199,8 +199,11 @@ static tn_status run_forward(tn_module *module, tn_tensor *const *in, int n_in, 
     for (int i = 0; i < n_out && !tn_failing(); i++)
         if (!out[i])
             tn_fail(TN_ERR_STATE, "%s: forward left output %d NULL", type->name, i);
-    for (int i = 0; i < module->state->hook_count && !tn_failing(); i++)
-        module->state->hooks[i].hook(module, in, n_in, out, n_out, module->state->hooks[i].context);
+    for (int i = 0; i < module->state->hook_count && !tn_failing();) {
+        const tn_hook_entry entry = module->state->hooks[i];
+        entry.hook(module, in, n_in, out, n_out, entry.context);
+        i += i < module->state->hook_count && module->state->hooks[i].handle == entry.handle; /* it may have removed itself */
+    }
     if (tn_observer_now && !tn_failing())
         tn_observer_now(module, out, n_out, tn_observer_context);
     return tn_last_status();
