@@ -80,6 +80,8 @@ F.case("split", lambda x, size, dim: x.split(size, dim), [f(3, 6)], size=3, dim=
 F.case("split_sizes", lambda x, sizes, dim: x.split(sizes, dim), [f(2, 6)], sizes=[1, 0, 5], dim=1)
 F.case("chunk", lambda x, chunks, dim: x.chunk(chunks, dim), [f(5, 2)], chunks=4, dim=0)
 F.case("chunk", lambda x, chunks, dim: x.chunk(chunks, dim), [f(2, 8)], chunks=4, dim=1)
+F.case("chunk", lambda x, chunks, dim: x.chunk(chunks, dim), [f(2, 0)], chunks=3, dim=1)
+F.case("hsplit", lambda x, sections: x.hsplit(sections), [f(2, 0)], sections=2)
 F.case("unbind", lambda x, dim: x.unbind(dim), [f(2, 3, 4)], dim=1)
 F.case("vsplit", lambda x, sections: x.vsplit(sections), [f(4, 2)], sections=2)
 F.case("hsplit", lambda x, sections: x.hsplit(sections), [f(2, 6)], sections=3)
