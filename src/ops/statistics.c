@@ -99,8 +99,9 @@ static void logsumexp_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **
 tn_tensor *tn_logsumexp_with(const tn_reduce_args *args)
 {
     tn_reduced how;
-    if (!tn_reduce_begin("logsumexp", args->x, args->dim, args->dims, 0, &how) || !tn_floats_only("logsumexp", args->x))
+    if (!tn_reduce_begin("logsumexp", args->x, args->dim, args->dims, 0, &how))
         return NULL;
-    tn_tensor *y = tn_reduce_run("logsumexp", TN_REDUCE_LOGSUMEXP, args->x, &how, args->keepdim, true, NULL);
-    return tn_record(y, "logsumexp", logsumexp_backward, TN_INPUTS(args->x), TN_SAVED(args->x, y), TN_ATTR(how));
+    tn_tensor *x = tn_dtype_is_float((tn_dtype)args->x->dtype) ? args->x : tn_cast(args->x, tn_get_default_dtype());
+    tn_tensor *y = x ? tn_reduce_run("logsumexp", TN_REDUCE_LOGSUMEXP, x, &how, args->keepdim, true, NULL) : NULL;
+    return tn_record(y, "logsumexp", logsumexp_backward, TN_INPUTS(x), TN_SAVED(x, y), TN_ATTR(how));
 }
