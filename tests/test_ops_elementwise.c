@@ -33,6 +33,8 @@ static tn_tensor *clamp(tn_tensor *x, const op_args *args)
     X(lerp_number, tn_lerp(A, B, ARG("weight"))) X(cast, tn_cast(A, op_dtype(args, "dtype")))                                 \
     X(pow_number, tn_pow(A, number(args, "exponent"))) X(number_pow, tn_pow(number(args, "base"), A))                         \
     X(plus_number, tn_add(A, number(args, "other"))) X(times_number, tn_mul(A, number(args, "other")))                        \
+    X(add_, tn_add_(tn_mul(A, 1), B)) X(sub_, tn_sub_(tn_mul(A, 1), B)) X(mul_, tn_mul_(tn_mul(A, 1), B))                     \
+    X(div_, tn_div_(tn_mul(A, 1), B)) X(copy_, tn_copy_(tn_mul(A, 1), B)) X(fill_, tn_fill_(tn_mul(A, 1), ARG("value")))      \
     X(over_number, tn_div(A, number(args, "other"))) X(number_minus, tn_sub(number(args, "other"), A))
 
 /* A whole number is a C int, another a double, as they would stand in a program. */
@@ -55,6 +57,7 @@ static void test_wrong_inputs(void **state)
     check_fails(tn_where(i, a, 0), TN_ERR_DTYPE, "where condition int64 bool");
     check_fails(tn_masked_fill(a, i, 0), TN_ERR_DTYPE, "masked_fill mask int64 bool");
     check_fails(tn_masked_fill(i, tn_gt(a, 0), 0), TN_ERR_SHAPE, "masked_fill [2, 3] [3]");
+    check_fails(tn_masked_fill(i, mask, -(double)INFINITY), TN_ERR_DTYPE, "masked_fill -inf int64 tn_cast");
     check_fails(tn_sub(mask, mask), TN_ERR_DTYPE, "sub bool");
     check_fails(tn_neg(mask), TN_ERR_DTYPE, "neg bool logical_not");
     check_fails(tn_gelu(i), TN_ERR_DTYPE, "gelu int64 cast");
@@ -94,6 +97,21 @@ static void test_numbers_do_not_promote(void **state)
         check_values(tn_remainder(x, 4), 0, 3, 3);
     }
     check_good();
+}
+
+/* A number that a 16-bit float cannot hold is not rounded before it is used: what PyTorch gives, to the bit. */
+static void test_numbers_keep_their_digits(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *b = tn_full(TN_SHAPE(1), 9, .dtype = TN_BF16), *h = tn_full(TN_SHAPE(1), 3, .dtype = TN_F16), *y = tn_clone(b);
+    check_values(tn_mul(b, 0.1), 0, 0.8984375);
+    check_values(tn_mul(0.7, b), 0, 6.3125);
+    check_values(tn_mul(h, 0.1), 0, 0.300048828125);
+    check_values(tn_mul_(y, 1.1), 0, 9.875);
+    check_values(tn_div(tn_full(TN_SHAPE(1), 13, .dtype = TN_BF16), 0.7), 0, 18.625);
+    check_values(tn_lerp(tn_zeros_like(b), b, 0.7), 0, 6.3125);
+    assert_int_equal(tn_dtype_of(tn_mul(b, 0.1)), TN_BF16);
 }
 
 static void test_integer_corners(void **state)
@@ -253,7 +271,7 @@ static void test_slopes_at_corners(void **state)
     (void)state;
     TN_SCOPE;
     tn_tensor *x = tn_from_doubles(((double[]){0, -0.0, NAN}), TN_SHAPE(3), .requires_grad = true);
-    check_values(tn_grad_of(tn_sum(tn_relu(x)), x), 0, 0, 0, 0);
+    check_values(tn_grad_of(tn_sum(tn_relu(x)), x), 0, 0, 0, 1);
     check_values(tn_grad_of(tn_sum(tn_abs(x)), x), 0, 0, 0, 0);
     check_values(tn_narrow(tn_grad_of(tn_sum(tn_pow(x, 2)), x), 0, 0, 2), 0, 0, 0);
     check_values(tn_narrow(tn_grad_of(tn_sum(tn_pow(x, 0)), x), 0, 0, 2), 0, 0, 0);
@@ -268,6 +286,7 @@ int main(void)
     const struct CMUnitTest tests[] = {OP_TABLE_TESTS,
                                        TEST(test_wrong_inputs),
                                        TEST(test_numbers_do_not_promote),
+                                       TEST(test_numbers_keep_their_digits),
                                        TEST(test_integer_corners),
                                        TEST(test_layout_follows_the_inputs),
                                        TEST(test_sizes_and_strides),
