@@ -177,4 +177,30 @@ for dtype in ["float16", "bfloat16", "bool", *INTEGERS]:
 F.case("cast", lambda x, dtype: x.to(getattr(torch, dtype)), [given([300, -300, 70000, -1], dtype="int64")], dtype="int16")
 F.case("cast", lambda x, dtype: x.to(getattr(torch, dtype)), [given([0.5, 0.0, -0.0, NAN], dtype="float16")], dtype="bool")
 
+# ---- nothing, and one element --------------------------------------------------------------------------------------------
+
+for shape in [(0, 3), (), (1, 1)]:
+    F.case("clamp", torch.clamp, [f(*shape, low=0.1, high=0.4)], min=0.0, max=0.5)
+    F.case("where_number", torch.where, [bools(*shape), f(*shape)], other=0.5)
+    F.case("masked_fill", torch.masked_fill, [f(*shape), bools(*shape)], value=7.5)
+    F.case("lerp", torch.lerp, [f(*shape), f(*shape), f(*shape, low=0.0, high=1.0)], _second=False)
+    F.case("lerp_number", torch.lerp, [f(*shape), f(*shape)], weight=0.3)
+    F.case("pow_number", torch.pow, [f(*shape, low=0.2)], exponent=3)
+    F.case("number_pow", lambda x, base: torch.pow(base, x), [f(*shape)], base=0.5)
+    F.case("number_minus", lambda x, other: other - x, [f(*shape)], other=1)
+    for name, function in {"plus_number": torch.add, "times_number": torch.mul, "over_number": torch.div}.items():
+        F.case(name, function, [f(*shape)], other=0.5)
+    for name in ["isnan", "isinf", "logical_not"]:
+        F.case(name, getattr(torch, name), [f(*shape)], _grads=False)
+    for name in ["eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor"]:
+        F.case(name, getattr(torch, name), [f(*shape), f(3)], _grads=False)
+    for name, function in {
+        "sub_self": lambda x: x - x, "mul_self": lambda x: x * x, "div_self": lambda x: x / x, "pow_self": lambda x: x**x,
+        "maximum_self": lambda x: torch.maximum(x, x),
+    }.items():
+        F.case(name, function, [f(*shape, low=0.5, high=2.0)])
+    F.case("cast", lambda x, dtype: x.to(getattr(torch, dtype)), [f(*shape)], dtype="int16", _grads=False)
+# A cast among floats has a gradient, of the input's dtype.
+F.case("cast", lambda x, dtype: x.to(getattr(torch, dtype)), [f(2, 3)], dtype="bfloat16", _gradcheck=False)
+
 F.write()

@@ -179,4 +179,30 @@ for largest in (True, False):
     F.case("topk", topk, [f(3, 4)], k=0, largest=largest)
     F.case("topk", topk, [ints(50, high=100000, dtype="int32")], k=4, largest=largest)
 
+# ---- nothing, and one element --------------------------------------------------------------------------------------------
+
+for shape in ((), (1, 1)):
+    one = f(*shape)
+    for name in ("max", "min"):
+        F.case(name, getattr(torch, name), [one])
+        F.case(name + "_dim", lambda x, dim, name=name: tuple(getattr(torch, name)(x, dim)), [one], dim=-1)
+        F.case("arg" + name, lambda x, name=name: getattr(torch, "arg" + name)(x), [one], _grads=False)
+    for name in ("any", "all"):
+        F.case(name, lambda x, name=name: getattr(torch, name)(x), [one], _grads=False)
+    for name in ("var", "std"):
+        F.case(name, FLOATS[name], [one], correction=0, _gradcheck=False)
+        F.case(name, FLOATS[name], [one], _grads=False)
+    F.case("argsort", lambda x, dim, descending: torch.argsort(x, dim=dim, descending=descending, stable=True), [one], dim=0, descending=True)
+    F.case("topk", topk, [one], k=1, largest=True)
+for name in ("max", "min"):
+    F.case(name + "_dim", lambda x, dim, name=name: tuple(getattr(torch, name)(x, dim)), [f(0, 3)], dim=1)
+    F.case("arg" + name, lambda x, dim, name=name: getattr(torch, "arg" + name)(x, dim), [f(0, 3)], dim=1, _grads=False)
+    for dtype in ("int64", "int16", "int8", "uint8", "float16", "bfloat16"):
+        F.case(name, getattr(torch, name), [ints(4, 7, high=9, dtype=dtype)])
+        F.case("arg" + name, lambda x, dim, name=name: getattr(torch, "arg" + name)(x, dim), [ints(4, 7, high=9, dtype=dtype)], dim=1)
+F.case("argsort", lambda x, dim, descending: torch.argsort(x, dim=dim, descending=descending, stable=True), [f(0, 2)], dim=1, descending=False)
+for dtype in ("int64", "int16", "int8", "uint8"):
+    F.case("topk", topk, [given([[3, 1, 2, 7], [4, 9, 0, 5]], dtype=dtype)], k=2, largest=True)
+F.case("topk", topk, [f(0, 4)], k=2, largest=False)
+
 F.write()

@@ -88,4 +88,57 @@ F.case("hsplit", lambda x, sections: x.hsplit(sections), [f(2, 6)], sections=3)
 F.case("hsplit", lambda x, sections: x.hsplit(sections), [f(6)], sections=3)
 F.case("dsplit", lambda x, sections: x.dsplit(sections), [f(2, 3, 4)], sections=2)
 
+# ---- nothing, and one element --------------------------------------------------------------------------------------------
+
+for shape in [(0, 2, 2), (1, 1, 1)]:
+    x = f(*shape)
+    F.case("transposed_reshape", lambda x, shape: x.transpose(0, 1).reshape(shape), [x], shape=[1, -1] if shape[0] else [0, 4])
+    F.case("flatten", lambda x, start, end: x.flatten(start, end), [x], start=0, end=-1)
+    F.case("transpose", lambda x, a, b: x.transpose(a, b), [x], a=0, b=-1)
+    F.case("swapaxes", lambda x, a, b: x.swapaxes(a, b), [x], a=0, b=-1)
+    F.case("permute", lambda x, dims: x.permute(dims), [x], dims=[1, 2, 0])
+    F.case("squeeze", lambda x, dim: x.squeeze(dim), [x], dim=0)
+    F.case("squeeze_all", lambda x: x.squeeze(), [x])
+    F.case("unsqueeze", lambda x, dim: x.unsqueeze(dim), [x], dim=-1)
+    F.case("expand", lambda x, shape: x.expand(shape), [x], shape=[3, *shape])
+    F.case("narrow", torch.narrow, [x], dim=1, start=0, length=1)
+    F.case("select", torch.select, [x], dim=1, index=0)
+    F.case("contiguous", lambda x: x.transpose(0, 1).contiguous(), [x])
+    F.case("clone", lambda x: x.permute(2, 0, 1).clone(), [x])
+    F.case("repeat", lambda x, times: x.repeat(times), [x], times=[1, 2, 2])
+    F.case("flip", lambda x, dims: x.flip(dims), [x], dims=[1])
+    F.case("roll", lambda x, shift, dim: x.roll(shift, dim), [x], shift=1, dim=1)
+    F.case("roll_all", lambda x, shift: x.roll(shift), [x], shift=3)
+    F.case("tril", torch.tril, [x], diagonal=0)
+    F.case("triu", torch.triu, [x], diagonal=1)
+    F.case("pad", lambda x, pads, mode, value: nn.pad(x, pads, mode, value), [x], pads=[1, 2], mode="constant", value=1.5)
+    F.case("concat", lambda *x, dim: torch.cat(x, dim), [x, x], dim=1)
+    F.case("stack", lambda *x, dim: torch.stack(x, dim), [x, x], dim=1)
+    F.case("split", lambda x, size, dim: x.split(size, dim), [x], size=1, dim=-1)
+    F.case("split_sizes", lambda x, sizes, dim: x.split(sizes, dim), [x], sizes=[0, shape[2]], dim=2)
+    F.case("chunk", lambda x, chunks, dim: x.chunk(chunks, dim), [x], chunks=2, dim=2)
+    F.case("unbind", lambda x, dim: x.unbind(dim), [x], dim=1)
+    for name in ["vsplit", "hsplit", "dsplit"]:
+        F.case(name, lambda x, sections, name=name: getattr(x, name)(sections), [x], sections=1)
+F.case("swapaxes", lambda x, a, b: x.swapaxes(a, b), [f(2, 3)], a=0, b=1)
+F.case("swapaxes", lambda x, a, b: x.swapaxes(a, b), [f(2, 3, 4)], a=-1, b=0)
+
+# ---- padding in every mode, over 1 to 3 dims; dtypes ----------------------------------------------------------------------
+
+for mode in ["reflect", "replicate"]:
+    pad = lambda x, pads, mode: nn.pad(x, pads, mode)
+    F.case("pad", pad, [f(2, 4)], pads=[3, 1], mode=mode)
+    F.case("pad", pad, [f(2, 3, 4)], pads=[1, 2, 0, 2], mode=mode)
+    F.case("pad", pad, [f(1, 2, 3, 2, 3)], pads=[2, 0, 1, 1, 2, 1], mode=mode)
+    F.case("pad", pad, [f(2, 3, 2, 3)], pads=[0, 1, 1, 0, 2, 2], mode=mode)
+for dtype in ["int64", "int32", "int16", "int8", "uint8", "bool", "float16", "bfloat16"]:
+    x = ints(2, 3, high=2, dtype=dtype)
+    F.case("pad", lambda x, pads, mode, value: nn.pad(x, pads, mode, value), [x], pads=[1, 0, 0, 2], mode="constant", value=1)
+    F.case("roll", lambda x, shift, dim: x.roll(shift, dim), [x], shift=1, dim=1)
+    F.case("flip", lambda x, dims: x.flip(dims), [x], dims=[0, 1])
+    F.case("repeat", lambda x, times: x.repeat(times), [x], times=[2, 1])
+    F.case("tril", torch.tril, [x], diagonal=0)
+    F.case("stack", lambda *x, dim: torch.stack(x, dim), [x, x], dim=0)
+    F.case("concat", lambda *x, dim: torch.cat(x, dim), [x, ints(2, 1, high=2)], dim=1)
+
 F.write()
