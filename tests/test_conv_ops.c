@@ -164,6 +164,19 @@ static void test_wrong_inputs(void **state)
     check_error(TN_ERR_SHAPE, "[1, 3, 4, 4]");
     assert_null(tn_fold(tn_ones(TN_SHAPE(1, 8, 5)), 4, 4, 2));
     check_error(TN_ERR_SHAPE, "[n, c * 4, 9]");
+    tn_tensor *line = tn_ones(TN_SHAPE(1, 2, 4));
+    assert_null(tn_conv1d(line, tn_ones(TN_SHAPE(3, 2, 5)), NULL));
+    check_error(TN_ERR_SHAPE, "conv1d");
+    assert_null(tn_conv1d(x, w, NULL));
+    check_error(TN_ERR_SHAPE, "conv1d");
+    assert_null(tn_max_pool1d(line, 2, .padding = 2));
+    check_error(TN_ERR_ARGUMENT, "max_pool1d");
+    assert_null(tn_avg_pool1d(tn_ones(TN_SHAPE(4)), 2));
+    check_error(TN_ERR_SHAPE, "avg_pool1d");
+    assert_null(tn_unfold1d(line, 5));
+    check_error(TN_ERR_SHAPE, "unfold1d");
+    assert_null(tn_fold1d(tn_ones(TN_SHAPE(1, 5, 3)), 4, 2));
+    check_error(TN_ERR_SHAPE, "fold1d");
     assert_null(tn_unfold(NULL, 2));
     check_error(TN_ERR_ARGUMENT, "NULL");
 }

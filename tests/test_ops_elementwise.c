@@ -76,6 +76,65 @@ static void test_wrong_inputs(void **state)
     check_fails(tn_fill_(tn_expand(tn_ones(TN_SHAPE(1)), TN_SHAPE(4)), 1), TN_ERR_ARGUMENT, "fill_ expanded clone");
 }
 
+/* Every operator names itself: NULL, shapes that do not broadcast, a dtype that it is not for. */
+typedef tn_tensor *(*one_fn)(tn_tensor *);
+typedef tn_tensor *(*two_fn)(tn_operand, tn_operand);
+#define ONE(name) {#name, tn_##name}
+#define TWO(name) {#name, tn_##name}
+static const struct {
+    const char *name;
+    one_fn run;
+} functions[] = {ONE(exp), ONE(expm1), ONE(log), ONE(log1p), ONE(log2), ONE(sqrt), ONE(rsqrt), ONE(reciprocal), ONE(sin), ONE(cos), ONE(tanh),
+                 ONE(erf), ONE(sigmoid), ONE(sign), ONE(square), ONE(isnan), ONE(isinf), ONE(logical_not)},
+  numbers[] = {ONE(neg), ONE(abs), ONE(floor), ONE(ceil), ONE(round), ONE(relu)}, activations[] = {ONE(silu), ONE(mish), ONE(hardswish)};
+static const struct {
+    const char *name;
+    two_fn run;
+} twos[] = {TWO(add), TWO(sub), TWO(mul), TWO(div), TWO(pow), TWO(remainder), TWO(maximum), TWO(minimum), TWO(eq), TWO(ne), TWO(lt), TWO(le),
+            TWO(gt), TWO(ge), TWO(logical_and), TWO(logical_or), TWO(logical_xor), TWO(add_), TWO(sub_), TWO(mul_), TWO(div_), TWO(copy_)};
+
+static void refuses(const char *name, one_fn run, tn_tensor *wrong, tn_status status, const char *word)
+{
+    char words[64];
+    snprintf(words, sizeof words, "%s %s", name, word);
+    check_fails(run(wrong), status, words);
+}
+
+static void test_every_operator_refuses(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *a = tn_ones(TN_SHAPE(2, 3)), *b = tn_ones(TN_SHAPE(4)), *i = tn_ones(TN_SHAPE(3), .dtype = TN_I64);
+    tn_tensor *mask = tn_ones(TN_SHAPE(3), .dtype = TN_BOOL);
+    for (size_t k = 0; k < sizeof functions / sizeof *functions; k++)
+        refuses(functions[k].name, functions[k].run, NULL, TN_ERR_ARGUMENT, "NULL");
+    for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) {
+        refuses(numbers[k].name, numbers[k].run, NULL, TN_ERR_ARGUMENT, "NULL");
+        refuses(numbers[k].name, numbers[k].run, mask, TN_ERR_DTYPE, "bool");
+    }
+    for (size_t k = 0; k < sizeof activations / sizeof *activations; k++) {
+        refuses(activations[k].name, activations[k].run, NULL, TN_ERR_ARGUMENT, "NULL");
+        refuses(activations[k].name, activations[k].run, i, TN_ERR_DTYPE, "int64");
+    }
+    for (size_t k = 0; k < sizeof twos / sizeof *twos; k++) {
+        char words[64];
+        snprintf(words, sizeof words, "%s [2, 3] [4]", twos[k].name);
+        check_fails(twos[k].run(a, b), TN_ERR_SHAPE, words);
+        snprintf(words, sizeof words, "%s NULL", twos[k].name);
+        check_fails(twos[k].run(a, NULL), TN_ERR_ARGUMENT, words);
+        check_fails(twos[k].run(NULL, a), TN_ERR_ARGUMENT, words);
+    }
+    check_fails(tn_leaky_relu(i), TN_ERR_DTYPE, "leaky_relu int64");
+    check_fails(tn_elu(mask), TN_ERR_DTYPE, "elu bool");
+    check_fails(tn_softplus(i), TN_ERR_DTYPE, "softplus int64");
+    check_fails(tn_clamp(NULL, .min = 0), TN_ERR_ARGUMENT, "clamp NULL");
+    check_fails(tn_where(mask, NULL, a), TN_ERR_ARGUMENT, "where NULL");
+    check_fails(tn_masked_fill(a, NULL, 0), TN_ERR_ARGUMENT, "masked_fill mask NULL");
+    check_fails(tn_lerp(a, b, 0.5), TN_ERR_SHAPE, "lerp [2, 3] [4]");
+    check_fails(tn_cast(NULL, TN_F32), TN_ERR_ARGUMENT, "cast NULL");
+    check_fails(tn_fill_(NULL, 0), TN_ERR_ARGUMENT, "fill_ NULL");
+}
+
 static void test_numbers_do_not_promote(void **state)
 {
     (void)state;
@@ -285,6 +344,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {OP_TABLE_TESTS,
                                        TEST(test_wrong_inputs),
+                                       TEST(test_every_operator_refuses),
                                        TEST(test_numbers_do_not_promote),
                                        TEST(test_numbers_keep_their_digits),
                                        TEST(test_integer_corners),
