@@ -68,6 +68,9 @@ static void views_share(void **state)
     assert_int_equal(tn_at(x, TN_SHAPE(18)), 100);
     assert_int_equal(tn_chunk(tn_zeros(TN_SHAPE(5)), 4, 0, part), 3);
     assert_null(part[3]);
+    tn_tensor *h = tn_zeros(TN_SHAPE(0), .dtype = TN_F16, .requires_grad = true); /* skipped, its gradient still of its dtype */
+    tn_tensor *joined = tn_concat(TN_TENSORS(h, tn_ones(TN_SHAPE(2, 2))), 0);
+    assert_int_equal(tn_dtype_of(tn_grad_of(tn_sum(joined), h)), TN_F16);
     tn_tensor *w = tn_ones(TN_SHAPE(2), .requires_grad = true);
     assert_false(tn_requires_grad(tn_detach(tn_mul(w, 2))));
     check_good();

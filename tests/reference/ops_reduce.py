@@ -179,6 +179,9 @@ for largest in (True, False):
     F.case("topk", topk, [f(3, 4)], k=0, largest=largest)
     F.case("topk", topk, [ints(50, high=100000, dtype="int32")], k=4, largest=largest)
 
+for name in ("max", "min"):
+    F.case(name, getattr(torch, name), [given([[1.0, nan], [nan, 2.0]])], _gradcheck=False, _name=f"{name} of NaN: the gradient goes there")
+
 # ---- nothing, and one element --------------------------------------------------------------------------------------------
 
 for shape in ((), (1, 1)):
