@@ -158,6 +158,12 @@ static void test_wrong_inputs(void **state)
     check_error(TN_ERR_DTYPE, "float64");
     assert_null(tn_max_pool2d(x, 2, .padding = 2));
     check_error(TN_ERR_ARGUMENT, "at most half of the window");
+    assert_null(tn_max_pool2d(x, 2, .stride = INT64_MAX));
+    check_error(TN_ERR_ARGUMENT, "stride is 9223372036854775807 x 9223372036854775807: each must be 1 to");
+    assert_null(tn_fold(tn_ones(TN_SHAPE(1, 4, 9)), INT64_MAX, 4, 2));
+    check_error(TN_ERR_SHAPE, "beyond any tensor");
+    assert_null(tn_fold(tn_ones(TN_SHAPE(1, 4, 9)), (int64_t)1 << 40, (int64_t)1 << 40, 2));
+    check_error(TN_ERR_SHAPE, "fold");
     assert_null(tn_max_pool2d(x, 0));
     check_error(TN_ERR_ARGUMENT, "kernel");
     assert_null(tn_avg_pool2d(x, 7));

@@ -16,8 +16,8 @@ static bool in_range(const char *op, const char *option, tn_pair value, int64_t 
     const int64_t most = INT32_MAX;
     if (value.h >= least && value.w >= least && value.h <= most && value.w <= most)
         return true;
-    tn_fail(TN_ERR_ARGUMENT, "%s: %s is %lld x %lld: each must be at least %lld", op, option, (long long)value.h, (long long)value.w,
-            (long long)least);
+    tn_fail(TN_ERR_ARGUMENT, "%s: %s is %lld x %lld: each must be %lld to %lld", op, option, (long long)value.h, (long long)value.w,
+            (long long)least, (long long)most);
     return false;
 }
 
