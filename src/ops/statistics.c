@@ -87,13 +87,13 @@ tn_tensor *tn_norm_with(const tn_norm_args *args)
 
 /* ---- logsumexp ------------------------------------------------------------------------------------------------------------ */
 
-/* softmax(x); 0 where all are -inf, whose result is -inf too. */
+/* softmax(x); 0 where all are -inf, whose result is -inf too. Beside an infinity the others have none of it, and its own is NaN. */
 static void logsumexp_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
 {
     const tn_reduced *how = tn_node_attr(node);
     tn_tensor *y = tn_kept(tn_node_saved(node, 1), how);
-    tn_tensor *finite = tn_masked_fill(y, tn_isinf(y), 0);
-    dx[0] = tn_mul(tn_kept(dy[0], how), tn_exp(tn_sub(tn_node_saved(node, 0), finite)));
+    tn_tensor *greatest = tn_masked_fill(y, tn_eq(y, tn_scalar_f64(-INFINITY)), 0);
+    dx[0] = tn_mul(tn_kept(dy[0], how), tn_exp(tn_sub(tn_node_saved(node, 0), greatest)));
 }
 
 tn_tensor *tn_logsumexp_with(const tn_reduce_args *args)

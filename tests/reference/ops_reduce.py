@@ -58,6 +58,8 @@ F.case("std", FLOATS["std"], [given([[2.0, 2.0, 2.0], [1.0, 2.0, 4.0]])], dim=1,
 F.case("logsumexp", FLOATS["logsumexp"], [given([[1000.0, 1001.0], [-1000.0, -1002.0]])], dim=1, _rtol32=1e-4, _gradcheck=False)
 F.case("logsumexp", FLOATS["logsumexp"], [given([[-inf, 1.0, 2.0], [0.0, 1.0, -inf]])], dim=1, _gradcheck=False)
 F.case("logsumexp", FLOATS["logsumexp"], [given([[-inf, -inf], [0.0, inf], [nan, 1.0]])], dim=1, _grads=False)
+F.case("logsumexp", FLOATS["logsumexp"], [given([[1.0, inf, 2.0], [0.0, 1.0, -inf]])], dim=1, _gradcheck=False,
+       _name="logsumexp beside an infinity")
 for dtype in ("int64", "int32", "int16", "int8", "uint8"):
     F.case("logsumexp", FLOATS["logsumexp"], [ints(3, 4, dtype=dtype)], dim=1)
 F.case("logsumexp", FLOATS["logsumexp"], [bools(3, 4)])
