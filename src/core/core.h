@@ -45,6 +45,7 @@ typedef struct tn_thread {
     int64_t *marks; /* where each open scope begins; the root scope begins at 0 */
     int64_t depth, marks_capacity;
     tn_object *doomed; /* objects whose count reached 0, waiting to be freed by the loop in tn_release */
+    struct tn_texts *texts; /* error.c */
     int64_t in_use_delta, cached_delta, allocations_delta;
     tn_free_block *small[TN_SMALL_CLASSES];
     int32_t small_count[TN_SMALL_CLASSES];
@@ -58,6 +59,11 @@ static inline bool tn_failing(void) { return TN_UNLIKELY(tn_this.status != TN_OK
 bool tn_thread_register(void);
 /* Frees the thread's scopes and their stack. */
 void tn_thread_reset(void);
+/* error.c: a buffer of TN_TEXT_SIZE for a part of a message, the thread's; good for as many as one message has. */
+enum { TN_TEXT_SIZE = 200 };
+char *tn_text_buffer(void);
+/* Frees the thread's message and buffers. */
+void tn_texts_thread_end(void);
 /* alloc.c: gives the thread's cache and counts to the process. */
 void tn_alloc_thread_end(void);
 

@@ -6,7 +6,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-static __thread char message[640];
+/* A thread's texts: on the heap, since thread-local storage of the initial-exec model must be small for dlopen() to place it. */
+typedef struct tn_texts {
+    char message[640];
+    char buffers[6][TN_TEXT_SIZE];
+    unsigned turn;
+} tn_texts;
+static tn_texts last_resort; /* where there is no memory for a thread's own */
+
+static tn_texts *own(void)
+{
+    if (!tn_this.texts && tn_thread_register())
+        tn_this.texts = calloc(1, sizeof *tn_this.texts);
+    return tn_this.texts ? tn_this.texts : &last_resort;
+}
+
+void tn_texts_thread_end(void)
+{
+    free(tn_this.texts);
+    tn_this.texts = NULL;
+}
+
+char *tn_text_buffer(void)
+{
+    tn_texts *t = own();
+    return t->buffers[t->turn++ % TN_COUNT(t->buffers)];
+}
+
 static tn_error_handler handler;
 static tn_log_handler log_handler;
 static void *log_context;
@@ -19,7 +45,7 @@ void *tn_fail(tn_status status, const char *format, ...)
     tn_this.site_known = false;
     va_list list;
     va_start(list, format);
-    vsnprintf(message, sizeof message, format, list);
+    vsnprintf(own()->message, sizeof last_resort.message, format, list);
     va_end(list);
     return NULL;
 }
@@ -43,8 +69,9 @@ tn_status tn_site_status_(tn_status status, const char *file, int line)
 {
     if (status != TN_OK && tn_failing() && !tn_this.site_known) {
         tn_this.site_known = true;
+        char *message = own()->message;
         size_t length = strlen(message);
-        snprintf(message + length, sizeof message - length, " (%s:%d)", file, line);
+        snprintf(message + length, sizeof last_resort.message - length, " (%s:%d)", file, line);
     }
     return status;
 }
@@ -56,7 +83,7 @@ void *tn_site_(void *result, const char *file, int line)
     return result;
 }
 
-const char *tn_last_error(void) { return tn_failing() ? message : NULL; }
+const char *tn_last_error(void) { return tn_failing() ? own()->message : NULL; }
 tn_status tn_last_status(void) { return (tn_status)tn_this.status; }
 void tn_clear_error(void) { tn_this.status = TN_OK; }
 
