@@ -187,7 +187,7 @@ typedef struct tn_load_args {
     void *module TN_ZERO_;
     const tn_dict *dict TN_ZERO_; /* tn_load_state_dict(module, dict, ...) */
 } tn_load_args;
-TN_API tn_status tn_load_state_dict_with(const tn_load_args *args);
+TN_API tn_status tn_load_state_dict_with(const tn_load_args *args) TN_MUST_CHECK;
 /* The state_dict to and from a safetensors file, which PyTorch reads and writes by the same names. Loading is strict. */
 TN_API tn_status tn_save_module(void *module, const char *path) TN_MUST_CHECK;
 TN_API tn_status tn_load_module(void *module, const char *path) TN_MUST_CHECK;

@@ -465,6 +465,7 @@ static bool output_fits(const char *op, const tn_tensor *y)
 
 tn_status tn_backward_with(const tn_backward_args *args)
 {
+    TN_KNOWN(tn_backward_args, args);
     walk w = {.keep_graph = args->retain_graph};
     if (output_fits("backward", args->x))
         walk_graph(&w, "backward", &args->x, &args->grad, 1, NULL, 0, NULL);
@@ -473,6 +474,7 @@ tn_status tn_backward_with(const tn_backward_args *args)
 
 tn_status tn_grads_of_with(const tn_grads_of_args *args)
 {
+    TN_KNOWN(tn_grads_of_args, args);
     int n = args->input_count;
     if (tn_failing())
         return tn_last_status();
@@ -501,6 +503,7 @@ tn_status tn_grads_of_with(const tn_grads_of_args *args)
 
 tn_tensor *tn_grad_of_with(const tn_grad_of_args *args)
 {
+    TN_KNOWN(tn_grad_of_args, args);
     tn_tensor *result = NULL;
     tn_tensor *const grad[] = {args->grad};
     tn_grads_of_args many = {.size = sizeof many, .grads = grad, .retain_graph = args->retain_graph, .create_graph = args->create_graph,

@@ -95,6 +95,7 @@ static bool check_first(const tn_gradcheck_args *args)
 
 tn_status tn_gradcheck_with(const tn_gradcheck_args *args)
 {
+    TN_KNOWN(tn_gradcheck_args, args);
     if (tn_failing())
         return tn_last_status();
     if (!args->function || !args->inputs || args->count < 1)

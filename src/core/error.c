@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static __thread char message[640];
+static __thread char messages[2][640]; /* that of the error that sticks; those that come while it is set aside */
+#define message messages[tn_this.aside]
 static tn_error_handler handler;
 static tn_log_handler log_handler;
 static void *log_context;
@@ -44,6 +45,24 @@ void *tn_site_(void *result, const char *file, int line)
 const char *tn_last_error(void) { return tn_failing() ? message : NULL; }
 tn_status tn_last_status(void) { return (tn_status)tn_this.status; }
 void tn_clear_error(void) { tn_this.status = TN_OK; }
+
+tn_aside tn_error_aside(void)
+{
+    tn_aside aside = {tn_this.status, tn_this.site_known, tn_this.aside};
+    if (tn_failing())
+        tn_this.aside = true;
+    tn_this.status = TN_OK;
+    return aside;
+}
+
+void tn_error_back(tn_aside *aside)
+{
+    if (aside->status == TN_OK)
+        return;
+    tn_this.aside = aside->aside;
+    tn_this.status = aside->status;
+    tn_this.site_known = aside->site_known;
+}
 
 const char *tn_status_text(tn_status status)
 {

@@ -225,6 +225,7 @@ static tn_sampler *default_sampler(const tn_loader_args *a)
 
 tn_loader *tn_loader_new_with(const tn_loader_args *a)
 {
+    TN_KNOWN(tn_loader_args, a);
     tn_loader *l = arguments_fit(a) ? tn_object_new(&loader_class) : NULL;
     if (!l) {
         tn_release(a->sampler);
