@@ -62,6 +62,10 @@ static tn_random_state state_of(const tn_loader *l, int64_t part)
     return (tn_random_state){tn_philox_bits(epoch, (uint64_t)part, 0, 1), 0};
 }
 
+/* The thread's random state, to be put back when the block ends, by an exception of the user's code too. */
+static void put_back(tn_random_state *state) { tn_set_random_state(*state); }
+#define KEEP_RANDOM_STATE TN_CLEANUP_(put_back) tn_random_state kept_state = tn_get_random_state()
+
 static int64_t size_of(const tn_loader *l, int64_t n)
 {
     int64_t rest = l->count - n * l->batch_size;
@@ -281,11 +285,10 @@ int64_t tn_loader_length(const tn_loader *l)
 static bool draw_order(tn_loader *l)
 {
     TN_SCOPE;
-    tn_random_state before = tn_get_random_state();
+    KEEP_RANDOM_STATE;
     tn_set_random_state(state_of(l, 0));
     if (l->sampler->cls->order(l->sampler->self, l->items) != TN_OK)
         tn_fail(TN_ERR_STATE, "loader: the sampler's order failed and raised no error (tn_fail)");
-    tn_set_random_state(before);
     int64_t length = tn_dataset_length(l->dataset);
     for (int64_t i = 0; i < l->count && !tn_failing(); i++)
         if (l->items[i] < 0 || l->items[i] >= length)
@@ -383,17 +386,8 @@ static bool fill(tn_batch *b)
         return false;
     if (l->running)
         return take(l, b->index, &b->x, &b->y);
-    tn_random_state before = tn_get_random_state();
-    bool made = make(l, b->index, NULL, &b->x, &b->y);
-    tn_set_random_state(before);
-    return made;
-}
-
-static tn_batch *begin_turn(tn_batch *b)
-{
-    if (!fill(b))
-        tn_batch_done_(&b);
-    return b;
+    KEEP_RANDOM_STATE;
+    return make(l, b->index, NULL, &b->x, &b->y);
 }
 
 tn_batch *tn_batch_first_(tn_loader *l)
@@ -401,11 +395,14 @@ tn_batch *tn_batch_first_(tn_loader *l)
     if (tn_failing() || !l)
         return tn_fail(TN_ERR_ARGUMENT, "loader: TN_FOREACH_BATCH over a loader that is NULL");
     end_epoch(l);
-    tn_batch *b = begin_epoch(l) ? batch_new(l) : NULL;
-    if (b)
-        return begin_turn(b);
-    end_epoch(l);
-    return NULL;
+    TN_CLEANUP_(tn_batch_done_) tn_batch *b = begin_epoch(l) ? batch_new(l) : NULL;
+    if (!b)
+        end_epoch(l);
+    if (!b || !fill(b))
+        return NULL;
+    tn_batch *first = b;
+    b = NULL; /* it is the loop's */
+    return first;
 }
 
 tn_batch *tn_batch_next_(tn_batch *b)
@@ -414,7 +411,9 @@ tn_batch *tn_batch_next_(tn_batch *b)
     b->x = b->y = NULL;
     if (b->epoch_ != b->loader_->epochs)
         tn_fail(TN_ERR_STATE, "loader: another epoch was begun inside the loop over this one: use a loader for each loop");
-    return begin_turn(b);
+    if (!fill(b))
+        tn_batch_done_(&b);
+    return b;
 }
 
 void tn_batch_done_(tn_batch **batch)
