@@ -382,6 +382,7 @@ static void test_leaving_early(void **state)
     int64_t items[MOST];
     for (int workers = 0; workers <= 3; workers++) {
         int64_t live = tn_live_objects();
+        usleep(5000); /* the threads of the test before are gone */
         int threads = thread_count();
         own o = {.length = 40, .broken = -1, .bare = true, .delay_us = 20};
         tn_loader *loader = tn_loader_new(tn_dataset_new(&own_class, &o), .batch_size = 3, .workers = workers, .prefetch = 3);

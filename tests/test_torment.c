@@ -6,24 +6,27 @@
 
 static int64_t countdown, outstanding; /* fails when countdown reaches 0; below: never */
 
+/* A block's size stands before it: free is told the same. */
 static void *failing_alloc(size_t size, void *context)
 {
-    (void)context;
+    assert_ptr_equal(context, &countdown);
     if (countdown >= 0 && countdown-- == 0)
         return NULL;
     void *memory = NULL;
-    if (posix_memalign(&memory, 64, size) != 0)
+    if (posix_memalign(&memory, 64, 64 + size) != 0)
         return NULL;
+    *(size_t *)memory = size;
     outstanding++;
-    return memory;
+    return (char *)memory + 64;
 }
 
 static void failing_free(void *memory, size_t size, void *context)
 {
-    (void)size;
-    (void)context;
+    size_t *begin = (size_t *)(void *)((char *)memory - 64);
+    assert_ptr_equal(context, &countdown);
+    assert_int_equal(*begin, size);
     outstanding--;
-    free(memory);
+    free(begin);
 }
 
 typedef struct {
@@ -164,7 +167,7 @@ static void test_nothing_is_left(void **state)
 int main(void)
 {
     countdown = -1;
-    const tn_allocator allocator = {failing_alloc, failing_free, NULL};
+    const tn_allocator allocator = {failing_alloc, failing_free, &countdown};
     if (tn_set_num_threads(1) != TN_OK || tn_set_allocator(&allocator) != TN_OK)
         return 1;
     const struct CMUnitTest tests[] = {

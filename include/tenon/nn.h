@@ -202,7 +202,7 @@ TN_API tn_status tn_summary(void *module, tn_tensor *x);
 /* ---- layers ------------------------------------------------------------------------------------------------------------ */
 
 /* y = x Wᵀ + b, x [..., in], y [..., out]; parameters weight [out, in] and bias [out], both uniform on ±1/√in (PyTorch's law).
- * tn_linear_new(in, out, ...). .activation is applied to y in the same pass. */
+ * tn_linear_new(in, out, ...). .activation is applied to y in the same pass. Less than 1 in or out is TN_ERR_ARGUMENT. */
 #define TN_LINEAR_LAYER_OPTIONS(X)                                                                                                  \
     X(bool, bias, true)                                                                                                       \
     X(tn_activation, activation, TN_ACTIVATION_NONE)                                                                          \

@@ -35,11 +35,12 @@ tn_module *tn_linear_new_with(const tn_linear_layer_args *a)
     TN_KNOWN(tn_linear_layer_args, a);
     if (tn_failing())
         return NULL;
-    if (a->in_features < 0 || a->out_features < 0)
-        return tn_fail(TN_ERR_ARGUMENT, "linear: %lld and %lld are no numbers of features", (long long)a->in_features, (long long)a->out_features);
+    if (a->in_features < 1 || a->out_features < 1)
+        return tn_fail(TN_ERR_ARGUMENT, "linear: %lld and %lld features in and out: both must be at least 1", (long long)a->in_features,
+                       (long long)a->out_features);
     TN_SCOPE;
     linear *self = TN_NEW(linear);
-    double bound = a->in_features ? 1 / sqrt((double)a->in_features) : 0;
+    double bound = 1 / sqrt((double)a->in_features);
     if (!self)
         return NULL;
     self->activation = a->activation;
