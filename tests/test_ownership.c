@@ -431,8 +431,11 @@ static void test_a_module_that_is_moved_keeps_its_tensors(void **state)
         assert_ptr_equal(tn_parameter(net, "weight"), weight);
         assert_int_equal(tn_device_of(weight).type, devices[i].type);
     }
+    tn_tensor *squares = tn_sum(tn_mul(weight, weight)); /* a graph that saved the weight as it was */
     assert_int_equal(tn_module_to_dtype(net, TN_F64), TN_OK); /* the same way: another storage, the same tensor */
     assert_ptr_equal(tn_parameter(net, "weight"), weight);
+    assert_int_equal(tn_backward(squares), TN_ERR_GRAD);
+    check_error(TN_ERR_GRAD, "changed");
     assert_int_equal(tn_backward(tn_sum(tn_call(net, tn_cast(x, TN_F64)))), TN_OK);
     assert_int_equal(tn_step(opt), TN_OK);
     check_values(weight, 0, 0.5, 0.5);
@@ -470,9 +473,11 @@ static void test_a_callers_memory_is_released_once(void **state)
 }
 
 /* "Counts are atomic." */
-enum { THREADS = 4, TURNS = 20000 };
+enum { THREADS = 4, TURNS = 200000 };
+static pthread_barrier_t together;
 static void *share(void *object)
 {
+    pthread_barrier_wait(&together);
     for (int i = 0; i < TURNS; i++)
         tn_release(tn_retain(object));
     return NULL;
@@ -483,12 +488,16 @@ static void test_counts_are_atomic(void **state)
     int64_t live = tn_live_objects();
     tn_tensor *x = tn_keep(tn_ones(TN_SHAPE(2)));
     pthread_t threads[THREADS];
+    tn_retain(x);
+    pthread_barrier_init(&together, NULL, THREADS);
     for (int i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, share, x), 0);
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&together);
     check_values(x, 0, 1, 1);
-    assert_int_equal(((tn_object *)(void *)x)->refs, 1);
+    assert_int_equal(((tn_object *)(void *)x)->refs, 2);
+    tn_release(x);
     tn_release(x);
     assert_int_equal(tn_live_objects(), live);
 }

@@ -5,11 +5,12 @@
 #include <stdlib.h>
 
 static int64_t countdown, outstanding; /* fails when countdown reaches 0; below: never */
+static bool told_wrong;                /* a context or a size was another than it was */
 
 /* A block's size stands before it: free is told the same. */
 static void *failing_alloc(size_t size, void *context)
 {
-    assert_ptr_equal(context, &countdown);
+    told_wrong = told_wrong || context != &countdown;
     if (countdown >= 0 && countdown-- == 0)
         return NULL;
     void *memory = NULL;
@@ -23,8 +24,7 @@ static void *failing_alloc(size_t size, void *context)
 static void failing_free(void *memory, size_t size, void *context)
 {
     size_t *begin = (size_t *)(void *)((char *)memory - 64);
-    assert_ptr_equal(context, &countdown);
-    assert_int_equal(*begin, size);
+    told_wrong = told_wrong || context != &countdown || *begin != size;
     outstanding--;
     free(begin);
 }
@@ -162,6 +162,7 @@ static void test_nothing_is_left(void **state)
     assert_int_equal(tn_live_objects(), 0);
     assert_int_equal(tn_set_allocator(NULL), TN_OK);
     assert_int_equal(outstanding, 0);
+    assert_false(told_wrong);
 }
 
 int main(void)
