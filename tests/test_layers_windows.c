@@ -48,7 +48,7 @@ static void test_errors(void **state)
     check_fails(tn_conv_transpose1d(x, w, tn_ones(TN_SHAPE(3))), TN_ERR_SHAPE, "bias must be [4]");
     check_fails(tn_conv_transpose1d(x, image), TN_ERR_SHAPE, "weight [in, out / groups, k]");
     check_fails(tn_conv_transpose1d(x, w, .stride = 2, .output_padding = 2), TN_ERR_ARGUMENT, "output_padding smaller stride, dilation");
-    check_fails(tn_conv_transpose1d(x, w, .stride = 0), TN_ERR_ARGUMENT, "conv_transpose1d: stride at least 1");
+    check_fails(tn_conv_transpose1d(x, w, .stride = 0), TN_ERR_ARGUMENT, "conv_transpose1d: stride is 1 x 0: must be 1");
     check_fails(tn_conv_transpose1d(x, w, .padding = 4), TN_ERR_SHAPE, "conv_transpose1d: [2, 3, 5] 1 x -1: pad less");
     check_fails(tn_conv_transpose2d(x, w), TN_ERR_SHAPE, "conv_transpose2d: weight [in, out / groups, kh, kw]");
     check_fails(tn_conv_transpose2d(image, tn_ones(TN_SHAPE(3, 4, 3, 3), .dtype = TN_F64)), TN_ERR_DTYPE, "float64");
@@ -59,8 +59,8 @@ static void test_errors(void **state)
     check_fails(tn_adaptive_avg_pool1d(tn_ones(TN_SHAPE(5)), 2), TN_ERR_SHAPE, "[n, c, l]");
     check_fails(tn_conv1d_new(0, 3, 3), TN_ERR_ARGUMENT, "conv1d_new: 0 channels in");
     check_fails(tn_conv1d_new(3, 4, 3, .groups = 3), TN_ERR_ARGUMENT, "conv1d_new: 3 groups divide both");
-    check_fails(tn_conv_transpose2d_new(3, 3, 3, .dilation = 0), TN_ERR_ARGUMENT, "conv_transpose2d: dilation at least 1");
-    check_fails(tn_max_pool1d_new(0), TN_ERR_ARGUMENT, "max_pool1d: kernel at least 1");
+    check_fails(tn_conv_transpose2d_new(3, 3, 3, .dilation = 0), TN_ERR_ARGUMENT, "conv_transpose2d_new: dilations at least 1");
+    check_fails(tn_max_pool1d_new(0), TN_ERR_ARGUMENT, "max_pool1d: the kernel is 1x0: must be given");
     check_fails(tn_call(tn_adopt(tn_conv1d_new(4, 3, 3)), x), TN_ERR_SHAPE, "conv1d: [2, 3, 5] 4 channels");
 }
 

@@ -28,7 +28,13 @@ static size_t conv_describe(const tn_module *module, char *text, size_t size)
     tn_put_pair(&out, "kernel", o->window.kernel, self->dims);
     tn_put_pair(&out, "stride", o->window.stride, self->dims);
     tn_put_pair(&out, "padding", o->window.padding, self->dims);
-    tn_put(&out, "%s", tn_bias_text(self->bias));
+    if (o->window.dilation.h != 1 || o->window.dilation.w != 1)
+        tn_put_pair(&out, "dilation", o->window.dilation, self->dims);
+    if (o->output_padding.h || o->output_padding.w)
+        tn_put_pair(&out, "output_padding", o->output_padding, self->dims);
+    if (o->groups != 1)
+        tn_put(&out, ", groups=%lld", (long long)o->groups);
+    tn_put(&out, "%s%s", tn_bias_text(self->bias), tn_activation_text(o->activation));
     return out.length;
 }
 LAYER_NAMED(conv1d, conv);
@@ -38,13 +44,16 @@ LAYER_NAMED(conv_transpose2d, conv);
 
 static bool options_fit(const char *name, int64_t in, int64_t out, const tn_conv_options *o)
 {
-    const tn_pair kernel = o->window.kernel;
+    const tn_window *w = &o->window;
+    const tn_pair kernel = w->kernel;
     if (tn_failing())
         return false;
     if (in < 1 || out < 1 || kernel.h < 1 || kernel.w < 1)
         tn_fail(TN_ERR_ARGUMENT, "%s_new: %lld channels in, %lld out, kernel %lldx%lld: all must be at least 1", name, (long long)in,
                 (long long)out, (long long)kernel.h, (long long)kernel.w);
-    else if (tn_window_range(name, &o->window) && (o->groups < 1 || in % o->groups || out % o->groups))
+    else if (w->stride.h < 1 || w->stride.w < 1 || w->dilation.h < 1 || w->dilation.w < 1 || w->padding.h < 0 || w->padding.w < 0)
+        tn_fail(TN_ERR_ARGUMENT, "%s_new: strides and dilations must be at least 1, and padding not negative", name);
+    else if (o->groups < 1 || in % o->groups || out % o->groups)
         tn_fail(TN_ERR_ARGUMENT, "%s_new: %lld groups do not divide both %lld channels in and %lld out", name, (long long)o->groups,
                 (long long)in, (long long)out);
     return !tn_failing();
@@ -65,7 +74,7 @@ static tn_module *conv_new(const tn_module_type *type, int64_t in, int64_t out, 
     self->dims = dims;
     self->transposed = type == &conv_transpose1d_module || type == &conv_transpose2d_module;
     const int64_t first = self->transposed ? in : out, second = (self->transposed ? out : in) / o->groups;
-    const double bound = 1 / sqrt((double)(second * kernel.h * kernel.w));
+    const double bound = 1 / sqrt((double)second * (double)kernel.h * (double)kernel.w);
     UNIFORM_PARAM(self, weight, dims == 1 ? TN_SHAPE(first, second, kernel.w) : TN_SHAPE(first, second, kernel.h, kernel.w), bound, dtype);
     if (has_bias)
         UNIFORM_PARAM(self, bias, TN_SHAPE(out), bound, dtype);
@@ -85,24 +94,28 @@ static tn_module *conv_new(const tn_module_type *type, int64_t in, int64_t out, 
 
 tn_module *tn_conv2d_new_with(const tn_conv2d_layer_args *a)
 {
+    TN_KNOWN(tn_conv2d_layer_args, a);
     tn_conv_options o = {.window = WINDOW_2D(a), .groups = a->groups, .activation = a->activation};
     return conv_new(&conv2d_module, a->in_channels, a->out_channels, &o, 2, a->bias, a->dtype);
 }
 
 tn_module *tn_conv1d_new_with(const tn_conv1d_layer_args *a)
 {
+    TN_KNOWN(tn_conv1d_layer_args, a);
     tn_conv_options o = {.window = WINDOW_1D(a), .groups = a->groups, .activation = a->activation};
     return conv_new(&conv1d_module, a->in_channels, a->out_channels, &o, 1, a->bias, a->dtype);
 }
 
 tn_module *tn_conv_transpose2d_new_with(const tn_conv_transpose2d_layer_args *a)
 {
+    TN_KNOWN(tn_conv_transpose2d_layer_args, a);
     tn_conv_options o = {.window = WINDOW_2D(a), .groups = a->groups, .output_padding = tn_pair_or(a->output_padding_hw, a->output_padding)};
     return conv_new(&conv_transpose2d_module, a->in_channels, a->out_channels, &o, 2, a->bias, a->dtype);
 }
 
 tn_module *tn_conv_transpose1d_new_with(const tn_conv_transpose1d_layer_args *a)
 {
+    TN_KNOWN(tn_conv_transpose1d_layer_args, a);
     tn_conv_options o = {.window = WINDOW_1D(a), .groups = a->groups, .output_padding = {0, a->output_padding}};
     return conv_new(&conv_transpose1d_module, a->in_channels, a->out_channels, &o, 1, a->bias, a->dtype);
 }

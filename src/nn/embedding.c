@@ -26,6 +26,7 @@ LAYER(embedding);
 
 tn_module *tn_embedding_new_with(const tn_embedding_layer_args *a)
 {
+    TN_KNOWN(tn_embedding_layer_args, a);
     const int64_t padding = a->padding_idx < 0 && a->padding_idx != TN_NO_PADDING ? a->padding_idx + a->rows : a->padding_idx;
     if (tn_failing())
         return NULL;

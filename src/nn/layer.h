@@ -28,6 +28,10 @@ static inline tn_module *tn_finished(void *module)
 }
 
 static inline const char *tn_bias_text(const tn_tensor *bias) { return bias ? "" : ", bias=False"; }
+static inline const char *tn_activation_text(tn_activation activation)
+{
+    return activation == TN_ACTIVATION_RELU ? ", activation=relu" : "";
+}
 
 /* ", kernel=3x3", or ", kernel=3" of one dim. */
 static inline void tn_put_pair(tn_text_out *out, const char *name, tn_pair pair, int dims)

@@ -105,8 +105,16 @@ static tn_module *batch_norm_new(const tn_module_type *type, const tn_batch_norm
     return tn_finished(self);
 }
 
-tn_module *tn_batch_norm1d_new_with(const tn_batch_norm_layer_args *a) { return batch_norm_new(&batch_norm1d_module, a, 1); }
-tn_module *tn_batch_norm2d_new_with(const tn_batch_norm_layer_args *a) { return batch_norm_new(&batch_norm2d_module, a, 2); }
+tn_module *tn_batch_norm1d_new_with(const tn_batch_norm_layer_args *a)
+{
+    TN_KNOWN(tn_batch_norm_layer_args, a);
+    return batch_norm_new(&batch_norm1d_module, a, 1);
+}
+tn_module *tn_batch_norm2d_new_with(const tn_batch_norm_layer_args *a)
+{
+    TN_KNOWN(tn_batch_norm_layer_args, a);
+    return batch_norm_new(&batch_norm2d_module, a, 2);
+}
 
 /* ---- layer and RMS norm --------------------------------------------------------------------------------------------------- */
 
@@ -166,11 +174,13 @@ static tn_module *row_norm_new(const tn_module_type *type, tn_shape shape, doubl
 
 tn_module *tn_layer_norm_new_with(const tn_layer_norm_layer_args *a)
 {
+    TN_KNOWN(tn_layer_norm_layer_args, a);
     return row_norm_new(&layer_norm_module, a->shape, a->eps, a->elementwise_affine, a->elementwise_affine && a->bias, a->dtype);
 }
 
 tn_module *tn_rms_norm_new_with(const tn_rms_norm_layer_args *a)
 {
+    TN_KNOWN(tn_rms_norm_layer_args, a);
     return row_norm_new(&rms_norm_module, a->shape, a->eps, a->elementwise_affine, false, a->dtype);
 }
 
@@ -205,6 +215,7 @@ LAYER(group_norm);
 
 tn_module *tn_group_norm_new_with(const tn_group_norm_layer_args *a)
 {
+    TN_KNOWN(tn_group_norm_layer_args, a);
     if (!at_least_one("group_norm", "groups", a->groups) || !at_least_one("group_norm", "channels", a->channels))
         return NULL;
     if (a->channels % a->groups)

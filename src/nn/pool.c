@@ -39,6 +39,9 @@ LAYER_NAMED(avg_pool2d, avg_pool);
 
 static tn_module *pool_new(const tn_module_type *type, tn_window window, int dims, bool count_include_pad)
 {
+    if (!tn_failing() && (window.kernel.h < 1 || window.kernel.w < 1))
+        tn_fail(TN_ERR_ARGUMENT, "%s: the kernel is %lldx%lld: it must be given, 1 or more", type->name, (long long)window.kernel.h,
+                (long long)window.kernel.w);
     if (!window.stride.w && (dims == 1 || !window.stride.h)) /* not said */
         window.stride = window.kernel;
     if (tn_failing() || !tn_window_range(type->name, &window))
@@ -54,6 +57,7 @@ static tn_module *pool_new(const tn_module_type *type, tn_window window, int dim
 
 tn_module *tn_max_pool2d_new_with(const tn_max_pool2d_layer_args *a)
 {
+    TN_KNOWN(tn_max_pool2d_layer_args, a);
     tn_window window = {.kernel = tn_pair_or(a->kernel_hw, a->kernel), .stride = tn_pair_or(a->stride_hw, a->stride),
                         .padding = tn_pair_or(a->padding_hw, a->padding), .dilation = tn_pair_or(a->dilation_hw, a->dilation),
                         .ceil_mode = a->ceil_mode};
@@ -62,6 +66,7 @@ tn_module *tn_max_pool2d_new_with(const tn_max_pool2d_layer_args *a)
 
 tn_module *tn_avg_pool2d_new_with(const tn_avg_pool2d_layer_args *a)
 {
+    TN_KNOWN(tn_avg_pool2d_layer_args, a);
     tn_window window = {.kernel = tn_pair_or(a->kernel_hw, a->kernel), .stride = tn_pair_or(a->stride_hw, a->stride),
                         .padding = tn_pair_or(a->padding_hw, a->padding), .dilation = {1, 1}, .ceil_mode = a->ceil_mode};
     return pool_new(&avg_pool2d_module, window, 2, a->count_include_pad);
@@ -69,6 +74,7 @@ tn_module *tn_avg_pool2d_new_with(const tn_avg_pool2d_layer_args *a)
 
 tn_module *tn_max_pool1d_new_with(const tn_max_pool1d_layer_args *a)
 {
+    TN_KNOWN(tn_max_pool1d_layer_args, a);
     tn_window window = {.kernel = {1, a->kernel}, .stride = {1, a->stride}, .padding = {0, a->padding}, .dilation = {1, a->dilation},
                         .ceil_mode = a->ceil_mode};
     return pool_new(&max_pool1d_module, window, 1, false);
@@ -76,6 +82,7 @@ tn_module *tn_max_pool1d_new_with(const tn_max_pool1d_layer_args *a)
 
 tn_module *tn_avg_pool1d_new_with(const tn_avg_pool1d_layer_args *a)
 {
+    TN_KNOWN(tn_avg_pool1d_layer_args, a);
     tn_window window = {.kernel = {1, a->kernel}, .stride = {1, a->stride}, .padding = {0, a->padding}, .dilation = {1, 1},
                         .ceil_mode = a->ceil_mode};
     return pool_new(&avg_pool1d_module, window, 1, a->count_include_pad);

@@ -38,6 +38,7 @@ ACTIVATION(relu6, between(x, 0, 6))
 
 tn_tensor *tn_hardtanh_with(const tn_hardtanh_args *a)
 {
+    TN_KNOWN(tn_hardtanh_args, a);
     if (!good("hardtanh", a->x))
         return NULL;
     if (!(a->min_val < a->max_val))
@@ -47,6 +48,7 @@ tn_tensor *tn_hardtanh_with(const tn_hardtanh_args *a)
 
 tn_tensor *tn_celu_with(const tn_celu_args *a)
 {
+    TN_KNOWN(tn_celu_args, a);
     if (!good("celu", a->x))
         return NULL;
     if (!(a->alpha > 0))
@@ -60,6 +62,7 @@ static tn_tensor *outside(tn_tensor *x, double lambd) { return tn_gt(tn_abs(x), 
 
 tn_tensor *tn_hardshrink_with(const tn_shrink_args *a)
 {
+    TN_KNOWN(tn_shrink_args, a);
     if (!good("hardshrink", a->x))
         return NULL;
     TN_SCOPE;
@@ -68,6 +71,7 @@ tn_tensor *tn_hardshrink_with(const tn_shrink_args *a)
 
 tn_tensor *tn_softshrink_with(const tn_shrink_args *a)
 {
+    TN_KNOWN(tn_shrink_args, a);
     if (!good("softshrink", a->x))
         return NULL;
     if (!(a->lambd >= 0))

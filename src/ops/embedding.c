@@ -39,6 +39,7 @@ static void embedding_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **
 
 tn_tensor *tn_embedding_with(const tn_embedding_args *args)
 {
+    TN_KNOWN(tn_embedding_args, args);
     tn_tensor *weight = args->weight, *index = args->index;
     if (!tn_ready("embedding", "index", index) || !tn_ready("embedding", "weight", weight))
         return NULL;

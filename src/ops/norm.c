@@ -184,6 +184,7 @@ static bool move_running(tn_tensor *running, tn_tensor *value, double momentum)
 
 tn_tensor *tn_batch_norm_with(const tn_batch_norm_args *a)
 {
+    TN_KNOWN(tn_batch_norm_args, a);
     const char *op = "batch_norm";
     tn_tensor *x = a->x, *mean = a->running_mean, *var = a->running_var, *statistics = NULL;
     tn_norm form = {.groups = 1, .batch = true, .centre = true, .given = !a->training, .eps = a->eps};
@@ -231,11 +232,13 @@ static tn_tensor *normalise_rows(const char *op, tn_tensor *x, tn_shape shape, t
 
 tn_tensor *tn_layer_norm_with(const tn_layer_norm_args *a)
 {
+    TN_KNOWN(tn_layer_norm_args, a);
     return normalise_rows("layer_norm", a->x, a->shape, a->weight, a->bias, (tn_norm){.centre = true, .eps = a->eps});
 }
 
 tn_tensor *tn_rms_norm_with(const tn_rms_norm_args *a)
 {
+    TN_KNOWN(tn_rms_norm_args, a);
     static const double epsilon[] = {[TN_F32] = FLT_EPSILON, [TN_F64] = DBL_EPSILON, [TN_F16] = 0x1p-10, [TN_BF16] = 0x1p-7};
     const double eps = a->eps >= 0 ? a->eps : a->x && a->x->dtype <= TN_BF16 ? epsilon[a->x->dtype] : 0;
     return normalise_rows("rms_norm", a->x, a->shape, a->weight, NULL, (tn_norm){.eps = eps});
@@ -243,6 +246,7 @@ tn_tensor *tn_rms_norm_with(const tn_rms_norm_args *a)
 
 tn_tensor *tn_group_norm_with(const tn_group_norm_args *a)
 {
+    TN_KNOWN(tn_group_norm_args, a);
     const char *op = "group_norm";
     tn_tensor *statistics = NULL;
     tn_norm form = {.groups = a->groups, .centre = true, .eps = a->eps};
