@@ -368,4 +368,6 @@ TN_API tn_tensor *tn_init_xavier_normal_with(const tn_xavier_args *args);
 }
 #endif
 
+#include <tenon/nn/recurrent.h>
+
 #endif

@@ -96,6 +96,12 @@ static inline int tn_at_int_(int result, const char *file, int line)
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_packed_sequence *tn_at_packed_sequence_ptr_(tn_packed_sequence *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_optim *tn_at_optim_ptr_(tn_optim *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -276,6 +282,110 @@ inline tn_tensor *tn_init_xavier_normal(tn_tensor *x, tn_xavier_args args = {})
 {
     args.x = x;
     return tn_init_xavier_normal_with(&args);
+}
+inline tn_module *tn_lstm_new(int64_t input_size, tn_recurrent_layer_args args = {})
+{
+    args.input_size = input_size;
+    return tn_lstm_new_with(&args);
+}
+inline tn_module *tn_lstm_new(int64_t input_size, int64_t hidden_size, tn_recurrent_layer_args args = {})
+{
+    args.input_size = input_size;
+    args.hidden_size = hidden_size;
+    return tn_lstm_new_with(&args);
+}
+inline tn_module *tn_gru_new(int64_t input_size, tn_recurrent_layer_args args = {})
+{
+    args.input_size = input_size;
+    return tn_gru_new_with(&args);
+}
+inline tn_module *tn_gru_new(int64_t input_size, int64_t hidden_size, tn_recurrent_layer_args args = {})
+{
+    args.input_size = input_size;
+    args.hidden_size = hidden_size;
+    return tn_gru_new_with(&args);
+}
+inline tn_module *tn_rnn_new(int64_t input_size, tn_rnn_layer_args args = {})
+{
+    args.input_size = input_size;
+    return tn_rnn_new_with(&args);
+}
+inline tn_module *tn_rnn_new(int64_t input_size, int64_t hidden_size, tn_rnn_layer_args args = {})
+{
+    args.input_size = input_size;
+    args.hidden_size = hidden_size;
+    return tn_rnn_new_with(&args);
+}
+inline tn_tensor *tn_call_recurrent(void *module, tn_recurrent_call_args args = {})
+{
+    args.module = module;
+    return tn_call_recurrent_with(&args);
+}
+inline tn_tensor *tn_call_recurrent(void *module, tn_tensor *x, tn_recurrent_call_args args = {})
+{
+    args.module = module;
+    args.x = x;
+    return tn_call_recurrent_with(&args);
+}
+inline tn_module *tn_lstm_cell_new(int64_t input_size, tn_cell_args args = {})
+{
+    args.input_size = input_size;
+    return tn_lstm_cell_new_with(&args);
+}
+inline tn_module *tn_lstm_cell_new(int64_t input_size, int64_t hidden_size, tn_cell_args args = {})
+{
+    args.input_size = input_size;
+    args.hidden_size = hidden_size;
+    return tn_lstm_cell_new_with(&args);
+}
+inline tn_module *tn_gru_cell_new(int64_t input_size, tn_cell_args args = {})
+{
+    args.input_size = input_size;
+    return tn_gru_cell_new_with(&args);
+}
+inline tn_module *tn_gru_cell_new(int64_t input_size, int64_t hidden_size, tn_cell_args args = {})
+{
+    args.input_size = input_size;
+    args.hidden_size = hidden_size;
+    return tn_gru_cell_new_with(&args);
+}
+inline tn_module *tn_rnn_cell_new(int64_t input_size, tn_rnn_cell_args args = {})
+{
+    args.input_size = input_size;
+    return tn_rnn_cell_new_with(&args);
+}
+inline tn_module *tn_rnn_cell_new(int64_t input_size, int64_t hidden_size, tn_rnn_cell_args args = {})
+{
+    args.input_size = input_size;
+    args.hidden_size = hidden_size;
+    return tn_rnn_cell_new_with(&args);
+}
+inline tn_packed_sequence *tn_pack_padded_sequence(tn_tensor *x, tn_pack_args args = {})
+{
+    args.x = x;
+    return tn_pack_padded_sequence_with(&args);
+}
+inline tn_packed_sequence *tn_pack_padded_sequence(tn_tensor *x, tn_tensor *lengths, tn_pack_args args = {})
+{
+    args.x = x;
+    args.lengths = lengths;
+    return tn_pack_padded_sequence_with(&args);
+}
+inline tn_tensor *tn_pad_packed_sequence(tn_packed_sequence *packed, tn_pad_packed_args args = {})
+{
+    args.packed = packed;
+    return tn_pad_packed_sequence_with(&args);
+}
+inline tn_packed_sequence *tn_call_packed(void *module, tn_packed_call_args args = {})
+{
+    args.module = module;
+    return tn_call_packed_with(&args);
+}
+inline tn_packed_sequence *tn_call_packed(void *module, tn_packed_sequence *x, tn_packed_call_args args = {})
+{
+    args.module = module;
+    args.x = x;
+    return tn_call_packed_with(&args);
 }
 inline tn_tensor *tn_conv2d(tn_tensor *x, tn_conv2d_args args = {})
 {
@@ -1018,6 +1128,26 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_xavier_uniform(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal(...) \
     tn_at_tensor_ptr_(tn_init_xavier_normal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lstm_new(...) \
+    tn_at_module_ptr_(tn_lstm_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gru_new(...) \
+    tn_at_module_ptr_(tn_gru_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rnn_new(...) \
+    tn_at_module_ptr_(tn_rnn_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_call_recurrent(...) \
+    tn_at_tensor_ptr_(tn_call_recurrent(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lstm_cell_new(...) \
+    tn_at_module_ptr_(tn_lstm_cell_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gru_cell_new(...) \
+    tn_at_module_ptr_(tn_gru_cell_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rnn_cell_new(...) \
+    tn_at_module_ptr_(tn_rnn_cell_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_pack_padded_sequence(...) \
+    tn_at_packed_sequence_ptr_(tn_pack_padded_sequence(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_pad_packed_sequence(...) \
+    tn_at_tensor_ptr_(tn_pad_packed_sequence(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_call_packed(...) \
+    tn_at_packed_sequence_ptr_(tn_call_packed(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d(...) \
     tn_at_tensor_ptr_(tn_conv2d(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d(...) \
@@ -1160,6 +1290,14 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_flatten_layer_args_(X) TN_FLATTEN_LAYER_OPTIONS(X)
 #define TN_LIST_tn_kaiming_args_(X) TN_KAIMING_OPTIONS(X)
 #define TN_LIST_tn_xavier_args_(X) TN_XAVIER_OPTIONS(X)
+#define TN_LIST_tn_recurrent_layer_args_(X) TN_RECURRENT_OPTIONS(X)
+#define TN_LIST_tn_rnn_layer_args_(X) TN_RECURRENT_OPTIONS(X) TN_RNN_OPTIONS(X)
+#define TN_LIST_tn_recurrent_call_args_(X) TN_RECURRENT_CALL_OPTIONS(X)
+#define TN_LIST_tn_cell_args_(X) TN_CELL_OPTIONS(X)
+#define TN_LIST_tn_rnn_cell_args_(X) TN_CELL_OPTIONS(X) TN_RNN_OPTIONS(X)
+#define TN_LIST_tn_pack_args_(X) TN_PACK_OPTIONS(X)
+#define TN_LIST_tn_pad_packed_args_(X) TN_PAD_PACKED_OPTIONS(X)
+#define TN_LIST_tn_packed_call_args_(X) TN_RECURRENT_CALL_OPTIONS(X)
 #define TN_LIST_tn_conv2d_args_(X) TN_CONV2D_OPTIONS(X)
 #define TN_LIST_tn_conv1d_args_(X) TN_CONV1D_OPTIONS(X)
 #define TN_LIST_tn_max_pool2d_args_(X) TN_MAX_POOL2D_OPTIONS(X)
@@ -1227,6 +1365,26 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_uniform_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_normal_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_lstm_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_lstm_new_with), tn_recurrent_layer_args, TN_LIST_tn_recurrent_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_gru_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_gru_new_with), tn_recurrent_layer_args, TN_LIST_tn_recurrent_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_rnn_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_rnn_new_with), tn_rnn_layer_args, TN_LIST_tn_rnn_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_call_recurrent(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_call_recurrent_with), tn_recurrent_call_args, TN_LIST_tn_recurrent_call_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_lstm_cell_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_lstm_cell_new_with), tn_cell_args, TN_LIST_tn_cell_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_gru_cell_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_gru_cell_new_with), tn_cell_args, TN_LIST_tn_cell_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_rnn_cell_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_rnn_cell_new_with), tn_rnn_cell_args, TN_LIST_tn_rnn_cell_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_pack_padded_sequence(...) \
+    tn_at_packed_sequence_ptr_(TN_CALL_((tn_pack_padded_sequence_with), tn_pack_args, TN_LIST_tn_pack_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_pad_packed_sequence(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_pad_packed_sequence_with), tn_pad_packed_args, TN_LIST_tn_pad_packed_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_call_packed(...) \
+    tn_at_packed_sequence_ptr_(TN_CALL_((tn_call_packed_with), tn_packed_call_args, TN_LIST_tn_packed_call_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_conv2d_with), tn_conv2d_args, TN_LIST_tn_conv2d_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d(...) \
@@ -1569,6 +1727,26 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_xavier_uniform_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal_with(...) \
     tn_at_tensor_ptr_(tn_init_xavier_normal_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lstm_new_with(...) \
+    tn_at_module_ptr_(tn_lstm_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gru_new_with(...) \
+    tn_at_module_ptr_(tn_gru_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rnn_new_with(...) \
+    tn_at_module_ptr_(tn_rnn_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_call_recurrent_with(...) \
+    tn_at_tensor_ptr_(tn_call_recurrent_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lstm_cell_new_with(...) \
+    tn_at_module_ptr_(tn_lstm_cell_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gru_cell_new_with(...) \
+    tn_at_module_ptr_(tn_gru_cell_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rnn_cell_new_with(...) \
+    tn_at_module_ptr_(tn_rnn_cell_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_pack_padded_sequence_with(...) \
+    tn_at_packed_sequence_ptr_(tn_pack_padded_sequence_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_pad_packed_sequence_with(...) \
+    tn_at_tensor_ptr_(tn_pad_packed_sequence_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_call_packed_with(...) \
+    tn_at_packed_sequence_ptr_(tn_call_packed_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_with(...) \
     tn_at_tensor_ptr_(tn_conv2d_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_with(...) \
