@@ -46,6 +46,8 @@ def states(kind, *shape):
 def layer(kind, steps, batch, sizes, state=True, **options):
     """A case over sequences; batch None: one sequence without the dim."""
     count = options.get("num_layers", 1) * (2 if options.get("bidirectional") else 1)
+    if count > 2:
+        options["_second"] = False  # second derivatives take long
     shape = (steps, sizes[0]) if batch is None else (batch, steps, sizes[0]) if options.get("batch_first") else (steps, batch, sizes[0])
     first = states(kind, count, *(() if batch is None else (batch,)), sizes[1]) if state else []
     L.case(kind, layer_of(kind), [f(*shape)] + first, sizes=sizes, _call=call_layer, **options)
@@ -54,9 +56,11 @@ def layer(kind, steps, batch, sizes, state=True, **options):
 def packed(kind, lengths, sizes, state=True, extra=0, **options):
     steps, batch = max(lengths) + extra, len(lengths)
     count = options.get("num_layers", 1) * (2 if options.get("bidirectional") else 1)
+    if count > 1:
+        options["_second"] = False
     shape = (batch, steps, sizes[0]) if options.get("batch_first") else (steps, batch, sizes[0])
     first = states(kind, count, batch, sizes[1]) if state else []
-    said = "".join(f" {k}={v}" for k, v in options.items())
+    said = "".join(f" {k}={v}" for k, v in options.items() if k[0] != "_")
     L.case("packed_" + kind, layer_of(kind), [f(*shape), given(lengths, dtype="int64")] + first, sizes=sizes, _call=call_packed,
            _name=f"packed_{kind} {lengths}{' state' if state else ''}{said}", **options)
 
@@ -83,6 +87,7 @@ for kind in KINDS:
     layer(kind, 4, 2, [2, 3], num_layers=2, dropout=0.5, _train=False)
     layer(kind, 5, 3, [1, 64], bidirectional=True, state=False)
     layer(kind, 3, 70, [2, 40])
+    layer(kind, 2, 13, [3, 300], bias=False)
     packed(kind, [3, 2, 1], [2, 2])
     packed(kind, [3, 3, 3], [2, 2])
     packed(kind, [4, 1], [2, 2], state=False)
