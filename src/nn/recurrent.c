@@ -237,8 +237,6 @@ static tn_module *build(const tn_module_type *type, const recurrent *model, tn_d
                        (long long)model->input_size, (long long)model->hidden_size, model->num_layers);
     if (!(model->dropout >= 0 && model->dropout <= 1))
         return tn_fail(TN_ERR_ARGUMENT, "%s: dropout is %g: a probability, 0 to 1, is needed", op, model->dropout);
-    if ((unsigned)model->kind > TN_RNN_KIND_GRU)
-        return tn_fail(TN_ERR_ARGUMENT, "%s: nonlinearity %d is neither TN_RNN_TANH nor TN_RNN_RELU", op, (int)model->kind);
     TN_SCOPE;
     recurrent *self = tn_module_new(type);
     if (!self)
@@ -269,18 +267,25 @@ static tn_module *build(const tn_module_type *type, const recurrent *model, tn_d
     &(recurrent) { .kind = kind_, .input_size = (a)->input_size, .hidden_size = (a)->hidden_size, .num_layers = 1, .directions = 1,     \
                    .cell = true, .bias = (a)->bias }
 
-/* What is neither becomes a kind that build() refuses. */
-static tn_rnn_kind plain_kind(tn_rnn_nonlinearity nonlinearity)
+static tn_rnn_kind plain_kind(const char *op, tn_rnn_nonlinearity nonlinearity)
 {
-    return nonlinearity == TN_RNN_TANH ? TN_RNN_KIND_TANH : nonlinearity == TN_RNN_RELU ? TN_RNN_KIND_RELU : (tn_rnn_kind)99;
+    if (nonlinearity != TN_RNN_TANH && nonlinearity != TN_RNN_RELU)
+        tn_fail(TN_ERR_ARGUMENT, "%s: nonlinearity %d is neither TN_RNN_TANH nor TN_RNN_RELU", op, (int)nonlinearity);
+    return nonlinearity == TN_RNN_RELU ? TN_RNN_KIND_RELU : TN_RNN_KIND_TANH;
 }
 
 tn_module *tn_lstm_new_with(const tn_recurrent_layer_args *a) { return build(&lstm_module, LAYER_OF(a, TN_RNN_KIND_LSTM), a->dtype); }
 tn_module *tn_gru_new_with(const tn_recurrent_layer_args *a) { return build(&gru_module, LAYER_OF(a, TN_RNN_KIND_GRU), a->dtype); }
-tn_module *tn_rnn_new_with(const tn_rnn_layer_args *a) { return build(&rnn_module, LAYER_OF(a, plain_kind(a->nonlinearity)), a->dtype); }
+tn_module *tn_rnn_new_with(const tn_rnn_layer_args *a)
+{
+    return build(&rnn_module, LAYER_OF(a, plain_kind("rnn", a->nonlinearity)), a->dtype);
+}
 tn_module *tn_lstm_cell_new_with(const tn_cell_args *a) { return build(&lstm_cell_module, CELL_OF(a, TN_RNN_KIND_LSTM), a->dtype); }
 tn_module *tn_gru_cell_new_with(const tn_cell_args *a) { return build(&gru_cell_module, CELL_OF(a, TN_RNN_KIND_GRU), a->dtype); }
-tn_module *tn_rnn_cell_new_with(const tn_rnn_cell_args *a) { return build(&rnn_cell_module, CELL_OF(a, plain_kind(a->nonlinearity)), a->dtype); }
+tn_module *tn_rnn_cell_new_with(const tn_rnn_cell_args *a)
+{
+    return build(&rnn_cell_module, CELL_OF(a, plain_kind("rnn_cell", a->nonlinearity)), a->dtype);
+}
 
 /* ---- calls with states -------------------------------------------------------------------------------------------------- */
 

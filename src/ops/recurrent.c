@@ -210,8 +210,8 @@ static bool fits(const tn_recurrence *l, int64_t batch)
         tn_fail(TN_ERR_SHAPE, "%s: x's last size is %lld, and input_size is %lld", l->op, (long long)l->x->sizes[l->x->ndim - 1], (long long)in);
     for (int k = 0; k < 2; k++)
         if (states[k] && (states[k]->ndim != 2 || states[k]->sizes[0] != batch || states[k]->sizes[1] != hidden))
-            tn_fail(TN_ERR_SHAPE, "%s: %s is %s for each layer and direction, and must be [%lld, %lld]: batch and hidden_size", l->op, names[k],
-                    tn_text(states[k]), (long long)batch, (long long)hidden);
+            tn_fail(TN_ERR_SHAPE, "%s: %s is %s and must be [%lld, %lld]: batch, hidden_size", l->op, names[k], tn_text(states[k]),
+                    (long long)batch, (long long)hidden);
     return !tn_failing();
 }
 
