@@ -114,6 +114,12 @@ static inline double tn_at_double_(double result, const char *file, int line)
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_plot *tn_at_plot_ptr_(tn_plot *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_progress_bar *tn_at_progress_bar_ptr_(tn_progress_bar *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -756,6 +762,22 @@ inline tn_optim *tn_adam_new(const tn_list *params, double lr, tn_adam_args args
     args.lr = lr;
     return tn_adam_new_with(&args);
 }
+inline tn_plot *tn_plot_new(const char *path, tn_plot_args args = {})
+{
+    args.path = path;
+    return tn_plot_new_with(&args);
+}
+inline tn_status tn_plot_series(tn_plot *plot, tn_plot_series_args args = {})
+{
+    args.plot = plot;
+    return tn_plot_series_with(&args);
+}
+inline tn_status tn_plot_series(tn_plot *plot, const char *name, tn_plot_series_args args = {})
+{
+    args.plot = plot;
+    args.name = name;
+    return tn_plot_series_with(&args);
+}
 inline tn_tensor *tn_empty(tn_shape shape, tn_shape_args args = {})
 {
     args.shape = shape;
@@ -1230,6 +1252,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_optim_ptr_(tn_sgd_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_adam_new(...) \
     tn_at_optim_ptr_(tn_adam_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_new(...) \
+    tn_at_plot_ptr_(tn_plot_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_series(...) \
+    tn_at_status_(tn_plot_series(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
     tn_at_tensor_ptr_(tn_empty(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_zeros(...) \
@@ -1328,6 +1354,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_pad_args_(X) TN_PAD_OPTIONS(X)
 #define TN_LIST_tn_sgd_args_(X) TN_SGD_OPTIONS(X)
 #define TN_LIST_tn_adam_args_(X) TN_ADAM_OPTIONS(X)
+#define TN_LIST_tn_plot_args_(X) TN_PLOT_OPTIONS(X)
+#define TN_LIST_tn_plot_series_args_(X) TN_PLOT_SERIES_OPTIONS(X)
 #define TN_LIST_tn_shape_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_like_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_range_args_(X) TN_TENSOR_OPTIONS(X)
@@ -1467,6 +1495,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_optim_ptr_(TN_CALL_((tn_sgd_new_with), tn_sgd_args, TN_LIST_tn_sgd_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_adam_new(...) \
     tn_at_optim_ptr_(TN_CALL_((tn_adam_new_with), tn_adam_args, TN_LIST_tn_adam_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_new(...) \
+    tn_at_plot_ptr_(TN_CALL_((tn_plot_new_with), tn_plot_args, TN_LIST_tn_plot_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_series(...) \
+    tn_at_status_(TN_CALL_((tn_plot_series_with), tn_plot_series_args, TN_LIST_tn_plot_series_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_empty_with), tn_shape_args, TN_LIST_tn_shape_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_zeros(...) \
@@ -2045,6 +2077,18 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_double_(tn_get_lr(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_lr(...) \
     tn_at_status_(tn_set_lr(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_new_with(...) \
+    tn_at_plot_ptr_(tn_plot_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_series_with(...) \
+    tn_at_status_(tn_plot_series_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_point(...) \
+    tn_at_status_(tn_plot_point(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_point3(...) \
+    tn_at_status_(tn_plot_point3(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_surface(...) \
+    tn_at_status_(tn_plot_surface(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_save(...) \
+    tn_at_checked_(tn_plot_save(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_progress_new(...) \
     tn_at_progress_bar_ptr_(tn_progress_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_default_dtype(...) \
