@@ -46,7 +46,7 @@ def states(kind, *shape):
 def layer(kind, steps, batch, sizes, state=True, **options):
     """A case over sequences; batch None: one sequence without the dim."""
     count = options.get("num_layers", 1) * (2 if options.get("bidirectional") else 1)
-    if count > 2:
+    if count > 1 or batch is None:
         options["_second"] = False  # second derivatives take long
     shape = (steps, sizes[0]) if batch is None else (batch, steps, sizes[0]) if options.get("batch_first") else (steps, batch, sizes[0])
     first = states(kind, count, *(() if batch is None else (batch,)), sizes[1]) if state else []
