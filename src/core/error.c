@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MESSAGE_SIZE = 640 };
+
 /* A thread's texts: on the heap, since thread-local storage of the initial-exec model must be small for dlopen() to place it. */
 typedef struct tn_texts {
-    char message[640];
+    char message[MESSAGE_SIZE];
     char buffers[6][TN_TEXT_SIZE];
     unsigned turn;
 } tn_texts;
@@ -45,7 +47,7 @@ void *tn_fail(tn_status status, const char *format, ...)
     tn_this.site_known = false;
     va_list list;
     va_start(list, format);
-    vsnprintf(own()->message, sizeof last_resort.message, format, list);
+    vsnprintf(own()->message, MESSAGE_SIZE, format, list);
     va_end(list);
     return NULL;
 }
@@ -54,7 +56,7 @@ void tn_fail_within(const char *format, ...)
 {
     if (!tn_failing())
         return;
-    char text[sizeof message];
+    char text[MESSAGE_SIZE], *message = own()->message;
     va_list list;
     va_start(list, format);
     int length = vsnprintf(text, sizeof text, format, list);
@@ -62,7 +64,7 @@ void tn_fail_within(const char *format, ...)
     if (length < 0 || (size_t)length >= sizeof text)
         return;
     snprintf(text + length, sizeof text - (size_t)length, ": %.*s", (int)(sizeof text - (size_t)length - 3), message);
-    memcpy(message, text, sizeof message);
+    memcpy(message, text, MESSAGE_SIZE);
 }
 
 tn_status tn_site_status_(tn_status status, const char *file, int line)
@@ -71,7 +73,7 @@ tn_status tn_site_status_(tn_status status, const char *file, int line)
         tn_this.site_known = true;
         char *message = own()->message;
         size_t length = strlen(message);
-        snprintf(message + length, sizeof last_resort.message - length, " (%s:%d)", file, line);
+        snprintf(message + length, MESSAGE_SIZE - length, " (%s:%d)", file, line);
     }
     return status;
 }
