@@ -54,7 +54,7 @@ void tn_fail_within(const char *format, ...)
 {
     if (!tn_failing())
         return;
-    char text[sizeof message];
+    char *message = own()->message, text[sizeof last_resort.message];
     va_list list;
     va_start(list, format);
     int length = vsnprintf(text, sizeof text, format, list);
@@ -62,7 +62,7 @@ void tn_fail_within(const char *format, ...)
     if (length < 0 || (size_t)length >= sizeof text)
         return;
     snprintf(text + length, sizeof text - (size_t)length, ": %.*s", (int)(sizeof text - (size_t)length - 3), message);
-    memcpy(message, text, sizeof message);
+    memcpy(message, text, sizeof text);
 }
 
 tn_status tn_site_status_(tn_status status, const char *file, int line)
