@@ -182,6 +182,7 @@ static tn_tensor *cross_entropy_probabilities(const tn_cross_entropy_args *args)
 
 tn_tensor *tn_cross_entropy_with(const tn_cross_entropy_args *args)
 {
+    TN_KNOWN(tn_cross_entropy_args, args);
     tn_tensor *x = args->logits, *target = args->target;
     if (!tn_ready("cross_entropy", "logits", x) || !tn_ready("cross_entropy", "target", target))
         return NULL;
@@ -224,6 +225,7 @@ static bool targets_in_range(const char *op, tn_tensor *target, int64_t classes,
 
 tn_tensor *tn_nll_loss_with(const tn_nll_loss_args *args)
 {
+    TN_KNOWN(tn_nll_loss_args, args);
     tn_tensor *x = args->log_probs, *target = args->target, *weight = args->weight;
     if (!tn_ready("nll_loss", "log_probs", x) || !tn_ready("nll_loss", "target", target) ||
         !reduction_known("nll_loss", args->reduction) || !classes_fit("nll_loss", "log_probs", x, weight) ||
@@ -250,6 +252,7 @@ tn_tensor *tn_nll_loss_with(const tn_nll_loss_args *args)
 
 tn_tensor *tn_mse_loss_with(const tn_mse_loss_args *args)
 {
+    TN_KNOWN(tn_mse_loss_args, args);
     if (!tn_ready("mse_loss", "x", args->x) || !tn_ready("mse_loss", "target", args->target) ||
         !reduction_known("mse_loss", args->reduction) || !tn_floats_only("mse_loss", args->x))
         return NULL;

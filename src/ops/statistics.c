@@ -31,6 +31,7 @@ static void std_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
 
 tn_tensor *tn_var_with(const tn_var_args *args)
 {
+    TN_KNOWN(tn_var_args, args);
     tn_reduced how;
     if (!tn_reduce_begin("var", args->x, args->dim, args->dims, args->correction, &how) || !tn_floats_only("var", args->x))
         return NULL;
@@ -40,6 +41,7 @@ tn_tensor *tn_var_with(const tn_var_args *args)
 
 tn_tensor *tn_std_with(const tn_var_args *args)
 {
+    TN_KNOWN(tn_var_args, args);
     tn_reduced how;
     if (!tn_reduce_begin("std", args->x, args->dim, args->dims, args->correction, &how) || !tn_floats_only("std", args->x))
         return NULL;
@@ -76,6 +78,7 @@ static void norm_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
 
 tn_tensor *tn_norm_with(const tn_norm_args *args)
 {
+    TN_KNOWN(tn_norm_args, args);
     tn_reduced how;
     if (!tn_reduce_begin("norm", args->x, args->dim, args->dims, args->p, &how) || !tn_floats_only("norm", args->x))
         return NULL;
@@ -98,6 +101,7 @@ static void logsumexp_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **
 
 tn_tensor *tn_logsumexp_with(const tn_reduce_args *args)
 {
+    TN_KNOWN(tn_reduce_args, args);
     tn_reduced how;
     if (!tn_reduce_begin("logsumexp", args->x, args->dim, args->dims, 0, &how))
         return NULL;

@@ -109,6 +109,7 @@ static tn_tensor *inside(tn_tensor *x, const double *p)
 RULE(clamp, tn_where(inside(v, p), dy, N(0)))
 tn_tensor *tn_clamp_with(const tn_clamp_args *args)
 {
+    TN_KNOWN(tn_clamp_args, args);
     tn_tensor *x = args->x;
     if (!tn_ready("clamp", "x", x))
         return NULL;
@@ -171,6 +172,7 @@ tn_tensor *tn_sigmoid(tn_tensor *x) { return function("sigmoid", TN_UNARY_SIGMOI
 RULE(leaky_relu, tn_where(tn_gt(v, N(0)), dy, tn_mul(dy, N(p[0]))))
 tn_tensor *tn_leaky_relu_with(const tn_leaky_relu_args *args)
 {
+    TN_KNOWN(tn_leaky_relu_args, args);
     const double p[PARAMS] = {args->negative_slope};
     return activation("leaky_relu", TN_UNARY_LEAKY_RELU, args->x, p, leaky_relu_backward, KEEPS_X);
 }
@@ -179,6 +181,7 @@ tn_tensor *tn_leaky_relu_with(const tn_leaky_relu_args *args)
 RULE(elu, tn_where(tn_le(v, N(0)), tn_mul(dy, tn_mul(tn_exp(tn_where(tn_lt(v, N(0)), v, N(0))), N(p[0]))), dy))
 tn_tensor *tn_elu_with(const tn_elu_args *args)
 {
+    TN_KNOWN(tn_elu_args, args);
     const double p[PARAMS] = {args->alpha};
     return activation("elu", TN_UNARY_ELU, args->x, p, elu_backward, KEEPS_X);
 }
@@ -202,6 +205,7 @@ RULE(gelu, tn_grad_enabled() ? tn_mul(dy, gelu_slope(v)) : fused(TN_BINARY_GELU_
 RULE(gelu_tanh, tn_grad_enabled() ? tn_mul(dy, gelu_tanh_slope(v)) : fused(TN_BINARY_GELU_TANH_BACKWARD, dy, v))
 tn_tensor *tn_gelu_with(const tn_gelu_args *args)
 {
+    TN_KNOWN(tn_gelu_args, args);
     if (args->tanh)
         return activation("gelu", TN_UNARY_GELU_TANH, args->x, NULL, gelu_tanh_backward, KEEPS_X);
     return activation("gelu", TN_UNARY_GELU, args->x, NULL, gelu_backward, KEEPS_X);
@@ -219,6 +223,7 @@ tn_tensor *tn_silu(tn_tensor *x) { return activation("silu", TN_UNARY_SILU, x, N
 RULE(softplus, tn_where(tn_gt(tn_mul(v, N(p[0])), N(p[1])), dy, tn_mul(dy, tn_sigmoid(tn_mul(v, N(p[0]))))))
 tn_tensor *tn_softplus_with(const tn_softplus_args *args)
 {
+    TN_KNOWN(tn_softplus_args, args);
     const double p[PARAMS] = {args->beta, args->threshold};
     if (!tn_failing() && !(p[0] != 0))
         return tn_fail(TN_ERR_ARGUMENT, "softplus: .beta is %g, and the result is divided by it", p[0]);

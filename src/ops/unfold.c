@@ -87,6 +87,7 @@ static tn_tensor *fold_columns(const char *op, tn_tensor *x, const tn_window *w,
 
 tn_tensor *tn_unfold_with(const tn_unfold_args *args)
 {
+    TN_KNOWN(tn_unfold_args, args);
     tn_window w = {tn_pair_or(args->kernel_hw, args->kernel), tn_pair_or(args->stride_hw, args->stride),
                    tn_pair_or(args->padding_hw, args->padding), tn_pair_or(args->dilation_hw, args->dilation), false};
     return unfold_images("unfold", args->x, &w, 2);
@@ -94,6 +95,7 @@ tn_tensor *tn_unfold_with(const tn_unfold_args *args)
 
 tn_tensor *tn_fold_with(const tn_fold_args *args)
 {
+    TN_KNOWN(tn_fold_args, args);
     tn_window w = {tn_pair_or(args->kernel_hw, args->kernel), tn_pair_or(args->stride_hw, args->stride),
                    tn_pair_or(args->padding_hw, args->padding), tn_pair_or(args->dilation_hw, args->dilation), false};
     return fold_columns("fold", args->x, &w, args->h, args->w, 2);
@@ -101,12 +103,14 @@ tn_tensor *tn_fold_with(const tn_fold_args *args)
 
 tn_tensor *tn_unfold1d_with(const tn_unfold1d_args *args)
 {
+    TN_KNOWN(tn_unfold1d_args, args);
     tn_window w = {{1, args->kernel}, {1, args->stride}, {0, args->padding}, {1, args->dilation}, false};
     return unfold_images("unfold1d", args->x, &w, 1);
 }
 
 tn_tensor *tn_fold1d_with(const tn_fold1d_args *args)
 {
+    TN_KNOWN(tn_fold1d_args, args);
     tn_window w = {{1, args->kernel}, {1, args->stride}, {0, args->padding}, {1, args->dilation}, false};
     return fold_columns("fold1d", args->x, &w, 1, args->length, 1);
 }
