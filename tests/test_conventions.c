@@ -98,7 +98,7 @@ static void test_what_was_forgotten(void **state)
         (void)!(call);                                                                                                        \
         check_error(status, words);                                                                                           \
     } while (0)
-    REFUSED(TN_ERR_ARGUMENT, "linear: 4 and 0", tn_linear_new(4));
+    REFUSED(TN_ERR_ARGUMENT, "linear: in_features is 4 and out_features 0", tn_linear_new(4));
     REFUSED(TN_ERR_ARGUMENT, "conv2d", tn_conv2d_new(1, 20));
     REFUSED(TN_ERR_ARGUMENT, "lr is 0", tn_adam_new(TN_LIST(tn_ones(TN_SHAPE(1), .requires_grad = true))));
     REFUSED(TN_ERR_ARGUMENT, "params is NULL", tn_sgd_new());

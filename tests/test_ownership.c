@@ -227,7 +227,7 @@ static void test_a_child_that_failed(void **state)
     (void)state;
     int64_t live = tn_live_objects();
     assert_null(tn_sequential_new(tn_relu_new(), tn_linear_new(-2, 3), tn_relu_new()));
-    check_error(TN_ERR_ARGUMENT, "linear: -2 and 3");
+    check_error(TN_ERR_ARGUMENT, "linear: in_features is -2 and out_features 3");
     assert_int_equal(tn_live_objects(), live);
     tn_module *list = tn_module_list_new(tn_relu_new());
     assert_int_equal(tn_append(list, tn_dropout_new(2)), TN_ERR_ARGUMENT);

@@ -390,16 +390,22 @@ static bool fill(tn_batch *b)
     return make(l, b->index, NULL, &b->x, &b->y);
 }
 
+/* A loop that an error ends is where a program learns of it: it has no call to check. */
 tn_batch *tn_batch_first_(tn_loader *l)
 {
-    if (tn_failing() || !l)
-        return tn_fail(TN_ERR_ARGUMENT, "loader: TN_FOREACH_BATCH over a loader that is NULL");
+    if (tn_failing() || !l) {
+        tn_fail(TN_ERR_ARGUMENT, "loader: TN_FOREACH_BATCH over a loader that is NULL");
+        tn_check(tn_last_status());
+        return NULL;
+    }
     end_epoch(l);
     TN_CLEANUP_(tn_batch_done_) tn_batch *b = begin_epoch(l) ? batch_new(l) : NULL;
     if (!b)
         end_epoch(l);
-    if (!b || !fill(b))
+    if (!b || !fill(b)) {
+        tn_check(tn_last_status());
         return NULL;
+    }
     tn_batch *first = b;
     b = NULL; /* it is the loop's */
     return first;
@@ -411,8 +417,10 @@ tn_batch *tn_batch_next_(tn_batch *b)
     b->x = b->y = NULL;
     if (b->epoch_ != b->loader_->epochs)
         tn_fail(TN_ERR_STATE, "loader: another epoch was begun inside the loop over this one: use a loader for each loop");
-    if (!fill(b))
+    if (!fill(b)) {
+        tn_check(tn_last_status()); /* may throw in C++: b is still the loop's */
         tn_batch_done_(&b);
+    }
     return b;
 }
 

@@ -283,12 +283,12 @@ tn_tensor *tn_prod_with(const tn_reduce_args *args)
 
 /* ---- extremes -------------------------------------------------------------------------------------------------------------- */
 
-/* Shared out evenly among those that equal the result. */
+/* Shared out evenly among those that equal the result; where that is NaN, among the NaNs. */
 static void extreme_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
 {
     const tn_reduced *how = tn_node_attr(node);
     tn_tensor *x = tn_node_saved(node, 0), *y = tn_kept(tn_node_saved(node, 1), how), *g = tn_kept(dy[0], how);
-    tn_tensor *equal = g && x ? tn_cast(tn_eq(x, y), (tn_dtype)x->dtype) : NULL;
+    tn_tensor *equal = g && x ? tn_cast(tn_logical_or(tn_eq(x, y), tn_isnan(x)), (tn_dtype)x->dtype) : NULL;
     dx[0] = tn_mul(tn_div(g, tn_sum_kept(equal, how)), equal);
 }
 

@@ -66,13 +66,15 @@ static tn_tensor *fold_columns(const char *op, tn_tensor *x, const tn_window *w,
                        tn_text(x));
     if (!tn_dtype_is_float((tn_dtype)x->dtype))
         return tn_fail(TN_ERR_DTYPE, "%s: x is %s: it must be of a floating dtype: tn_cast it", op, tn_dtype_name((tn_dtype)x->dtype));
+    if (h > INT64_MAX / 4 || width > INT64_MAX / 4)
+        return tn_fail(TN_ERR_SHAPE, "%s: an image of %lld x %lld is beyond any tensor", op, (long long)h, (long long)width);
     if (!tn_window_count(op, w, false, x, h, width, &count))
         return NULL;
-    int64_t n = x->ndim == 3 ? x->sizes[0] : 1, rows = x->sizes[x->ndim - 2], taps = w->kernel.h * w->kernel.w;
-    if (rows % taps || x->sizes[x->ndim - 1] != count.h * count.w)
+    int64_t n = x->ndim == 3 ? x->sizes[0] : 1, rows = x->sizes[x->ndim - 2], taps = w->kernel.h * w->kernel.w, windows;
+    if (__builtin_mul_overflow(count.h, count.w, &windows) || rows % taps || x->sizes[x->ndim - 1] != windows)
         return tn_fail(TN_ERR_SHAPE, "%s: x is %s: an image of %lld x %lld has %lld x %lld windows of %lld elements: x must be "
                        "[n, c * %lld, %lld]", op, tn_text(x), (long long)h, (long long)width, (long long)count.h, (long long)count.w,
-                       (long long)taps, (long long)taps, (long long)(count.h * count.w));
+                       (long long)taps, (long long)taps, (long long)windows);
     tn_conv c = conv_of(w, n, rows / taps, h, width, count);
     tn_tensor *columns = x->ndim == 3 ? x : tn_reshape(x, TN_SHAPE(1, rows, x->sizes[1]));
     tn_tensor *y = tn_as_dtype(fold(tn_as_dtype(columns, tn_compute_dtype(x)), &c), (tn_dtype)x->dtype);
