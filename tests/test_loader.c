@@ -51,6 +51,14 @@ static int thread_count(void)
     return count;
 }
 
+/* The kernel lists a joined thread for a moment more. */
+static void check_thread_count(int due)
+{
+    for (int i = 0; i < 2000 && thread_count() != due; i++)
+        usleep(1000);
+    assert_int_equal(thread_count(), due);
+}
+
 /* ---- datasets and samplers ---------------------------------------------------------------------------------------------- */
 
 static void test_datasets(void **state)
@@ -67,6 +75,8 @@ static void test_datasets(void **state)
     assert_int_equal(tn_ndim(b), 0);
     assert_int_equal(tn_dataset_get(dataset, 4, &a, &b), TN_ERR_INDEX);
     check_error(TN_ERR_INDEX, "item 4 of 4");
+    assert_int_equal(tn_dataset_get(dataset, 0, &a, NULL), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "the place for y is NULL");
     tn_release(dataset);
 
     assert_null(tn_tensor_dataset_new(x, tn_arange(0, 3)));
@@ -330,6 +340,33 @@ static void test_tensors_outlive_their_turn(void **state)
     tn_release(kept);
 }
 
+/* DESIGN 3: "Loader threads run kernels on one thread"; the caller's own number stays. */
+static tn_status get_threads(void *self, int64_t i, tn_tensor **x, tn_tensor **y)
+{
+    (void)self, (void)i, (void)y;
+    *x = tn_full(TN_SHAPE(1), tn_get_num_threads());
+    return tn_last_status();
+}
+static const tn_dataset_class threads_class = {own_length, get_threads, NULL};
+
+static void test_workers_run_kernels_on_one_thread(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    int before = tn_get_num_threads();
+    own o = {.length = 6};
+    assert_int_equal(tn_set_num_threads(2), TN_OK);
+    for (int workers = 0; workers <= 2; workers++) {
+        tn_loader *loader = tn_loader_new(tn_dataset_new(&threads_class, &o), .batch_size = 2, .workers = workers);
+        TN_FOREACH_BATCH(batch, loader)
+            check_values(batch->x, 0, workers ? 1 : 2, workers ? 1 : 2);
+        check_good();
+        assert_int_equal(tn_get_num_threads(), 2);
+        tn_release(loader);
+    }
+    assert_int_equal(tn_set_num_threads(before), TN_OK);
+}
+
 /* ---- ways out of the loop ----------------------------------------------------------------------------------------------- */
 
 static tn_tensor *second_x(tn_loader *loader)
@@ -347,6 +384,7 @@ static void test_leaving_early(void **state)
     int64_t items[MOST];
     for (int workers = 0; workers <= 3; workers++) {
         int64_t live = tn_live_objects();
+        usleep(5000); /* the threads of the test before are gone */
         int threads = thread_count();
         own o = {.length = 40, .broken = -1, .bare = true, .delay_us = 20};
         tn_loader *loader = tn_loader_new(tn_dataset_new(&own_class, &o), .batch_size = 3, .workers = workers, .prefetch = 3);
@@ -378,10 +416,10 @@ static void test_leaving_early(void **state)
         assert_int_equal(items[39], 39);
         assert_int_equal(tn_live_objects(), idle);
         if (workers && threads)
-            assert_int_equal(thread_count(), threads + workers);
+            check_thread_count(threads + workers);
         tn_release(loader);
         assert_int_equal(tn_live_objects(), live);
-        assert_int_equal(thread_count(), threads);
+        check_thread_count(threads);
         assert_int_equal(o.freed, 1);
     }
 }
@@ -488,6 +526,31 @@ static void test_errors_of_get(void **state)
         }
 }
 
+static tn_status slow_first(void *self, int64_t i, tn_tensor **x, tn_tensor **y)
+{
+    (void)self, (void)x, (void)y;
+    if (i == 0)
+        usleep(20000);
+    tn_fail(TN_ERR_IO, "item %lld", (long long)i);
+    return TN_ERR_IO;
+}
+
+/* Of several batches that fail the first one's error comes, also when it is the last to fail. */
+static void test_the_first_error(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    static const tn_dataset_class cls = {own_length, slow_first, NULL};
+    own o = {.length = 8};
+    tn_loader *loader = tn_loader_new(tn_dataset_new(&cls, &o), .workers = 3);
+    for (int epoch = 0; epoch < 3; epoch++) {
+        TN_FOREACH_BATCH(batch, loader)
+            fail_msg("a batch of items that fail");
+        check_error(TN_ERR_IO, "item 0");
+    }
+    tn_release(loader);
+}
+
 /* An error of the loop's body ends the loop too. */
 static void test_errors_of_the_body(void **state)
 {
@@ -568,12 +631,14 @@ int main(void)
         TEST(test_same_for_any_workers),
         TEST(test_seed_of_the_thread),
         TEST(test_tensors_outlive_their_turn),
+        TEST(test_workers_run_kernels_on_one_thread),
         TEST(test_leaving_early),
         TEST(test_released_inside_the_loop),
         TEST(test_never_used),
         TEST(test_epoch_inside_an_epoch),
         TEST(test_two_loaders_at_once),
         TEST(test_errors_of_get),
+        TEST(test_the_first_error),
         TEST(test_errors_of_the_body),
         TEST(test_errors_of_making),
         TEST(test_no_memory),

@@ -65,8 +65,8 @@ typedef struct tn_adam_args {
 TN_API tn_optim *tn_adam_new_with(const tn_adam_args *args);
 
 /* One step over every parameter that has a gradient; those without keep their value and their moments, as in PyTorch. Raises the
- * version of each storage that it writes. Records no graph. On failure (no memory, an error that sticks, a gradient of another shape
- * or dtype) neither a parameter nor a moment has changed. */
+ * version of each storage that it writes. Records no graph. On failure (no memory, an error that sticks, a parameter cast since its
+ * first step) neither a parameter nor a moment has changed. */
 TN_API tn_status tn_step(tn_optim *optim) TN_MUST_CHECK;
 /* Makes the .grad of every parameter NULL. Works while an error sticks. */
 TN_API void tn_zero_grad(tn_optim *optim);

@@ -30,18 +30,23 @@ static double value(const tn_gradcheck_args *args)
     return tn_item(weighted(args));
 }
 
+/* An element of an input that is moved, and what it was. */
+typedef struct moved {
+    double *at, kept;
+} moved;
+static void put_back(moved *m) { *m->at = m->kept; }
+
 static bool check_input(const tn_gradcheck_args *args, int k, const tn_tensor *analytic)
 {
     tn_tensor *x = args->inputs[k];
     double *data = (double *)tn_ptr(x);
     const double *gradient = (const double *)tn_ptr(analytic);
     for (int64_t i = 0; i < x->numel; i++) {
-        double kept = data[i];
-        data[i] = kept + args->eps;
+        TN_CLEANUP_(put_back) moved element = {&data[i], data[i]};
+        data[i] = element.kept + args->eps;
         double above = value(args);
-        data[i] = kept - args->eps;
+        data[i] = element.kept - args->eps;
         double below = value(args);
-        data[i] = kept;
         double numeric = (above - below) / (2 * args->eps);
         if (tn_failing())
             return false;
@@ -95,16 +100,21 @@ static bool check_first(const tn_gradcheck_args *args)
 
 tn_status tn_gradcheck_with(const tn_gradcheck_args *args)
 {
+    TN_KNOWN(tn_gradcheck_args, args);
     if (tn_failing())
         return tn_last_status();
     if (!args->function || !args->inputs || args->count < 1)
         tn_fail(TN_ERR_ARGUMENT, "gradcheck: a function and its inputs must be given");
+    bool any = false;
     for (int k = 0; k < args->count && !tn_failing(); k++) {
         const tn_tensor *x = args->inputs[k];
+        any = any || (x && tn_tracks(x));
         if (tn_ready("gradcheck", "an input", x) && tn_tracks(x) &&
             (x->dtype != TN_F64 || !tn_has(x, TN_FLAG_CONTIGUOUS) || x->storage->device.type != TN_CPU))
             tn_fail(TN_ERR_DTYPE, "gradcheck: input %d must be contiguous float64 on the CPU", k);
     }
+    if (!any)
+        tn_fail(TN_ERR_ARGUMENT, "gradcheck: no input requires a gradient: there is nothing to check");
     if (!tn_failing() && check_first(args) && args->second) {
         tn_gradcheck_args second = *args;
         second.function = gradient_sum;

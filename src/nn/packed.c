@@ -26,6 +26,24 @@ tn_packed_sequence *tn_packed_sequence_of(tn_tensor *data, tn_tensor *batch_size
     return tn_autorelease(packed);
 }
 
+static bool is_index(const tn_tensor *x) { return x->dtype == TN_I64 && x->ndim == 1 && tn_has(x, TN_FLAG_CONTIGUOUS); }
+
+bool tn_packed_sequence_check(const char *op, const tn_packed_sequence *p)
+{
+    if (tn_failing())
+        return false;
+    if (!p || !p->data || !p->batch_sizes)
+        tn_fail(TN_ERR_ARGUMENT, p ? "%s: packed has no %s" : "%s: packed is NULL", op, p && p->data ? "batch_sizes" : "data");
+    else if (p->data->ndim == 0 || !is_index(p->batch_sizes) || p->batch_sizes->numel == 0 ||
+             *(const int64_t *)(const void *)tn_ptr(p->batch_sizes) < 1)
+        tn_fail(TN_ERR_ARGUMENT, "%s: packed's batch_sizes, %s, must be contiguous int64 [longest length], at least 1, and data have rows", op,
+                tn_text(p->batch_sizes));
+    else if (p->sorted_indices && (!is_index(p->sorted_indices) ||
+                                   p->sorted_indices->numel != *(const int64_t *)(const void *)tn_ptr(p->batch_sizes)))
+        tn_fail(TN_ERR_ARGUMENT, "%s: packed's sorted_indices, %s, must be contiguous int64 [batch]", op, tn_text(p->sorted_indices));
+    return !tn_failing();
+}
+
 static tn_tensor *integers(const char *op, int64_t count) { return tn_new(op, TN_SHAPE(count), TN_I64, (tn_device_id){TN_CPU, 0}); }
 static int64_t *data_of(const tn_tensor *x) { return x ? (int64_t *)(void *)tn_ptr(x) : NULL; }
 
@@ -107,6 +125,8 @@ static bool places(const tn_packed_sequence *p, int64_t steps, int64_t *place, i
     int64_t row = 0;
     for (int64_t i = 0; i < steps * batch; i++)
         place[i] = rows;
+    for (int64_t b = 0; b < batch; b++)
+        length[b] = 0;
     for (int64_t t = 0; t < longest; t++)
         for (int64_t b = 0; b < size[t]; b++) {
             const int64_t sequence = order ? order[b] : b;
@@ -124,13 +144,12 @@ tn_tensor *tn_pad_packed_sequence_with(const tn_pad_packed_args *a)
     const tn_packed_sequence *p = a->packed;
     if (a->lengths)
         *a->lengths = NULL;
-    if (tn_failing())
+    if (!tn_packed_sequence_check(op, p))
         return NULL;
-    if (!p)
-        return tn_fail(TN_ERR_ARGUMENT, "%s: packed is NULL", op);
     const int64_t longest = p->batch_sizes->numel, steps = a->total_length ? a->total_length : longest;
     if (steps < longest)
-        return tn_fail(TN_ERR_ARGUMENT, "%s: total_length is %lld, and the longest sequence has %lld steps", op, (long long)steps, (long long)longest);
+        return tn_fail(TN_ERR_ARGUMENT, "%s: total_length is %lld, and the longest sequence has %lld steps", op, (long long)steps,
+                       (long long)longest);
     TN_SCOPE;
     const int64_t batch = data_of(p->batch_sizes)[0];
     tn_tensor *index = integers(op, steps * batch), *lengths = integers(op, batch);

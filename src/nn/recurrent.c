@@ -174,7 +174,8 @@ static tn_status cell_forward(recurrent *self, tn_tensor *const *in, int n_in, t
     tn_tensor *all[3] = {NULL}, *h = NULL;
     for (int i = 0; i < n_in; i++) {
         if (in[i] && in[i]->ndim != 1 + batched) {
-            tn_fail(TN_ERR_SHAPE, "%s: x is %s and %s is %s: with or without the batch, both", op, tn_text(in[0]), i == 1 ? "h0" : "c0", tn_text(in[i]));
+            tn_fail(TN_ERR_SHAPE, "%s: x is %s and %s is %s: with or without the batch, both", op, tn_text(in[0]), i == 1 ? "h0" : "c0",
+                    tn_text(in[i]));
             return TN_ERR_SHAPE;
         }
         all[i] = in[i] && !batched ? tn_unsqueeze(in[i], 0) : in[i];
@@ -342,9 +343,10 @@ tn_packed_sequence *tn_call_packed_with(const tn_packed_call_args *a)
         *a->c_n = NULL;
     if (!self)
         return NULL;
-    if (!x || self->cell)
-        return tn_fail(TN_ERR_ARGUMENT, x ? "call_packed: %s takes one step, not packed sequences" : "call_packed: x of %s is NULL",
-                       self->base.type->name);
+    if (self->cell)
+        return tn_fail(TN_ERR_ARGUMENT, "call_packed: %s takes one step, not packed sequences", self->base.type->name);
+    if (!tn_packed_sequence_check("call_packed", x))
+        return NULL;
     const int states = state_count(self);
     tn_tensor *in[6] = {x->data};
     in[1 + states] = x->batch_sizes, in[2 + states] = x->sorted_indices, in[3 + states] = x->unsorted_indices;

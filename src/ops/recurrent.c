@@ -3,8 +3,6 @@
  * all steps, a kernel walks the steps, and in backward one product each makes dx, dW_ih and dW_hh. */
 #include "ops/recurrent.h"
 
-#include <string.h>
-
 #include <tenon/ops.h>
 
 #include "autograd/node.h"

@@ -110,6 +110,7 @@ static tn_optim *optim_new(const char *name, const tn_list *params, double lr)
 
 tn_optim *tn_sgd_new_with(const tn_sgd_args *a)
 {
+    TN_KNOWN(tn_sgd_args, a);
     if (tn_failing() || !positive("sgd", "momentum", a->momentum) || !positive("sgd", "weight_decay", a->weight_decay))
         return NULL;
     if (a->nesterov && (a->momentum == 0 || a->dampening != 0))
@@ -122,6 +123,7 @@ tn_optim *tn_sgd_new_with(const tn_sgd_args *a)
 
 tn_optim *tn_adam_new_with(const tn_adam_args *a)
 {
+    TN_KNOWN(tn_adam_args, a);
     if (tn_failing() || !positive("adam", "eps", a->eps) || !positive("adam", "weight_decay", a->weight_decay) ||
         !positive("adam", "beta1", a->beta1) || !positive("adam", "beta2", a->beta2))
         return NULL;
