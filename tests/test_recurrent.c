@@ -278,8 +278,10 @@ static void test_making_errors(void **state)
     check_error(TN_ERR_ARGUMENT, "gru: dropout is 1.5: a probability");
     assert_null(tn_rnn_new(3, 2, .nonlinearity = (tn_rnn_nonlinearity)5));
     check_error(TN_ERR_ARGUMENT, "rnn: nonlinearity 5 is neither");
-    assert_null(tn_gru_cell_new(-1, 2));
-    check_error(TN_ERR_ARGUMENT, "gru_cell: input_size -1");
+    assert_null(tn_gru_cell_new(0, 2));
+    check_error(TN_ERR_ARGUMENT, "gru_cell: input_size 0");
+    assert_null(tn_lstm_new_with(NULL));
+    check_error(TN_ERR_ARGUMENT, "the struct is NULL");
 }
 
 static void test_calling_errors(void **state)

@@ -77,6 +77,7 @@ static bool lengths_fit(const tn_pack_args *a, const tn_tensor *lengths, int64_t
 
 tn_packed_sequence *tn_pack_padded_sequence_with(const tn_pack_args *a)
 {
+    TN_KNOWN(tn_pack_args, a);
     const char *op = "pack_padded_sequence";
     if (!tn_ready(op, "x", a->x) || !tn_ready(op, "lengths", a->lengths))
         return NULL;
@@ -140,6 +141,7 @@ static bool places(const tn_packed_sequence *p, int64_t steps, int64_t *place, i
 
 tn_tensor *tn_pad_packed_sequence_with(const tn_pad_packed_args *a)
 {
+    TN_KNOWN(tn_pad_packed_args, a);
     const char *op = "pad_packed_sequence";
     const tn_packed_sequence *p = a->packed;
     if (a->lengths)

@@ -221,7 +221,7 @@ KIND(gru_cell, cell_forward);
 static void add_parameter(recurrent *self, const char *what, const char *suffix, tn_shape shape, tn_dtype dtype)
 {
     char name[TN_NAME_SIZE];
-    const double bound = self->hidden_size ? 1 / sqrt((double)self->hidden_size) : 0;
+    const double bound = 1 / sqrt((double)self->hidden_size);
     tn_uniform_args args = {.size = sizeof args, .shape = shape, .a = -bound, .b = bound, .dtype = dtype};
     snprintf(name, sizeof name, "%s%s", what, suffix);
     tn_add_parameter(self, name, tn_uniform_with(&args));
@@ -233,8 +233,8 @@ static tn_module *build(const tn_module_type *type, const recurrent *model, tn_d
     const char *op = type->name;
     if (tn_failing())
         return NULL;
-    if (model->input_size < 0 || model->hidden_size < 1 || model->num_layers < 1)
-        return tn_fail(TN_ERR_ARGUMENT, "%s: input_size %lld, hidden_size %lld and num_layers %d: they must be at least 0, 1 and 1", op,
+    if (model->input_size < 1 || model->hidden_size < 1 || model->num_layers < 1)
+        return tn_fail(TN_ERR_ARGUMENT, "%s: input_size %lld, hidden_size %lld and num_layers %d: each must be given, 1 or more", op,
                        (long long)model->input_size, (long long)model->hidden_size, model->num_layers);
     if (!(model->dropout >= 0 && model->dropout <= 1))
         return tn_fail(TN_ERR_ARGUMENT, "%s: dropout is %g: a probability, 0 to 1, is needed", op, model->dropout);
@@ -275,16 +275,39 @@ static tn_rnn_kind plain_kind(const char *op, tn_rnn_nonlinearity nonlinearity)
     return nonlinearity == TN_RNN_RELU ? TN_RNN_KIND_RELU : TN_RNN_KIND_TANH;
 }
 
-tn_module *tn_lstm_new_with(const tn_recurrent_layer_args *a) { return build(&lstm_module, LAYER_OF(a, TN_RNN_KIND_LSTM), a->dtype); }
-tn_module *tn_gru_new_with(const tn_recurrent_layer_args *a) { return build(&gru_module, LAYER_OF(a, TN_RNN_KIND_GRU), a->dtype); }
+tn_module *tn_lstm_new_with(const tn_recurrent_layer_args *a)
+{
+    TN_KNOWN(tn_recurrent_layer_args, a);
+    return build(&lstm_module, LAYER_OF(a, TN_RNN_KIND_LSTM), a->dtype);
+}
+
+tn_module *tn_gru_new_with(const tn_recurrent_layer_args *a)
+{
+    TN_KNOWN(tn_recurrent_layer_args, a);
+    return build(&gru_module, LAYER_OF(a, TN_RNN_KIND_GRU), a->dtype);
+}
+
 tn_module *tn_rnn_new_with(const tn_rnn_layer_args *a)
 {
+    TN_KNOWN(tn_rnn_layer_args, a);
     return build(&rnn_module, LAYER_OF(a, plain_kind("rnn", a->nonlinearity)), a->dtype);
 }
-tn_module *tn_lstm_cell_new_with(const tn_cell_args *a) { return build(&lstm_cell_module, CELL_OF(a, TN_RNN_KIND_LSTM), a->dtype); }
-tn_module *tn_gru_cell_new_with(const tn_cell_args *a) { return build(&gru_cell_module, CELL_OF(a, TN_RNN_KIND_GRU), a->dtype); }
+
+tn_module *tn_lstm_cell_new_with(const tn_cell_args *a)
+{
+    TN_KNOWN(tn_cell_args, a);
+    return build(&lstm_cell_module, CELL_OF(a, TN_RNN_KIND_LSTM), a->dtype);
+}
+
+tn_module *tn_gru_cell_new_with(const tn_cell_args *a)
+{
+    TN_KNOWN(tn_cell_args, a);
+    return build(&gru_cell_module, CELL_OF(a, TN_RNN_KIND_GRU), a->dtype);
+}
+
 tn_module *tn_rnn_cell_new_with(const tn_rnn_cell_args *a)
 {
+    TN_KNOWN(tn_rnn_cell_args, a);
     return build(&rnn_cell_module, CELL_OF(a, plain_kind("rnn_cell", a->nonlinearity)), a->dtype);
 }
 
@@ -323,6 +346,7 @@ static tn_tensor *call(recurrent *self, tn_tensor **in, int n_in, const tn_recur
 
 tn_tensor *tn_call_recurrent_with(const tn_recurrent_call_args *a)
 {
+    TN_KNOWN(tn_recurrent_call_args, a);
     recurrent *self = recurrent_of("call_recurrent", a->module);
     tn_tensor *in[3] = {a->x};
     tn_tensor *y = self ? call(self, in, 1 + state_count(self), a) : NULL;
@@ -335,6 +359,7 @@ tn_tensor *tn_call_recurrent_with(const tn_recurrent_call_args *a)
 
 tn_packed_sequence *tn_call_packed_with(const tn_packed_call_args *a)
 {
+    TN_KNOWN(tn_packed_call_args, a);
     recurrent *self = recurrent_of("call_packed", a->module);
     const tn_packed_sequence *x = a->x;
     if (a->h_n)
