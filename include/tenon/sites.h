@@ -96,6 +96,12 @@ static inline int tn_at_int_(int result, const char *file, int line)
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_packed_sequence *tn_at_packed_sequence_ptr_(tn_packed_sequence *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_optim *tn_at_optim_ptr_(tn_optim *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -388,6 +394,110 @@ inline tn_module *tn_group_norm_new(int64_t groups, int64_t channels, tn_group_n
     args.groups = groups;
     args.channels = channels;
     return tn_group_norm_new_with(&args);
+}
+inline tn_module *tn_lstm_new(int64_t input_size, tn_recurrent_layer_args args = {})
+{
+    args.input_size = input_size;
+    return tn_lstm_new_with(&args);
+}
+inline tn_module *tn_lstm_new(int64_t input_size, int64_t hidden_size, tn_recurrent_layer_args args = {})
+{
+    args.input_size = input_size;
+    args.hidden_size = hidden_size;
+    return tn_lstm_new_with(&args);
+}
+inline tn_module *tn_gru_new(int64_t input_size, tn_recurrent_layer_args args = {})
+{
+    args.input_size = input_size;
+    return tn_gru_new_with(&args);
+}
+inline tn_module *tn_gru_new(int64_t input_size, int64_t hidden_size, tn_recurrent_layer_args args = {})
+{
+    args.input_size = input_size;
+    args.hidden_size = hidden_size;
+    return tn_gru_new_with(&args);
+}
+inline tn_module *tn_rnn_new(int64_t input_size, tn_rnn_layer_args args = {})
+{
+    args.input_size = input_size;
+    return tn_rnn_new_with(&args);
+}
+inline tn_module *tn_rnn_new(int64_t input_size, int64_t hidden_size, tn_rnn_layer_args args = {})
+{
+    args.input_size = input_size;
+    args.hidden_size = hidden_size;
+    return tn_rnn_new_with(&args);
+}
+inline tn_tensor *tn_call_recurrent(void *module, tn_recurrent_call_args args = {})
+{
+    args.module = module;
+    return tn_call_recurrent_with(&args);
+}
+inline tn_tensor *tn_call_recurrent(void *module, tn_tensor *x, tn_recurrent_call_args args = {})
+{
+    args.module = module;
+    args.x = x;
+    return tn_call_recurrent_with(&args);
+}
+inline tn_module *tn_lstm_cell_new(int64_t input_size, tn_cell_args args = {})
+{
+    args.input_size = input_size;
+    return tn_lstm_cell_new_with(&args);
+}
+inline tn_module *tn_lstm_cell_new(int64_t input_size, int64_t hidden_size, tn_cell_args args = {})
+{
+    args.input_size = input_size;
+    args.hidden_size = hidden_size;
+    return tn_lstm_cell_new_with(&args);
+}
+inline tn_module *tn_gru_cell_new(int64_t input_size, tn_cell_args args = {})
+{
+    args.input_size = input_size;
+    return tn_gru_cell_new_with(&args);
+}
+inline tn_module *tn_gru_cell_new(int64_t input_size, int64_t hidden_size, tn_cell_args args = {})
+{
+    args.input_size = input_size;
+    args.hidden_size = hidden_size;
+    return tn_gru_cell_new_with(&args);
+}
+inline tn_module *tn_rnn_cell_new(int64_t input_size, tn_rnn_cell_args args = {})
+{
+    args.input_size = input_size;
+    return tn_rnn_cell_new_with(&args);
+}
+inline tn_module *tn_rnn_cell_new(int64_t input_size, int64_t hidden_size, tn_rnn_cell_args args = {})
+{
+    args.input_size = input_size;
+    args.hidden_size = hidden_size;
+    return tn_rnn_cell_new_with(&args);
+}
+inline tn_packed_sequence *tn_pack_padded_sequence(tn_tensor *x, tn_pack_args args = {})
+{
+    args.x = x;
+    return tn_pack_padded_sequence_with(&args);
+}
+inline tn_packed_sequence *tn_pack_padded_sequence(tn_tensor *x, tn_tensor *lengths, tn_pack_args args = {})
+{
+    args.x = x;
+    args.lengths = lengths;
+    return tn_pack_padded_sequence_with(&args);
+}
+inline tn_tensor *tn_pad_packed_sequence(tn_packed_sequence *packed, tn_pad_packed_args args = {})
+{
+    args.packed = packed;
+    return tn_pad_packed_sequence_with(&args);
+}
+inline tn_packed_sequence *tn_call_packed(void *module, tn_packed_call_args args = {})
+{
+    args.module = module;
+    return tn_call_packed_with(&args);
+}
+inline tn_packed_sequence *tn_call_packed(void *module, tn_packed_sequence *x, tn_packed_call_args args = {})
+{
+    args.module = module;
+    args.x = x;
+    return tn_call_packed_with(&args);
 }
 inline tn_tensor *tn_hardtanh(tn_tensor *x, tn_hardtanh_args args = {})
 {
@@ -1340,6 +1450,26 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_module_ptr_(tn_rms_norm_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_group_norm_new(...) \
     tn_at_module_ptr_(tn_group_norm_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lstm_new(...) \
+    tn_at_module_ptr_(tn_lstm_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gru_new(...) \
+    tn_at_module_ptr_(tn_gru_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rnn_new(...) \
+    tn_at_module_ptr_(tn_rnn_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_call_recurrent(...) \
+    tn_at_tensor_ptr_(tn_call_recurrent(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lstm_cell_new(...) \
+    tn_at_module_ptr_(tn_lstm_cell_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gru_cell_new(...) \
+    tn_at_module_ptr_(tn_gru_cell_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rnn_cell_new(...) \
+    tn_at_module_ptr_(tn_rnn_cell_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_pack_padded_sequence(...) \
+    tn_at_packed_sequence_ptr_(tn_pack_padded_sequence(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_pad_packed_sequence(...) \
+    tn_at_tensor_ptr_(tn_pad_packed_sequence(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_call_packed(...) \
+    tn_at_packed_sequence_ptr_(tn_call_packed(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_hardtanh(...) \
     tn_at_tensor_ptr_(tn_hardtanh(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_celu(...) \
@@ -1518,6 +1648,14 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_layer_norm_layer_args_(X) TN_LAYER_NORM_LAYER_OPTIONS(X)
 #define TN_LIST_tn_rms_norm_layer_args_(X) TN_RMS_NORM_LAYER_OPTIONS(X)
 #define TN_LIST_tn_group_norm_layer_args_(X) TN_GROUP_NORM_LAYER_OPTIONS(X)
+#define TN_LIST_tn_recurrent_layer_args_(X) TN_RECURRENT_OPTIONS(X)
+#define TN_LIST_tn_rnn_layer_args_(X) TN_RECURRENT_OPTIONS(X) TN_RNN_OPTIONS(X)
+#define TN_LIST_tn_recurrent_call_args_(X) TN_RECURRENT_CALL_OPTIONS(X)
+#define TN_LIST_tn_cell_args_(X) TN_CELL_OPTIONS(X)
+#define TN_LIST_tn_rnn_cell_args_(X) TN_CELL_OPTIONS(X) TN_RNN_OPTIONS(X)
+#define TN_LIST_tn_pack_args_(X) TN_PACK_OPTIONS(X)
+#define TN_LIST_tn_pad_packed_args_(X) TN_PAD_PACKED_OPTIONS(X)
+#define TN_LIST_tn_packed_call_args_(X) TN_RECURRENT_CALL_OPTIONS(X)
 #define TN_LIST_tn_hardtanh_args_(X) TN_HARDTANH_OPTIONS(X)
 #define TN_LIST_tn_celu_args_(X) TN_CELU_OPTIONS(X)
 #define TN_LIST_tn_shrink_args_(X) TN_SHRINK_OPTIONS(X)
@@ -1619,6 +1757,26 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_module_ptr_(TN_CALL_((tn_rms_norm_new_with), tn_rms_norm_layer_args, TN_LIST_tn_rms_norm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_group_norm_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_group_norm_new_with), tn_group_norm_layer_args, TN_LIST_tn_group_norm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_lstm_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_lstm_new_with), tn_recurrent_layer_args, TN_LIST_tn_recurrent_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_gru_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_gru_new_with), tn_recurrent_layer_args, TN_LIST_tn_recurrent_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_rnn_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_rnn_new_with), tn_rnn_layer_args, TN_LIST_tn_rnn_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_call_recurrent(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_call_recurrent_with), tn_recurrent_call_args, TN_LIST_tn_recurrent_call_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_lstm_cell_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_lstm_cell_new_with), tn_cell_args, TN_LIST_tn_cell_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_gru_cell_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_gru_cell_new_with), tn_cell_args, TN_LIST_tn_cell_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_rnn_cell_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_rnn_cell_new_with), tn_rnn_cell_args, TN_LIST_tn_rnn_cell_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_pack_padded_sequence(...) \
+    tn_at_packed_sequence_ptr_(TN_CALL_((tn_pack_padded_sequence_with), tn_pack_args, TN_LIST_tn_pack_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_pad_packed_sequence(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_pad_packed_sequence_with), tn_pad_packed_args, TN_LIST_tn_pad_packed_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_call_packed(...) \
+    tn_at_packed_sequence_ptr_(TN_CALL_((tn_call_packed_with), tn_packed_call_args, TN_LIST_tn_packed_call_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_hardtanh(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_hardtanh_with), tn_hardtanh_args, TN_LIST_tn_hardtanh_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_celu(...) \
@@ -2041,6 +2199,26 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_module_ptr_(tn_rms_norm_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_group_norm_new_with(...) \
     tn_at_module_ptr_(tn_group_norm_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lstm_new_with(...) \
+    tn_at_module_ptr_(tn_lstm_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gru_new_with(...) \
+    tn_at_module_ptr_(tn_gru_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rnn_new_with(...) \
+    tn_at_module_ptr_(tn_rnn_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_call_recurrent_with(...) \
+    tn_at_tensor_ptr_(tn_call_recurrent_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lstm_cell_new_with(...) \
+    tn_at_module_ptr_(tn_lstm_cell_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gru_cell_new_with(...) \
+    tn_at_module_ptr_(tn_gru_cell_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rnn_cell_new_with(...) \
+    tn_at_module_ptr_(tn_rnn_cell_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_pack_padded_sequence_with(...) \
+    tn_at_packed_sequence_ptr_(tn_pack_padded_sequence_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_pad_packed_sequence_with(...) \
+    tn_at_tensor_ptr_(tn_pad_packed_sequence_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_call_packed_with(...) \
+    tn_at_packed_sequence_ptr_(tn_call_packed_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_relu6(...) \
     tn_at_tensor_ptr_(tn_relu6(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_selu(...) \

@@ -115,7 +115,34 @@ typedef struct tn_gemm {
     double alpha, beta;
     const void *bias;   /* [n], added to each row, or NULL */
     int activation;     /* 0 or TN_UNARY_RELU, after bias */
+    /* Within the CPU's kernels, for many products with one b; else NULL. */
+    const void *packed; /* b as gemm_pack() laid it out */
+    void *scratch;      /* gemm_scratch_bytes() of the caller's: the product stays on the calling thread and cannot fail */
 } tn_gemm;
+
+/* A recurrent layer in one direction over a batch of sequences, the longest first: their steps lie as rows, all of step 0, then all of
+ * step 1, ..., and step t has the first first[t + 1] - first[t] sequences. float32 and float64. Gates are side by side in a row: LSTM's are
+ * i f g o, GRU's r z n, a plain network has one and gates is y. */
+typedef enum tn_rnn_kind { TN_RNN_KIND_TANH, TN_RNN_KIND_RELU, TN_RNN_KIND_LSTM, TN_RNN_KIND_GRU } tn_rnn_kind;
+static inline int64_t tn_rnn_gates(tn_rnn_kind kind) { return kind == TN_RNN_KIND_LSTM ? 4 : kind == TN_RNN_KIND_GRU ? 3 : 1; }
+typedef struct tn_rnn {
+    tn_rnn_kind kind;
+    bool reverse; /* from the last step to the first */
+    int64_t steps, batch, hidden;
+    const int64_t *first;      /* [steps + 1] */
+    const void *w_hh, *b_hh;   /* [gates hidden, hidden], [gates hidden] or NULL */
+    void *gates;               /* [rows, gates hidden]: x W_ih' + b_ih; forward makes the gates of it */
+    void *kept;                /* [rows, hidden]: LSTM: the cell; GRU: the hidden part of n; else NULL */
+    void *y;                   /* [rows, hidden] */
+    void *h, *c;               /* [batch, hidden]: forward turns the first state into the last; c of LSTM only */
+} tn_rnn;
+typedef struct tn_rnn_grad {
+    tn_rnn rnn;           /* as forward left it, but h and c: the first state */
+    const void *dy;       /* [rows, hidden] */
+    void *dh, *dc;        /* [batch, hidden]: turns the last state's gradient into the first state's */
+    void *dgates, *dkept; /* of x W_ih' + b_ih, and GRU: of the hidden part of n */
+    void *before;         /* [rows, hidden]: the h that each step began with */
+} tn_rnn_grad;
 
 /* A 2-D convolution, contiguous NCHW operands (1-D has height 1); float32 and float64. */
 typedef struct tn_conv {
@@ -246,7 +273,9 @@ typedef struct tn_adam_step {
     X(max_pool_take, (tn_dtype dtype, const tn_pool *pool, const void *x, const void *index, void *y))                        \
     X(max_pool_where, (const tn_pool *pool, const void *index, int64_t *where))                                               \
     X(avg_pool, (tn_dtype dtype, const tn_pool *pool, const void *x, void *y))                                                \
-    X(avg_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, void *dx))
+    X(avg_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, void *dx))                                     \
+    X(rnn_forward, (tn_dtype dtype, const tn_rnn *rnn))                                                                       \
+    X(rnn_backward, (tn_dtype dtype, const tn_rnn_grad *grad))
 
 typedef struct tn_kernels {
     const char *name;

@@ -26,6 +26,8 @@ typedef struct NAME(product) {
     const T *bias;
     int64_t bias_row, bias_col; /* one is 1 and the other 0 */
     bool relu;
+    const T *packed; /* all of b in panels (gemm_pack), or NULL; this product's columns begin at packed_j of packed_n */
+    int64_t packed_j, packed_n;
 } NAME(product);
 
 /* What becomes of a tile of sums: the first pass over k scales c, the last one adds the bias. */
@@ -206,9 +208,16 @@ typedef struct NAME(cut) {
     int64_t a_size, b_size; /* elements of packed a and b, of one worker */
 } NAME(cut);
 
+/* Steps of k in one pass. */
+static int64_t NAME(pass)(int64_t k)
+{
+    const int64_t passes = (k + KC - 1) / KC;
+    return passes ? (k + passes - 1) / passes : 0;
+}
+
 static NAME(cut) NAME(cut_of)(int64_t m, int64_t n, int64_t k)
 {
-    const int64_t passes = (k + KC - 1) / KC, kc = passes ? (k + passes - 1) / passes : 0;
+    const int64_t kc = NAME(pass)(k);
     const int64_t element = (int64_t)sizeof(T), depth = kc ? kc : 1;
     int64_t mc = second_cache() / 2 / (depth * element) / MR * MR,
             nc = ((int64_t)2 << 20) / (depth * element) / NR * NR;
@@ -234,11 +243,11 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
     NAME(finish) f = {.c_row = g->c_row, .c_col = g->c_col, .alpha = g->alpha, .beta = first ? g->beta : 1,
                       .bias_row = g->bias_row, .bias_col = g->bias_col, .relu = last && g->relu};
     for (int64_t j = 0; j < nc; j += NR) {
-        T *panel = b + (keep ? j * kc : 0);
+        const T *panel = g->packed ? g->packed + p0 * g->packed_n + (g->packed_j + j0 + j) * kc : b + (keep ? j * kc : 0);
         const int cols = (int)(nc - j < NR ? nc - j : NR);
-        if (i0 == 0)
-            NAME(pack_b)(panel, g->b + p0 * g->b_row + (j0 + j) * g->b_col, cols, kc, g->b_row, g->b_col);
-        const bool ahead = i0 == 0 && j + 2 * NR <= nc && (g->b_row == 1 || g->b_col == 1);
+        if (i0 == 0 && !g->packed)
+            NAME(pack_b)(b + (keep ? j * kc : 0), g->b + p0 * g->b_row + (j0 + j) * g->b_col, cols, kc, g->b_row, g->b_col);
+        const bool ahead = i0 == 0 && !g->packed && j + 2 * NR <= nc && (g->b_row == 1 || g->b_col == 1);
         for (int64_t i = 0; i < mc; i += MR) {
             const int rows = (int)(mc - i < MR ? mc - i : MR);
             if (ahead)
@@ -315,23 +324,33 @@ static ALWAYS_INLINE void NAME(dots)(int columns, const NAME(product) *g, int64_
     }
 }
 
-/* The rows of b are contiguous: `width` vectors of results in registers over the whole of k. */
-static ALWAYS_INLINE void NAME(strip)(int width, const NAME(product) *g, int64_t j)
+/* The rows of b are contiguous, width <= STRIP of its columns a multiple of LANES: eight rows at once, each read in order. */
+static void NAME(strip)(const NAME(product) *g, int64_t j, int64_t width)
 {
-    NAME(vec) sum[8];
-    UNROLL
-    for (int v = 0; v < width; v++)
-        sum[v] = SPLAT((T)0);
+    enum { ROWS = 8 };
+    T sum[STRIP] __attribute__((aligned(64)));
+    memset(sum, 0, (size_t)width * sizeof(T));
     const T *b = g->b + j;
-    for (int64_t p = 0; p < g->k; p++, b += g->b_row) {
-        const NAME(vec) element = SPLAT(g->a[p]);
-        UNROLL
-        for (int v = 0; v < width; v++)
-            sum[v] = FMA(element, *(const NAME(vec) *)(b + v * LANES), sum[v]);
+    int64_t p = 0;
+    for (; p + ROWS <= g->k; p += ROWS, b += ROWS * g->b_row) {
+        NAME(vec) element[ROWS];
+        for (int r = 0; r < ROWS; r++)
+            element[r] = SPLAT(g->a[p + r]);
+        for (int64_t v = 0; v < width; v += LANES) {
+            NAME(vec) s = *(NAME(vec) *)(sum + v);
+            UNROLL
+            for (int r = 0; r < ROWS; r++)
+                s = FMA(element[r], *(const NAME(vec) *)(b + r * g->b_row + v), s);
+            *(NAME(vec) *)(sum + v) = s;
+        }
     }
-    for (int v = 0; v < width; v++)
-        for (int i = 0; i < LANES; i++)
-            NAME(finish_one)(g, j + v * LANES + i, sum[v][i]);
+    for (; p < g->k; p++, b += g->b_row) {
+        const NAME(vec) element = SPLAT(g->a[p]);
+        for (int64_t v = 0; v < width; v += LANES)
+            *(NAME(vec) *)(sum + v) = FMA(element, *(const NAME(vec) *)(b + v), *(NAME(vec) *)(sum + v));
+    }
+    for (int64_t i = 0; i < width; i++)
+        NAME(finish_one)(g, j + i, sum[i]);
 }
 
 /* Columns begin ... end of one row; a is contiguous, and b along k or along n. */
@@ -345,10 +364,10 @@ static void NAME(row_times)(const NAME(product) *g, int64_t begin, int64_t end)
             NAME(dots)(1, g, j);
         return;
     }
-    for (; j + 8 * LANES <= end; j += 8 * LANES)
-        NAME(strip)(8, g, j);
-    for (; j + LANES <= end; j += LANES)
-        NAME(strip)(1, g, j);
+    for (int64_t width; j + LANES <= end; j += width) {
+        width = (end - j < STRIP ? end - j : STRIP) / LANES * LANES;
+        NAME(strip)(g, j, width);
+    }
     for (; j < end; j++) {
         T sum = 0;
         for (int64_t p = 0; p < g->k; p++)
@@ -378,6 +397,7 @@ static void NAME(piece)(const NAME(call) *call, int64_t task, T *a, T *b)
         return;
     g.a += at * call->a_batch + i * g.a_row;
     g.b += at * call->b_batch + j * g.b_col;
+    g.packed_j = j;
     g.c += at * call->c_batch + i * g.c_row + j * g.c_col;
     g.bias = g.bias ? g.bias + i * g.bias_row + j * g.bias_col : NULL;
     g.m = g.m - i < call->step_m ? g.m - i : call->step_m;
@@ -460,16 +480,16 @@ static tn_status NAME(gemm)(const tn_gemm *gemm)
     }
     NAME(call) call = {.g = {gemm->m, gemm->n, gemm->k, gemm->a, gemm->b, gemm->c, gemm->a_row, gemm->a_col,
                              gemm->b_row, gemm->b_col, gemm->c_row, 1, (T)gemm->alpha, (T)gemm->beta, gemm->bias, 0, 1,
-                             gemm->activation == TN_UNARY_RELU},
+                             gemm->activation == TN_UNARY_RELU, gemm->packed, 0, (gemm->n + NR - 1) / NR * NR},
                        .a_batch = gemm->a_batch, .b_batch = gemm->b_batch, .c_batch = gemm->c_batch,
                        .batch = gemm->batch};
-    if (gemm->m > 1 &&
+    if (gemm->m > 1 && !gemm->packed &&
         (gemm->n == 1 || (gemm->n < NR && NAME(waste)(gemm->n, gemm->m) < NAME(waste)(gemm->m, gemm->n))))
         NAME(swap)(&call);
-    call.vector = call.g.m == 1 && (call.g.a_col == 1 || gemm->k == 1) && (call.g.b_row == 1 || call.g.b_col == 1);
+    call.vector = call.g.m == 1 && !gemm->packed && (call.g.a_col == 1 || gemm->k == 1) && (call.g.b_row == 1 || call.g.b_col == 1);
     const double work = (double)gemm->m * (double)gemm->n * (double)gemm->k * (double)gemm->batch;
     const int64_t most = work < WORK_OF_A_THREAD ? 1 : (int64_t)(work / WORK_OF_A_THREAD),
-                  width = most > 1 ? tn_parallel_width() : 1;
+                  width = most > 1 && !gemm->scratch ? tn_parallel_width() : 1;
     const int64_t threads = width < most ? width : most;
     NAME(share)(&call, (threads + gemm->batch - 1) / gemm->batch);
     const int64_t tasks = call.batch * call.parts_m * call.parts_n;
@@ -479,8 +499,9 @@ static tn_status NAME(gemm)(const tn_gemm *gemm)
     if (!call.vector) {
         call.cut = NAME(cut_of)(call.step_m < call.g.m ? call.step_m : call.g.m,
                                 call.step_n < call.g.n ? call.step_n : call.g.n, gemm->k);
+        call.cut.b_size = gemm->packed ? 0 : call.cut.b_size;
         bytes = (size_t)(call.workers * (call.cut.a_size + call.cut.b_size)) * sizeof(T);
-        call.scratch = bytes <= sizeof(small) ? small : tn_alloc(bytes);
+        call.scratch = gemm->scratch ? gemm->scratch : bytes <= sizeof(small) ? small : tn_alloc(bytes);
         if (!call.scratch)
             return TN_ERR_MEMORY;
     }
@@ -488,9 +509,31 @@ static tn_status NAME(gemm)(const tn_gemm *gemm)
         NAME(work)(0, 1, &call);
     else
         tn_parallel_for(call.workers, 1, NAME(work), &call);
-    if (call.scratch && call.scratch != small)
+    if (call.scratch && call.scratch != small && !gemm->scratch)
         tn_free(call.scratch, bytes);
     return TN_OK;
+}
+
+static size_t NAME(packed_bytes)(const tn_gemm *gemm)
+{
+    return (size_t)((gemm->n + NR - 1) / NR * NR * gemm->k) * sizeof(T);
+}
+
+static size_t NAME(scratch_bytes)(const tn_gemm *gemm, int64_t rows)
+{
+    return (size_t)((rows + MR - 1) / MR * MR * NAME(pass)(gemm->k)) * sizeof(T);
+}
+
+/* Pass after pass over k, in each the panels of NR columns one after the other. */
+static void NAME(pack_whole)(const tn_gemm *gemm, T *packed)
+{
+    const int64_t depth = NAME(pass)(gemm->k), columns = (gemm->n + NR - 1) / NR * NR;
+    for (int64_t p0 = 0; p0 < gemm->k; p0 += depth) {
+        const int64_t kc = gemm->k - p0 < depth ? gemm->k - p0 : depth;
+        for (int64_t j = 0; j < gemm->n; j += NR)
+            NAME(pack_b)(packed + p0 * columns + j * kc, (const T *)gemm->b + p0 * gemm->b_row + j * gemm->b_col,
+                         (int)(gemm->n - j < NR ? gemm->n - j : NR), kc, gemm->b_row, gemm->b_col);
+    }
 }
 
 #undef NR
