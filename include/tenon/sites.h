@@ -120,6 +120,12 @@ static inline tn_progress_bar *tn_at_progress_bar_ptr_(tn_progress_bar *result, 
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_schedule *tn_at_schedule_ptr_(tn_schedule *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_device_id tn_at_device_(tn_device_id result, const char *file, int line)
 {
     tn_site_(NULL, file, line);
@@ -773,6 +779,113 @@ inline double tn_clip_grad_norm(const tn_list *params, double max_norm, tn_clip_
     args.max_norm = max_norm;
     return tn_clip_grad_norm_with(&args);
 }
+inline tn_schedule *tn_step_lr_new(tn_optim *optim, tn_step_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_step_lr_new_with(&args);
+}
+inline tn_schedule *tn_step_lr_new(tn_optim *optim, int64_t step_size, tn_step_lr_args args = {})
+{
+    args.optim = optim;
+    args.step_size = step_size;
+    return tn_step_lr_new_with(&args);
+}
+inline tn_schedule *tn_multi_step_lr_new(tn_optim *optim, tn_multi_step_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_multi_step_lr_new_with(&args);
+}
+inline tn_schedule *tn_multi_step_lr_new(tn_optim *optim, const int64_t *milestones, tn_multi_step_lr_args args = {})
+{
+    args.optim = optim;
+    args.milestones = milestones;
+    return tn_multi_step_lr_new_with(&args);
+}
+inline tn_schedule *tn_multi_step_lr_new(tn_optim *optim, const int64_t *milestones, int count, tn_multi_step_lr_args args = {})
+{
+    args.optim = optim;
+    args.milestones = milestones;
+    args.count = count;
+    return tn_multi_step_lr_new_with(&args);
+}
+inline tn_schedule *tn_constant_lr_new(tn_optim *optim, tn_constant_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_constant_lr_new_with(&args);
+}
+inline tn_schedule *tn_linear_lr_new(tn_optim *optim, tn_linear_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_linear_lr_new_with(&args);
+}
+inline tn_schedule *tn_polynomial_lr_new(tn_optim *optim, tn_polynomial_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_polynomial_lr_new_with(&args);
+}
+inline tn_schedule *tn_cosine_annealing_lr_new(tn_optim *optim, tn_cosine_annealing_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_cosine_annealing_lr_new_with(&args);
+}
+inline tn_schedule *tn_cosine_annealing_lr_new(tn_optim *optim, int64_t T_max, tn_cosine_annealing_lr_args args = {})
+{
+    args.optim = optim;
+    args.T_max = T_max;
+    return tn_cosine_annealing_lr_new_with(&args);
+}
+inline tn_schedule *tn_cosine_annealing_warm_restarts_new(tn_optim *optim, tn_cosine_annealing_warm_restarts_args args = {})
+{
+    args.optim = optim;
+    return tn_cosine_annealing_warm_restarts_new_with(&args);
+}
+inline tn_schedule *tn_cosine_annealing_warm_restarts_new(tn_optim *optim, int64_t T_0, tn_cosine_annealing_warm_restarts_args args = {})
+{
+    args.optim = optim;
+    args.T_0 = T_0;
+    return tn_cosine_annealing_warm_restarts_new_with(&args);
+}
+inline tn_schedule *tn_one_cycle_lr_new(tn_optim *optim, tn_one_cycle_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_one_cycle_lr_new_with(&args);
+}
+inline tn_schedule *tn_one_cycle_lr_new(tn_optim *optim, double max_lr, tn_one_cycle_lr_args args = {})
+{
+    args.optim = optim;
+    args.max_lr = max_lr;
+    return tn_one_cycle_lr_new_with(&args);
+}
+inline tn_schedule *tn_one_cycle_lr_new(tn_optim *optim, double max_lr, int64_t total_steps, tn_one_cycle_lr_args args = {})
+{
+    args.optim = optim;
+    args.max_lr = max_lr;
+    args.total_steps = total_steps;
+    return tn_one_cycle_lr_new_with(&args);
+}
+inline tn_schedule *tn_cyclic_lr_new(tn_optim *optim, tn_cyclic_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_cyclic_lr_new_with(&args);
+}
+inline tn_schedule *tn_cyclic_lr_new(tn_optim *optim, double base_lr, tn_cyclic_lr_args args = {})
+{
+    args.optim = optim;
+    args.base_lr = base_lr;
+    return tn_cyclic_lr_new_with(&args);
+}
+inline tn_schedule *tn_cyclic_lr_new(tn_optim *optim, double base_lr, double max_lr, tn_cyclic_lr_args args = {})
+{
+    args.optim = optim;
+    args.base_lr = base_lr;
+    args.max_lr = max_lr;
+    return tn_cyclic_lr_new_with(&args);
+}
+inline tn_schedule *tn_reduce_lr_on_plateau_new(tn_optim *optim, tn_reduce_lr_on_plateau_args args = {})
+{
+    args.optim = optim;
+    return tn_reduce_lr_on_plateau_new_with(&args);
+}
 inline tn_tensor *tn_empty(tn_shape shape, tn_shape_args args = {})
 {
     args.shape = shape;
@@ -1249,6 +1362,26 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_status_(tn_add_param_group(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_clip_grad_norm(...) \
     tn_at_double_(tn_clip_grad_norm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_step_lr_new(...) \
+    tn_at_schedule_ptr_(tn_step_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_multi_step_lr_new(...) \
+    tn_at_schedule_ptr_(tn_multi_step_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_constant_lr_new(...) \
+    tn_at_schedule_ptr_(tn_constant_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_linear_lr_new(...) \
+    tn_at_schedule_ptr_(tn_linear_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_polynomial_lr_new(...) \
+    tn_at_schedule_ptr_(tn_polynomial_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_annealing_lr_new(...) \
+    tn_at_schedule_ptr_(tn_cosine_annealing_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_annealing_warm_restarts_new(...) \
+    tn_at_schedule_ptr_(tn_cosine_annealing_warm_restarts_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_one_cycle_lr_new(...) \
+    tn_at_schedule_ptr_(tn_one_cycle_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cyclic_lr_new(...) \
+    tn_at_schedule_ptr_(tn_cyclic_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_reduce_lr_on_plateau_new(...) \
+    tn_at_schedule_ptr_(tn_reduce_lr_on_plateau_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
     tn_at_tensor_ptr_(tn_empty(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_zeros(...) \
@@ -1350,6 +1483,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_muon_args_(X) TN_MUON_OPTIONS(X)
 #define TN_LIST_tn_group_args_(X) TN_GROUP_OPTIONS(X)
 #define TN_LIST_tn_clip_args_(X) TN_CLIP_OPTIONS(X)
+#define TN_LIST_tn_step_lr_args_(X) TN_GAMMA_OPTIONS(X)
+#define TN_LIST_tn_multi_step_lr_args_(X) TN_GAMMA_OPTIONS(X)
+#define TN_LIST_tn_constant_lr_args_(X) TN_CONSTANT_LR_OPTIONS(X)
+#define TN_LIST_tn_linear_lr_args_(X) TN_LINEAR_LR_OPTIONS(X)
+#define TN_LIST_tn_polynomial_lr_args_(X) TN_POLYNOMIAL_LR_OPTIONS(X)
+#define TN_LIST_tn_cosine_annealing_lr_args_(X) TN_COSINE_ANNEALING_LR_OPTIONS(X)
+#define TN_LIST_tn_cosine_annealing_warm_restarts_args_(X) TN_COSINE_ANNEALING_WARM_RESTARTS_OPTIONS(X)
+#define TN_LIST_tn_one_cycle_lr_args_(X) TN_ONE_CYCLE_LR_OPTIONS(X)
+#define TN_LIST_tn_cyclic_lr_args_(X) TN_CYCLIC_LR_OPTIONS(X)
+#define TN_LIST_tn_reduce_lr_on_plateau_args_(X) TN_REDUCE_LR_ON_PLATEAU_OPTIONS(X)
 #define TN_LIST_tn_shape_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_like_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_range_args_(X) TN_TENSOR_OPTIONS(X)
@@ -1491,6 +1634,26 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_status_(TN_CALL_((tn_add_param_group_with), tn_group_args, TN_LIST_tn_group_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_clip_grad_norm(...) \
     tn_at_double_(TN_CALL_((tn_clip_grad_norm_with), tn_clip_args, TN_LIST_tn_clip_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_step_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_step_lr_new_with), tn_step_lr_args, TN_LIST_tn_step_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_multi_step_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_multi_step_lr_new_with), tn_multi_step_lr_args, TN_LIST_tn_multi_step_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_constant_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_constant_lr_new_with), tn_constant_lr_args, TN_LIST_tn_constant_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_linear_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_linear_lr_new_with), tn_linear_lr_args, TN_LIST_tn_linear_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_polynomial_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_polynomial_lr_new_with), tn_polynomial_lr_args, TN_LIST_tn_polynomial_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_annealing_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_cosine_annealing_lr_new_with), tn_cosine_annealing_lr_args, TN_LIST_tn_cosine_annealing_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_annealing_warm_restarts_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_cosine_annealing_warm_restarts_new_with), tn_cosine_annealing_warm_restarts_args, TN_LIST_tn_cosine_annealing_warm_restarts_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_one_cycle_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_one_cycle_lr_new_with), tn_one_cycle_lr_args, TN_LIST_tn_one_cycle_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_cyclic_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_cyclic_lr_new_with), tn_cyclic_lr_args, TN_LIST_tn_cyclic_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_reduce_lr_on_plateau_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_reduce_lr_on_plateau_new_with), tn_reduce_lr_on_plateau_args, TN_LIST_tn_reduce_lr_on_plateau_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_empty_with), tn_shape_args, TN_LIST_tn_shape_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_zeros(...) \
@@ -2097,6 +2260,44 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_status_(tn_load_ema_state(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_progress_new(...) \
     tn_at_progress_bar_ptr_(tn_progress_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_schedule_step(...) \
+    tn_at_checked_(tn_schedule_step(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_schedule_step_metric(...) \
+    tn_at_checked_(tn_schedule_step_metric(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_last_epoch(...) \
+    tn_at_int64_t_(tn_last_epoch(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_schedule_state_dict(...) \
+    tn_at_dict_ptr_(tn_schedule_state_dict(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_schedule_state(...) \
+    tn_at_status_(tn_load_schedule_state(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_step_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_step_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_multi_step_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_multi_step_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_exponential_lr_new(...) \
+    tn_at_schedule_ptr_(tn_exponential_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_constant_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_constant_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_linear_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_linear_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_polynomial_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_polynomial_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_annealing_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_cosine_annealing_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_annealing_warm_restarts_new_with(...) \
+    tn_at_schedule_ptr_(tn_cosine_annealing_warm_restarts_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_one_cycle_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_one_cycle_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cyclic_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_cyclic_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_reduce_lr_on_plateau_new_with(...) \
+    tn_at_schedule_ptr_(tn_reduce_lr_on_plateau_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lambda_lr_new(...) \
+    tn_at_schedule_ptr_(tn_lambda_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sequential_lr_new(...) \
+    tn_at_schedule_ptr_(tn_sequential_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_chained_lr_new(...) \
+    tn_at_schedule_ptr_(tn_chained_lr_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_default_dtype(...) \
     tn_at_status_(tn_set_default_dtype(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_device(...) \
@@ -2181,6 +2382,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_scalar_i64(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_scalar_bool(...) \
     tn_at_tensor_ptr_(tn_scalar_bool(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_get_rng_state(...) \
+    tn_at_tensor_ptr_(tn_get_rng_state(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_set_rng_state(...) \
+    tn_at_status_(tn_set_rng_state(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_rand_with(...) \
     tn_at_tensor_ptr_(tn_rand_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_randn_with(...) \

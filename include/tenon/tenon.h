@@ -10,6 +10,7 @@
 #include <tenon/data.h>
 #include <tenon/nn.h>
 #include <tenon/optim.h>
+#include <tenon/schedule.h>
 #include <tenon/progress.h>
 
 /* Last: macros of the functions' names that tell where in a program an error arose, and the options' short forms. */

@@ -71,12 +71,5 @@ void tn_option_set(void *args, const tn_option *option, double value);
 bool tn_options_fit(const tn_method *method, const void *args);
 /* A bit for each state tensor that a parameter with these options has. */
 unsigned tn_states_used(const tn_method *method, const void *args);
-static inline const tn_group *tn_group_of(const tn_optim *o, int slot)
-{
-    const tn_group *g = o->groups;
-    while (slot >= g->first + g->count)
-        g++;
-    return g;
-}
 
 #endif
