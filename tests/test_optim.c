@@ -94,7 +94,8 @@ static void test_adam(void **state)
     COMPARE(adamw, tn_adam_new(params, 0.02, .weight_decay = 0.01, .decoupled_weight_decay = true));
     COMPARE(adamw_options, tn_adamw_new(params, 0.02, .weight_decay = 0.1, .beta1 = 0.7, .beta2 = 0.9, .amsgrad = true, .maximize = true));
     COMPARE(nadam, tn_nadam_new(params, 0.01));
-    COMPARE(nadam_options, tn_nadam_new(params, 0.02, .beta1 = 0.8, .beta2 = 0.95, .weight_decay = 0.1, .momentum_decay = 0.05, .maximize = true));
+    COMPARE(nadam_options, tn_nadam_new(params, 0.02, .beta1 = 0.8, .beta2 = 0.95, .weight_decay = 0.1, .momentum_decay = 0.05,
+                                        .maximize = true));
     COMPARE(nadam_decoupled, tn_nadam_new(params, 0.02, .weight_decay = 0.1, .decoupled_weight_decay = true));
     COMPARE(radam, tn_radam_new(params, 0.02));
     COMPARE(radam_options, tn_radam_new(params, 0.02, .beta1 = 0.8, .beta2 = 0.9, .eps = 1e-5, .weight_decay = 0.1, .maximize = true));
@@ -107,8 +108,8 @@ static void test_squares(void **state)
 {
     (void)state;
     COMPARE(adagrad, tn_adagrad_new(params, 0.1));
-    COMPARE(adagrad_options, tn_adagrad_new(params, 0.1, .lr_decay = 0.02, .weight_decay = 0.1, .initial_accumulator_value = 0.5, .eps = 1e-4,
-                                            .maximize = true));
+    COMPARE(adagrad_options, tn_adagrad_new(params, 0.1, .lr_decay = 0.02, .weight_decay = 0.1, .initial_accumulator_value = 0.5,
+                                            .eps = 1e-4, .maximize = true));
     COMPARE(adadelta, tn_adadelta_new(params, 1));
     COMPARE(adadelta_options, tn_adadelta_new(params, 2, .rho = 0.8, .eps = 1e-3, .weight_decay = 0.1, .maximize = true));
     COMPARE(rmsprop, tn_rmsprop_new(params, 0.01));
@@ -123,11 +124,11 @@ static void test_directions(void **state)
     COMPARE(lion, tn_lion_new(params, 0.01));
     COMPARE(lion_options, tn_lion_new(params, 0.01, .beta1 = 0.8, .beta2 = 0.95, .weight_decay = 0.3, .maximize = true));
     COMPARE_(muon, true, 1e-2, 1e-2, tn_muon_new(params, 0.02)); /* PyTorch's iterates in bfloat16 */
-    COMPARE_(muon_options, true, 1e-2, 1e-2, tn_muon_new(params, 0.02, .weight_decay = 0.3, .momentum = 0.8, .nesterov = false, .ns_steps = 3,
-                                                         .adjust_lr_fn = TN_ADJUST_MATCH_RMS_ADAMW));
+    COMPARE_(muon_options, true, 1e-2, 1e-2, tn_muon_new(params, 0.02, .weight_decay = 0.3, .momentum = 0.8, .nesterov = false,
+                                                         .ns_steps = 3, .adjust_lr_fn = TN_ADJUST_MATCH_RMS_ADAMW));
     COMPARE_(muon_exact, true, 1e-11, 1e-5, tn_muon_new(params, 0.02));
-    COMPARE_(muon_exact_options, true, 1e-11, 1e-5, tn_muon_new(params, 0.02, .weight_decay = 0.3, .momentum = 0.8, .ns_a = 3, .ns_b = -4, .ns_c = 2,
-                                                                .ns_steps = 3, .adjust_lr_fn = TN_ADJUST_SPECTRAL_UNCLAMPED));
+    COMPARE_(muon_exact_options, true, 1e-11, 1e-5, tn_muon_new(params, 0.02, .weight_decay = 0.3, .momentum = 0.8, .ns_a = 3, .ns_b = -4,
+        .ns_c = 2, .ns_steps = 3, .adjust_lr_fn = TN_ADJUST_SPECTRAL_UNCLAMPED));
 }
 
 static tn_optim *two_groups(const tn_list *params)
@@ -268,7 +269,8 @@ static void test_isa(void **state)
             TN_SCOPE;
             tn_tensor *p[2][4], *g = filled(9, TN_SHAPE(N), -1, 1, dtype); /* p and its three states */
             for (int run = 0; run < 2; run++) {
-                tn_step_item item = {.dtype = dtype, .n = N, .g = tn_data(g), .c = {-1, 0.01, 0.9, 0.1, 0.3, 0.8, 0.25, 0.95, 0.05, 1.5, 1e-3}};
+                tn_step_item item = {.dtype = dtype, .n = N, .g = tn_data(g),
+                                     .c = {-1, 0.01, 0.9, 0.1, 0.3, 0.8, 0.25, 0.95, 0.05, 1.5, 1e-3}};
                 for (int k = 0; k < 4; k++) {
                     /* the third small: a mean that is not its square's root, a largest that is not always */
                     p[run][k] = filled((uint32_t)k, TN_SHAPE(N), k == 3 ? 0.2 : k ? 0.5 : -1, k == 3 ? 0.65 : 1, dtype);

@@ -1,4 +1,5 @@
-/* Schedules: 200 steps beside PyTorch's, states, and bad input. */
+/* Schedules: 200 steps beside PyTorch's, states, and bad input.
+ * labels: quick */
 #include <stdio.h>
 
 #include "op_table.h"
@@ -43,7 +44,8 @@ typedef struct run {
 static void follow(run *r, tn_optim *const *opt, tn_schedule *const *s, int sign)
 {
     check_good();
-    const char *momentum = tn_dict_find(tn_optim_state_dict(opt[0]), "param_groups.0.beta1") >= 0 ? "beta1" : "momentum", *path = "schedule_test.safetensors";
+    bool adam = tn_dict_find(tn_optim_state_dict(opt[0]), "param_groups.0.beta1") >= 0;
+    const char *momentum = adam ? "beta1" : "momentum", *path = "schedule_test.safetensors";
     for (int e = 0; e <= STEPS; e++) {
         TN_SCOPE;
         if (e)
@@ -125,7 +127,8 @@ static void test_cycles(void **state)
     }
     {
         FOLLOW(one_cycle_options, adam(), 0, tn_one_cycle_lr_new(o, 0, 201, .pct_start = 0.4, .anneal_strategy = TN_ANNEAL_LINEAR,
-            .base_momentum = 0.6, .max_momentum = 0.8, .div_factor = 10, .final_div_factor = 100, .three_phase = true, .max_lrs = ((double[]){0.5, 0.7})));
+            .base_momentum = 0.6, .max_momentum = 0.8, .div_factor = 10, .final_div_factor = 100, .three_phase = true,
+            .max_lrs = ((double[]){0.5, 0.7})));
         check_table(r.is[RATE_1], one_cycle_options_1, LENGTH(one_cycle_options_1), 1, "one_cycle_options, the second group");
         check_table(r.is[MOMENTUM], one_cycle_options_m, LENGTH(one_cycle_options_m), 1, "one_cycle_options, beta1");
     }
@@ -139,7 +142,8 @@ static void test_cycles(void **state)
         check_table(r.is[RATE_1], cyclic_options_1, LENGTH(cyclic_options_1), 1, "cyclic_options, the second group");
         check_table(r.is[MOMENTUM], cyclic_options_m, LENGTH(cyclic_options_m), 1, "cyclic_options, beta1");
     }
-    SCHEDULE(cyclic_exp, sgd(), 0, 1, tn_cyclic_lr_new(o, 0.01, 0.1, .step_size_up = 12, .mode = TN_CYCLIC_EXP_RANGE, .gamma = 0.99, .cycle_momentum = false));
+    SCHEDULE(cyclic_exp, sgd(), 0, 1, tn_cyclic_lr_new(o, 0.01, 0.1, .step_size_up = 12, .mode = TN_CYCLIC_EXP_RANGE, .gamma = 0.99,
+        .cycle_momentum = false));
 }
 
 static double by_group(int64_t epoch, int group, void *context) { return (group + 1) * pow(*(double *)context, (double)epoch); }
@@ -149,8 +153,8 @@ static void test_others(void **state)
     (void)state;
     double base = 0.95;
     SCHEDULE(plateau, sgd(), 1, 3, tn_reduce_lr_on_plateau_new(o, .factor = 0.5, .patience = 3, .cooldown = 4));
-    SCHEDULE_1(plateau_options, sgd(), -1, tn_reduce_lr_on_plateau_new(o, .mode = TN_PLATEAU_MAX, .factor = 0.7, .patience = 6, .threshold = 0.01,
-        .threshold_mode = TN_PLATEAU_ABS, .min_lrs = ((double[]){0.003, 0.02}), .eps = 1e-4));
+    SCHEDULE_1(plateau_options, sgd(), -1, tn_reduce_lr_on_plateau_new(o, .mode = TN_PLATEAU_MAX, .factor = 0.7, .patience = 6,
+        .threshold = 0.01, .threshold_mode = TN_PLATEAU_ABS, .min_lrs = ((double[]){0.003, 0.02}), .eps = 1e-4));
     SCHEDULE_1(lambda, sgd(), 0, tn_lambda_lr_new(o, by_group, &base));
 }
 
@@ -162,7 +166,8 @@ static void test_composed(void **state)
         tn_cosine_annealing_lr_new(o, 60), tn_exponential_lr_new(o, 0.97)), 3, ((int64_t[]){10, 90})));
     SCHEDULE(sequential_restarts, sgd(), 0, 3, tn_sequential_lr_new(o, LIST_OF(tn_constant_lr_new(o), tn_step_lr_new(o, 7),
         tn_cosine_annealing_warm_restarts_new(o, 20, .T_mult = 2)), 3, ((int64_t[]){20, 41})));
-    SCHEDULE(chained, sgd(), 0, 3, tn_chained_lr_new(o, LIST_OF(tn_constant_lr_new(o, .factor = 0.3, .total_iters = 20), tn_exponential_lr_new(o, 0.99)), 2));
+    SCHEDULE(chained, sgd(), 0, 3, tn_chained_lr_new(o, LIST_OF(tn_constant_lr_new(o, .factor = 0.3, .total_iters = 20),
+        tn_exponential_lr_new(o, 0.99)), 2));
     SCHEDULE(chained_three, sgd(), 0, 3, tn_chained_lr_new(o, LIST_OF(tn_linear_lr_new(o, .total_iters = 50),
         tn_multi_step_lr_new(o, (&(int64_t){70}), 1), tn_cosine_annealing_lr_new(o, 250)), 3));
     SCHEDULE(chained_sequential, sgd(), 0, 3, tn_chained_lr_new(o, LIST_OF(tn_sequential_lr_new(o, LIST_OF(tn_constant_lr_new(o),
@@ -170,8 +175,8 @@ static void test_composed(void **state)
     /* A chain as the first of a sequence begins with it. */
     TN_SCOPE;
     tn_optim *o = sgd();
-    tn_schedule *s = tn_sequential_lr_new(o, LIST_OF(tn_chained_lr_new(o, LIST_OF(tn_constant_lr_new(o), tn_constant_lr_new(o, .factor = 0.5)), 2),
-                                                     tn_exponential_lr_new(o, 0.9)), 2, &(int64_t){2});
+    tn_schedule *two = tn_chained_lr_new(o, LIST_OF(tn_constant_lr_new(o), tn_constant_lr_new(o, .factor = 0.5)), 2);
+    tn_schedule *s = tn_sequential_lr_new(o, LIST_OF(two, tn_exponential_lr_new(o, 0.9)), 2, &(int64_t){2});
     assert_true(fabs(tn_get_lr(o) - 0.1 / 6) < 1e-15);
     for (int e = 0; e < 3; e++)
         assert_int_equal(tn_schedule_step(s), TN_OK);
@@ -217,14 +222,16 @@ static void test_errors(void **state)
     FAILS(tn_reduce_lr_on_plateau_new(o, .patience = -1), "patience is -1");
     FAILS(tn_lambda_lr_new(o, NULL, NULL), "lambda_lr: the function is NULL");
     FAILS(tn_chained_lr_new(o, NULL, 0), "chained_lr: 0 schedules");
-    FAILS(tn_chained_lr_new(o, LIST_OF(tn_exponential_lr_new(o, 0.9), tn_exponential_lr_new(other, 0.9)), 2), "schedule 1, exponential_lr, is over another");
+    FAILS(tn_chained_lr_new(o, LIST_OF(tn_exponential_lr_new(o, 0.9), tn_exponential_lr_new(other, 0.9)), 2),
+          "schedule 1, exponential_lr, is over another");
     FAILS(tn_chained_lr_new(o, LIST_OF(tn_exponential_lr_new(o, 0.9), tn_exponential_lr_new(o, -2)), 2), "gamma is -2");
     FAILS(tn_chained_lr_new(o, LIST_OF(tn_reduce_lr_on_plateau_new(o)), 1), "reduce_lr_on_plateau, needs a measure");
     FAILS(tn_sequential_lr_new(o, LIST_OF(tn_exponential_lr_new(o, 0.9), tn_exponential_lr_new(o, 0.9)), 2, NULL), "milestones is NULL");
-    FAILS(tn_sequential_lr_new(o, LIST_OF(tn_exponential_lr_new(o, 0.9), tn_exponential_lr_new(o, 0.9)), 2, &(int64_t){-1}), "a milestone is -1");
+    FAILS(tn_sequential_lr_new(o, LIST_OF(tn_exponential_lr_new(o, 0.9), tn_exponential_lr_new(o, 0.9)), 2, &(int64_t){-1}),
+          "a milestone is -1");
 
-    tn_schedule *plateau = tn_reduce_lr_on_plateau_new(o), *lambda = tn_chained_lr_new(o, LIST_OF(tn_exponential_lr_new(o, 0.5),
-                                                                                                tn_lambda_lr_new(o, bad_later, NULL)), 2);
+    tn_schedule *plateau = tn_reduce_lr_on_plateau_new(o);
+    tn_schedule *lambda = tn_chained_lr_new(o, LIST_OF(tn_exponential_lr_new(o, 0.5), tn_lambda_lr_new(o, bad_later, NULL)), 2);
     assert_int_equal(tn_schedule_step(plateau), TN_ERR_STATE);
     check_error(TN_ERR_STATE, "reduce_lr_on_plateau waits for a measure");
     assert_int_equal(tn_schedule_step(lambda), TN_OK);

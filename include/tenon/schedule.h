@@ -11,7 +11,7 @@
  * over the optimiser was made. As in PyTorch the laws marked * multiply the rate that the group has, so that they can be chained; the
  * others set it. A schedule shares the optimiser, whose groups must then stay as they are.
  *
- * Errors of making one: the optimiser NULL, an argument out of the range that is said. Numbers are finite and not negative but where said. */
+ * Errors of making one: the optimiser NULL, an argument out of its range: finite and not negative, and what else is said. */
 #ifndef TENON_SCHEDULE_H
 #define TENON_SCHEDULE_H
 

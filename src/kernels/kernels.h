@@ -171,8 +171,10 @@ static inline int64_t tn_random_per_block(tn_random_kind kind, tn_dtype dtype)
  * keep m + take x; lerp(m, x, t) is m + t (x - m). */
 typedef enum tn_step_op {
     TN_STEP_SGD,      /* w - rate x, or with m0 = keep1 m0 + take1 x: w - rate (scale m0 + ahead x) */
-    TN_STEP_ADAM,     /* m0 = lerp(m0, x, take1), m1 = keep2 m1 + take2 x²: w - (rate m0 + ahead x) / (scale sqrt(m1) + eps); m2: the largest m1 */
-    TN_STEP_RMSPROP,  /* m0 = keep2 m0 + take2 x²: w - rate y, y = x / (sqrt(m0) + eps); m2: m0 less m2², the mean's square; m1 = keep1 m1 + y */
+    TN_STEP_ADAM,     /* m0 = lerp(m0, x, take1), m1 = keep2 m1 + take2 x²: w - (rate m0 + ahead x) / (scale sqrt(m1) + eps); with m2 the
+                       * largest m1 so far instead */
+    TN_STEP_RMSPROP,  /* m0 = keep2 m0 + take2 x²: w - rate y, y = x / (sqrt(m0) + eps); with m2 = lerp(m2, x, take2) of m0 - m2²; with
+                       * m1 = keep1 m1 + y: w - rate m1 */
     TN_STEP_ADADELTA, /* m0 = keep2 m0 + take2 x²: w - rate y, y = x sqrt((m1 + eps) / (m0 + eps)); then m1 = keep2 m1 + take2 y² */
     TN_STEP_ADAMAX,   /* m0 = lerp(m0, x, take1), m1 = max(keep2 m1, |x| + eps): w - rate m0 / m1 */
     TN_STEP_LION,     /* w - rate sign(keep1 m0 + take1 x); then m0 = keep2 m0 + take2 x */

@@ -51,13 +51,13 @@ static double total_norm(const tn_list *params, double p)
     TN_NO_GRAD;
     int64_t count = 0;
     tn_tensor *norms = tn_new("clip_grad_norm", TN_SHAPE(tn_list_count(params)), TN_F64, (tn_device_id){TN_CPU, 0});
-    for (int64_t i = 0; norms && i < tn_list_count(params); i++) {
+    for (int64_t i = 0; i < tn_list_count(params) && !tn_failing(); i++) {
         TN_SCOPE;
         tn_norm_args args = {.size = sizeof args, TN_REDUCE_OPTIONS(TN_DEFAULT_) .p = p, .x = tn_list_at(params, i)->grad};
         if (args.x)
             ((double *)(void *)tn_ptr(norms))[count++] = tn_item(tn_norm_with(&args));
     }
-    if (tn_failing() || !norms || !count)
+    if (tn_failing() || !count)
         return tn_failing() ? NAN : 0;
     tn_norm_args args = {.size = sizeof args, TN_REDUCE_OPTIONS(TN_DEFAULT_) .p = p, .x = tn_view_of(norms, 1, &count, &(int64_t){1}, 0)};
     return tn_item(tn_norm_with(&args));

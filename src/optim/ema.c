@@ -39,7 +39,8 @@ static bool take_params(tn_ema *e, const tn_list *params)
     for (int64_t i = 0; e->averages && i < e->count; i++) {
         tn_tensor *x = tn_list_at(params, i);
         if (x->dtype != TN_F32 && x->dtype != TN_F64) {
-            tn_fail(TN_ERR_DTYPE, "ema: parameter %lld is %s: float32 or float64 is needed", (long long)i, tn_dtype_name((tn_dtype)x->dtype));
+            tn_fail(TN_ERR_DTYPE, "ema: parameter %lld is %s: float32 or float64 is needed", (long long)i,
+                    tn_dtype_name((tn_dtype)x->dtype));
             return false;
         }
         e->params[i] = tn_retain(x);
@@ -88,11 +89,12 @@ static bool over_pairs(const tn_ema *e, tn_step_op op, double rate)
     tn_sweep sweep;
     bool good = tn_sweep_begin(&sweep, e->count);
     for (int64_t i = 0; good && i < e->count; i++) {
-        tn_step_item *item = op == TN_STEP_SWAP ? tn_sweep_add(&sweep, e->params[i], NULL) : tn_sweep_add(&sweep, e->averages[i], e->params[i]);
+        bool swap = op == TN_STEP_SWAP;
+        tn_step_item *item = swap ? tn_sweep_add(&sweep, e->params[i], NULL) : tn_sweep_add(&sweep, e->averages[i], e->params[i]);
         good = item != NULL;
         if (good) {
             item->c.rate = rate;
-            item->state[0] = op == TN_STEP_SWAP ? tn_ptr(e->averages[i]) : NULL;
+            item->state[0] = swap ? tn_ptr(e->averages[i]) : NULL;
         }
     }
     good = good && tn_sweep_run(&sweep, op) == TN_OK;

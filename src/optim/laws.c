@@ -220,7 +220,8 @@ static double one_cycle_lr_rate(const tn_schedule *s, int g, double lr)
     (void)lr;
     const tn_one_cycle_lr_args *a = &s->args.one_cycle_lr;
     if (s->now.last_epoch > a->total_steps) {
-        tn_fail(TN_ERR_STATE, "one_cycle_lr: step %lld of %lld: the cycle is over", (long long)s->now.last_epoch, (long long)a->total_steps);
+        tn_fail(TN_ERR_STATE, "one_cycle_lr: step %lld of %lld: the cycle is over", (long long)s->now.last_epoch,
+                (long long)a->total_steps);
         return NAN;
     }
     double part, top = s->high[g], begin = top / a->div_factor, end = begin / a->final_div_factor;
@@ -267,7 +268,8 @@ tn_schedule *tn_one_cycle_lr_new_with(const tn_one_cycle_lr_args *args)
 static double cyclic_height(const tn_schedule *s)
 {
     const tn_cyclic_lr_args *a = &s->args.cyclic_lr;
-    double up = (double)a->step_size_up, n = up + (double)(a->step_size_down ? a->step_size_down : a->step_size_up), e = (double)s->now.last_epoch;
+    double up = (double)a->step_size_up, n = up + (double)(a->step_size_down ? a->step_size_down : a->step_size_up);
+    double e = (double)s->now.last_epoch;
     double ratio = up / n, cycle = floor(1 + e / n), x = 1 + e / n - cycle;
     double height = x <= ratio ? x / ratio : (x - 1) / (ratio - 1);
     switch (a->mode) {
@@ -463,7 +465,8 @@ tn_schedule *tn_sequential_lr_new(tn_optim *optim, tn_schedule *const *schedules
     if (s && count > 1 && !milestones)
         tn_fail(TN_ERR_ARGUMENT, "sequential_lr: milestones is NULL, and %d are needed", count - 1);
     for (int i = 0; s && i < count - 1 && !tn_failing(); i++)
-        tn_schedule_must(milestones[i] >= (i ? milestones[i - 1] : 0), s->law, "a milestone", (double)milestones[i], "they must ascend from 0");
+        tn_schedule_must(milestones[i] >= (i ? milestones[i - 1] : 0), s->law, "a milestone", (double)milestones[i],
+                         "they must ascend from 0");
     if (s && !tn_failing() && count > 1) {
         s->milestones = tn_schedule_copy(milestones, count - 1);
         s->milestone_count = s->milestones ? count - 1 : 0;

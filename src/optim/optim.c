@@ -72,8 +72,10 @@ static bool value_fits(const char *method, const tn_option *option, double value
         tn_fail(TN_ERR_ARGUMENT, "%s: %s is %g: it must be below 1", method, name, value);
     else if (rho && value > 1)
         tn_fail(TN_ERR_ARGUMENT, "%s: %s is %g: it must be at most 1", method, name, value);
-    else if (option->type != TN_OPTION_DOUBLE && (value != floor(value) || value > (option->type == TN_OPTION_BOOL ? 1 : INT32_MAX)))
-        tn_fail(TN_ERR_ARGUMENT, "%s: %s is %g: %s is needed", method, name, value, option->type == TN_OPTION_BOOL ? "0 or 1" : "a whole number");
+    else if (option->type == TN_OPTION_BOOL && value != 0 && value != 1)
+        tn_fail(TN_ERR_ARGUMENT, "%s: %s is %g: 0 or 1 is needed", method, name, value);
+    else if (option->type == TN_OPTION_INT && (value != floor(value) || value > INT32_MAX))
+        tn_fail(TN_ERR_ARGUMENT, "%s: %s is %g: a whole number is needed", method, name, value);
     return !tn_failing();
 }
 
