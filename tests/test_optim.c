@@ -2,6 +2,7 @@
  * labels: isa, quick */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "kernels/kernels.h"
 #include "op_table.h"
@@ -290,7 +291,8 @@ static void test_isa(void **state)
 static void test_state(void **state)
 {
     (void)state;
-    const char *path = "optim_state_test.safetensors";
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/tenon-optim-%ld.safetensors", (long)getpid());
     for (int method = 0; method < METHODS; method++)
         for (tn_dtype dtype = TN_F32; dtype <= TN_F64; dtype++) {
             TN_SCOPE;

@@ -1,6 +1,7 @@
 /* Schedules: 200 steps beside PyTorch's, states, and bad input.
  * labels: quick */
 #include <stdio.h>
+#include <unistd.h>
 
 #include "op_table.h"
 #include "reference/schedule.h"
@@ -45,7 +46,9 @@ static void follow(run *r, tn_optim *const *opt, tn_schedule *const *s, int sign
 {
     check_good();
     bool adam = tn_dict_find(tn_optim_state_dict(opt[0]), "param_groups.0.beta1") >= 0;
-    const char *momentum = adam ? "beta1" : "momentum", *path = "schedule_test.safetensors";
+    const char *momentum = adam ? "beta1" : "momentum";
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/tenon-schedule-%ld.safetensors", (long)getpid());
     for (int e = 0; e <= STEPS; e++) {
         TN_SCOPE;
         if (e)
