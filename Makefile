@@ -25,7 +25,7 @@ build: configure
 	@cmake --build $(BUILD) -j $(JOBS)
 
 demo: packages build
-	@$(BUILD)/examples/mnist --epochs 4 $(DEMO_ARGS)
+	@$(BUILD)/examples/mnist --epochs 4 --plot $(BUILD)/mnist.png $(DEMO_ARGS)
 
 test: packages build
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)

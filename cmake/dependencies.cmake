@@ -72,12 +72,21 @@ else()
   tenon_library(DNNL oneDNN oneapi/dnnl/dnnl.h dnnl "${dnnl_without}")
 endif()
 
+tenon_row(SLEEF "not used: exp, log, tanh, erf and their like are the kernels' own, their error tested in ulp")
+
 # ---- formats ---------------------------------------------------------------------------------------------------------
 
 tenon_library(ZLIB zlib zlib.h z "no gzip-ed files")
 tenon_library(ZIP libzip zip.h zip "no npz files")
 tenon_library(PNG libpng png.h png "no PNG files")
 tenon_library(CJSON cJSON cjson/cJSON.h cjson "no safetensors files, and the operators' tests are skipped")
+find_program(TENON_GNUPLOT gnuplot)
+mark_as_advanced(TENON_GNUPLOT)
+if(TENON_GNUPLOT)
+  tenon_row(gnuplot "${TENON_GNUPLOT} (a program that pictures are drawn with, at run time)")
+else()
+  tenon_row(gnuplot "not found: a plot writes its CSV alone")
+endif()
 if(TENON_INCLUDES)
   list(REMOVE_DUPLICATES TENON_INCLUDES)
 endif()

@@ -50,8 +50,8 @@ static double accuracy(tn_module *net, tn_loader *loader)
 
 int main(int argc, char **argv)
 {
-    options o = read_options(argc, argv);
     tn_set_error_handler(tn_die);                               /* a program that would rather stop says so once */
+    options o = read_options(argc, argv);
     tn_manual_seed(o.seed);
     digits train = load_digits(&o, true), test = load_digits(&o, false); /* x [n, 1, 28, 28] in 0 ... 1, y [n] */
     tn_loader *train_loader = tn_loader_new(tn_tensor_dataset_new(train.x, train.y), .batch_size = o.batch_size, .shuffle = true);

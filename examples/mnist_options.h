@@ -3,7 +3,6 @@
 #define MNIST_OPTIONS_H
 
 #include <argp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +18,7 @@ typedef struct {
     double lr;
     uint64_t seed;
     const char *device, *data, *plot, *save, *load;
-    char csv[512];
-    FILE *table;
+    tn_plot *curves;
     double test_accuracy;
 } options;
 
@@ -81,15 +79,10 @@ static inline options read_options(int argc, char **argv)
     argp_parse(&parser, argc, argv, 0, NULL, &o);
     if (!o.data && access("data/mnist", R_OK) == 0)
         o.data = "data/mnist";
-    size_t length = strlen(o.plot);
-    bool png = length > 4 && strcmp(o.plot + length - 4, ".png") == 0;
-    snprintf(o.csv, sizeof o.csv, "%.*s.csv", (int)(png ? length - 4 : length), o.plot);
-    o.table = fopen(o.csv, "w");
-    if (!o.table) {
-        perror(o.csv);
-        exit(1);
-    }
-    fputs("epoch,loss,train_accuracy,test_accuracy\n", o.table);
+    o.curves = tn_plot_new(o.plot, .title = "Reading digits", .xlabel = "epoch", .ylabel = "accuracy, %", .y2label = "training loss");
+    tn_check(tn_plot_series(o.curves, "train accuracy", .style = TN_PLOT_LINE_POINTS));
+    tn_check(tn_plot_series(o.curves, "test accuracy", .style = TN_PLOT_LINE_POINTS));
+    tn_check(tn_plot_series(o.curves, "loss", .style = TN_PLOT_DASHED, .right = true));
     if (o.data)
         printf("MNIST from %s\n", o.data);
     else
@@ -112,7 +105,9 @@ static inline tn_tensor *test_image(const digits *d, int64_t i) { return tn_narr
 static inline void record_epoch(options *o, int epoch, double loss, double train, double test)
 {
     printf("epoch %2d: loss %.4f, train accuracy %.2f %%, test accuracy %.2f %%\n", epoch, loss, 100 * train, 100 * test);
-    fprintf(o->table, "%d,%.6f,%.6f,%.6f\n", epoch, loss, train, test);
+    tn_check(tn_plot_point(o->curves, "train accuracy", epoch, 100 * train));
+    tn_check(tn_plot_point(o->curves, "test accuracy", epoch, 100 * test));
+    tn_check(tn_plot_point(o->curves, "loss", epoch, loss));
     o->test_accuracy = test;
 }
 
@@ -136,25 +131,16 @@ static inline void show_some(tn_module *net, const digits *test)
     putchar('\n');
 }
 
-/* The picture by gnuplot, where it is installed; the numbers are in the CSV all the same. */
+/* The picture of the curves; without gnuplot their numbers are in the CSV all the same. */
 static inline void finish(options *o)
 {
-    fclose(o->table);
-    signal(SIGPIPE, SIG_IGN);
-    FILE *plot = popen("gnuplot 2>/dev/null", "w");
-    if (plot) {
-        fprintf(plot,
-                "set terminal pngcairo size 960,600 font 'Sans,13'\nset output '%s'\nset datafile separator ','\n"
-                "set title 'Reading digits'\nset xlabel 'epoch'\nset ylabel 'accuracy, %%'\nset y2label 'training loss'\nset ytics nomirror\n"
-                "set y2tics\nset xtics 1\nset grid ytics lc rgb '#dddddd'\nset key right center\nset border 11\n"
-                "plot '%s' skip 1 using 1:($3*100) with linespoints lw 2 pt 7 lc rgb '#1f77b4' title 'train accuracy', "
-                "'' skip 1 using 1:($4*100) with linespoints lw 2 pt 5 lc rgb '#d62728' title 'test accuracy', "
-                "'' skip 1 using 1:2 axes x1y2 with linespoints lw 2 pt 9 dt 2 lc rgb '#7f7f7f' title 'loss'\n",
-                o->plot, o->csv);
-    }
-    bool drawn = plot && pclose(plot) == 0;
-    printf("test accuracy %.2f %%; the curves: %s%s%s\n", 100 * o->test_accuracy, drawn ? o->plot : "(no gnuplot for the picture)",
-           ", their numbers: ", o->csv);
+    tn_status drawn = tn_plot_save(o->curves);
+    if (drawn != TN_OK && drawn != TN_ERR_UNSUPPORTED)
+        tn_check(drawn);
+    printf("test accuracy %.2f %%; the curves: %s, their numbers: %s\n", 100 * o->test_accuracy,
+           drawn == TN_OK ? o->plot : "(no gnuplot for the picture)", tn_plot_csv(o->curves));
+    tn_clear_error();
+    tn_release(o->curves);
 }
 
 #endif

@@ -157,6 +157,13 @@ static tn_tensor *fail_hook(tn_tensor *grad, void *context)
     return tn_fail(TN_ERR_ARGUMENT, "the hook's own error");
 }
 
+static tn_tensor *never(tn_tensor *grad, void *context)
+{
+    (void)grad, (void)context;
+    fail_msg("a hook that was taken out runs");
+    return NULL;
+}
+
 static void test_hooks(void **state)
 {
     (void)state;
@@ -182,6 +189,79 @@ static void test_hooks(void **state)
     check_values(tn_grad(x), 0, 25);
     assert_int_equal(tn_add_hook(tn_ones(TN_SHAPE(1)), look, &seen), TN_ERR_ARGUMENT);
     check_error(TN_ERR_ARGUMENT, "does not require");
+}
+
+static tn_tensor *once(tn_tensor *grad, void *context)
+{
+    tn_tensor **of = context; /* of[0] has the hook, of[1] counts */
+    ((double *)tn_data_mut(of[1]))[0]++;
+    assert_int_equal(tn_remove_hook(of[0], once, context), TN_OK);
+    assert_int_equal(tn_remove_hook(of[0], never, NULL), TN_OK);
+    return tn_mul(grad, 2);
+}
+
+static void test_a_hook_that_takes_itself_out(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *x = leaf(1), *of[] = {x, tn_zeros(TN_SHAPE(1), .dtype = TN_F64)};
+    double seen = 0;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(tn_add_hook(x, once, of), TN_OK);
+        assert_int_equal(tn_add_hook(x, never, NULL), TN_OK); /* taken out by the one before it, before its turn */
+        assert_int_equal(tn_add_hook(x, look, &seen), TN_OK);
+        assert_int_equal(tn_backward(x), TN_OK);
+        assert_true(seen == 2);
+        assert_int_equal(tn_backward(x), TN_OK);
+        assert_true(seen == 1);
+        assert_int_equal(tn_remove_hook(x, look, &seen), TN_OK);
+    }
+    check_values(tn_grad(x), 0, 9);
+    check_values(of[1], 0, 3);
+}
+
+static tn_tensor *widen(tn_tensor *grad, void *context)
+{
+    (void)context;
+    return tn_cast(grad, TN_F64);
+}
+
+static void test_a_hooks_dtype(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *x = tn_ones(TN_SHAPE(3), .requires_grad = true), *y = tn_mul(x, 2);
+    assert_int_equal(tn_add_hook(y, widen, NULL), TN_OK);
+    assert_int_equal(tn_backward(tn_sum(y)), TN_ERR_DTYPE);
+    check_error(TN_ERR_DTYPE, "hook: it returned float64 on cpu in place of a gradient float32 on cpu");
+    assert_int_equal(tn_add_hook(x, widen, NULL), TN_OK);
+    assert_int_equal(tn_backward(tn_sum(x)), TN_ERR_DTYPE);
+    check_error(TN_ERR_DTYPE, "float64");
+    assert_null(tn_grad(x));
+}
+
+/* .grad of a tensor that was written in place is of what it is now; and it may go before the graph does. */
+static void test_a_retained_gradient_in_place(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *x = leaf(1), *y = tn_mul(x, 2), *z;
+    assert_int_equal(tn_retain_grad(y), TN_OK);
+    tn_mul_(y, 3);
+    assert_int_equal(tn_backward(tn_mul(y, 5)), TN_OK);
+    check_values(tn_grad(y), 0, 5);
+    check_values(tn_grad(x), 0, 30);
+    {
+        TN_SCOPE;
+        tn_tensor *gone = tn_mul(x, 2);
+        assert_int_equal(tn_retain_grad(gone), TN_OK);
+        tn_add_(gone, 1);
+        z = tn_pass(tn_sum(gone));
+    }
+    for (int i = 0; i < 8; i++) /* what lies where it was */
+        tn_ones(TN_SHAPE(7));
+    assert_int_equal(tn_backward(z), TN_OK);
+    check_values(tn_grad(x), 0, 32);
 }
 
 static void test_a_saved_tensor_that_was_changed(void **state)
@@ -295,6 +375,19 @@ static tn_tensor *call_wrong(tn_tensor *const *in, int count, void *context)
     return tn_apply(&wrong, context, sizeof(double), in, count);
 }
 
+/* Right but for the last element of three. */
+static void nearly_backward(tn_context *c, tn_tensor *const *dy, int n_out, tn_tensor **dx, int n_in)
+{
+    cube_backward(c, dy, n_out, dx, n_in);
+    dx[0] = tn_mul(dx[0], tn_from_doubles(((double[]){1, 1, 1.01}), TN_SHAPE(3)));
+}
+static const tn_function nearly = {"nearly", cube_forward, nearly_backward};
+static tn_tensor *call_nearly(tn_tensor *const *in, int count, void *context)
+{
+    (void)count;
+    return tn_apply(&nearly, context, sizeof(double), &in[1], 1);
+}
+
 static void misshapen_backward(tn_context *c, tn_tensor *const *dy, int n_out, tn_tensor **dx, int n_in)
 {
     (void)c;
@@ -318,11 +411,20 @@ static void test_an_operator_of_ones_own(void **state)
     assert_int_equal(tn_gradcheck(call_cube, &factor, &x, 1, .second = true), TN_OK);
     assert_int_equal(tn_gradcheck(call_wrong, &factor, &x, 1), TN_ERR_GRAD);
     check_error(TN_ERR_GRAD, "gradcheck: input 0, element 0");
+    tn_tensor *both[] = {leaf(1), x};
+    assert_int_equal(tn_gradcheck(call_nearly, &factor, both, 2), TN_ERR_GRAD);
+    check_error(TN_ERR_GRAD, "gradcheck: input 1, element 2: backward gives");
+    assert_int_equal(tn_gradcheck(call_cube, &factor, &(tn_tensor *){tn_ones(TN_SHAPE(3), .requires_grad = true)}, 1), TN_ERR_DTYPE);
+    check_error(TN_ERR_DTYPE, "gradcheck: input 0 must be contiguous float64");
     y = tn_sum(tn_apply(&misshapen, &factor, sizeof factor, &x, 1));
     assert_int_equal(tn_backward(y), TN_ERR_SHAPE);
-    check_error(TN_ERR_SHAPE, "misshapen: the gradient is [7]");
+    check_error(TN_ERR_SHAPE, "misshapen: its backward gave [7] as the gradient of input 0, which is");
     assert_null(tn_apply(NULL, NULL, 0, &x, 1));
-    check_error(TN_ERR_ARGUMENT, "forward and backward");
+    check_error(TN_ERR_ARGUMENT, "apply: the function is NULL");
+    assert_int_equal(tn_apply_n(&cube, &factor, sizeof factor, &x, 1, NULL, 1), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "the place for its results is NULL");
+    assert_null(tn_apply(&cube, &factor, sizeof factor, NULL, 1));
+    check_error(TN_ERR_ARGUMENT, "the array of inputs is NULL");
 }
 
 static void split_forward(tn_context *c, tn_tensor *const *in, int n_in, tn_tensor **out, int n_out)
@@ -352,15 +454,55 @@ static void test_several_results(void **state)
     check_values(tn_grad_of(tn_mul(out[0], out[1]), x), 0, 12);
 }
 
+/* y = a b and a + b, of a in f64 and b in f32, computed in f64: each gradient arrives in its input's dtype. */
+static void mixed_forward(tn_context *c, tn_tensor *const *in, int n_in, tn_tensor **out, int n_out)
+{
+    assert_true(n_in == 2 && n_out == 2);
+    tn_tensor *b = tn_cast(in[1], TN_F64);
+    out[0] = tn_mul(in[0], b);
+    out[1] = tn_add(in[0], b);
+    tn_save(c, in[0]);
+    tn_save(c, b);
+}
+static void mixed_backward(tn_context *c, tn_tensor *const *dy, int n_out, tn_tensor **dx, int n_in)
+{
+    assert_true(n_in == 2 && n_out == 2);
+    if (tn_needs_grad(c, 0))
+        dx[0] = tn_add(tn_mul(dy[0], tn_saved(c, 1)), dy[1]);
+    if (tn_needs_grad(c, 1))
+        dx[1] = tn_add(tn_mul(dy[0], tn_saved(c, 0)), dy[1]);
+}
+
+static void test_several_inputs_of_several_dtypes(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    static const tn_function mixed = {"mixed", mixed_forward, mixed_backward};
+    tn_tensor *a = leaf(3), *b = tn_full(TN_SHAPE(1), 4, .requires_grad = true), *in[] = {a, b}, *out[2];
+    for (int twice = 0; twice < 2; twice++) {
+        assert_int_equal(tn_apply_n(&mixed, NULL, 0, in, 2, out, 2), TN_OK);
+        assert_int_equal(tn_backward(tn_add(out[0], tn_mul(out[1], 10))), TN_OK);
+    }
+    check_values(tn_grad(a), 0, 28);
+    check_values(tn_grad(b), 0, 26);
+    assert_int_equal(tn_dtype_of(tn_grad(b)), TN_F32);
+    tn_tensor *m = tn_mul(b, 1); /* and where a result lies below */
+    in[1] = m;
+    assert_int_equal(tn_apply_n(&mixed, NULL, 0, in, 2, out, 2), TN_OK);
+    assert_int_equal(tn_dtype_of(tn_grad_of(out[0], m)), TN_F32);
+    check_good();
+}
+
 /* ---- long graphs -------------------------------------------------------------------------------------------------------- */
 
 static void test_a_hundred_thousand_steps(void **state)
 {
     (void)state;
     tn_scope_clear();
-    for (int i = 0; i < 4096; i++) /* the thread's stack has the size that it keeps */
+    {
+        TN_SCOPE; /* the thread's stack of temporaries is there */
         tn_empty(TN_SHAPE(1));
-    tn_scope_clear();
+    }
     tn_memory_stats before = tn_get_memory_stats();
     int64_t live = tn_live_objects();
     {
@@ -399,9 +541,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_the_readme_example), TEST(test_gradients_accumulate), TEST(test_a_diamond), TEST(test_both_sides),
         TEST(test_backward_needs_a_gradient_for_many), TEST(test_a_graph_is_released_or_kept), TEST(test_no_grad_and_enable_grad),
-        TEST(test_grad_of_leaves_grad_alone), TEST(test_second_derivatives), TEST(test_hooks), TEST(test_a_saved_tensor_that_was_changed),
+        TEST(test_grad_of_leaves_grad_alone), TEST(test_second_derivatives), TEST(test_hooks), TEST(test_a_hook_that_takes_itself_out), TEST(test_a_hooks_dtype), TEST(test_a_retained_gradient_in_place),
+        TEST(test_a_saved_tensor_that_was_changed),
         TEST(test_in_place_rules), TEST(test_requires_grad_rules), TEST(test_broadcasting_backward), TEST(test_an_operator_of_ones_own),
-        TEST(test_several_results), TEST(test_a_hundred_thousand_steps), TEST(test_forward_without_backward_leaks_nothing),
+        TEST(test_several_results), TEST(test_several_inputs_of_several_dtypes), TEST(test_a_hundred_thousand_steps), TEST(test_forward_without_backward_leaks_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,9 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* ---- ownership ---------------------------------------------------------------------------------------------------------- */
 
@@ -279,6 +282,63 @@ static void test_memory_limit(void **state)
     assert_true(tn_get_memory_stats().peak >= before.in_use + (4 << 20));
 }
 
+/* What the thread keeps for itself makes way under a cap. */
+static void test_memory_limit_and_the_cache(void **state)
+{
+    (void)state;
+    tn_scope_clear();
+    tn_memory_trim();
+    tn_memory_set_limit(tn_get_memory_stats().in_use + (4 << 20));
+    {
+        TN_SCOPE;
+        for (int i = 0; i < 3000; i++)
+            assert_non_null(tn_empty(TN_SHAPE(1 + i % 8 * 32)));
+    }
+    tn_tensor *x = tn_empty(TN_SHAPE(800000));
+    tn_memory_stats stats = tn_get_memory_stats();
+    tn_memory_set_limit(0);
+    check_good();
+    assert_non_null(x);
+    assert_true(stats.in_use + stats.cached <= stats.limit && stats.system <= stats.allocations);
+}
+
+static int64_t address_space(void)
+{
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file && fscanf(file, "%ld", &pages) != 1)
+        pages = 0;
+    if (file)
+        fclose(file);
+    return pages * sysconf(_SC_PAGESIZE);
+}
+
+/* Where the system has no more, what lies in the cache is given back and asked for again. */
+static void test_the_cache_helps_a_system_without_memory(void **state)
+{
+    (void)state;
+    {
+        TN_SCOPE;
+        tn_empty(TN_SHAPE(24 << 20)); /* 96 MiB */
+    }
+    int64_t now = address_space();
+    if (tn_get_memory_stats().cached < 96 << 20 || !now) {
+        print_message("skipped: nothing is cached, or no /proc\n");
+        skip();
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        const struct rlimit most = {(rlim_t)now + (16 << 20), (rlim_t)now + (16 << 20)};
+        bool good = setrlimit(RLIMIT_AS, &most) == 0 && tn_empty(TN_SHAPE(20 << 20)) && !tn_empty(TN_SHAPE(28 << 20)) &&
+                    tn_last_status() == TN_ERR_MEMORY;
+        _exit(good ? 0 : 1);
+    }
+    int status = -1;
+    assert_true(child > 0 && waitpid(child, &status, 0) == child);
+    assert_int_equal(status, 0);
+    tn_memory_trim();
+}
+
 static void test_memory_comes_back(void **state)
 {
     (void)state;
@@ -398,6 +458,7 @@ static void test_printing(void **state)
     char tiny[4];
     assert_int_equal(tn_format(tn_arange(0, 4), tiny, sizeof tiny), strlen("[0, 1, 2, 3]")); /* cut, and closed */
     assert_string_equal(tiny, "[0,");
+    assert_int_equal(tn_format(tn_ones(TN_SHAPE(2)), NULL, 10), 8); /* as snprintf: how long it would be */
 }
 
 static void test_allclose(void **state)
@@ -423,7 +484,8 @@ int main(void)
         TEST(test_keep_adopt_retain), TEST(test_scope_clear_empties_the_root), TEST(test_a_threads_root_scope_ends_with_it),
         TEST(test_a_callers_memory), TEST(test_own_storage_is_aligned), TEST(test_the_first_error_sticks),
         TEST(test_the_place_is_the_innermost), TEST(test_the_handler), TEST(test_errors_are_per_thread), TEST(test_memory_limit),
-        TEST(test_memory_comes_back), TEST(test_sizes_that_cannot_be), TEST(test_promotion), TEST(test_what_a_tensor_is),
+        TEST(test_memory_limit_and_the_cache),
+        TEST(test_the_cache_helps_a_system_without_memory), TEST(test_memory_comes_back), TEST(test_sizes_that_cannot_be), TEST(test_promotion), TEST(test_what_a_tensor_is),
         TEST(test_devices), TEST(test_printing), TEST(test_allclose),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,6 +67,8 @@ static void test_datasets(void **state)
     assert_int_equal(tn_ndim(b), 0);
     assert_int_equal(tn_dataset_get(dataset, 4, &a, &b), TN_ERR_INDEX);
     check_error(TN_ERR_INDEX, "item 4 of 4");
+    assert_int_equal(tn_dataset_get(dataset, 0, &a, NULL), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "the place for y is NULL");
     tn_release(dataset);
 
     assert_null(tn_tensor_dataset_new(x, tn_arange(0, 3)));
@@ -488,6 +490,31 @@ static void test_errors_of_get(void **state)
         }
 }
 
+static tn_status slow_first(void *self, int64_t i, tn_tensor **x, tn_tensor **y)
+{
+    (void)self, (void)x, (void)y;
+    if (i == 0)
+        usleep(20000);
+    tn_fail(TN_ERR_IO, "item %lld", (long long)i);
+    return TN_ERR_IO;
+}
+
+/* Of several batches that fail the first one's error comes, also when it is the last to fail. */
+static void test_the_first_error(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    static const tn_dataset_class cls = {own_length, slow_first, NULL};
+    own o = {.length = 8};
+    tn_loader *loader = tn_loader_new(tn_dataset_new(&cls, &o), .workers = 3);
+    for (int epoch = 0; epoch < 3; epoch++) {
+        TN_FOREACH_BATCH(batch, loader)
+            fail_msg("a batch of items that fail");
+        check_error(TN_ERR_IO, "item 0");
+    }
+    tn_release(loader);
+}
+
 /* An error of the loop's body ends the loop too. */
 static void test_errors_of_the_body(void **state)
 {
@@ -574,6 +601,7 @@ int main(void)
         TEST(test_epoch_inside_an_epoch),
         TEST(test_two_loaders_at_once),
         TEST(test_errors_of_get),
+        TEST(test_the_first_error),
         TEST(test_errors_of_the_body),
         TEST(test_errors_of_making),
         TEST(test_no_memory),

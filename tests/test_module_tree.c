@@ -139,6 +139,14 @@ static void hook(tn_module *module, tn_tensor *const *in, int n_in, tn_tensor **
     out[0] = tn_neg(out[0]);
 }
 
+static int64_t own_handle;
+static void once(tn_module *module, tn_tensor *const *in, int n_in, tn_tensor **out, int n_out, void *context)
+{
+    (void)in, (void)n_in, (void)out, (void)n_out;
+    *(int *)context += 10;
+    tn_remove_forward_hook(module, own_handle);
+}
+
 static tn_status swap_forward(net *self, tn_tensor *const *in, int n_in, tn_tensor **out, int n_out)
 {
     (void)self;
@@ -169,6 +177,12 @@ static void test_calls(void **state)
     tn_remove_forward_hook(n->head, handle);
     assert_true(tn_equal(tn_call(n, x), y) && calls == 1);
 
+    own_handle = tn_add_forward_hook(n, once, &calls); /* takes itself out; the next one has its turn all the same */
+    handle = tn_add_forward_hook(n, hook, &calls);
+    assert_true(tn_allclose(tn_call(n, x), tn_neg(y), 0, 0, false) && calls == 12);
+    assert_true(tn_allclose(tn_call(n, x), tn_neg(y), 0, 0, false) && calls == 13);
+    tn_remove_forward_hook(n, handle);
+
     swap *s = TN_NEW(swap);
     assert_int_equal(tn_call_n(s, (tn_tensor *[]){x, y}, 2, out, 2), TN_OK);
     assert_true(out[0] == y && out[1] == x);
@@ -176,7 +190,7 @@ static void test_calls(void **state)
     assert_null(tn_call(none, x, y));
     check_error(TN_ERR_STATE, "nothing: forward left output 0 NULL");
     assert_null(tn_call(n, x, y));
-    check_error(TN_ERR_ARGUMENT, "net: forward takes 1 inputs, and 2 were given");
+    check_error(TN_ERR_ARGUMENT, "net: forward takes 1 input, and 2 were given");
     assert_null(tn_call(x, x));
     check_error(TN_ERR_ARGUMENT, "the pointer is no module");
     assert_null(tn_call(NULL, x));
@@ -194,7 +208,7 @@ static void test_errors(void **state)
     TN_SCOPE;
     net *n = net_new();
     TN_CHILD(n, head, tn_linear_new(-1, 2)); /* making the child failed: that error stays */
-    check_error(TN_ERR_ARGUMENT, "linear: -1 and 2");
+    check_error(TN_ERR_ARGUMENT, "linear: in_features is -1 and out_features 2");
     TN_CHILD(n, head, tn_retain(n));
     check_error(TN_ERR_ARGUMENT, "could never be freed");
     tn_add_child(n, "a.b", tn_relu_new());
@@ -205,7 +219,7 @@ static void test_errors(void **state)
     TN_PARAM(n, scale, tn_ones(TN_SHAPE(1), .dtype = TN_I64));
     check_error(TN_ERR_DTYPE, "");
     TN_PARAM(n, scale, tn_mul(n->scale, 2));
-    check_error(TN_ERR_STATE, "detach it first");
+    check_error(TN_ERR_STATE, "tn_detach() it first");
     assert_null(tn_sequential_new(tn_relu_new(), NULL, tn_relu_new()));
     check_error(TN_ERR_ARGUMENT, "the module is NULL");
     assert_null(tn_dropout_new(1.5));

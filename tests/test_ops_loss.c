@@ -30,6 +30,11 @@ static void test_wrong_inputs(void **state)
     check_fails(tn_cross_entropy(i, i), TN_ERR_DTYPE, "logits int64");
     check_fails(tn_cross_entropy(tn_zeros(TN_SCALAR), tn_zeros(TN_SCALAR, .dtype = TN_I64)), TN_ERR_SHAPE, "[classes]");
     check_fails(tn_cross_entropy(x, i, .weight = tn_ones(TN_SHAPE(3))), TN_ERR_SHAPE, "weight [3] [4]");
+    check_fails(tn_cross_entropy(x, x, .weight = tn_ones(TN_SHAPE(1))), TN_ERR_SHAPE, "weight [1] [4]");
+    check_fails(tn_cross_entropy(x, x, .weight = tn_ones(TN_SHAPE(3, 4))), TN_ERR_SHAPE, "weight [3, 4] [4]");
+    check_fails(tn_cross_entropy(x, x, .weight = tn_ones(TN_SHAPE(4), .dtype = TN_F64)), TN_ERR_SHAPE, "float64 float32");
+    check_fails(tn_cross_entropy(tn_zeros(TN_SHAPE(3, 0)), tn_zeros(TN_SHAPE(3, 0))), TN_ERR_SHAPE, "[3, 0] [n, classes]");
+    check_fails(tn_cross_entropy(tn_zeros(TN_SCALAR), tn_zeros(TN_SCALAR)), TN_ERR_SHAPE, "[classes]");
     check_fails(tn_cross_entropy(x, i, .label_smoothing = 1.5), TN_ERR_ARGUMENT, "label_smoothing 1.5");
     check_fails(tn_cross_entropy(x, i, .reduction = (tn_loss_reduction)7), TN_ERR_ARGUMENT, "reduction 7");
     check_fails(tn_cross_entropy(x, NULL), TN_ERR_ARGUMENT, "target NULL");

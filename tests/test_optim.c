@@ -456,6 +456,29 @@ static void test_errors(void **state)
     tn_release(opt);
 }
 
+/* Casting a model drops its gradients; moments of the old dtype do not fit the new one. */
+static void test_a_cast(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_module *net = tn_linear_new(2, 2);
+    tn_optim *opt = tn_adam_new(tn_parameters(net), 0.1), *plain = tn_sgd_new(tn_parameters(net), 0.1);
+    tn_tensor *x = tn_ones(TN_SHAPE(1, 2));
+    assert_int_equal(tn_backward(tn_sum(tn_call(net, x))), TN_OK);
+    assert_int_equal(tn_step(opt), TN_OK);
+    assert_int_equal(tn_module_to_dtype(net, TN_F64), TN_OK);
+    assert_null(tn_grad(tn_parameter(net, "weight")));
+    assert_int_equal(tn_backward(tn_sum(tn_call(net, tn_cast(x, TN_F64)))), TN_OK);
+    tn_tensor *due = tn_sub(tn_detach(tn_parameter(net, "weight")), 0.1);
+    assert_int_equal(tn_step(opt), TN_ERR_DTYPE);
+    check_error(TN_ERR_DTYPE, "a parameter is float64 now and was float32");
+    assert_int_equal(tn_step(plain), TN_OK); /* without moments it goes on */
+    assert_true(tn_allclose(tn_parameter(net, "weight"), due, 0, 1e-15, false));
+    tn_release(opt);
+    tn_release(plain);
+    tn_release(net);
+}
+
 /* An allocator that gives `left` blocks and then none. */
 static int64_t left;
 static void *give(size_t size, void *context)
@@ -541,7 +564,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_sgd), TEST(test_adam), TEST(test_squares), TEST(test_directions), TEST(test_groups), TEST(test_accumulation),
-        TEST(test_threads), TEST(test_isa), TEST(test_state), TEST(test_state_names), TEST(test_layouts), TEST(test_errors),
+        TEST(test_threads), TEST(test_isa), TEST(test_state), TEST(test_state_names), TEST(test_layouts), TEST(test_errors), TEST(test_a_cast),
         cmocka_unit_test_setup_teardown(test_no_memory, begin_test, restore_allocator),
         cmocka_unit_test_setup_teardown(test_no_memory_methods, begin_test, restore_allocator),
     };

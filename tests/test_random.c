@@ -63,6 +63,8 @@ static tn_tensor *every_kind(int kind)
     case 7: return tn_randperm(N);
     case 8: return tn_rand(TN_SHAPE(N), .dtype = TN_F16);
     case 9: return tn_rand(TN_SHAPE(N), .dtype = TN_BF16);
+    case 10: return tn_dropout(tn_ones(TN_SHAPE(N)), 0.3, true);
+    case 11: return tn_dropout(tn_ones(TN_SHAPE(N), .dtype = TN_F64), 0.75, true);
     default: return tn_bernoulli(tn_full(TN_SHAPE(N), 0.3));
     }
 }
@@ -71,7 +73,7 @@ static void threads_and_seeds(void **state)
 {
     (void)state;
     int threads = tn_get_num_threads();
-    for (int kind = 0; kind <= 10; kind++) {
+    for (int kind = 0; kind <= 12; kind++) {
         tn_manual_seed(7);
         assert_int_equal(tn_set_num_threads(1), TN_OK);
         tn_tensor *one = every_kind(kind);
@@ -123,7 +125,9 @@ static void moments(void **state)
     moments_are(every_kind(6), 2, 9, -30, 30);
     moments_are(every_kind(8), 0.5 - 0x1p-12, 1.0 / 12, 0, 1);
     moments_are(every_kind(9), 0.5 - 0x1p-9, 1.0 / 12, 0, 1);
-    moments_are(every_kind(10), 0.3, 0.21, 0, 1.1);
+    moments_are(every_kind(10), 1, 0.3 / 0.7, 0, 1.43);
+    moments_are(every_kind(11), 1, 3, 0, 4.1);
+    moments_are(every_kind(12), 0.3, 0.21, 0, 1.1);
     moments_are(tn_rand_like(tn_zeros(TN_SHAPE(1, N)), .dtype = TN_F64), 0.5, 1.0 / 12, 0, 1);
     moments_are(tn_randn_like(tn_zeros(TN_SHAPE(N))), 0, 1, -7, 7);
 }

@@ -1,20 +1,23 @@
-/* Memory fails: for every n, the nth allocation of making a network, and of a training step of both networks, gives nothing. Each time the
- * error is clear, nothing is lost or leaked, the parameters are what they were, and the same step then succeeds. */
+/* Memory fails: for every n, the nth allocation of making a network, of a training step of both networks, and of whatever else makes
+ * objects, gives nothing. Each time the error is clear, nothing is lost or leaked, the parameters are what they were, and the same step then
+ * succeeds. */
 #include "check.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static int64_t countdown, outstanding; /* fails when countdown reaches 0; below: never */
 
 static void *failing_alloc(size_t size, void *context)
 {
     (void)context;
-    if (countdown >= 0 && countdown-- == 0)
+    if (__atomic_load_n(&countdown, __ATOMIC_RELAXED) >= 0 && __atomic_fetch_sub(&countdown, 1, __ATOMIC_RELAXED) == 0)
         return NULL;
     void *memory = NULL;
     if (posix_memalign(&memory, 64, size) != 0)
         return NULL;
-    outstanding++;
+    __atomic_fetch_add(&outstanding, 1, __ATOMIC_RELAXED);
     return memory;
 }
 
@@ -22,7 +25,7 @@ static void failing_free(void *memory, size_t size, void *context)
 {
     (void)size;
     (void)context;
-    outstanding--;
+    __atomic_fetch_sub(&outstanding, 1, __ATOMIC_RELAXED);
     free(memory);
 }
 
@@ -151,6 +154,270 @@ static void test_making_the_lenet(void **state) { (void)state; torment_making(le
 static void test_a_step_of_the_mlp(void **state) { (void)state; torment_step(mlp_new); }
 static void test_a_step_of_the_lenet(void **state) { (void)state; torment_step(lenet_new); }
 
+/* ---- the rest ----------------------------------------------------------------------------------------------------------- */
+
+/* Runs act(), which returns true when it came through, with each of its allocations failing in turn. */
+static void torment(bool (*act)(void *), void *context, int64_t least)
+{
+    for (int64_t n = 0;; n++) {
+        int64_t live = tn_live_objects();
+        countdown = n;
+        bool whole = act(context), failed = countdown < 0;
+        countdown = -1;
+        if (whole != (tn_last_status() == TN_OK))
+            fail_msg("allocation %lld failed: %s, and the error is %s", (long long)n, whole ? "a result" : "none",
+                     tn_last_error() ? tn_last_error() : "none");
+        if (!whole)
+            check_error(TN_ERR_MEMORY, "memory");
+        tn_scope_clear();
+        assert_int_equal(tn_live_objects(), live);
+        if (failed)
+            continue;
+        if (!whole || n < least)
+            fail_msg("%s after %lld allocations", whole ? "whole" : "not whole", (long long)n);
+        return;
+    }
+}
+
+/* Gradients that add to those that are there, by way of hooks, a retained one and an operator of one's own: all or none changes. */
+typedef struct {
+    tn_tensor *x, *w, *held; /* held: a .grad that someone else holds */
+} leaves;
+
+static tn_tensor *twice(tn_tensor *grad, void *context)
+{
+    (void)context;
+    return tn_mul(grad, 2);
+}
+static void outer_forward(tn_context *c, tn_tensor *const *in, int n_in, tn_tensor **out, int n_out)
+{
+    (void)n_in, (void)n_out;
+    out[0] = tn_mul(in[0], in[1]);
+    out[1] = tn_exp(in[0]);
+    if (tn_save(c, in[0]) == TN_OK && tn_save(c, in[1]) == TN_OK)
+        tn_save(c, out[1]);
+}
+static void outer_backward(tn_context *c, tn_tensor *const *dy, int n_out, tn_tensor **dx, int n_in)
+{
+    (void)n_in, (void)n_out;
+    dx[0] = tn_add(tn_mul(dy[0], tn_saved(c, 1)), tn_mul(dy[1], tn_saved(c, 2)));
+    dx[1] = tn_mul(dy[0], tn_saved(c, 0));
+}
+
+static bool backward(void *context)
+{
+    static const tn_function outer = {"outer", outer_forward, outer_backward};
+    leaves *l = context;
+    TN_SCOPE;
+    tn_tensor *h = tn_mul(l->x, 3), *out[2], *in[] = {h, l->w};
+    if (tn_add_hook(h, twice, NULL) != TN_OK || tn_retain_grad(h) != TN_OK || tn_apply_n(&outer, "7 bytes", 7, in, 2, out, 2) != TN_OK)
+        return false;
+    return tn_backward(tn_sum(tn_add(out[0], tn_mul(out[1], out[1])))) == TN_OK;
+}
+
+static bool backward_adds(void *context)
+{
+    const leaves *l = context;
+    bool whole = backward(context);
+    double at = countdown < 0 ? -1 : (double)countdown;
+    countdown = -1; /* what follows may allocate */
+    tn_status status = tn_last_status();
+    char text[128];
+    snprintf(text, sizeof text, "%s", tn_last_error() ? tn_last_error() : "");
+    tn_clear_error();
+    double factor = whole ? 2 : 1;
+    check_values(l->held, 0, 1, 1);
+    check_values(tn_grad(l->w), 0, factor * 6, factor * 6);
+    check_values(tn_grad(l->x), 1e-12, 1 + (factor - 1) * 6 * (2 + 2 * exp(12)), 1 + (factor - 1) * 6 * (2 + 2 * exp(12)));
+    if (whole && tn_set_grad(l->x, l->held) != TN_OK)
+        return false;
+    if (status != TN_OK)
+        tn_fail(status, "%s", text);
+    countdown = at < 0 ? -1 : 0;
+    return whole;
+}
+
+static void test_gradients_that_add(void **state)
+{
+    (void)state;
+    leaves l;
+    {
+        TN_SCOPE;
+        l.x = tn_keep(tn_full(TN_SHAPE(2), 2, .dtype = TN_F64, .requires_grad = true));
+        l.w = tn_keep(tn_full(TN_SHAPE(2), 2, .dtype = TN_F64, .requires_grad = true));
+        l.held = tn_keep(tn_ones(TN_SHAPE(2), .dtype = TN_F64));
+        assert_int_equal(tn_set_grad(l.x, l.held), TN_OK);
+        assert_int_equal(tn_set_grad(l.w, tn_full(TN_SHAPE(2), 6, .dtype = TN_F64)), TN_OK);
+    }
+    torment(backward_adds, &l, 30);
+    tn_release(l.x);
+    tn_release(l.w);
+    tn_release(l.held);
+}
+
+static bool second_derivative(void *context)
+{
+    TN_SCOPE;
+    tn_tensor *x = context, *y = tn_sum(tn_mul(tn_sigmoid(x), tn_softmax(x, 0)));
+    tn_tensor *g = tn_grad_of(y, x, .create_graph = true);
+    return tn_grad_of(tn_sum(tn_mul(g, g)), x) != NULL;
+}
+static tn_tensor *cubed(tn_tensor *const *in, int count, void *context)
+{
+    (void)count, (void)context;
+    return tn_mul(in[0], tn_mul(in[0], in[0]));
+}
+static bool checked(void *context)
+{
+    TN_SCOPE;
+    tn_tensor *x = context;
+    return tn_gradcheck(cubed, NULL, &x, 1, .second = true) == TN_OK;
+}
+
+static void test_second_derivatives(void **state)
+{
+    (void)state;
+    tn_tensor *x = tn_keep(tn_rand(TN_SHAPE(3), .dtype = TN_F64, .requires_grad = true));
+    torment(second_derivative, x, 30);
+    torment(checked, x, 30);
+    tn_release(x);
+}
+
+static int64_t seven(void *self) { return (void)self, 7; }
+static tn_status numbered(void *self, int64_t i, tn_tensor **x, tn_tensor **y)
+{
+    (void)self;
+    *x = tn_full(TN_SHAPE(2), (double)i);
+    *y = tn_scalar_i64(i);
+    return tn_last_status();
+}
+static const tn_dataset_class numbers = {seven, numbered, NULL};
+
+/* An epoch over a dataset of one's own, or over tensors, with so many workers. */
+static bool an_epoch(void *context)
+{
+    int64_t *kind = context, turns = 0;
+    TN_SCOPE;
+    tn_dataset *dataset = kind[0] ? tn_dataset_new(&numbers, NULL) : tn_tensor_dataset_new(tn_transpose(tn_rand(TN_SHAPE(3, 7)), 0, 1), tn_arange(0, 7));
+    tn_loader *loader = tn_loader_new(dataset, .batch_size = 3, .shuffle = true, .workers = (int)kind[1], .seed = 3);
+    TN_FOREACH_BATCH(batch, loader)
+        turns += tn_add(batch->x, 1) != NULL;
+    tn_release(loader);
+    return turns == 3 && !tn_last_error();
+}
+
+static void test_loaders(void **state)
+{
+    (void)state;
+    for (int64_t own = 0; own < 2; own++)
+        for (int64_t workers = 0; workers <= 2; workers++)
+            torment(an_epoch, (int64_t[]){own, workers}, 10);
+}
+
+static char folder[] = "/tmp/tenon-torment-XXXXXX";
+
+static bool digits_from_files(void *context)
+{
+    (void)context;
+    TN_SCOPE;
+    tn_tensor *y;
+    return tn_load_mnist(folder, true, &y) && y;
+}
+static bool digits_drawn(void *context)
+{
+    (void)context;
+    TN_SCOPE;
+    tn_tensor *y;
+    return tn_draw_digits(3, &y) && y;
+}
+
+static void test_digits(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *head;
+        size_t head_size, size;
+    } files[] = {{"train-images-idx3-ubyte", "\0\0\x08\3\0\0\0\2\0\0\0\x1c\0\0\0\x1c", 16, 16 + 2 * 784},
+                 {"train-labels-idx1-ubyte", "\0\0\x08\1\0\0\0\2", 8, 10}};
+    assert_non_null(mkdtemp(folder));
+    char path[2][128];
+    for (int i = 0; i < 2; i++) {
+        char bytes[16 + 2 * 784] = {0};
+        memcpy(bytes, files[i].head, files[i].head_size);
+        snprintf(path[i], sizeof path[i], "%s/%s", folder, files[i].name);
+        FILE *file = fopen(path[i], "wb");
+        assert_non_null(file);
+        assert_int_equal(fwrite(bytes, 1, files[i].size, file), files[i].size);
+        fclose(file);
+    }
+    torment(digits_from_files, NULL, 4);
+    torment(digits_drawn, NULL, 4);
+    for (int i = 0; i < 2; i++)
+        unlink(path[i]);
+    rmdir(folder);
+}
+
+static bool a_table(void *context)
+{
+    char text[4096];
+    TN_SCOPE;
+    size_t length = tn_format_summary(context, tn_zeros(TN_SHAPE(1, 1, 28, 28)), text, sizeof text);
+    if (!tn_is_training(tn_child(context, "conv1")) && !tn_last_error())
+        fail_msg("the modes did not come back");
+    return length > 0;
+}
+static bool a_copy(void *context)
+{
+    TN_SCOPE;
+    void *copy = tn_module_clone(context);
+    return copy && tn_module_to_dtype(copy, TN_F64) == TN_OK && tn_dict_count(tn_named_parameters(copy)) == 8 && tn_named_buffers(copy);
+}
+static bool a_file(void *context)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/tenon-torment-%ld", (long)getpid());
+    bool whole = tn_save_module(context, path) == TN_OK && tn_load_module(context, path) == TN_OK;
+    if (tn_last_status() == TN_ERR_UNSUPPORTED) { /* a build without cJSON writes only */
+        tn_clear_error();
+        whole = true;
+    }
+    unlink(path);
+    return whole;
+}
+static bool a_state(void *context)
+{
+    TN_SCOPE;
+    return tn_load_state_dict(context, tn_state_dict(context)) == TN_OK;
+}
+
+static void test_what_modules_do(void **state)
+{
+    (void)state;
+    void *net = lenet_new();
+    torment(a_table, net, 20);
+    tn_train(net, true);
+    torment(a_copy, net, 30);
+    torment(a_state, net, 10);
+    torment(a_file, net, 10);
+    tn_release(net);
+}
+
+/* Printing works as far as there is memory, and says nothing of it. */
+static void test_text(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *x = tn_transpose(tn_rand(TN_SHAPE(2, 3)), 0, 1);
+    char text[200];
+    for (countdown = 0; countdown < 20;) {
+        int64_t n = countdown;
+        tn_format(x, text, sizeof text);
+        countdown = n + 1;
+    }
+    countdown = -1;
+    tn_clear_error();
+}
+
 static void test_nothing_is_left(void **state)
 {
     (void)state;
@@ -169,6 +436,7 @@ int main(void)
         return 1;
     const struct CMUnitTest tests[] = {
         TEST(test_making_the_mlp), TEST(test_making_the_lenet), TEST(test_a_step_of_the_mlp), TEST(test_a_step_of_the_lenet),
+        TEST(test_gradients_that_add), TEST(test_second_derivatives), TEST(test_loaders), TEST(test_digits), TEST(test_what_modules_do), TEST(test_text),
         cmocka_unit_test(test_nothing_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

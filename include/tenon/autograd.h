@@ -75,14 +75,15 @@ TN_API tn_status tn_grads_of_with(const tn_grads_of_args *args) TN_MUST_CHECK;
  * without tn_retain. Hooks run in the order in which they were added. */
 typedef tn_tensor *(*tn_hook)(tn_tensor *grad, void *context);
 TN_API tn_status tn_add_hook(tn_tensor *x, tn_hook hook, void *context);
-/* Takes out every hook added with this function and context. */
+/* Takes out every hook added with this function and context; a hook may take out itself. */
 TN_API tn_status tn_remove_hook(tn_tensor *x, tn_hook hook, void *context);
 
 /* ---- operators of one's own --------------------------------------------------------------------------------------------- */
 
 typedef struct tn_context tn_context;
-/* forward computes out[0 ... n_out-1] (the scope's) from in[]; it runs without recording. backward gets d/dout (never NULL) and sets grad_in[i],
- * or leaves it NULL where input i has no gradient; written in tensor ops it can itself be differentiated. Both raise errors by tn_fail. */
+/* forward computes out[0 ... n_out-1] (the scope's) from in[]; it runs without recording. backward gets d/dout (NULL for results of
+ * integer dtype alone) and sets grad_in[i], or leaves it NULL where input i has no gradient; one of another floating dtype is cast to the
+ * input's. Written in tensor ops it can itself be differentiated. Both raise errors by tn_fail. */
 typedef struct tn_function {
     const char *name;
     void (*forward)(tn_context *context, tn_tensor *const *in, int n_in, tn_tensor **out, int n_out);

@@ -69,10 +69,12 @@ TN_API const char *tn_status_text(tn_status status);
 /* Raises an error from a user's own code (an operator, a dataset), printf-like. Returns NULL, so that `return tn_fail(...)` serves
  * any function that returns a pointer. The first error sticks: a later one is dropped. */
 TN_API void *tn_fail(tn_status status, const char *format, ...) TN_PRINTF(2, 3);
-/* Calls the error handler when status is not TN_OK; returns status. */
+/* Calls the error handler when status is not TN_OK; returns status. Where an error arises nothing is called: it sticks, what follows gives NULL,
+ * and the first tn_check() of an action (or the end of a TN_FOREACH_BATCH) reports it. A program that ends without an action checks
+ * tn_check(tn_last_status()). */
 TN_API tn_status tn_check(tn_status status);
-/* Sets the process's handler and returns the former one; NULL sets the default, which does nothing. The handler runs on the thread
- * that failed, holds no lock, reads tn_last_error(), and must not longjmp. */
+/* Sets the process's handler, which tn_check() calls, and returns the former one; NULL sets the default, which does nothing. The handler
+ * runs on the thread that checked, holds no lock, reads tn_last_error(), and must not longjmp. */
 TN_API tn_error_handler tn_set_error_handler(tn_error_handler handler);
 /* A handler: prints tn_last_error() on stderr and exits with 1. */
 TN_API void tn_die(void);
@@ -94,9 +96,10 @@ typedef struct tn_object {
 
 /* Shares an object: one more tn_release() will be needed. Atomic; NULL gives NULL. */
 TN_API void *tn_retain(const void *object);
-/* Gives up one reference; the last one frees the object. NULL is allowed. Works while an error sticks. */
+/* Gives up one reference; the last one frees the object. NULL is allowed. Works while an error sticks. Never release what a scope holds
+ * (an operator's result, tn_parameters()): its scope does. Releasing once too often is TN_ERR_STATE as long as the memory is not used again. */
 TN_API void tn_release(const void *object);
-/* Takes an object out of the current scope: the caller owns it. NULL gives NULL. */
+/* Takes an object out of the current scope: the caller owns it. One that this scope does not hold is shared, as by tn_retain(). NULL gives NULL. */
 TN_API void *tn_keep(const void *object);
 /* Gives an object that the caller owns to the current scope. On failure the object is released and NULL returned. */
 TN_API void *tn_adopt(const void *object);
@@ -118,7 +121,8 @@ TN_API void tn_scope_clear(void);
 #define TN_CAT2_(a, b) a##b
 #define TN_CAT_(a, b) TN_CAT2_(a, b)
 #define TN_UNIQUE_(prefix) TN_CAT_(prefix, __COUNTER__)
-/* A declaration: a scope that holds to the end of the enclosing block, however that is left. */
+/* A declaration, so inside braces: a scope that holds to the end of the enclosing block, however that is left. Outside of any, objects
+ * belong to the thread's root scope, which is emptied when the thread ends: what a thread gives to another it keeps or retains. */
 #define TN_SCOPE TN_CLEANUP_(tn_scope_close) tn_scope TN_UNIQUE_(tn_scope_at_) = tn_scope_open()
 
 /* ---- options: structs set by designated initialisers ------------------------------------------------------------------- */
@@ -181,7 +185,8 @@ TN_API void tn_set_log_handler(tn_log_handler handler, void *context);
 
 /* ---- threads and processor ---------------------------------------------------------------------------------------------- */
 
-/* How many threads kernels may use when called from this thread; at first OMP_NUM_THREADS or the number of cores. */
+/* How many threads kernels may use when called from this thread; at first OMP_NUM_THREADS or the number of cores. Threads wait by spinning:
+ * beside other busy programs, set fewer than there are cores, or OMP_WAIT_POLICY=passive in the environment. */
 TN_API int tn_get_num_threads(void);
 TN_API tn_status tn_set_num_threads(int threads);
 /* The instruction set that kernels run: "portable", "avx2" or "avx512"; TENON_ISA in the environment forces a lower one. */

@@ -64,7 +64,7 @@ typedef struct tn_loader_args {
  * The order and every number drawn depend on the seed and the count of epochs begun, not on the workers, whose kernels run on one
  * thread each. A loader belongs to one thread at a time. */
 TN_API tn_loader *tn_loader_new_with(const tn_loader_args *args);
-/* How many batches an epoch has. */
+/* How many batches an epoch has; -1 on error. */
 TN_API int64_t tn_loader_length(const tn_loader *loader);
 
 /* Items of a dataset, stacked along a new first dimension. The tensors belong to the loop's turn: tn_retain() to keep one. */
@@ -81,7 +81,7 @@ typedef struct tn_batch {
 
 /* One epoch: TN_FOREACH_BATCH(batch, loader) { ... batch->x ... }. Exactly one `for`; each turn has a scope of its own, closed by the next
  * turn and by break, continue, return and goto alike. The loop ends when an error sticks, also a worker's, which becomes this
- * thread's. Leaving early stops the epoch; beginning another inside the loop ends the outer one with TN_ERR_STATE. */
+ * thread's, and hands it to the error handler, as tn_check() does. Leaving early stops the epoch; beginning another inside the loop ends the outer one with TN_ERR_STATE. */
 #define TN_FOREACH_BATCH(batch, loader)                                                                                       \
     for (TN_CLEANUP_(tn_batch_done_) tn_batch *batch = tn_batch_first_(loader); batch; batch = tn_batch_next_(batch))
 TN_API tn_batch *tn_batch_first_(tn_loader *loader);

@@ -69,10 +69,16 @@ struct tn_module {
     static const tn_module_type kind##_module TN_UNUSED_
 #define TN_MODULE_TABLE_(kind, inputs, outputs)                                                                               \
     {                                                                                                                         \
-        sizeof(tn_module_type), #kind, sizeof(kind) + TN_BASE_FIRST_(kind), inputs, outputs, kind##_thunk_, NULL, NULL, NULL  \
+        sizeof(tn_module_type), #kind, sizeof(kind), inputs, outputs, kind##_thunk_, NULL, NULL, NULL                         \
     }
-/* 0, or no program: base must be the first field, and a tn_module. */
-#define TN_BASE_FIRST_(kind) (0 * sizeof(char[offsetof(kind, base) == 0 && sizeof(((kind *)0)->base) == sizeof(tn_module) ? 1 : -1]))
+#ifdef __cplusplus
+#define TN_STATIC_ASSERT_(condition, text) static_assert(condition, text)
+#else
+#define TN_STATIC_ASSERT_(condition, text) _Static_assert(condition, text)
+#endif
+#define TN_BASE_FIRST_(kind)                                                                                                  \
+    TN_STATIC_ASSERT_(offsetof(kind, base) == 0 && sizeof(((kind *)0)->base) == sizeof(tn_module),                            \
+                      "a module's struct begins with `tn_module base;`");
 #if defined(__GNUC__)
 #define TN_UNUSED_ __attribute__((unused))
 #else
@@ -81,15 +87,18 @@ struct tn_module {
 
 /* Declares that `type` is a module whose forward is `tn_tensor *forward(type *self, tn_tensor *x)`. */
 #define TN_MODULE(type, forward)                                                                                              \
+    TN_BASE_FIRST_(type)                                                                                                  \
     TN_MODULE_THUNK_(type, out_[0] = forward((type *)(void *)module_, in_[0]); return tn_last_status()) =                     \
         TN_MODULE_TABLE_(type, 1, 1)
 /* The same for `tn_tensor *forward(type *self, tn_tensor *x, tn_tensor *y)`. */
 #define TN_MODULE2(type, forward)                                                                                             \
+    TN_BASE_FIRST_(type)                                                                                                  \
     TN_MODULE_THUNK_(type, out_[0] = forward((type *)(void *)module_, in_[0], in_[1]); return tn_last_status()) =             \
         TN_MODULE_TABLE_(type, 2, 1)
 /* The same for any numbers of both, which forward checks:
  * `tn_status forward(type *self, tn_tensor *const *in, int n_in, tn_tensor **out, int n_out)`, n_out >= 1. */
 #define TN_MODULE_N(type, forward)                                                                                            \
+    TN_BASE_FIRST_(type)                                                                                                  \
     TN_MODULE_THUNK_(type, return forward((type *)(void *)module_, in_, n_in_, out_, n_out_)) = TN_MODULE_TABLE_(type, -1, -1)
 
 /* A new module of a type declared by TN_MODULE, its own fields cleared, in training mode; the caller owns it. */
@@ -97,7 +106,8 @@ struct tn_module {
 TN_API void *tn_module_new(const tn_module_type *type);
 
 /* Gives `child` to `owner` under the name of the field that will point to it. Takes the caller's reference to child, on failure too, so
- * that TN_CHILD(net, fc1, tn_linear_new(2, 3)) is whole: where owner or child is NULL, because making it failed, that error stays. Giving
+ * that TN_CHILD(net, fc1, tn_linear_new(2, 3)) is whole: where owner or child is NULL, because making it failed, that error stays. The field
+ * may be a tn_module * or a pointer to a struct of one's own; a child that a model may lack is simply not given, and its field stays NULL. Giving
  * a name again replaces what had it. Errors: a name with '.' or of more than 63 characters, an owner that is below child. */
 #define TN_CHILD(owner, field, child)                                                                                         \
     tn_set_child_at((owner), #field, offsetof(__typeof__(*(owner)), field), sizeof((owner)->field), (child))
@@ -160,7 +170,7 @@ TN_API int64_t tn_num_parameters(void *module);
 /* Switches the module and its descendants to training or to evaluation (dropout, batch norm); nothing else. */
 TN_API void tn_train(void *module, bool training);
 TN_API bool tn_is_training(const void *module);
-/* Whether the parameters take part in training: freezing drops their .grad and backward passes them by. */
+/* Whether the parameters take part in training: freezing drops their .grad and backward passes them by; an optimiser leaves them as they are. */
 TN_API void tn_freeze(void *module, bool frozen);
 /* Moves parameters and buffers, in the same tensors, so that optimisers and saved pointers stay valid; .grad is dropped. */
 TN_API tn_status tn_module_to(void *module, tn_device_id device) TN_MUST_CHECK;

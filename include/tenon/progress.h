@@ -20,7 +20,8 @@ extern "C" {
  * is stderr; it must outlive the bar. Releasing a bar ends its line. */
 typedef struct tn_progress_bar tn_progress_bar;
 TN_API tn_progress_bar *tn_progress_new(int64_t total, FILE *out);
-/* One step done; the text, printf-like and at most 255 bytes, stands in the line, NULL for none. Draws nothing while an error sticks; a NULL bar is allowed. */
+/* One step done; the text, printf-like and at most 255 bytes, stands in the line, NULL for none. Steps beyond the
+ * total are not counted. Draws nothing while an error sticks; a NULL bar is allowed. */
 TN_API void tn_progress(tn_progress_bar *bar, const char *format, ...) TN_PRINTF(2, 3);
 
 #ifdef __cplusplus

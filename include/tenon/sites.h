@@ -114,6 +114,12 @@ static inline tn_ema *tn_at_ema_ptr_(tn_ema *result, const char *file, int line)
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_plot *tn_at_plot_ptr_(tn_plot *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_progress_bar *tn_at_progress_bar_ptr_(tn_progress_bar *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -779,6 +785,22 @@ inline double tn_clip_grad_norm(const tn_list *params, double max_norm, tn_clip_
     args.max_norm = max_norm;
     return tn_clip_grad_norm_with(&args);
 }
+inline tn_plot *tn_plot_new(const char *path, tn_plot_args args = {})
+{
+    args.path = path;
+    return tn_plot_new_with(&args);
+}
+inline tn_status tn_plot_series(tn_plot *plot, tn_plot_series_args args = {})
+{
+    args.plot = plot;
+    return tn_plot_series_with(&args);
+}
+inline tn_status tn_plot_series(tn_plot *plot, const char *name, tn_plot_series_args args = {})
+{
+    args.plot = plot;
+    args.name = name;
+    return tn_plot_series_with(&args);
+}
 inline tn_schedule *tn_step_lr_new(tn_optim *optim, tn_step_lr_args args = {})
 {
     args.optim = optim;
@@ -1362,6 +1384,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_status_(tn_add_param_group(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_clip_grad_norm(...) \
     tn_at_double_(tn_clip_grad_norm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_new(...) \
+    tn_at_plot_ptr_(tn_plot_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_series(...) \
+    tn_at_status_(tn_plot_series(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_step_lr_new(...) \
     tn_at_schedule_ptr_(tn_step_lr_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_multi_step_lr_new(...) \
@@ -1483,6 +1509,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_muon_args_(X) TN_MUON_OPTIONS(X)
 #define TN_LIST_tn_group_args_(X) TN_GROUP_OPTIONS(X)
 #define TN_LIST_tn_clip_args_(X) TN_CLIP_OPTIONS(X)
+#define TN_LIST_tn_plot_args_(X) TN_PLOT_OPTIONS(X)
+#define TN_LIST_tn_plot_series_args_(X) TN_PLOT_SERIES_OPTIONS(X)
 #define TN_LIST_tn_step_lr_args_(X) TN_GAMMA_OPTIONS(X)
 #define TN_LIST_tn_multi_step_lr_args_(X) TN_GAMMA_OPTIONS(X)
 #define TN_LIST_tn_constant_lr_args_(X) TN_CONSTANT_LR_OPTIONS(X)
@@ -1634,6 +1662,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_status_(TN_CALL_((tn_add_param_group_with), tn_group_args, TN_LIST_tn_group_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_clip_grad_norm(...) \
     tn_at_double_(TN_CALL_((tn_clip_grad_norm_with), tn_clip_args, TN_LIST_tn_clip_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_new(...) \
+    tn_at_plot_ptr_(TN_CALL_((tn_plot_new_with), tn_plot_args, TN_LIST_tn_plot_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_series(...) \
+    tn_at_status_(TN_CALL_((tn_plot_series_with), tn_plot_series_args, TN_LIST_tn_plot_series_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_step_lr_new(...) \
     tn_at_schedule_ptr_(TN_CALL_((tn_step_lr_new_with), tn_step_lr_args, TN_LIST_tn_step_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_multi_step_lr_new(...) \
@@ -2258,6 +2290,18 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_dict_ptr_(tn_ema_state_dict(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_ema_state(...) \
     tn_at_status_(tn_load_ema_state(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_new_with(...) \
+    tn_at_plot_ptr_(tn_plot_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_series_with(...) \
+    tn_at_status_(tn_plot_series_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_point(...) \
+    tn_at_status_(tn_plot_point(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_point3(...) \
+    tn_at_status_(tn_plot_point3(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_surface(...) \
+    tn_at_status_(tn_plot_surface(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_plot_save(...) \
+    tn_at_checked_(tn_plot_save(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_progress_new(...) \
     tn_at_progress_bar_ptr_(tn_progress_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_schedule_step(...) \

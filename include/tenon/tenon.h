@@ -12,6 +12,7 @@
 #include <tenon/optim.h>
 #include <tenon/schedule.h>
 #include <tenon/progress.h>
+#include <tenon/plot.h>
 
 /* Last: macros of the functions' names that tell where in a program an error arose, and the options' short forms. */
 #ifndef TN_NO_SITES

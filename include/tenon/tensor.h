@@ -216,7 +216,7 @@ TN_API tn_tensor *tn_scalar_bool(bool value);
 /* ---- random numbers ---------------------------------------------------------------------------------------------------- */
 
 /* Philox 4x32-10 (Salmon et al. 2011), counter based: the same seed gives the same numbers on any number of threads. The state is
- * per thread. */
+ * per thread: tn_manual_seed() is for the calling thread, and each further one that draws unseeded begins with a seed of its own. */
 typedef struct tn_random_state {
     uint64_t seed, offset;
 } tn_random_state;
@@ -276,7 +276,7 @@ static inline tn_tensor *tn_operand_(const void *x) { return (tn_tensor *)(uintp
                  signed char: tn_scalar_i64, unsigned char: tn_scalar_i64, short: tn_scalar_i64,                              \
                  unsigned short: tn_scalar_i64, int: tn_scalar_i64, unsigned: tn_scalar_i64, long: tn_scalar_i64,             \
                  unsigned long: tn_scalar_i64, long long: tn_scalar_i64, unsigned long long: tn_scalar_i64,                   \
-                 default: tn_operand_)(tn_v_);                                                                                \
+                 tn_tensor *: tn_operand_, const tn_tensor *: tn_operand_, void *: tn_operand_)(tn_v_);                                                                                \
     })
 #endif
 

@@ -210,11 +210,16 @@ static bool accumulate(const walk *w, entry *e, int output, tn_tensor *grad)
     return true;
 }
 
-static bool fits(const char *who, const tn_tensor *grad, tn_shape shape)
+/* input: which of the operator's; -1: the gradient is given to `who` itself. */
+static bool fits(const char *who, int input, const tn_tensor *grad, tn_shape shape)
 {
     if (tn_shape_equal(tn_shape_of(grad), shape))
         return true;
-    tn_fail(TN_ERR_SHAPE, "%s: the gradient is %s and what it belongs to is %s", who, tn_text(grad), tn_shape_text(shape));
+    if (input < 0)
+        tn_fail(TN_ERR_SHAPE, "%s: the gradient is %s and what it belongs to is %s", who, tn_text(grad), tn_shape_text(shape));
+    else
+        tn_fail(TN_ERR_SHAPE, "%s: its backward gave %s as the gradient of input %d, which is %s", who, tn_text(grad), input,
+                tn_shape_text(shape));
     return false;
 }
 
@@ -276,7 +281,9 @@ static bool visit(walk *w, entry *e)
     if (!fill_missing(e, node))
         return false;
     if (node->released) {
-        tn_fail(TN_ERR_GRAD, "backward of %s: the graph was released by an earlier backward: give that one .retain_graph = true", node->name);
+        tn_fail(TN_ERR_GRAD, "backward of %s: the graph was released by an earlier backward: give that one .retain_graph = true, or tn_detach() "
+                             "what is carried over from an earlier step",
+                node->name);
         return false;
     }
     tn_tensor *few[FEW] = {NULL};
@@ -291,9 +298,11 @@ static bool visit(walk *w, entry *e)
         if (!below || !below->wanted)
             continue;
         int output = node->edges[i].output;
-        tn_shape shape = tn_is_tensor(below->target) ? tn_shape_of((const tn_tensor *)below->target)
-                                                     : ((const tn_node *)below->target)->output[output].shape;
-        good = fits(node->name, dx[i], shape) && accumulate(w, below, output, dx[i]);
+        const tn_tensor *leaf = tn_is_tensor(below->target) ? (const tn_tensor *)below->target : NULL;
+        const tn_output *result = leaf ? NULL : &((const tn_node *)below->target)->output[output];
+        tn_dtype dtype = (tn_dtype)(leaf ? leaf->dtype : result->dtype);
+        tn_tensor *g = dx[i]->dtype == dtype ? dx[i] : tn_cast(dx[i], dtype); /* a user's rule may have promoted it */
+        good = g && fits(node->name, i, g, leaf ? tn_shape_of(leaf) : result->shape) && accumulate(w, below, output, g);
     }
     if (dx != few)
         tn_free(dx, bytes);
@@ -420,7 +429,7 @@ static bool seed(walk *w, const char *op, tn_tensor *output, tn_tensor *grad)
         grad = tn_ones_like_with(&ones);
         if (!grad)
             return false;
-    } else if (!fits(op, grad, tn_shape_of(output))) {
+    } else if (!fits(op, -1, grad, tn_shape_of(output))) {
         return false;
     } else if (grad->dtype != output->dtype) {
         tn_fail(TN_ERR_DTYPE, "%s: the gradient given is %s and the output %s: they must be alike", op, tn_dtype_name((tn_dtype)grad->dtype),

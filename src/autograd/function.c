@@ -72,10 +72,16 @@ tn_status tn_apply_n(const tn_function *function, const void *data, size_t size,
 {
     if (tn_failing())
         return tn_last_status();
-    if (!function || !function->forward || !function->backward || n_in < 0 || n_out < 1 || n_out > MOST_OUTPUTS || (size && !data)) {
-        tn_fail(TN_ERR_ARGUMENT, "apply: forward and backward must be given, and 1 to %d results", MOST_OUTPUTS);
-        return TN_ERR_ARGUMENT;
-    }
+    if (!function || !function->forward || !function->backward)
+        tn_fail(TN_ERR_ARGUMENT, "apply: %s is NULL", !function ? "the function" : !function->forward ? "its forward" : "its backward");
+    else if (n_in < 0 || n_out < 1 || n_out > MOST_OUTPUTS)
+        tn_fail(TN_ERR_ARGUMENT, "apply: %s of %d inputs and %d results: 0 or more and 1 to %d can be", function->name, n_in, n_out, MOST_OUTPUTS);
+    else if ((n_in && !in) || !out)
+        tn_fail(TN_ERR_ARGUMENT, "apply: %s: %s is NULL", function->name, out ? "the array of inputs" : "the place for its results");
+    else if (size && !data)
+        tn_fail(TN_ERR_ARGUMENT, "apply: %s: data is NULL, and of %zu bytes", function->name, size);
+    if (tn_failing())
+        return tn_last_status();
     for (int i = 0; i < n_in; i++)
         if (!tn_ready(function->name, "an input", in[i]))
             return tn_last_status();

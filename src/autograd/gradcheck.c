@@ -99,12 +99,16 @@ tn_status tn_gradcheck_with(const tn_gradcheck_args *args)
         return tn_last_status();
     if (!args->function || !args->inputs || args->count < 1)
         tn_fail(TN_ERR_ARGUMENT, "gradcheck: a function and its inputs must be given");
+    bool any = false;
     for (int k = 0; k < args->count && !tn_failing(); k++) {
         const tn_tensor *x = args->inputs[k];
+        any = any || (x && tn_tracks(x));
         if (tn_ready("gradcheck", "an input", x) && tn_tracks(x) &&
             (x->dtype != TN_F64 || !tn_has(x, TN_FLAG_CONTIGUOUS) || x->storage->device.type != TN_CPU))
             tn_fail(TN_ERR_DTYPE, "gradcheck: input %d must be contiguous float64 on the CPU", k);
     }
+    if (!any)
+        tn_fail(TN_ERR_ARGUMENT, "gradcheck: no input requires a gradient: there is nothing to check");
     if (!tn_failing() && check_first(args) && args->second) {
         tn_gradcheck_args second = *args;
         second.function = gradient_sum;

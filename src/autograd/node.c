@@ -113,8 +113,11 @@ tn_tensor *tn_record_(tn_tensor *const *ys, int outputs, const char *name, tn_ba
         node->output[k] = (tn_output){.shape = tn_shape_of(y), .dtype = (tn_dtype)y->dtype, .device = y->storage->device};
         if (!tn_dtype_is_float((tn_dtype)y->dtype))
             continue;
-        if (y->grad_fn)
-            tn_release(y->grad_fn);
+        if (tn_has(y, TN_FLAG_RETAIN_GRAD)) { /* written in place: .grad is of what it is now */
+            tn_forget_retained(y);
+            node->output[k].retained = y;
+        }
+        tn_release(y->grad_fn);
         y->grad_fn = tn_retain(node);
         y->output_nr = k;
         y->flags &= (uint8_t)~TN_FLAG_REQUIRES_GRAD;
@@ -240,9 +243,11 @@ void tn_forget_retained(tn_tensor *x)
 
 typedef struct tn_hooks {
     struct tn_hooks *next;
-    tn_hook hook;
+    tn_hook hook; /* NULL: removed while hooks ran */
     void *context;
 } tn_hooks;
+
+static __thread int running; /* lists of hooks that are being walked on this thread: no entry is freed meanwhile */
 
 static tn_hooks **hooks_of(tn_tensor *x) { return x->grad_fn ? &x->grad_fn->output[x->output_nr].hooks : &x->hooks; }
 
@@ -258,12 +263,37 @@ void tn_hooks_free(tn_hooks *hooks)
 tn_tensor *tn_hooks_run(const tn_hooks *hooks, tn_tensor *grad)
 {
     for (; hooks && grad && !tn_failing(); hooks = hooks->next) {
+        if (!hooks->hook)
+            continue;
+        running++;
         tn_tensor *other = hooks->hook(grad, hooks->context);
+        running--;
         if (other && !tn_same_shape(other, grad))
             return tn_fail(TN_ERR_SHAPE, "hook: it returned %s in place of a gradient %s", tn_text(other), tn_text(grad));
+        if (other && (other->dtype != grad->dtype || !tn_same_device(other->storage->device, grad->storage->device)))
+            return tn_fail(TN_ERR_DTYPE, "hook: it returned %s on %s in place of a gradient %s on %s", tn_dtype_name((tn_dtype)other->dtype),
+                           tn_device_text(other->storage->device), tn_dtype_name((tn_dtype)grad->dtype),
+                           tn_device_text(grad->storage->device));
         grad = other ? other : grad;
     }
     return tn_failing() ? NULL : grad;
+}
+
+/* Takes out the entries with this hook and context and those removed before; while hooks run they stay, marked. Returns the end. */
+static tn_hooks **remove_entries(tn_hooks **at, tn_hook hook, void *context)
+{
+    while (*at) {
+        tn_hooks *entry = *at;
+        if (hook && entry->hook == hook && entry->context == context)
+            entry->hook = NULL;
+        if (!entry->hook && !running) {
+            *at = entry->next;
+            tn_free(entry, sizeof *entry);
+        } else {
+            at = &entry->next;
+        }
+    }
+    return at;
 }
 
 tn_status tn_add_hook(tn_tensor *x, tn_hook hook, void *context)
@@ -278,25 +308,13 @@ tn_status tn_add_hook(tn_tensor *x, tn_hook hook, void *context)
     if (!entry)
         return tn_last_status();
     *entry = (tn_hooks){NULL, hook, context};
-    tn_hooks **end = hooks_of(x);
-    while (*end)
-        end = &(*end)->next;
-    *end = entry;
+    *remove_entries(hooks_of(x), NULL, NULL) = entry;
     return TN_OK;
 }
 
 tn_status tn_remove_hook(tn_tensor *x, tn_hook hook, void *context)
 {
-    if (!tn_ready("remove_hook", "x", x))
-        return tn_last_status();
-    for (tn_hooks **at = hooks_of(x); *at;) {
-        tn_hooks *entry = *at;
-        if (entry->hook == hook && entry->context == context) {
-            *at = entry->next;
-            tn_free(entry, sizeof *entry);
-        } else {
-            at = &entry->next;
-        }
-    }
-    return TN_OK;
+    if (tn_ready("remove_hook", "x", x))
+        remove_entries(hooks_of(x), hook, context);
+    return tn_last_status();
 }

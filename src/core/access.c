@@ -247,6 +247,7 @@ static void put_dim(printer *p, int dim, int64_t index)
 size_t tn_format(const tn_tensor *x, char *text, size_t size)
 {
     TN_SCOPE;
+    size = text ? size : 0;
     if (size)
         text[0] = 0;
     if (!x || x->storage->device.type != TN_CPU)

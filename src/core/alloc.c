@@ -90,6 +90,31 @@ static void trim_to(int64_t need, int64_t cap)
         }
 }
 
+/* Gives the thread's own free blocks to all. The lock is held. */
+static void share_small(void)
+{
+    tn_thread *t = &tn_this;
+    settle();
+    for (int c = 0; c < TN_SMALL_CLASSES; c++)
+        while (t->small[c]) {
+            tn_free_block *block = t->small[c];
+            t->small[c] = block->next;
+            block->next = shared[c];
+            shared[c] = block;
+        }
+    memset(t->small_count, 0, sizeof t->small_count);
+}
+
+/* The same as trim_to(), with the thread's own blocks where the shared ones are not enough. */
+static void make_room(int64_t need, int64_t cap)
+{
+    trim_to(need, cap);
+    if (need > cap - in_use - cached) {
+        share_small();
+        trim_to(need, cap);
+    }
+}
+
 /* A block of the class from the shared lists or the system. */
 static void *alloc_shared(int c, int64_t size)
 {
@@ -101,11 +126,11 @@ static void *alloc_shared(int c, int64_t size)
         cached -= size;
     } else {
         from_system++;
-        trim_to(size, limit);
+        make_room(size, limit);
         if (size <= limit - in_use - cached) {
             block = system_alloc((size_t)size);
             if (!block && cached > 0) { /* the system has none: what we cached may help */
-                trim_to(INT64_MAX / 2, 0);
+                make_room(INT64_MAX / 2, 0);
                 block = system_alloc((size_t)size);
             }
         }
@@ -185,17 +210,8 @@ void tn_free(void *memory, size_t wanted)
 
 void tn_alloc_thread_end(void)
 {
-    tn_thread *t = &tn_this;
     pthread_mutex_lock(&lock);
-    settle();
-    for (int c = 0; c < TN_SMALL_CLASSES; c++)
-        while (t->small[c]) {
-            tn_free_block *block = t->small[c];
-            t->small[c] = block->next;
-            block->next = shared[c];
-            shared[c] = block;
-        }
-    memset(t->small_count, 0, sizeof t->small_count);
+    share_small();
     pthread_mutex_unlock(&lock);
 }
 

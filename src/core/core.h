@@ -123,18 +123,18 @@ tn_tensor *tn_alias_owned(const tn_tensor *x);
 /* A tensor over storage whose reference it takes, on failure too; contiguous; owned by the scope. */
 tn_tensor *tn_over_storage(tn_storage *storage, tn_shape shape, tn_dtype dtype);
 
+/* Puts where the sticking error arose, "net.safetensors", in front of what it says. */
+void tn_fail_within(const char *format, ...) TN_PRINTF(1, 2);
+
 /* ---- what every op begins with ------------------------------------------------------------------------------------------ */
 
-/* False, with an error, when an error sticks or x is NULL. */
+extern const tn_class tn_tensor_class;
+/* Raises what is wrong with x, which is NULL or no tensor; false. */
+bool tn_not_ready(const char *op, const char *argument, const tn_tensor *x);
+/* False, with an error, when an error sticks or x is NULL or no tensor, as one is that was released. */
 static inline bool tn_ready(const char *op, const char *argument, const tn_tensor *x)
 {
-    if (tn_failing())
-        return false;
-    if (TN_UNLIKELY(!x)) {
-        tn_fail(TN_ERR_ARGUMENT, "%s: %s is NULL", op, argument);
-        return false;
-    }
-    return true;
+    return !tn_failing() && (TN_LIKELY(x && x->base.cls == &tn_tensor_class) || tn_not_ready(op, argument, x));
 }
 /* dim made non-negative for ndim dimensions (0-d counts as 1-d); -1 with TN_ERR_INDEX when it is out of range. */
 int tn_wrap_dim(const char *op, int dim, int ndim);

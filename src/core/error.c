@@ -24,6 +24,21 @@ void *tn_fail(tn_status status, const char *format, ...)
     return NULL;
 }
 
+void tn_fail_within(const char *format, ...)
+{
+    if (!tn_failing())
+        return;
+    char text[sizeof message];
+    va_list list;
+    va_start(list, format);
+    int length = vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    if (length < 0 || (size_t)length >= sizeof text)
+        return;
+    snprintf(text + length, sizeof text - (size_t)length, ": %.*s", (int)(sizeof text - (size_t)length - 3), message);
+    memcpy(message, text, sizeof message);
+}
+
 tn_status tn_site_status_(tn_status status, const char *file, int line)
 {
     if (status != TN_OK && tn_failing() && !tn_this.site_known) {

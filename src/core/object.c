@@ -45,6 +45,7 @@ static void drain(void)
         const tn_class *cls = object->cls;
         if (cls->free)
             cls->free(object);
+        object->cls = NULL; /* who uses it still is told so, as long as the memory is not used again */
         object->magic = 0;
         tn_free(object, cls->size);
         __atomic_fetch_sub(&live, 1, __ATOMIC_RELAXED);
@@ -55,6 +56,10 @@ static void drain(void)
 void tn_release(const void *pointer)
 {
     tn_object *object = mutable(pointer);
+    if (object && TN_UNLIKELY(object->magic != TN_OBJECT_MAGIC)) {
+        tn_fail(TN_ERR_STATE, "release: the object was released already: what no _new, tn_keep() or tn_retain() gave you is its scope's to release");
+        return;
+    }
     if (!object || __atomic_fetch_sub(&object->refs, 1, __ATOMIC_ACQ_REL) != 1)
         return;
     object->next = tn_this.doomed;
@@ -99,7 +104,7 @@ bool tn_thread_register(void)
     return tn_this.registered;
 }
 
-enum { STACK_LEAST = 64, STACK_KEPT = 4096 }; /* entries */
+enum { STACK_LEAST = 1024 }; /* entries, from the first one on: after a long loop the thread holds no more than before it */
 
 /* A copy of an array of 8-byte entries with another capacity; NULL on no memory, the old one then stays. */
 static void *resize(void *old, int64_t used, int64_t *capacity, int64_t wanted)
@@ -207,8 +212,8 @@ void tn_scope_close(tn_scope *scope)
     t->depth = scope->depth - 1;
     scope->depth = 0;
     release_down_to(t->marks[t->depth]);
-    if (TN_UNLIKELY(t->capacity > STACK_KEPT && t->top < STACK_KEPT / 2 && !tn_failing())) { /* a long loop's stack goes with it */
-        tn_object **stack = resize(t->stack, t->top, &t->capacity, STACK_KEPT);
+    if (TN_UNLIKELY(t->capacity > STACK_LEAST && t->top < STACK_LEAST / 2 && !tn_failing())) { /* a long loop's stack goes with it */
+        tn_object **stack = resize(t->stack, t->top, &t->capacity, STACK_LEAST);
         t->stack = stack ? stack : t->stack;
         tn_clear_error();
     }

@@ -55,9 +55,19 @@ static void tensor_free(void *self)
         tn_hooks_free(x->hooks);
 }
 
-static const tn_class tensor_class = {"tensor", sizeof(tn_tensor), tensor_free};
+const tn_class tn_tensor_class = {"tensor", sizeof(tn_tensor), tensor_free};
 
-bool tn_is_tensor(const tn_object *object) { return object->cls == &tensor_class; }
+bool tn_not_ready(const char *op, const char *argument, const tn_tensor *x)
+{
+    if (x)
+        tn_fail(TN_ERR_ARGUMENT, "%s: %s is no tensor: it was released (its scope has ended: tn_keep() or tn_pass() it), or is another object", op,
+                argument);
+    else
+        tn_fail(TN_ERR_ARGUMENT, "%s: %s is NULL", op, argument);
+    return false;
+}
+
+bool tn_is_tensor(const tn_object *object) { return object->cls == &tn_tensor_class; }
 
 static void set_contiguous(tn_tensor *x, int ndim, const int64_t *sizes)
 {
@@ -87,7 +97,7 @@ tn_tensor *tn_new_owned(const char *op, tn_shape shape, tn_dtype dtype, tn_devic
     int64_t numel;
     if (tn_failing() || !tn_shape_check(op, shape, &numel))
         return NULL;
-    tn_tensor *x = tn_object_new(&tensor_class);
+    tn_tensor *x = tn_object_new(&tn_tensor_class);
     if (!x)
         return NULL;
     x->storage = tn_storage_new((size_t)numel * tn_dtype_sizes[dtype], device);
@@ -109,7 +119,7 @@ tn_tensor *tn_new(const char *op, tn_shape shape, tn_dtype dtype, tn_device_id d
 tn_tensor *tn_over_storage(tn_storage *storage, tn_shape shape, tn_dtype dtype)
 {
     int64_t numel = 0;
-    tn_tensor *x = storage && tn_shape_check("from_memory", shape, &numel) ? tn_object_new(&tensor_class) : NULL;
+    tn_tensor *x = storage && tn_shape_check("from_memory", shape, &numel) ? tn_object_new(&tn_tensor_class) : NULL;
     if (!x) {
         tn_storage_release(storage);
         return NULL;
@@ -123,7 +133,7 @@ tn_tensor *tn_over_storage(tn_storage *storage, tn_shape shape, tn_dtype dtype)
 
 tn_tensor *tn_view_of(const tn_tensor *x, int ndim, const int64_t *sizes, const int64_t *strides, int64_t offset)
 {
-    tn_tensor *y = tn_object_new(&tensor_class);
+    tn_tensor *y = tn_object_new(&tn_tensor_class);
     if (!y)
         return NULL;
     y->storage = x->storage;
@@ -146,7 +156,7 @@ tn_tensor *tn_view_of(const tn_tensor *x, int ndim, const int64_t *sizes, const 
 
 tn_tensor *tn_alias_owned(const tn_tensor *x)
 {
-    tn_tensor *y = tn_object_new(&tensor_class);
+    tn_tensor *y = tn_object_new(&tn_tensor_class);
     if (!y)
         return NULL;
     tn_object head = y->base;

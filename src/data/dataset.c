@@ -104,6 +104,10 @@ static tn_tensor *row(const tn_tensor *x, int64_t i)
 
 tn_status tn_dataset_get(tn_dataset *dataset, int64_t i, tn_tensor **x, tn_tensor **y)
 {
+    if (!x || !y) {
+        tn_fail(TN_ERR_ARGUMENT, "dataset_get: the place for %s is NULL", x ? "y" : "x");
+        return tn_last_status();
+    }
     *x = *y = NULL;
     int64_t length = tn_dataset_length(dataset);
     if (length < 0)

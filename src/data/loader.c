@@ -395,15 +395,28 @@ static tn_batch *begin_turn(tn_batch *b)
     return b;
 }
 
+/* A loop that an error ends is where a program learns of it: it has no call to check. */
+static tn_batch *checked_turn(tn_batch *b)
+{
+    tn_batch *turn = begin_turn(b);
+    if (!turn)
+        tn_check(tn_last_status());
+    return turn;
+}
+
 tn_batch *tn_batch_first_(tn_loader *l)
 {
-    if (tn_failing() || !l)
-        return tn_fail(TN_ERR_ARGUMENT, "loader: TN_FOREACH_BATCH over a loader that is NULL");
+    if (tn_failing() || !l) {
+        tn_fail(TN_ERR_ARGUMENT, "loader: TN_FOREACH_BATCH over a loader that is NULL");
+        tn_check(tn_last_status());
+        return NULL;
+    }
     end_epoch(l);
     tn_batch *b = begin_epoch(l) ? batch_new(l) : NULL;
     if (b)
-        return begin_turn(b);
+        return checked_turn(b);
     end_epoch(l);
+    tn_check(tn_last_status());
     return NULL;
 }
 
@@ -413,7 +426,7 @@ tn_batch *tn_batch_next_(tn_batch *b)
     b->x = b->y = NULL;
     if (b->epoch_ != b->loader_->epochs)
         tn_fail(TN_ERR_STATE, "loader: another epoch was begun inside the loop over this one: use a loader for each loop");
-    return begin_turn(b);
+    return checked_turn(b);
 }
 
 void tn_batch_done_(tn_batch **batch)

@@ -34,6 +34,8 @@ static void progress_free(void *self)
 }
 static const tn_class progress_class = {"progress", sizeof(tn_progress_bar), progress_free};
 
+static int64_t tenth(const tn_progress_bar *bar) { return bar->total / 10 + (bar->total % 10 != 0); }
+
 tn_progress_bar *tn_progress_new(int64_t total, FILE *out)
 {
     tn_progress_bar *bar = tn_failing() ? NULL : tn_object_new(&progress_class);
@@ -41,7 +43,7 @@ tn_progress_bar *tn_progress_new(int64_t total, FILE *out)
         return NULL;
     bar->out = out ? out : stderr;
     bar->total = total > 0 ? total : 0;
-    bar->next = bar->total ? (bar->total + 9) / 10 : 1;
+    bar->next = bar->total ? tenth(bar) : 1;
     bar->start = bar->drawn = now();
     int descriptor = fileno(bar->out);
     bar->terminal = descriptor >= 0 && isatty(descriptor);
@@ -97,7 +99,7 @@ static void draw(tn_progress_bar *bar, double time, const char *text)
 
 void tn_progress(tn_progress_bar *bar, const char *format, ...)
 {
-    if (!bar || tn_failing())
+    if (!bar || tn_failing() || (bar->total && bar->done == bar->total))
         return;
     bar->done++;
     double time = now();
@@ -105,7 +107,7 @@ void tn_progress(tn_progress_bar *bar, const char *format, ...)
     if (bar->terminal ? !ended && bar->open && time - bar->drawn < 0.1 : !ended && bar->done < bar->next)
         return;
     while (bar->next <= bar->done)
-        bar->next += bar->total ? (bar->total + 9) / 10 : bar->next;
+        bar->next += bar->total ? tenth(bar) : bar->next;
     char text[256] = "";
     if (format) {
         va_list list;

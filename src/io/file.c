@@ -129,7 +129,7 @@ tn_status tn_writer_open(tn_writer *w, const char *op, const char *path)
     w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (w->fd >= 0)
         return TN_OK;
-    system_error(op, w->temporary, "cannot create");
+    system_error(op, path, "cannot be written: no file can be made beside it");
     tn_free(w->temporary, w->temporary_size);
     w->temporary = NULL;
     return TN_ERR_IO;

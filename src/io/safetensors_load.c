@@ -77,7 +77,7 @@ static bool read_header(load *l)
     for (int i = 0; i < 8; i++)
         length |= (uint64_t)bytes[i] << 8 * i;
     if (length > TN_SAFETENSORS_HEADER_MAX || length > (uint64_t)l->file.left || length < 2)
-        return BAD("a header of %llu bytes does not fit a file of %lld", l->file.path, (unsigned long long)length,
+        return BAD("no safetensors file, or a damaged one: a header of %llu bytes does not fit a file of %lld", l->file.path, (unsigned long long)length,
                    (long long)l->file.size);
     return parse_json(l, (int64_t)length);
 }

@@ -15,8 +15,11 @@ static tn_status sequential_forward(container *self, tn_tensor *const *in, int n
     }
     out[0] = in[0];
     const tn_module_state *state = self->base.state;
-    for (int i = 0; i < state->count && out[0]; i++)
+    for (int i = 0; i < state->count && out[0]; i++) {
         out[0] = tn_call_array(tn_entry_child(&state->entries[i]), out, 1);
+        if (!out[0])
+            tn_fail_within("sequential, child %s", state->entries[i].name);
+    }
     return tn_last_status();
 }
 

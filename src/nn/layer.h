@@ -21,5 +21,9 @@ static inline tn_module *tn_finished(void *module)
 }
 
 static inline const char *tn_bias_text(const tn_tensor *bias) { return bias ? "" : ", bias=False"; }
+static inline const char *tn_activation_text(tn_activation activation)
+{
+    return activation == TN_ACTIVATION_RELU ? ", activation=relu" : "";
+}
 
 #endif

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "nn/layer.h"
+#include "ops/random.h"
 
 /* ---- linear ------------------------------------------------------------------------------------------------------------- */
 
@@ -22,7 +23,7 @@ static size_t linear_describe(const tn_module *module, char *text, size_t size)
     const linear *self = (const linear *)(const void *)module;
     tn_text_out out = {text, size, 0};
     tn_put(&out, "%lld, %lld%s%s", (long long)self->weight->sizes[1], (long long)self->weight->sizes[0], tn_bias_text(self->bias),
-           self->activation == TN_ACTIVATION_RELU ? ", activation=relu" : "");
+           tn_activation_text(self->activation));
     return out.length;
 }
 
@@ -34,11 +35,12 @@ tn_module *tn_linear_new_with(const tn_linear_layer_args *a)
 {
     if (tn_failing())
         return NULL;
-    if (a->in_features < 0 || a->out_features < 0)
-        return tn_fail(TN_ERR_ARGUMENT, "linear: %lld and %lld are no numbers of features", (long long)a->in_features, (long long)a->out_features);
+    if (a->in_features < 1 || a->out_features < 1)
+        return tn_fail(TN_ERR_ARGUMENT, "linear: in_features is %lld and out_features %lld: both must be given, 1 or more",
+                       (long long)a->in_features, (long long)a->out_features);
     TN_SCOPE;
     linear *self = TN_NEW(linear);
-    double bound = a->in_features ? 1 / sqrt((double)a->in_features) : 0;
+    double bound = 1 / sqrt((double)a->in_features);
     if (!self)
         return NULL;
     self->activation = a->activation;
@@ -72,10 +74,8 @@ tn_tensor *tn_dropout(tn_tensor *x, double p, bool training)
     if (!training || p == 0)
         return tn_adopt(tn_retain(x));
     TN_SCOPE;
-    tn_shape_args args = {.size = sizeof args, .shape = tn_shape_of(x), .device = &x->storage->device, .dtype = TN_F32};
-    tn_tensor *kept = tn_cast(tn_ge(tn_rand_with(&args), tn_scalar_f64(p)), (tn_dtype)x->dtype);
-    tn_tensor *scale = p < 1 ? tn_mul(kept, tn_scalar_f64(1 / (1 - p))) : kept;
-    return tn_pass(tn_mul(x, scale));
+    tn_tensor *scale = tn_random_mask("dropout", tn_shape_of(x), (tn_dtype)x->dtype, x->storage->device, 1 - p, 1 / (1 - p));
+    return tn_pass(scale ? tn_mul(x, scale) : NULL);
 }
 
 static tn_tensor *dropout_forward(dropout *self, tn_tensor *x) { return tn_dropout(x, self->p, self->base.training); }

@@ -52,9 +52,9 @@ tn_module *tn_module_of(const char *function, const void *module)
     if (tn_failing())
         return NULL;
     if (!module)
-        return tn_fail(TN_ERR_ARGUMENT, "%s: the module is NULL", function);
+        return tn_fail(TN_ERR_ARGUMENT, "%s: the module is NULL: was it given by TN_CHILD?", function);
     if (!is_module(module))
-        return tn_fail(TN_ERR_ARGUMENT, "%s: the pointer is no module: a model is a struct that begins with a tn_module, made by TN_NEW",
+        return tn_fail(TN_ERR_ARGUMENT, "%s: the pointer is no module (a struct that begins with a tn_module, made by TN_NEW), or it was released",
                        function);
     return (tn_module *)(uintptr_t)module;
 }
@@ -139,7 +139,9 @@ static bool same_module(tn_module *module, const char *path, int depth, void *co
 
 tn_status tn_set_child_at(void *owner, const char *name, size_t offset, size_t size, void *child)
 {
-    tn_module *parent = tn_module_of("child", owner), *inner = parent ? tn_module_of(name, child) : NULL;
+    tn_module *parent = tn_module_of("child", owner), *inner = parent && child ? tn_module_of(name, child) : NULL;
+    if (parent && !child)
+        tn_fail(TN_ERR_ARGUMENT, "%s: child %s is NULL", parent->type->name, name ? name : "NULL");
     if (inner && name_fits(parent, name) && field_fits(parent, name, offset, size)) {
         if (tn_visit_modules(inner, same_module, parent))
             return tn_entry_set(parent, name, TN_KIND_CHILD, offset, inner);
@@ -161,8 +163,13 @@ tn_status tn_set_tensor_at(void *owner, const char *name, size_t offset, size_t 
         return TN_ERR_ARGUMENT;
     }
     if (tensor->grad_fn) {
-        tn_fail(TN_ERR_STATE, "%s: %s is the result of a recorded operator: detach it first", module->type->name, name);
+        tn_fail(TN_ERR_STATE, "%s: %s is the result of a recorded operator: tn_detach() it first", module->type->name, name);
         return TN_ERR_STATE;
+    }
+    if (kind == TN_KIND_PARAMETER && !tn_dtype_is_float((tn_dtype)tensor->dtype)) {
+        tn_fail(TN_ERR_DTYPE, "%s: parameter %s is %s: only floating tensors can be trained: make it a buffer", module->type->name, name,
+                tn_dtype_name((tn_dtype)tensor->dtype));
+        return TN_ERR_DTYPE;
     }
     if (kind == TN_KIND_PARAMETER && tn_set_requires_grad(tensor, true) != TN_OK)
         return tn_last_status();
@@ -192,8 +199,11 @@ static tn_status run_forward(tn_module *module, tn_tensor *const *in, int n_in, 
     for (int i = 0; i < n_out && !tn_failing(); i++)
         if (!out[i])
             tn_fail(TN_ERR_STATE, "%s: forward left output %d NULL", type->name, i);
-    for (int i = 0; i < module->state->hook_count && !tn_failing(); i++)
-        module->state->hooks[i].hook(module, in, n_in, out, n_out, module->state->hooks[i].context);
+    for (int i = 0; i < module->state->hook_count && !tn_failing();) {
+        const tn_hook_entry entry = module->state->hooks[i];
+        entry.hook(module, in, n_in, out, n_out, entry.context);
+        i += i < module->state->hook_count && module->state->hooks[i].handle == entry.handle; /* it may have removed itself */
+    }
     if (tn_observer_now && !tn_failing())
         tn_observer_now(module, out, n_out, tn_observer_context);
     return tn_last_status();
@@ -208,11 +218,13 @@ tn_status tn_call_n(void *pointer, tn_tensor *const *in, int n_in, tn_tensor **o
         return tn_last_status();
     const tn_module_type *type = module->type;
     if (n_in < 0 || (n_in && !in) || (type->inputs >= 0 && n_in != type->inputs)) {
-        tn_fail(TN_ERR_ARGUMENT, "%s: forward takes %d inputs, and %d were given", type->name, type->inputs, n_in);
+        tn_fail(TN_ERR_ARGUMENT, "%s: forward takes %d input%s, and %d were given", type->name, type->inputs,
+                type->inputs == 1 ? "" : "s", n_in);
         return TN_ERR_ARGUMENT;
     }
     if (n_out < 1 || !out || (type->outputs >= 0 && n_out > type->outputs)) {
-        tn_fail(TN_ERR_ARGUMENT, "%s: forward gives %d outputs, and %d were asked for", type->name, type->outputs, n_out);
+        tn_fail(TN_ERR_ARGUMENT, "%s: forward gives %d output%s, and %d were asked for", type->name, type->outputs,
+                type->outputs == 1 ? "" : "s", n_out);
         return TN_ERR_ARGUMENT;
     }
     TN_SCOPE;

@@ -129,5 +129,7 @@ tn_status tn_load_module(void *module, const char *path)
 {
     TN_SCOPE;
     tn_load_args args = {.size = sizeof args, .strict = true, .module = module, .dict = tn_load_safetensors(path)};
-    return args.dict ? tn_load_state_dict_with(&args) : tn_last_status();
+    if (args.dict && tn_load_state_dict_with(&args) != TN_OK)
+        tn_fail_within("load_module: %s", path);
+    return tn_last_status();
 }

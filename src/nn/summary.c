@@ -112,6 +112,9 @@ static void print_table(const table *t, tn_text_out *out)
 size_t tn_format_summary(void *pointer, tn_tensor *x, char *text, size_t size)
 {
     tn_module *module = tn_module_of("summary", pointer);
+    size = text ? size : 0;
+    if (size)
+        text[0] = 0;
     if (!module || !tn_ready("summary", "x", x))
         return 0;
     table t = {0};

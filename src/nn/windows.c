@@ -32,9 +32,15 @@ static size_t conv2d_describe(const tn_module *module, char *text, size_t size)
     const tn_pair stride = tn_pair_or(self->args.stride_hw, self->args.stride), pad = tn_pair_or(self->args.padding_hw, self->args.padding);
     const int64_t *w = self->weight->sizes;
     tn_text_out out = {text, size, 0};
-    tn_put(&out, "%lld, %lld, kernel=%lldx%lld, stride=%lldx%lld, padding=%lldx%lld%s", (long long)(w[1] * self->args.groups),
+    const tn_pair dilation = tn_pair_or(self->args.dilation_hw, self->args.dilation);
+    tn_put(&out, "%lld, %lld, kernel=%lldx%lld, stride=%lldx%lld, padding=%lldx%lld", (long long)(w[1] * self->args.groups),
                 (long long)w[0], (long long)w[2], (long long)w[3], (long long)stride.h, (long long)stride.w, (long long)pad.h,
-                (long long)pad.w, tn_bias_text(self->bias));
+                (long long)pad.w);
+    if (dilation.h != 1 || dilation.w != 1)
+        tn_put(&out, ", dilation=%lldx%lld", (long long)dilation.h, (long long)dilation.w);
+    if (self->args.groups != 1)
+        tn_put(&out, ", groups=%lld", (long long)self->args.groups);
+    tn_put(&out, "%s%s", tn_bias_text(self->bias), tn_activation_text(self->args.activation));
     return out.length;
 }
 LAYER(conv2d);
@@ -62,7 +68,7 @@ tn_module *tn_conv2d_new_with(const tn_conv2d_layer_args *a)
     TN_SCOPE;
     conv2d *self = TN_NEW(conv2d);
     const int64_t in = a->in_channels / a->groups;
-    const double bound = 1 / sqrt((double)(in * kernel.h * kernel.w));
+    const double bound = 1 / sqrt((double)in * (double)kernel.h * (double)kernel.w);
     if (!self)
         return NULL;
     self->args = (tn_conv2d_args){.size = sizeof self->args, .stride = a->stride, .stride_hw = a->stride_hw, .padding = a->padding,
@@ -75,6 +81,13 @@ tn_module *tn_conv2d_new_with(const tn_conv2d_layer_args *a)
 }
 
 /* ---- pooling ------------------------------------------------------------------------------------------------------------ */
+
+static bool pool_fits(const char *name, tn_pair kernel)
+{
+    if (!tn_failing() && (kernel.h < 1 || kernel.w < 1))
+        tn_fail(TN_ERR_ARGUMENT, "%s: the kernel is %lldx%lld: it must be given, 1 or more", name, (long long)kernel.h, (long long)kernel.w);
+    return !tn_failing();
+}
 
 static size_t describe_pool(char *text, size_t size, tn_pair kernel, tn_pair stride, tn_pair pad)
 {
@@ -107,12 +120,12 @@ LAYER(max_pool2d);
 
 tn_module *tn_max_pool2d_new_with(const tn_max_pool2d_layer_args *a)
 {
-    max_pool2d *self = TN_NEW(max_pool2d);
+    max_pool2d *self = pool_fits("max_pool2d", tn_pair_or(a->kernel_hw, a->kernel)) ? TN_NEW(max_pool2d) : NULL;
     if (!self)
         return NULL;
     self->args = (tn_max_pool2d_args){.size = sizeof self->args, .kernel_hw = a->kernel_hw, .stride = a->stride, .stride_hw = a->stride_hw,
                                       .padding = a->padding, .padding_hw = a->padding_hw, .dilation = a->dilation,
-                                      .dilation_hw = a->dilation_hw, .kernel = a->kernel};
+                                      .dilation_hw = a->dilation_hw, .ceil_mode = a->ceil_mode, .kernel = a->kernel};
     return &self->base;
 }
 
@@ -138,11 +151,11 @@ LAYER(avg_pool2d);
 
 tn_module *tn_avg_pool2d_new_with(const tn_avg_pool2d_layer_args *a)
 {
-    avg_pool2d *self = TN_NEW(avg_pool2d);
+    avg_pool2d *self = pool_fits("avg_pool2d", tn_pair_or(a->kernel_hw, a->kernel)) ? TN_NEW(avg_pool2d) : NULL;
     if (!self)
         return NULL;
     self->args = (tn_avg_pool2d_args){.size = sizeof self->args, .kernel_hw = a->kernel_hw, .stride = a->stride, .stride_hw = a->stride_hw,
-                                      .padding = a->padding, .padding_hw = a->padding_hw, .count_include_pad = a->count_include_pad,
-                                      .kernel = a->kernel};
+                                      .padding = a->padding, .padding_hw = a->padding_hw, .ceil_mode = a->ceil_mode,
+                                      .count_include_pad = a->count_include_pad, .kernel = a->kernel};
     return &self->base;
 }

@@ -149,8 +149,10 @@ static bool channels_fit(const char *op, const options *o, const tn_tensor *x, c
         tn_fail(TN_ERR_SHAPE, "%s: x is %s and weight is %s: groups is %lld, which must divide both the %lld channels in and the %lld out",
                 op, tn_text(x), tn_text(weight), (long long)groups, (long long)in, (long long)weight->sizes[0]);
     else if (weight->sizes[1] * groups != in)
-        tn_fail(TN_ERR_SHAPE, "%s: x is %s and weight is %s: with %lld group%s, weight takes %lld channels and x has %lld", op, tn_text(x),
-                tn_text(weight), (long long)groups, groups == 1 ? "" : "s", (long long)(weight->sizes[1] * groups), (long long)in);
+        tn_fail(TN_ERR_SHAPE, "%s: x is %s and weight is %s: with %lld group%s, weight takes %lld channels and x has %lld%s", op, tn_text(x),
+                tn_text(weight), (long long)groups, groups == 1 ? "" : "s", (long long)(weight->sizes[1] * groups), (long long)in,
+                x->ndim == 3 && weight->ndim == 4 && weight->sizes[1] == 1
+                    ? " (x is taken as one image, [channels, h, w]: tn_unsqueeze(x, 1) gives each of several a channel)" : "");
     else if (bias && (bias->ndim != 1 || bias->sizes[0] != weight->sizes[0]))
         tn_fail(TN_ERR_SHAPE, "%s: weight is %s and bias is %s: bias must be [%lld]", op, tn_text(weight), tn_text(bias),
                 (long long)weight->sizes[0]);

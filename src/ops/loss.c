@@ -46,25 +46,32 @@ static tn_shape without_classes(const tn_tensor *x)
     return shape;
 }
 
-/* Floats with classes, indices of the right shape, weights for each class. */
-static bool classes_fit(const char *op, const char *name, const tn_tensor *x, const tn_tensor *target, const tn_tensor *weight)
+/* Floats with classes, and weights for each class. */
+static bool classes_fit(const char *op, const char *name, const tn_tensor *x, const tn_tensor *weight)
 {
-    if (!tn_devices_agree(op, x, target))
-        return false;
     int64_t classes = x->ndim > 0 ? x->sizes[x->ndim == 1 ? 0 : 1] : 0;
-    tn_shape expected = x->ndim > 0 ? without_classes(x) : (tn_shape){0};
     if (!tn_dtype_is_float((tn_dtype)x->dtype))
         tn_fail(TN_ERR_DTYPE, "%s: %s is %s: it must be of a floating dtype", op, name, tn_dtype_name((tn_dtype)x->dtype));
     else if (x->ndim == 0 || classes == 0)
         tn_fail(TN_ERR_SHAPE, "%s: %s is %s: it must be [n, classes], [classes] or [n, classes, ...]", op, name, tn_text(x));
-    else if (tn_dtype_is_float((tn_dtype)target->dtype) || target->dtype == TN_BOOL)
-        tn_fail(TN_ERR_DTYPE, "%s: target is %s: class indices are integers", op, tn_dtype_name((tn_dtype)target->dtype));
-    else if (!tn_shape_equal(tn_shape_of(target), expected))
-        tn_fail(TN_ERR_SHAPE, "%s: %s is %s and target is %s: class indices must be %s", op, name, tn_text(x), tn_text(target),
-                tn_shape_text(expected));
     else if (weight && (weight->ndim != 1 || weight->sizes[0] != classes || weight->dtype != x->dtype))
         tn_fail(TN_ERR_SHAPE, "%s: weight is %s %s: it must be [%lld] %s, one for each class", op, tn_text(weight),
                 tn_dtype_name((tn_dtype)weight->dtype), (long long)classes, tn_dtype_name((tn_dtype)x->dtype));
+    return !tn_failing();
+}
+
+/* Indices, of the shape that x's classes leave. */
+static bool indices_fit(const char *op, const char *name, const tn_tensor *x, const tn_tensor *target)
+{
+    if (!tn_devices_agree(op, x, target))
+        return false;
+    if (tn_dtype_is_float((tn_dtype)target->dtype) || target->dtype == TN_BOOL)
+        tn_fail(TN_ERR_DTYPE, "%s: target is %s: class indices are integers: tn_cast(target, TN_I64)", op,
+                tn_dtype_name((tn_dtype)target->dtype));
+    else if (!tn_shape_equal(tn_shape_of(target), without_classes(x)))
+        tn_fail(TN_ERR_SHAPE, "%s: %s is %s and target is %s %s: class indices must be %s%s", op, name, tn_text(x),
+                tn_dtype_name((tn_dtype)target->dtype), tn_text(target), tn_shape_text(without_classes(x)),
+                tn_same_shape(x, target) ? "; probabilities must be of a floating dtype" : "");
     return !tn_failing();
 }
 
@@ -182,10 +189,12 @@ tn_tensor *tn_cross_entropy_with(const tn_cross_entropy_args *args)
         return tn_fail(TN_ERR_ARGUMENT, "cross_entropy: label_smoothing is %g: it must be between 0 and 1", args->label_smoothing);
     if (!reduction_known("cross_entropy", args->reduction))
         return NULL;
+    if (!classes_fit("cross_entropy", "logits", x, args->weight))
+        return NULL;
     TN_SCOPE;
-    if (tn_dtype_is_float((tn_dtype)target->dtype) && tn_same_shape(x, target) && tn_dtype_is_float((tn_dtype)x->dtype))
+    if (tn_dtype_is_float((tn_dtype)target->dtype) && tn_same_shape(x, target))
         return tn_pass(cross_entropy_probabilities(args));
-    if (!classes_fit("cross_entropy", "logits", x, target, args->weight))
+    if (!indices_fit("cross_entropy", "logits", x, target))
         return NULL;
     loss_attr how = {args->ignore_index, args->label_smoothing, (int)args->reduction};
     tn_tensor *rows = class_rows(x), *indices = tn_reshape(tn_cast(target, TN_I64), TN_SHAPE(-1));
@@ -217,7 +226,8 @@ tn_tensor *tn_nll_loss_with(const tn_nll_loss_args *args)
 {
     tn_tensor *x = args->log_probs, *target = args->target, *weight = args->weight;
     if (!tn_ready("nll_loss", "log_probs", x) || !tn_ready("nll_loss", "target", target) ||
-        !reduction_known("nll_loss", args->reduction) || !classes_fit("nll_loss", "log_probs", x, target, weight))
+        !reduction_known("nll_loss", args->reduction) || !classes_fit("nll_loss", "log_probs", x, weight) ||
+        !indices_fit("nll_loss", "log_probs", x, target))
         return NULL;
     TN_SCOPE;
     tn_tensor *rows = class_rows(x), *index = tn_reshape(tn_cast(target, TN_I64), TN_SHAPE(-1));

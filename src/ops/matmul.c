@@ -343,9 +343,11 @@ tn_tensor *tn_linear_with(const tn_linear_op_args *args)
     tn_tensor *x = args->x, *weight = args->weight, *bias = args->bias;
     if (!operands_fit("linear", "x", x, "weight", weight) || (bias && !operands_fit("linear", "x", x, "bias", bias)))
         return NULL;
-    if (x->ndim == 0 || weight->ndim != 2 || x->sizes[x->ndim - 1] != weight->sizes[1])
-        return tn_fail(TN_ERR_SHAPE, "linear: x is %s and weight is %s: they must be [..., in] and [out, in]",
-                       tn_text(x), tn_text(weight));
+    if (x->ndim == 0 || weight->ndim != 2)
+        return tn_fail(TN_ERR_SHAPE, "linear: x is %s and weight is %s: they must be [..., in] and [out, in]", tn_text(x), tn_text(weight));
+    if (x->sizes[x->ndim - 1] != weight->sizes[1])
+        return tn_fail(TN_ERR_SHAPE, "linear: x is %s and weight is %s: each row of x has %lld features and the layer takes %lld", tn_text(x),
+                       tn_text(weight), (long long)x->sizes[x->ndim - 1], (long long)weight->sizes[1]);
     if (bias && (bias->ndim != 1 || bias->sizes[0] != weight->sizes[0]))
         return tn_fail(TN_ERR_SHAPE, "linear: weight is %s and bias is %s: bias must be [%lld]", tn_text(weight),
                        tn_text(bias), (long long)weight->sizes[0]);

@@ -21,7 +21,7 @@
 
 /* Products of fewer multiplications than this are not worth a second thread; and scratch of so many bytes lies on the
  * stack. */
-#define WORK_OF_A_THREAD 131072.0
+#define WORK_OF_A_THREAD 1e6
 enum { SMALL_SCRATCH = 16384 };
 
 /* Bytes of the second-level cache. Asking the system is slow in a virtual machine, so once. */

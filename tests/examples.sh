@@ -1,0 +1,63 @@
+#!/bin/sh
+# examples.sh FOLDER: the examples as a person runs them: what they print, the files that they leave, and how they refuse.
+set -eu
+bin=$(cd "$1" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+data=$PWD/../shared/data/mnist
+cd "$work"
+export OMP_NUM_THREADS=1 # the tests run side by side
+fail() { echo "$*"; exit 1; }
+has() { grep -q -- "$2" "$1" || { cat "$1"; fail "$1 does not say: $2"; }; }
+
+"$bin/autodiff1d" > 1d
+has 1d '^  20   6.99919   1.79176  -0.000271  -0.000271$'
+has autodiff1d.csv '^1,3.737669618,3.737669618$'
+"$bin/autodiff2d" > 2d
+has 2d '^  30   0.57'
+[ "$(wc -l < autodiff2d.csv)" = 32 ] || fail "autodiff2d.csv has not 31 points"
+"$bin/shared_model" > shared
+has shared '^thread 1 answered 200 requests'
+[ ! -x "$bin/spirals" ] || "$bin/spirals" > spirals
+if command -v gnuplot > /dev/null; then
+    for picture in autodiff1d.png autodiff2d.png; do
+        [ "$(od -An -c -N4 $picture | tr -d ' ')" = '211PNG' ] || fail "$picture is no PNG"
+    done
+fi
+
+# accuracy FILE LEAST: the last line's test accuracy is at least that.
+accuracy() { sed -n 's/^test accuracy \([0-9.]*\) %.*/\1/p' "$1" | awk -v least="$2" '{ ok = $1 >= least } END { exit !ok }' || { cat "$1"; fail "$1: the accuracy is below $2 %"; }; }
+"$bin/mnist" --network mlp --epochs 2 --save net.safetensors > drawn
+head -n 1 drawn > first
+has first '^No MNIST here (scripts/fetch_mnist.sh fetches it): 6000 digits drawn for training, 1000 for testing$'
+has drawn '^epoch  2: loss '
+has drawn 'said .*, it is '
+accuracy drawn 90
+[ "$(wc -l < mnist.csv)" = 3 ] || fail "mnist.csv has not two epochs"
+"$bin/mnist" --network mlp --epochs 1 --lr 0.0001 --load net.safetensors --plot again.svg > again
+accuracy again 90
+if [ -d "$data" ]; then
+    "$bin/mnist" --data "$data" --network mlp --epochs 2 > real
+    has real "^MNIST from $data"
+    accuracy real 90
+else
+    echo "skipped: no real digits in $data"
+fi
+
+# refused STATUS WORDS ARGUMENTS...: ends with that status and says so.
+refused() {
+    status=$1 words=$2
+    shift 2
+    got=0
+    "$bin/mnist" "$@" > out 2>&1 || got=$?
+    [ $got = "$status" ] || { cat out; fail "mnist $*: exit status $got"; }
+    has out "$words"
+}
+refused 64 "the network is mlp or conv, not 'cnn'" --network cnn
+refused 64 "'0' is no number from 1" --batch-size 0
+refused 1 'device' --device cuda:0 --epochs 1
+refused 1 'absent' --data absent
+refused 1 'missing: conv1.weight' --network conv --load net.safetensors
+head -c 1000 net.safetensors > cut.safetensors
+refused 1 'cut.safetensors' --network mlp --load cut.safetensors
+refused 1 'mnist.jpg' --plot mnist.jpg
