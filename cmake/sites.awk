@@ -78,7 +78,7 @@ function prototype(text,   open, head, name, type, parameters, kind) {
         sub(/\) TN_PRINTF\(.*/, "", parameters)
     }
     # Ends the library's own, text, the scope's bookkeeping and what reports on errors.
-    if ((name ~ /_$/ && FILENAME !~ /\/ops\//) || type == "const char *" ||
+    if ((name ~ /_$/ && FILENAME !~ /tenon\/ops\//) || type == "const char *" ||
         name ~ /^tn_(retain|keep|adopt|pass|last_status|check|status_text|scope_open)$/)
         return
     kind = ""

@@ -51,6 +51,14 @@ static int thread_count(void)
     return count;
 }
 
+/* The kernel lists a joined thread for a moment more. */
+static void check_thread_count(int due)
+{
+    for (int i = 0; i < 2000 && thread_count() != due; i++)
+        usleep(1000);
+    assert_int_equal(thread_count(), due);
+}
+
 /* ---- datasets and samplers ---------------------------------------------------------------------------------------------- */
 
 static void test_datasets(void **state)
@@ -332,6 +340,33 @@ static void test_tensors_outlive_their_turn(void **state)
     tn_release(kept);
 }
 
+/* DESIGN 3: "Loader threads run kernels on one thread"; the caller's own number stays. */
+static tn_status get_threads(void *self, int64_t i, tn_tensor **x, tn_tensor **y)
+{
+    (void)self, (void)i, (void)y;
+    *x = tn_full(TN_SHAPE(1), tn_get_num_threads());
+    return tn_last_status();
+}
+static const tn_dataset_class threads_class = {own_length, get_threads, NULL};
+
+static void test_workers_run_kernels_on_one_thread(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    int before = tn_get_num_threads();
+    own o = {.length = 6};
+    assert_int_equal(tn_set_num_threads(2), TN_OK);
+    for (int workers = 0; workers <= 2; workers++) {
+        tn_loader *loader = tn_loader_new(tn_dataset_new(&threads_class, &o), .batch_size = 2, .workers = workers);
+        TN_FOREACH_BATCH(batch, loader)
+            check_values(batch->x, 0, workers ? 1 : 2, workers ? 1 : 2);
+        check_good();
+        assert_int_equal(tn_get_num_threads(), 2);
+        tn_release(loader);
+    }
+    assert_int_equal(tn_set_num_threads(before), TN_OK);
+}
+
 /* ---- ways out of the loop ----------------------------------------------------------------------------------------------- */
 
 static tn_tensor *second_x(tn_loader *loader)
@@ -349,6 +384,7 @@ static void test_leaving_early(void **state)
     int64_t items[MOST];
     for (int workers = 0; workers <= 3; workers++) {
         int64_t live = tn_live_objects();
+        usleep(5000); /* the threads of the test before are gone */
         int threads = thread_count();
         own o = {.length = 40, .broken = -1, .bare = true, .delay_us = 20};
         tn_loader *loader = tn_loader_new(tn_dataset_new(&own_class, &o), .batch_size = 3, .workers = workers, .prefetch = 3);
@@ -380,10 +416,10 @@ static void test_leaving_early(void **state)
         assert_int_equal(items[39], 39);
         assert_int_equal(tn_live_objects(), idle);
         if (workers && threads)
-            assert_int_equal(thread_count(), threads + workers);
+            check_thread_count(threads + workers);
         tn_release(loader);
         assert_int_equal(tn_live_objects(), live);
-        assert_int_equal(thread_count(), threads);
+        check_thread_count(threads);
         assert_int_equal(o.freed, 1);
     }
 }
@@ -595,6 +631,7 @@ int main(void)
         TEST(test_same_for_any_workers),
         TEST(test_seed_of_the_thread),
         TEST(test_tensors_outlive_their_turn),
+        TEST(test_workers_run_kernels_on_one_thread),
         TEST(test_leaving_early),
         TEST(test_released_inside_the_loop),
         TEST(test_never_used),

@@ -221,7 +221,7 @@ static void test_errors(void **state)
     TN_PARAM(n, scale, tn_mul(n->scale, 2));
     check_error(TN_ERR_STATE, "tn_detach() it first");
     assert_null(tn_sequential_new(tn_relu_new(), NULL, tn_relu_new()));
-    check_error(TN_ERR_ARGUMENT, "the module is NULL");
+    check_error(TN_ERR_ARGUMENT, "sequential: child 1 is NULL");
     assert_null(tn_dropout_new(1.5));
     check_error(TN_ERR_ARGUMENT, "dropout: p is 1.5");
     tn_release(n);

@@ -26,6 +26,10 @@ static tn_pair pair(const op_args *args, const char *name, int64_t missing)
     X(avg_pool1d, tn_avg_pool1d(in[0], op_int(args, "kernel", 0), .stride = op_int(args, "stride", 0),                        \
                                 .padding = op_int(args, "padding", 0), .ceil_mode = op_flag(args, "ceil_mode"),               \
                                 .count_include_pad = !op_flag(args, "exclude_pad")))                                          \
+    X(unfold1d, tn_unfold1d(in[0], op_int(args, "kernel", 0), .stride = op_int(args, "stride", 1),                            \
+                            .padding = op_int(args, "padding", 0), .dilation = op_int(args, "dilation", 1)))                  \
+    X(fold1d, tn_fold1d(in[0], op_int(args, "length", 0), op_int(args, "kernel", 0), .stride = op_int(args, "stride", 1),     \
+                        .padding = op_int(args, "padding", 0), .dilation = op_int(args, "dilation", 1)))                      \
     X(unfold, tn_unfold(in[0], op_int(args, "kernel", 0), .stride = op_int(args, "stride", 1),                                \
                         .padding = op_int(args, "padding", 0), .dilation = op_int(args, "dilation", 1)))                      \
     X(fold, tn_fold(in[0], pair(args, "size", 0).h, pair(args, "size", 0).w, op_int(args, "kernel", 0),                       \

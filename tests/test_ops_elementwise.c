@@ -33,6 +33,8 @@ static tn_tensor *clamp(tn_tensor *x, const op_args *args)
     X(lerp_number, tn_lerp(A, B, ARG("weight"))) X(cast, tn_cast(A, op_dtype(args, "dtype")))                                 \
     X(pow_number, tn_pow(A, number(args, "exponent"))) X(number_pow, tn_pow(number(args, "base"), A))                         \
     X(plus_number, tn_add(A, number(args, "other"))) X(times_number, tn_mul(A, number(args, "other")))                        \
+    X(add_, tn_add_(tn_mul(A, 1), B)) X(sub_, tn_sub_(tn_mul(A, 1), B)) X(mul_, tn_mul_(tn_mul(A, 1), B))                     \
+    X(div_, tn_div_(tn_mul(A, 1), B)) X(copy_, tn_copy_(tn_mul(A, 1), B)) X(fill_, tn_fill_(tn_mul(A, 1), ARG("value")))      \
     X(over_number, tn_div(A, number(args, "other"))) X(number_minus, tn_sub(number(args, "other"), A))
 
 /* A whole number is a C int, another a double, as they would stand in a program. */
@@ -55,6 +57,7 @@ static void test_wrong_inputs(void **state)
     check_fails(tn_where(i, a, 0), TN_ERR_DTYPE, "where condition int64 bool");
     check_fails(tn_masked_fill(a, i, 0), TN_ERR_DTYPE, "masked_fill mask int64 bool");
     check_fails(tn_masked_fill(i, tn_gt(a, 0), 0), TN_ERR_SHAPE, "masked_fill [2, 3] [3]");
+    check_fails(tn_masked_fill(i, mask, -(double)INFINITY), TN_ERR_DTYPE, "masked_fill -inf int64 tn_cast");
     check_fails(tn_sub(mask, mask), TN_ERR_DTYPE, "sub bool");
     check_fails(tn_neg(mask), TN_ERR_DTYPE, "neg bool logical_not");
     check_fails(tn_gelu(i), TN_ERR_DTYPE, "gelu int64 cast");
@@ -71,6 +74,65 @@ static void test_wrong_inputs(void **state)
     check_fails(tn_add_(mask, 1), TN_ERR_DTYPE, "add_ int64 bool");
     check_fails(tn_copy_(b, a), TN_ERR_SHAPE, "copy_ [2, 3] [4]");
     check_fails(tn_fill_(tn_expand(tn_ones(TN_SHAPE(1)), TN_SHAPE(4)), 1), TN_ERR_ARGUMENT, "fill_ expanded clone");
+}
+
+/* Every operator names itself: NULL, shapes that do not broadcast, a dtype that it is not for. */
+typedef tn_tensor *(*one_fn)(tn_tensor *);
+typedef tn_tensor *(*two_fn)(tn_operand, tn_operand);
+#define ONE(name) {#name, tn_##name}
+#define TWO(name) {#name, tn_##name}
+static const struct {
+    const char *name;
+    one_fn run;
+} functions[] = {ONE(exp), ONE(expm1), ONE(log), ONE(log1p), ONE(log2), ONE(sqrt), ONE(rsqrt), ONE(reciprocal), ONE(sin), ONE(cos), ONE(tanh),
+                 ONE(erf), ONE(sigmoid), ONE(sign), ONE(square), ONE(isnan), ONE(isinf), ONE(logical_not)},
+  numbers[] = {ONE(neg), ONE(abs), ONE(floor), ONE(ceil), ONE(round), ONE(relu)}, activations[] = {ONE(silu), ONE(mish), ONE(hardswish)};
+static const struct {
+    const char *name;
+    two_fn run;
+} twos[] = {TWO(add), TWO(sub), TWO(mul), TWO(div), TWO(pow), TWO(remainder), TWO(maximum), TWO(minimum), TWO(eq), TWO(ne), TWO(lt), TWO(le),
+            TWO(gt), TWO(ge), TWO(logical_and), TWO(logical_or), TWO(logical_xor), TWO(add_), TWO(sub_), TWO(mul_), TWO(div_), TWO(copy_)};
+
+static void refuses(const char *name, one_fn run, tn_tensor *wrong, tn_status status, const char *word)
+{
+    char words[64];
+    snprintf(words, sizeof words, "%s %s", name, word);
+    check_fails(run(wrong), status, words);
+}
+
+static void test_every_operator_refuses(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *a = tn_ones(TN_SHAPE(2, 3)), *b = tn_ones(TN_SHAPE(4)), *i = tn_ones(TN_SHAPE(3), .dtype = TN_I64);
+    tn_tensor *mask = tn_ones(TN_SHAPE(3), .dtype = TN_BOOL);
+    for (size_t k = 0; k < sizeof functions / sizeof *functions; k++)
+        refuses(functions[k].name, functions[k].run, NULL, TN_ERR_ARGUMENT, "NULL");
+    for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) {
+        refuses(numbers[k].name, numbers[k].run, NULL, TN_ERR_ARGUMENT, "NULL");
+        refuses(numbers[k].name, numbers[k].run, mask, TN_ERR_DTYPE, "bool");
+    }
+    for (size_t k = 0; k < sizeof activations / sizeof *activations; k++) {
+        refuses(activations[k].name, activations[k].run, NULL, TN_ERR_ARGUMENT, "NULL");
+        refuses(activations[k].name, activations[k].run, i, TN_ERR_DTYPE, "int64");
+    }
+    for (size_t k = 0; k < sizeof twos / sizeof *twos; k++) {
+        char words[64];
+        snprintf(words, sizeof words, "%s [2, 3] [4]", twos[k].name);
+        check_fails(twos[k].run(a, b), TN_ERR_SHAPE, words);
+        snprintf(words, sizeof words, "%s NULL", twos[k].name);
+        check_fails(twos[k].run(a, NULL), TN_ERR_ARGUMENT, words);
+        check_fails(twos[k].run(NULL, a), TN_ERR_ARGUMENT, words);
+    }
+    check_fails(tn_leaky_relu(i), TN_ERR_DTYPE, "leaky_relu int64");
+    check_fails(tn_elu(mask), TN_ERR_DTYPE, "elu bool");
+    check_fails(tn_softplus(i), TN_ERR_DTYPE, "softplus int64");
+    check_fails(tn_clamp(NULL, .min = 0), TN_ERR_ARGUMENT, "clamp NULL");
+    check_fails(tn_where(mask, NULL, a), TN_ERR_ARGUMENT, "where NULL");
+    check_fails(tn_masked_fill(a, NULL, 0), TN_ERR_ARGUMENT, "masked_fill mask NULL");
+    check_fails(tn_lerp(a, b, 0.5), TN_ERR_SHAPE, "lerp [2, 3] [4]");
+    check_fails(tn_cast(NULL, TN_F32), TN_ERR_ARGUMENT, "cast NULL");
+    check_fails(tn_fill_(NULL, 0), TN_ERR_ARGUMENT, "fill_ NULL");
 }
 
 static void test_numbers_do_not_promote(void **state)
@@ -94,6 +156,21 @@ static void test_numbers_do_not_promote(void **state)
         check_values(tn_remainder(x, 4), 0, 3, 3);
     }
     check_good();
+}
+
+/* A number that a 16-bit float cannot hold is not rounded before it is used: what PyTorch gives, to the bit. */
+static void test_numbers_keep_their_digits(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *b = tn_full(TN_SHAPE(1), 9, .dtype = TN_BF16), *h = tn_full(TN_SHAPE(1), 3, .dtype = TN_F16), *y = tn_clone(b);
+    check_values(tn_mul(b, 0.1), 0, 0.8984375);
+    check_values(tn_mul(0.7, b), 0, 6.3125);
+    check_values(tn_mul(h, 0.1), 0, 0.300048828125);
+    check_values(tn_mul_(y, 1.1), 0, 9.875);
+    check_values(tn_div(tn_full(TN_SHAPE(1), 13, .dtype = TN_BF16), 0.7), 0, 18.625);
+    check_values(tn_lerp(tn_zeros_like(b), b, 0.7), 0, 6.3125);
+    assert_int_equal(tn_dtype_of(tn_mul(b, 0.1)), TN_BF16);
 }
 
 static void test_integer_corners(void **state)
@@ -253,7 +330,7 @@ static void test_slopes_at_corners(void **state)
     (void)state;
     TN_SCOPE;
     tn_tensor *x = tn_from_doubles(((double[]){0, -0.0, NAN}), TN_SHAPE(3), .requires_grad = true);
-    check_values(tn_grad_of(tn_sum(tn_relu(x)), x), 0, 0, 0, 0);
+    check_values(tn_grad_of(tn_sum(tn_relu(x)), x), 0, 0, 0, 1);
     check_values(tn_grad_of(tn_sum(tn_abs(x)), x), 0, 0, 0, 0);
     check_values(tn_narrow(tn_grad_of(tn_sum(tn_pow(x, 2)), x), 0, 0, 2), 0, 0, 0);
     check_values(tn_narrow(tn_grad_of(tn_sum(tn_pow(x, 0)), x), 0, 0, 2), 0, 0, 0);
@@ -267,7 +344,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {OP_TABLE_TESTS,
                                        TEST(test_wrong_inputs),
+                                       TEST(test_every_operator_refuses),
                                        TEST(test_numbers_do_not_promote),
+                                       TEST(test_numbers_keep_their_digits),
                                        TEST(test_integer_corners),
                                        TEST(test_layout_follows_the_inputs),
                                        TEST(test_sizes_and_strides),

@@ -73,6 +73,16 @@ static void assignment_in_place(void **state)
     check_values(x, 0, 7, 2, 0, 0, 1, 2);
     assert_non_null(tn_assign(tn_transpose(x, 0, 1), tn_from_ints((int64_t[]){8, 9}, TN_SHAPE(2)), 0)); /* through a view */
     check_values(x, 0, 8, 2, 0, 9, 1, 2);
+    tn_tensor *z = tn_reshape(tn_arange(0, 4), TN_SHAPE(2, 2));
+    assert_non_null(tn_assign(z, tn_transpose(z, 0, 1), TN_ALL)); /* reads what it writes */
+    check_values(z, 0, 0, 2, 1, 3);
+    assert_non_null(tn_assign(z, tn_index(z, TN_ALL, 0), 0));
+    check_values(z, 0, 0, 1, 1, 3);
+    assert_non_null(tn_assign(z, tn_index(z, 0), tn_from_ints((int64_t[]){1, 0}, TN_SHAPE(2)), 0));
+    check_values(z, 0, 1, 1, 0, 3);
+    assert_non_null(tn_assign(x, tn_ones(TN_SHAPE(1, 1, 3)), 0)); /* dims of size 1 in front do not matter */
+    assert_non_null(tn_assign(x, tn_full(TN_SHAPE(1, 1, 3), 4), tn_from_ints((int64_t[]){1}, TN_SHAPE(1))));
+    check_values(x, 0, 1, 1, 1, 4, 4, 4);
     check_good();
 
     tn_tensor *leaf = tn_ones(TN_SHAPE(3), .requires_grad = true), *y = tn_mul(leaf, 2), *view = tn_index(y, TN_RANGE(0, 2));
@@ -118,7 +128,11 @@ static void wrong_inputs(void **state)
     check_fails(tn_index(x, tn_ones(TN_SHAPE(3), .dtype = TN_BOOL)), TN_ERR_SHAPE, "mask [3] [2, 3] dim 0");
     check_fails(tn_index(x, (tn_tensor *)NULL), TN_ERR_ARGUMENT, "index NULL");
     check_fails(tn_index(x, i, tn_zeros(TN_SHAPE(3), .dtype = TN_I64)), TN_ERR_SHAPE, "index [2] [3] broadcast");
-    check_fails(tn_assign(x, tn_ones(TN_SHAPE(4)), 0), TN_ERR_SHAPE, "[4] [3]");
+    check_fails(tn_assign(x, tn_ones(TN_SHAPE(4)), 0), TN_ERR_SHAPE, "assign value [4] [3]");
+    check_fails(tn_assign(x, tn_ones(TN_SHAPE(2, 3)), 0), TN_ERR_SHAPE, "assign value [2, 3] [3]");
+    check_fails(tn_assign(x, tn_ones(TN_SHAPE(3)), tn_ones(TN_SHAPE(2, 3), .dtype = TN_BOOL)), TN_ERR_SHAPE, "assign value [3] [6]");
+    check_fails(tn_scatter_add(x, 0, i, x), TN_ERR_SHAPE, "scatter_add [2] [2, 3]");
+    check_fails(tn_nonzero(NULL), TN_ERR_ARGUMENT, "nonzero NULL");
     check_fails(tn_assign(x, 1, TN_ALL, i), TN_ERR_INDEX, "assign index 3 dim 1 size 3");
     check_fails(tn_gather(x, 1, i), TN_ERR_SHAPE, "gather index [2] [2, 3]");
     check_fails(tn_gather(x, 0, tn_full(TN_SHAPE(1, 1), 2, .dtype = TN_I64)), TN_ERR_INDEX, "gather index 2 dim 0 size 2");

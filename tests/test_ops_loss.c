@@ -54,8 +54,24 @@ static void test_ignored_row(void **state)
     check_values(tn_grad_of(loss, x), 1e-15, 0, 0, -0.5, 0.5);
 }
 
+/* Where all are ignored the mean is NaN, and the gradient is 0: a step changes nothing. */
+static void test_all_ignored(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    const double inf = (double)INFINITY;
+    tn_tensor *x = tn_from_doubles(((double[]){-inf, -inf, 1, 2}), TN_SHAPE(2, 2), .requires_grad = true);
+    tn_tensor *t = tn_from_ints(((int64_t[]){-100, -100}), TN_SHAPE(2));
+    tn_tensor *losses[] = {tn_cross_entropy(x, t), tn_nll_loss(x, t)};
+    for (int k = 0; k < 2; k++) {
+        check_values(losses[k], 0, NAN);
+        check_values(tn_grad_of(losses[k], x, .create_graph = true), 0, 0, 0, 0, 0);
+        check_values(tn_grad_of(losses[k], x), 0, 0, 0, 0, 0);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {OP_TABLE_TESTS, TEST(test_wrong_inputs), TEST(test_ignored_row)};
+    const struct CMUnitTest tests[] = {OP_TABLE_TESTS, TEST(test_wrong_inputs), TEST(test_ignored_row), TEST(test_all_ignored)};
     return op_table_load("loss", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

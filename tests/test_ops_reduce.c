@@ -44,7 +44,7 @@ static void test_wrong_inputs(void **state)
     check_fails(tn_std(i), TN_ERR_DTYPE, "std int64");
     check_fails(tn_norm(i), TN_ERR_DTYPE, "norm int64");
     check_fails(tn_norm(x, .p = (double)NAN), TN_ERR_ARGUMENT, "norm NaN");
-    check_fails(tn_logsumexp(i), TN_ERR_DTYPE, "logsumexp int64");
+    check_fails(tn_logsumexp(x, .dim = 2), TN_ERR_INDEX, "logsumexp 2");
     check_fails(tn_max(none), TN_ERR_SHAPE, "[0, 3] no elements");
     check_fails(tn_min(none, .dim = 0), TN_ERR_SHAPE, "min [0, 3] dim 0");
     check_fails(tn_amax(none), TN_ERR_SHAPE, "amax [0, 3]");
@@ -55,6 +55,13 @@ static void test_wrong_inputs(void **state)
     check_fails(tn_cumsum(x, 5), TN_ERR_INDEX, "cumsum 5");
     check_fails(tn_sort(x, .dim = 2), TN_ERR_INDEX, "sort 2");
     check_fails(tn_topk(x, 4), TN_ERR_ARGUMENT, "topk 4 [2, 3] dim 1 has 3");
+    check_fails(tn_prod(x, .dim = -3), TN_ERR_INDEX, "prod -3");
+    check_fails(tn_any(x, .dim = 2), TN_ERR_INDEX, "any 2");
+    check_fails(tn_all(NULL), TN_ERR_ARGUMENT, "all NULL");
+    check_fails(tn_amin(none, .dim = 0), TN_ERR_SHAPE, "amin [0, 3] dim 0");
+    check_fails(tn_max(x, .dim = 2), TN_ERR_INDEX, "max 2");
+    check_fails(tn_argmax(x, .dim = -3), TN_ERR_INDEX, "argmax -3");
+    check_fails(tn_argsort(x, .dim = 2), TN_ERR_INDEX, "sort 2");
     check_fails(tn_topk(x, -1), TN_ERR_ARGUMENT, "topk -1");
 }
 

@@ -68,6 +68,9 @@ static void views_share(void **state)
     assert_int_equal(tn_at(x, TN_SHAPE(18)), 100);
     assert_int_equal(tn_chunk(tn_zeros(TN_SHAPE(5)), 4, 0, part), 3);
     assert_null(part[3]);
+    tn_tensor *h = tn_zeros(TN_SHAPE(0), .dtype = TN_F16, .requires_grad = true); /* skipped, its gradient still of its dtype */
+    tn_tensor *joined = tn_concat(TN_TENSORS(h, tn_ones(TN_SHAPE(2, 2))), 0);
+    assert_int_equal(tn_dtype_of(tn_grad_of(tn_sum(joined), h)), TN_F16);
     tn_tensor *w = tn_ones(TN_SHAPE(2), .requires_grad = true);
     assert_false(tn_requires_grad(tn_detach(tn_mul(w, 2))));
     check_good();
@@ -127,6 +130,19 @@ static void wrong_inputs(void **state)
     check_fails(tn_pad(x, TN_SHAPE(-2, -2)), TN_ERR_SHAPE, "pad dim 1 [2, 3]");
     check_fails(tn_repeat(x, TN_SHAPE(2)), TN_ERR_SHAPE, "repeat [2, 3] [2]");
     check_fails(tn_tril(tn_ones(TN_SHAPE(3)), 0), TN_ERR_SHAPE, "tril [3] two");
+    check_fails(tn_triu(tn_ones(TN_SHAPE(3)), 0), TN_ERR_SHAPE, "triu [3] two");
+    check_fails(tn_swapaxes(x, 0, -3), TN_ERR_INDEX, "dim -3");
+    check_fails(tn_squeeze(x, 2), TN_ERR_INDEX, "squeeze 2");
+    check_fails(tn_unsqueeze(x, 3), TN_ERR_INDEX, "unsqueeze 3");
+    check_fails(tn_flip(x, TN_DIMS(0, -2)), TN_ERR_INDEX, "flip 0 twice");
+    check_fails(tn_roll(x, 1, 2), TN_ERR_INDEX, "roll 2");
+    check_fails(tn_chunk(x, 0, 0, out), TN_ERR_ARGUMENT, "chunk 0 positive");
+    check_fails(tn_unbind(x, 0, out, 1), TN_ERR_ARGUMENT, "unbind 2 pieces room 1");
+    check_fails(tn_unbind(tn_ones(TN_SHAPE(0)), 0, out, 1), TN_ERR_SHAPE, "unbind [0]");
+    check_fails(tn_vsplit(x, 4, out), TN_ERR_SHAPE, "vsplit size 2");
+    check_fails(tn_contiguous(NULL), TN_ERR_ARGUMENT, "contiguous NULL");
+    check_fails(tn_pad(x, TN_SHAPE(1, 1), .mode = (tn_pad_mode)7), TN_ERR_ARGUMENT, "pad 7");
+    check_fails(tn_pad(x, TN_SHAPE(1, 1, 1, 1, 1, 1)), TN_ERR_ARGUMENT, "pad [2, 3]");
     check_fails(tn_clone(NULL), TN_ERR_ARGUMENT, "clone x NULL");
 }
 

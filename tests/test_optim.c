@@ -564,7 +564,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_sgd), TEST(test_adam), TEST(test_squares), TEST(test_directions), TEST(test_groups), TEST(test_accumulation),
-        TEST(test_threads), TEST(test_isa), TEST(test_state), TEST(test_state_names), TEST(test_layouts), TEST(test_errors), TEST(test_a_cast),
+        TEST(test_threads), TEST(test_isa), TEST(test_state), TEST(test_state_names), TEST(test_layouts),
+        TEST(test_errors), TEST(test_a_cast),
         cmocka_unit_test_setup_teardown(test_no_memory, begin_test, restore_allocator),
         cmocka_unit_test_setup_teardown(test_no_memory_methods, begin_test, restore_allocator),
     };

@@ -202,6 +202,16 @@ static void bad_inputs(void **state)
     check_error(TN_ERR_DTYPE, "rand: int32 cannot hold it");
     assert_null(tn_randint(TN_SHAPE(2), 3, 3));
     check_error(TN_ERR_ARGUMENT, "randint: low 3 and high 3");
+    assert_null(tn_randint(TN_SHAPE(2), 0, 257, .dtype = TN_U8));
+    check_error(TN_ERR_ARGUMENT, "randint: 0 to 256 do not all fit into uint8");
+    assert_null(tn_randint(TN_SHAPE(2), -129, 5, .dtype = TN_I8));
+    check_error(TN_ERR_ARGUMENT, "randint: -129 to 4 do not all fit into int8");
+    assert_non_null(tn_randint(TN_SHAPE(2), -128, 128, .dtype = TN_I8));
+    assert_non_null(tn_randint(TN_SHAPE(2), -0x1p63, 0x1p63));
+    assert_null(tn_bernoulli(tn_full(TN_SHAPE(2), 1.5)));
+    check_error(TN_ERR_ARGUMENT, "bernoulli: p is [2]");
+    assert_null(tn_bernoulli(tn_full(TN_SHAPE(2), NAN)));
+    check_error(TN_ERR_ARGUMENT, "bernoulli: p is [2]");
     assert_null(tn_uniform(TN_SHAPE(2), 3, 1));
     check_error(TN_ERR_ARGUMENT, "uniform: low 3 and high 1");
     assert_null(tn_normal(TN_SHAPE(2), 0, -1));

@@ -8,25 +8,30 @@
 #include <unistd.h>
 
 static int64_t countdown, outstanding; /* fails when countdown reaches 0; below: never */
+static bool told_wrong;                /* a context or a size was another than it was */
 
+/* A block's size stands before it: free is told the same. */
 static void *failing_alloc(size_t size, void *context)
 {
-    (void)context;
+    if (context != &countdown)
+        __atomic_store_n(&told_wrong, true, __ATOMIC_RELAXED);
     if (__atomic_load_n(&countdown, __ATOMIC_RELAXED) >= 0 && __atomic_fetch_sub(&countdown, 1, __ATOMIC_RELAXED) == 0)
         return NULL;
     void *memory = NULL;
-    if (posix_memalign(&memory, 64, size) != 0)
+    if (posix_memalign(&memory, 64, 64 + size) != 0)
         return NULL;
+    *(size_t *)memory = size;
     __atomic_fetch_add(&outstanding, 1, __ATOMIC_RELAXED);
-    return memory;
+    return (char *)memory + 64;
 }
 
 static void failing_free(void *memory, size_t size, void *context)
 {
-    (void)size;
-    (void)context;
+    size_t *begin = (size_t *)(void *)((char *)memory - 64);
+    if (context != &countdown || *begin != size)
+        __atomic_store_n(&told_wrong, true, __ATOMIC_RELAXED);
     __atomic_fetch_sub(&outstanding, 1, __ATOMIC_RELAXED);
-    free(memory);
+    free(begin);
 }
 
 typedef struct {
@@ -426,12 +431,13 @@ static void test_nothing_is_left(void **state)
     assert_int_equal(tn_live_objects(), 0);
     assert_int_equal(tn_set_allocator(NULL), TN_OK);
     assert_int_equal(outstanding, 0);
+    assert_false(told_wrong);
 }
 
 int main(void)
 {
     countdown = -1;
-    const tn_allocator allocator = {failing_alloc, failing_free, NULL};
+    const tn_allocator allocator = {failing_alloc, failing_free, &countdown};
     if (tn_set_num_threads(1) != TN_OK || tn_set_allocator(&allocator) != TN_OK)
         return 1;
     const struct CMUnitTest tests[] = {

@@ -127,7 +127,10 @@ TN_API void tn_scope_clear(void);
 
 /* ---- options: structs set by designated initialisers ------------------------------------------------------------------- */
 
-/* One list X(type, name, default) an options struct makes its fields, its defaults in C (by the macros) and in C++ (members). */
+/* A struct begins with its size, so that programs built with older headers go on working: a later version adds options at its end,
+ * where 0 means what was before. A call of the plain form, tn_x_with(&args), sets .size = sizeof args; what it leaves out is 0.
+ *
+ * One list X(type, name, default) an options struct makes its fields, its defaults in C (by the macros) and in C++ (members). */
 #ifdef __cplusplus
 #define TN_FIELD_(type, name, value) type name = value;
 #define TN_ZERO_ = 0

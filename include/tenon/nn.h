@@ -197,7 +197,7 @@ typedef struct tn_load_args {
     void *module TN_ZERO_;
     const tn_dict *dict TN_ZERO_; /* tn_load_state_dict(module, dict, ...) */
 } tn_load_args;
-TN_API tn_status tn_load_state_dict_with(const tn_load_args *args);
+TN_API tn_status tn_load_state_dict_with(const tn_load_args *args) TN_MUST_CHECK;
 /* The state_dict to and from a safetensors file, which PyTorch reads and writes by the same names. Loading is strict. */
 TN_API tn_status tn_save_module(void *module, const char *path) TN_MUST_CHECK;
 TN_API tn_status tn_load_module(void *module, const char *path) TN_MUST_CHECK;
@@ -212,7 +212,7 @@ TN_API tn_status tn_summary(void *module, tn_tensor *x);
 /* ---- layers ------------------------------------------------------------------------------------------------------------ */
 
 /* y = x Wᵀ + b, x [..., in], y [..., out]; parameters weight [out, in] and bias [out], both uniform on ±1/√in (PyTorch's law).
- * tn_linear_new(in, out, ...). .activation is applied to y in the same pass. */
+ * tn_linear_new(in, out, ...). .activation is applied to y in the same pass. Less than 1 in or out is TN_ERR_ARGUMENT. */
 #define TN_LINEAR_LAYER_OPTIONS(X)                                                                                                  \
     X(bool, bias, true)                                                                                                       \
     X(tn_activation, activation, TN_ACTIVATION_NONE)                                                                          \

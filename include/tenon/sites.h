@@ -1261,7 +1261,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(tn_loader_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_state_dict(...) \
-    tn_at_status_(tn_load_state_dict(__VA_ARGS__), __FILE__, __LINE__)
+    tn_at_checked_(tn_load_state_dict(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
     tn_at_module_ptr_(tn_linear_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_new(...) \
@@ -1539,7 +1539,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(TN_CALL_((tn_loader_new_with), tn_loader_args, TN_LIST_tn_loader_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_state_dict(...) \
-    tn_at_status_(TN_CALL_((tn_load_state_dict_with), tn_load_args, TN_LIST_tn_load_args_, __VA_ARGS__), __FILE__, __LINE__)
+    tn_at_checked_(TN_CALL_((tn_load_state_dict_with), tn_load_args, TN_LIST_tn_load_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_linear_new_with), tn_linear_layer_args, TN_LIST_tn_linear_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_new(...) \
@@ -1875,7 +1875,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define tn_state_dict(...) \
     tn_at_dict_ptr_(tn_state_dict(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_state_dict_with(...) \
-    tn_at_status_(tn_load_state_dict_with(__VA_ARGS__), __FILE__, __LINE__)
+    tn_at_checked_(tn_load_state_dict_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_module(...) \
     tn_at_checked_(tn_save_module(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_module(...) \

@@ -248,7 +248,7 @@ typedef struct tn_randperm_args { /* tn_randperm(n) */
     int64_t n TN_ZERO_;
 } tn_randperm_args;
 TN_API tn_tensor *tn_randperm_with(const tn_randperm_args *args); /* a permutation of 0 ... n-1, i64 */
-/* 1 with probability p (elementwise), else 0; p's shape and dtype. */
+/* 1 with probability p (elementwise), else 0; p's shape and dtype. A p outside of 0 to 1 is TN_ERR_ARGUMENT. */
 TN_API tn_tensor *tn_bernoulli(const tn_tensor *p);
 
 #ifdef __cplusplus

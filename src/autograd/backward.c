@@ -27,7 +27,11 @@ typedef struct walk {
     int64_t slot_count;
     int64_t *heads; /* for each depth the last entry, -1 none */
     int64_t depths;
+    tn_tensor **dx; /* of the node that is visited, where it has many inputs */
+    size_t dx_bytes;
     bool create_graph, keep_graph;
+    const struct walk *outer; /* the walk inside which this one runs, and the grad mode then */
+    tn_grad_mode mode;
 } walk;
 
 static __thread const walk *current; /* for tn_wants */
@@ -117,9 +121,9 @@ static bool discover(walk *w, tn_tensor *const *outputs, int count)
                 return false;
     }
     w->heads = tn_alloc((size_t)(deepest + 1) * sizeof *w->heads);
+    w->depths = deepest + 1;
     if (!w->heads || !allocate_grads(w))
         return false;
-    w->depths = deepest + 1;
     memset(w->heads, -1, (size_t)w->depths * sizeof *w->heads);
     for (int64_t i = w->count - 1; i >= 0; i--) {
         entry *e = &w->entries[i];
@@ -132,8 +136,12 @@ static bool discover(walk *w, tn_tensor *const *outputs, int count)
     return true;
 }
 
-static void finish(walk *w)
+/* However the walk ends: by an exception that a hook or a rule of the user's throws, too. */
+static void finish(walk **walking)
 {
+    walk *w = *walking;
+    current = w->outer;
+    tn_grad_mode_restore(&w->mode);
     for (int64_t i = 0; i < w->count; i++) {
         entry *e = &w->entries[i];
         for (int k = 0; e->grads && k < e->outputs; k++)
@@ -145,6 +153,7 @@ static void finish(walk *w)
     tn_free(w->entries, (size_t)w->capacity * sizeof(entry));
     tn_free(w->slots, (size_t)w->slot_count * sizeof(int64_t));
     tn_free(w->heads, (size_t)w->depths * sizeof(int64_t));
+    tn_free(w->dx, w->dx_bytes);
 }
 
 /* Marks what leads to the wanted inputs: all, when there is no list of them. */
@@ -260,6 +269,14 @@ static bool fill_missing(entry *e, const tn_node *node)
     return true;
 }
 
+/* Room for the gradients of a node's inputs, cleared; the walk's. */
+static tn_tensor **many_inputs(walk *w, int inputs)
+{
+    tn_free(w->dx, w->dx_bytes);
+    w->dx_bytes = (size_t)inputs * sizeof *w->dx;
+    return w->dx = tn_alloc_zero(w->dx_bytes);
+}
+
 static bool visit(walk *w, entry *e)
 {
     enum { FEW = 16 };
@@ -287,8 +304,7 @@ static bool visit(walk *w, entry *e)
         return false;
     }
     tn_tensor *few[FEW] = {NULL};
-    size_t bytes = (size_t)node->inputs * sizeof(tn_tensor *);
-    tn_tensor **dx = node->inputs <= FEW ? few : tn_alloc_zero(bytes);
+    tn_tensor **dx = node->inputs <= FEW ? few : many_inputs(w, node->inputs);
     if (!dx)
         return false;
     node->backward(node, e->grads, dx);
@@ -304,8 +320,6 @@ static bool visit(walk *w, entry *e)
         tn_tensor *g = dx[i]->dtype == dtype ? dx[i] : tn_cast(dx[i], dtype); /* a user's rule may have promoted it */
         good = g && fits(node->name, i, g, leaf ? tn_shape_of(leaf) : result->shape) && accumulate(w, below, output, g);
     }
-    if (dx != few)
-        tn_free(dx, bytes);
     return good;
 }
 
@@ -372,7 +386,7 @@ static bool settle_leaves(walk *w)
     return true;
 }
 
-/* What tn_grads_of asked for: a leaf's gradient at the end, a non-leaf's when its node is about to be visited. */
+/* What tn_grads_of asked for, put into the caller's scope: a leaf's gradient at the end, a non-leaf's when its node is about to be visited. */
 static bool capture(entry *e, tn_tensor *const *inputs, int count, tn_tensor **kept)
 {
     for (int k = 0; k < count; k++) {
@@ -382,13 +396,12 @@ static bool capture(entry *e, tn_tensor *const *inputs, int count, tn_tensor **k
         tn_tensor *grad = e->grads[edge.output];
         if (tn_is_tensor(e->target) && inputs[k]->hooks) {
             TN_SCOPE;
-            grad = tn_hooks_run(inputs[k]->hooks, grad);
-            if (!grad)
-                return false;
-            kept[k] = tn_retain(grad);
+            kept[k] = tn_pass(tn_hooks_run(inputs[k]->hooks, grad));
         } else {
-            kept[k] = tn_retain(grad);
+            kept[k] = tn_adopt(tn_retain(grad));
         }
+        if (!kept[k])
+            return false;
         e->own = false;
     }
     return true;
@@ -443,20 +456,17 @@ static bool seed(walk *w, const char *op, tn_tensor *output, tn_tensor *grad)
 static bool walk_graph(walk *w, const char *op, tn_tensor *const *outputs, tn_tensor *const *grads, int n_out, tn_tensor *const *inputs,
                        int n_in, tn_tensor **kept)
 {
-    const walk *outer = current;
-    tn_grad_mode mode = tn_grad_mode_set(w->create_graph);
-    bool good = discover(w, outputs, n_out);
-    if (good) {
-        mark_wanted(w, inputs, n_in);
-        current = w;
-        for (int k = 0; k < n_out && good; k++)
-            good = seed(w, op, outputs[k], grads ? grads[k] : NULL);
-        good = good && run(w, inputs, n_in, kept);
-        current = outer;
-    }
-    tn_grad_mode_restore(&mode);
-    finish(w);
-    return good;
+    TN_CLEANUP_(finish) walk *walking = w;
+    w->outer = current;
+    w->mode = tn_grad_mode_set(w->create_graph);
+    if (!discover(w, outputs, n_out))
+        return false;
+    mark_wanted(w, inputs, n_in);
+    current = w;
+    for (int k = 0; k < n_out; k++)
+        if (!seed(w, op, outputs[k], grads ? grads[k] : NULL))
+            return false;
+    return run(w, inputs, n_in, kept);
 }
 
 /* ---- the public calls --------------------------------------------------------------------------------------------------- */
@@ -474,6 +484,7 @@ static bool output_fits(const char *op, const tn_tensor *y)
 
 tn_status tn_backward_with(const tn_backward_args *args)
 {
+    TN_KNOWN(tn_backward_args, args);
     walk w = {.keep_graph = args->retain_graph};
     if (output_fits("backward", args->x))
         walk_graph(&w, "backward", &args->x, &args->grad, 1, NULL, 0, NULL);
@@ -482,6 +493,7 @@ tn_status tn_backward_with(const tn_backward_args *args)
 
 tn_status tn_grads_of_with(const tn_grads_of_args *args)
 {
+    TN_KNOWN(tn_grads_of_args, args);
     int n = args->input_count;
     if (tn_failing())
         return tn_last_status();
@@ -501,7 +513,6 @@ tn_status tn_grads_of_with(const tn_grads_of_args *args)
     for (int k = 0; k < n; k++) {
         if (!args->results[k] && !args->allow_unused && !tn_failing())
             tn_fail(TN_ERR_GRAD, "grad_of: no output depends on input %d: give .allow_unused = true if that may be", k);
-        args->results[k] = tn_autorelease(args->results[k]);
     }
     for (int k = 0; k < n && tn_failing(); k++)
         args->results[k] = NULL;
@@ -510,6 +521,7 @@ tn_status tn_grads_of_with(const tn_grads_of_args *args)
 
 tn_tensor *tn_grad_of_with(const tn_grad_of_args *args)
 {
+    TN_KNOWN(tn_grad_of_args, args);
     tn_tensor *result = NULL;
     tn_tensor *const grad[] = {args->grad};
     tn_grads_of_args many = {.size = sizeof many, .grads = grad, .retain_graph = args->retain_graph, .create_graph = args->create_graph,

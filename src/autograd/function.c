@@ -12,9 +12,17 @@ struct tn_context {
     tn_tensor *saved[MOST_SAVED]; /* in forward */
 };
 
+/* False, with an error, when an error sticks or context is NULL. */
+static bool ready(const char *function, const tn_context *context)
+{
+    if (!context)
+        tn_fail(TN_ERR_ARGUMENT, "%s: context is NULL: it is the one that forward and backward are given", function);
+    return !tn_failing();
+}
+
 tn_status tn_save(tn_context *context, tn_tensor *x)
 {
-    if (tn_failing())
+    if (!ready("save", context))
         return tn_last_status();
     if (context->node || context->saved_count == MOST_SAVED) {
         tn_fail(TN_ERR_STATE, context->node ? "save: only forward may save" : "save: at most %d tensors can be saved", MOST_SAVED);
@@ -26,18 +34,22 @@ tn_status tn_save(tn_context *context, tn_tensor *x)
 
 tn_tensor *tn_saved(tn_context *context, int i)
 {
-    if (tn_failing())
+    if (!ready("saved", context))
         return NULL;
     if (!context->node || i < 0 || i >= context->node->saved_count)
         return tn_fail(TN_ERR_INDEX, "saved: %d is out of range: forward saved %d", i, context->node ? context->node->saved_count : 0);
     return tn_node_saved(context->node, i);
 }
 
-const void *tn_context_data(const tn_context *context) { return context->data; }
+/* Also while an error sticks: a rule that had one goes on to read its data. */
+const void *tn_context_data(const tn_context *context)
+{
+    return context ? context->data : tn_fail(TN_ERR_ARGUMENT, "context_data: context is NULL");
+}
 
 bool tn_needs_grad(const tn_context *context, int i)
 {
-    return context->node && i >= 0 && i < context->node->inputs && tn_wants(context->node, i);
+    return ready("needs_grad", context) && context->node && i >= 0 && i < context->node->inputs && tn_wants(context->node, i);
 }
 
 typedef struct custom_attr {
@@ -88,14 +100,13 @@ tn_status tn_apply_n(const tn_function *function, const void *data, size_t size,
     memset(out, 0, (size_t)n_out * sizeof *out);
     tn_context context = {.data = data};
     size_t bytes = sizeof(custom_attr) + size;
-    custom_attr *attr = tn_alloc(bytes);
-    if (!attr)
-        return tn_last_status();
-    attr->function = function;
-    if (size)
-        memcpy(attr->data, data, size);
-    if (forward(function, &context, in, n_in, out, n_out))
+    custom_attr *attr = forward(function, &context, in, n_in, out, n_out) ? tn_alloc(bytes) : NULL;
+    if (attr) {
+        attr->function = function;
+        if (size)
+            memcpy(attr->data, data, size);
         tn_record_many(out, n_out, function->name, custom_backward, in, n_in, context.saved, context.saved_count, attr, bytes);
+    }
     tn_free(attr, bytes);
     for (int k = 0; k < n_out && tn_failing(); k++)
         out[k] = NULL;

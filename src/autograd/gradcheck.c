@@ -30,18 +30,23 @@ static double value(const tn_gradcheck_args *args)
     return tn_item(weighted(args));
 }
 
+/* An element of an input that is moved, and what it was. */
+typedef struct moved {
+    double *at, kept;
+} moved;
+static void put_back(moved *m) { *m->at = m->kept; }
+
 static bool check_input(const tn_gradcheck_args *args, int k, const tn_tensor *analytic)
 {
     tn_tensor *x = args->inputs[k];
     double *data = (double *)tn_ptr(x);
     const double *gradient = (const double *)tn_ptr(analytic);
     for (int64_t i = 0; i < x->numel; i++) {
-        double kept = data[i];
-        data[i] = kept + args->eps;
+        TN_CLEANUP_(put_back) moved element = {&data[i], data[i]};
+        data[i] = element.kept + args->eps;
         double above = value(args);
-        data[i] = kept - args->eps;
+        data[i] = element.kept - args->eps;
         double below = value(args);
-        data[i] = kept;
         double numeric = (above - below) / (2 * args->eps);
         if (tn_failing())
             return false;
@@ -95,6 +100,7 @@ static bool check_first(const tn_gradcheck_args *args)
 
 tn_status tn_gradcheck_with(const tn_gradcheck_args *args)
 {
+    TN_KNOWN(tn_gradcheck_args, args);
     if (tn_failing())
         return tn_last_status();
     if (!args->function || !args->inputs || args->count < 1)

@@ -252,8 +252,7 @@ size_t tn_format(const tn_tensor *x, char *text, size_t size)
         text[0] = 0;
     if (!x || x->storage->device.type != TN_CPU)
         return (size_t)snprintf(text, size, "%s", x ? "(a tensor on another device)" : "(null)");
-    int status = tn_this.status; /* printing works while an error sticks */
-    tn_this.status = TN_OK;
+    TN_ERROR_ASIDE;
     bool floating = tn_dtype_is_float((tn_dtype)x->dtype);
     printer p = {.text = text, .size = size, .dtype = (tn_dtype)x->dtype, .decimals = 4, .whole = true, .cut = x->numel > THRESHOLD};
     p.values = converted("format", x, floating ? TN_F64 : TN_I64);
@@ -266,20 +265,17 @@ size_t tn_format(const tn_tensor *x, char *text, size_t size)
     }
     if (size)
         text[p.length < size ? p.length : size - 1] = 0;
-    tn_this.status = status;
     return p.length;
 }
 
 void tn_print(const tn_tensor *x)
 {
+    TN_ERROR_ASIDE;
     size_t length = tn_format(x, NULL, 0);
-    int status = tn_this.status;
-    tn_this.status = TN_OK;
     char *text = tn_alloc(length + 1);
     if (text) {
         tn_format(x, text, length + 1);
         puts(text);
     }
     tn_free(text, length + 1);
-    tn_this.status = status;
 }

@@ -39,12 +39,14 @@ typedef struct tn_thread {
     bool draining;
     bool registered; /* the thread's end will be noticed */
     bool site_known;
+    bool aside; /* an error that sticks is set aside: messages go elsewhere */
     int num_threads;   /* 0: the process's default */
     tn_object **stack; /* the temporaries of all open scopes */
     int64_t top, capacity;
     int64_t *marks; /* where each open scope begins; the root scope begins at 0 */
     int64_t depth, marks_capacity;
     tn_object *doomed; /* objects whose count reached 0, waiting to be freed by the loop in tn_release */
+    struct tn_texts *texts; /* error.c */
     int64_t in_use_delta, cached_delta, allocations_delta;
     tn_free_block *small[TN_SMALL_CLASSES];
     int32_t small_count[TN_SMALL_CLASSES];
@@ -58,6 +60,11 @@ static inline bool tn_failing(void) { return TN_UNLIKELY(tn_this.status != TN_OK
 bool tn_thread_register(void);
 /* Frees the thread's scopes and their stack. */
 void tn_thread_reset(void);
+/* error.c: a buffer of TN_TEXT_SIZE for a part of a message, the thread's; good for as many as one message has. */
+enum { TN_TEXT_SIZE = 200 };
+char *tn_text_buffer(void);
+/* Frees the thread's message and buffers. */
+void tn_texts_thread_end(void);
 /* alloc.c: gives the thread's cache and counts to the process. */
 void tn_alloc_thread_end(void);
 
@@ -125,6 +132,28 @@ tn_tensor *tn_over_storage(tn_storage *storage, tn_shape shape, tn_dtype dtype);
 
 /* Puts where the sticking error arose, "net.safetensors", in front of what it says. */
 void tn_fail_within(const char *format, ...) TN_PRINTF(1, 2);
+
+/* ---- options structs ---------------------------------------------------------------------------------------------------- */
+
+/* The first line of every function that takes an options struct: from here on args is a struct as this build knows it. */
+#define TN_KNOWN(type, args)                                                                                                  \
+    type known_;                                                                                                              \
+    if (TN_UNLIKELY(!(args) || (args)->size != sizeof known_))                                                                \
+    (args) = tn_known_args(&known_, sizeof known_, (args))
+/* Fills known from args, whose size may be an older or a newer header's; what args has not is 0. On error known still may be read. */
+const void *tn_known_args(void *known, size_t size, const void *args);
+
+/* ---- errors set aside ----------------------------------------------------------------------------------------------------- */
+
+/* What works while an error sticks (printing, saving) begins with TN_ERROR_ASIDE: what fails to the end of the block is dropped where an
+ * error stuck before, and that one sticks again. */
+typedef struct tn_aside {
+    int status;
+    bool site_known, aside;
+} tn_aside;
+tn_aside tn_error_aside(void);
+void tn_error_back(tn_aside *aside);
+#define TN_ERROR_ASIDE TN_CLEANUP_(tn_error_back) tn_aside TN_UNIQUE_(tn_aside_at_) = tn_error_aside()
 
 /* ---- what every op begins with ------------------------------------------------------------------------------------------ */
 

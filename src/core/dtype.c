@@ -130,20 +130,13 @@ bool tn_devices_agree(const char *op, const tn_tensor *a, const tn_tensor *b)
 
 /* ---- texts for messages ------------------------------------------------------------------------------------------------- */
 
-static char *text_buffer(void)
-{
-    static __thread char buffers[6][200];
-    static __thread unsigned turn;
-    return buffers[turn++ % TN_COUNT(buffers)];
-}
-
 const char *tn_shape_text(tn_shape shape)
 {
-    char *text = text_buffer();
-    size_t used = (size_t)snprintf(text, 200, "[");
+    char *text = tn_text_buffer();
+    size_t used = (size_t)snprintf(text, TN_TEXT_SIZE, "[");
     for (int i = 0; i < shape.ndim && i < TN_MAX_DIMS; i++)
-        used += (size_t)snprintf(text + used, 200 - used, "%s%lld", i ? ", " : "", (long long)shape.sizes[i]);
-    snprintf(text + used, 200 - used, "]");
+        used += (size_t)snprintf(text + used, TN_TEXT_SIZE - used, "%s%lld", i ? ", " : "", (long long)shape.sizes[i]);
+    snprintf(text + used, TN_TEXT_SIZE - used, "]");
     return text;
 }
 
@@ -153,8 +146,8 @@ const char *tn_device_text(tn_device_id device)
 {
     if (device.type == TN_CPU)
         return "cpu";
-    char *text = text_buffer();
-    snprintf(text, 200, "cuda:%d", device.index);
+    char *text = tn_text_buffer();
+    snprintf(text, TN_TEXT_SIZE, "cuda:%d", device.index);
     return text;
 }
 

@@ -90,6 +90,7 @@ static void thread_end(void *unused)
     (void)unused;
     tn_thread_reset();
     tn_alloc_thread_end();
+    tn_texts_thread_end();
     tn_this.registered = false;
 }
 

@@ -242,6 +242,7 @@ tn_tensor *tn_scalar_bool(bool value) { return scalar(TN_BOOL, &value); }
 
 tn_tensor *tn_from_memory_with(const tn_from_args *args)
 {
+    TN_KNOWN(tn_from_args, args);
     int64_t numel = 0;
     tn_tensor *x = NULL;
     tn_storage *storage = NULL;

@@ -62,6 +62,10 @@ static tn_random_state state_of(const tn_loader *l, int64_t part)
     return (tn_random_state){tn_philox_bits(epoch, (uint64_t)part, 0, 1), 0};
 }
 
+/* The thread's random state, to be put back when the block ends, by an exception of the user's code too. */
+static void put_back(tn_random_state *state) { tn_set_random_state(*state); }
+#define KEEP_RANDOM_STATE TN_CLEANUP_(put_back) tn_random_state kept_state = tn_get_random_state()
+
 static int64_t size_of(const tn_loader *l, int64_t n)
 {
     int64_t rest = l->count - n * l->batch_size;
@@ -225,6 +229,7 @@ static tn_sampler *default_sampler(const tn_loader_args *a)
 
 tn_loader *tn_loader_new_with(const tn_loader_args *a)
 {
+    TN_KNOWN(tn_loader_args, a);
     tn_loader *l = arguments_fit(a) ? tn_object_new(&loader_class) : NULL;
     if (!l) {
         tn_release(a->sampler);
@@ -280,11 +285,10 @@ int64_t tn_loader_length(const tn_loader *l)
 static bool draw_order(tn_loader *l)
 {
     TN_SCOPE;
-    tn_random_state before = tn_get_random_state();
+    KEEP_RANDOM_STATE;
     tn_set_random_state(state_of(l, 0));
     if (l->sampler->cls->order(l->sampler->self, l->items) != TN_OK)
         tn_fail(TN_ERR_STATE, "loader: the sampler's order failed and raised no error (tn_fail)");
-    tn_set_random_state(before);
     int64_t length = tn_dataset_length(l->dataset);
     for (int64_t i = 0; i < l->count && !tn_failing(); i++)
         if (l->items[i] < 0 || l->items[i] >= length)
@@ -382,28 +386,11 @@ static bool fill(tn_batch *b)
         return false;
     if (l->running)
         return take(l, b->index, &b->x, &b->y);
-    tn_random_state before = tn_get_random_state();
-    bool made = make(l, b->index, NULL, &b->x, &b->y);
-    tn_set_random_state(before);
-    return made;
-}
-
-static tn_batch *begin_turn(tn_batch *b)
-{
-    if (!fill(b))
-        tn_batch_done_(&b);
-    return b;
+    KEEP_RANDOM_STATE;
+    return make(l, b->index, NULL, &b->x, &b->y);
 }
 
 /* A loop that an error ends is where a program learns of it: it has no call to check. */
-static tn_batch *checked_turn(tn_batch *b)
-{
-    tn_batch *turn = begin_turn(b);
-    if (!turn)
-        tn_check(tn_last_status());
-    return turn;
-}
-
 tn_batch *tn_batch_first_(tn_loader *l)
 {
     if (tn_failing() || !l) {
@@ -412,12 +399,16 @@ tn_batch *tn_batch_first_(tn_loader *l)
         return NULL;
     }
     end_epoch(l);
-    tn_batch *b = begin_epoch(l) ? batch_new(l) : NULL;
-    if (b)
-        return checked_turn(b);
-    end_epoch(l);
-    tn_check(tn_last_status());
-    return NULL;
+    TN_CLEANUP_(tn_batch_done_) tn_batch *b = begin_epoch(l) ? batch_new(l) : NULL;
+    if (!b)
+        end_epoch(l);
+    if (!b || !fill(b)) {
+        tn_check(tn_last_status());
+        return NULL;
+    }
+    tn_batch *first = b;
+    b = NULL; /* it is the loop's */
+    return first;
 }
 
 tn_batch *tn_batch_next_(tn_batch *b)
@@ -426,7 +417,11 @@ tn_batch *tn_batch_next_(tn_batch *b)
     b->x = b->y = NULL;
     if (b->epoch_ != b->loader_->epochs)
         tn_fail(TN_ERR_STATE, "loader: another epoch was begun inside the loop over this one: use a loader for each loop");
-    return checked_turn(b);
+    if (!fill(b)) {
+        tn_check(tn_last_status()); /* may throw in C++: b is still the loop's */
+        tn_batch_done_(&b);
+    }
+    return b;
 }
 
 void tn_batch_done_(tn_batch **batch)

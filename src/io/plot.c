@@ -66,6 +66,7 @@ static const tn_class plot_class = {"plot", sizeof(tn_plot), plot_free};
 
 tn_plot *tn_plot_new_with(const tn_plot_args *a)
 {
+    TN_KNOWN(tn_plot_args, a);
     if (tn_failing())
         return NULL;
     size_t length = a->path ? strlen(a->path) : 0;
@@ -133,6 +134,7 @@ static series *series_of(tn_plot *plot, const char *name)
 
 tn_status tn_plot_series_with(const tn_plot_series_args *a)
 {
+    TN_KNOWN(tn_plot_series_args, a);
     series *s = series_of(a->plot, a->name);
     if (s) {
         s->style = a->style;

@@ -47,6 +47,7 @@ static const struct {
 static tn_kernels cpu_kernels; /* the chosen table, with what other libraries do better in its slots */
 static pthread_once_t cpu_chosen = PTHREAD_ONCE_INIT;
 static const tn_kernels *cpu_ready;
+static bool isa_unknown; /* TENON_ISA named none of them; until that is said */
 
 static void choose_cpu(void)
 {
@@ -59,8 +60,7 @@ static void choose_cpu(void)
         if (wanted && !strcmp(wanted, cpu_tables[i].table->name))
             forced = cpu_tables[i].table;
     }
-    if (wanted && *wanted && !forced)
-        tn_warn("TENON_ISA=%s is not an instruction set of this build and processor: %s is used", wanted, best->name);
+    isa_unknown = wanted && *wanted && !forced;
     cpu_kernels = forced ? *forced : *best;
 #ifdef TENON_HAVE_DNNL
     if (strcmp(cpu_kernels.name, tn_portable_kernels.name) != 0)
@@ -77,6 +77,8 @@ const tn_kernels *tn_kernels_of(int device_type)
     if (TN_LIKELY(ready != NULL))
         return ready;
     pthread_once(&cpu_chosen, choose_cpu);
+    if (__atomic_exchange_n(&isa_unknown, false, __ATOMIC_RELAXED)) /* only now: the log's handler may call the library */
+        tn_warn("TENON_ISA=%s is not an instruction set of this build and processor: %s is used", getenv("TENON_ISA"), cpu_kernels.name);
     return &cpu_kernels;
 }
 

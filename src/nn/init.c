@@ -83,8 +83,16 @@ static tn_tensor *kaiming(const char *op, const tn_kaiming_args *args, bool norm
     return spread(op, args->x, tn_init_gain(args->nonlinearity, args->a) / sqrt(args->mode == TN_FAN_OUT ? out : in), normal);
 }
 
-tn_tensor *tn_init_kaiming_uniform_with(const tn_kaiming_args *args) { return kaiming("init_kaiming_uniform", args, false); }
-tn_tensor *tn_init_kaiming_normal_with(const tn_kaiming_args *args) { return kaiming("init_kaiming_normal", args, true); }
+tn_tensor *tn_init_kaiming_uniform_with(const tn_kaiming_args *args)
+{
+    TN_KNOWN(tn_kaiming_args, args);
+    return kaiming("init_kaiming_uniform", args, false);
+}
+tn_tensor *tn_init_kaiming_normal_with(const tn_kaiming_args *args)
+{
+    TN_KNOWN(tn_kaiming_args, args);
+    return kaiming("init_kaiming_normal", args, true);
+}
 
 static tn_tensor *xavier(const char *op, const tn_xavier_args *args, bool normal)
 {
@@ -92,5 +100,13 @@ static tn_tensor *xavier(const char *op, const tn_xavier_args *args, bool normal
     return fans(op, args->x, &in, &out) ? spread(op, args->x, args->gain * sqrt(2 / (in + out)), normal) : NULL;
 }
 
-tn_tensor *tn_init_xavier_uniform_with(const tn_xavier_args *args) { return xavier("init_xavier_uniform", args, false); }
-tn_tensor *tn_init_xavier_normal_with(const tn_xavier_args *args) { return xavier("init_xavier_normal", args, true); }
+tn_tensor *tn_init_xavier_uniform_with(const tn_xavier_args *args)
+{
+    TN_KNOWN(tn_xavier_args, args);
+    return xavier("init_xavier_uniform", args, false);
+}
+tn_tensor *tn_init_xavier_normal_with(const tn_xavier_args *args)
+{
+    TN_KNOWN(tn_xavier_args, args);
+    return xavier("init_xavier_normal", args, true);
+}

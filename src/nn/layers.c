@@ -33,6 +33,7 @@ TN_MODULE_THUNK_(linear, out_[0] = linear_forward((linear *)(void *)module_, in_
 
 tn_module *tn_linear_new_with(const tn_linear_layer_args *a)
 {
+    TN_KNOWN(tn_linear_layer_args, a);
     if (tn_failing())
         return NULL;
     if (a->in_features < 1 || a->out_features < 1)
@@ -109,6 +110,7 @@ TN_MODULE(flatten, flatten_forward);
 
 tn_module *tn_flatten_new_with(const tn_flatten_layer_args *a)
 {
+    TN_KNOWN(tn_flatten_layer_args, a);
     flatten *self = TN_NEW(flatten);
     if (self) {
         self->start_dim = a->start_dim;

@@ -33,6 +33,7 @@ static bool put_into_dict(tn_module *owner, tn_entry *entry, const char *path, v
 
 tn_dict *tn_state_dict(void *pointer)
 {
+    TN_ERROR_ASIDE;
     tn_module *module = tn_module_of("state_dict", pointer);
     tn_dict *dict = module ? tn_adopt(tn_dict_new()) : NULL;
     return dict && tn_visit_tensors(module, put_into_dict, dict) ? dict : NULL;
@@ -97,6 +98,7 @@ static void load(tn_module *module, loading *l, bool strict)
 
 tn_status tn_load_state_dict_with(const tn_load_args *args)
 {
+    TN_KNOWN(tn_load_args, args);
     tn_module *module = tn_module_of("load_state_dict", args->module);
     if (!module)
         return tn_last_status();

@@ -15,8 +15,11 @@ typedef struct row {
 
 typedef struct table {
     row *rows;
+    size_t bytes;
     int64_t count;
     bool filling; /* the rows are there: else they are only counted */
+    tn_observer former; /* who looked before */
+    void *former_context;
 } table;
 
 static bool add_row(tn_module *module, const char *path, int depth, void *context)
@@ -50,22 +53,31 @@ static void observe(tn_module *module, tn_tensor *const *out, int n_out, void *c
         }
 }
 
+/* However the call ends: by an exception that the module's forward throws, too. */
+static void end_run(table **running)
+{
+    const table *t = *running;
+    for (int64_t i = t->count - 1; i >= 0; i--)
+        t->rows[i].module->training = t->rows[i].was_training;
+    tn_observer_now = t->former;
+    tn_observer_context = t->former_context;
+}
+
 /* One call in evaluation mode, seen by observe(). */
 static void run(tn_module *module, tn_tensor *x, table *t)
 {
     TN_SCOPE;
     TN_NO_GRAD;
-    tn_observer former = tn_observer_now;
-    void *former_context = tn_observer_context;
+    TN_CLEANUP_(end_run) table *running = t;
+    t->former = tn_observer_now;
+    t->former_context = tn_observer_context;
     tn_observer_now = observe;
     tn_observer_context = t;
     tn_train(module, false);
     tn_call_array(module, &x, 1);
-    for (int64_t i = t->count - 1; i >= 0; i--)
-        t->rows[i].module->training = t->rows[i].was_training;
-    tn_observer_now = former;
-    tn_observer_context = former_context;
 }
+
+static void free_rows(table *t) { tn_free(t->rows, t->bytes); }
 
 /* A module's own parameters; those that an earlier row counted are left out. */
 static int64_t own_parameters(const tn_module *module, tn_seen *seen, int64_t *trainable)
@@ -117,11 +129,11 @@ size_t tn_format_summary(void *pointer, tn_tensor *x, char *text, size_t size)
         text[0] = 0;
     if (!module || !tn_ready("summary", "x", x))
         return 0;
-    table t = {0};
+    TN_CLEANUP_(free_rows) table t = {0};
     tn_text_out out = {text, size, 0};
     tn_visit_modules(module, add_row, &t);
-    size_t bytes = (size_t)t.count * sizeof *t.rows;
-    t.rows = tn_alloc_zero(bytes);
+    t.bytes = (size_t)t.count * sizeof *t.rows;
+    t.rows = tn_alloc_zero(t.bytes);
     if (t.rows) {
         t.count = 0;
         t.filling = true;
@@ -130,7 +142,6 @@ size_t tn_format_summary(void *pointer, tn_tensor *x, char *text, size_t size)
         if (!tn_failing())
             print_table(&t, &out);
     }
-    tn_free(t.rows, bytes);
     return tn_failing() ? 0 : out.length;
 }
 

@@ -62,6 +62,7 @@ static bool conv2d_fits(const tn_conv2d_layer_args *a, tn_pair kernel)
 
 tn_module *tn_conv2d_new_with(const tn_conv2d_layer_args *a)
 {
+    TN_KNOWN(tn_conv2d_layer_args, a);
     const tn_pair kernel = tn_pair_or(a->kernel_hw, a->kernel);
     if (tn_failing() || !conv2d_fits(a, kernel))
         return NULL;
@@ -120,6 +121,7 @@ LAYER(max_pool2d);
 
 tn_module *tn_max_pool2d_new_with(const tn_max_pool2d_layer_args *a)
 {
+    TN_KNOWN(tn_max_pool2d_layer_args, a);
     max_pool2d *self = pool_fits("max_pool2d", tn_pair_or(a->kernel_hw, a->kernel)) ? TN_NEW(max_pool2d) : NULL;
     if (!self)
         return NULL;
@@ -151,6 +153,7 @@ LAYER(avg_pool2d);
 
 tn_module *tn_avg_pool2d_new_with(const tn_avg_pool2d_layer_args *a)
 {
+    TN_KNOWN(tn_avg_pool2d_layer_args, a);
     avg_pool2d *self = pool_fits("avg_pool2d", tn_pair_or(a->kernel_hw, a->kernel)) ? TN_NEW(avg_pool2d) : NULL;
     if (!self)
         return NULL;

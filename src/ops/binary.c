@@ -182,7 +182,8 @@ tn_tensor *tn_pow(tn_operand a, tn_operand b)
     return y && recorded(a) ? tn_record(y, "pow", pow_number_backward, TN_INPUTS(a), TN_SAVED(a), TN_ATTR(exponent)) : y;
 }
 
-RULE(remainder, dy, tn_neg(tn_mul(dy, tn_floor(tn_div(a, b)))))
+/* floor(a / b) as the remainder has it: a / b itself may round up to a whole number (1 / 0.1 is 10, and 1 mod 0.1 is not 0). */
+RULE(remainder, dy, tn_neg(tn_mul(dy, tn_round(tn_div(tn_sub(a, tn_remainder(a, b)), b)))))
 tn_tensor *tn_remainder(tn_operand a, tn_operand b)
 {
     if (!tn_ready("remainder", "a", a) || !tn_ready("remainder", "b", b))

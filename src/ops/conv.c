@@ -188,6 +188,7 @@ static tn_tensor *convolve(const char *op, tn_tensor *x, tn_tensor *weight, tn_t
 
 tn_tensor *tn_conv2d_with(const tn_conv2d_args *args)
 {
+    TN_KNOWN(tn_conv2d_args, args);
     options o = {.groups = args->groups, .activation = args->activation};
     o.window.stride = tn_pair_or(args->stride_hw, args->stride);
     o.window.padding = tn_pair_or(args->padding_hw, args->padding);
@@ -197,6 +198,7 @@ tn_tensor *tn_conv2d_with(const tn_conv2d_args *args)
 
 tn_tensor *tn_conv1d_with(const tn_conv1d_args *args)
 {
+    TN_KNOWN(tn_conv1d_args, args);
     options o = {.groups = args->groups, .activation = args->activation};
     o.window = (tn_window){.stride = {1, args->stride}, .padding = {0, args->padding}, .dilation = {1, args->dilation}};
     return convolve("conv1d", args->x, args->weight, args->bias, &o, 1);

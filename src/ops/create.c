@@ -63,14 +63,46 @@ static tn_tensor *created(const char *op, const tn_shape_args *args)
     return tn_create(op, args->shape, args->dtype, args->device, args->requires_grad);
 }
 
-tn_tensor *tn_empty_with(const tn_shape_args *args) { return created("empty", args); }
-tn_tensor *tn_zeros_with(const tn_shape_args *args) { return filled(created("zeros", args), 0); }
-tn_tensor *tn_ones_with(const tn_shape_args *args) { return filled(created("ones", args), 1); }
-tn_tensor *tn_full_with(const tn_shape_args *args) { return filled(created("full", args), args->value); }
-tn_tensor *tn_empty_like_with(const tn_like_args *args) { return tn_create_like("empty_like", args); }
-tn_tensor *tn_zeros_like_with(const tn_like_args *args) { return filled(tn_create_like("zeros_like", args), 0); }
-tn_tensor *tn_ones_like_with(const tn_like_args *args) { return filled(tn_create_like("ones_like", args), 1); }
-tn_tensor *tn_full_like_with(const tn_like_args *args) { return filled(tn_create_like("full_like", args), args->value); }
+tn_tensor *tn_empty_with(const tn_shape_args *args)
+{
+    TN_KNOWN(tn_shape_args, args);
+    return created("empty", args);
+}
+tn_tensor *tn_zeros_with(const tn_shape_args *args)
+{
+    TN_KNOWN(tn_shape_args, args);
+    return filled(created("zeros", args), 0);
+}
+tn_tensor *tn_ones_with(const tn_shape_args *args)
+{
+    TN_KNOWN(tn_shape_args, args);
+    return filled(created("ones", args), 1);
+}
+tn_tensor *tn_full_with(const tn_shape_args *args)
+{
+    TN_KNOWN(tn_shape_args, args);
+    return filled(created("full", args), args->value);
+}
+tn_tensor *tn_empty_like_with(const tn_like_args *args)
+{
+    TN_KNOWN(tn_like_args, args);
+    return tn_create_like("empty_like", args);
+}
+tn_tensor *tn_zeros_like_with(const tn_like_args *args)
+{
+    TN_KNOWN(tn_like_args, args);
+    return filled(tn_create_like("zeros_like", args), 0);
+}
+tn_tensor *tn_ones_like_with(const tn_like_args *args)
+{
+    TN_KNOWN(tn_like_args, args);
+    return filled(tn_create_like("ones_like", args), 1);
+}
+tn_tensor *tn_full_like_with(const tn_like_args *args)
+{
+    TN_KNOWN(tn_like_args, args);
+    return filled(tn_create_like("full_like", args), args->value);
+}
 
 /* ---- ranges ------------------------------------------------------------------------------------------------------------- */
 
@@ -78,6 +110,7 @@ static bool whole(double x) { return x == floor(x) && fabs(x) < 0x1p53; }
 
 tn_tensor *tn_arange_with(const tn_range_args *args)
 {
+    TN_KNOWN(tn_range_args, args);
     double start = args->start, end = args->end, step = args->step == 0 ? 1 : args->step;
     double count = ceil((end - start) / step);
     if (tn_failing())
@@ -95,6 +128,7 @@ tn_tensor *tn_arange_with(const tn_range_args *args)
 /* From both ends towards the middle, so that both ends are exact and the points symmetric. */
 tn_tensor *tn_linspace_with(const tn_range_args *args)
 {
+    TN_KNOWN(tn_range_args, args);
     double points = args->step;
     if (tn_failing())
         return NULL;
@@ -115,6 +149,7 @@ tn_tensor *tn_linspace_with(const tn_range_args *args)
 
 tn_tensor *tn_eye_with(const tn_eye_args *args)
 {
+    TN_KNOWN(tn_eye_args, args);
     int64_t rows = args->rows, cols = args->cols ? args->cols : rows;
     tn_tensor *x = filled(tn_create("eye", TN_SHAPE(rows, cols), args->dtype, args->device, args->requires_grad), 0);
     if (!x)
@@ -153,9 +188,21 @@ static tn_tensor *copied(const char *op, const tn_from_args *args, tn_dtype from
     return x;
 }
 
-tn_tensor *tn_from_floats_with(const tn_from_args *args) { return copied("from_floats", args, TN_F32); }
-tn_tensor *tn_from_doubles_with(const tn_from_args *args) { return copied("from_doubles", args, TN_F64); }
-tn_tensor *tn_from_ints_with(const tn_from_args *args) { return copied("from_ints", args, TN_I64); }
+tn_tensor *tn_from_floats_with(const tn_from_args *args)
+{
+    TN_KNOWN(tn_from_args, args);
+    return copied("from_floats", args, TN_F32);
+}
+tn_tensor *tn_from_doubles_with(const tn_from_args *args)
+{
+    TN_KNOWN(tn_from_args, args);
+    return copied("from_doubles", args, TN_F64);
+}
+tn_tensor *tn_from_ints_with(const tn_from_args *args)
+{
+    TN_KNOWN(tn_from_args, args);
+    return copied("from_ints", args, TN_I64);
+}
 
 /* ---- triangles ---------------------------------------------------------------------------------------------------------- */
 

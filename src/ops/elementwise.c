@@ -110,6 +110,16 @@ static void swap_operands(tn_loop *loop)
     }
 }
 
+bool tn_number_is_fine(const tn_tensor *x, tn_dtype dtype)
+{
+    if (!tn_has(x, TN_FLAG_WRAPPED) || (dtype != TN_F16 && dtype != TN_BF16))
+        return false;
+    tn_tensor *element = tn_operand_as(x, dtype);
+    bool fine = element && (float)tn_item(element) != (float)tn_item(x);
+    tn_release(element);
+    return fine;
+}
+
 /* ---- kernels -------------------------------------------------------------------------------------------------------------- */
 
 tn_tensor *tn_unary_raw(const char *name, tn_unary_op op, tn_dtype dtype, const double *param, const tn_tensor *x)
@@ -126,8 +136,19 @@ tn_tensor *tn_unary_raw(const char *name, tn_unary_op op, tn_dtype dtype, const 
     return y;
 }
 
+static bool wide_into(tn_binary_op op, tn_tensor *out, const tn_tensor *a, const tn_tensor *b)
+{
+    tn_tensor *wide = tn_new_owned("wide", tn_shape_of(out), TN_F32, out->storage->device);
+    bool good = wide && tn_binary_into(op, TN_F32, wide, a, b) && tn_cast_into(out, wide);
+    tn_release(wide);
+    return good;
+}
+
 bool tn_binary_into(tn_binary_op op, tn_dtype dtype, tn_tensor *out, const tn_tensor *a, const tn_tensor *b)
 {
+    bool arithmetic = op == TN_BINARY_ADD || op == TN_BINARY_SUB || op == TN_BINARY_MUL || op == TN_BINARY_DIV;
+    if (arithmetic && out->dtype == dtype && (tn_number_is_fine(a, dtype) || tn_number_is_fine(b, dtype)))
+        return wide_into(op, out, a, b);
     const tn_tensor *in[2] = {a, b};
     tn_tensor *held[2] = {NULL, NULL};
     number value[2];

@@ -11,9 +11,12 @@ tn_tensor *tn_new_like(const char *op, tn_shape shape, tn_dtype dtype, const tn_
 /* x as an operand of dtype: x itself, or a converted copy. Either way a reference of the caller's. NULL on no memory. */
 tn_tensor *tn_operand_as(const tn_tensor *x, tn_dtype dtype);
 
+/* Whether x is a C number that dtype, a 16-bit float, would round: x * 0.1 must not become x * 0.1001, so it is computed in f32. */
+bool tn_number_is_fine(const tn_tensor *x, tn_dtype dtype);
+
 /* op(x) in dtype (x is converted first); the result is of dtype or, for a test, bool. */
 tn_tensor *tn_unary_raw(const char *name, tn_unary_op op, tn_dtype dtype, const double *param, const tn_tensor *x);
-/* op(a, b) in dtype, broadcast; the same. `result` is dtype or TN_BOOL. */
+/* op(a, b) in dtype, broadcast; the same. `result` is dtype or TN_BOOL. Arithmetic takes a number that dtype would round as it stands. */
 tn_tensor *tn_binary_raw(const char *name, tn_binary_op op, tn_dtype dtype, tn_dtype result, const tn_tensor *a, const tn_tensor *b);
 /* out = op(a, b) in out's dtype, out having the shape; out may be a. False with an error. */
 bool tn_binary_into(tn_binary_op op, tn_dtype dtype, tn_tensor *out, const tn_tensor *a, const tn_tensor *b);

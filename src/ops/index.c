@@ -299,6 +299,24 @@ static bool writable(const tn_tensor *x)
     return true;
 }
 
+/* value as a place of the shape takes it: without dims of size 1 in front that the place lacks, and apart from x's memory, which changes while
+ * it is read. NULL with an error where it does not broadcast. */
+static tn_tensor *fitting(const tn_tensor *x, tn_tensor *value, tn_shape shape)
+{
+    const tn_tensor *given = value;
+    if (value->storage == x->storage)
+        value = tn_clone(value);
+    while (value && value->ndim > shape.ndim && value->sizes[0] == 1)
+        value = tn_select(value, 0, 0);
+    bool fits = value && value->ndim <= shape.ndim;
+    for (int d = 0; fits && d < value->ndim; d++)
+        fits = value->sizes[d] == 1 || value->sizes[d] == shape.sizes[shape.ndim - value->ndim + d];
+    if (!fits)
+        return tn_fail(TN_ERR_SHAPE, "assign: value is %s and the place in x is %s: value must broadcast to it", tn_text(given),
+                       tn_shape_text(shape));
+    return value;
+}
+
 /* The view goes at once: while it lived, writing into x would be refused. */
 static tn_tensor *slice_copy(tn_tensor *x, const plan *p)
 {
@@ -311,10 +329,13 @@ static tn_tensor *slice_copy(tn_tensor *x, const plan *p)
 static tn_tensor *assign_walk(const plan *p, tn_tensor *x, tn_tensor *value)
 {
     tn_walk walk;
-    if (all_of(&p->slice) && p->shape.ndim == x->ndim)
-        return plan_walk(p, x, &walk) ? tn_walk_scatter(x, &walk, value, false) : NULL;
+    if (all_of(&p->slice) && p->shape.ndim == x->ndim) {
+        value = plan_walk(p, x, &walk) ? fitting(x, value, walk.shape) : NULL;
+        return value ? tn_walk_scatter(x, &walk, value, false) : NULL;
+    }
     tn_tensor *part = slice_copy(x, p);
-    if (!part || !plan_walk(p, part, &walk) || !tn_walk_scatter(part, &walk, value, false))
+    value = part && plan_walk(p, part, &walk) ? fitting(x, value, walk.shape) : NULL;
+    if (!value || !tn_walk_scatter(part, &walk, value, false))
         return NULL;
     return assign_slice(x, &p->slice, p->shape, part);
 }
@@ -326,5 +347,8 @@ tn_tensor *(tn_assign_at)(tn_tensor *x, tn_operand value, tn_index_items items)
     if (!tn_ready("assign", "x", x) || !tn_ready("assign", "value", value) || !writable(x) || !read_items(&p, x, items) ||
         !tn_devices_agree("assign", x, value))
         return NULL;
-    return p.tensors == 0 ? assign_slice(x, &p.slice, p.shape, value) : assign_walk(&p, x, value);
+    if (p.tensors > 0)
+        return assign_walk(&p, x, value);
+    value = fitting(x, value, p.shape);
+    return value ? assign_slice(x, &p.slice, p.shape, value) : NULL;
 }

@@ -2,6 +2,7 @@
 #include <tenon/ops.h>
 
 #include "core/loop.h"
+#include "ops/create.h"
 #include "ops/elementwise.h"
 
 #define N(value) tn_scalar_f64(value)
@@ -121,19 +122,15 @@ tn_tensor *tn_sub_(tn_tensor *x, tn_operand other)
     return begin("sub_", x, other) ? binary_("sub_", TN_BINARY_SUB, x, other, sub_backward, (tn_tensor *[2]){NULL}) : NULL;
 }
 
-/* What x and other were is needed for each other's gradient: a copy of what the write changes. */
-static tn_tensor *before(const tn_tensor *x)
-{
-    tn_tensor *copy = tn_new("clone", tn_shape_of(x), (tn_dtype)x->dtype, x->storage->device);
-    return copy && tn_cast_into(copy, x) ? copy : NULL;
-}
+/* What x and other were is needed for each other's gradient: a copy of what the write changes, with its history, so that the gradient can be
+ * differentiated again. */
 static bool save_operands(tn_tensor *x, tn_tensor *other, tn_tensor *save[2])
 {
     bool aliased = x->storage == other->storage;
     if (recorded(other))
-        save[0] = before(x);
+        save[0] = tn_clone(x);
     if (recorded(x) || recorded(other))
-        save[1] = aliased ? before(other) : other;
+        save[1] = aliased ? tn_clone(other) : other;
     return !tn_failing();
 }
 
@@ -168,7 +165,7 @@ tn_tensor *tn_div_(tn_tensor *x, tn_operand other)
 /* ---- fill, copy ----------------------------------------------------------------------------------------------------------- */
 
 /* What x was no longer matters. */
-static void fill_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx) { (void)node, (void)dy, (void)dx; }
+static void fill_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx) { dx[0] = tn_wants(node, 0) ? tn_zeros_of("zeros", tn_shape_of(dy[0]), dy[0]) : NULL; }
 
 static tn_tensor *fill(const char *name, tn_tensor *x, double value)
 {
@@ -187,6 +184,7 @@ tn_tensor *tn_zero_(tn_tensor *x) { return fill("zero_", x, 0); }
 
 static void copy_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
 {
+    dx[0] = tn_wants(node, 0) ? tn_zeros_of("zeros", tn_shape_of(dy[0]), dy[0]) : NULL;
     dx[1] = tn_wants(node, 1) ? tn_fit(node, 1, dy[0]) : NULL;
 }
 tn_tensor *tn_copy_(tn_tensor *x, tn_operand source)

@@ -21,7 +21,7 @@ static void concat_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
     for (int i = 0; i < node->inputs; i++) {
         int64_t size = parts[i].size;
         if (size < 0) {
-            dx[i] = tn_wants(node, i) ? tn_zeros_of("concat", TN_SHAPE(0), dy[0]) : NULL;
+            dx[i] = tn_wants(node, i) ? tn_cast(tn_zeros_of("concat", TN_SHAPE(0), dy[0]), parts[i].dtype) : NULL;
             continue;
         }
         if (tn_wants(node, i))

@@ -92,13 +92,11 @@ static tn_cross_entropy_rows rows_of(const tn_tensor *x, const tn_tensor *target
                                    .stats = (double *)(void *)tn_ptr(stats)};
 }
 
-/* What a row's targets are, weighted: [rows, c]. It depends on nothing that has a gradient. */
-static tn_tensor *weighted_targets(const tn_tensor *x, tn_tensor *target, tn_tensor *weight, const loss_attr *how)
+/* What a row's targets are, weighted: [rows, c]. It depends on nothing that has a gradient. target and skip are [rows, 1]. */
+static tn_tensor *weighted_targets(const tn_tensor *x, tn_tensor *target, tn_tensor *skip, tn_tensor *weight, const loss_attr *how)
 {
     TN_NO_GRAD;
-    tn_shape column = TN_SHAPE(x->sizes[0], 1);
-    tn_tensor *skip = tn_reshape(tn_eq(target, tn_scalar_i64(how->ignore_index)), column);
-    tn_tensor *where = tn_masked_fill(tn_reshape(target, column), skip, 0);
+    tn_tensor *where = tn_masked_fill(target, skip, 0);
     tn_like_args like = {.size = sizeof like, .dtype = TN_DTYPE_DEFAULT, .x = x};
     tn_tensor *hit = tn_scatter(tn_zeros_like_with(&like), 1, where, tn_scalar_f64(1 - how->smoothing));
     tn_tensor *all = tn_add(hit, tn_scalar_f64(how->smoothing / (double)x->sizes[1]));
@@ -108,7 +106,8 @@ static tn_tensor *weighted_targets(const tn_tensor *x, tn_tensor *target, tn_ten
 /* The same in tensor ops, so that it can be differentiated: g (softmax(x) * sum of q - q), q the weighted targets. */
 static tn_tensor *slope_composite(tn_tensor *x, tn_tensor *target, tn_tensor *weight, tn_tensor *g, double total, const loss_attr *how)
 {
-    tn_tensor *q = weighted_targets(x, target, weight, how);
+    target = tn_reshape(target, TN_SHAPE(x->sizes[0], 1));
+    tn_tensor *skip = tn_eq(target, tn_scalar_i64(how->ignore_index)), *q = weighted_targets(x, target, skip, weight, how);
     tn_reduce_args sum = {.size = sizeof sum, .dim = 1, .keepdim = true, .x = q};
     /* A smoothed row's targets add up to (1 - s) w[t] + s/c * the sum of w, as in the kernel. */
     tn_tensor *slope = tn_sub(tn_mul(tn_softmax(x, 1), tn_sum_with(&sum)), q);
@@ -116,7 +115,8 @@ static tn_tensor *slope_composite(tn_tensor *x, tn_tensor *target, tn_tensor *we
         g = tn_div(g, tn_scalar_f64(total));
     else if (how->reduction == TN_NONE)
         g = tn_reshape(g, TN_SHAPE(x->sizes[0], 1));
-    return tn_mul(slope, g);
+    /* An ignored row has no part in it, also where all are ignored and the mean divides by 0. */
+    return tn_masked_fill(tn_mul(slope, g), skip, 0);
 }
 
 static void cross_entropy_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
@@ -182,6 +182,7 @@ static tn_tensor *cross_entropy_probabilities(const tn_cross_entropy_args *args)
 
 tn_tensor *tn_cross_entropy_with(const tn_cross_entropy_args *args)
 {
+    TN_KNOWN(tn_cross_entropy_args, args);
     tn_tensor *x = args->logits, *target = args->target;
     if (!tn_ready("cross_entropy", "logits", x) || !tn_ready("cross_entropy", "target", target))
         return NULL;
@@ -224,6 +225,7 @@ static bool targets_in_range(const char *op, tn_tensor *target, int64_t classes,
 
 tn_tensor *tn_nll_loss_with(const tn_nll_loss_args *args)
 {
+    TN_KNOWN(tn_nll_loss_args, args);
     tn_tensor *x = args->log_probs, *target = args->target, *weight = args->weight;
     if (!tn_ready("nll_loss", "log_probs", x) || !tn_ready("nll_loss", "target", target) ||
         !reduction_known("nll_loss", args->reduction) || !classes_fit("nll_loss", "log_probs", x, weight) ||
@@ -250,6 +252,7 @@ tn_tensor *tn_nll_loss_with(const tn_nll_loss_args *args)
 
 tn_tensor *tn_mse_loss_with(const tn_mse_loss_args *args)
 {
+    TN_KNOWN(tn_mse_loss_args, args);
     if (!tn_ready("mse_loss", "x", args->x) || !tn_ready("mse_loss", "target", args->target) ||
         !reduction_known("mse_loss", args->reduction) || !tn_floats_only("mse_loss", args->x))
         return NULL;

@@ -278,6 +278,7 @@ static bool is_whole(double x) { return fabs(x) <= 0x1p53 && x == (double)(int64
 
 tn_tensor *tn_addmm_with(const tn_addmm_args *args)
 {
+    TN_KNOWN(tn_addmm_args, args);
     tn_tensor *c = args->c, *a = args->a, *b = args->b;
     if (!operands_fit("addmm", "a", a, "b", b) || !operands_fit("addmm", "c", c, "a", a))
         return NULL;
@@ -340,6 +341,7 @@ static int64_t row_stride(const tn_tensor *x)
 
 tn_tensor *tn_linear_with(const tn_linear_op_args *args)
 {
+    TN_KNOWN(tn_linear_op_args, args);
     tn_tensor *x = args->x, *weight = args->weight, *bias = args->bias;
     if (!operands_fit("linear", "x", x, "weight", weight) || (bias && !operands_fit("linear", "x", x, "bias", bias)))
         return NULL;

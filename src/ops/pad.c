@@ -85,6 +85,7 @@ static tn_tensor *pad_by_places(tn_tensor *x, tn_pad_mode mode, const int64_t *b
 
 tn_tensor *tn_pad_with(const tn_pad_args *args)
 {
+    TN_KNOWN(tn_pad_args, args);
     tn_tensor *x = args->x;
     tn_shape pads = args->pads;
     int64_t before[TN_MAX_DIMS] = {0}, after[TN_MAX_DIMS] = {0};

@@ -138,6 +138,7 @@ static tn_tensor *average_of(const char *op, tn_tensor *x, const tn_window *wind
 
 tn_tensor *tn_max_pool2d_with(const tn_max_pool2d_args *args)
 {
+    TN_KNOWN(tn_max_pool2d_args, args);
     tn_window w = {.kernel = tn_pair_or(args->kernel_hw, args->kernel), .stride = tn_pair_or(args->stride_hw, args->stride),
                    .padding = tn_pair_or(args->padding_hw, args->padding),
                    .dilation = tn_pair_or(args->dilation_hw, args->dilation), .ceil_mode = args->ceil_mode};
@@ -148,6 +149,7 @@ tn_tensor *tn_max_pool2d_with(const tn_max_pool2d_args *args)
 
 tn_tensor *tn_max_pool1d_with(const tn_max_pool1d_args *args)
 {
+    TN_KNOWN(tn_max_pool1d_args, args);
     tn_window w = {.kernel = {1, args->kernel}, .stride = {1, args->stride ? args->stride : args->kernel}, .padding = {0, args->padding},
                    .dilation = {1, args->dilation}, .ceil_mode = args->ceil_mode};
     return max_of("max_pool1d", args->x, &w, args->indices, 1);
@@ -155,6 +157,7 @@ tn_tensor *tn_max_pool1d_with(const tn_max_pool1d_args *args)
 
 tn_tensor *tn_avg_pool2d_with(const tn_avg_pool2d_args *args)
 {
+    TN_KNOWN(tn_avg_pool2d_args, args);
     tn_window w = {.kernel = tn_pair_or(args->kernel_hw, args->kernel), .stride = tn_pair_or(args->stride_hw, args->stride),
                    .padding = tn_pair_or(args->padding_hw, args->padding), .dilation = {1, 1}, .ceil_mode = args->ceil_mode};
     if (!w.stride.h && !w.stride.w)
@@ -164,6 +167,7 @@ tn_tensor *tn_avg_pool2d_with(const tn_avg_pool2d_args *args)
 
 tn_tensor *tn_avg_pool1d_with(const tn_avg_pool1d_args *args)
 {
+    TN_KNOWN(tn_avg_pool1d_args, args);
     tn_window w = {.kernel = {1, args->kernel}, .stride = {1, args->stride ? args->stride : args->kernel}, .padding = {0, args->padding},
                    .dilation = {1, 1}, .ceil_mode = args->ceil_mode};
     return average_of("avg_pool1d", args->x, &w, args->count_include_pad, 0, 1);

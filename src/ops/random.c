@@ -39,19 +39,30 @@ static tn_tensor *made_between(const char *op, const tn_uniform_args *args, tn_d
     return tn_create(op, args->shape, args->dtype == TN_DTYPE_DEFAULT ? dtype : args->dtype, args->device, args->requires_grad);
 }
 
-tn_tensor *tn_rand_with(const tn_shape_args *args) { return floats("rand", made("rand", args), TN_RANDOM_UNIFORM, 0, 1); }
-tn_tensor *tn_randn_with(const tn_shape_args *args) { return floats("randn", made("randn", args), TN_RANDOM_NORMAL, 0, 1); }
+tn_tensor *tn_rand_with(const tn_shape_args *args)
+{
+    TN_KNOWN(tn_shape_args, args);
+    return floats("rand", made("rand", args), TN_RANDOM_UNIFORM, 0, 1);
+}
+tn_tensor *tn_randn_with(const tn_shape_args *args)
+{
+    TN_KNOWN(tn_shape_args, args);
+    return floats("randn", made("randn", args), TN_RANDOM_NORMAL, 0, 1);
+}
 tn_tensor *tn_rand_like_with(const tn_like_args *args)
 {
+    TN_KNOWN(tn_like_args, args);
     return floats("rand_like", tn_create_like("rand_like", args), TN_RANDOM_UNIFORM, 0, 1);
 }
 tn_tensor *tn_randn_like_with(const tn_like_args *args)
 {
+    TN_KNOWN(tn_like_args, args);
     return floats("randn_like", tn_create_like("randn_like", args), TN_RANDOM_NORMAL, 0, 1);
 }
 
 tn_tensor *tn_uniform_with(const tn_uniform_args *args)
 {
+    TN_KNOWN(tn_uniform_args, args);
     if (!tn_failing() && !(args->a <= args->b && isfinite(args->b - args->a)))
         return tn_fail(TN_ERR_ARGUMENT, "uniform: low %g and high %g are no interval: low must not be above high, both finite", args->a, args->b);
     return floats("uniform", made_between("uniform", args, TN_DTYPE_DEFAULT), TN_RANDOM_UNIFORM, args->a, args->b);
@@ -59,6 +70,7 @@ tn_tensor *tn_uniform_with(const tn_uniform_args *args)
 
 tn_tensor *tn_normal_with(const tn_uniform_args *args)
 {
+    TN_KNOWN(tn_uniform_args, args);
     if (!tn_failing() && !(args->b >= 0 && isfinite(args->b) && isfinite(args->a)))
         return tn_fail(TN_ERR_ARGUMENT, "normal: mean %g and std %g: both must be finite, std not negative", args->a, args->b);
     return floats("normal", made_between("normal", args, TN_DTYPE_DEFAULT), TN_RANDOM_NORMAL, args->a, args->b);
@@ -66,10 +78,18 @@ tn_tensor *tn_normal_with(const tn_uniform_args *args)
 
 tn_tensor *tn_randint_with(const tn_uniform_args *args)
 {
+    TN_KNOWN(tn_uniform_args, args);
     double low = args->a, high = args->b;
     if (!tn_failing() && !(low == floor(low) && high == floor(high) && low < high && low >= -0x1p63 && high <= 0x1p63))
         return tn_fail(TN_ERR_ARGUMENT, "randint: low %g and high %g: give whole numbers of which low is the smaller (high is not drawn)", low,
                        high);
+    tn_dtype dtype = args->dtype == TN_DTYPE_DEFAULT ? TN_I64 : args->dtype;
+    if (!tn_failing() && (unsigned)dtype < TN_DTYPE_COUNT && !tn_dtype_is_float(dtype)) {
+        double most = dtype == TN_BOOL ? 1 : dtype == TN_U8 ? 255 : ldexp(1, (int)tn_dtype_size(dtype) * 8 - 1) - 1;
+        double least = dtype == TN_BOOL || dtype == TN_U8 ? 0 : -most - 1;
+        if (low < least || high - 1 > most)
+            return tn_fail(TN_ERR_ARGUMENT, "randint: %g to %g do not all fit into %s", low, high - 1, tn_dtype_name(dtype));
+    }
     tn_tensor *x = made_between("randint", args, TN_I64);
     uint64_t range = high == 0x1p63 ? 0x8000000000000000u - (uint64_t)(int64_t)low : (uint64_t)(int64_t)high - (uint64_t)(int64_t)low;
     return filled(x, (tn_random_fill){.kind = TN_RANDOM_INTEGER, .low = (int64_t)low, .range = range});
@@ -78,6 +98,7 @@ tn_tensor *tn_randint_with(const tn_uniform_args *args)
 /* Fisher and Yates (1938), from the end: 64 bits for each exchange, so that the bias is below n / 2^64. */
 tn_tensor *tn_randperm_with(const tn_randperm_args *args)
 {
+    TN_KNOWN(tn_randperm_args, args);
     tn_device_id cpu = {TN_CPU, 0};
     if (!tn_failing() && args->n < 0)
         return tn_fail(TN_ERR_ARGUMENT, "randperm: n is %lld: it must not be negative", (long long)args->n);
@@ -114,6 +135,14 @@ tn_tensor *tn_bernoulli(const tn_tensor *p)
     tn_dtype wide = p->dtype == TN_F64 ? TN_F64 : TN_F32;
     tn_shape shape = tn_shape_of(p);
     tn_device_id device = p->storage->device;
+    tn_reduce_args all = {.size = sizeof all, .dim = TN_ALL_DIMS};
+    {
+        TN_NO_GRAD;
+        tn_tensor *detached = tn_detach((tn_tensor *)(uintptr_t)p);
+        all.x = tn_logical_and(tn_ge(detached, tn_scalar_f64(0)), tn_le(detached, tn_scalar_f64(1)));
+    }
+    if (!tn_item_i64(tn_all_with(&all)))
+        return tn_fail(TN_ERR_ARGUMENT, "bernoulli: p is %s: each of its numbers must be a probability, from 0 to 1", tn_text(p));
     const tn_tensor *u = floats("bernoulli", tn_new("bernoulli", shape, wide, device), TN_RANDOM_UNIFORM, 0, 1);
     tn_tensor *odds = tn_new("bernoulli", shape, wide, device), *hit = tn_new("bernoulli", shape, TN_BOOL, device);
     tn_tensor *y = tn_new("bernoulli", shape, (tn_dtype)p->dtype, device);

@@ -183,6 +183,7 @@ static void sum_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
 
 tn_tensor *tn_sum_with(const tn_reduce_args *args)
 {
+    TN_KNOWN(tn_reduce_args, args);
     tn_reduced how;
     if (!tn_reduce_begin("sum", args->x, args->dim, args->dims, 0, &how))
         return NULL;
@@ -199,6 +200,7 @@ static void mean_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
 
 tn_tensor *tn_mean_with(const tn_reduce_args *args)
 {
+    TN_KNOWN(tn_reduce_args, args);
     tn_reduced how;
     if (!tn_reduce_begin("mean", args->x, args->dim, args->dims, 0, &how) || !tn_floats_only("mean", args->x))
         return NULL;
@@ -213,8 +215,16 @@ static tn_tensor *test(const char *op, tn_reduce_op kind, const tn_reduce_args *
         return NULL;
     return tn_reduce_run(op, kind, args->x, &how, args->keepdim, true, NULL);
 }
-tn_tensor *tn_any_with(const tn_reduce_args *args) { return test("any", TN_REDUCE_ANY, args); }
-tn_tensor *tn_all_with(const tn_reduce_args *args) { return test("all", TN_REDUCE_ALL, args); }
+tn_tensor *tn_any_with(const tn_reduce_args *args)
+{
+    TN_KNOWN(tn_reduce_args, args);
+    return test("any", TN_REDUCE_ANY, args);
+}
+tn_tensor *tn_all_with(const tn_reduce_args *args)
+{
+    TN_KNOWN(tn_reduce_args, args);
+    return test("all", TN_REDUCE_ALL, args);
+}
 
 /* ---- prod ------------------------------------------------------------------------------------------------------------------ */
 
@@ -263,6 +273,7 @@ static void prod_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
 
 tn_tensor *tn_prod_with(const tn_reduce_args *args)
 {
+    TN_KNOWN(tn_reduce_args, args);
     tn_reduced how;
     if (!tn_reduce_begin("prod", args->x, args->dim, args->dims, 0, &how))
         return NULL;
@@ -272,12 +283,12 @@ tn_tensor *tn_prod_with(const tn_reduce_args *args)
 
 /* ---- extremes -------------------------------------------------------------------------------------------------------------- */
 
-/* Shared out evenly among those that equal the result. */
+/* Shared out evenly among those that equal the result; where that is NaN, among the NaNs. */
 static void extreme_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
 {
     const tn_reduced *how = tn_node_attr(node);
     tn_tensor *x = tn_node_saved(node, 0), *y = tn_kept(tn_node_saved(node, 1), how), *g = tn_kept(dy[0], how);
-    tn_tensor *equal = g && x ? tn_cast(tn_eq(x, y), (tn_dtype)x->dtype) : NULL;
+    tn_tensor *equal = g && x ? tn_cast(tn_logical_or(tn_eq(x, y), tn_isnan(x)), (tn_dtype)x->dtype) : NULL;
     dx[0] = tn_mul(tn_div(g, tn_sum_kept(equal, how)), equal);
 }
 
@@ -289,8 +300,16 @@ static tn_tensor *extreme(const char *op, tn_reduce_op kind, const tn_reduce_arg
     tn_tensor *y = tn_reduce_run(op, kind, args->x, &how, args->keepdim, true, NULL);
     return tn_record(y, op, extreme_backward, TN_INPUTS(args->x), TN_SAVED(args->x, y), TN_ATTR(how));
 }
-tn_tensor *tn_amax_with(const tn_reduce_args *args) { return extreme("amax", TN_REDUCE_MAX, args); }
-tn_tensor *tn_amin_with(const tn_reduce_args *args) { return extreme("amin", TN_REDUCE_MIN, args); }
+tn_tensor *tn_amax_with(const tn_reduce_args *args)
+{
+    TN_KNOWN(tn_reduce_args, args);
+    return extreme("amax", TN_REDUCE_MAX, args);
+}
+tn_tensor *tn_amin_with(const tn_reduce_args *args)
+{
+    TN_KNOWN(tn_reduce_args, args);
+    return extreme("amin", TN_REDUCE_MIN, args);
+}
 
 /* To the one that the index names. */
 static void pick_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
@@ -324,8 +343,16 @@ static tn_tensor *pick(const char *op, bool max, const tn_extreme_args *args)
         *args->indices = index;
     return y;
 }
-tn_tensor *tn_max_with(const tn_extreme_args *args) { return pick("max", true, args); }
-tn_tensor *tn_min_with(const tn_extreme_args *args) { return pick("min", false, args); }
+tn_tensor *tn_max_with(const tn_extreme_args *args)
+{
+    TN_KNOWN(tn_extreme_args, args);
+    return pick("max", true, args);
+}
+tn_tensor *tn_min_with(const tn_extreme_args *args)
+{
+    TN_KNOWN(tn_extreme_args, args);
+    return pick("min", false, args);
+}
 
 static tn_tensor *place(const char *op, tn_reduce_op kind, const tn_arg_args *args)
 {
@@ -335,5 +362,13 @@ static tn_tensor *place(const char *op, tn_reduce_op kind, const tn_arg_args *ar
         return NULL;
     return tn_reduce_run(op, kind, args->x, &how, args->keepdim, false, &index);
 }
-tn_tensor *tn_argmax_with(const tn_arg_args *args) { return place("argmax", TN_REDUCE_ARGMAX, args); }
-tn_tensor *tn_argmin_with(const tn_arg_args *args) { return place("argmin", TN_REDUCE_ARGMIN, args); }
+tn_tensor *tn_argmax_with(const tn_arg_args *args)
+{
+    TN_KNOWN(tn_arg_args, args);
+    return place("argmax", TN_REDUCE_ARGMAX, args);
+}
+tn_tensor *tn_argmin_with(const tn_arg_args *args)
+{
+    TN_KNOWN(tn_arg_args, args);
+    return place("argmin", TN_REDUCE_ARGMIN, args);
+}

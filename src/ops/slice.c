@@ -229,6 +229,8 @@ int tn_chunk(tn_tensor *x, int chunks, int dim, tn_tensor **out)
         tn_fail(TN_ERR_ARGUMENT, "chunk: %d chunks: give a positive number", chunks);
         return 0;
     }
+    if (x->sizes[d] == 0) /* all of them, each empty */
+        return split_into("chunk", x, d, 0, NULL, chunks, out);
     return split_by("chunk", x, (x->sizes[d] + chunks - 1) / chunks, d, out, chunks);
 }
 
@@ -259,7 +261,7 @@ static int split_equal(const char *name, tn_tensor *x, int sections, int dim, tn
                 (long long)x->sizes[d], sections);
         return 0;
     }
-    return split_by(name, x, x->sizes[d] / sections, d, out, sections);
+    return split_into(name, x, d, x->sizes[d] / sections, NULL, sections, out);
 }
 
 int tn_vsplit(tn_tensor *x, int sections, tn_tensor **out) { return split_equal("vsplit", x, sections, 0, out); }

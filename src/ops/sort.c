@@ -65,6 +65,7 @@ static tn_tensor *sorted(const char *op, tn_tensor *x, int dim, int64_t k, bool 
 
 tn_tensor *tn_sort_with(const tn_sort_args *args)
 {
+    TN_KNOWN(tn_sort_args, args);
     int dim = tn_ready("sort", "x", args->x) ? tn_wrap_dim("sort", args->dim, args->x->ndim) : -1;
     if (dim < 0)
         return NULL;
@@ -74,6 +75,7 @@ tn_tensor *tn_sort_with(const tn_sort_args *args)
 
 tn_tensor *tn_argsort_with(const tn_sort_args *args)
 {
+    TN_KNOWN(tn_sort_args, args);
     TN_NO_GRAD;
     tn_tensor *indices = NULL;
     tn_sort_args with = *args;
@@ -86,6 +88,7 @@ tn_tensor *tn_argsort_with(const tn_sort_args *args)
 
 tn_tensor *tn_topk_with(const tn_topk_args *args)
 {
+    TN_KNOWN(tn_topk_args, args);
     int dim = tn_ready("topk", "x", args->x) ? tn_wrap_dim("topk", args->dim, args->x->ndim) : -1;
     if (dim < 0)
         return NULL;

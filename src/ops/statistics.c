@@ -31,6 +31,7 @@ static void std_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
 
 tn_tensor *tn_var_with(const tn_var_args *args)
 {
+    TN_KNOWN(tn_var_args, args);
     tn_reduced how;
     if (!tn_reduce_begin("var", args->x, args->dim, args->dims, args->correction, &how) || !tn_floats_only("var", args->x))
         return NULL;
@@ -40,6 +41,7 @@ tn_tensor *tn_var_with(const tn_var_args *args)
 
 tn_tensor *tn_std_with(const tn_var_args *args)
 {
+    TN_KNOWN(tn_var_args, args);
     tn_reduced how;
     if (!tn_reduce_begin("std", args->x, args->dim, args->dims, args->correction, &how) || !tn_floats_only("std", args->x))
         return NULL;
@@ -76,6 +78,7 @@ static void norm_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
 
 tn_tensor *tn_norm_with(const tn_norm_args *args)
 {
+    TN_KNOWN(tn_norm_args, args);
     tn_reduced how;
     if (!tn_reduce_begin("norm", args->x, args->dim, args->dims, args->p, &how) || !tn_floats_only("norm", args->x))
         return NULL;
@@ -87,20 +90,22 @@ tn_tensor *tn_norm_with(const tn_norm_args *args)
 
 /* ---- logsumexp ------------------------------------------------------------------------------------------------------------ */
 
-/* softmax(x); 0 where all are -inf, whose result is -inf too. */
+/* softmax(x); 0 where all are -inf, whose result is -inf too. Beside an infinity the others have none of it, and its own is NaN. */
 static void logsumexp_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
 {
     const tn_reduced *how = tn_node_attr(node);
     tn_tensor *y = tn_kept(tn_node_saved(node, 1), how);
-    tn_tensor *finite = tn_masked_fill(y, tn_isinf(y), 0);
-    dx[0] = tn_mul(tn_kept(dy[0], how), tn_exp(tn_sub(tn_node_saved(node, 0), finite)));
+    tn_tensor *greatest = tn_masked_fill(y, tn_eq(y, tn_scalar_f64(-INFINITY)), 0);
+    dx[0] = tn_mul(tn_kept(dy[0], how), tn_exp(tn_sub(tn_node_saved(node, 0), greatest)));
 }
 
 tn_tensor *tn_logsumexp_with(const tn_reduce_args *args)
 {
+    TN_KNOWN(tn_reduce_args, args);
     tn_reduced how;
-    if (!tn_reduce_begin("logsumexp", args->x, args->dim, args->dims, 0, &how) || !tn_floats_only("logsumexp", args->x))
+    if (!tn_reduce_begin("logsumexp", args->x, args->dim, args->dims, 0, &how))
         return NULL;
-    tn_tensor *y = tn_reduce_run("logsumexp", TN_REDUCE_LOGSUMEXP, args->x, &how, args->keepdim, true, NULL);
-    return tn_record(y, "logsumexp", logsumexp_backward, TN_INPUTS(args->x), TN_SAVED(args->x, y), TN_ATTR(how));
+    tn_tensor *x = tn_dtype_is_float((tn_dtype)args->x->dtype) ? args->x : tn_cast(args->x, tn_get_default_dtype());
+    tn_tensor *y = x ? tn_reduce_run("logsumexp", TN_REDUCE_LOGSUMEXP, x, &how, args->keepdim, true, NULL) : NULL;
+    return tn_record(y, "logsumexp", logsumexp_backward, TN_INPUTS(x), TN_SAVED(x, y), TN_ATTR(how));
 }

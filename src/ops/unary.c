@@ -1,6 +1,7 @@
 /* Operators of one tensor: what each is for, its kernel, its gradient. */
 #include <tenon/ops.h>
 
+#include "ops/create.h"
 #include "ops/elementwise.h"
 #include "ops/relu_mask.h"
 
@@ -61,12 +62,6 @@ static tn_tensor *number(const char *name, tn_unary_op op, tn_tensor *x, const d
 /* A C number as an operand. */
 #define N(value) tn_scalar_f64(value)
 
-static tn_tensor *zeros_of(const tn_tensor *x)
-{
-    tn_tensor *y = tn_new("zeros", tn_shape_of(x), (tn_dtype)x->dtype, x->storage->device);
-    return y ? tn_zero_(y) : NULL;
-}
-
 /* dy times a slope that a kernel computes from v, where no history is asked for; else NULL, without an error. */
 static tn_tensor *fused(tn_binary_op op, tn_tensor *dy, tn_tensor *v)
 {
@@ -83,14 +78,24 @@ tn_tensor *tn_neg(tn_tensor *x) { return number("neg", TN_UNARY_NEG, x, NULL, ne
 RULE(abs, tn_mul(dy, tn_sign(v)))
 tn_tensor *tn_abs(tn_tensor *x) { return number("abs", TN_UNARY_ABS, x, NULL, abs_backward, KEEPS_X); }
 
-RULE(flat, zeros_of(dy))
-tn_tensor *tn_sign(tn_tensor *x) { return number("sign", TN_UNARY_SIGN, x, NULL, flat_backward, KEEPS_NOTHING); }
+RULE(flat, tn_zeros_of("zeros", tn_shape_of(dy), dy))
+tn_tensor *tn_sign(tn_tensor *x)
+{
+    if (x && x->dtype == TN_BOOL)
+        return tn_clone(x);
+    return number("sign", TN_UNARY_SIGN, x, NULL, flat_backward, KEEPS_NOTHING);
+}
 tn_tensor *tn_floor(tn_tensor *x) { return number("floor", TN_UNARY_FLOOR, x, NULL, flat_backward, KEEPS_NOTHING); }
 tn_tensor *tn_ceil(tn_tensor *x) { return number("ceil", TN_UNARY_CEIL, x, NULL, flat_backward, KEEPS_NOTHING); }
 tn_tensor *tn_round(tn_tensor *x) { return number("round", TN_UNARY_ROUND, x, NULL, flat_backward, KEEPS_NOTHING); }
 
 RULE(square, tn_mul(dy, tn_mul(v, N(2))))
-tn_tensor *tn_square(tn_tensor *x) { return number("square", TN_UNARY_SQUARE, x, NULL, square_backward, KEEPS_X); }
+tn_tensor *tn_square(tn_tensor *x)
+{
+    if (x && x->dtype == TN_BOOL)
+        x = tn_cast(x, TN_I64);
+    return number("square", TN_UNARY_SQUARE, x, NULL, square_backward, KEEPS_X);
+}
 
 RULE(relu, tn_relu_mask(dy, v))
 tn_tensor *tn_relu(tn_tensor *x) { return number("relu", TN_UNARY_RELU, x, NULL, relu_backward, KEEPS_Y); }
@@ -104,6 +109,7 @@ static tn_tensor *inside(tn_tensor *x, const double *p)
 RULE(clamp, tn_where(inside(v, p), dy, N(0)))
 tn_tensor *tn_clamp_with(const tn_clamp_args *args)
 {
+    TN_KNOWN(tn_clamp_args, args);
     tn_tensor *x = args->x;
     if (!tn_ready("clamp", "x", x))
         return NULL;
@@ -166,13 +172,16 @@ tn_tensor *tn_sigmoid(tn_tensor *x) { return function("sigmoid", TN_UNARY_SIGMOI
 RULE(leaky_relu, tn_where(tn_gt(v, N(0)), dy, tn_mul(dy, N(p[0]))))
 tn_tensor *tn_leaky_relu_with(const tn_leaky_relu_args *args)
 {
+    TN_KNOWN(tn_leaky_relu_args, args);
     const double p[PARAMS] = {args->negative_slope};
     return activation("leaky_relu", TN_UNARY_LEAKY_RELU, args->x, p, leaky_relu_backward, KEEPS_X);
 }
 
-RULE(elu, tn_where(tn_le(v, N(0)), tn_mul(dy, tn_mul(tn_exp(v), N(p[0]))), dy))
+/* exp where it is not taken must not overflow: its own gradient would be 0 times infinity. */
+RULE(elu, tn_where(tn_le(v, N(0)), tn_mul(dy, tn_mul(tn_exp(tn_where(tn_lt(v, N(0)), v, N(0))), N(p[0]))), dy))
 tn_tensor *tn_elu_with(const tn_elu_args *args)
 {
+    TN_KNOWN(tn_elu_args, args);
     const double p[PARAMS] = {args->alpha};
     return activation("elu", TN_UNARY_ELU, args->x, p, elu_backward, KEEPS_X);
 }
@@ -196,6 +205,7 @@ RULE(gelu, tn_grad_enabled() ? tn_mul(dy, gelu_slope(v)) : fused(TN_BINARY_GELU_
 RULE(gelu_tanh, tn_grad_enabled() ? tn_mul(dy, gelu_tanh_slope(v)) : fused(TN_BINARY_GELU_TANH_BACKWARD, dy, v))
 tn_tensor *tn_gelu_with(const tn_gelu_args *args)
 {
+    TN_KNOWN(tn_gelu_args, args);
     if (args->tanh)
         return activation("gelu", TN_UNARY_GELU_TANH, args->x, NULL, gelu_tanh_backward, KEEPS_X);
     return activation("gelu", TN_UNARY_GELU, args->x, NULL, gelu_backward, KEEPS_X);
@@ -213,6 +223,7 @@ tn_tensor *tn_silu(tn_tensor *x) { return activation("silu", TN_UNARY_SILU, x, N
 RULE(softplus, tn_where(tn_gt(tn_mul(v, N(p[0])), N(p[1])), dy, tn_mul(dy, tn_sigmoid(tn_mul(v, N(p[0]))))))
 tn_tensor *tn_softplus_with(const tn_softplus_args *args)
 {
+    TN_KNOWN(tn_softplus_args, args);
     const double p[PARAMS] = {args->beta, args->threshold};
     if (!tn_failing() && !(p[0] != 0))
         return tn_fail(TN_ERR_ARGUMENT, "softplus: .beta is %g, and the result is divided by it", p[0]);

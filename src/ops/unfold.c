@@ -66,13 +66,15 @@ static tn_tensor *fold_columns(const char *op, tn_tensor *x, const tn_window *w,
                        tn_text(x));
     if (!tn_dtype_is_float((tn_dtype)x->dtype))
         return tn_fail(TN_ERR_DTYPE, "%s: x is %s: it must be of a floating dtype: tn_cast it", op, tn_dtype_name((tn_dtype)x->dtype));
+    if (h > INT64_MAX / 4 || width > INT64_MAX / 4)
+        return tn_fail(TN_ERR_SHAPE, "%s: an image of %lld x %lld is beyond any tensor", op, (long long)h, (long long)width);
     if (!tn_window_count(op, w, false, x, h, width, &count))
         return NULL;
-    int64_t n = x->ndim == 3 ? x->sizes[0] : 1, rows = x->sizes[x->ndim - 2], taps = w->kernel.h * w->kernel.w;
-    if (rows % taps || x->sizes[x->ndim - 1] != count.h * count.w)
+    int64_t n = x->ndim == 3 ? x->sizes[0] : 1, rows = x->sizes[x->ndim - 2], taps = w->kernel.h * w->kernel.w, windows;
+    if (__builtin_mul_overflow(count.h, count.w, &windows) || rows % taps || x->sizes[x->ndim - 1] != windows)
         return tn_fail(TN_ERR_SHAPE, "%s: x is %s: an image of %lld x %lld has %lld x %lld windows of %lld elements: x must be "
                        "[n, c * %lld, %lld]", op, tn_text(x), (long long)h, (long long)width, (long long)count.h, (long long)count.w,
-                       (long long)taps, (long long)taps, (long long)(count.h * count.w));
+                       (long long)taps, (long long)taps, (long long)windows);
     tn_conv c = conv_of(w, n, rows / taps, h, width, count);
     tn_tensor *columns = x->ndim == 3 ? x : tn_reshape(x, TN_SHAPE(1, rows, x->sizes[1]));
     tn_tensor *y = tn_as_dtype(fold(tn_as_dtype(columns, tn_compute_dtype(x)), &c), (tn_dtype)x->dtype);
@@ -85,6 +87,7 @@ static tn_tensor *fold_columns(const char *op, tn_tensor *x, const tn_window *w,
 
 tn_tensor *tn_unfold_with(const tn_unfold_args *args)
 {
+    TN_KNOWN(tn_unfold_args, args);
     tn_window w = {tn_pair_or(args->kernel_hw, args->kernel), tn_pair_or(args->stride_hw, args->stride),
                    tn_pair_or(args->padding_hw, args->padding), tn_pair_or(args->dilation_hw, args->dilation), false};
     return unfold_images("unfold", args->x, &w, 2);
@@ -92,6 +95,7 @@ tn_tensor *tn_unfold_with(const tn_unfold_args *args)
 
 tn_tensor *tn_fold_with(const tn_fold_args *args)
 {
+    TN_KNOWN(tn_fold_args, args);
     tn_window w = {tn_pair_or(args->kernel_hw, args->kernel), tn_pair_or(args->stride_hw, args->stride),
                    tn_pair_or(args->padding_hw, args->padding), tn_pair_or(args->dilation_hw, args->dilation), false};
     return fold_columns("fold", args->x, &w, args->h, args->w, 2);
@@ -99,12 +103,14 @@ tn_tensor *tn_fold_with(const tn_fold_args *args)
 
 tn_tensor *tn_unfold1d_with(const tn_unfold1d_args *args)
 {
+    TN_KNOWN(tn_unfold1d_args, args);
     tn_window w = {{1, args->kernel}, {1, args->stride}, {0, args->padding}, {1, args->dilation}, false};
     return unfold_images("unfold1d", args->x, &w, 1);
 }
 
 tn_tensor *tn_fold1d_with(const tn_fold1d_args *args)
 {
+    TN_KNOWN(tn_fold1d_args, args);
     tn_window w = {{1, args->kernel}, {1, args->stride}, {0, args->padding}, {1, args->dilation}, false};
     return fold_columns("fold1d", args->x, &w, 1, args->length, 1);
 }

@@ -1,4 +1,6 @@
 /* Operators of three operands, and casts. */
+#include <math.h>
+
 #include <tenon/ops.h>
 
 #include "core/loop.h"
@@ -6,10 +8,16 @@
 
 #define N(value) tn_scalar_f64(value)
 
-/* y = op(x, a, b), all broadcast to y; x is not converted, a and b become y's dtype. */
+/* y = op(x, a, b), all broadcast to y; x is not converted for WHERE, the others become y's dtype. */
 static bool ternary_into(tn_ternary_op op, tn_tensor *y, tn_tensor *x, tn_tensor *a, tn_tensor *b)
 {
     tn_dtype dtype = (tn_dtype)y->dtype;
+    if (op == TN_TERNARY_LERP && tn_number_is_fine(b, dtype)) {
+        tn_tensor *wide = tn_new_owned("wide", tn_shape_of(y), TN_F32, y->storage->device);
+        bool good = wide && ternary_into(op, wide, x, a, b) && tn_cast_into(y, wide);
+        tn_release(wide);
+        return good;
+    }
     tn_tensor *in[3] = {op == TN_TERNARY_WHERE ? tn_retain(x) : tn_operand_as(x, dtype), tn_operand_as(a, dtype), tn_operand_as(b, dtype)};
     tn_loop loop;
     bool good = in[0] && in[1] && in[2];
@@ -79,6 +87,9 @@ tn_tensor *tn_masked_fill(tn_tensor *x, tn_tensor *mask, double value)
         return NULL;
     if (!tn_shape_equal(shape, tn_shape_of(x)))
         return tn_fail(TN_ERR_SHAPE, "masked_fill: mask %s must broadcast to x %s", tn_text(mask), tn_text(x));
+    if (!tn_dtype_is_float((tn_dtype)x->dtype) && x->dtype != TN_BOOL && !isfinite(value))
+        return tn_fail(TN_ERR_DTYPE, "masked_fill: value is %g, which x, %s, cannot hold: tn_cast it to a float first", value,
+                       tn_dtype_name((tn_dtype)x->dtype));
     tn_tensor *y = tn_new_like("masked_fill", shape, (tn_dtype)x->dtype, x), *number = tn_scalar_f64(value);
     if (!y || !number || !ternary_into(TN_TERNARY_WHERE, y, mask, number, x))
         return NULL;

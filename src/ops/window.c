@@ -1,12 +1,13 @@
 #include "ops/window.h"
 
-/* floor((n + 2 pad - reach) / stride) + 1 windows of `reach` elements; ceil_mode rounds up unless a window would begin in the padding. */
+/* floor((n + 2 pad - reach) / stride) + 1 windows of `reach` elements; ceil_mode rounds up, so that the last one may end outside, unless it
+ * would begin in the padding. */
 static int64_t count_of(int64_t n, int64_t reach, int64_t stride, int64_t pad, bool ceil_mode)
 {
-    int64_t room = n + 2 * pad - reach;
+    int64_t room = n + 2 * pad - reach + (ceil_mode ? stride - 1 : 0);
     if (room < 0)
         return 0;
-    int64_t count = (room + (ceil_mode ? stride - 1 : 0)) / stride + 1;
+    int64_t count = room / stride + 1;
     return count - (ceil_mode && (count - 1) * stride >= n + pad);
 }
 
@@ -15,8 +16,8 @@ static bool in_range(const char *op, const char *option, tn_pair value, int64_t 
     const int64_t most = INT32_MAX;
     if (value.h >= least && value.w >= least && value.h <= most && value.w <= most)
         return true;
-    tn_fail(TN_ERR_ARGUMENT, "%s: %s is %lld x %lld: each must be at least %lld", op, option, (long long)value.h, (long long)value.w,
-            (long long)least);
+    tn_fail(TN_ERR_ARGUMENT, "%s: %s is %lld x %lld: each must be %lld to %lld", op, option, (long long)value.h, (long long)value.w,
+            (long long)least, (long long)most);
     return false;
 }
 

@@ -65,6 +65,7 @@ static double total_norm(const tn_list *params, double p)
 
 double tn_clip_grad_norm_with(const tn_clip_args *args)
 {
+    TN_KNOWN(tn_clip_args, args);
     if (!ready("clip_grad_norm", args->params, "max_norm", args->max_norm))
         return NAN;
     double norm = total_norm(args->params, args->norm_type), scale = args->max_norm / (norm + 1e-6);

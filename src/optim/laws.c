@@ -7,6 +7,7 @@ static const double pi = 3.14159265358979323846;
 
 /* A new schedule of a law with a copy of its arguments. */
 #define MAKE(kind)                                                                                                            \
+    TN_KNOWN(tn_##kind##_args, args);                                                                                         \
     tn_schedule *s = tn_schedule_make(&kind##_law, args->optim);                                                              \
     if (s)                                                                                                                    \
         s->args.kind = *args;

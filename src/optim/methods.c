@@ -12,7 +12,11 @@
         {"lr", offsetof(tn_##kind##_args, lr), TN_OPTION_DOUBLE}, LIST(kind##_OPTION_){NULL, 0, TN_OPTION_DOUBLE}};           \
     static const tn_method kind##_method = {.name = #kind, .op = TN_STEP_##OP, .args_size = sizeof(tn_##kind##_args),         \
         .params_offset = offsetof(tn_##kind##_args, params), .options = kind##_options, .scalars = kind##_scalars, __VA_ARGS__}; \
-    tn_optim *tn_##kind##_new_with(const tn_##kind##_args *args) { return tn_optim_make(&kind##_method, args); }
+    tn_optim *tn_##kind##_new_with(const tn_##kind##_args *args)                                                              \
+    {                                                                                                                         \
+        TN_KNOWN(tn_##kind##_args, args);                                                                                     \
+        return tn_optim_make(&kind##_method, args);                                                                           \
+    }
 #define OPTION_(kind, type, name) {#name, offsetof(tn_##kind##_args, name), TYPE_(type)},
 
 /* ---- SGD ---------------------------------------------------------------------------------------------------------------- */

@@ -217,6 +217,7 @@ static bool take_options(const tn_method *method, void *options, const tn_group_
 
 tn_status tn_add_param_group_with(const tn_group_args *args)
 {
+    TN_KNOWN(tn_group_args, args);
     if (tn_failing())
         return tn_last_status();
     tn_optim *o = args->optim;

@@ -1,9 +1,10 @@
 """The cases of convolution, pooling and unfolding: python3 tests/reference/ops_conv.py"""
 import torch.nn.functional as F
 
-from ops_common import Family, f, given
+from ops_common import Family, f, given, ints
 
 T = Family("conv")
+inf = float("inf")
 
 
 def conv2d(x, w, b=None, stride=[1, 1], padding=[0, 0], dilation=[1, 1], groups=1, relu=False):
@@ -29,6 +30,14 @@ def avg_pool2d(x, kernel, stride=None, padding=0, ceil_mode=False, exclude_pad=F
 
 def avg_pool1d(x, kernel, stride=None, padding=0, ceil_mode=False, exclude_pad=False):
     return F.avg_pool1d(x, kernel, stride, padding, ceil_mode, not exclude_pad)
+
+
+def unfold1d(x, kernel, stride=1, padding=0, dilation=1):
+    return F.unfold(x.unsqueeze(-1), (kernel, 1), (dilation, 1), (padding, 0), (stride, 1))
+
+
+def fold1d(x, length, kernel, stride=1, padding=0, dilation=1):
+    return F.fold(x, (length, 1), (kernel, 1), (dilation, 1), (padding, 0), (stride, 1)).squeeze(-1)
 
 
 def unfold(x, kernel, stride=1, padding=0, dilation=1):
@@ -61,6 +70,9 @@ T.case("max_pool2d", max_pool2d, [given([[[1.0, float("nan"), 3.0], [4.0, 5.0, f
 T.case("max_pool2d", max_pool2d, [f(1, 1, 40, 40)], kernel=20, stride=10, _gradcheck=False)
 T.case("max_pool1d", max_pool1d, [f(2, 3, 9)], kernel=2)
 T.case("max_pool1d", max_pool1d, [f(3, 9)], kernel=3, stride=2, padding=1, ceil_mode=True)
+T.case("max_pool2d", max_pool2d, [f(1, 2, 9, 3)], kernel=4, stride=4, ceil_mode=True, _name="max_pool2d of a window beyond the edge")
+T.case("max_pool1d", max_pool1d, [f(1, 2, 3)], kernel=4, stride=2, ceil_mode=True)
+T.case("avg_pool2d", avg_pool2d, [f(1, 2, 9, 3)], kernel=4, stride=4, ceil_mode=True, _name="avg_pool2d of a window beyond the edge")
 T.case("avg_pool2d", avg_pool2d, [f(2, 3, 8, 8)], kernel=2)
 T.case("avg_pool2d", avg_pool2d, [f(2, 3, 7, 8)], kernel=3, stride=2, padding=1)
 T.case("avg_pool2d", avg_pool2d, [f(3, 7, 8)], kernel=3, stride=2, padding=1, ceil_mode=True)
@@ -73,4 +85,42 @@ T.case("unfold", unfold, [f(2, 2, 5, 6)], kernel=3, padding=1)
 T.case("unfold", unfold, [f(2, 5, 6)], kernel=2, stride=2, dilation=2)
 T.case("fold", fold, [f(2, 8, 20)], size=[5, 6], kernel=2)
 T.case("fold", fold, [f(9, 9)], size=[5, 5], kernel=3, stride=2, padding=1)
+T.case("fold", fold, [f(2, 12, 9)], size=[5, 6], kernel=2, stride=2, padding=1, dilation=2)
+T.case("unfold", unfold, [f(1, 2, 6, 7)], kernel=3, stride=2, padding=2, dilation=2)
+T.case("unfold1d", unfold1d, [f(2, 3, 9)], kernel=3)
+T.case("unfold1d", unfold1d, [f(3, 9)], kernel=2, stride=3, padding=1, dilation=2)
+T.case("fold1d", fold1d, [f(2, 6, 8)], length=9, kernel=2)
+T.case("fold1d", fold1d, [f(6, 5)], length=9, kernel=3, stride=2, padding=2, dilation=2)
+# Where all of a window is -inf, and padding beside it.
+T.case("max_pool2d", max_pool2d, [given([[[-inf, -inf, 1.0], [-inf, -inf, -2.0], [-inf, -inf, -inf]]])], kernel=2, stride=1, padding=1,
+       _gradcheck=False)
+
+# ---- nothing, and one element --------------------------------------------------------------------------------------------
+
+T.case("conv2d", conv2d, [f(1, 1, 1, 1), f(1, 1, 1, 1), f(1)])
+T.case("conv1d", conv1d, [f(1, 1, 1), f(1, 1, 1), f(1)])
+T.case("conv1d", conv1d, [f(0, 2, 5), f(3, 2, 3), f(3)])
+for n in (0, 1):
+    for name, function in {"max_pool2d": max_pool2d, "avg_pool2d": avg_pool2d, "unfold": unfold}.items():
+        T.case(name, function, [f(n, 1, 1, 1)], kernel=1)
+    for name, function in {"max_pool1d": max_pool1d, "avg_pool1d": avg_pool1d, "unfold1d": unfold1d}.items():
+        T.case(name, function, [f(n, 1, 1)], kernel=1)
+    T.case("fold", fold, [f(n, 1, 1)], size=[1, 1], kernel=1)
+    T.case("fold1d", fold1d, [f(n, 1, 1)], length=1, kernel=1)
+
+# ---- dtypes --------------------------------------------------------------------------------------------------------------
+
+for dtype in ("float16", "bfloat16"):
+    x, line = f(2, 2, 6, 7, dtype=dtype), f(2, 2, 9, dtype=dtype)
+    T.case("conv2d", conv2d, [x, f(3, 2, 3, 3, dtype=dtype), f(3, dtype=dtype)], padding=[1, 1])
+    T.case("conv1d", conv1d, [line, f(3, 2, 3, dtype=dtype), f(3, dtype=dtype)], stride=2)
+    T.case("max_pool2d", max_pool2d, [x], kernel=2)
+    T.case("max_pool1d", max_pool1d, [line], kernel=3, padding=1)
+    T.case("avg_pool2d", avg_pool2d, [x], kernel=2)
+    T.case("avg_pool1d", avg_pool1d, [line], kernel=3)
+    T.case("unfold", unfold, [x], kernel=2)
+    T.case("unfold1d", unfold1d, [line], kernel=2)
+for dtype in ("int64", "int32", "int16", "int8", "uint8"):
+    T.case("max_pool2d", max_pool2d, [ints(1, 2, 5, 6, low=0 if dtype == "uint8" else -9, dtype=dtype)], kernel=3, stride=2, padding=1)
+
 T.write()

@@ -39,6 +39,10 @@ for name in NUMBERS:
     for dtype in INTEGERS:
         F.case(name, function, [ints(9, low=0 if dtype == "uint8" else -5, dtype=dtype)])
 F.case("abs", torch.abs, [given([-128, 127], dtype="int8")])
+F.case("sign", torch.sign, [bools(5)])
+F.case("square", torch.square, [bools(5)])
+F.case("relu", torch.relu, [given([NAN, 1.0, -1.0])], _gradcheck=False, _name="relu's gradient at NaN")
+F.case("elu", nn.elu, [given([1000.0, 90.0, -1.0, -1000.0])], _name="elu of large numbers")
 F.case("neg", torch.neg, [given([0, 1, 255], dtype="uint8")])
 
 for name, function, args in [
@@ -100,6 +104,8 @@ for name in ["maximum", "minimum"]:
 F.case("pow", torch.pow, [given([0.0, 0.0, 0.0, 2.0]), given([2.0, 0.0, 1.0, 0.0])], _gradcheck=False)
 F.case("pow", torch.pow, [given([2, -1, 1, 3, 0], dtype="int32"), given([-1, -3, -2, 4, 0], dtype="int32")])
 F.case("remainder", torch.remainder, [given([5.5, -5.5, 5.5, -5.5, 0.0]), given([3.0, 3.0, -3.0, -3.0, 3.0])], _gradcheck=False)
+F.case("remainder", torch.remainder, [given([1.0, 0.7, -1.0]), given([0.1, 0.1, 0.1])], _gradcheck=False, _rtol32=1e-3,
+       _name="remainder where the quotient rounds up")
 F.case("remainder", torch.remainder, [given([7, -7, 7, -7], dtype="int32"), given([3, 3, -3, -3], dtype="int32")])
 for exponent in [2, 3, 0, 1, 0.5, -0.5, -1, 1.5, -2]:
     F.case("pow_number", torch.pow, [f(2, 3, low=0.2, high=2.0)], exponent=exponent)
@@ -148,11 +154,53 @@ F.case("lerp", torch.lerp, [f(5, dtype="float16"), f(5, seed=9, dtype="float16")
 F.case("lerp_number", torch.lerp, [f(2, 3), f(3)], weight=0.3)
 F.case("lerp_number", torch.lerp, [f(2, 3), f(3)], weight=0.75)
 
+# ---- in place, on a copy in x's layout ------------------------------------------------------------------------------------
+
+IN_PLACE = {name: getattr(torch.Tensor, name) for name in ["add_", "sub_", "mul_", "div_", "copy_"]}
+for name, method in IN_PLACE.items():
+    function = lambda x, other, method=method: method(x * 1, other)
+    for a, b in [((2, 3), (2, 3)), ((2, 3), (3,)), ((4, 1, 3), (1, 1)), ((2, 2), ()), ((), ()), ((0, 3), (3,)), ((1,), (1, )), ((67, 129), (67, 1))]:
+        F.case(name, function, [f(*a, low=0.5), f(*b, low=0.5)], _gradcheck=a != (67, 129))
+    F.case(name, function, [f(2, 3, dtype="bfloat16"), f(3, dtype="float16")])
+    F.case(name, function, [f(2, 3), ints(3, low=1)], _gradcheck=False)
+    for dtype in INTEGERS if name != "div_" else []:
+        F.case(name, function, [ints(2, 5, low=1, dtype=dtype), ints(5, low=1, high=9)])
+for dtype in ["float", "float16", "int64", "uint8"]:
+    F.case("fill_", lambda x, value: (x * 1).fill_(value), [ints(2, 3, dtype=dtype)], value=7.5)
+F.case("fill_", lambda x, value: (x * 1).fill_(value), [f()], value=-INF, _gradcheck=False)
+F.case("fill_", lambda x, value: (x * 1).fill_(value), [f(0, 2)], value=1.0)
+
 for dtype in ["float16", "bfloat16", "bool", *INTEGERS]:
     F.case("cast", lambda x, dtype: x.to(getattr(torch, dtype)), [f(3, 5)], dtype=dtype, _gradcheck=False, _grads=False)
     for source in ["float16", "bfloat16", "bool", *INTEGERS]:
         F.case("cast", lambda x, dtype: x.to(getattr(torch, dtype)), [ints(3, 5, high=100, dtype=source)], dtype=dtype)
 F.case("cast", lambda x, dtype: x.to(getattr(torch, dtype)), [given([300, -300, 70000, -1], dtype="int64")], dtype="int16")
 F.case("cast", lambda x, dtype: x.to(getattr(torch, dtype)), [given([0.5, 0.0, -0.0, NAN], dtype="float16")], dtype="bool")
+
+# ---- nothing, and one element --------------------------------------------------------------------------------------------
+
+for shape in [(0, 3), (), (1, 1)]:
+    F.case("clamp", torch.clamp, [f(*shape, low=0.1, high=0.4)], min=0.0, max=0.5)
+    F.case("where_number", torch.where, [bools(*shape), f(*shape)], other=0.5)
+    F.case("masked_fill", torch.masked_fill, [f(*shape), bools(*shape)], value=7.5)
+    F.case("lerp", torch.lerp, [f(*shape), f(*shape), f(*shape, low=0.0, high=1.0)], _second=False)
+    F.case("lerp_number", torch.lerp, [f(*shape), f(*shape)], weight=0.3)
+    F.case("pow_number", torch.pow, [f(*shape, low=0.2)], exponent=3)
+    F.case("number_pow", lambda x, base: torch.pow(base, x), [f(*shape)], base=0.5)
+    F.case("number_minus", lambda x, other: other - x, [f(*shape)], other=1)
+    for name, function in {"plus_number": torch.add, "times_number": torch.mul, "over_number": torch.div}.items():
+        F.case(name, function, [f(*shape)], other=0.5)
+    for name in ["isnan", "isinf", "logical_not"]:
+        F.case(name, getattr(torch, name), [f(*shape)], _grads=False)
+    for name in ["eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor"]:
+        F.case(name, getattr(torch, name), [f(*shape), f(3)], _grads=False)
+    for name, function in {
+        "sub_self": lambda x: x - x, "mul_self": lambda x: x * x, "div_self": lambda x: x / x, "pow_self": lambda x: x**x,
+        "maximum_self": lambda x: torch.maximum(x, x),
+    }.items():
+        F.case(name, function, [f(*shape, low=0.5, high=2.0)])
+    F.case("cast", lambda x, dtype: x.to(getattr(torch, dtype)), [f(*shape)], dtype="int16", _grads=False)
+# A cast among floats has a gradient, of the input's dtype.
+F.case("cast", lambda x, dtype: x.to(getattr(torch, dtype)), [f(2, 3)], dtype="bfloat16", _gradcheck=False)
 
 F.write()

@@ -59,4 +59,14 @@ F.case("cross_entropy", cross_entropy, [f(3, 4), given([-100, -100, -100], dtype
 F.case("cross_entropy", cross_entropy, [f(9, 20, dtype="bfloat16"), ints(9, high=20)])
 F.case("cross_entropy", cross_entropy, [f(9, 20, dtype="float16"), ints(9, high=20)], reduction="sum")
 
+# No rows at all: a mean of nothing is NaN.
+for reduction in ("mean", "sum", "none"):
+    F.case("cross_entropy", cross_entropy, [f(0, 3), ints(0, high=3)], reduction=reduction, _gradcheck=False)
+    F.case("nll_loss", nll, [f(0, 3), ints(0, high=3)], reduction=reduction, _gradcheck=False)
+F.case("cross_entropy", cross_entropy, [f(1, 1), ints(1, high=1)])
+F.case("nll_loss", nll, [f(1, 1), ints(1, high=1)])
+for dtype in ("float16", "bfloat16"):
+    F.case("nll_loss", nll, [f(4, 5, dtype=dtype), ints(4, high=5)])
+    F.case("mse_loss", functional.mse_loss, [f(3, 4, dtype=dtype), f(3, 4, seed=9, dtype=dtype)])
+
 F.write()

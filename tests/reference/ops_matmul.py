@@ -62,4 +62,20 @@ for equation, *shapes in [
 F.case("einsum", einsum, [ints(2, 3), ints(3, 4)], equation="ij,jk->ik")
 F.case("einsum", einsum, [ints(2, 3, dtype="int32"), ints(2, 3, dtype="int32")], equation="ij,ij->ij")
 
+# ---- nothing, and one element --------------------------------------------------------------------------------------------
+
+for name, a, b in [("matmul", (1,), (1,)), ("matmul", (1, 1), (1, 1)), ("matmul", (2, 1, 1), (1, 1)), ("mm", (1, 1), (1, 1)),
+                   ("mm", (2, 0), (0, 3)), ("bmm", (1, 1, 1), (1, 1, 1)), ("bmm", (2, 3, 0), (2, 0, 2)), ("mv", (1, 1), (1,)),
+                   ("mv", (3, 0), (0,)), ("dot", (1,), (1,)), ("dot", (0,), (0,)), ("outer", (1,), (1,)), ("outer", (0,), (3,))]:
+    F.case(name, getattr(torch, name), [f(*a), f(*b)])
+F.case("linear_relu", lambda x, w, b: nn.linear(x, w, b).relu(), [f(1, 1, low=0.5), f(1, 1, low=0.5), f(1, low=0.5)])
+for dtype in ["float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8"]:
+    many = lambda *s, seed=None, dtype=dtype: ints(*s, low=0, high=4, seed=seed, dtype=dtype)
+    for name, a, b in [("mm", (3, 4), (4, 2)), ("bmm", (2, 3, 4), (2, 4, 2)), ("mv", (3, 4), (4,)), ("dot", (5,), (5,)), ("outer", (3,), (2,))]:
+        F.case(name, getattr(torch, name), [many(*a), many(*b)])
+    F.case("addmm", torch.addmm, [many(3, 2), many(3, 4), many(4, 2)], beta=2, alpha=3)
+    if "int" not in dtype:
+        F.case("linear", nn.linear, [many(3, 4), many(2, 4), many(2)])
+        F.case("einsum", einsum, [many(2, 3, 4), many(4, 3)], equation="ijk,kj->i")
+
 F.write()

@@ -58,6 +58,11 @@ F.case("std", FLOATS["std"], [given([[2.0, 2.0, 2.0], [1.0, 2.0, 4.0]])], dim=1,
 F.case("logsumexp", FLOATS["logsumexp"], [given([[1000.0, 1001.0], [-1000.0, -1002.0]])], dim=1, _rtol32=1e-4, _gradcheck=False)
 F.case("logsumexp", FLOATS["logsumexp"], [given([[-inf, 1.0, 2.0], [0.0, 1.0, -inf]])], dim=1, _gradcheck=False)
 F.case("logsumexp", FLOATS["logsumexp"], [given([[-inf, -inf], [0.0, inf], [nan, 1.0]])], dim=1, _grads=False)
+F.case("logsumexp", FLOATS["logsumexp"], [given([[1.0, inf, 2.0], [0.0, 1.0, -inf]])], dim=1, _gradcheck=False,
+       _name="logsumexp beside an infinity")
+for dtype in ("int64", "int32", "int16", "int8", "uint8"):
+    F.case("logsumexp", FLOATS["logsumexp"], [ints(3, 4, dtype=dtype)], dim=1)
+F.case("logsumexp", FLOATS["logsumexp"], [bools(3, 4)])
 for p in (0, 1, 3, 0.5, 1.5, inf, -inf, -1):
     F.case("norm", FLOATS["norm"], [f(3, 4, low=0.5)], p=p, _gradcheck=p != 0)
     F.case("norm", FLOATS["norm"], [f(3, 4)], p=p, dim=1, _second=p not in (0.5, 1.5), _gradcheck=p != 0)
@@ -175,5 +180,34 @@ for largest in (True, False):
     F.case("topk", topk, [f(2, 300)], k=200, largest=largest)
     F.case("topk", topk, [f(3, 4)], k=0, largest=largest)
     F.case("topk", topk, [ints(50, high=100000, dtype="int32")], k=4, largest=largest)
+
+for name in ("max", "min"):
+    F.case(name, getattr(torch, name), [given([[1.0, nan], [nan, 2.0]])], _gradcheck=False, _name=f"{name} of NaN: the gradient goes there")
+
+# ---- nothing, and one element --------------------------------------------------------------------------------------------
+
+for shape in ((), (1, 1)):
+    one = f(*shape)
+    for name in ("max", "min"):
+        F.case(name, getattr(torch, name), [one])
+        F.case(name + "_dim", lambda x, dim, name=name: tuple(getattr(torch, name)(x, dim)), [one], dim=-1)
+        F.case("arg" + name, lambda x, name=name: getattr(torch, "arg" + name)(x), [one], _grads=False)
+    for name in ("any", "all"):
+        F.case(name, lambda x, name=name: getattr(torch, name)(x), [one], _grads=False)
+    for name in ("var", "std"):
+        F.case(name, FLOATS[name], [one], correction=0, _gradcheck=False)
+        F.case(name, FLOATS[name], [one], _grads=False)
+    F.case("argsort", lambda x, dim, descending: torch.argsort(x, dim=dim, descending=descending, stable=True), [one], dim=0, descending=True)
+    F.case("topk", topk, [one], k=1, largest=True)
+for name in ("max", "min"):
+    F.case(name + "_dim", lambda x, dim, name=name: tuple(getattr(torch, name)(x, dim)), [f(0, 3)], dim=1)
+    F.case("arg" + name, lambda x, dim, name=name: getattr(torch, "arg" + name)(x, dim), [f(0, 3)], dim=1, _grads=False)
+    for dtype in ("int64", "int16", "int8", "uint8", "float16", "bfloat16"):
+        F.case(name, getattr(torch, name), [ints(4, 7, high=9, dtype=dtype)])
+        F.case("arg" + name, lambda x, dim, name=name: getattr(torch, "arg" + name)(x, dim), [ints(4, 7, high=9, dtype=dtype)], dim=1)
+F.case("argsort", lambda x, dim, descending: torch.argsort(x, dim=dim, descending=descending, stable=True), [f(0, 2)], dim=1, descending=False)
+for dtype in ("int64", "int16", "int8", "uint8"):
+    F.case("topk", topk, [given([[3, 1, 2, 7], [4, 9, 0, 5]], dtype=dtype)], k=2, largest=True)
+F.case("topk", topk, [f(0, 4)], k=2, largest=False)
 
 F.write()

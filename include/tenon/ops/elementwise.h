@@ -15,19 +15,20 @@
 extern "C" {
 #endif
 
-/* ---- of one tensor: integers keep their dtype, bool is refused ----------------------------------------------------------- */
+/* ---- of one tensor: integers keep their dtype, bool is refused but where said --------------------------------------------- */
 
 TN_API tn_tensor *tn_neg(tn_tensor *x);
 /* |x|; its slope at 0 is 0. */
 TN_API tn_tensor *tn_abs(tn_tensor *x);
-/* -1, 0 or 1; 0 of NaN. */
+/* -1, 0 or 1; 0 of NaN. Of bool, x. */
 TN_API tn_tensor *tn_sign(tn_tensor *x);
+/* x * x; of bool, i64. */
 TN_API tn_tensor *tn_square(tn_tensor *x);
 TN_API tn_tensor *tn_floor(tn_tensor *x);
 TN_API tn_tensor *tn_ceil(tn_tensor *x);
 /* To the nearest whole number, halves to the even one. */
 TN_API tn_tensor *tn_round(tn_tensor *x);
-/* max(x, 0); NaN stays NaN, the slope at 0 is 0. */
+/* max(x, 0); NaN stays NaN, and the gradient passes there; the slope at 0 is 0. */
 TN_API tn_tensor *tn_relu(tn_tensor *x);
 
 #define TN_CLAMP_OPTIONS(X)                                                                                                   \
@@ -154,7 +155,7 @@ TN_API tn_tensor *tn_minimum(tn_operand a, tn_operand b);
 
 /* a where condition (bool) is true, else b. */
 TN_API tn_tensor *tn_where(tn_tensor *condition, tn_operand a, tn_operand b);
-/* x with value where mask (bool, broadcast to x) is true. */
+/* x with value where mask (bool, broadcast to x) is true; NaN and infinities are for floats. */
 TN_API tn_tensor *tn_masked_fill(tn_tensor *x, tn_tensor *mask, double value);
 /* start + weight (end - start); floats of one dtype. */
 TN_API tn_tensor *tn_lerp(tn_tensor *start, tn_tensor *end, tn_operand weight);

@@ -36,7 +36,7 @@ TN_API tn_tensor *tn_amin_with(const tn_reduce_args *args);
 /* Whether any, or all, are not 0 (NaN is not 0); bool. Of nothing: false and true. */
 TN_API tn_tensor *tn_any_with(const tn_reduce_args *args);
 TN_API tn_tensor *tn_all_with(const tn_reduce_args *args);
-/* log of the sum of exp(x), without overflow; -inf where all are -inf, and the gradient there is 0. Floats. */
+/* log of the sum of exp(x), without overflow; -inf where all are -inf, and the gradient there is 0. Integers and bool give the default dtype. */
 TN_API tn_tensor *tn_logsumexp_with(const tn_reduce_args *args);
 
 #define TN_VAR_OPTIONS(X) X(double, correction, 1) /* the sum of squares about the mean is divided by count - correction */
