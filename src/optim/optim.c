@@ -149,14 +149,20 @@ static void take_group(tn_optim *o, tn_group *groups, tn_slot *slots, void *args
     o->count += more;
 }
 
-/* Adds a group with a copy of these options, which fit. */
+static bool has_params(const tn_method *method, const tn_list *params, int already)
+{
+    int64_t count = tn_list_count(params);
+    if (!count)
+        tn_fail(TN_ERR_ARGUMENT, "%s: params is %s: there is nothing to train", method->name, params ? "an empty list" : "NULL");
+    else if (count > INT32_MAX - already)
+        tn_fail(TN_ERR_ARGUMENT, "%s: %lld parameters are too many", method->name, (long long)count);
+    return !tn_failing();
+}
+
+/* Adds a group of these, of which there are some, with a copy of these options, which fit. */
 static tn_status add_group(tn_optim *o, const tn_list *params, const void *options)
 {
     int64_t more = tn_list_count(params);
-    if (!more || more > INT32_MAX - o->count) {
-        tn_fail(TN_ERR_ARGUMENT, "%s: params is %s: there is nothing to train", o->method->name, params ? "an empty list" : "NULL");
-        return TN_ERR_ARGUMENT;
-    }
     tn_group *groups = grown(o->groups, o->group_count, 1, sizeof *groups);
     tn_slot *slots = groups ? grown(o->slots, o->count, more, sizeof *slots) : NULL;
     void *args = slots ? copy_args(o->method, options) : NULL;
@@ -178,7 +184,9 @@ static tn_status add_group(tn_optim *o, const tn_list *params, const void *optio
 
 tn_optim *tn_optim_make(const tn_method *method, const void *args)
 {
-    if (tn_failing() || !tn_options_fit(method, args))
+    const tn_list *params = NULL;
+    memcpy(&params, (const char *)args + method->params_offset, sizeof params);
+    if (tn_failing() || !has_params(method, params, 0) || !tn_options_fit(method, args))
         return NULL;
     double lr = tn_option_get(args, &method->options[0]);
     if (lr == 0)
@@ -188,8 +196,6 @@ tn_optim *tn_optim_make(const tn_method *method, const void *args)
         return NULL;
     o->method = method;
     o->defaults = copy_args(method, args);
-    const tn_list *params = NULL;
-    memcpy(&params, (const char *)args + method->params_offset, sizeof params);
     if (o->defaults && add_group(o, params, o->defaults) == TN_OK)
         return o;
     tn_release(o);
@@ -225,7 +231,7 @@ tn_status tn_add_param_group_with(const tn_group_args *args)
         tn_fail(TN_ERR_ARGUMENT, "add_param_group: the optimiser is NULL");
         return TN_ERR_ARGUMENT;
     }
-    void *options = copy_args(o->method, o->defaults);
+    void *options = has_params(o->method, args->params, o->count) ? copy_args(o->method, o->defaults) : NULL;
     if (options && take_options(o->method, options, args))
         add_group(o, args->params, options);
     tn_free(options, o->method->args_size);
