@@ -157,10 +157,12 @@ static void test_what_works_while_an_error_sticks(void **state)
     tn_clear_error();
     check_values(kept, 0, 0, 2, 1, 3);
     tn_release(kept);
+#ifdef TENON_HAVE_CJSON /* it came out whole */
     tn_module *other = tn_sequential_new(tn_linear_new(2, 3), tn_linear_new(3, 1));
     assert_int_equal(tn_load_module(other, path), TN_OK);
     assert_true(tn_equal(tn_parameter(net, "1.weight"), tn_parameter(other, "1.weight")));
     tn_release(other);
+#endif
     tn_release(net);
     tn_scope_clear();
     assert_int_equal(tn_live_objects(), live);

@@ -249,6 +249,26 @@ static void test_dtypes(void **state)
                 }
 }
 
+/* What runs: the best table, with the slots that another library takes (bf16, by oneDNN, on some processors). A shape comes twice, since
+ * what was made for it is kept. */
+static void test_the_chosen_table(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 2; round++)
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+            for (int how = 0; how < 18 && !left_out(shapes[s]); how++) {
+                product p = product_new(TN_BF16, s % 3 + 1, shapes[s][0], shapes[s][1], shapes[s][2], how % 3, how / 3 % 3);
+                p.g.bias = how >= 9 && p.sizes[1] >= p.g.n ? p.g.b : NULL;
+                p.g.activation = how % 2 ? TN_UNARY_RELU : 0;
+                compare(tn_kernels_of(TN_CPU), &p);
+                product_free(&p);
+            }
+    product p = product_new(TN_BF16, 3, 40, 50, 60, 0, 0); /* one b for the whole batch */
+    p.g.b_batch = 0;
+    compare(tn_kernels_of(TN_CPU), &p);
+    product_free(&p);
+}
+
 static void test_no_product_of_bool(void **state)
 {
     (void)state;
@@ -351,6 +371,7 @@ int main(void)
     const struct CMUnitTest tests[] = {TEST(test_shapes),
                                        TEST(test_alpha_beta_bias_relu),
                                        TEST(test_dtypes),
+                                       TEST(test_the_chosen_table),
                                        TEST(test_empty),
                                        TEST(test_no_product_of_bool),
                                        TEST(test_nan),

@@ -23,6 +23,7 @@
  * stack. */
 #define WORK_OF_A_THREAD 1e6
 enum { SMALL_SCRATCH = 16384 };
+enum { STRIP = 1024 }; /* of a vector by a matrix: columns whose sums stay in the first cache */
 
 /* Bytes of the second-level cache. Asking the system is slow in a virtual machine, so once. */
 static int64_t second_cache(void)

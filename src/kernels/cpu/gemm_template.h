@@ -315,23 +315,33 @@ static ALWAYS_INLINE void NAME(dots)(int columns, const NAME(product) *g, int64_
     }
 }
 
-/* The rows of b are contiguous: `width` vectors of results in registers over the whole of k. */
-static ALWAYS_INLINE void NAME(strip)(int width, const NAME(product) *g, int64_t j)
+/* The rows of b are contiguous, width <= STRIP of its columns a multiple of LANES: eight rows at once, each read in order. */
+static void NAME(strip)(const NAME(product) *g, int64_t j, int64_t width)
 {
-    NAME(vec) sum[8];
-    UNROLL
-    for (int v = 0; v < width; v++)
-        sum[v] = SPLAT((T)0);
+    enum { ROWS = 8 };
+    T sum[STRIP] __attribute__((aligned(64)));
+    memset(sum, 0, (size_t)width * sizeof(T));
     const T *b = g->b + j;
-    for (int64_t p = 0; p < g->k; p++, b += g->b_row) {
-        const NAME(vec) element = SPLAT(g->a[p]);
-        UNROLL
-        for (int v = 0; v < width; v++)
-            sum[v] = FMA(element, *(const NAME(vec) *)(b + v * LANES), sum[v]);
+    int64_t p = 0;
+    for (; p + ROWS <= g->k; p += ROWS, b += ROWS * g->b_row) {
+        NAME(vec) element[ROWS];
+        for (int r = 0; r < ROWS; r++)
+            element[r] = SPLAT(g->a[p + r]);
+        for (int64_t v = 0; v < width; v += LANES) {
+            NAME(vec) s = *(NAME(vec) *)(sum + v);
+            UNROLL
+            for (int r = 0; r < ROWS; r++)
+                s = FMA(element[r], *(const NAME(vec) *)(b + r * g->b_row + v), s);
+            *(NAME(vec) *)(sum + v) = s;
+        }
     }
-    for (int v = 0; v < width; v++)
-        for (int i = 0; i < LANES; i++)
-            NAME(finish_one)(g, j + v * LANES + i, sum[v][i]);
+    for (; p < g->k; p++, b += g->b_row) {
+        const NAME(vec) element = SPLAT(g->a[p]);
+        for (int64_t v = 0; v < width; v += LANES)
+            *(NAME(vec) *)(sum + v) = FMA(element, *(const NAME(vec) *)(b + v), *(NAME(vec) *)(sum + v));
+    }
+    for (int64_t i = 0; i < width; i++)
+        NAME(finish_one)(g, j + i, sum[i]);
 }
 
 /* Columns begin ... end of one row; a is contiguous, and b along k or along n. */
@@ -345,10 +355,10 @@ static void NAME(row_times)(const NAME(product) *g, int64_t begin, int64_t end)
             NAME(dots)(1, g, j);
         return;
     }
-    for (; j + 8 * LANES <= end; j += 8 * LANES)
-        NAME(strip)(8, g, j);
-    for (; j + LANES <= end; j += LANES)
-        NAME(strip)(1, g, j);
+    for (int64_t width; j + LANES <= end; j += width) {
+        width = (end - j < STRIP ? end - j : STRIP) / LANES * LANES;
+        NAME(strip)(g, j, width);
+    }
     for (; j < end; j++) {
         T sum = 0;
         for (int64_t p = 0; p < g->k; p++)
