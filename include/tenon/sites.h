@@ -114,6 +114,12 @@ static inline double tn_at_double_(double result, const char *file, int line)
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_ema *tn_at_ema_ptr_(tn_ema *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_plot *tn_at_plot_ptr_(tn_plot *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -121,6 +127,12 @@ static inline tn_plot *tn_at_plot_ptr_(tn_plot *result, const char *file, int li
     return result;
 }
 static inline tn_progress_bar *tn_at_progress_bar_ptr_(tn_progress_bar *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_schedule *tn_at_schedule_ptr_(tn_schedule *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
         tn_site_(NULL, file, line);
@@ -1040,6 +1052,127 @@ inline tn_optim *tn_adam_new(const tn_list *params, double lr, tn_adam_args args
     args.lr = lr;
     return tn_adam_new_with(&args);
 }
+inline tn_optim *tn_adamw_new(const tn_list *params, tn_adamw_args args = {})
+{
+    args.params = params;
+    return tn_adamw_new_with(&args);
+}
+inline tn_optim *tn_adamw_new(const tn_list *params, double lr, tn_adamw_args args = {})
+{
+    args.params = params;
+    args.lr = lr;
+    return tn_adamw_new_with(&args);
+}
+inline tn_optim *tn_nadam_new(const tn_list *params, tn_nadam_args args = {})
+{
+    args.params = params;
+    return tn_nadam_new_with(&args);
+}
+inline tn_optim *tn_nadam_new(const tn_list *params, double lr, tn_nadam_args args = {})
+{
+    args.params = params;
+    args.lr = lr;
+    return tn_nadam_new_with(&args);
+}
+inline tn_optim *tn_radam_new(const tn_list *params, tn_radam_args args = {})
+{
+    args.params = params;
+    return tn_radam_new_with(&args);
+}
+inline tn_optim *tn_radam_new(const tn_list *params, double lr, tn_radam_args args = {})
+{
+    args.params = params;
+    args.lr = lr;
+    return tn_radam_new_with(&args);
+}
+inline tn_optim *tn_adamax_new(const tn_list *params, tn_adamax_args args = {})
+{
+    args.params = params;
+    return tn_adamax_new_with(&args);
+}
+inline tn_optim *tn_adamax_new(const tn_list *params, double lr, tn_adamax_args args = {})
+{
+    args.params = params;
+    args.lr = lr;
+    return tn_adamax_new_with(&args);
+}
+inline tn_optim *tn_adagrad_new(const tn_list *params, tn_adagrad_args args = {})
+{
+    args.params = params;
+    return tn_adagrad_new_with(&args);
+}
+inline tn_optim *tn_adagrad_new(const tn_list *params, double lr, tn_adagrad_args args = {})
+{
+    args.params = params;
+    args.lr = lr;
+    return tn_adagrad_new_with(&args);
+}
+inline tn_optim *tn_adadelta_new(const tn_list *params, tn_adadelta_args args = {})
+{
+    args.params = params;
+    return tn_adadelta_new_with(&args);
+}
+inline tn_optim *tn_adadelta_new(const tn_list *params, double lr, tn_adadelta_args args = {})
+{
+    args.params = params;
+    args.lr = lr;
+    return tn_adadelta_new_with(&args);
+}
+inline tn_optim *tn_rmsprop_new(const tn_list *params, tn_rmsprop_args args = {})
+{
+    args.params = params;
+    return tn_rmsprop_new_with(&args);
+}
+inline tn_optim *tn_rmsprop_new(const tn_list *params, double lr, tn_rmsprop_args args = {})
+{
+    args.params = params;
+    args.lr = lr;
+    return tn_rmsprop_new_with(&args);
+}
+inline tn_optim *tn_lion_new(const tn_list *params, tn_lion_args args = {})
+{
+    args.params = params;
+    return tn_lion_new_with(&args);
+}
+inline tn_optim *tn_lion_new(const tn_list *params, double lr, tn_lion_args args = {})
+{
+    args.params = params;
+    args.lr = lr;
+    return tn_lion_new_with(&args);
+}
+inline tn_optim *tn_muon_new(const tn_list *params, tn_muon_args args = {})
+{
+    args.params = params;
+    return tn_muon_new_with(&args);
+}
+inline tn_optim *tn_muon_new(const tn_list *params, double lr, tn_muon_args args = {})
+{
+    args.params = params;
+    args.lr = lr;
+    return tn_muon_new_with(&args);
+}
+inline tn_status tn_add_param_group(tn_optim *optim, tn_group_args args = {})
+{
+    args.optim = optim;
+    return tn_add_param_group_with(&args);
+}
+inline tn_status tn_add_param_group(tn_optim *optim, const tn_list *params, tn_group_args args = {})
+{
+    args.optim = optim;
+    args.params = params;
+    return tn_add_param_group_with(&args);
+}
+inline double tn_clip_grad_norm(const tn_list *params, tn_clip_args args = {})
+{
+    args.params = params;
+    return tn_clip_grad_norm_with(&args);
+}
+inline double tn_clip_grad_norm(const tn_list *params, double max_norm, tn_clip_args args = {})
+{
+    args.params = params;
+    args.max_norm = max_norm;
+    return tn_clip_grad_norm_with(&args);
+}
 inline tn_plot *tn_plot_new(const char *path, tn_plot_args args = {})
 {
     args.path = path;
@@ -1055,6 +1188,113 @@ inline tn_status tn_plot_series(tn_plot *plot, const char *name, tn_plot_series_
     args.plot = plot;
     args.name = name;
     return tn_plot_series_with(&args);
+}
+inline tn_schedule *tn_step_lr_new(tn_optim *optim, tn_step_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_step_lr_new_with(&args);
+}
+inline tn_schedule *tn_step_lr_new(tn_optim *optim, int64_t step_size, tn_step_lr_args args = {})
+{
+    args.optim = optim;
+    args.step_size = step_size;
+    return tn_step_lr_new_with(&args);
+}
+inline tn_schedule *tn_multi_step_lr_new(tn_optim *optim, tn_multi_step_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_multi_step_lr_new_with(&args);
+}
+inline tn_schedule *tn_multi_step_lr_new(tn_optim *optim, const int64_t *milestones, tn_multi_step_lr_args args = {})
+{
+    args.optim = optim;
+    args.milestones = milestones;
+    return tn_multi_step_lr_new_with(&args);
+}
+inline tn_schedule *tn_multi_step_lr_new(tn_optim *optim, const int64_t *milestones, int count, tn_multi_step_lr_args args = {})
+{
+    args.optim = optim;
+    args.milestones = milestones;
+    args.count = count;
+    return tn_multi_step_lr_new_with(&args);
+}
+inline tn_schedule *tn_constant_lr_new(tn_optim *optim, tn_constant_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_constant_lr_new_with(&args);
+}
+inline tn_schedule *tn_linear_lr_new(tn_optim *optim, tn_linear_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_linear_lr_new_with(&args);
+}
+inline tn_schedule *tn_polynomial_lr_new(tn_optim *optim, tn_polynomial_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_polynomial_lr_new_with(&args);
+}
+inline tn_schedule *tn_cosine_annealing_lr_new(tn_optim *optim, tn_cosine_annealing_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_cosine_annealing_lr_new_with(&args);
+}
+inline tn_schedule *tn_cosine_annealing_lr_new(tn_optim *optim, int64_t T_max, tn_cosine_annealing_lr_args args = {})
+{
+    args.optim = optim;
+    args.T_max = T_max;
+    return tn_cosine_annealing_lr_new_with(&args);
+}
+inline tn_schedule *tn_cosine_annealing_warm_restarts_new(tn_optim *optim, tn_cosine_annealing_warm_restarts_args args = {})
+{
+    args.optim = optim;
+    return tn_cosine_annealing_warm_restarts_new_with(&args);
+}
+inline tn_schedule *tn_cosine_annealing_warm_restarts_new(tn_optim *optim, int64_t T_0, tn_cosine_annealing_warm_restarts_args args = {})
+{
+    args.optim = optim;
+    args.T_0 = T_0;
+    return tn_cosine_annealing_warm_restarts_new_with(&args);
+}
+inline tn_schedule *tn_one_cycle_lr_new(tn_optim *optim, tn_one_cycle_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_one_cycle_lr_new_with(&args);
+}
+inline tn_schedule *tn_one_cycle_lr_new(tn_optim *optim, double max_lr, tn_one_cycle_lr_args args = {})
+{
+    args.optim = optim;
+    args.max_lr = max_lr;
+    return tn_one_cycle_lr_new_with(&args);
+}
+inline tn_schedule *tn_one_cycle_lr_new(tn_optim *optim, double max_lr, int64_t total_steps, tn_one_cycle_lr_args args = {})
+{
+    args.optim = optim;
+    args.max_lr = max_lr;
+    args.total_steps = total_steps;
+    return tn_one_cycle_lr_new_with(&args);
+}
+inline tn_schedule *tn_cyclic_lr_new(tn_optim *optim, tn_cyclic_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_cyclic_lr_new_with(&args);
+}
+inline tn_schedule *tn_cyclic_lr_new(tn_optim *optim, double base_lr, tn_cyclic_lr_args args = {})
+{
+    args.optim = optim;
+    args.base_lr = base_lr;
+    return tn_cyclic_lr_new_with(&args);
+}
+inline tn_schedule *tn_cyclic_lr_new(tn_optim *optim, double base_lr, double max_lr, tn_cyclic_lr_args args = {})
+{
+    args.optim = optim;
+    args.base_lr = base_lr;
+    args.max_lr = max_lr;
+    return tn_cyclic_lr_new_with(&args);
+}
+inline tn_schedule *tn_reduce_lr_on_plateau_new(tn_optim *optim, tn_reduce_lr_on_plateau_args args = {})
+{
+    args.optim = optim;
+    return tn_reduce_lr_on_plateau_new_with(&args);
 }
 inline tn_tensor *tn_empty(tn_shape shape, tn_shape_args args = {})
 {
@@ -1574,10 +1814,52 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_optim_ptr_(tn_sgd_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_adam_new(...) \
     tn_at_optim_ptr_(tn_adam_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adamw_new(...) \
+    tn_at_optim_ptr_(tn_adamw_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_nadam_new(...) \
+    tn_at_optim_ptr_(tn_nadam_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_radam_new(...) \
+    tn_at_optim_ptr_(tn_radam_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adamax_new(...) \
+    tn_at_optim_ptr_(tn_adamax_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adagrad_new(...) \
+    tn_at_optim_ptr_(tn_adagrad_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adadelta_new(...) \
+    tn_at_optim_ptr_(tn_adadelta_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rmsprop_new(...) \
+    tn_at_optim_ptr_(tn_rmsprop_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lion_new(...) \
+    tn_at_optim_ptr_(tn_lion_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_muon_new(...) \
+    tn_at_optim_ptr_(tn_muon_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_add_param_group(...) \
+    tn_at_status_(tn_add_param_group(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_clip_grad_norm(...) \
+    tn_at_double_(tn_clip_grad_norm(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_new(...) \
     tn_at_plot_ptr_(tn_plot_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_series(...) \
     tn_at_status_(tn_plot_series(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_step_lr_new(...) \
+    tn_at_schedule_ptr_(tn_step_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_multi_step_lr_new(...) \
+    tn_at_schedule_ptr_(tn_multi_step_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_constant_lr_new(...) \
+    tn_at_schedule_ptr_(tn_constant_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_linear_lr_new(...) \
+    tn_at_schedule_ptr_(tn_linear_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_polynomial_lr_new(...) \
+    tn_at_schedule_ptr_(tn_polynomial_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_annealing_lr_new(...) \
+    tn_at_schedule_ptr_(tn_cosine_annealing_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_annealing_warm_restarts_new(...) \
+    tn_at_schedule_ptr_(tn_cosine_annealing_warm_restarts_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_one_cycle_lr_new(...) \
+    tn_at_schedule_ptr_(tn_one_cycle_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cyclic_lr_new(...) \
+    tn_at_schedule_ptr_(tn_cyclic_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_reduce_lr_on_plateau_new(...) \
+    tn_at_schedule_ptr_(tn_reduce_lr_on_plateau_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
     tn_at_tensor_ptr_(tn_empty(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_zeros(...) \
@@ -1696,8 +1978,29 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_pad_args_(X) TN_PAD_OPTIONS(X)
 #define TN_LIST_tn_sgd_args_(X) TN_SGD_OPTIONS(X)
 #define TN_LIST_tn_adam_args_(X) TN_ADAM_OPTIONS(X)
+#define TN_LIST_tn_adamw_args_(X) TN_ADAMW_OPTIONS(X)
+#define TN_LIST_tn_nadam_args_(X) TN_NADAM_OPTIONS(X)
+#define TN_LIST_tn_radam_args_(X) TN_RADAM_OPTIONS(X)
+#define TN_LIST_tn_adamax_args_(X) TN_ADAMAX_OPTIONS(X)
+#define TN_LIST_tn_adagrad_args_(X) TN_ADAGRAD_OPTIONS(X)
+#define TN_LIST_tn_adadelta_args_(X) TN_ADADELTA_OPTIONS(X)
+#define TN_LIST_tn_rmsprop_args_(X) TN_RMSPROP_OPTIONS(X)
+#define TN_LIST_tn_lion_args_(X) TN_LION_OPTIONS(X)
+#define TN_LIST_tn_muon_args_(X) TN_MUON_OPTIONS(X)
+#define TN_LIST_tn_group_args_(X) TN_GROUP_OPTIONS(X)
+#define TN_LIST_tn_clip_args_(X) TN_CLIP_OPTIONS(X)
 #define TN_LIST_tn_plot_args_(X) TN_PLOT_OPTIONS(X)
 #define TN_LIST_tn_plot_series_args_(X) TN_PLOT_SERIES_OPTIONS(X)
+#define TN_LIST_tn_step_lr_args_(X) TN_GAMMA_OPTIONS(X)
+#define TN_LIST_tn_multi_step_lr_args_(X) TN_GAMMA_OPTIONS(X)
+#define TN_LIST_tn_constant_lr_args_(X) TN_CONSTANT_LR_OPTIONS(X)
+#define TN_LIST_tn_linear_lr_args_(X) TN_LINEAR_LR_OPTIONS(X)
+#define TN_LIST_tn_polynomial_lr_args_(X) TN_POLYNOMIAL_LR_OPTIONS(X)
+#define TN_LIST_tn_cosine_annealing_lr_args_(X) TN_COSINE_ANNEALING_LR_OPTIONS(X)
+#define TN_LIST_tn_cosine_annealing_warm_restarts_args_(X) TN_COSINE_ANNEALING_WARM_RESTARTS_OPTIONS(X)
+#define TN_LIST_tn_one_cycle_lr_args_(X) TN_ONE_CYCLE_LR_OPTIONS(X)
+#define TN_LIST_tn_cyclic_lr_args_(X) TN_CYCLIC_LR_OPTIONS(X)
+#define TN_LIST_tn_reduce_lr_on_plateau_args_(X) TN_REDUCE_LR_ON_PLATEAU_OPTIONS(X)
 #define TN_LIST_tn_shape_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_like_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_range_args_(X) TN_TENSOR_OPTIONS(X)
@@ -1881,10 +2184,52 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_optim_ptr_(TN_CALL_((tn_sgd_new_with), tn_sgd_args, TN_LIST_tn_sgd_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_adam_new(...) \
     tn_at_optim_ptr_(TN_CALL_((tn_adam_new_with), tn_adam_args, TN_LIST_tn_adam_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_adamw_new(...) \
+    tn_at_optim_ptr_(TN_CALL_((tn_adamw_new_with), tn_adamw_args, TN_LIST_tn_adamw_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_nadam_new(...) \
+    tn_at_optim_ptr_(TN_CALL_((tn_nadam_new_with), tn_nadam_args, TN_LIST_tn_nadam_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_radam_new(...) \
+    tn_at_optim_ptr_(TN_CALL_((tn_radam_new_with), tn_radam_args, TN_LIST_tn_radam_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_adamax_new(...) \
+    tn_at_optim_ptr_(TN_CALL_((tn_adamax_new_with), tn_adamax_args, TN_LIST_tn_adamax_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_adagrad_new(...) \
+    tn_at_optim_ptr_(TN_CALL_((tn_adagrad_new_with), tn_adagrad_args, TN_LIST_tn_adagrad_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_adadelta_new(...) \
+    tn_at_optim_ptr_(TN_CALL_((tn_adadelta_new_with), tn_adadelta_args, TN_LIST_tn_adadelta_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_rmsprop_new(...) \
+    tn_at_optim_ptr_(TN_CALL_((tn_rmsprop_new_with), tn_rmsprop_args, TN_LIST_tn_rmsprop_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_lion_new(...) \
+    tn_at_optim_ptr_(TN_CALL_((tn_lion_new_with), tn_lion_args, TN_LIST_tn_lion_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_muon_new(...) \
+    tn_at_optim_ptr_(TN_CALL_((tn_muon_new_with), tn_muon_args, TN_LIST_tn_muon_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_add_param_group(...) \
+    tn_at_status_(TN_CALL_((tn_add_param_group_with), tn_group_args, TN_LIST_tn_group_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_clip_grad_norm(...) \
+    tn_at_double_(TN_CALL_((tn_clip_grad_norm_with), tn_clip_args, TN_LIST_tn_clip_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_new(...) \
     tn_at_plot_ptr_(TN_CALL_((tn_plot_new_with), tn_plot_args, TN_LIST_tn_plot_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_series(...) \
     tn_at_status_(TN_CALL_((tn_plot_series_with), tn_plot_series_args, TN_LIST_tn_plot_series_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_step_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_step_lr_new_with), tn_step_lr_args, TN_LIST_tn_step_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_multi_step_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_multi_step_lr_new_with), tn_multi_step_lr_args, TN_LIST_tn_multi_step_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_constant_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_constant_lr_new_with), tn_constant_lr_args, TN_LIST_tn_constant_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_linear_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_linear_lr_new_with), tn_linear_lr_args, TN_LIST_tn_linear_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_polynomial_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_polynomial_lr_new_with), tn_polynomial_lr_args, TN_LIST_tn_polynomial_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_annealing_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_cosine_annealing_lr_new_with), tn_cosine_annealing_lr_args, TN_LIST_tn_cosine_annealing_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_annealing_warm_restarts_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_cosine_annealing_warm_restarts_new_with), tn_cosine_annealing_warm_restarts_args, TN_LIST_tn_cosine_annealing_warm_restarts_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_one_cycle_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_one_cycle_lr_new_with), tn_one_cycle_lr_args, TN_LIST_tn_one_cycle_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_cyclic_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_cyclic_lr_new_with), tn_cyclic_lr_args, TN_LIST_tn_cyclic_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_reduce_lr_on_plateau_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_reduce_lr_on_plateau_new_with), tn_reduce_lr_on_plateau_args, TN_LIST_tn_reduce_lr_on_plateau_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_empty_with), tn_shape_args, TN_LIST_tn_shape_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_zeros(...) \
@@ -2557,12 +2902,58 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_optim_ptr_(tn_sgd_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_adam_new_with(...) \
     tn_at_optim_ptr_(tn_adam_new_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_step(...) \
-    tn_at_checked_(tn_step(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adamw_new_with(...) \
+    tn_at_optim_ptr_(tn_adamw_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_nadam_new_with(...) \
+    tn_at_optim_ptr_(tn_nadam_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_radam_new_with(...) \
+    tn_at_optim_ptr_(tn_radam_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adamax_new_with(...) \
+    tn_at_optim_ptr_(tn_adamax_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adagrad_new_with(...) \
+    tn_at_optim_ptr_(tn_adagrad_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adadelta_new_with(...) \
+    tn_at_optim_ptr_(tn_adadelta_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rmsprop_new_with(...) \
+    tn_at_optim_ptr_(tn_rmsprop_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lion_new_with(...) \
+    tn_at_optim_ptr_(tn_lion_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_muon_new_with(...) \
+    tn_at_optim_ptr_(tn_muon_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_add_param_group_with(...) \
+    tn_at_status_(tn_add_param_group_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_num_param_groups(...) \
+    tn_at_int_(tn_num_param_groups(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_get_group_option(...) \
+    tn_at_double_(tn_get_group_option(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_set_group_option(...) \
+    tn_at_status_(tn_set_group_option(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_get_lr(...) \
     tn_at_double_(tn_get_lr(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_lr(...) \
     tn_at_status_(tn_set_lr(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_step(...) \
+    tn_at_checked_(tn_step(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_clip_grad_norm_with(...) \
+    tn_at_double_(tn_clip_grad_norm_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_clip_grad_value(...) \
+    tn_at_status_(tn_clip_grad_value(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_optim_state_dict(...) \
+    tn_at_dict_ptr_(tn_optim_state_dict(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_optim_state(...) \
+    tn_at_status_(tn_load_optim_state(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ema_new(...) \
+    tn_at_ema_ptr_(tn_ema_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ema_update(...) \
+    tn_at_status_(tn_ema_update(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ema_copy_to(...) \
+    tn_at_status_(tn_ema_copy_to(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ema_swap(...) \
+    tn_at_status_(tn_ema_swap(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ema_state_dict(...) \
+    tn_at_dict_ptr_(tn_ema_state_dict(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_ema_state(...) \
+    tn_at_status_(tn_load_ema_state(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_new_with(...) \
     tn_at_plot_ptr_(tn_plot_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_series_with(...) \
@@ -2577,6 +2968,44 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(tn_plot_save(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_progress_new(...) \
     tn_at_progress_bar_ptr_(tn_progress_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_schedule_step(...) \
+    tn_at_checked_(tn_schedule_step(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_schedule_step_metric(...) \
+    tn_at_checked_(tn_schedule_step_metric(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_last_epoch(...) \
+    tn_at_int64_t_(tn_last_epoch(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_schedule_state_dict(...) \
+    tn_at_dict_ptr_(tn_schedule_state_dict(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_schedule_state(...) \
+    tn_at_status_(tn_load_schedule_state(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_step_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_step_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_multi_step_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_multi_step_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_exponential_lr_new(...) \
+    tn_at_schedule_ptr_(tn_exponential_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_constant_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_constant_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_linear_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_linear_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_polynomial_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_polynomial_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_annealing_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_cosine_annealing_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_annealing_warm_restarts_new_with(...) \
+    tn_at_schedule_ptr_(tn_cosine_annealing_warm_restarts_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_one_cycle_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_one_cycle_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cyclic_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_cyclic_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_reduce_lr_on_plateau_new_with(...) \
+    tn_at_schedule_ptr_(tn_reduce_lr_on_plateau_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lambda_lr_new(...) \
+    tn_at_schedule_ptr_(tn_lambda_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sequential_lr_new(...) \
+    tn_at_schedule_ptr_(tn_sequential_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_chained_lr_new(...) \
+    tn_at_schedule_ptr_(tn_chained_lr_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_default_dtype(...) \
     tn_at_status_(tn_set_default_dtype(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_device(...) \
@@ -2661,6 +3090,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_scalar_i64(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_scalar_bool(...) \
     tn_at_tensor_ptr_(tn_scalar_bool(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_get_rng_state(...) \
+    tn_at_tensor_ptr_(tn_get_rng_state(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_set_rng_state(...) \
+    tn_at_status_(tn_set_rng_state(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_rand_with(...) \
     tn_at_tensor_ptr_(tn_rand_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_randn_with(...) \
