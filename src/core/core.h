@@ -171,6 +171,8 @@ int tn_wrap_dim(const char *op, int dim, int ndim);
 bool tn_dims_mask(const char *op, tn_dims dims, int ndim, uint32_t *mask);
 /* The dtype that new tensors take: dtype, or the default one. */
 tn_dtype tn_dtype_or_default(tn_dtype dtype);
+/* A C number that an element of the dtype can hold, its fraction dropped; false with an error. */
+bool tn_number_fits(const char *op, double value, tn_dtype dtype);
 tn_device_id tn_device_or_default(const tn_device_id *device);
 /* Checks ndim, sizes >= 0 and that the product fits; false with an error. */
 bool tn_shape_check(const char *op, tn_shape shape, int64_t *numel);

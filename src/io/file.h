@@ -32,11 +32,12 @@ void tn_gzip_close(tn_gzip *gzip);
 /* The file's own next bytes, up to n: the count, 0 at the end, -1 with an error. */
 int64_t tn_reader_raw(tn_reader *r, void *out, int64_t n);
 
-/* A file being written, beside its final name until it is whole. Works while an error sticks. */
+/* A file being written, beside its final name until it is whole. A file that was there gives its mode and must be a regular one. Works while an
+ * error sticks. */
 typedef struct tn_writer {
     const char *op, *path;
-    char *temporary;
-    size_t temporary_size;
+    char *target, *temporary; /* what is replaced: path, or what that links to; what is written */
+    size_t target_size, temporary_size;
     int fd;
 } tn_writer;
 tn_status tn_writer_open(tn_writer *w, const char *op, const char *path);
