@@ -597,6 +597,101 @@ inline tn_tensor *tn_mse_loss(tn_tensor *x, tn_tensor *target, tn_mse_loss_args 
     args.target = target;
     return tn_mse_loss_with(&args);
 }
+inline tn_tensor *tn_l1_loss(tn_tensor *x, tn_mse_loss_args args = {})
+{
+    args.x = x;
+    return tn_l1_loss_with(&args);
+}
+inline tn_tensor *tn_l1_loss(tn_tensor *x, tn_tensor *target, tn_mse_loss_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_l1_loss_with(&args);
+}
+inline tn_tensor *tn_smooth_l1_loss(tn_tensor *x, tn_smooth_l1_loss_args args = {})
+{
+    args.x = x;
+    return tn_smooth_l1_loss_with(&args);
+}
+inline tn_tensor *tn_smooth_l1_loss(tn_tensor *x, tn_tensor *target, tn_smooth_l1_loss_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_smooth_l1_loss_with(&args);
+}
+inline tn_tensor *tn_huber_loss(tn_tensor *x, tn_huber_loss_args args = {})
+{
+    args.x = x;
+    return tn_huber_loss_with(&args);
+}
+inline tn_tensor *tn_huber_loss(tn_tensor *x, tn_tensor *target, tn_huber_loss_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_huber_loss_with(&args);
+}
+inline tn_tensor *tn_binary_cross_entropy(tn_tensor *x, tn_binary_cross_entropy_args args = {})
+{
+    args.x = x;
+    return tn_binary_cross_entropy_with(&args);
+}
+inline tn_tensor *tn_binary_cross_entropy(tn_tensor *x, tn_tensor *target, tn_binary_cross_entropy_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_binary_cross_entropy_with(&args);
+}
+inline tn_tensor *tn_binary_cross_entropy_with_logits(tn_tensor *x, tn_binary_cross_entropy_with_logits_args args = {})
+{
+    args.x = x;
+    return tn_binary_cross_entropy_with_logits_with(&args);
+}
+inline tn_tensor *tn_binary_cross_entropy_with_logits(tn_tensor *x, tn_tensor *target, tn_binary_cross_entropy_with_logits_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_binary_cross_entropy_with_logits_with(&args);
+}
+inline tn_tensor *tn_kl_div(tn_tensor *x, tn_kl_div_args args = {})
+{
+    args.x = x;
+    return tn_kl_div_with(&args);
+}
+inline tn_tensor *tn_kl_div(tn_tensor *x, tn_tensor *target, tn_kl_div_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_kl_div_with(&args);
+}
+inline tn_tensor *tn_cosine_similarity(tn_tensor *x1, tn_cosine_similarity_args args = {})
+{
+    args.x1 = x1;
+    return tn_cosine_similarity_with(&args);
+}
+inline tn_tensor *tn_cosine_similarity(tn_tensor *x1, tn_tensor *x2, tn_cosine_similarity_args args = {})
+{
+    args.x1 = x1;
+    args.x2 = x2;
+    return tn_cosine_similarity_with(&args);
+}
+inline tn_tensor *tn_cosine_embedding_loss(tn_tensor *x1, tn_cosine_embedding_loss_args args = {})
+{
+    args.x1 = x1;
+    return tn_cosine_embedding_loss_with(&args);
+}
+inline tn_tensor *tn_cosine_embedding_loss(tn_tensor *x1, tn_tensor *x2, tn_cosine_embedding_loss_args args = {})
+{
+    args.x1 = x1;
+    args.x2 = x2;
+    return tn_cosine_embedding_loss_with(&args);
+}
+inline tn_tensor *tn_cosine_embedding_loss(tn_tensor *x1, tn_tensor *x2, tn_tensor *target, tn_cosine_embedding_loss_args args = {})
+{
+    args.x1 = x1;
+    args.x2 = x2;
+    args.target = target;
+    return tn_cosine_embedding_loss_with(&args);
+}
 inline tn_tensor *tn_addmm(tn_tensor *c, tn_addmm_args args = {})
 {
     args.c = c;
@@ -1206,6 +1301,22 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_nll_loss(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_mse_loss(...) \
     tn_at_tensor_ptr_(tn_mse_loss(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_l1_loss(...) \
+    tn_at_tensor_ptr_(tn_l1_loss(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_smooth_l1_loss(...) \
+    tn_at_tensor_ptr_(tn_smooth_l1_loss(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_huber_loss(...) \
+    tn_at_tensor_ptr_(tn_huber_loss(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_binary_cross_entropy(...) \
+    tn_at_tensor_ptr_(tn_binary_cross_entropy(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_binary_cross_entropy_with_logits(...) \
+    tn_at_tensor_ptr_(tn_binary_cross_entropy_with_logits(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_kl_div(...) \
+    tn_at_tensor_ptr_(tn_kl_div(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_similarity(...) \
+    tn_at_tensor_ptr_(tn_cosine_similarity(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_embedding_loss(...) \
+    tn_at_tensor_ptr_(tn_cosine_embedding_loss(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_addmm(...) \
     tn_at_tensor_ptr_(tn_addmm(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
@@ -1342,6 +1453,13 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_cross_entropy_args_(X) TN_CROSS_ENTROPY_OPTIONS(X)
 #define TN_LIST_tn_nll_loss_args_(X) TN_NLL_OPTIONS(X)
 #define TN_LIST_tn_mse_loss_args_(X) TN_MSE_OPTIONS(X)
+#define TN_LIST_tn_smooth_l1_loss_args_(X) TN_SMOOTH_L1_OPTIONS(X)
+#define TN_LIST_tn_huber_loss_args_(X) TN_HUBER_OPTIONS(X)
+#define TN_LIST_tn_binary_cross_entropy_args_(X) TN_BCE_OPTIONS(X)
+#define TN_LIST_tn_binary_cross_entropy_with_logits_args_(X) TN_BCE_LOGITS_OPTIONS(X)
+#define TN_LIST_tn_kl_div_args_(X) TN_KL_DIV_OPTIONS(X)
+#define TN_LIST_tn_cosine_similarity_args_(X) TN_COSINE_OPTIONS(X)
+#define TN_LIST_tn_cosine_embedding_loss_args_(X) TN_COSINE_EMBEDDING_OPTIONS(X)
 #define TN_LIST_tn_addmm_args_(X) TN_ADDMM_OPTIONS(X)
 #define TN_LIST_tn_linear_op_args_(X) TN_LINEAR_OPTIONS(X)
 #define TN_LIST_tn_reduce_args_(X) TN_REDUCE_OPTIONS(X)
@@ -1449,6 +1567,22 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_nll_loss_with), tn_nll_loss_args, TN_LIST_tn_nll_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_mse_loss(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_mse_loss_with), tn_mse_loss_args, TN_LIST_tn_mse_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_l1_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_l1_loss_with), tn_mse_loss_args, TN_LIST_tn_mse_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_smooth_l1_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_smooth_l1_loss_with), tn_smooth_l1_loss_args, TN_LIST_tn_smooth_l1_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_huber_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_huber_loss_with), tn_huber_loss_args, TN_LIST_tn_huber_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_binary_cross_entropy(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_binary_cross_entropy_with), tn_binary_cross_entropy_args, TN_LIST_tn_binary_cross_entropy_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_binary_cross_entropy_with_logits(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_binary_cross_entropy_with_logits_with), tn_binary_cross_entropy_with_logits_args, TN_LIST_tn_binary_cross_entropy_with_logits_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_kl_div(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_kl_div_with), tn_kl_div_args, TN_LIST_tn_kl_div_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_similarity(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_cosine_similarity_with), tn_cosine_similarity_args, TN_LIST_tn_cosine_similarity_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_embedding_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_cosine_embedding_loss_with), tn_cosine_embedding_loss_args, TN_LIST_tn_cosine_embedding_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_addmm(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_addmm_with), tn_addmm_args, TN_LIST_tn_addmm_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
@@ -1945,6 +2079,22 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_nll_loss_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_mse_loss_with(...) \
     tn_at_tensor_ptr_(tn_mse_loss_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_l1_loss_with(...) \
+    tn_at_tensor_ptr_(tn_l1_loss_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_smooth_l1_loss_with(...) \
+    tn_at_tensor_ptr_(tn_smooth_l1_loss_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_huber_loss_with(...) \
+    tn_at_tensor_ptr_(tn_huber_loss_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_binary_cross_entropy_with(...) \
+    tn_at_tensor_ptr_(tn_binary_cross_entropy_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_binary_cross_entropy_with_logits_with(...) \
+    tn_at_tensor_ptr_(tn_binary_cross_entropy_with_logits_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_kl_div_with(...) \
+    tn_at_tensor_ptr_(tn_kl_div_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_similarity_with(...) \
+    tn_at_tensor_ptr_(tn_cosine_similarity_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_embedding_loss_with(...) \
+    tn_at_tensor_ptr_(tn_cosine_embedding_loss_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_matmul(...) \
     tn_at_tensor_ptr_(tn_matmul(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_mm(...) \
