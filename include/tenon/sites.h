@@ -692,6 +692,32 @@ inline tn_tensor *tn_cosine_embedding_loss(tn_tensor *x1, tn_tensor *x2, tn_tens
     args.target = target;
     return tn_cosine_embedding_loss_with(&args);
 }
+inline tn_tensor *tn_ctc_loss(tn_tensor *log_probs, tn_ctc_loss_args args = {})
+{
+    args.log_probs = log_probs;
+    return tn_ctc_loss_with(&args);
+}
+inline tn_tensor *tn_ctc_loss(tn_tensor *log_probs, tn_tensor *targets, tn_ctc_loss_args args = {})
+{
+    args.log_probs = log_probs;
+    args.targets = targets;
+    return tn_ctc_loss_with(&args);
+}
+inline tn_tensor *tn_ctc_loss(tn_tensor *log_probs, tn_tensor *targets, tn_tensor *input_lengths, tn_ctc_loss_args args = {})
+{
+    args.log_probs = log_probs;
+    args.targets = targets;
+    args.input_lengths = input_lengths;
+    return tn_ctc_loss_with(&args);
+}
+inline tn_tensor *tn_ctc_loss(tn_tensor *log_probs, tn_tensor *targets, tn_tensor *input_lengths, tn_tensor *target_lengths, tn_ctc_loss_args args = {})
+{
+    args.log_probs = log_probs;
+    args.targets = targets;
+    args.input_lengths = input_lengths;
+    args.target_lengths = target_lengths;
+    return tn_ctc_loss_with(&args);
+}
 inline tn_tensor *tn_addmm(tn_tensor *c, tn_addmm_args args = {})
 {
     args.c = c;
@@ -1317,6 +1343,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_cosine_similarity(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_cosine_embedding_loss(...) \
     tn_at_tensor_ptr_(tn_cosine_embedding_loss(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ctc_loss(...) \
+    tn_at_tensor_ptr_(tn_ctc_loss(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_addmm(...) \
     tn_at_tensor_ptr_(tn_addmm(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
@@ -1460,6 +1488,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_kl_div_args_(X) TN_KL_DIV_OPTIONS(X)
 #define TN_LIST_tn_cosine_similarity_args_(X) TN_COSINE_OPTIONS(X)
 #define TN_LIST_tn_cosine_embedding_loss_args_(X) TN_COSINE_EMBEDDING_OPTIONS(X)
+#define TN_LIST_tn_ctc_loss_args_(X) TN_CTC_OPTIONS(X)
 #define TN_LIST_tn_addmm_args_(X) TN_ADDMM_OPTIONS(X)
 #define TN_LIST_tn_linear_op_args_(X) TN_LINEAR_OPTIONS(X)
 #define TN_LIST_tn_reduce_args_(X) TN_REDUCE_OPTIONS(X)
@@ -1583,6 +1612,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_cosine_similarity_with), tn_cosine_similarity_args, TN_LIST_tn_cosine_similarity_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_cosine_embedding_loss(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_cosine_embedding_loss_with), tn_cosine_embedding_loss_args, TN_LIST_tn_cosine_embedding_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_ctc_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_ctc_loss_with), tn_ctc_loss_args, TN_LIST_tn_ctc_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_addmm(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_addmm_with), tn_addmm_args, TN_LIST_tn_addmm_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
@@ -2095,6 +2126,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_cosine_similarity_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_cosine_embedding_loss_with(...) \
     tn_at_tensor_ptr_(tn_cosine_embedding_loss_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ctc_loss_with(...) \
+    tn_at_tensor_ptr_(tn_ctc_loss_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_matmul(...) \
     tn_at_tensor_ptr_(tn_matmul(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_mm(...) \

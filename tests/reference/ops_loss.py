@@ -144,4 +144,34 @@ for op, function in pairs.items():
     F.case(op, function, [f(low=low, high=0.95), f(low=0, high=1)])
     F.case(op, function, [f(3, 4, low=low, high=0.95, dtype="bfloat16"), f(3, 4, low=0, high=1, seed=9, dtype="bfloat16")])
 
+# ---- CTC, through log_softmax: PyTorch's gradient of log_probs alone has a term that this one takes away
+
+
+def ctc(x, targets, input_lengths, target_lengths, **options):
+    return functional.ctc_loss(functional.log_softmax(x, -1), targets, input_lengths, target_lengths, **options)
+
+
+def lengths(*values):
+    return given(values if len(values) > 1 else values[0], dtype="int64")
+
+
+padded = given([[1, 2, 2, 3], [4, 1, 9, -5], [3, 3, 3, 1]], dtype="int64")
+row = given([1, 2, 2, 3, 4, 1, 3, 3, 3], dtype="int64")
+for reduction in ("mean", "sum", "none"):
+    more = {"reduction": reduction, "_second": False}
+    F.case("ctc_loss", ctc, [f(8, 3, 5), padded, lengths(8, 6, 7), lengths(4, 2, 3)], **more)
+    F.case("ctc_loss", ctc, [f(8, 3, 5), row, lengths(8, 6, 7), lengths(4, 2, 3)], **more)
+    F.case("ctc_loss", ctc, [f(6, 5), given([2, 2, 1], dtype="int32"), lengths(6), lengths(3)], **more)
+    F.case("ctc_loss", ctc, [f(6, 2, 5), given([[2, 3], [0, 1]], dtype="int64"), lengths(6, 5), lengths(2, 1)], blank=4, **more)
+    F.case("ctc_loss", ctc, [f(4, 2, 3), given([[1, 2], [1, 1]], dtype="int64"), lengths(4, 4), lengths(0, 2)], **more)
+    # Targets that no alignment gives, and that just one does.
+    for zero in (False, True):
+        F.case("ctc_loss", ctc, [f(4, 3, 3), given([[1, 1, 1], [1, 2, 1], [2, 2, 1]], dtype="int64"), lengths(4, 3, 4), lengths(3, 3, 3)],
+               zero_infinity=zero, _gradcheck=False, **more)
+    F.case("ctc_loss", ctc, [f(5, 2, 3, low=-300, high=300), given([[1, 2], [2, 2]], dtype="int64"), lengths(5, 5), lengths(2, 2)],
+           _gradcheck=False, **more)
+F.case("ctc_loss", ctc, [f(70, 4, 12, low=-4, high=4), ints(4, 20, low=1, high=12), lengths(70, 61, 50, 66), lengths(20, 12, 17, 1)], _second=False)
+F.case("ctc_loss", ctc, [f(1, 1, 2), given([[1]], dtype="int64"), given([1], dtype="int64"), given([1], dtype="int64")], _second=False)
+F.case("ctc_loss", ctc, [f(3, 2, 4), given([[1], [2]], dtype="int64"), lengths(0, 3), lengths(0, 1)], _second=False)
+
 F.write()

@@ -146,6 +146,26 @@ typedef struct tn_cosine_embedding_loss_args { /* tn_cosine_embedding_loss(a, b,
 /* 1 - cos where target is 1, max(cos - margin, 0) where it is -1, else 0: x1 and x2 [n, d] and target [n], or [d], [d] and []. */
 TN_API tn_tensor *tn_cosine_embedding_loss_with(const tn_cosine_embedding_loss_args *args);
 
+/* ---- of sequences without an alignment ---------------------------------------------------------------------------------- */
+
+#define TN_CTC_OPTIONS(X)                                                                                                     \
+    X(int64_t, blank, 0)                                                                                                      \
+    X(tn_loss_reduction, reduction, TN_MEAN) /* the mean of each loss over its target's length (at least 1) */                \
+    X(bool, zero_infinity, false)            /* a target too long for its input: 0, and no gradient, in place of infinity */
+typedef struct tn_ctc_loss_args { /* tn_ctc_loss(tn_log_softmax(logits, 2), targets, input_lengths, target_lengths) */
+    size_t size TN_SIZE_(tn_ctc_loss_args);
+    TN_CTC_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    tn_tensor *log_probs TN_ZERO_, *targets TN_ZERO_, *input_lengths TN_ZERO_, *target_lengths TN_ZERO_;
+} tn_ctc_loss_args;
+/* Connectionist temporal classification (Graves et al. 2006): minus the log of the probability of all alignments that give the target.
+ *
+ * log_probs [time, n, classes] f32 or f64, targets [n, longest] (what lies behind a target's length is not read) or all in one row
+ * [sum of lengths], both lengths [n]; or of one sequence [time, classes], [length] and lengths []. Labels other than blank and within the
+ * classes, else TN_ERR_INDEX names the place. Summed in f64. The gradient is that of log_probs as they stand; through tn_log_softmax it is
+ * PyTorch's. It has no second derivative (TN_ERR_GRAD). */
+TN_API tn_tensor *tn_ctc_loss_with(const tn_ctc_loss_args *args);
+
 #ifdef __cplusplus
 }
 #endif
