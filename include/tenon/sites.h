@@ -289,6 +289,16 @@ inline tn_tensor *tn_init_xavier_normal(tn_tensor *x, tn_xavier_args args = {})
     args.x = x;
     return tn_init_xavier_normal_with(&args);
 }
+inline tn_tensor *tn_init_orthogonal(tn_tensor *x, tn_xavier_args args = {})
+{
+    args.x = x;
+    return tn_init_orthogonal_with(&args);
+}
+inline tn_tensor *tn_init_trunc_normal(tn_tensor *x, tn_trunc_normal_args args = {})
+{
+    args.x = x;
+    return tn_init_trunc_normal_with(&args);
+}
 inline tn_module *tn_lstm_new(int64_t input_size, tn_recurrent_layer_args args = {})
 {
     args.input_size = input_size;
@@ -1271,6 +1281,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_xavier_uniform(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal(...) \
     tn_at_tensor_ptr_(tn_init_xavier_normal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_orthogonal(...) \
+    tn_at_tensor_ptr_(tn_init_orthogonal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_trunc_normal(...) \
+    tn_at_tensor_ptr_(tn_init_trunc_normal(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_lstm_new(...) \
     tn_at_module_ptr_(tn_lstm_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_gru_new(...) \
@@ -1455,6 +1469,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_flatten_layer_args_(X) TN_FLATTEN_LAYER_OPTIONS(X)
 #define TN_LIST_tn_kaiming_args_(X) TN_KAIMING_OPTIONS(X)
 #define TN_LIST_tn_xavier_args_(X) TN_XAVIER_OPTIONS(X)
+#define TN_LIST_tn_trunc_normal_args_(X) TN_TRUNC_NORMAL_OPTIONS(X)
 #define TN_LIST_tn_recurrent_layer_args_(X) TN_RECURRENT_OPTIONS(X)
 #define TN_LIST_tn_rnn_layer_args_(X) TN_RECURRENT_OPTIONS(X) TN_RNN_OPTIONS(X)
 #define TN_LIST_tn_recurrent_call_args_(X) TN_RECURRENT_CALL_OPTIONS(X)
@@ -1540,6 +1555,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_uniform_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_normal_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_orthogonal(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_init_orthogonal_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_trunc_normal(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_init_trunc_normal_with), tn_trunc_normal_args, TN_LIST_tn_trunc_normal_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_lstm_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_lstm_new_with), tn_recurrent_layer_args, TN_LIST_tn_recurrent_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_gru_new(...) \
@@ -1924,6 +1943,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_xavier_uniform_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal_with(...) \
     tn_at_tensor_ptr_(tn_init_xavier_normal_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_orthogonal_with(...) \
+    tn_at_tensor_ptr_(tn_init_orthogonal_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_trunc_normal_with(...) \
+    tn_at_tensor_ptr_(tn_init_trunc_normal_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_lstm_new_with(...) \
     tn_at_module_ptr_(tn_lstm_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_gru_new_with(...) \
