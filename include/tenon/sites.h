@@ -84,6 +84,12 @@ static inline tn_list *tn_at_list_ptr_(tn_list *result, const char *file, int li
         tn_site_(NULL, file, line);
     return result;
 }
+static inline double tn_at_double_(double result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(result != result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_module *tn_at_module_ptr_(tn_module *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -105,12 +111,6 @@ static inline tn_packed_sequence *tn_at_packed_sequence_ptr_(tn_packed_sequence 
 static inline tn_optim *tn_at_optim_ptr_(tn_optim *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
-        tn_site_(NULL, file, line);
-    return result;
-}
-static inline double tn_at_double_(double result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(result != result))
         tn_site_(NULL, file, line);
     return result;
 }
@@ -214,6 +214,46 @@ inline tn_loader *tn_loader_new(tn_dataset *dataset, tn_loader_args args = {})
 {
     args.dataset = dataset;
     return tn_loader_new_with(&args);
+}
+inline double tn_accuracy(tn_tensor *x, tn_metric_args args = {})
+{
+    args.x = x;
+    return tn_accuracy_with(&args);
+}
+inline double tn_accuracy(tn_tensor *x, tn_tensor *target, tn_metric_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_accuracy_with(&args);
+}
+inline double tn_perplexity(tn_tensor *x, tn_metric_args args = {})
+{
+    args.x = x;
+    return tn_perplexity_with(&args);
+}
+inline double tn_perplexity(tn_tensor *x, tn_tensor *target, tn_metric_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_perplexity_with(&args);
+}
+inline tn_tensor *tn_confusion_matrix(tn_tensor *x, tn_confusion_matrix_args args = {})
+{
+    args.x = x;
+    return tn_confusion_matrix_with(&args);
+}
+inline tn_tensor *tn_confusion_matrix(tn_tensor *x, tn_tensor *target, tn_confusion_matrix_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_confusion_matrix_with(&args);
+}
+inline tn_tensor *tn_confusion_matrix(tn_tensor *x, tn_tensor *target, int64_t classes, tn_confusion_matrix_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    args.classes = classes;
+    return tn_confusion_matrix_with(&args);
 }
 inline tn_status tn_load_state_dict(void *module, tn_load_args args = {})
 {
@@ -1261,6 +1301,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(tn_gradcheck(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(tn_loader_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_accuracy(...) \
+    tn_at_double_(tn_accuracy(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_perplexity(...) \
+    tn_at_double_(tn_perplexity(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_confusion_matrix(...) \
+    tn_at_tensor_ptr_(tn_confusion_matrix(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_state_dict(...) \
     tn_at_checked_(tn_load_state_dict(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
@@ -1461,6 +1507,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_grads_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_gradcheck_args_(X) TN_GRADCHECK_OPTIONS(X)
 #define TN_LIST_tn_loader_args_(X) TN_LOADER_OPTIONS(X)
+#define TN_LIST_tn_metric_args_(X) TN_METRIC_OPTIONS(X)
+#define TN_LIST_tn_confusion_matrix_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
 #define TN_LIST_tn_linear_layer_args_(X) TN_LINEAR_LAYER_OPTIONS(X)
 #define TN_LIST_tn_conv2d_layer_args_(X) TN_CONV2D_LAYER_OPTIONS(X)
@@ -1535,6 +1583,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(TN_CALL_((tn_gradcheck_with), tn_gradcheck_args, TN_LIST_tn_gradcheck_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(TN_CALL_((tn_loader_new_with), tn_loader_args, TN_LIST_tn_loader_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_accuracy(...) \
+    tn_at_double_(TN_CALL_((tn_accuracy_with), tn_metric_args, TN_LIST_tn_metric_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_perplexity(...) \
+    tn_at_double_(TN_CALL_((tn_perplexity_with), tn_metric_args, TN_LIST_tn_metric_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_confusion_matrix(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_confusion_matrix_with), tn_confusion_matrix_args, TN_LIST_tn_confusion_matrix_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_state_dict(...) \
     tn_at_checked_(TN_CALL_((tn_load_state_dict_with), tn_load_args, TN_LIST_tn_load_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
@@ -1827,6 +1881,20 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_int64_t_(tn_list_count(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_list_at(...) \
     tn_at_tensor_ptr_(tn_list_at(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_accuracy_with(...) \
+    tn_at_double_(tn_accuracy_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_perplexity_with(...) \
+    tn_at_double_(tn_perplexity_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_confusion_matrix_with(...) \
+    tn_at_tensor_ptr_(tn_confusion_matrix_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_precision(...) \
+    tn_at_tensor_ptr_(tn_precision(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_recall(...) \
+    tn_at_tensor_ptr_(tn_recall(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_f1(...) \
+    tn_at_tensor_ptr_(tn_f1(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_matthews_corrcoef(...) \
+    tn_at_double_(tn_matthews_corrcoef(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_module_new(...) \
     tn_at_void_ptr_(tn_module_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_child_at(...) \
