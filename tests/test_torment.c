@@ -75,6 +75,14 @@ static void *lenet_new(void)
     return net;
 }
 
+/* The layers that neither has. */
+static void *mixed_new(void)
+{
+    return tn_sequential_new(tn_conv2d_new(1, 4, 3, .stride = 4), tn_batch_norm2d_new(4), tn_prelu_new(4, 0.25), tn_conv_transpose2d_new(4, 6, 2),
+                             tn_group_norm_new(2, 6), tn_selu_new(), tn_adaptive_avg_pool2d_new(3, 4), tn_flatten_new(),
+                             tn_layer_norm_new(TN_SHAPE(72)), tn_rms_norm_new(TN_SHAPE(72)), tn_linear_new(72, 10), tn_batch_norm1d_new(10));
+}
+
 /* Reads an image row by row, in both directions; some packing on the way. */
 typedef struct {
     tn_module base;
@@ -179,8 +187,10 @@ static void torment_step(void *(*make)(void))
 
 static void test_making_the_mlp(void **state) { (void)state; torment_making(mlp_new); }
 static void test_making_the_lenet(void **state) { (void)state; torment_making(lenet_new); }
+static void test_making_mixed_layers(void **state) { (void)state; torment_making(mixed_new); }
 static void test_a_step_of_the_mlp(void **state) { (void)state; torment_step(mlp_new); }
 static void test_a_step_of_the_lenet(void **state) { (void)state; torment_step(lenet_new); }
+static void test_a_step_of_mixed_layers(void **state) { (void)state; torment_step(mixed_new); }
 static void test_making_the_reader(void **state) { (void)state; torment_making(reader_new); }
 static void test_a_step_of_the_reader(void **state) { (void)state; torment_step(reader_new); }
 
@@ -467,6 +477,7 @@ int main(void)
         return 1;
     const struct CMUnitTest tests[] = {
         TEST(test_making_the_mlp), TEST(test_making_the_lenet), TEST(test_a_step_of_the_mlp), TEST(test_a_step_of_the_lenet),
+        TEST(test_making_mixed_layers), TEST(test_a_step_of_mixed_layers),
         TEST(test_making_the_reader), TEST(test_a_step_of_the_reader),
         TEST(test_gradients_that_add), TEST(test_second_derivatives), TEST(test_loaders), TEST(test_digits), TEST(test_what_modules_do), TEST(test_text),
         cmocka_unit_test(test_nothing_is_left),

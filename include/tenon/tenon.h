@@ -11,6 +11,7 @@
 #include <tenon/metrics.h>
 #include <tenon/nn.h>
 #include <tenon/optim.h>
+#include <tenon/schedule.h>
 #include <tenon/progress.h>
 #include <tenon/plot.h>
 
