@@ -1,13 +1,8 @@
 /* The reduction, scan, softmax, cross-entropy and sort kernels against plain loops in f64.
  * labels: isa, quick */
-#include <float.h>
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
+#include "check.h"
 
-#include <cmocka.h>
+#include <float.h>
 
 #include "kernels/kernels.h"
 
