@@ -84,6 +84,12 @@ static inline tn_list *tn_at_list_ptr_(tn_list *result, const char *file, int li
         tn_site_(NULL, file, line);
     return result;
 }
+static inline double tn_at_double_(double result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(result != result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_module *tn_at_module_ptr_(tn_module *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -105,12 +111,6 @@ static inline tn_packed_sequence *tn_at_packed_sequence_ptr_(tn_packed_sequence 
 static inline tn_optim *tn_at_optim_ptr_(tn_optim *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
-        tn_site_(NULL, file, line);
-    return result;
-}
-static inline double tn_at_double_(double result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(result != result))
         tn_site_(NULL, file, line);
     return result;
 }
@@ -227,6 +227,46 @@ inline tn_loader *tn_loader_new(tn_dataset *dataset, tn_loader_args args = {})
     args.dataset = dataset;
     return tn_loader_new_with(&args);
 }
+inline double tn_accuracy(tn_tensor *x, tn_metric_args args = {})
+{
+    args.x = x;
+    return tn_accuracy_with(&args);
+}
+inline double tn_accuracy(tn_tensor *x, tn_tensor *target, tn_metric_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_accuracy_with(&args);
+}
+inline double tn_perplexity(tn_tensor *x, tn_metric_args args = {})
+{
+    args.x = x;
+    return tn_perplexity_with(&args);
+}
+inline double tn_perplexity(tn_tensor *x, tn_tensor *target, tn_metric_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_perplexity_with(&args);
+}
+inline tn_tensor *tn_confusion_matrix(tn_tensor *x, tn_confusion_matrix_args args = {})
+{
+    args.x = x;
+    return tn_confusion_matrix_with(&args);
+}
+inline tn_tensor *tn_confusion_matrix(tn_tensor *x, tn_tensor *target, tn_confusion_matrix_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_confusion_matrix_with(&args);
+}
+inline tn_tensor *tn_confusion_matrix(tn_tensor *x, tn_tensor *target, int64_t classes, tn_confusion_matrix_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    args.classes = classes;
+    return tn_confusion_matrix_with(&args);
+}
 inline tn_status tn_load_state_dict(void *module, tn_load_args args = {})
 {
     args.module = module;
@@ -300,6 +340,16 @@ inline tn_tensor *tn_init_xavier_normal(tn_tensor *x, tn_xavier_args args = {})
 {
     args.x = x;
     return tn_init_xavier_normal_with(&args);
+}
+inline tn_tensor *tn_init_orthogonal(tn_tensor *x, tn_xavier_args args = {})
+{
+    args.x = x;
+    return tn_init_orthogonal_with(&args);
+}
+inline tn_tensor *tn_init_trunc_normal(tn_tensor *x, tn_trunc_normal_args args = {})
+{
+    args.x = x;
+    return tn_init_trunc_normal_with(&args);
 }
 inline tn_module *tn_conv1d_new(int64_t in_channels, tn_conv1d_layer_args args = {})
 {
@@ -781,6 +831,127 @@ inline tn_tensor *tn_mse_loss(tn_tensor *x, tn_tensor *target, tn_mse_loss_args 
     args.x = x;
     args.target = target;
     return tn_mse_loss_with(&args);
+}
+inline tn_tensor *tn_l1_loss(tn_tensor *x, tn_mse_loss_args args = {})
+{
+    args.x = x;
+    return tn_l1_loss_with(&args);
+}
+inline tn_tensor *tn_l1_loss(tn_tensor *x, tn_tensor *target, tn_mse_loss_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_l1_loss_with(&args);
+}
+inline tn_tensor *tn_smooth_l1_loss(tn_tensor *x, tn_smooth_l1_loss_args args = {})
+{
+    args.x = x;
+    return tn_smooth_l1_loss_with(&args);
+}
+inline tn_tensor *tn_smooth_l1_loss(tn_tensor *x, tn_tensor *target, tn_smooth_l1_loss_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_smooth_l1_loss_with(&args);
+}
+inline tn_tensor *tn_huber_loss(tn_tensor *x, tn_huber_loss_args args = {})
+{
+    args.x = x;
+    return tn_huber_loss_with(&args);
+}
+inline tn_tensor *tn_huber_loss(tn_tensor *x, tn_tensor *target, tn_huber_loss_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_huber_loss_with(&args);
+}
+inline tn_tensor *tn_binary_cross_entropy(tn_tensor *x, tn_binary_cross_entropy_args args = {})
+{
+    args.x = x;
+    return tn_binary_cross_entropy_with(&args);
+}
+inline tn_tensor *tn_binary_cross_entropy(tn_tensor *x, tn_tensor *target, tn_binary_cross_entropy_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_binary_cross_entropy_with(&args);
+}
+inline tn_tensor *tn_binary_cross_entropy_with_logits(tn_tensor *x, tn_binary_cross_entropy_with_logits_args args = {})
+{
+    args.x = x;
+    return tn_binary_cross_entropy_with_logits_with(&args);
+}
+inline tn_tensor *tn_binary_cross_entropy_with_logits(tn_tensor *x, tn_tensor *target, tn_binary_cross_entropy_with_logits_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_binary_cross_entropy_with_logits_with(&args);
+}
+inline tn_tensor *tn_kl_div(tn_tensor *x, tn_kl_div_args args = {})
+{
+    args.x = x;
+    return tn_kl_div_with(&args);
+}
+inline tn_tensor *tn_kl_div(tn_tensor *x, tn_tensor *target, tn_kl_div_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_kl_div_with(&args);
+}
+inline tn_tensor *tn_cosine_similarity(tn_tensor *x1, tn_cosine_similarity_args args = {})
+{
+    args.x1 = x1;
+    return tn_cosine_similarity_with(&args);
+}
+inline tn_tensor *tn_cosine_similarity(tn_tensor *x1, tn_tensor *x2, tn_cosine_similarity_args args = {})
+{
+    args.x1 = x1;
+    args.x2 = x2;
+    return tn_cosine_similarity_with(&args);
+}
+inline tn_tensor *tn_cosine_embedding_loss(tn_tensor *x1, tn_cosine_embedding_loss_args args = {})
+{
+    args.x1 = x1;
+    return tn_cosine_embedding_loss_with(&args);
+}
+inline tn_tensor *tn_cosine_embedding_loss(tn_tensor *x1, tn_tensor *x2, tn_cosine_embedding_loss_args args = {})
+{
+    args.x1 = x1;
+    args.x2 = x2;
+    return tn_cosine_embedding_loss_with(&args);
+}
+inline tn_tensor *tn_cosine_embedding_loss(tn_tensor *x1, tn_tensor *x2, tn_tensor *target, tn_cosine_embedding_loss_args args = {})
+{
+    args.x1 = x1;
+    args.x2 = x2;
+    args.target = target;
+    return tn_cosine_embedding_loss_with(&args);
+}
+inline tn_tensor *tn_ctc_loss(tn_tensor *log_probs, tn_ctc_loss_args args = {})
+{
+    args.log_probs = log_probs;
+    return tn_ctc_loss_with(&args);
+}
+inline tn_tensor *tn_ctc_loss(tn_tensor *log_probs, tn_tensor *targets, tn_ctc_loss_args args = {})
+{
+    args.log_probs = log_probs;
+    args.targets = targets;
+    return tn_ctc_loss_with(&args);
+}
+inline tn_tensor *tn_ctc_loss(tn_tensor *log_probs, tn_tensor *targets, tn_tensor *input_lengths, tn_ctc_loss_args args = {})
+{
+    args.log_probs = log_probs;
+    args.targets = targets;
+    args.input_lengths = input_lengths;
+    return tn_ctc_loss_with(&args);
+}
+inline tn_tensor *tn_ctc_loss(tn_tensor *log_probs, tn_tensor *targets, tn_tensor *input_lengths, tn_tensor *target_lengths, tn_ctc_loss_args args = {})
+{
+    args.log_probs = log_probs;
+    args.targets = targets;
+    args.input_lengths = input_lengths;
+    args.target_lengths = target_lengths;
+    return tn_ctc_loss_with(&args);
 }
 inline tn_tensor *tn_addmm(tn_tensor *c, tn_addmm_args args = {})
 {
@@ -1648,6 +1819,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(tn_gradcheck(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(tn_loader_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_accuracy(...) \
+    tn_at_double_(tn_accuracy(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_perplexity(...) \
+    tn_at_double_(tn_perplexity(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_confusion_matrix(...) \
+    tn_at_tensor_ptr_(tn_confusion_matrix(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_state_dict(...) \
     tn_at_checked_(tn_load_state_dict(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
@@ -1668,6 +1845,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_xavier_uniform(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal(...) \
     tn_at_tensor_ptr_(tn_init_xavier_normal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_orthogonal(...) \
+    tn_at_tensor_ptr_(tn_init_orthogonal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_trunc_normal(...) \
+    tn_at_tensor_ptr_(tn_init_trunc_normal(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_new(...) \
     tn_at_module_ptr_(tn_conv1d_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv_transpose2d_new(...) \
@@ -1760,6 +1941,24 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_nll_loss(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_mse_loss(...) \
     tn_at_tensor_ptr_(tn_mse_loss(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_l1_loss(...) \
+    tn_at_tensor_ptr_(tn_l1_loss(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_smooth_l1_loss(...) \
+    tn_at_tensor_ptr_(tn_smooth_l1_loss(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_huber_loss(...) \
+    tn_at_tensor_ptr_(tn_huber_loss(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_binary_cross_entropy(...) \
+    tn_at_tensor_ptr_(tn_binary_cross_entropy(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_binary_cross_entropy_with_logits(...) \
+    tn_at_tensor_ptr_(tn_binary_cross_entropy_with_logits(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_kl_div(...) \
+    tn_at_tensor_ptr_(tn_kl_div(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_similarity(...) \
+    tn_at_tensor_ptr_(tn_cosine_similarity(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_embedding_loss(...) \
+    tn_at_tensor_ptr_(tn_cosine_embedding_loss(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ctc_loss(...) \
+    tn_at_tensor_ptr_(tn_ctc_loss(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_addmm(...) \
     tn_at_tensor_ptr_(tn_addmm(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
@@ -1912,6 +2111,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_grads_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_gradcheck_args_(X) TN_GRADCHECK_OPTIONS(X)
 #define TN_LIST_tn_loader_args_(X) TN_LOADER_OPTIONS(X)
+#define TN_LIST_tn_metric_args_(X) TN_METRIC_OPTIONS(X)
+#define TN_LIST_tn_confusion_matrix_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
 #define TN_LIST_tn_linear_layer_args_(X) TN_LINEAR_LAYER_OPTIONS(X)
 #define TN_LIST_tn_conv2d_layer_args_(X) TN_CONV2D_LAYER_OPTIONS(X)
@@ -1920,6 +2121,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_flatten_layer_args_(X) TN_FLATTEN_LAYER_OPTIONS(X)
 #define TN_LIST_tn_kaiming_args_(X) TN_KAIMING_OPTIONS(X)
 #define TN_LIST_tn_xavier_args_(X) TN_XAVIER_OPTIONS(X)
+#define TN_LIST_tn_trunc_normal_args_(X) TN_TRUNC_NORMAL_OPTIONS(X)
 #define TN_LIST_tn_conv1d_layer_args_(X) TN_CONV1D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_conv_transpose2d_layer_args_(X) TN_CONV_TRANSPOSE2D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_conv_transpose1d_layer_args_(X) TN_CONV_TRANSPOSE1D_LAYER_OPTIONS(X)
@@ -1962,6 +2164,14 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_cross_entropy_args_(X) TN_CROSS_ENTROPY_OPTIONS(X)
 #define TN_LIST_tn_nll_loss_args_(X) TN_NLL_OPTIONS(X)
 #define TN_LIST_tn_mse_loss_args_(X) TN_MSE_OPTIONS(X)
+#define TN_LIST_tn_smooth_l1_loss_args_(X) TN_SMOOTH_L1_OPTIONS(X)
+#define TN_LIST_tn_huber_loss_args_(X) TN_HUBER_OPTIONS(X)
+#define TN_LIST_tn_binary_cross_entropy_args_(X) TN_BCE_OPTIONS(X)
+#define TN_LIST_tn_binary_cross_entropy_with_logits_args_(X) TN_BCE_LOGITS_OPTIONS(X)
+#define TN_LIST_tn_kl_div_args_(X) TN_KL_DIV_OPTIONS(X)
+#define TN_LIST_tn_cosine_similarity_args_(X) TN_COSINE_OPTIONS(X)
+#define TN_LIST_tn_cosine_embedding_loss_args_(X) TN_COSINE_EMBEDDING_OPTIONS(X)
+#define TN_LIST_tn_ctc_loss_args_(X) TN_CTC_OPTIONS(X)
 #define TN_LIST_tn_addmm_args_(X) TN_ADDMM_OPTIONS(X)
 #define TN_LIST_tn_linear_op_args_(X) TN_LINEAR_OPTIONS(X)
 #define TN_LIST_tn_batch_norm_args_(X) TN_BATCH_NORM_OPTIONS(X)
@@ -2018,6 +2228,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(TN_CALL_((tn_gradcheck_with), tn_gradcheck_args, TN_LIST_tn_gradcheck_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(TN_CALL_((tn_loader_new_with), tn_loader_args, TN_LIST_tn_loader_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_accuracy(...) \
+    tn_at_double_(TN_CALL_((tn_accuracy_with), tn_metric_args, TN_LIST_tn_metric_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_perplexity(...) \
+    tn_at_double_(TN_CALL_((tn_perplexity_with), tn_metric_args, TN_LIST_tn_metric_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_confusion_matrix(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_confusion_matrix_with), tn_confusion_matrix_args, TN_LIST_tn_confusion_matrix_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_state_dict(...) \
     tn_at_checked_(TN_CALL_((tn_load_state_dict_with), tn_load_args, TN_LIST_tn_load_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
@@ -2038,6 +2254,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_uniform_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_normal_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_orthogonal(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_init_orthogonal_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_trunc_normal(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_init_trunc_normal_with), tn_trunc_normal_args, TN_LIST_tn_trunc_normal_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_conv1d_new_with), tn_conv1d_layer_args, TN_LIST_tn_conv1d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv_transpose2d_new(...) \
@@ -2130,6 +2350,24 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_nll_loss_with), tn_nll_loss_args, TN_LIST_tn_nll_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_mse_loss(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_mse_loss_with), tn_mse_loss_args, TN_LIST_tn_mse_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_l1_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_l1_loss_with), tn_mse_loss_args, TN_LIST_tn_mse_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_smooth_l1_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_smooth_l1_loss_with), tn_smooth_l1_loss_args, TN_LIST_tn_smooth_l1_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_huber_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_huber_loss_with), tn_huber_loss_args, TN_LIST_tn_huber_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_binary_cross_entropy(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_binary_cross_entropy_with), tn_binary_cross_entropy_args, TN_LIST_tn_binary_cross_entropy_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_binary_cross_entropy_with_logits(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_binary_cross_entropy_with_logits_with), tn_binary_cross_entropy_with_logits_args, TN_LIST_tn_binary_cross_entropy_with_logits_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_kl_div(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_kl_div_with), tn_kl_div_args, TN_LIST_tn_kl_div_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_similarity(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_cosine_similarity_with), tn_cosine_similarity_args, TN_LIST_tn_cosine_similarity_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_embedding_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_cosine_embedding_loss_with), tn_cosine_embedding_loss_args, TN_LIST_tn_cosine_embedding_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_ctc_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_ctc_loss_with), tn_ctc_loss_args, TN_LIST_tn_ctc_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_addmm(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_addmm_with), tn_addmm_args, TN_LIST_tn_addmm_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
@@ -2374,6 +2612,20 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_int64_t_(tn_list_count(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_list_at(...) \
     tn_at_tensor_ptr_(tn_list_at(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_accuracy_with(...) \
+    tn_at_double_(tn_accuracy_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_perplexity_with(...) \
+    tn_at_double_(tn_perplexity_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_confusion_matrix_with(...) \
+    tn_at_tensor_ptr_(tn_confusion_matrix_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_precision(...) \
+    tn_at_tensor_ptr_(tn_precision(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_recall(...) \
+    tn_at_tensor_ptr_(tn_recall(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_f1(...) \
+    tn_at_tensor_ptr_(tn_f1(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_matthews_corrcoef(...) \
+    tn_at_double_(tn_matthews_corrcoef(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_module_new(...) \
     tn_at_void_ptr_(tn_module_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_child_at(...) \
@@ -2490,6 +2742,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_xavier_uniform_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal_with(...) \
     tn_at_tensor_ptr_(tn_init_xavier_normal_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_orthogonal_with(...) \
+    tn_at_tensor_ptr_(tn_init_orthogonal_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_trunc_normal_with(...) \
+    tn_at_tensor_ptr_(tn_init_trunc_normal_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_prelu_new(...) \
     tn_at_module_ptr_(tn_prelu_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_relu6_new(...) \
@@ -2768,6 +3024,24 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_nll_loss_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_mse_loss_with(...) \
     tn_at_tensor_ptr_(tn_mse_loss_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_l1_loss_with(...) \
+    tn_at_tensor_ptr_(tn_l1_loss_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_smooth_l1_loss_with(...) \
+    tn_at_tensor_ptr_(tn_smooth_l1_loss_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_huber_loss_with(...) \
+    tn_at_tensor_ptr_(tn_huber_loss_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_binary_cross_entropy_with(...) \
+    tn_at_tensor_ptr_(tn_binary_cross_entropy_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_binary_cross_entropy_with_logits_with(...) \
+    tn_at_tensor_ptr_(tn_binary_cross_entropy_with_logits_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_kl_div_with(...) \
+    tn_at_tensor_ptr_(tn_kl_div_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_similarity_with(...) \
+    tn_at_tensor_ptr_(tn_cosine_similarity_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_embedding_loss_with(...) \
+    tn_at_tensor_ptr_(tn_cosine_embedding_loss_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ctc_loss_with(...) \
+    tn_at_tensor_ptr_(tn_ctc_loss_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_matmul(...) \
     tn_at_tensor_ptr_(tn_matmul(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_mm(...) \

@@ -36,6 +36,7 @@ typedef struct tn_free_block {
 typedef struct tn_thread {
     int status; /* the sticking error, TN_OK when none */
     bool no_grad;
+    bool detect_anomaly; /* every result and gradient is looked at for NaN */
     bool draining;
     bool registered; /* the thread's end will be noticed */
     bool site_known;

@@ -71,6 +71,18 @@ typedef struct tn_cross_entropy_rows {
     void *dx;         /* backward: [rows, classes] */
 } tn_cross_entropy_rows;
 
+/* CTC of dense x, log probabilities; sequence n has input_lengths[n] steps and the labels targets[starts[n] ...]. f32 and f64. */
+typedef struct tn_ctc {
+    int64_t time, batch, classes, blank;
+    int64_t longest;        /* of the target lengths */
+    bool zero_infinity;     /* a target that no way gives: loss and gradient 0 */
+    const void *x;          /* [time, batch, classes] */
+    const int64_t *targets; /* none is blank */
+    const int64_t *starts, *input_lengths, *target_lengths; /* [batch] */
+    void *loss;             /* [batch] */
+    void *dx;               /* each loss's gradient, [time, batch, classes], or NULL */
+} tn_ctc;
+
 /* Contiguous [outer, n, inner]: y is the running sum of x over n, from the end where reverse. */
 typedef struct tn_cumsum_rows {
     int64_t outer, n, inner;
@@ -260,6 +272,7 @@ typedef struct tn_step_item {
     X(softmax_backward, (tn_dtype dtype, const tn_softmax_rows *softmax))                                                     \
     X(cross_entropy, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                                     \
     X(cross_entropy_backward, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                            \
+    X(ctc, (tn_dtype dtype, const tn_ctc *ctc))                                                                               \
     X(norm, (tn_dtype dtype, const tn_norm *norm))                                                                            \
     X(norm_backward, (tn_dtype dtype, const tn_norm *norm))                                                                   \
     X(sort, (tn_dtype dtype, const tn_sort_rows *rows))                                                                       \
