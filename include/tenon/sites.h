@@ -531,6 +531,60 @@ inline tn_tensor *tn_softshrink(tn_tensor *x, tn_shrink_args args = {})
     args.x = x;
     return tn_softshrink_with(&args);
 }
+inline tn_tensor *tn_scaled_dot_product_attention(tn_tensor *q, tn_attention_args args = {})
+{
+    args.q = q;
+    return tn_scaled_dot_product_attention_with(&args);
+}
+inline tn_tensor *tn_scaled_dot_product_attention(tn_tensor *q, tn_tensor *k, tn_attention_args args = {})
+{
+    args.q = q;
+    args.k = k;
+    return tn_scaled_dot_product_attention_with(&args);
+}
+inline tn_tensor *tn_scaled_dot_product_attention(tn_tensor *q, tn_tensor *k, tn_tensor *v, tn_attention_args args = {})
+{
+    args.q = q;
+    args.k = k;
+    args.v = v;
+    return tn_scaled_dot_product_attention_with(&args);
+}
+inline tn_tensor *tn_rope(tn_tensor *x, tn_rope_args args = {})
+{
+    args.x = x;
+    return tn_rope_with(&args);
+}
+inline tn_tensor *tn_rope(tn_tensor *x, tn_tensor *cos, tn_rope_args args = {})
+{
+    args.x = x;
+    args.cos = cos;
+    return tn_rope_with(&args);
+}
+inline tn_tensor *tn_rope(tn_tensor *x, tn_tensor *cos, tn_tensor *sin, tn_rope_args args = {})
+{
+    args.x = x;
+    args.cos = cos;
+    args.sin = sin;
+    return tn_rope_with(&args);
+}
+inline tn_tensor *tn_rope_tables(tn_tensor *positions, tn_rope_tables_args args = {})
+{
+    args.positions = positions;
+    return tn_rope_tables_with(&args);
+}
+inline tn_tensor *tn_rope_tables(tn_tensor *positions, int64_t dim, tn_rope_tables_args args = {})
+{
+    args.positions = positions;
+    args.dim = dim;
+    return tn_rope_tables_with(&args);
+}
+inline tn_tensor *tn_rope_tables(tn_tensor *positions, int64_t dim, tn_tensor **sin, tn_rope_tables_args args = {})
+{
+    args.positions = positions;
+    args.dim = dim;
+    args.sin = sin;
+    return tn_rope_tables_with(&args);
+}
 inline tn_tensor *tn_conv2d(tn_tensor *x, tn_conv2d_args args = {})
 {
     args.x = x;
@@ -1718,6 +1772,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_hardshrink(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_softshrink(...) \
     tn_at_tensor_ptr_(tn_softshrink(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_scaled_dot_product_attention(...) \
+    tn_at_tensor_ptr_(tn_scaled_dot_product_attention(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rope(...) \
+    tn_at_tensor_ptr_(tn_rope(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rope_tables(...) \
+    tn_at_tensor_ptr_(tn_rope_tables(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d(...) \
     tn_at_tensor_ptr_(tn_conv2d(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d(...) \
@@ -1941,6 +2001,9 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_hardtanh_args_(X) TN_HARDTANH_OPTIONS(X)
 #define TN_LIST_tn_celu_args_(X) TN_CELU_OPTIONS(X)
 #define TN_LIST_tn_shrink_args_(X) TN_SHRINK_OPTIONS(X)
+#define TN_LIST_tn_attention_args_(X) TN_ATTENTION_OPTIONS(X)
+#define TN_LIST_tn_rope_args_(X) TN_ROPE_OPTIONS(X)
+#define TN_LIST_tn_rope_tables_args_(X) TN_ROPE_TABLES_OPTIONS(X)
 #define TN_LIST_tn_conv2d_args_(X) TN_CONV2D_OPTIONS(X)
 #define TN_LIST_tn_conv1d_args_(X) TN_CONV1D_OPTIONS(X)
 #define TN_LIST_tn_conv_transpose2d_args_(X) TN_CONV_TRANSPOSE2D_OPTIONS(X)
@@ -2088,6 +2151,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_hardshrink_with), tn_shrink_args, TN_LIST_tn_shrink_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_softshrink(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_softshrink_with), tn_shrink_args, TN_LIST_tn_shrink_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_scaled_dot_product_attention(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_scaled_dot_product_attention_with), tn_attention_args, TN_LIST_tn_attention_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_rope(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_rope_with), tn_rope_args, TN_LIST_tn_rope_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_rope_tables(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_rope_tables_with), tn_rope_tables_args, TN_LIST_tn_rope_tables_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_conv2d_with), tn_conv2d_args, TN_LIST_tn_conv2d_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d(...) \
@@ -2592,6 +2661,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_glu(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_softmin(...) \
     tn_at_tensor_ptr_(tn_softmin(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_scaled_dot_product_attention_with(...) \
+    tn_at_tensor_ptr_(tn_scaled_dot_product_attention_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rope_with(...) \
+    tn_at_tensor_ptr_(tn_rope_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rope_tables_with(...) \
+    tn_at_tensor_ptr_(tn_rope_tables_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_with(...) \
     tn_at_tensor_ptr_(tn_conv2d_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_with(...) \
