@@ -301,6 +301,61 @@ inline tn_tensor *tn_init_xavier_normal(tn_tensor *x, tn_xavier_args args = {})
     args.x = x;
     return tn_init_xavier_normal_with(&args);
 }
+inline tn_module *tn_multihead_attention_new(int64_t embed_dim, tn_multihead_attention_args args = {})
+{
+    args.embed_dim = embed_dim;
+    return tn_multihead_attention_new_with(&args);
+}
+inline tn_module *tn_multihead_attention_new(int64_t embed_dim, int64_t num_heads, tn_multihead_attention_args args = {})
+{
+    args.embed_dim = embed_dim;
+    args.num_heads = num_heads;
+    return tn_multihead_attention_new_with(&args);
+}
+inline tn_module *tn_transformer_encoder_layer_new(int64_t d_model, tn_transformer_layer_args args = {})
+{
+    args.d_model = d_model;
+    return tn_transformer_encoder_layer_new_with(&args);
+}
+inline tn_module *tn_transformer_encoder_layer_new(int64_t d_model, int64_t nhead, tn_transformer_layer_args args = {})
+{
+    args.d_model = d_model;
+    args.nhead = nhead;
+    return tn_transformer_encoder_layer_new_with(&args);
+}
+inline tn_module *tn_transformer_decoder_layer_new(int64_t d_model, tn_transformer_layer_args args = {})
+{
+    args.d_model = d_model;
+    return tn_transformer_decoder_layer_new_with(&args);
+}
+inline tn_module *tn_transformer_decoder_layer_new(int64_t d_model, int64_t nhead, tn_transformer_layer_args args = {})
+{
+    args.d_model = d_model;
+    args.nhead = nhead;
+    return tn_transformer_decoder_layer_new_with(&args);
+}
+inline tn_module *tn_transformer_encoder_new(void *layer, tn_transformer_args args = {})
+{
+    args.layer = layer;
+    return tn_transformer_encoder_new_with(&args);
+}
+inline tn_module *tn_transformer_encoder_new(void *layer, int num_layers, tn_transformer_args args = {})
+{
+    args.layer = layer;
+    args.num_layers = num_layers;
+    return tn_transformer_encoder_new_with(&args);
+}
+inline tn_module *tn_transformer_decoder_new(void *layer, tn_transformer_args args = {})
+{
+    args.layer = layer;
+    return tn_transformer_decoder_new_with(&args);
+}
+inline tn_module *tn_transformer_decoder_new(void *layer, int num_layers, tn_transformer_args args = {})
+{
+    args.layer = layer;
+    args.num_layers = num_layers;
+    return tn_transformer_decoder_new_with(&args);
+}
 inline tn_module *tn_conv1d_new(int64_t in_channels, tn_conv1d_layer_args args = {})
 {
     args.in_channels = in_channels;
@@ -1722,6 +1777,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_xavier_uniform(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal(...) \
     tn_at_tensor_ptr_(tn_init_xavier_normal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_multihead_attention_new(...) \
+    tn_at_module_ptr_(tn_multihead_attention_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_encoder_layer_new(...) \
+    tn_at_module_ptr_(tn_transformer_encoder_layer_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_decoder_layer_new(...) \
+    tn_at_module_ptr_(tn_transformer_decoder_layer_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_encoder_new(...) \
+    tn_at_module_ptr_(tn_transformer_encoder_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_decoder_new(...) \
+    tn_at_module_ptr_(tn_transformer_decoder_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_new(...) \
     tn_at_module_ptr_(tn_conv1d_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv_transpose2d_new(...) \
@@ -1980,6 +2045,9 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_flatten_layer_args_(X) TN_FLATTEN_LAYER_OPTIONS(X)
 #define TN_LIST_tn_kaiming_args_(X) TN_KAIMING_OPTIONS(X)
 #define TN_LIST_tn_xavier_args_(X) TN_XAVIER_OPTIONS(X)
+#define TN_LIST_tn_multihead_attention_args_(X) TN_MULTIHEAD_ATTENTION_OPTIONS(X)
+#define TN_LIST_tn_transformer_layer_args_(X) TN_TRANSFORMER_LAYER_OPTIONS(X)
+#define TN_LIST_tn_transformer_args_(X) TN_TRANSFORMER_OPTIONS(X)
 #define TN_LIST_tn_conv1d_layer_args_(X) TN_CONV1D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_conv_transpose2d_layer_args_(X) TN_CONV_TRANSPOSE2D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_conv_transpose1d_layer_args_(X) TN_CONV_TRANSPOSE1D_LAYER_OPTIONS(X)
@@ -2101,6 +2169,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_uniform_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_normal_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_multihead_attention_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_multihead_attention_new_with), tn_multihead_attention_args, TN_LIST_tn_multihead_attention_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_encoder_layer_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_transformer_encoder_layer_new_with), tn_transformer_layer_args, TN_LIST_tn_transformer_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_decoder_layer_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_transformer_decoder_layer_new_with), tn_transformer_layer_args, TN_LIST_tn_transformer_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_encoder_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_transformer_encoder_new_with), tn_transformer_args, TN_LIST_tn_transformer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_decoder_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_transformer_decoder_new_with), tn_transformer_args, TN_LIST_tn_transformer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_conv1d_new_with), tn_conv1d_layer_args, TN_LIST_tn_conv1d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv_transpose2d_new(...) \
@@ -2587,6 +2665,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_module_ptr_(tn_glu_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_softmin_new(...) \
     tn_at_module_ptr_(tn_softmin_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_multihead_attention_new_with(...) \
+    tn_at_module_ptr_(tn_multihead_attention_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_encoder_layer_new_with(...) \
+    tn_at_module_ptr_(tn_transformer_encoder_layer_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_decoder_layer_new_with(...) \
+    tn_at_module_ptr_(tn_transformer_decoder_layer_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_encoder_new_with(...) \
+    tn_at_module_ptr_(tn_transformer_encoder_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_decoder_new_with(...) \
+    tn_at_module_ptr_(tn_transformer_decoder_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_new_with(...) \
     tn_at_module_ptr_(tn_conv1d_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv_transpose2d_new_with(...) \
