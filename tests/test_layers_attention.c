@@ -49,7 +49,8 @@ static void test_input_errors(void **state)
 {
     (void)state;
     TN_SCOPE;
-    tn_module *m = tn_adopt(tn_multihead_attention_new(6, 2)), *layer = tn_adopt(tn_transformer_encoder_layer_new(6, 2, .dim_feedforward = 4));
+    tn_module *m = tn_adopt(tn_multihead_attention_new(6, 2));
+    tn_module *layer = tn_adopt(tn_transformer_encoder_layer_new(6, 2, .dim_feedforward = 4));
     tn_module *decoder = tn_adopt(tn_transformer_decoder_layer_new(6, 2, .dim_feedforward = 4));
     tn_tensor *x = tn_ones(TN_SHAPE(3, 2, 6)), *y = tn_ones(TN_SHAPE(4, 2, 6)), *out[3], *flag = tn_ones(TN_SHAPE(2, 3), .dtype = TN_BOOL);
     check_fails(tn_call(m, NULL), TN_ERR_ARGUMENT, "multihead_attention: query is NULL");
@@ -79,7 +80,8 @@ static void test_first_weights(void **state)
     (void)state;
     TN_SCOPE;
     tn_manual_seed(2);
-    tn_module *net = tn_adopt(tn_transformer_encoder_new(tn_transformer_encoder_layer_new(64, 4, .dim_feedforward = 16), 2, .norm = tn_layer_norm_new(TN_SHAPE(64))));
+    tn_module *net = tn_adopt(tn_transformer_encoder_new(tn_transformer_encoder_layer_new(64, 4, .dim_feedforward = 16), 2,
+                                                         .norm = tn_layer_norm_new(TN_SHAPE(64))));
     const double bounds[] = {sqrt(6.0 / 256), 1 / 8.0, 1 / 8.0, 1 / 4.0};
     const char *const names[] = {"layers.0.self_attn.in_proj_weight", "layers.0.self_attn.out_proj.weight", "layers.0.linear1.weight",
                                  "layers.0.linear2.weight"};

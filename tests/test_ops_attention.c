@@ -57,7 +57,8 @@ static void test_wrong_inputs(void **state)
     check_fails(tn_scaled_dot_product_attention(q, k, tn_ones(TN_SHAPE(2, 4, 6, 6))), TN_ERR_SHAPE, "[..., s, ev]");
     check_fails(tn_scaled_dot_product_attention(q, k, k, .dropout_p = 1.5), TN_ERR_ARGUMENT, "dropout_p is 1.5");
     check_fails(tn_scaled_dot_product_attention(q, k, k, .scale = (double)NAN), TN_ERR_ARGUMENT, "scale is");
-    check_fails(tn_scaled_dot_product_attention(q, k, k, .attn_mask = tn_ones(TN_SHAPE(5, 6))), TN_ERR_SHAPE, "attn_mask is [5, 6] [2, 4, 5, 7]");
+    check_fails(tn_scaled_dot_product_attention(q, k, k, .attn_mask = tn_ones(TN_SHAPE(5, 6))), TN_ERR_SHAPE,
+                "attn_mask is [5, 6] [2, 4, 5, 7]");
     check_fails(tn_scaled_dot_product_attention(q, k, k, .attn_mask = tn_ones(TN_SHAPE(1, 2, 4, 5, 7))), TN_ERR_SHAPE, "attn_mask broadcast");
     check_fails(tn_scaled_dot_product_attention(q, k, k, .attn_mask = tn_ones(TN_SHAPE(5, 7), .dtype = TN_F64)), TN_ERR_DTYPE,
                 "attn_mask is float64 q is float32");
@@ -92,7 +93,8 @@ static void test_dropout(void **state)
         tn_tensor *y = tn_scaled_dot_product_attention(in[0], in[1], in[2], .dropout_p = 0.3, .is_causal = causal);
         const tn_random_state after = tn_get_random_state();
         tn_manual_seed(9);
-        tn_tensor *keep = tn_random_mask("test", TN_SHAPE(2, 2, L, S), TN_F64, (tn_device_id){TN_CPU, 0}, 0.7, 1 / 0.7), *scores = tn_matmul(in[0], tn_transpose(in[1], 2, 3));
+        tn_tensor *keep = tn_random_mask("test", TN_SHAPE(2, 2, L, S), TN_F64, (tn_device_id){TN_CPU, 0}, 0.7, 1 / 0.7);
+        tn_tensor *scores = tn_matmul(in[0], tn_transpose(in[1], 2, 3));
         assert_int_equal(after.offset, tn_get_random_state().offset);
         scores = tn_mul(scores, 1 / sqrt(8));
         if (causal)
@@ -182,7 +184,8 @@ static void test_memory(void **state)
     (void)state;
     for (int causal = 0; causal < 2; causal++) {
         const double small = (double)peak(1024, causal), large = (double)peak(2048, causal);
-        print_message("peak at 1024: %.0f KiB, at 2048: %.0f KiB; one matrix of scores would take %d KiB\n", small / 1024, large / 1024, 2048 * 2048 * 4 / 1024);
+        print_message("peak at 1024: %.0f KiB, at 2048: %.0f KiB; one matrix of scores would take %d KiB\n", small / 1024,
+                      large / 1024, 2048 * 2048 * 4 / 1024);
         assert_true(large < 2.2 * small);
         assert_true(large < 2048.0 * 2048 * 4);
     }

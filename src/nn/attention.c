@@ -52,7 +52,8 @@ static bool masks_fit(attending *a, bool batched)
             return false;
         }
     const int64_t heads = a->self->num_heads;
-    const tn_shape padding = batched ? TN_SHAPE(a->n, a->s) : TN_SHAPE(a->s), one = TN_SHAPE(a->l, a->s), each = TN_SHAPE(a->n * heads, a->l, a->s);
+    const tn_shape padding = batched ? TN_SHAPE(a->n, a->s) : TN_SHAPE(a->s), one = TN_SHAPE(a->l, a->s);
+    const tn_shape each = TN_SHAPE(a->n * heads, a->l, a->s);
     if (a->padding && !tn_shape_equal(tn_shape_of(a->padding), padding))
         tn_fail(TN_ERR_SHAPE, "%s: key_padding_mask is %s: it must be %s", name, tn_text(a->padding), tn_shape_text(padding));
     else if (a->mask && !tn_shape_equal(tn_shape_of(a->mask), one) && !tn_shape_equal(tn_shape_of(a->mask), each))
@@ -90,7 +91,8 @@ static tn_tensor *projected(const attending *a, tn_tensor *x, int i)
     const multihead_attention *self = a->self;
     const int64_t e = self->embed_dim, heads = self->num_heads;
     tn_tensor *const own[] = {self->q_proj_weight, self->k_proj_weight, self->v_proj_weight};
-    tn_linear_op_args args = {.size = sizeof args, .x = x, .weight = self->in_proj_weight ? tn_narrow(self->in_proj_weight, 0, i * e, e) : own[i],
+    tn_linear_op_args args = {.size = sizeof args, .x = x,
+                              .weight = self->in_proj_weight ? tn_narrow(self->in_proj_weight, 0, i * e, e) : own[i],
                               .bias = self->in_proj_bias ? tn_narrow(self->in_proj_bias, 0, i * e, e) : NULL};
     tn_tensor *y = tn_linear_with(&args);
     y = y ? tn_reshape(y, TN_SHAPE(y->sizes[0], y->sizes[1], heads, e / heads)) : NULL;
@@ -193,10 +195,12 @@ static size_t multihead_attention_describe(const tn_module *module, char *text, 
     tn_put(&out, "%lld, %lld", (long long)self->embed_dim, (long long)self->num_heads);
     if (self->dropout > 0)
         tn_put(&out, ", dropout=%g", self->dropout);
-    tn_put(&out, "%s%s%s", tn_bias_text(self->in_proj_bias), self->batch_first ? ", batch_first=True" : "", self->is_causal ? ", is_causal=True" : "");
+    tn_put(&out, "%s%s%s", tn_bias_text(self->in_proj_bias), self->batch_first ? ", batch_first=True" : "",
+           self->is_causal ? ", is_causal=True" : "");
     return out.length;
 }
-TN_MODULE_THUNK_(multihead_attention, return multihead_attention_forward((multihead_attention *)(void *)module_, in_, n_in_, out_, n_out_)) = {
+TN_MODULE_THUNK_(multihead_attention,
+                 return multihead_attention_forward((multihead_attention *)(void *)module_, in_, n_in_, out_, n_out_)) = {
     sizeof(tn_module_type), "multihead_attention", sizeof(multihead_attention), -1, 2, multihead_attention_thunk_, NULL, NULL,
     multihead_attention_describe,
 };
@@ -213,8 +217,8 @@ static bool sizes_fit(const tn_multihead_attention_args *a)
     if (tn_failing())
         return false;
     if (a->embed_dim < 1 || a->num_heads < 1 || a->embed_dim % a->num_heads)
-        tn_fail(TN_ERR_ARGUMENT, "multihead_attention: embed_dim is %lld and num_heads %lld: both must be given, and num_heads divide embed_dim",
-                (long long)a->embed_dim, (long long)a->num_heads);
+        tn_fail(TN_ERR_ARGUMENT, "multihead_attention: embed_dim is %lld and num_heads %lld: both must be given, and num_heads divide "
+                "embed_dim", (long long)a->embed_dim, (long long)a->num_heads);
     else if (a->kdim < 0 || a->vdim < 0)
         tn_fail(TN_ERR_ARGUMENT, "multihead_attention: kdim is %lld and vdim %lld: they must be 1 or more, or 0 for embed_dim",
                 (long long)a->kdim, (long long)a->vdim);

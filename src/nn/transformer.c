@@ -12,7 +12,10 @@ typedef struct transformer_layer {
     bool norm_first;
 } transformer_layer;
 
-static tn_tensor *dropped(const transformer_layer *self, tn_tensor *x) { return x ? tn_dropout(x, self->dropout, self->base.training) : NULL; }
+static tn_tensor *dropped(const transformer_layer *self, tn_tensor *x)
+{
+    return x ? tn_dropout(x, self->dropout, self->base.training) : NULL;
+}
 
 /* x's attention to memory, or to itself where that is NULL. */
 static tn_tensor *attended(const transformer_layer *self, tn_module *attention, tn_tensor *x, tn_tensor *memory, tn_tensor *mask,
@@ -95,8 +98,8 @@ static bool layer_fits(const char *name, const tn_transformer_layer_args *a)
     if (tn_failing())
         return false;
     if (a->d_model < 1 || a->nhead < 1 || a->d_model % a->nhead || a->dim_feedforward < 1)
-        tn_fail(TN_ERR_ARGUMENT, "%s: d_model is %lld, nhead %lld and dim_feedforward %lld: each must be 1 or more, and nhead divide d_model", name,
-                (long long)a->d_model, (long long)a->nhead, (long long)a->dim_feedforward);
+        tn_fail(TN_ERR_ARGUMENT, "%s: d_model is %lld, nhead %lld and dim_feedforward %lld: each must be 1 or more, and nhead divide "
+                "d_model", name, (long long)a->d_model, (long long)a->nhead, (long long)a->dim_feedforward);
     else if ((unsigned)a->activation > TN_TRANSFORMER_GELU)
         tn_fail(TN_ERR_ARGUMENT, "%s: activation %d is none of tn_transformer_activation", name, (int)a->activation);
     else if (!(a->dropout >= 0 && a->dropout <= 1))

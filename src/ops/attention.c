@@ -146,8 +146,8 @@ static bool fits(const char *name, const tn_tensor *x, const tn_tensor *q, bool 
     if (!tn_devices_agree(op, q, x))
         return false;
     if (x->dtype != q->dtype) {
-        tn_fail(TN_ERR_DTYPE, "%s: q is %s and %s is %s: all must be of one dtype: tn_cast one of them", op, tn_dtype_name((tn_dtype)q->dtype),
-                name, tn_dtype_name((tn_dtype)x->dtype));
+        tn_fail(TN_ERR_DTYPE, "%s: q is %s and %s is %s: all must be of one dtype: tn_cast one of them", op,
+                tn_dtype_name((tn_dtype)q->dtype), name, tn_dtype_name((tn_dtype)x->dtype));
         return false;
     }
     bool good = x->ndim == q->ndim;
@@ -159,8 +159,8 @@ static bool fits(const char *name, const tn_tensor *x, const tn_tensor *q, bool 
     }
     const int64_t heads = q->ndim > 2 ? q->sizes[q->ndim - 3] : 1, own = q->ndim > 2 ? x->sizes[q->ndim - 3] : 1;
     if (own != heads && !grouped)
-        tn_fail(TN_ERR_SHAPE, "%s: q is %s and %s is %s: %lld heads and %lld: .enable_gqa lets heads share keys and values", op, tn_text(q), name,
-                tn_text(x), (long long)heads, (long long)own);
+        tn_fail(TN_ERR_SHAPE, "%s: q is %s and %s is %s: %lld heads and %lld: .enable_gqa lets heads share keys and values", op,
+                tn_text(q), name, tn_text(x), (long long)heads, (long long)own);
     else if (own != heads && (own < 1 || heads % own))
         tn_fail(TN_ERR_SHAPE, "%s: q is %s and %s is %s: the %lld heads must be a multiple of the %lld", op, tn_text(q), name, tn_text(x),
                 (long long)heads, (long long)own);
@@ -195,13 +195,14 @@ static tn_tensor *mask_of(tn_tensor *mask, const tn_tensor *q, int64_t s, tn_dty
     if (!tn_ready(op, "attn_mask", mask) || !tn_devices_agree(op, q, mask))
         return NULL;
     if (mask->dtype != TN_BOOL && mask->dtype != q->dtype)
-        return tn_fail(TN_ERR_DTYPE, "%s: attn_mask is %s and q is %s: a mask is bool or of q's dtype", op, tn_dtype_name((tn_dtype)mask->dtype),
-                       tn_dtype_name((tn_dtype)q->dtype));
+        return tn_fail(TN_ERR_DTYPE, "%s: attn_mask is %s and q is %s: a mask is bool or of q's dtype", op,
+                       tn_dtype_name((tn_dtype)mask->dtype), tn_dtype_name((tn_dtype)q->dtype));
     bool good = mask->ndim <= shape.ndim;
     for (int d = 1; good && d <= mask->ndim; d++)
         good = mask->sizes[mask->ndim - d] == 1 || mask->sizes[mask->ndim - d] == shape.sizes[shape.ndim - d];
     if (!good)
-        return tn_fail(TN_ERR_SHAPE, "%s: attn_mask is %s, which does not broadcast to the scores' %s", op, tn_text(mask), tn_shape_text(shape));
+        return tn_fail(TN_ERR_SHAPE, "%s: attn_mask is %s, which does not broadcast to the scores' %s", op, tn_text(mask),
+                       tn_shape_text(shape));
     return four_dims(tn_expand(mask->dtype == TN_BOOL ? mask : tn_as_dtype(mask, dtype), shape));
 }
 
@@ -213,8 +214,8 @@ static tn_tensor *attend(const tn_attention_args *a)
         return NULL;
     if (tn_failing())
         return NULL;
-    tn_attention form = {.batch = q->sizes[0], .heads = q->sizes[1], .kv_heads = k->sizes[1], .l = q->sizes[2], .s = k->sizes[2], .e = q->sizes[3],
-                         .ev = v->sizes[3], .causal = a->is_causal, .scale = a->scale, .dropout = a->dropout_p};
+    tn_attention form = {.batch = q->sizes[0], .heads = q->sizes[1], .kv_heads = k->sizes[1], .l = q->sizes[2], .s = k->sizes[2], 
+                         .e = q->sizes[3], .ev = v->sizes[3], .causal = a->is_causal, .scale = a->scale, .dropout = a->dropout_p};
     if (form.scale == 0)
         form.scale = form.e ? 1 / sqrt((double)form.e) : 1;
     if (form.dropout > 0) {

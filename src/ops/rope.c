@@ -24,12 +24,13 @@ static void rope_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
 /* x [..., l, e]; cos and sin dense, of as many rows as x or as its l. */
 static tn_tensor *turn(tn_tensor *x, tn_tensor *cos, tn_tensor *sin, turning how)
 {
-    tn_tensor *packed = tn_failing() ? NULL : tn_packed(x), *y = packed ? tn_new("rope", tn_shape_of(x), (tn_dtype)x->dtype, x->storage->device) : NULL;
+    tn_tensor *packed = tn_failing() ? NULL : tn_packed(x);
+    tn_tensor *y = packed ? tn_new("rope", tn_shape_of(x), (tn_dtype)x->dtype, x->storage->device) : NULL;
     if (!y)
         return NULL;
     const int64_t width = x->sizes[x->ndim - 1], half = cos->sizes[cos->ndim - 1];
-    const tn_rope_rows rows = {.rows = width ? x->numel / width : 0, .width = width, .half = half, .table_rows = half ? cos->numel / half : 1,
-                               .interleaved = how.interleaved, .inverse = how.inverse, .x = tn_ptr(packed), .cos = tn_ptr(cos),
+    const tn_rope_rows rows = {.rows = width ? x->numel / width : 0, .width = width, .half = half, 
+                               .table_rows = half ? cos->numel / half : 1, .interleaved = how.interleaved, .inverse = how.inverse, .x = tn_ptr(packed), .cos = tn_ptr(cos),
                                .sin = tn_ptr(sin), .y = tn_ptr(y)};
     if (x->numel && tn_kernels_for(x)->rope((tn_dtype)x->dtype, &rows) != TN_OK)
         return NULL;
@@ -48,8 +49,8 @@ static tn_tensor *table_of(const char *name, tn_tensor *t, const tn_tensor *x)
     for (int d = 2; fits && d <= t->ndim; d++)
         fits = t->sizes[t->ndim - d] == shape.sizes[shape.ndim - d] || (d > 2 && t->sizes[t->ndim - d] == 1);
     if (!fits)
-        return tn_fail(TN_ERR_SHAPE, "rope: x is %s and %s is %s: it must be [l, r] with 2r at most e, where x is [..., l, e]", tn_text(x), name,
-                       tn_text(t));
+        return tn_fail(TN_ERR_SHAPE, "rope: x is %s and %s is %s: it must be [l, r] with 2r at most e, where x is [..., l, e]",
+                       tn_text(x), name, tn_text(t));
     const int64_t half = t->sizes[t->ndim - 1];
     shape.sizes[shape.ndim - 1] = half;
     t = tn_as_dtype(tn_detach(t), tn_compute_dtype(x));
@@ -93,7 +94,9 @@ tn_tensor *tn_rope_tables_with(const tn_rope_tables_args *a)
                        (long long)a->dim, a->sin ? "" : " and sin NULL");
     if (!(a->base > 0) || !(a->factor > 0) || !(a->original_length >= 0) || !(a->high_freq_factor > a->low_freq_factor))
         return tn_fail(TN_ERR_ARGUMENT, "rope_tables: base %g and factor %g must be positive, original_length %g not negative, and "
-                       "high_freq_factor %g above low_freq_factor %g", a->base, a->factor, a->original_length, a->high_freq_factor, a->low_freq_factor);
+                       "high_freq_factor %g above low_freq_factor %g", a->base, a->factor, a->original_length,
+                       a->high_freq_factor, a->low_freq_factor);
+    *a->sin = NULL;
     TN_SCOPE;
     TN_NO_GRAD;
     const int64_t half = a->dim / 2;
@@ -105,9 +108,7 @@ tn_tensor *tn_rope_tables_with(const tn_rope_tables_args *a)
         f[j] = stretched(a, pow(a->base, -2 * (double)j / (double)a->dim));
     tn_tensor *angles = tn_mul(tn_unsqueeze(tn_cast(a->positions, TN_F64), -1), frequencies);
     const tn_dtype dtype = tn_dtype_or_default(a->dtype);
-    *a->sin = tn_cast(tn_sin(angles), dtype);
-    tn_tensor *cos = tn_cast(tn_cos(angles), dtype);
-    if (cos)
-        tn_pass(*a->sin);
-    return tn_pass(cos);
+    tn_tensor *sin = tn_pass(tn_cast(tn_sin(angles), dtype)), *cos = tn_pass(tn_cast(tn_cos(angles), dtype));
+    *a->sin = cos ? sin : NULL;
+    return cos;
 }

@@ -1,5 +1,5 @@
-/* Tenon: attention and transformer layers. nn.h takes this in. Masks say what may not be seen: bool, true where it may not, or floats that are
- * added to the scores (the operator's, ops/attention.h, are the other way round, as PyTorch's are). Inputs may be left off at the end, and
+/* Tenon: attention and transformer layers. nn.h takes this in. Masks say what may not be seen: bool, true where it may not, or floats that
+ * are added to the scores (the operator's, ops/attention.h, are the other way round, as PyTorch's are). Inputs may be left off at the end, and
  * those that are masks may be NULL. Sequences are [length, batch, features], or [batch, length, features] with .batch_first, or without a
  * batch [length, features]. PyTorch's .is_causal is an option of the layer here, which needs no mask: row i sees columns 0 to i. */
 #ifndef TENON_NN_ATTENTION_H
@@ -30,8 +30,8 @@ typedef struct tn_multihead_attention_args { /* tn_multihead_attention_new(embed
  *     tn_tensor *y = tn_call(attention, query, key, value, key_padding_mask, attn_mask);
  *
  * with only a query its keys and values are its own. key_padding_mask is [batch, s] ([s] without a batch), attn_mask [l, s] or
- * [batch num_heads, l, s]. y is like query. As a second output (tn_call_n) the layer gives the softmax, averaged over the heads, [batch, l, s];
- * then the scores are whole in memory, and a row that sees nothing is NaN where without them it is zeros, as in PyTorch. .dropout works on
+ * [batch num_heads, l, s]. y is like query. As a second output (tn_call_n) the layer gives the softmax, averaged over the heads,
+ * [batch, l, s]; then the scores are whole in memory, and a row that sees nothing is NaN where without them it is zeros, as in PyTorch. .dropout works on
  * the softmax while training.
  * Parameters in_proj_weight [3 embed_dim, embed_dim] (with another .kdim or .vdim q_proj_weight [embed_dim, embed_dim], k_proj_weight
  * [embed_dim, kdim], v_proj_weight [embed_dim, vdim]), Xavier's uniform law; in_proj_bias [3 embed_dim] and out_proj.bias [embed_dim], zeros;

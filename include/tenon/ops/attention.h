@@ -21,12 +21,13 @@ typedef struct tn_attention_args { /* tn_scaled_dot_product_attention(q, k, v, .
     char tn_ TN_ZERO_;
     tn_tensor *q TN_ZERO_, *k TN_ZERO_, *v TN_ZERO_;
 } tn_attention_args;
-/* softmax(scale q kᵀ + mask) v (Vaswani et al. 2017): q [..., heads, l, e], k [..., heads, s, e], v [..., heads, s, ev] give [..., heads, l, ev].
- * Heads may be missing, and the dims before them may be 1 in k and v. The scores are never whole in memory, in backward neither (Dao et al.
+/* softmax(scale q kᵀ + mask) v (Vaswani et al. 2017): q [..., heads, l, e], k [..., heads, s, e], v [..., heads, s, ev] give
+ * [..., heads, l, ev]. Heads may be missing, and the dims before them may be 1 in k and v. The scores are never whole in memory, in backward neither (Dao et al.
  * 2022): memory grows with l and s, not with their product.
  * .attn_mask broadcasts to [..., heads, l, s]: bool, true where a row may look, or of q's dtype and added to the scores. .is_causal: row i
  * looks at columns 0 to i (both may be given). A row that may look nowhere gives zeros. .dropout_p: so much of the softmax is dropped and
- * the rest scaled up, whenever it is not 0. .enable_gqa: k and v have fewer heads, a divisor of q's; head h uses theirs h / (heads / theirs).
+ * the rest scaled up, whenever it is not 0. .enable_gqa: k and v have fewer heads, a divisor of q's; head h uses theirs
+ * h / (heads / theirs).
  * What needs the scores whole, and so memory for them: the gradient of a float mask, and gradients of gradients. */
 TN_API tn_tensor *tn_scaled_dot_product_attention_with(const tn_attention_args *args);
 

@@ -17,6 +17,8 @@ typedef struct attention_task {
     void *scratch;                 /* [workers, size] */
 } attention_task;
 
+/* Fewer multiplications are not worth another thread. */
+#define WORK_OF_A_THREAD 1e6
 enum { TILE = ROWS * COLUMNS, EDGE = 64 /* gemm rounds sizes up by less */ };
 
 /* A tile: head h of batch b, rows i0 ... and columns j0 ... */
@@ -40,9 +42,10 @@ static int64_t columns_of(const tn_attention *a, int64_t end) { return a->causal
 #include "kernels/cpu/attention_body.h"
 
 /* Units of so many multiplications each; tiles of scratch for a worker. */
-static tn_status run(tn_dtype dtype, attention_task *task, int64_t units, double unit_work, int tiles, void (*range)(int64_t, int64_t, void *))
+static tn_status run(tn_dtype dtype, attention_task *task, int64_t units, double unit_work, int tiles,
+                     void (*range)(int64_t, int64_t, void *))
 {
-    const int64_t widest = tn_max_i64(task->a->e, task->a->ev) + EDGE, most = 1 + (int64_t)tn_min_i64(1024, (int64_t)((double)units * unit_work / 1e6));
+    const int64_t widest = tn_max_i64(task->a->e, task->a->ev) + EDGE, most = 1 + (int64_t)((double)units * unit_work / WORK_OF_A_THREAD);
     task->units = units;
     task->workers = tn_min_i64(tn_min_i64(units, most), most > 1 ? tn_parallel_width() : 1);
     task->packed = COLUMNS * widest;
@@ -64,7 +67,8 @@ static attention_task task_of(const tn_attention *a)
 tn_status TN_K(attention)(tn_dtype dtype, const tn_attention *a)
 {
     attention_task task = task_of(a);
-    return run(dtype, &task, a->batch * a->heads * task.row_blocks, (double)ROWS * (double)a->s * (double)(a->e + a->ev), a->dropout > 0 ? 2 : 1,
+    const double work = (double)ROWS * (double)a->s * (double)(a->e + a->ev);
+    return run(dtype, &task, a->batch * a->heads * task.row_blocks, work, a->dropout > 0 ? 2 : 1,
                dtype == TN_F64 ? forward_range_f64 : forward_range_f32);
 }
 

@@ -38,8 +38,9 @@ static void FN(multiply)(const FN(work) *work, int64_t m, int64_t n, int64_t k, 
                          int64_t c_row)
 {
     tn_gemm g = {.batch = 1, .m = m, .n = n, .k = k, .a = a.data, .b = b.data, .c = c, .a_row = a.row, .a_col = a.col, .b_row = b.row,
-                 .b_col = b.col, .c_row = c_row, .alpha = alpha, .beta = beta, .packed = work->packed, .scratch = work->product};
-    if (k > 0)
+                 .b_col = b.col, .c_row = c_row, .alpha = alpha, .beta = beta, .scratch = work->product};
+    g.packed = m > 1 ? work->packed : NULL; /* for one row b is read once, as it lies */
+    if (k > 0 && g.packed)
         TN_K(gemm_pack)(DTYPE, &g, work->packed);
     TN_K(gemm)(DTYPE, &g);
 }
@@ -178,7 +179,8 @@ static void FN(slopes)(const tn_attention *a, const attention_tile *t, const T *
 static void FN(backward_tile)(const tn_attention *a, const attention_tile *t, int wanted, const FN(work) *work)
 {
     const int64_t kv = FN(kv_head)(a, t->h);
-    const T *dy = FN(dense)(a->dy, a->heads, a->l, a->ev, t->b, t->h, t->i0), *stats = FN(dense)(a->stats, a->heads, a->l, 2, t->b, t->h, t->i0);
+    const T *dy = FN(dense)(a->dy, a->heads, a->l, a->ev, t->b, t->h, t->i0);
+    const T *stats = FN(dense)(a->stats, a->heads, a->l, 2, t->b, t->h, t->i0);
     FN(scores)(a, t, work);
     for (int64_t i = 0; i < t->rows; i++) {
         T *row = work->p + i * COLUMNS;
@@ -200,7 +202,8 @@ static void FN(backward_tile)(const tn_attention *a, const attention_tile *t, in
     FN(slopes)(a, t, dy, work);
     if (wanted & DQ)
         FN(multiply)(work, t->rows, a->e, t->columns, a->scale, (FN(matrix)){work->dp, COLUMNS, 1},
-                     (FN(matrix)){FN(at)(&a->k, t->b, kv, t->j0), a->k.row, 1}, 1, FN(dense)(a->dq, a->heads, a->l, a->e, t->b, t->h, t->i0), a->e);
+                     (FN(matrix)){FN(at)(&a->k, t->b, kv, t->j0), a->k.row, 1}, 1,
+                     FN(dense)(a->dq, a->heads, a->l, a->e, t->b, t->h, t->i0), a->e);
     if (wanted & DK)
         FN(multiply)(work, t->columns, a->e, t->rows, a->scale, (FN(matrix)){work->dp, 1, COLUMNS},
                      (FN(matrix)){FN(at)(&a->q, t->b, t->h, t->i0), a->q.row, 1}, 1,
