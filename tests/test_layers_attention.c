@@ -97,6 +97,22 @@ static void test_first_weights(void **state)
     check_good();
 }
 
+static void test_summary(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    char text[4096];
+    tn_module *layer = tn_transformer_encoder_layer_new(6, 2, .dim_feedforward = 4, .norm_first = true, .is_causal = true, .batch_first = true);
+    tn_module *net = tn_adopt(tn_transformer_encoder_new(layer, 2));
+    assert_true(tn_format_summary(net, tn_ones(TN_SHAPE(2, 3, 6)), text, sizeof text) > 0);
+    const char *const words[] = {"transformer_encoder_layer(dropout=0.1, activation=relu, norm_first=True)",
+                                 "multihead_attention(6, 2, dropout=0.1, batch_first=True, is_causal=True)", "[2, 3, 6]"};
+    for (int i = 0; i < 3; i++)
+        if (!strstr(text, words[i]))
+            fail_msg("no %s in\n%s", words[i], text);
+    check_good();
+}
+
 /* Dropout works while training and not in evaluation; the same seed drops the same. */
 static void test_dropout(void **state)
 {
@@ -149,7 +165,7 @@ static void test_tied_weights(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {LAYER_TABLE_TESTS, TEST(test_making_errors), TEST(test_input_errors), TEST(test_first_weights),
+    const struct CMUnitTest tests[] = {LAYER_TABLE_TESTS, TEST(test_making_errors), TEST(test_input_errors), TEST(test_first_weights), TEST(test_summary),
                                        TEST(test_dropout), TEST(test_tied_weights)};
     return layer_table_load("attention", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

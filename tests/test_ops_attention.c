@@ -165,6 +165,20 @@ static void test_both_masks_and_halves(void **state)
     check_good();
 }
 
+/* Without features all scores are 0: a row is the mean of the values. Without values' features there is nothing to compute. */
+static void test_no_features(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *none = tn_zeros(TN_SHAPE(2, 3, 0), .requires_grad = true), *v = tn_arange(0, 12, .requires_grad = true, .dtype = TN_F32);
+    tn_tensor *y = tn_scaled_dot_product_attention(none, none, tn_reshape(v, TN_SHAPE(2, 3, 2)));
+    check_values(y, 1e-6, 2, 3, 2, 3, 2, 3, 8, 9, 8, 9, 8, 9);
+    check_values(tn_grad_of(tn_sum(y), v), 1e-6, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1);
+    y = tn_scaled_dot_product_attention(tn_reshape(v, TN_SHAPE(2, 3, 2)), tn_reshape(v, TN_SHAPE(2, 3, 2)), none);
+    check_shape(y, 2, 3, 0);
+    check_values(tn_grad_of(tn_sum(y), v), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+}
+
 /* Bytes at most in use beyond those at the start, forward and backward at length l. */
 static int64_t peak(int64_t l, bool causal)
 {
@@ -195,6 +209,6 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {OP_TABLE_TESTS, TEST(test_wrong_inputs), TEST(test_dropout), TEST(test_composed), TEST(test_threads),
-                                       TEST(test_both_masks_and_halves), TEST(test_memory)};
+                                       TEST(test_both_masks_and_halves), TEST(test_no_features), TEST(test_memory)};
     return op_table_load("attention", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

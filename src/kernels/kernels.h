@@ -126,7 +126,7 @@ typedef struct tn_attention_rows {
     int64_t batch, head, row;
 } tn_attention_rows;
 
-/* Scaled dot-product attention, f32 and f64, s and e above 0: y = (dropout of softmax(scale q k' + mask)) v, blocks of rows against blocks of
+/* Scaled dot-product attention, f32 and f64, s above 0: y = (dropout of softmax(scale q k' + mask)) v, blocks of rows against blocks of
  * columns, so that scratch does not grow with l or s (Dao et al. 2022). Head h reads k and v of head h / (heads / kv_heads). A row of which
  * nothing is allowed gives zeros. dropout's mask is element by element what BERNOULLI fills a dense [batch, heads, l, s] with. */
 typedef struct tn_attention {
