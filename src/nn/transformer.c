@@ -44,7 +44,7 @@ static tn_tensor *after(const transformer_layer *self, tn_module *norm, tn_tenso
     return self->norm_first ? sum : normed(norm, sum);
 }
 
-/* A call with so many inputs, masks from `masks` on: false with an error where they do not fit. */
+/* False, with an error, where the call has not `needed` to `most` inputs, the needed ones there, and one output. */
 static bool inputs_fit(const char *name, tn_tensor *const *in, int n_in, int needed, int most, int n_out)
 {
     if (n_in < needed || n_in > most || n_out != 1)
