@@ -106,6 +106,28 @@ static void *reader_new(void)
     return net;
 }
 
+/* Reads an image as two sequences of rows, one with the other as its memory. */
+typedef struct {
+    tn_module base;
+    tn_module *encoder, *decoder, *fc;
+} translator;
+static tn_tensor *translator_forward(translator *net, tn_tensor *x)
+{
+    tn_tensor *rows = tn_squeeze(x, 1), *sin, *cos = tn_rope_tables(tn_arange(0, 28), 28, &sin);
+    tn_tensor *memory = tn_call(net->encoder, tn_rope(rows, cos, sin)), *seen = tn_triu(tn_ones(TN_SHAPE(28, 28), .dtype = TN_BOOL), 1);
+    return tn_call(net->fc, tn_select(tn_call(net->decoder, rows, memory, NULL, seen), 1, -1));
+}
+TN_MODULE(translator, translator_forward);
+static void *translator_new(void)
+{
+    translator *net = TN_NEW(translator);
+    tn_module *layer = tn_transformer_encoder_layer_new(28, 2, .dim_feedforward = 6, .dropout = 0, .batch_first = true);
+    TN_CHILD(net, encoder, tn_transformer_encoder_new(layer, 2, .norm = tn_layer_norm_new(TN_SHAPE(28))));
+    TN_CHILD(net, decoder, tn_transformer_decoder_layer_new(28, 2, .dim_feedforward = 6, .dropout = 0, .batch_first = true, .is_causal = true));
+    TN_CHILD(net, fc, tn_linear_new(28, 10));
+    return net;
+}
+
 static tn_status step(void *net, tn_optim *opt, tn_tensor *x, tn_tensor *y)
 {
     TN_SCOPE;
@@ -193,6 +215,8 @@ static void test_a_step_of_the_lenet(void **state) { (void)state; torment_step(l
 static void test_a_step_of_mixed_layers(void **state) { (void)state; torment_step(mixed_new); }
 static void test_making_the_reader(void **state) { (void)state; torment_making(reader_new); }
 static void test_a_step_of_the_reader(void **state) { (void)state; torment_step(reader_new); }
+static void test_making_the_translator(void **state) { (void)state; torment_making(translator_new); }
+static void test_a_step_of_the_translator(void **state) { (void)state; torment_step(translator_new); }
 
 /* ---- the rest ----------------------------------------------------------------------------------------------------------- */
 
@@ -505,8 +529,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_making_the_mlp), TEST(test_making_the_lenet), TEST(test_a_step_of_the_mlp), TEST(test_a_step_of_the_lenet),
         TEST(test_making_mixed_layers), TEST(test_a_step_of_mixed_layers),
-        TEST(test_making_the_reader), TEST(test_a_step_of_the_reader),
-        TEST(test_gradients_that_add), TEST(test_second_derivatives), TEST(test_losses), TEST(test_loaders), TEST(test_digits), TEST(test_what_modules_do), TEST(test_text),
+        TEST(test_making_the_reader), TEST(test_a_step_of_the_reader), TEST(test_making_the_translator), TEST(test_a_step_of_the_translator),
+        TEST(test_gradients_that_add), TEST(test_second_derivatives), TEST(test_losses), TEST(test_loaders), TEST(test_digits),
+        TEST(test_what_modules_do), TEST(test_text),
         cmocka_unit_test(test_nothing_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -396,6 +396,7 @@ TN_API tn_tensor *tn_init_trunc_normal_with(const tn_trunc_normal_args *args);
 #endif
 
 #include <tenon/nn/activation.h>
+#include <tenon/nn/attention.h>
 #include <tenon/nn/conv.h>
 #include <tenon/nn/embedding.h>
 #include <tenon/nn/norm.h>

@@ -350,6 +350,60 @@ inline tn_tensor *tn_init_trunc_normal(tn_tensor *x, tn_trunc_normal_args args =
 {
     args.x = x;
     return tn_init_trunc_normal_with(&args);
+inline tn_module *tn_multihead_attention_new(int64_t embed_dim, tn_multihead_attention_args args = {})
+{
+    args.embed_dim = embed_dim;
+    return tn_multihead_attention_new_with(&args);
+}
+inline tn_module *tn_multihead_attention_new(int64_t embed_dim, int64_t num_heads, tn_multihead_attention_args args = {})
+{
+    args.embed_dim = embed_dim;
+    args.num_heads = num_heads;
+    return tn_multihead_attention_new_with(&args);
+}
+inline tn_module *tn_transformer_encoder_layer_new(int64_t d_model, tn_transformer_layer_args args = {})
+{
+    args.d_model = d_model;
+    return tn_transformer_encoder_layer_new_with(&args);
+}
+inline tn_module *tn_transformer_encoder_layer_new(int64_t d_model, int64_t nhead, tn_transformer_layer_args args = {})
+{
+    args.d_model = d_model;
+    args.nhead = nhead;
+    return tn_transformer_encoder_layer_new_with(&args);
+}
+inline tn_module *tn_transformer_decoder_layer_new(int64_t d_model, tn_transformer_layer_args args = {})
+{
+    args.d_model = d_model;
+    return tn_transformer_decoder_layer_new_with(&args);
+}
+inline tn_module *tn_transformer_decoder_layer_new(int64_t d_model, int64_t nhead, tn_transformer_layer_args args = {})
+{
+    args.d_model = d_model;
+    args.nhead = nhead;
+    return tn_transformer_decoder_layer_new_with(&args);
+}
+inline tn_module *tn_transformer_encoder_new(void *layer, tn_transformer_args args = {})
+{
+    args.layer = layer;
+    return tn_transformer_encoder_new_with(&args);
+}
+inline tn_module *tn_transformer_encoder_new(void *layer, int num_layers, tn_transformer_args args = {})
+{
+    args.layer = layer;
+    args.num_layers = num_layers;
+    return tn_transformer_encoder_new_with(&args);
+}
+inline tn_module *tn_transformer_decoder_new(void *layer, tn_transformer_args args = {})
+{
+    args.layer = layer;
+    return tn_transformer_decoder_new_with(&args);
+}
+inline tn_module *tn_transformer_decoder_new(void *layer, int num_layers, tn_transformer_args args = {})
+{
+    args.layer = layer;
+    args.num_layers = num_layers;
+    return tn_transformer_decoder_new_with(&args);
 }
 inline tn_module *tn_conv1d_new(int64_t in_channels, tn_conv1d_layer_args args = {})
 {
@@ -580,6 +634,60 @@ inline tn_tensor *tn_softshrink(tn_tensor *x, tn_shrink_args args = {})
 {
     args.x = x;
     return tn_softshrink_with(&args);
+}
+inline tn_tensor *tn_scaled_dot_product_attention(tn_tensor *q, tn_attention_args args = {})
+{
+    args.q = q;
+    return tn_scaled_dot_product_attention_with(&args);
+}
+inline tn_tensor *tn_scaled_dot_product_attention(tn_tensor *q, tn_tensor *k, tn_attention_args args = {})
+{
+    args.q = q;
+    args.k = k;
+    return tn_scaled_dot_product_attention_with(&args);
+}
+inline tn_tensor *tn_scaled_dot_product_attention(tn_tensor *q, tn_tensor *k, tn_tensor *v, tn_attention_args args = {})
+{
+    args.q = q;
+    args.k = k;
+    args.v = v;
+    return tn_scaled_dot_product_attention_with(&args);
+}
+inline tn_tensor *tn_rope(tn_tensor *x, tn_rope_args args = {})
+{
+    args.x = x;
+    return tn_rope_with(&args);
+}
+inline tn_tensor *tn_rope(tn_tensor *x, tn_tensor *cos, tn_rope_args args = {})
+{
+    args.x = x;
+    args.cos = cos;
+    return tn_rope_with(&args);
+}
+inline tn_tensor *tn_rope(tn_tensor *x, tn_tensor *cos, tn_tensor *sin, tn_rope_args args = {})
+{
+    args.x = x;
+    args.cos = cos;
+    args.sin = sin;
+    return tn_rope_with(&args);
+}
+inline tn_tensor *tn_rope_tables(tn_tensor *positions, tn_rope_tables_args args = {})
+{
+    args.positions = positions;
+    return tn_rope_tables_with(&args);
+}
+inline tn_tensor *tn_rope_tables(tn_tensor *positions, int64_t dim, tn_rope_tables_args args = {})
+{
+    args.positions = positions;
+    args.dim = dim;
+    return tn_rope_tables_with(&args);
+}
+inline tn_tensor *tn_rope_tables(tn_tensor *positions, int64_t dim, tn_tensor **sin, tn_rope_tables_args args = {})
+{
+    args.positions = positions;
+    args.dim = dim;
+    args.sin = sin;
+    return tn_rope_tables_with(&args);
 }
 inline tn_tensor *tn_conv2d(tn_tensor *x, tn_conv2d_args args = {})
 {
@@ -1849,6 +1957,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_orthogonal(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_trunc_normal(...) \
     tn_at_tensor_ptr_(tn_init_trunc_normal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_multihead_attention_new(...) \
+    tn_at_module_ptr_(tn_multihead_attention_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_encoder_layer_new(...) \
+    tn_at_module_ptr_(tn_transformer_encoder_layer_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_decoder_layer_new(...) \
+    tn_at_module_ptr_(tn_transformer_decoder_layer_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_encoder_new(...) \
+    tn_at_module_ptr_(tn_transformer_encoder_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_decoder_new(...) \
+    tn_at_module_ptr_(tn_transformer_decoder_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_new(...) \
     tn_at_module_ptr_(tn_conv1d_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv_transpose2d_new(...) \
@@ -1899,6 +2017,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_hardshrink(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_softshrink(...) \
     tn_at_tensor_ptr_(tn_softshrink(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_scaled_dot_product_attention(...) \
+    tn_at_tensor_ptr_(tn_scaled_dot_product_attention(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rope(...) \
+    tn_at_tensor_ptr_(tn_rope(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rope_tables(...) \
+    tn_at_tensor_ptr_(tn_rope_tables(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d(...) \
     tn_at_tensor_ptr_(tn_conv2d(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d(...) \
@@ -2122,6 +2246,9 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_kaiming_args_(X) TN_KAIMING_OPTIONS(X)
 #define TN_LIST_tn_xavier_args_(X) TN_XAVIER_OPTIONS(X)
 #define TN_LIST_tn_trunc_normal_args_(X) TN_TRUNC_NORMAL_OPTIONS(X)
+#define TN_LIST_tn_multihead_attention_args_(X) TN_MULTIHEAD_ATTENTION_OPTIONS(X)
+#define TN_LIST_tn_transformer_layer_args_(X) TN_TRANSFORMER_LAYER_OPTIONS(X)
+#define TN_LIST_tn_transformer_args_(X) TN_TRANSFORMER_OPTIONS(X)
 #define TN_LIST_tn_conv1d_layer_args_(X) TN_CONV1D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_conv_transpose2d_layer_args_(X) TN_CONV_TRANSPOSE2D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_conv_transpose1d_layer_args_(X) TN_CONV_TRANSPOSE1D_LAYER_OPTIONS(X)
@@ -2143,6 +2270,9 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_hardtanh_args_(X) TN_HARDTANH_OPTIONS(X)
 #define TN_LIST_tn_celu_args_(X) TN_CELU_OPTIONS(X)
 #define TN_LIST_tn_shrink_args_(X) TN_SHRINK_OPTIONS(X)
+#define TN_LIST_tn_attention_args_(X) TN_ATTENTION_OPTIONS(X)
+#define TN_LIST_tn_rope_args_(X) TN_ROPE_OPTIONS(X)
+#define TN_LIST_tn_rope_tables_args_(X) TN_ROPE_TABLES_OPTIONS(X)
 #define TN_LIST_tn_conv2d_args_(X) TN_CONV2D_OPTIONS(X)
 #define TN_LIST_tn_conv1d_args_(X) TN_CONV1D_OPTIONS(X)
 #define TN_LIST_tn_conv_transpose2d_args_(X) TN_CONV_TRANSPOSE2D_OPTIONS(X)
@@ -2258,6 +2388,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_init_orthogonal_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_trunc_normal(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_init_trunc_normal_with), tn_trunc_normal_args, TN_LIST_tn_trunc_normal_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_multihead_attention_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_multihead_attention_new_with), tn_multihead_attention_args, TN_LIST_tn_multihead_attention_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_encoder_layer_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_transformer_encoder_layer_new_with), tn_transformer_layer_args, TN_LIST_tn_transformer_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_decoder_layer_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_transformer_decoder_layer_new_with), tn_transformer_layer_args, TN_LIST_tn_transformer_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_encoder_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_transformer_encoder_new_with), tn_transformer_args, TN_LIST_tn_transformer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_decoder_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_transformer_decoder_new_with), tn_transformer_args, TN_LIST_tn_transformer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_conv1d_new_with), tn_conv1d_layer_args, TN_LIST_tn_conv1d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv_transpose2d_new(...) \
@@ -2308,6 +2448,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_hardshrink_with), tn_shrink_args, TN_LIST_tn_shrink_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_softshrink(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_softshrink_with), tn_shrink_args, TN_LIST_tn_shrink_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_scaled_dot_product_attention(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_scaled_dot_product_attention_with), tn_attention_args, TN_LIST_tn_attention_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_rope(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_rope_with), tn_rope_args, TN_LIST_tn_rope_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_rope_tables(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_rope_tables_with), tn_rope_tables_args, TN_LIST_tn_rope_tables_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_conv2d_with), tn_conv2d_args, TN_LIST_tn_conv2d_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d(...) \
@@ -2774,6 +2920,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_module_ptr_(tn_glu_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_softmin_new(...) \
     tn_at_module_ptr_(tn_softmin_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_multihead_attention_new_with(...) \
+    tn_at_module_ptr_(tn_multihead_attention_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_encoder_layer_new_with(...) \
+    tn_at_module_ptr_(tn_transformer_encoder_layer_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_decoder_layer_new_with(...) \
+    tn_at_module_ptr_(tn_transformer_decoder_layer_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_encoder_new_with(...) \
+    tn_at_module_ptr_(tn_transformer_encoder_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_decoder_new_with(...) \
+    tn_at_module_ptr_(tn_transformer_decoder_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_new_with(...) \
     tn_at_module_ptr_(tn_conv1d_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv_transpose2d_new_with(...) \
@@ -2848,6 +3004,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_glu(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_softmin(...) \
     tn_at_tensor_ptr_(tn_softmin(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_scaled_dot_product_attention_with(...) \
+    tn_at_tensor_ptr_(tn_scaled_dot_product_attention_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rope_with(...) \
+    tn_at_tensor_ptr_(tn_rope_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rope_tables_with(...) \
+    tn_at_tensor_ptr_(tn_rope_tables_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_with(...) \
     tn_at_tensor_ptr_(tn_conv2d_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_with(...) \
