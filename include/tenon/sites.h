@@ -204,6 +204,35 @@ inline tn_status tn_gradcheck(tn_tensor *(*function)(tn_tensor *const *inputs, i
     args.count = count;
     return tn_gradcheck_with(&args);
 }
+inline tn_status tn_random_split_new(tn_dataset *dataset, tn_random_split_args args = {})
+{
+    args.dataset = dataset;
+    return tn_random_split_new_with(&args);
+}
+inline tn_status tn_random_split_new(tn_dataset *dataset, tn_dataset **parts, tn_random_split_args args = {})
+{
+    args.dataset = dataset;
+    args.parts = parts;
+    return tn_random_split_new_with(&args);
+}
+inline tn_status tn_random_split_new(tn_dataset *dataset, tn_dataset **parts, int count, tn_random_split_args args = {})
+{
+    args.dataset = dataset;
+    args.parts = parts;
+    args.count = count;
+    return tn_random_split_new_with(&args);
+}
+inline tn_sampler *tn_weighted_sampler_new(const tn_tensor *weights, tn_weighted_sampler_args args = {})
+{
+    args.weights = weights;
+    return tn_weighted_sampler_new_with(&args);
+}
+inline tn_sampler *tn_weighted_sampler_new(const tn_tensor *weights, int64_t count, tn_weighted_sampler_args args = {})
+{
+    args.weights = weights;
+    args.count = count;
+    return tn_weighted_sampler_new_with(&args);
+}
 inline tn_loader *tn_loader_new(tn_dataset *dataset, tn_loader_args args = {})
 {
     args.dataset = dataset;
@@ -1018,6 +1047,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(tn_grads_of(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_gradcheck(...) \
     tn_at_checked_(tn_gradcheck(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_random_split_new(...) \
+    tn_at_checked_(tn_random_split_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_weighted_sampler_new(...) \
+    tn_at_sampler_ptr_(tn_weighted_sampler_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(tn_loader_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_state_dict(...) \
@@ -1177,6 +1210,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_grad_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_grads_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_gradcheck_args_(X) TN_GRADCHECK_OPTIONS(X)
+#define TN_LIST_tn_random_split_args_(X) TN_RANDOM_SPLIT_OPTIONS(X)
+#define TN_LIST_tn_weighted_sampler_args_(X) TN_WEIGHTED_SAMPLER_OPTIONS(X)
 #define TN_LIST_tn_loader_args_(X) TN_LOADER_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
 #define TN_LIST_tn_linear_layer_args_(X) TN_LINEAR_LAYER_OPTIONS(X)
@@ -1233,6 +1268,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(TN_CALL_((tn_grads_of_with), tn_grads_of_args, TN_LIST_tn_grads_of_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_gradcheck(...) \
     tn_at_checked_(TN_CALL_((tn_gradcheck_with), tn_gradcheck_args, TN_LIST_tn_gradcheck_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_random_split_new(...) \
+    tn_at_checked_(TN_CALL_((tn_random_split_new_with), tn_random_split_args, TN_LIST_tn_random_split_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_weighted_sampler_new(...) \
+    tn_at_sampler_ptr_(TN_CALL_((tn_weighted_sampler_new_with), tn_weighted_sampler_args, TN_LIST_tn_weighted_sampler_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(TN_CALL_((tn_loader_new_with), tn_loader_args, TN_LIST_tn_loader_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_state_dict(...) \
@@ -1439,12 +1478,20 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_int64_t_(tn_dataset_length(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dataset_get(...) \
     tn_at_checked_(tn_dataset_get(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_subset_new(...) \
+    tn_at_dataset_ptr_(tn_subset_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_concat_dataset_new(...) \
+    tn_at_dataset_ptr_(tn_concat_dataset_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_random_split_new_with(...) \
+    tn_at_checked_(tn_random_split_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_sampler_new(...) \
     tn_at_sampler_ptr_(tn_sampler_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_sequential_sampler_new(...) \
     tn_at_sampler_ptr_(tn_sequential_sampler_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_random_sampler_new(...) \
     tn_at_sampler_ptr_(tn_random_sampler_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_weighted_sampler_new_with(...) \
+    tn_at_sampler_ptr_(tn_weighted_sampler_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new_with(...) \
     tn_at_loader_ptr_(tn_loader_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_length(...) \
