@@ -238,6 +238,63 @@ inline tn_loader *tn_loader_new(tn_dataset *dataset, tn_loader_args args = {})
     args.dataset = dataset;
     return tn_loader_new_with(&args);
 }
+inline tn_tensor *tn_load_image(const char *path, tn_load_image_args args = {})
+{
+    args.path = path;
+    return tn_load_image_with(&args);
+}
+inline tn_status tn_save_image(const tn_tensor *x, tn_save_image_args args = {})
+{
+    args.x = x;
+    return tn_save_image_with(&args);
+}
+inline tn_status tn_save_image(const tn_tensor *x, const char *path, tn_save_image_args args = {})
+{
+    args.x = x;
+    args.path = path;
+    return tn_save_image_with(&args);
+}
+inline tn_dataset *tn_image_folder_new(const char *folder, tn_image_folder_args args = {})
+{
+    args.folder = folder;
+    return tn_image_folder_new_with(&args);
+}
+inline tn_tensor *tn_image_random_crop(tn_tensor *x, tn_random_crop_args args = {})
+{
+    args.x = x;
+    return tn_image_random_crop_with(&args);
+}
+inline tn_tensor *tn_image_random_crop(tn_tensor *x, int64_t h, tn_random_crop_args args = {})
+{
+    args.x = x;
+    args.h = h;
+    return tn_image_random_crop_with(&args);
+}
+inline tn_tensor *tn_image_random_crop(tn_tensor *x, int64_t h, int64_t w, tn_random_crop_args args = {})
+{
+    args.x = x;
+    args.h = h;
+    args.w = w;
+    return tn_image_random_crop_with(&args);
+}
+inline tn_tensor *tn_image_resize(const tn_tensor *x, tn_image_resize_args args = {})
+{
+    args.x = x;
+    return tn_image_resize_with(&args);
+}
+inline tn_tensor *tn_image_resize(const tn_tensor *x, int64_t h, tn_image_resize_args args = {})
+{
+    args.x = x;
+    args.h = h;
+    return tn_image_resize_with(&args);
+}
+inline tn_tensor *tn_image_resize(const tn_tensor *x, int64_t h, int64_t w, tn_image_resize_args args = {})
+{
+    args.x = x;
+    args.h = h;
+    args.w = w;
+    return tn_image_resize_with(&args);
+}
 inline tn_status tn_load_state_dict(void *module, tn_load_args args = {})
 {
     args.module = module;
@@ -1053,6 +1110,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_sampler_ptr_(tn_weighted_sampler_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(tn_loader_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_image(...) \
+    tn_at_tensor_ptr_(tn_load_image(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_image(...) \
+    tn_at_checked_(tn_save_image(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_folder_new(...) \
+    tn_at_dataset_ptr_(tn_image_folder_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_random_crop(...) \
+    tn_at_tensor_ptr_(tn_image_random_crop(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_resize(...) \
+    tn_at_tensor_ptr_(tn_image_resize(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_state_dict(...) \
     tn_at_checked_(tn_load_state_dict(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
@@ -1213,6 +1280,11 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_random_split_args_(X) TN_RANDOM_SPLIT_OPTIONS(X)
 #define TN_LIST_tn_weighted_sampler_args_(X) TN_WEIGHTED_SAMPLER_OPTIONS(X)
 #define TN_LIST_tn_loader_args_(X) TN_LOADER_OPTIONS(X)
+#define TN_LIST_tn_load_image_args_(X) TN_LOAD_IMAGE_OPTIONS(X)
+#define TN_LIST_tn_save_image_args_(X) TN_SAVE_IMAGE_OPTIONS(X)
+#define TN_LIST_tn_image_folder_args_(X) TN_IMAGE_FOLDER_OPTIONS(X)
+#define TN_LIST_tn_random_crop_args_(X) TN_RANDOM_CROP_OPTIONS(X)
+#define TN_LIST_tn_image_resize_args_(X) TN_IMAGE_RESIZE_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
 #define TN_LIST_tn_linear_layer_args_(X) TN_LINEAR_LAYER_OPTIONS(X)
 #define TN_LIST_tn_conv2d_layer_args_(X) TN_CONV2D_LAYER_OPTIONS(X)
@@ -1274,6 +1346,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_sampler_ptr_(TN_CALL_((tn_weighted_sampler_new_with), tn_weighted_sampler_args, TN_LIST_tn_weighted_sampler_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(TN_CALL_((tn_loader_new_with), tn_loader_args, TN_LIST_tn_loader_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_image(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_load_image_with), tn_load_image_args, TN_LIST_tn_load_image_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_image(...) \
+    tn_at_checked_(TN_CALL_((tn_save_image_with), tn_save_image_args, TN_LIST_tn_save_image_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_folder_new(...) \
+    tn_at_dataset_ptr_(TN_CALL_((tn_image_folder_new_with), tn_image_folder_args, TN_LIST_tn_image_folder_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_random_crop(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_image_random_crop_with), tn_random_crop_args, TN_LIST_tn_random_crop_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_resize(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_image_resize_with), tn_image_resize_args, TN_LIST_tn_image_resize_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_state_dict(...) \
     tn_at_checked_(TN_CALL_((tn_load_state_dict_with), tn_load_args, TN_LIST_tn_load_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
@@ -1500,6 +1582,28 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_load_mnist(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_draw_digits(...) \
     tn_at_tensor_ptr_(tn_draw_digits(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_image_with(...) \
+    tn_at_tensor_ptr_(tn_load_image_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_image_with(...) \
+    tn_at_checked_(tn_save_image_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_folder_new_with(...) \
+    tn_at_dataset_ptr_(tn_image_folder_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_folder_class_count(...) \
+    tn_at_int64_t_(tn_image_folder_class_count(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_to_float(...) \
+    tn_at_tensor_ptr_(tn_image_to_float(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_normalize(...) \
+    tn_at_tensor_ptr_(tn_image_normalize(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_center_crop(...) \
+    tn_at_tensor_ptr_(tn_image_center_crop(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_random_crop_with(...) \
+    tn_at_tensor_ptr_(tn_image_random_crop_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_flip(...) \
+    tn_at_tensor_ptr_(tn_image_flip(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_random_flip(...) \
+    tn_at_tensor_ptr_(tn_image_random_flip(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_resize_with(...) \
+    tn_at_tensor_ptr_(tn_image_resize_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dict_new(...) \
     tn_at_dict_ptr_(tn_dict_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dict_set(...) \
