@@ -7,6 +7,7 @@
 #include <tenon/autograd.h>
 #include <tenon/ops.h>
 #include <tenon/io.h>
+#include <tenon/table.h>
 #include <tenon/data.h>
 #include <tenon/image.h>
 #include <tenon/nn.h>
