@@ -72,6 +72,12 @@ static inline tn_loader *tn_at_loader_ptr_(tn_loader *result, const char *file, 
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_event_writer *tn_at_event_writer_ptr_(tn_event_writer *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_dict *tn_at_dict_ptr_(tn_dict *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -243,6 +249,32 @@ inline tn_loader *tn_loader_new(tn_dataset *dataset, tn_loader_args args = {})
 {
     args.dataset = dataset;
     return tn_loader_new_with(&args);
+}
+inline tn_status tn_event_scalar(tn_event_writer *writer, tn_event_scalar_args args = {})
+{
+    args.writer = writer;
+    return tn_event_scalar_with(&args);
+}
+inline tn_status tn_event_scalar(tn_event_writer *writer, const char *tag, tn_event_scalar_args args = {})
+{
+    args.writer = writer;
+    args.tag = tag;
+    return tn_event_scalar_with(&args);
+}
+inline tn_status tn_event_scalar(tn_event_writer *writer, const char *tag, double value, tn_event_scalar_args args = {})
+{
+    args.writer = writer;
+    args.tag = tag;
+    args.value = value;
+    return tn_event_scalar_with(&args);
+}
+inline tn_status tn_event_scalar(tn_event_writer *writer, const char *tag, double value, int64_t step, tn_event_scalar_args args = {})
+{
+    args.writer = writer;
+    args.tag = tag;
+    args.value = value;
+    args.step = step;
+    return tn_event_scalar_with(&args);
 }
 inline tn_tensor *tn_load_image(const char *path, tn_load_image_args args = {})
 {
@@ -1132,6 +1164,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_sampler_ptr_(tn_weighted_sampler_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(tn_loader_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_scalar(...) \
+    tn_at_checked_(tn_event_scalar(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_image(...) \
     tn_at_tensor_ptr_(tn_load_image(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_image(...) \
@@ -1306,6 +1340,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_random_split_args_(X) TN_RANDOM_SPLIT_OPTIONS(X)
 #define TN_LIST_tn_weighted_sampler_args_(X) TN_WEIGHTED_SAMPLER_OPTIONS(X)
 #define TN_LIST_tn_loader_args_(X) TN_LOADER_OPTIONS(X)
+#define TN_LIST_tn_event_scalar_args_(X) TN_EVENT_SCALAR_OPTIONS(X)
 #define TN_LIST_tn_load_image_args_(X) TN_LOAD_IMAGE_OPTIONS(X)
 #define TN_LIST_tn_save_image_args_(X) TN_SAVE_IMAGE_OPTIONS(X)
 #define TN_LIST_tn_image_folder_args_(X) TN_IMAGE_FOLDER_OPTIONS(X)
@@ -1374,6 +1409,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_sampler_ptr_(TN_CALL_((tn_weighted_sampler_new_with), tn_weighted_sampler_args, TN_LIST_tn_weighted_sampler_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(TN_CALL_((tn_loader_new_with), tn_loader_args, TN_LIST_tn_loader_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_scalar(...) \
+    tn_at_checked_(TN_CALL_((tn_event_scalar_with), tn_event_scalar_args, TN_LIST_tn_event_scalar_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_image(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_load_image_with), tn_load_image_args, TN_LIST_tn_load_image_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_image(...) \
@@ -1614,6 +1651,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_load_mnist(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_draw_digits(...) \
     tn_at_tensor_ptr_(tn_draw_digits(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_writer_new(...) \
+    tn_at_event_writer_ptr_(tn_event_writer_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_scalar_with(...) \
+    tn_at_checked_(tn_event_scalar_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_image_with(...) \
     tn_at_tensor_ptr_(tn_load_image_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_image_with(...) \

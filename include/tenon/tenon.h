@@ -13,6 +13,7 @@
 #include <tenon/nn.h>
 #include <tenon/optim.h>
 #include <tenon/progress.h>
+#include <tenon/events.h>
 #include <tenon/plot.h>
 
 /* Last: macros of the functions' names that tell where in a program an error arose, and the options' short forms. */
