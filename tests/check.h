@@ -7,11 +7,27 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include <tenon/tenon.h>
+
+/* Under an address sanitizer the library caches no memory, and it is the sanitizer that tells of memory used after its release. */
+#if defined(__SANITIZE_ADDRESS__)
+#define ADDRESS_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ADDRESS_SANITIZER 1
+#endif
+#endif
+#ifndef ADDRESS_SANITIZER
+#define ADDRESS_SANITIZER 0
+#endif
+
+/* Under an emulator (TENON_TEST_QUICK) and a sanitizer what takes minutes there is left to the plain run. */
+static inline bool test_quickly(void) { return ADDRESS_SANITIZER || getenv("TENON_TEST_QUICK"); }
 
 /* No error sticks. */
 #define check_good()                                                                                                          \

@@ -12,6 +12,7 @@
 #include <tenon/image.h>
 #include <tenon/nn.h>
 #include <tenon/optim.h>
+#include <tenon/schedule.h>
 #include <tenon/progress.h>
 #include <tenon/events.h>
 #include <tenon/plot.h>
