@@ -138,8 +138,13 @@ static inline tn_progress_bar *tn_at_progress_bar_ptr_(tn_progress_bar *result, 
         tn_site_(NULL, file, line);
     return result;
 }
-static inline tn_table *tn_at_table_ptr_(tn_table *result, const char *file, int line)
 static inline tn_schedule *tn_at_schedule_ptr_(tn_schedule *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_table *tn_at_table_ptr_(tn_table *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
         tn_site_(NULL, file, line);
@@ -1308,21 +1313,6 @@ inline tn_status tn_plot_series(tn_plot *plot, const char *name, tn_plot_series_
     args.name = name;
     return tn_plot_series_with(&args);
 }
-inline tn_table *tn_load_table(const char *path, tn_load_table_args args = {})
-{
-    args.path = path;
-    return tn_load_table_with(&args);
-}
-inline tn_tensor *tn_table_numbers(const tn_table *table, tn_table_numbers_args args = {})
-{
-    args.table = table;
-    return tn_table_numbers_with(&args);
-}
-inline tn_tensor *tn_table_numbers(const tn_table *table, int64_t column, tn_table_numbers_args args = {})
-{
-    args.table = table;
-    args.column = column;
-    return tn_table_numbers_with(&args);
 inline tn_schedule *tn_step_lr_new(tn_optim *optim, tn_step_lr_args args = {})
 {
     args.optim = optim;
@@ -1429,6 +1419,22 @@ inline tn_schedule *tn_reduce_lr_on_plateau_new(tn_optim *optim, tn_reduce_lr_on
 {
     args.optim = optim;
     return tn_reduce_lr_on_plateau_new_with(&args);
+}
+inline tn_table *tn_load_table(const char *path, tn_load_table_args args = {})
+{
+    args.path = path;
+    return tn_load_table_with(&args);
+}
+inline tn_tensor *tn_table_numbers(const tn_table *table, tn_table_numbers_args args = {})
+{
+    args.table = table;
+    return tn_table_numbers_with(&args);
+}
+inline tn_tensor *tn_table_numbers(const tn_table *table, int64_t column, tn_table_numbers_args args = {})
+{
+    args.table = table;
+    args.column = column;
+    return tn_table_numbers_with(&args);
 }
 inline tn_tensor *tn_empty(tn_shape shape, tn_shape_args args = {})
 {
@@ -1990,10 +1996,6 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_plot_ptr_(tn_plot_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_series(...) \
     tn_at_status_(tn_plot_series(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_load_table(...) \
-    tn_at_table_ptr_(tn_load_table(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_table_numbers(...) \
-    tn_at_tensor_ptr_(tn_table_numbers(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_step_lr_new(...) \
     tn_at_schedule_ptr_(tn_step_lr_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_multi_step_lr_new(...) \
@@ -2014,6 +2016,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_schedule_ptr_(tn_cyclic_lr_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_reduce_lr_on_plateau_new(...) \
     tn_at_schedule_ptr_(tn_reduce_lr_on_plateau_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_table(...) \
+    tn_at_table_ptr_(tn_load_table(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_table_numbers(...) \
+    tn_at_tensor_ptr_(tn_table_numbers(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
     tn_at_tensor_ptr_(tn_empty(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_zeros(...) \
@@ -2153,8 +2159,6 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_clip_args_(X) TN_CLIP_OPTIONS(X)
 #define TN_LIST_tn_plot_args_(X) TN_PLOT_OPTIONS(X)
 #define TN_LIST_tn_plot_series_args_(X) TN_PLOT_SERIES_OPTIONS(X)
-#define TN_LIST_tn_load_table_args_(X) TN_LOAD_TABLE_OPTIONS(X)
-#define TN_LIST_tn_table_numbers_args_(X) TN_TABLE_NUMBERS_OPTIONS(X)
 #define TN_LIST_tn_step_lr_args_(X) TN_GAMMA_OPTIONS(X)
 #define TN_LIST_tn_multi_step_lr_args_(X) TN_GAMMA_OPTIONS(X)
 #define TN_LIST_tn_constant_lr_args_(X) TN_CONSTANT_LR_OPTIONS(X)
@@ -2165,6 +2169,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_one_cycle_lr_args_(X) TN_ONE_CYCLE_LR_OPTIONS(X)
 #define TN_LIST_tn_cyclic_lr_args_(X) TN_CYCLIC_LR_OPTIONS(X)
 #define TN_LIST_tn_reduce_lr_on_plateau_args_(X) TN_REDUCE_LR_ON_PLATEAU_OPTIONS(X)
+#define TN_LIST_tn_load_table_args_(X) TN_LOAD_TABLE_OPTIONS(X)
+#define TN_LIST_tn_table_numbers_args_(X) TN_TABLE_NUMBERS_OPTIONS(X)
 #define TN_LIST_tn_shape_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_like_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_range_args_(X) TN_TENSOR_OPTIONS(X)
@@ -2390,10 +2396,6 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_plot_ptr_(TN_CALL_((tn_plot_new_with), tn_plot_args, TN_LIST_tn_plot_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_series(...) \
     tn_at_status_(TN_CALL_((tn_plot_series_with), tn_plot_series_args, TN_LIST_tn_plot_series_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_load_table(...) \
-    tn_at_table_ptr_(TN_CALL_((tn_load_table_with), tn_load_table_args, TN_LIST_tn_load_table_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_table_numbers(...) \
-    tn_at_tensor_ptr_(TN_CALL_((tn_table_numbers_with), tn_table_numbers_args, TN_LIST_tn_table_numbers_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_step_lr_new(...) \
     tn_at_schedule_ptr_(TN_CALL_((tn_step_lr_new_with), tn_step_lr_args, TN_LIST_tn_step_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_multi_step_lr_new(...) \
@@ -2414,6 +2416,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_schedule_ptr_(TN_CALL_((tn_cyclic_lr_new_with), tn_cyclic_lr_args, TN_LIST_tn_cyclic_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_reduce_lr_on_plateau_new(...) \
     tn_at_schedule_ptr_(TN_CALL_((tn_reduce_lr_on_plateau_new_with), tn_reduce_lr_on_plateau_args, TN_LIST_tn_reduce_lr_on_plateau_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_table(...) \
+    tn_at_table_ptr_(TN_CALL_((tn_load_table_with), tn_load_table_args, TN_LIST_tn_load_table_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_table_numbers(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_table_numbers_with), tn_table_numbers_args, TN_LIST_tn_table_numbers_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_empty_with), tn_shape_args, TN_LIST_tn_shape_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_zeros(...) \
@@ -3186,18 +3192,6 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(tn_plot_save(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_progress_new(...) \
     tn_at_progress_bar_ptr_(tn_progress_new(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_load_table_with(...) \
-    tn_at_table_ptr_(tn_load_table_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_table_rows(...) \
-    tn_at_int64_t_(tn_table_rows(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_table_columns(...) \
-    tn_at_int64_t_(tn_table_columns(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_table_column(...) \
-    tn_at_int64_t_(tn_table_column(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_table_numbers_with(...) \
-    tn_at_tensor_ptr_(tn_table_numbers_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_table_classes(...) \
-    tn_at_tensor_ptr_(tn_table_classes(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_schedule_step(...) \
     tn_at_checked_(tn_schedule_step(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_schedule_step_metric(...) \
@@ -3236,6 +3230,18 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_schedule_ptr_(tn_sequential_lr_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_chained_lr_new(...) \
     tn_at_schedule_ptr_(tn_chained_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_table_with(...) \
+    tn_at_table_ptr_(tn_load_table_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_table_rows(...) \
+    tn_at_int64_t_(tn_table_rows(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_table_columns(...) \
+    tn_at_int64_t_(tn_table_columns(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_table_column(...) \
+    tn_at_int64_t_(tn_table_column(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_table_numbers_with(...) \
+    tn_at_tensor_ptr_(tn_table_numbers_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_table_classes(...) \
+    tn_at_tensor_ptr_(tn_table_classes(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_default_dtype(...) \
     tn_at_status_(tn_set_default_dtype(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_device(...) \
