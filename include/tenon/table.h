@@ -20,7 +20,7 @@ typedef struct tn_load_table_args { /* tn_load_table("iris.csv"), tn_load_table(
     char tn_ TN_ZERO_;
     const char *path TN_ZERO_;
 } tn_load_table_args;
-/* A table of a file (RFC 4180), plain or gzip-ed: lines end in \n, \r\n or the file's end; empty lines are skipped, as is UTF-8's mark at the
+/* A table of a file (RFC 4180), plain or gzip-ed: lines end in LF, CR LF or the file's end; empty lines are skipped, as is UTF-8's mark at the
  * start. A row with more or fewer fields than the first, a quote that does not close, text behind one that did and a zero byte are
  * TN_ERR_FORMAT, which names the line. */
 TN_API tn_table *tn_load_table_with(const tn_load_table_args *args);
