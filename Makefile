@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 DEMO_ARGS ?=
 JOBS := $(shell nproc 2> /dev/null || echo 2)
 
-PACKAGES := build-essential cmake pkg-config libdnnl-dev zlib1g-dev libpng-dev libzip-dev libcjson-dev libcmocka-dev gnuplot-nox
+PACKAGES := build-essential cmake pkg-config libdnnl-dev zlib1g-dev libpng-dev libjpeg-dev libzip-dev libcjson-dev libcmocka-dev gnuplot-nox
 MISSING = $(shell command -v dpkg-query > /dev/null && for p in $(PACKAGES); do \
     dpkg-query -W -f '$${Status}' $$p 2> /dev/null | grep -q 'ok installed' || echo $$p; done)
 

@@ -79,6 +79,7 @@ tenon_row(SLEEF "not used: exp, log, tanh, erf and their like are the kernels' o
 tenon_library(ZLIB zlib zlib.h z "no gzip-ed files")
 tenon_library(ZIP libzip zip.h zip "no npz files")
 tenon_library(PNG libpng png.h png "no PNG files")
+tenon_library(JPEG libjpeg jpeglib.h jpeg "no JPEG files")
 tenon_library(CJSON cJSON cjson/cJSON.h cjson "no safetensors files, and the operators' tests are skipped")
 find_program(TENON_GNUPLOT gnuplot)
 mark_as_advanced(TENON_GNUPLOT)

@@ -29,6 +29,30 @@ TN_API int64_t tn_dataset_length(const tn_dataset *dataset); /* -1 on error */
 /* Item i by itself, the scope's. */
 TN_API tn_status tn_dataset_get(tn_dataset *dataset, int64_t i, tn_tensor **x, tn_tensor **y) TN_MUST_CHECK;
 
+/* Item i is the dataset's item indices[i] (copied; repeats are allowed). Takes the dataset, on failure too. An index outside of it is
+ * TN_ERR_INDEX. */
+TN_API tn_dataset *tn_subset_new(tn_dataset *dataset, const int64_t *indices, int64_t count);
+/* All items of the first, then all of the second, ... Takes each of the datasets [count], on failure too; one that is NULL is TN_ERR_ARGUMENT. */
+TN_API tn_dataset *tn_concat_dataset_new(tn_dataset *const *datasets, int count);
+
+#define TN_RANDOM_SPLIT_OPTIONS(X)                                                                                            \
+    X(const int64_t *, lengths, NULL)  /* [count] items of each part; their sum is the dataset's length */                    \
+    X(const double *, shares, NULL)    /* [count] or the share of each; their sum is 1 */                                     \
+    X(const tn_tensor *, labels, NULL) /* integers [length]: items of each label are split by the shares for themselves */    \
+    X(int64_t, seed, -1)               /* -1: drawn from the thread's random state */
+typedef struct tn_random_split_args { /* tn_random_split_new(dataset, parts, 2, .shares = (double[]){0.8, 0.2}, .seed = 0) */
+    size_t size TN_SIZE_(tn_random_split_args);
+    TN_RANDOM_SPLIT_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    tn_dataset *dataset TN_ZERO_;
+    tn_dataset **parts TN_ZERO_; /* [count] subsets, yours to release; all NULL on failure */
+    int count TN_ZERO_;
+} tn_random_split_args;
+/* Splits the items at random, each into one part. Takes the dataset, on failure too. Shares become lengths as PyTorch's do: rounded down, the
+ * items that are left one each to the first parts. With labels, each label's items are shared out for themselves and what rounding leaves
+ * is evened out over the labels. */
+TN_API tn_status tn_random_split_new_with(const tn_random_split_args *args) TN_MUST_CHECK;
+
 /* ---- samplers ----------------------------------------------------------------------------------------------------------- */
 
 /* The order of an epoch: length() items (repeats are allowed), written by order() at the start of each one. */
@@ -43,7 +67,25 @@ TN_API tn_sampler *tn_sampler_new(const tn_sampler_class *cls, void *self);
 TN_API tn_sampler *tn_sequential_sampler_new(int64_t n); /* 0 ... n-1 */
 TN_API tn_sampler *tn_random_sampler_new(int64_t n);     /* a permutation of them (Fisher and Yates) */
 
+#define TN_WEIGHTED_SAMPLER_OPTIONS(X) X(bool, replacement, true) /* false: no item twice in an epoch */
+typedef struct tn_weighted_sampler_args {
+    size_t size TN_SIZE_(tn_weighted_sampler_args);
+    TN_WEIGHTED_SAMPLER_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    const tn_tensor *weights TN_ZERO_;
+    int64_t count TN_ZERO_;
+} tn_weighted_sampler_args;
+/* tn_weighted_sampler_new(weights, count, .replacement = false): count items an epoch, item i drawn with a probability in proportion to
+ * weights[i] (floats [n], none negative or NaN, not all 0; copied). Without replacement each draw is among those that are left (Efraimidis and
+ * Spirakis 2006), and count is at most the number of weights that are not 0. */
+TN_API tn_sampler *tn_weighted_sampler_new_with(const tn_weighted_sampler_args *args);
+
 /* ---- the loader --------------------------------------------------------------------------------------------------------- */
+
+/* Makes a batch of items x[i] and y[i] (NULL where an item has none), which it may keep parts of: *x, and *y, which may stay NULL, are the
+ * scope's. With workers it is called by several threads at once. On failure it raises an error and returns its status. */
+typedef tn_status (*tn_collate_function)(tn_tensor *const *xs, tn_tensor *const *ys, int64_t count, void *context, tn_tensor **x,
+                                         tn_tensor **y);
 
 typedef struct tn_loader tn_loader;
 #define TN_LOADER_OPTIONS(X)                                                                                                  \
@@ -53,7 +95,9 @@ typedef struct tn_loader tn_loader;
     X(int, workers, 0)             /* threads that make batches ahead; 0: the caller makes each when it asks */               \
     X(int, prefetch, 2)            /* batches that each worker makes ahead */                                                 \
     X(int64_t, seed, -1)           /* of the order and of what get() draws; -1: drawn from the thread's random state */       \
-    X(tn_sampler *, sampler, NULL) /* an order of one's own, in place of .shuffle; taken, on failure too */
+    X(tn_sampler *, sampler, NULL) /* an order of one's own, in place of .shuffle; taken, on failure too */                   \
+    X(tn_collate_function, collate, NULL) /* how items become a batch; NULL: stacked along a new first dimension */            \
+    X(void *, collate_context, NULL)      /* what it gets */
 typedef struct tn_loader_args {
     size_t size TN_SIZE_(tn_loader_args);
     TN_LOADER_OPTIONS(TN_FIELD_)
@@ -67,7 +111,7 @@ TN_API tn_loader *tn_loader_new_with(const tn_loader_args *args);
 /* How many batches an epoch has; -1 on error. */
 TN_API int64_t tn_loader_length(const tn_loader *loader);
 
-/* Items of a dataset, stacked along a new first dimension. The tensors belong to the loop's turn: tn_retain() to keep one. */
+/* Items of a dataset, stacked along a new first dimension (or as .collate has it). The tensors belong to the loop's turn: tn_retain() to keep one. */
 typedef struct tn_batch {
     tn_object base;
     tn_tensor *x, *y;     /* [size, ...]; y is NULL where the dataset has none */

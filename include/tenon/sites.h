@@ -72,6 +72,12 @@ static inline tn_loader *tn_at_loader_ptr_(tn_loader *result, const char *file, 
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_event_writer *tn_at_event_writer_ptr_(tn_event_writer *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_dict *tn_at_dict_ptr_(tn_dict *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -133,6 +139,12 @@ static inline tn_progress_bar *tn_at_progress_bar_ptr_(tn_progress_bar *result, 
     return result;
 }
 static inline tn_schedule *tn_at_schedule_ptr_(tn_schedule *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_table *tn_at_table_ptr_(tn_table *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
         tn_site_(NULL, file, line);
@@ -222,10 +234,122 @@ inline tn_status tn_gradcheck(tn_tensor *(*function)(tn_tensor *const *inputs, i
     args.count = count;
     return tn_gradcheck_with(&args);
 }
+inline tn_status tn_random_split_new(tn_dataset *dataset, tn_random_split_args args = {})
+{
+    args.dataset = dataset;
+    return tn_random_split_new_with(&args);
+}
+inline tn_status tn_random_split_new(tn_dataset *dataset, tn_dataset **parts, tn_random_split_args args = {})
+{
+    args.dataset = dataset;
+    args.parts = parts;
+    return tn_random_split_new_with(&args);
+}
+inline tn_status tn_random_split_new(tn_dataset *dataset, tn_dataset **parts, int count, tn_random_split_args args = {})
+{
+    args.dataset = dataset;
+    args.parts = parts;
+    args.count = count;
+    return tn_random_split_new_with(&args);
+}
+inline tn_sampler *tn_weighted_sampler_new(const tn_tensor *weights, tn_weighted_sampler_args args = {})
+{
+    args.weights = weights;
+    return tn_weighted_sampler_new_with(&args);
+}
+inline tn_sampler *tn_weighted_sampler_new(const tn_tensor *weights, int64_t count, tn_weighted_sampler_args args = {})
+{
+    args.weights = weights;
+    args.count = count;
+    return tn_weighted_sampler_new_with(&args);
+}
 inline tn_loader *tn_loader_new(tn_dataset *dataset, tn_loader_args args = {})
 {
     args.dataset = dataset;
     return tn_loader_new_with(&args);
+}
+inline tn_status tn_event_scalar(tn_event_writer *writer, tn_event_scalar_args args = {})
+{
+    args.writer = writer;
+    return tn_event_scalar_with(&args);
+}
+inline tn_status tn_event_scalar(tn_event_writer *writer, const char *tag, tn_event_scalar_args args = {})
+{
+    args.writer = writer;
+    args.tag = tag;
+    return tn_event_scalar_with(&args);
+}
+inline tn_status tn_event_scalar(tn_event_writer *writer, const char *tag, double value, tn_event_scalar_args args = {})
+{
+    args.writer = writer;
+    args.tag = tag;
+    args.value = value;
+    return tn_event_scalar_with(&args);
+}
+inline tn_status tn_event_scalar(tn_event_writer *writer, const char *tag, double value, int64_t step, tn_event_scalar_args args = {})
+{
+    args.writer = writer;
+    args.tag = tag;
+    args.value = value;
+    args.step = step;
+    return tn_event_scalar_with(&args);
+}
+inline tn_tensor *tn_load_image(const char *path, tn_load_image_args args = {})
+{
+    args.path = path;
+    return tn_load_image_with(&args);
+}
+inline tn_status tn_save_image(const tn_tensor *x, tn_save_image_args args = {})
+{
+    args.x = x;
+    return tn_save_image_with(&args);
+}
+inline tn_status tn_save_image(const tn_tensor *x, const char *path, tn_save_image_args args = {})
+{
+    args.x = x;
+    args.path = path;
+    return tn_save_image_with(&args);
+}
+inline tn_dataset *tn_image_folder_new(const char *folder, tn_image_folder_args args = {})
+{
+    args.folder = folder;
+    return tn_image_folder_new_with(&args);
+}
+inline tn_tensor *tn_image_random_crop(tn_tensor *x, tn_random_crop_args args = {})
+{
+    args.x = x;
+    return tn_image_random_crop_with(&args);
+}
+inline tn_tensor *tn_image_random_crop(tn_tensor *x, int64_t h, tn_random_crop_args args = {})
+{
+    args.x = x;
+    args.h = h;
+    return tn_image_random_crop_with(&args);
+}
+inline tn_tensor *tn_image_random_crop(tn_tensor *x, int64_t h, int64_t w, tn_random_crop_args args = {})
+{
+    args.x = x;
+    args.h = h;
+    args.w = w;
+    return tn_image_random_crop_with(&args);
+}
+inline tn_tensor *tn_image_resize(const tn_tensor *x, tn_image_resize_args args = {})
+{
+    args.x = x;
+    return tn_image_resize_with(&args);
+}
+inline tn_tensor *tn_image_resize(const tn_tensor *x, int64_t h, tn_image_resize_args args = {})
+{
+    args.x = x;
+    args.h = h;
+    return tn_image_resize_with(&args);
+}
+inline tn_tensor *tn_image_resize(const tn_tensor *x, int64_t h, int64_t w, tn_image_resize_args args = {})
+{
+    args.x = x;
+    args.h = h;
+    args.w = w;
+    return tn_image_resize_with(&args);
 }
 inline double tn_accuracy(tn_tensor *x, tn_metric_args args = {})
 {
@@ -350,6 +474,7 @@ inline tn_tensor *tn_init_trunc_normal(tn_tensor *x, tn_trunc_normal_args args =
 {
     args.x = x;
     return tn_init_trunc_normal_with(&args);
+}
 inline tn_module *tn_multihead_attention_new(int64_t embed_dim, tn_multihead_attention_args args = {})
 {
     args.embed_dim = embed_dim;
@@ -1575,6 +1700,22 @@ inline tn_schedule *tn_reduce_lr_on_plateau_new(tn_optim *optim, tn_reduce_lr_on
     args.optim = optim;
     return tn_reduce_lr_on_plateau_new_with(&args);
 }
+inline tn_table *tn_load_table(const char *path, tn_load_table_args args = {})
+{
+    args.path = path;
+    return tn_load_table_with(&args);
+}
+inline tn_tensor *tn_table_numbers(const tn_table *table, tn_table_numbers_args args = {})
+{
+    args.table = table;
+    return tn_table_numbers_with(&args);
+}
+inline tn_tensor *tn_table_numbers(const tn_table *table, int64_t column, tn_table_numbers_args args = {})
+{
+    args.table = table;
+    args.column = column;
+    return tn_table_numbers_with(&args);
+}
 inline tn_tensor *tn_empty(tn_shape shape, tn_shape_args args = {})
 {
     args.shape = shape;
@@ -1925,8 +2066,24 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(tn_grads_of(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_gradcheck(...) \
     tn_at_checked_(tn_gradcheck(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_random_split_new(...) \
+    tn_at_checked_(tn_random_split_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_weighted_sampler_new(...) \
+    tn_at_sampler_ptr_(tn_weighted_sampler_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(tn_loader_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_scalar(...) \
+    tn_at_checked_(tn_event_scalar(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_image(...) \
+    tn_at_tensor_ptr_(tn_load_image(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_image(...) \
+    tn_at_checked_(tn_save_image(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_folder_new(...) \
+    tn_at_dataset_ptr_(tn_image_folder_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_random_crop(...) \
+    tn_at_tensor_ptr_(tn_image_random_crop(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_resize(...) \
+    tn_at_tensor_ptr_(tn_image_resize(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
     tn_at_double_(tn_accuracy(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity(...) \
@@ -2183,6 +2340,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_schedule_ptr_(tn_cyclic_lr_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_reduce_lr_on_plateau_new(...) \
     tn_at_schedule_ptr_(tn_reduce_lr_on_plateau_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_table(...) \
+    tn_at_table_ptr_(tn_load_table(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_table_numbers(...) \
+    tn_at_tensor_ptr_(tn_table_numbers(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
     tn_at_tensor_ptr_(tn_empty(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_zeros(...) \
@@ -2234,7 +2395,15 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_grad_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_grads_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_gradcheck_args_(X) TN_GRADCHECK_OPTIONS(X)
+#define TN_LIST_tn_random_split_args_(X) TN_RANDOM_SPLIT_OPTIONS(X)
+#define TN_LIST_tn_weighted_sampler_args_(X) TN_WEIGHTED_SAMPLER_OPTIONS(X)
 #define TN_LIST_tn_loader_args_(X) TN_LOADER_OPTIONS(X)
+#define TN_LIST_tn_event_scalar_args_(X) TN_EVENT_SCALAR_OPTIONS(X)
+#define TN_LIST_tn_load_image_args_(X) TN_LOAD_IMAGE_OPTIONS(X)
+#define TN_LIST_tn_save_image_args_(X) TN_SAVE_IMAGE_OPTIONS(X)
+#define TN_LIST_tn_image_folder_args_(X) TN_IMAGE_FOLDER_OPTIONS(X)
+#define TN_LIST_tn_random_crop_args_(X) TN_RANDOM_CROP_OPTIONS(X)
+#define TN_LIST_tn_image_resize_args_(X) TN_IMAGE_RESIZE_OPTIONS(X)
 #define TN_LIST_tn_metric_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_confusion_matrix_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
@@ -2341,6 +2510,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_one_cycle_lr_args_(X) TN_ONE_CYCLE_LR_OPTIONS(X)
 #define TN_LIST_tn_cyclic_lr_args_(X) TN_CYCLIC_LR_OPTIONS(X)
 #define TN_LIST_tn_reduce_lr_on_plateau_args_(X) TN_REDUCE_LR_ON_PLATEAU_OPTIONS(X)
+#define TN_LIST_tn_load_table_args_(X) TN_LOAD_TABLE_OPTIONS(X)
+#define TN_LIST_tn_table_numbers_args_(X) TN_TABLE_NUMBERS_OPTIONS(X)
 #define TN_LIST_tn_shape_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_like_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_range_args_(X) TN_TENSOR_OPTIONS(X)
@@ -2356,8 +2527,24 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(TN_CALL_((tn_grads_of_with), tn_grads_of_args, TN_LIST_tn_grads_of_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_gradcheck(...) \
     tn_at_checked_(TN_CALL_((tn_gradcheck_with), tn_gradcheck_args, TN_LIST_tn_gradcheck_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_random_split_new(...) \
+    tn_at_checked_(TN_CALL_((tn_random_split_new_with), tn_random_split_args, TN_LIST_tn_random_split_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_weighted_sampler_new(...) \
+    tn_at_sampler_ptr_(TN_CALL_((tn_weighted_sampler_new_with), tn_weighted_sampler_args, TN_LIST_tn_weighted_sampler_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(TN_CALL_((tn_loader_new_with), tn_loader_args, TN_LIST_tn_loader_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_scalar(...) \
+    tn_at_checked_(TN_CALL_((tn_event_scalar_with), tn_event_scalar_args, TN_LIST_tn_event_scalar_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_image(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_load_image_with), tn_load_image_args, TN_LIST_tn_load_image_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_image(...) \
+    tn_at_checked_(TN_CALL_((tn_save_image_with), tn_save_image_args, TN_LIST_tn_save_image_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_folder_new(...) \
+    tn_at_dataset_ptr_(TN_CALL_((tn_image_folder_new_with), tn_image_folder_args, TN_LIST_tn_image_folder_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_random_crop(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_image_random_crop_with), tn_random_crop_args, TN_LIST_tn_random_crop_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_resize(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_image_resize_with), tn_image_resize_args, TN_LIST_tn_image_resize_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
     tn_at_double_(TN_CALL_((tn_accuracy_with), tn_metric_args, TN_LIST_tn_metric_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity(...) \
@@ -2614,6 +2801,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_schedule_ptr_(TN_CALL_((tn_cyclic_lr_new_with), tn_cyclic_lr_args, TN_LIST_tn_cyclic_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_reduce_lr_on_plateau_new(...) \
     tn_at_schedule_ptr_(TN_CALL_((tn_reduce_lr_on_plateau_new_with), tn_reduce_lr_on_plateau_args, TN_LIST_tn_reduce_lr_on_plateau_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_table(...) \
+    tn_at_table_ptr_(TN_CALL_((tn_load_table_with), tn_load_table_args, TN_LIST_tn_load_table_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_table_numbers(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_table_numbers_with), tn_table_numbers_args, TN_LIST_tn_table_numbers_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_empty_with), tn_shape_args, TN_LIST_tn_shape_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_zeros(...) \
@@ -2712,12 +2903,20 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_int64_t_(tn_dataset_length(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dataset_get(...) \
     tn_at_checked_(tn_dataset_get(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_subset_new(...) \
+    tn_at_dataset_ptr_(tn_subset_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_concat_dataset_new(...) \
+    tn_at_dataset_ptr_(tn_concat_dataset_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_random_split_new_with(...) \
+    tn_at_checked_(tn_random_split_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_sampler_new(...) \
     tn_at_sampler_ptr_(tn_sampler_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_sequential_sampler_new(...) \
     tn_at_sampler_ptr_(tn_sequential_sampler_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_random_sampler_new(...) \
     tn_at_sampler_ptr_(tn_random_sampler_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_weighted_sampler_new_with(...) \
+    tn_at_sampler_ptr_(tn_weighted_sampler_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new_with(...) \
     tn_at_loader_ptr_(tn_loader_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_length(...) \
@@ -2726,6 +2925,32 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_load_mnist(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_draw_digits(...) \
     tn_at_tensor_ptr_(tn_draw_digits(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_writer_new(...) \
+    tn_at_event_writer_ptr_(tn_event_writer_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_scalar_with(...) \
+    tn_at_checked_(tn_event_scalar_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_image_with(...) \
+    tn_at_tensor_ptr_(tn_load_image_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_image_with(...) \
+    tn_at_checked_(tn_save_image_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_folder_new_with(...) \
+    tn_at_dataset_ptr_(tn_image_folder_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_folder_class_count(...) \
+    tn_at_int64_t_(tn_image_folder_class_count(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_to_float(...) \
+    tn_at_tensor_ptr_(tn_image_to_float(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_normalize(...) \
+    tn_at_tensor_ptr_(tn_image_normalize(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_center_crop(...) \
+    tn_at_tensor_ptr_(tn_image_center_crop(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_random_crop_with(...) \
+    tn_at_tensor_ptr_(tn_image_random_crop_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_flip(...) \
+    tn_at_tensor_ptr_(tn_image_flip(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_random_flip(...) \
+    tn_at_tensor_ptr_(tn_image_random_flip(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_image_resize_with(...) \
+    tn_at_tensor_ptr_(tn_image_resize_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dict_new(...) \
     tn_at_dict_ptr_(tn_dict_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dict_set(...) \
@@ -3442,6 +3667,18 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_schedule_ptr_(tn_sequential_lr_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_chained_lr_new(...) \
     tn_at_schedule_ptr_(tn_chained_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_table_with(...) \
+    tn_at_table_ptr_(tn_load_table_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_table_rows(...) \
+    tn_at_int64_t_(tn_table_rows(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_table_columns(...) \
+    tn_at_int64_t_(tn_table_columns(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_table_column(...) \
+    tn_at_int64_t_(tn_table_column(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_table_numbers_with(...) \
+    tn_at_tensor_ptr_(tn_table_numbers_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_table_classes(...) \
+    tn_at_tensor_ptr_(tn_table_classes(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_default_dtype(...) \
     tn_at_status_(tn_set_default_dtype(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_device(...) \

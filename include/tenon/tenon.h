@@ -7,12 +7,15 @@
 #include <tenon/autograd.h>
 #include <tenon/ops.h>
 #include <tenon/io.h>
+#include <tenon/table.h>
 #include <tenon/data.h>
 #include <tenon/metrics.h>
+#include <tenon/image.h>
 #include <tenon/nn.h>
 #include <tenon/optim.h>
 #include <tenon/schedule.h>
 #include <tenon/progress.h>
+#include <tenon/events.h>
 #include <tenon/plot.h>
 
 /* Last: macros of the functions' names that tell where in a program an error arose, and the options' short forms. */

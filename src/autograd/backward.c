@@ -9,6 +9,7 @@
 
 #include "autograd/node.h"
 #include "core/loop.h"
+#include "core/trace.h"
 
 typedef struct entry {
     tn_object *target; /* a node or a leaf; counted, for the walk may release the graph */
@@ -309,7 +310,9 @@ static bool visit(walk *w, entry *e)
     tn_tensor **dx = node->inputs <= FEW ? few : many_inputs(w, node->inputs);
     if (!dx)
         return false;
+    tn_span span = tn_span_begin("backward", node->name);
     node->backward(node, e->grads, dx);
+    tn_span_end(&span);
     bool good = !tn_failing() && (TN_LIKELY(!w->detect_anomaly) || tn_backward_is_sound(node, e->grads, dx));
     for (int i = 0; i < node->inputs && good; i++) {
         entry *below = dx[i] ? find(w, node->edges[i].target) : NULL;

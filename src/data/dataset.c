@@ -14,6 +14,8 @@ static void dataset_free(void *self)
         dataset->cls->free(dataset->self);
     tn_release(dataset->x);
     tn_release(dataset->y);
+    tn_release(dataset->whole);
+    tn_free(dataset->indices, (size_t)dataset->count * sizeof *dataset->indices);
 }
 static const tn_class dataset_class = {"dataset", sizeof(tn_dataset), dataset_free};
 
@@ -74,12 +76,44 @@ tn_dataset *tn_tensor_dataset_new(tn_tensor *x, tn_tensor *y)
     return NULL;
 }
 
+/* The subset of a subset is one of the whole: no chain of them is ever walked. */
+tn_dataset *tn_subset_new(tn_dataset *whole, const int64_t *indices, int64_t count)
+{
+    int64_t length = tn_dataset_length(whole);
+    if (!tn_failing() && (count < 0 || count > (int64_t)(SIZE_MAX / sizeof *indices)))
+        tn_fail(TN_ERR_ARGUMENT, "subset_new: count is %lld", (long long)count);
+    else if (!tn_failing() && count && !indices)
+        tn_fail(TN_ERR_ARGUMENT, "subset_new: indices is NULL");
+    for (int64_t i = 0; i < count && !tn_failing(); i++)
+        if (indices[i] < 0 || indices[i] >= length)
+            tn_fail(TN_ERR_INDEX, "subset_new: index %lld is %lld, and the dataset has %lld items", (long long)i, (long long)indices[i],
+                    (long long)length);
+    tn_dataset *dataset = tn_failing() ? NULL : tn_object_new(&dataset_class);
+    if (!dataset) {
+        tn_release(whole);
+        return NULL;
+    }
+    dataset->whole = whole->whole ? tn_retain(whole->whole) : whole;
+    dataset->indices = tn_alloc((size_t)count * sizeof *indices);
+    dataset->count = dataset->indices ? count : 0;
+    for (int64_t i = 0; i < dataset->count; i++)
+        dataset->indices[i] = whole->whole ? whole->indices[indices[i]] : indices[i];
+    if (whole->whole)
+        tn_release(whole);
+    if (dataset->indices)
+        return dataset;
+    tn_release(dataset);
+    return NULL;
+}
+
 int64_t tn_dataset_length(const tn_dataset *dataset)
 {
     if (tn_failing() || !dataset) {
         tn_fail(TN_ERR_ARGUMENT, "dataset_length: dataset is NULL");
         return -1;
     }
+    if (dataset->whole)
+        return dataset->count;
     int64_t length = dataset->x ? dataset->x->sizes[0] : dataset->cls->length(dataset->self);
     if (length < 0)
         tn_fail(TN_ERR_ARGUMENT, "dataset_length: the dataset says %lld", (long long)length);
@@ -116,6 +150,8 @@ tn_status tn_dataset_get(tn_dataset *dataset, int64_t i, tn_tensor **x, tn_tenso
         tn_fail(TN_ERR_INDEX, "dataset_get: item %lld of %lld", (long long)i, (long long)length);
         return TN_ERR_INDEX;
     }
+    if (dataset->whole)
+        return tn_dataset_get(dataset->whole, dataset->indices[i], x, y);
     if (!dataset->x)
         return dataset->cls->get(dataset->self, i, x, y) == TN_OK && *x && !tn_failing() ? TN_OK : get_failed(i);
     *x = row(dataset->x, i);
@@ -186,18 +222,51 @@ static bool collate_item(tn_dataset *dataset, const int64_t *items, int64_t coun
     return put_item(*x, "x", item_x, k, items) && (!*y || put_item(*y, "y", item_y, k, items));
 }
 
+static bool given_up(const bool *stop) { return stop && __atomic_load_n(stop, __ATOMIC_RELAXED); }
+
 bool tn_collate(tn_dataset *dataset, const int64_t *items, int64_t count, const bool *stop, tn_tensor **x, tn_tensor **y)
 {
     *x = *y = NULL;
+    if (dataset->whole) {
+        size_t bytes = (size_t)count * sizeof *items;
+        int64_t *places = tn_alloc(bytes);
+        for (int64_t i = 0; places && i < count; i++)
+            places[i] = dataset->indices[items[i]];
+        bool made = places && tn_collate(dataset->whole, places, count, stop, x, y);
+        tn_free(places, bytes);
+        return made;
+    }
     if (dataset->x) {
         *x = gather_rows(dataset->x, items, count);
         *y = *x && dataset->y ? gather_rows(dataset->y, items, count) : NULL;
         return !tn_failing();
     }
     for (int64_t k = 0; k < count; k++)
-        if ((stop && __atomic_load_n(stop, __ATOMIC_RELAXED)) || !collate_item(dataset, items, count, k, x, y))
+        if (given_up(stop) || !collate_item(dataset, items, count, k, x, y))
             return false;
     return true;
+}
+
+/* A user's function is handed what is the scope's of this call, and its results move up. */
+bool tn_collate_by(tn_collate_function collate, void *context, tn_dataset *dataset, const int64_t *items, int64_t count, const bool *stop,
+                   tn_tensor **x, tn_tensor **y)
+{
+    *x = *y = NULL;
+    TN_SCOPE;
+    tn_tensor *list = tn_new("loader", TN_SHAPE(2, count), TN_I64, (tn_device_id){TN_CPU, 0}); /* room for the pointers, whoever throws */
+    if (!list)
+        return false;
+    tn_tensor **xs = (tn_tensor **)(void *)tn_ptr(list), **ys = xs + count, *made_x = NULL, *made_y = NULL;
+    for (int64_t k = 0; k < count; k++)
+        if (given_up(stop) || tn_dataset_get(dataset, items[k], &xs[k], &ys[k]) != TN_OK)
+            return false;
+    if (collate(xs, ys, count, context, &made_x, &made_y) != TN_OK || !made_x)
+        tn_fail(TN_ERR_STATE, "loader: collate failed and raised no error (tn_fail)");
+    if (tn_failing())
+        return false;
+    *x = tn_pass(made_x);
+    *y = tn_pass(made_y);
+    return !tn_failing();
 }
 
 /* ---- samplers ----------------------------------------------------------------------------------------------------------- */
@@ -236,14 +305,19 @@ static tn_status in_sequence(void *self, int64_t *items)
     return TN_OK;
 }
 
-static tn_status in_random_order(void *self, int64_t *items)
+void tn_shuffle(int64_t *items, int64_t count)
 {
-    in_sequence(self, items);
-    for (int64_t i = count_of(self) - 1; i > 0; i--) {
+    for (int64_t i = count - 1; i > 0; i--) {
         int64_t k = (int64_t)tn_random_below((uint64_t)i + 1), item = items[i];
         items[i] = items[k];
         items[k] = item;
     }
+}
+
+static tn_status in_random_order(void *self, int64_t *items)
+{
+    in_sequence(self, items);
+    tn_shuffle(items, count_of(self));
     return TN_OK;
 }
 

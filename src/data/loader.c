@@ -22,6 +22,8 @@ struct tn_loader {
     int64_t batch_size;
     bool drop_last;
     uint64_t seed;
+    tn_collate_function collate; /* NULL: items are stacked */
+    void *collate_context;
 
     /* The epoch. Written by the caller while no worker works. */
     uint64_t epochs; /* how many were begun */
@@ -62,10 +64,6 @@ static tn_random_state state_of(const tn_loader *l, int64_t part)
     return (tn_random_state){tn_philox_bits(epoch, (uint64_t)part, 0, 1), 0};
 }
 
-/* The thread's random state, to be put back when the block ends, by an exception of the user's code too. */
-static void put_back(tn_random_state *state) { tn_set_random_state(*state); }
-#define KEEP_RANDOM_STATE TN_CLEANUP_(put_back) tn_random_state kept_state = tn_get_random_state()
-
 static int64_t size_of(const tn_loader *l, int64_t n)
 {
     int64_t rest = l->count - n * l->batch_size;
@@ -75,7 +73,9 @@ static int64_t size_of(const tn_loader *l, int64_t n)
 static bool make(tn_loader *l, int64_t n, const bool *stop, tn_tensor **x, tn_tensor **y)
 {
     tn_set_random_state(state_of(l, n + 1));
-    return tn_collate(l->dataset, l->items + n * l->batch_size, size_of(l, n), stop, x, y);
+    const int64_t *items = l->items + n * l->batch_size;
+    return l->collate ? tn_collate_by(l->collate, l->collate_context, l->dataset, items, size_of(l, n), stop, x, y)
+                      : tn_collate(l->dataset, items, size_of(l, n), stop, x, y);
 }
 
 /* ---- the workers -------------------------------------------------------------------------------------------------------- */
@@ -242,6 +242,8 @@ tn_loader *tn_loader_new_with(const tn_loader_args *a)
     l->drop_last = a->drop_last;
     l->workers = a->workers;
     l->prefetch = a->prefetch;
+    l->collate = a->collate;
+    l->collate_context = a->collate_context;
     l->failed = -1;
     if (l->workers) {
         l->threads = tn_alloc((size_t)l->workers * sizeof *l->threads);
@@ -285,7 +287,7 @@ int64_t tn_loader_length(const tn_loader *l)
 static bool draw_order(tn_loader *l)
 {
     TN_SCOPE;
-    KEEP_RANDOM_STATE;
+    TN_KEEP_RANDOM_STATE;
     tn_set_random_state(state_of(l, 0));
     if (l->sampler->cls->order(l->sampler->self, l->items) != TN_OK)
         tn_fail(TN_ERR_STATE, "loader: the sampler's order failed and raised no error (tn_fail)");
@@ -386,7 +388,7 @@ static bool fill(tn_batch *b)
         return false;
     if (l->running)
         return take(l, b->index, &b->x, &b->y);
-    KEEP_RANDOM_STATE;
+    TN_KEEP_RANDOM_STATE;
     return make(l, b->index, NULL, &b->x, &b->y);
 }
 

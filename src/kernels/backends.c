@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "core/core.h"
+#include "core/trace.h"
 #include "kernels/kernels.h"
+#include "kernels/traced.h"
 #ifdef TENON_HAVE_DNNL
 #include "kernels/dnnl/dnnl.h"
 #endif
@@ -48,6 +50,7 @@ static tn_kernels cpu_kernels; /* the chosen table, with what other libraries do
 static pthread_once_t cpu_chosen = PTHREAD_ONCE_INIT;
 static const tn_kernels *cpu_ready;
 static bool isa_unknown; /* TENON_ISA named none of them; until that is said */
+static bool trace_failed; /* TENON_TRACE's file could not be made; likewise */
 
 static void choose_cpu(void)
 {
@@ -66,6 +69,9 @@ static void choose_cpu(void)
     if (strcmp(cpu_kernels.name, tn_portable_kernels.name) != 0)
         tn_dnnl_override(&cpu_kernels);
 #endif
+    trace_failed = !tn_trace_open();
+    if (tn_tracing)
+        tn_trace_kernels(&cpu_kernels);
     __atomic_store_n(&cpu_ready, &cpu_kernels, __ATOMIC_RELEASE);
 }
 
@@ -79,6 +85,8 @@ const tn_kernels *tn_kernels_of(int device_type)
     pthread_once(&cpu_chosen, choose_cpu);
     if (__atomic_exchange_n(&isa_unknown, false, __ATOMIC_RELAXED)) /* only now: the log's handler may call the library */
         tn_warn("TENON_ISA=%s is not an instruction set of this build and processor: %s is used", getenv("TENON_ISA"), cpu_kernels.name);
+    if (__atomic_exchange_n(&trace_failed, false, __ATOMIC_RELAXED))
+        tn_warn("TENON_TRACE=%s cannot be written: nothing is traced", getenv("TENON_TRACE"));
     return &cpu_kernels;
 }
 

@@ -289,59 +289,63 @@ typedef struct tn_step_item {
     tn_step_scalars c;
 } tn_step_item;
 
-/* The slots: X(name, (parameters)). Each is `tn_status name(parameters)`. */
+/* The slots: X(name, (parameters), (their names)). Each is `tn_status name(parameters)`. */
 #define TN_KERNEL_LIST(X)                                                                                                     \
-    X(optim_step, (tn_step_op op, const tn_step_item *items, int count))                                                      \
-    X(unary, (tn_unary_op op, tn_dtype dtype, const double *param, const tn_loop *loop))                                      \
-    X(binary, (tn_binary_op op, tn_dtype dtype, const tn_loop *loop))                                                         \
-    X(ternary, (tn_ternary_op op, tn_dtype dtype, const tn_loop *loop))                                                       \
-    X(cast, (tn_dtype to, tn_dtype from, const tn_loop *loop))                                                                \
-    X(fill, (size_t element, const void *value, const tn_loop *loop))                                                         \
-    X(gemm, (tn_dtype dtype, const tn_gemm *gemm))                                                                            \
-    X(reduce, (tn_reduce_op op, tn_dtype dtype, const tn_reduction *reduction))                                               \
-    X(cumsum, (tn_dtype dtype, const tn_cumsum_rows *rows))                                                                   \
-    X(softmax, (tn_dtype dtype, const tn_softmax_rows *softmax))                                                              \
-    X(softmax_backward, (tn_dtype dtype, const tn_softmax_rows *softmax))                                                     \
-    X(cross_entropy, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                                     \
-    X(cross_entropy_backward, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                            \
-    X(ctc, (tn_dtype dtype, const tn_ctc *ctc))                                                                               \
-    X(norm, (tn_dtype dtype, const tn_norm *norm))                                                                            \
-    X(norm_backward, (tn_dtype dtype, const tn_norm *norm))                                                                   \
-    X(sort, (tn_dtype dtype, const tn_sort_rows *rows))                                                                       \
+    X(optim_step, (tn_step_op op, const tn_step_item *items, int count), (op, items, count))                                  \
+    X(unary, (tn_unary_op op, tn_dtype dtype, const double *param, const tn_loop *loop), (op, dtype, param, loop))            \
+    X(binary, (tn_binary_op op, tn_dtype dtype, const tn_loop *loop), (op, dtype, loop))                                      \
+    X(ternary, (tn_ternary_op op, tn_dtype dtype, const tn_loop *loop), (op, dtype, loop))                                    \
+    X(cast, (tn_dtype to, tn_dtype from, const tn_loop *loop), (to, from, loop))                                              \
+    X(fill, (size_t element, const void *value, const tn_loop *loop), (element, value, loop))                                 \
+    X(gemm, (tn_dtype dtype, const tn_gemm *gemm), (dtype, gemm))                                                             \
+    X(reduce, (tn_reduce_op op, tn_dtype dtype, const tn_reduction *reduction), (op, dtype, reduction))                       \
+    X(cumsum, (tn_dtype dtype, const tn_cumsum_rows *rows), (dtype, rows))                                                    \
+    X(softmax, (tn_dtype dtype, const tn_softmax_rows *softmax), (dtype, softmax))                                            \
+    X(softmax_backward, (tn_dtype dtype, const tn_softmax_rows *softmax), (dtype, softmax))                                   \
+    X(cross_entropy, (tn_dtype dtype, const tn_cross_entropy_rows *rows), (dtype, rows))                                      \
+    X(cross_entropy_backward, (tn_dtype dtype, const tn_cross_entropy_rows *rows), (dtype, rows))                             \
+    X(ctc, (tn_dtype dtype, const tn_ctc *ctc), (dtype, ctc))                                                                 \
+    X(norm, (tn_dtype dtype, const tn_norm *norm), (dtype, norm))                                                             \
+    X(norm_backward, (tn_dtype dtype, const tn_norm *norm), (dtype, norm))                                                    \
+    X(sort, (tn_dtype dtype, const tn_sort_rows *rows), (dtype, rows))                                                        \
     /* result, source, i64 byte offsets: result = *(source + offset) */                                                       \
-    X(gather, (size_t element, const tn_loop *loop))                                                                          \
+    X(gather, (size_t element, const tn_loop *loop), (element, loop))                                                         \
     /* values, target, i64 byte offsets: *(target + offset) = or += value; one target element belongs to one (place, offset) */ \
-    X(scatter, (tn_dtype dtype, bool add, const tn_loop *loop))                                                               \
-    X(offsets, (tn_offsets *offsets))                                                                                         \
+    X(scatter, (tn_dtype dtype, bool add, const tn_loop *loop), (dtype, add, loop))                                           \
+    X(offsets, (tn_offsets *offsets), (offsets))                                                                              \
     /* where mask is true, ascending; out may be NULL: only counted */                                                        \
-    X(positions, (int64_t n, const bool *mask, int64_t *out, int64_t *count))                                                 \
+    X(positions, (int64_t n, const bool *mask, int64_t *out, int64_t *count), (n, mask, out, count))                          \
     /* positions in a dense array of these sizes to coordinates: out[i * row + d * column] */                                 \
-    X(unravel, (int64_t n, const int64_t *positions, int ndim, const int64_t *sizes, int64_t row, int64_t column, int64_t *out)) \
-    X(random, (const tn_random_fill *fill))                                                                                   \
+    X(unravel, (int64_t n, const int64_t *positions, int ndim, const int64_t *sizes, int64_t row, int64_t column, int64_t *out), \
+      (n, positions, ndim, sizes, row, column, out))                                                                          \
+    X(random, (const tn_random_fill *fill), (fill))                                                                           \
     /* out[i] = start + (first + i) * step, computed in f64 (in i64 for whole start and step into integers) */                \
-    X(range, (tn_dtype dtype, int64_t n, int64_t first, double start, double step, void *out))                                \
-    /* dense matrices [batch, rows, cols]: what lies on the wrong side of the diagonal becomes 0 */                            \
+    X(range, (tn_dtype dtype, int64_t n, int64_t first, double start, double step, void *out),                                \
+      (dtype, n, first, start, step, out))                                                                                    \
+    /* dense matrices [batch, rows, cols]: what lies on the wrong side of the diagonal becomes 0 */                           \
     X(triangle, (size_t element, bool upper, int64_t diagonal, int64_t batch, int64_t rows, int64_t cols, const void *x,      \
-                 void *out))                                                                                              \
-    X(attention, (tn_dtype dtype, const tn_attention *attention))                                                             \
-    X(attention_backward, (tn_dtype dtype, const tn_attention *attention))                                                    \
-    X(rope, (tn_dtype dtype, const tn_rope_rows *rows))                                                                       \
-    X(conv_forward, (tn_dtype dtype, const tn_conv *conv))                                                                    \
-    X(conv_backward, (tn_dtype dtype, const tn_conv_grad *grad))                                                              \
-    X(unfold, (tn_dtype dtype, const tn_conv *conv, const void *x, void *columns))                                            \
-    X(fold, (tn_dtype dtype, const tn_conv *conv, const void *columns, void *x))                                              \
-    X(max_pool, (tn_dtype dtype, const tn_pool *pool, const void *x, void *y, void *index))                                   \
-    X(max_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, const void *index, void *dx))                  \
-    X(max_pool_take, (tn_dtype dtype, const tn_pool *pool, const void *x, const void *index, void *y))                        \
-    X(max_pool_where, (const tn_pool *pool, const void *index, int64_t *where))                                               \
-    X(avg_pool, (tn_dtype dtype, const tn_pool *pool, const void *x, void *y))                                                \
-    X(avg_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, void *dx))                                     \
-    X(rnn_forward, (tn_dtype dtype, const tn_rnn *rnn))                                                                       \
-    X(rnn_backward, (tn_dtype dtype, const tn_rnn_grad *grad))
+                 void *out), (element, upper, diagonal, batch, rows, cols, x, out))                                           \
+    X(attention, (tn_dtype dtype, const tn_attention *attention), (dtype, attention))                                         \
+    X(attention_backward, (tn_dtype dtype, const tn_attention *attention), (dtype, attention))                                \
+    X(rope, (tn_dtype dtype, const tn_rope_rows *rows), (dtype, rows))                                                        \
+    X(conv_forward, (tn_dtype dtype, const tn_conv *conv), (dtype, conv))                                                     \
+    X(conv_backward, (tn_dtype dtype, const tn_conv_grad *grad), (dtype, grad))                                               \
+    X(unfold, (tn_dtype dtype, const tn_conv *conv, const void *x, void *columns), (dtype, conv, x, columns))                 \
+    X(fold, (tn_dtype dtype, const tn_conv *conv, const void *columns, void *x), (dtype, conv, columns, x))                   \
+    X(max_pool, (tn_dtype dtype, const tn_pool *pool, const void *x, void *y, void *index), (dtype, pool, x, y, index))       \
+    X(max_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, const void *index, void *dx),                  \
+      (dtype, pool, dy, index, dx))                                                                                           \
+    X(max_pool_take, (tn_dtype dtype, const tn_pool *pool, const void *x, const void *index, void *y),                        \
+      (dtype, pool, x, index, y))                                                                                             \
+    X(max_pool_where, (const tn_pool *pool, const void *index, int64_t *where), (pool, index, where))                         \
+    X(avg_pool, (tn_dtype dtype, const tn_pool *pool, const void *x, void *y), (dtype, pool, x, y))                           \
+    X(avg_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, void *dx), (dtype, pool, dy, dx))              \
+    X(rnn_forward, (tn_dtype dtype, const tn_rnn *rnn), (dtype, rnn))                                                         \
+    X(rnn_backward, (tn_dtype dtype, const tn_rnn_grad *grad), (dtype, grad))
 
 typedef struct tn_kernels {
     const char *name;
-#define TN_KERNEL_SLOT_(slot, parameters) tn_status (*slot) parameters;
+#define TN_KERNEL_SLOT_(slot, parameters, names) tn_status (*slot) parameters;
     TN_KERNEL_LIST(TN_KERNEL_SLOT_)
 #undef TN_KERNEL_SLOT_
 } tn_kernels;

@@ -1,6 +1,8 @@
 /* Modules: making, naming what they hold, calling. */
 #include "nn/module.h"
 
+#include "core/trace.h"
+
 #include <string.h>
 
 __thread tn_observer tn_observer_now;
@@ -194,6 +196,7 @@ tn_status tn_add_buffer(void *owner, const char *name, tn_tensor *tensor)
 static tn_status run_forward(tn_module *module, tn_tensor *const *in, int n_in, tn_tensor **out, int n_out)
 {
     const tn_module_type *type = module->type;
+    TN_CLEANUP_(tn_span_end) tn_span span = tn_span_begin("module", type->name);
     if (type->forward(module, in, n_in, out, n_out) != TN_OK && !tn_failing())
         tn_fail(TN_ERR_STATE, "%s: forward failed and raised no error by tn_fail()", type->name);
     for (int i = 0; i < n_out && !tn_failing(); i++)

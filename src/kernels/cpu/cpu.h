@@ -13,7 +13,7 @@
 #define TN_K2_(isa, name) TN_K3_(isa, name)
 #define TN_K(name) TN_K2_(TN_ISA, name)
 
-#define TN_KERNEL_PROTOTYPE_(slot, parameters) tn_status TN_K(slot) parameters;
+#define TN_KERNEL_PROTOTYPE_(slot, parameters, names) tn_status TN_K(slot) parameters;
 TN_KERNEL_LIST(TN_KERNEL_PROTOTYPE_)
 #undef TN_KERNEL_PROTOTYPE_
 

@@ -6,7 +6,7 @@
 
 const tn_kernels TN_K(kernels) = {
     .name = TN_TEXT_(TN_ISA),
-#define TN_KERNEL_ENTRY_(slot, parameters) .slot = TN_K(slot),
+#define TN_KERNEL_ENTRY_(slot, parameters, names) .slot = TN_K(slot),
     TN_KERNEL_LIST(TN_KERNEL_ENTRY_)
 #undef TN_KERNEL_ENTRY_
 };
