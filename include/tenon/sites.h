@@ -209,6 +209,17 @@ inline tn_loader *tn_loader_new(tn_dataset *dataset, tn_loader_args args = {})
     args.dataset = dataset;
     return tn_loader_new_with(&args);
 }
+inline tn_status tn_save_npz(const tn_dict *dict, tn_npz_args args = {})
+{
+    args.dict = dict;
+    return tn_save_npz_with(&args);
+}
+inline tn_status tn_save_npz(const tn_dict *dict, const char *path, tn_npz_args args = {})
+{
+    args.dict = dict;
+    args.path = path;
+    return tn_save_npz_with(&args);
+}
 inline tn_status tn_load_state_dict(void *module, tn_load_args args = {})
 {
     args.module = module;
@@ -1020,6 +1031,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(tn_gradcheck(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(tn_loader_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_npz(...) \
+    tn_at_checked_(tn_save_npz(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_state_dict(...) \
     tn_at_checked_(tn_load_state_dict(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
@@ -1178,6 +1191,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_grads_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_gradcheck_args_(X) TN_GRADCHECK_OPTIONS(X)
 #define TN_LIST_tn_loader_args_(X) TN_LOADER_OPTIONS(X)
+#define TN_LIST_tn_npz_args_(X) TN_NPZ_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
 #define TN_LIST_tn_linear_layer_args_(X) TN_LINEAR_LAYER_OPTIONS(X)
 #define TN_LIST_tn_conv2d_layer_args_(X) TN_CONV2D_LAYER_OPTIONS(X)
@@ -1235,6 +1249,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(TN_CALL_((tn_gradcheck_with), tn_gradcheck_args, TN_LIST_tn_gradcheck_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(TN_CALL_((tn_loader_new_with), tn_loader_args, TN_LIST_tn_loader_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_npz(...) \
+    tn_at_checked_(TN_CALL_((tn_save_npz_with), tn_npz_args, TN_LIST_tn_npz_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_state_dict(...) \
     tn_at_checked_(TN_CALL_((tn_load_state_dict_with), tn_load_args, TN_LIST_tn_load_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
@@ -1473,6 +1489,20 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(tn_save_safetensors(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_safetensors(...) \
     tn_at_dict_ptr_(tn_load_safetensors(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_map_safetensors(...) \
+    tn_at_dict_ptr_(tn_map_safetensors(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_npy(...) \
+    tn_at_tensor_ptr_(tn_load_npy(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_map_npy(...) \
+    tn_at_tensor_ptr_(tn_map_npy(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_npy(...) \
+    tn_at_checked_(tn_save_npy(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_npz(...) \
+    tn_at_dict_ptr_(tn_load_npz(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_npz_with(...) \
+    tn_at_checked_(tn_save_npz_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_pt(...) \
+    tn_at_dict_ptr_(tn_load_pt(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_idx(...) \
     tn_at_tensor_ptr_(tn_load_idx(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_list_new(...) \
