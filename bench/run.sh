@@ -1,5 +1,5 @@
 #!/bin/sh
-# Tenon beside PyTorch, in turn, in one run: a training step of both networks on 1 and 2 threads, the dispatch of a small operator, peak
+# Tenon beside PyTorch, in turn, in one run: a training step of each network on 1 and 2 threads, the dispatch of a small operator, peak
 # memory, and the share of the machine's measured peak.   usage: run.sh FOLDER-OF-BENCHMARKS [ROUNDS]
 # PYTHON names an interpreter that has PyTorch; without one only Tenon's figures are printed. Whole table: bench.csv in the current folder.
 set -eu
@@ -20,7 +20,7 @@ column() { awk -v c="$2" '{ print $c }' "$1" | median; }
 
 echo "network,threads,tenon_ms,pytorch_ms,ratio,tenon_share_of_peak,pytorch_share_of_peak,tenon_mb,pytorch_mb" > bench.csv
 printf '%-8s %7s | %9s %9s %6s | %7s %7s | %8s %8s\n' network threads tenon pytorch ratio 'share' 'of peak' 'tenon' 'pytorch'
-for network in mlp lenet; do
+for network in mlp lenet gru lstm; do
     for threads in 1 2; do
         : > "$work/ours"
         : > "$work/theirs"

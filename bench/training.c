@@ -1,4 +1,4 @@
-/* One row of `make bench`: a training step of a network, timed.  usage: training mlp|lenet THREADS [STEPS]
+/* One row of `make bench`: a training step of a network, timed.  usage: training mlp|lenet|gru|lstm THREADS [STEPS]
  * Prints "network threads median_ms min_ms gflop peak_mb last_loss". The step is zero_grad, forward, loss, backward and Adam; the batch
  * changes each step. bench/training.py is the same program on PyTorch. */
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 #include <tenon/tenon.h>
 
-enum { BATCH = 256, BATCHES = 4, WARMUP = 5, MOST_STEPS = 1000 };
+enum { BATCHES = 4, WARMUP = 5, MOST_STEPS = 1000 };
 
 typedef struct {
     tn_module base;
@@ -56,6 +56,51 @@ static void *lenet_new(void)
     return net;
 }
 
+/* The last step's h of a recurrent layer, and a linear one over it. */
+typedef struct {
+    tn_module base;
+    tn_module *recurrent, *fc;
+} sequence_model;
+
+static tn_tensor *sequence_forward(sequence_model *net, tn_tensor *x)
+{
+    return tn_call(net->fc, tn_select(tn_call(net->recurrent, x), 1, -1));
+}
+TN_MODULE(sequence_model, sequence_forward);
+
+/* The GRU that predicts a sine wave, and an LSTM over longer and wider sequences. */
+static void *gru_new(void)
+{
+    sequence_model *net = TN_NEW(sequence_model);
+    TN_CHILD(net, recurrent, tn_gru_new(1, 32, .batch_first = true));
+    TN_CHILD(net, fc, tn_linear_new(32, 1));
+    return net;
+}
+
+static void *lstm_new(void)
+{
+    sequence_model *net = TN_NEW(sequence_model);
+    TN_CHILD(net, recurrent, tn_lstm_new(64, 128, .batch_first = true));
+    TN_CHILD(net, fc, tn_linear_new(128, 10));
+    return net;
+}
+
+/* What there is to train. A multiply-add is two operations; a step has three products for each weight, but none for the first dx. */
+static const struct {
+    const char *name;
+    void *(*make)(void);
+    int64_t batch, sizes[3]; /* x is [batch, sizes...]; 0: one dim less */
+    int64_t classes;         /* 0: the loss is the squared error of one number */
+    double gflop;
+} networks[] = {
+    {"mlp", mlp_new, 256, {1, 28, 28}, 10, 2.449},
+    {"lenet", lenet_new, 256, {1, 28, 28}, 10, 4.742},
+    {"gru", gru_new, 1568, {40, 1}, 0, 1.180},
+    {"lstm", lstm_new, 64, {100, 64}, 10, 3.356},
+};
+
+enum { NETWORKS = (int)(sizeof networks / sizeof *networks) };
+
 static double now_ms(void)
 {
     struct timespec t;
@@ -71,22 +116,26 @@ static int by_size(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-    if (argc < 3) {
-        fprintf(stderr, "usage: %s mlp|lenet THREADS [STEPS]\n", argv[0]);
+    int which = 0;
+    while (argc > 1 && which < NETWORKS && strcmp(argv[1], networks[which].name) != 0)
+        which++;
+    if (argc < 3 || which == NETWORKS) {
+        fprintf(stderr, "usage: %s mlp|lenet|gru|lstm THREADS [STEPS]\n", argv[0]);
         return 2;
     }
-    bool is_mlp = strcmp(argv[1], "mlp") == 0;
     int threads = atoi(argv[2]), steps = argc > 3 ? atoi(argv[3]) : 40;
     steps = steps < 1 ? 1 : steps > MOST_STEPS ? MOST_STEPS : steps;
     tn_set_error_handler(tn_die);
     tn_check(tn_set_num_threads(threads));
     tn_manual_seed(1);
-    void *net = is_mlp ? mlp_new() : lenet_new();
+    void *net = networks[which].make();
     tn_optim *opt = tn_adam_new(tn_parameters(net), 1e-3);
-    tn_tensor *x[BATCHES], *y[BATCHES]; /* [256, 1, 28, 28] and [256] each */
+    const int64_t n = networks[which].batch, classes = networks[which].classes, *sizes = networks[which].sizes;
+    tn_shape shape = sizes[2] ? TN_SHAPE(n, sizes[0], sizes[1], sizes[2]) : TN_SHAPE(n, sizes[0], sizes[1]);
+    tn_tensor *x[BATCHES], *y[BATCHES];
     for (int i = 0; i < BATCHES; i++) {
-        x[i] = tn_rand(TN_SHAPE(BATCH, 1, 28, 28));
-        y[i] = tn_randint(TN_SHAPE(BATCH), 0, 10);
+        x[i] = tn_rand(shape);
+        y[i] = classes ? tn_randint(TN_SHAPE(n), 0, classes) : tn_rand(TN_SHAPE(n, 1));
     }
     double times[MOST_STEPS], loss_value = 0;
     for (int i = -WARMUP; i < steps; i++) {
@@ -94,7 +143,7 @@ int main(int argc, char **argv)
         double start = now_ms();
         int k = (i + WARMUP) % BATCHES;
         tn_zero_grad(opt);
-        tn_tensor *loss = tn_cross_entropy(tn_call(net, x[k]), y[k]);
+        tn_tensor *out = tn_call(net, x[k]), *loss = classes ? tn_cross_entropy(out, y[k]) : tn_mse_loss(out, y[k]);
         tn_check(tn_backward(loss));
         tn_check(tn_step(opt));
         loss_value = tn_item(loss);
@@ -104,7 +153,7 @@ int main(int argc, char **argv)
     qsort(times, (size_t)steps, sizeof *times, by_size);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    printf("%s %d %.4f %.4f %.3f %.1f %.6f\n", argv[1], threads, times[steps / 2], times[0], is_mlp ? 2.449 : 4.742,
+    printf("%s %d %.4f %.4f %.3f %.1f %.6f\n", argv[1], threads, times[steps / 2], times[0], networks[which].gflop,
            (double)usage.ru_maxrss / 1024, loss_value);
     tn_release(opt);
     tn_release(net);

@@ -42,7 +42,7 @@ function collect(text,   item, parts, comment) {
         options[list] = ""
         text = substr(text, RLENGTH + 1)
     }
-    while (list != "" && match(text, /^ +X\([^,]*, *[a-z_0-9]+, */)) {
+    while (list != "" && match(text, /^ +X\([^,]*, *[A-Za-z_0-9]+, */)) {
         item = substr(text, RSTART, RLENGTH)
         text = substr(text, RLENGTH + 1)
         sub(/^ +X\(/, "", item)

@@ -51,14 +51,14 @@ static double accuracy(tn_module *net, tn_loader *loader)
 int main(int argc, char **argv)
 {
     tn_set_error_handler(tn_die);                               /* a program that would rather stop says so once */
-    options o = read_options(argc, argv);
-    tn_manual_seed(o.seed);
-    digits train = load_digits(&o, true), test = load_digits(&o, false); /* x [n, 1, 28, 28] in 0 ... 1, y [n] */
+    mnist m = mnist_begin(argc, argv);                          /* the options, and the curves to be drawn */
+    options o = m.o;
+    digits train = load_digits(&m, true), test = load_digits(&m, false); /* x [n, 1, 28, 28] in 0 ... 1, y [n] */
     tn_loader *train_loader = tn_loader_new(tn_tensor_dataset_new(train.x, train.y), .batch_size = o.batch_size, .shuffle = true);
     tn_loader *train_check = tn_loader_new(tn_tensor_dataset_new(train.x, train.y), .batch_size = o.test_batch_size);
     tn_loader *test_loader = tn_loader_new(tn_tensor_dataset_new(test.x, test.y), .batch_size = o.test_batch_size);
 
-    tn_module *net = o.mlp ? mlp_new() : lenet_new();
+    tn_module *net = strcmp(o.network, "mlp") == 0 ? mlp_new() : lenet_new();
     tn_check(tn_module_to(net, tn_device(o.device)));
     if (o.load)
         tn_check(tn_load_module(net, o.load));
@@ -77,12 +77,12 @@ int main(int argc, char **argv)
             tn_progress(bar, "epoch %d, loss %.4f", epoch, tn_item(loss));
         }
         tn_release(bar);
-        record_epoch(&o, epoch, loss_sum / (double)tn_loader_length(train_loader), accuracy(net, train_check), accuracy(net, test_loader));
+        record_epoch(&m, epoch, loss_sum / (double)tn_loader_length(train_loader), accuracy(net, train_check), accuracy(net, test_loader));
     }
     if (o.save)
         tn_check(tn_save_module(net, o.save));
     show_some(net, &test);
-    finish(&o);
+    finish(&m);
     tn_release(opt);
     tn_release(net);
     tn_release(train_loader);

@@ -13,6 +13,15 @@
 
 #include <tenon/tenon.h>
 
+/* Under an address sanitizer the library caches no memory, and it is the sanitizer that tells of memory used after its release. */
+#if defined(__SANITIZE_ADDRESS__)
+#define ADDRESS_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ADDRESS_SANITIZER 1
+#endif
+#endif
+
 /* No error sticks. */
 #define check_good()                                                                                                          \
     do {                                                                                                                      \

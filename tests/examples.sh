@@ -16,6 +16,9 @@ has autodiff1d.csv '^1,3.737669618,3.737669618$'
 "$bin/autodiff2d" > 2d
 has 2d '^  30   0.57'
 [ "$(wc -l < autodiff2d.csv)" = 32 ] || fail "autodiff2d.csv has not 31 points"
+"$bin/ts_prediction" --epochs 8 > series
+has series '^epoch  8: train loss .*, test loss [0-9.]*e-04$'
+[ "$(wc -l < ts_prediction.csv)" = 393 ] || fail "ts_prediction.csv has not 392 points"
 "$bin/shared_model" > shared
 has shared '^thread 1 answered 200 requests'
 [ ! -x "$bin/spirals" ] || "$bin/spirals" > spirals
@@ -53,8 +56,8 @@ refused() {
     [ $got = "$status" ] || { cat out; fail "mnist $*: exit status $got"; }
     has out "$words"
 }
-refused 64 "the network is mlp or conv, not 'cnn'" --network cnn
-refused 64 "'0' is no number from 1" --batch-size 0
+refused 64 "the network is one of conv|mlp, not 'cnn'" --network cnn
+refused 64 "--batch-size: '0' is no whole number from 1" --batch-size 0
 refused 1 'device' --device cuda:0 --epochs 1
 refused 1 'absent' --data absent
 refused 1 'missing: conv1.weight' --network conv --load net.safetensors

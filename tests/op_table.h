@@ -4,21 +4,7 @@
 #ifndef TN_TESTS_OP_TABLE_H
 #define TN_TESTS_OP_TABLE_H
 
-#include "check.h"
-
-/* A case's arguments beside its tensors, by name; the second parameter is what a missing one reads as. */
-typedef struct op_args {
-    const void *json;
-    int count; /* of input tensors */
-} op_args;
-bool op_has(const op_args *args, const char *name);
-double op_number(const op_args *args, const char *name, double missing);
-int64_t op_int(const op_args *args, const char *name, int64_t missing);
-bool op_flag(const op_args *args, const char *name);
-const char *op_text(const op_args *args, const char *name, const char *missing);
-tn_dtype op_dtype(const op_args *args, const char *name); /* TN_DTYPE_DEFAULT when missing */
-tn_shape op_shape(const op_args *args, const char *name); /* a number is a shape of one; rank 0 when missing */
-tn_dims op_dims(const op_args *args, const char *name);   /* a number is a set of one; empty when missing */
+#include "cases.h"
 
 typedef struct op_row {
     const char *name;
@@ -56,8 +42,5 @@ void op_test_differences(void **state); /* tn_gradcheck, second derivatives too 
         op_check_error(code, text, __FILE__, __LINE__);                                                                       \
     } while (0)
 void op_check_error(tn_status status, const char *text, const char *file, int line);
-
-/* The formula of both sides: element i of the numbers that a seed gives, in [low, high), rounded to f32. */
-double op_fill(uint32_t seed, int64_t i, double low, double high);
 
 #endif

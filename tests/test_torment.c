@@ -1,4 +1,4 @@
-/* Memory fails: for every n, the nth allocation of making a network, of a training step of both networks, and of whatever else makes
+/* Memory fails: for every n, the nth allocation of making a network, of a training step of each network, and of whatever else makes
  * objects, gives nothing. Each time the error is clear, nothing is lost or leaked, the parameters are what they were, and the same step then
  * succeeds. */
 #include "check.h"
@@ -72,6 +72,37 @@ static void *lenet_new(void)
     TN_CHILD(net, conv2, tn_conv2d_new(20, 50, 3, .padding = 1));
     TN_CHILD(net, fc1, tn_linear_new(2450, 20)); /* narrower than the example's: its size is not what is tested */
     TN_CHILD(net, fc2, tn_linear_new(20, 10));
+    return net;
+}
+
+/* The layers that neither has. */
+static void *mixed_new(void)
+{
+    return tn_sequential_new(tn_conv2d_new(1, 4, 3, .stride = 4), tn_batch_norm2d_new(4), tn_prelu_new(4, 0.25), tn_conv_transpose2d_new(4, 6, 2),
+                             tn_group_norm_new(2, 6), tn_selu_new(), tn_adaptive_avg_pool2d_new(3, 4), tn_flatten_new(),
+                             tn_layer_norm_new(TN_SHAPE(72)), tn_rms_norm_new(TN_SHAPE(72)), tn_linear_new(72, 10), tn_batch_norm1d_new(10));
+}
+
+/* Reads an image row by row, in both directions; some packing on the way. */
+typedef struct {
+    tn_module base;
+    tn_module *lstm, *gru, *fc;
+} reader;
+static tn_tensor *reader_forward(reader *net, tn_tensor *x)
+{
+    int64_t lengths[] = {20, 28};
+    tn_packed_sequence *rows = tn_pack_padded_sequence(tn_squeeze(x, 1), tn_from_ints(lengths, TN_SHAPE(2)), .batch_first = true,
+                                                       .enforce_sorted = false);
+    x = tn_pad_packed_sequence(tn_call_packed(net->lstm, rows));
+    return tn_call(net->fc, tn_select(tn_call(net->gru, x), 0, -1));
+}
+TN_MODULE(reader, reader_forward);
+static void *reader_new(void)
+{
+    reader *net = TN_NEW(reader);
+    TN_CHILD(net, lstm, tn_lstm_new(28, 5, .bidirectional = true));
+    TN_CHILD(net, gru, tn_gru_new(10, 6));
+    TN_CHILD(net, fc, tn_linear_new(6, 10));
     return net;
 }
 
@@ -156,8 +187,12 @@ static void torment_step(void *(*make)(void))
 
 static void test_making_the_mlp(void **state) { (void)state; torment_making(mlp_new); }
 static void test_making_the_lenet(void **state) { (void)state; torment_making(lenet_new); }
+static void test_making_mixed_layers(void **state) { (void)state; torment_making(mixed_new); }
 static void test_a_step_of_the_mlp(void **state) { (void)state; torment_step(mlp_new); }
 static void test_a_step_of_the_lenet(void **state) { (void)state; torment_step(lenet_new); }
+static void test_a_step_of_mixed_layers(void **state) { (void)state; torment_step(mixed_new); }
+static void test_making_the_reader(void **state) { (void)state; torment_making(reader_new); }
+static void test_a_step_of_the_reader(void **state) { (void)state; torment_step(reader_new); }
 
 /* ---- the rest ----------------------------------------------------------------------------------------------------------- */
 
@@ -442,6 +477,8 @@ int main(void)
         return 1;
     const struct CMUnitTest tests[] = {
         TEST(test_making_the_mlp), TEST(test_making_the_lenet), TEST(test_a_step_of_the_mlp), TEST(test_a_step_of_the_lenet),
+        TEST(test_making_mixed_layers), TEST(test_a_step_of_mixed_layers),
+        TEST(test_making_the_reader), TEST(test_a_step_of_the_reader),
         TEST(test_gradients_that_add), TEST(test_second_derivatives), TEST(test_loaders), TEST(test_digits), TEST(test_what_modules_do), TEST(test_text),
         cmocka_unit_test(test_nothing_is_left),
     };

@@ -1,4 +1,4 @@
-/* The MLP and the LeNet trained from the same weights and batches as by PyTorch: the loss of every step. */
+/* The MLP, the LeNet, an LSTM and a GRU trained from the same weights and batches as by PyTorch: the loss of every step. */
 #include "op_table.h"
 #include "reference/train.h"
 
@@ -72,6 +72,33 @@ static tn_module *fused_new(void)
                              tn_flatten_new(), tn_linear_new(2450, 500, .activation = TN_ACTIVATION_RELU), tn_linear_new(500, 10));
 }
 
+/* Reads an image row by row; the last step's h decides. */
+typedef struct rows {
+    tn_module base;
+    tn_module *recurrent, *fc;
+} rows;
+
+static tn_tensor *rows_forward(rows *net, tn_tensor *x)
+{
+    return tn_call(net->fc, tn_select(tn_call(net->recurrent, tn_squeeze(x, 1)), 1, -1));
+}
+TN_MODULE(rows, rows_forward);
+
+static tn_module *rows_new(tn_module *recurrent, int64_t outputs)
+{
+    rows *net = TN_NEW(rows);
+    TN_CHILD(net, recurrent, recurrent);
+    TN_CHILD(net, fc, tn_linear_new(outputs, 10));
+    return &net->base;
+}
+
+static tn_module *lstm_new(void)
+{
+    return rows_new(tn_lstm_new(28, 24, .num_layers = 2, .bidirectional = true, .batch_first = true), 48);
+}
+
+static tn_module *gru_new(void) { return rows_new(tn_gru_new(28, 40, .batch_first = true), 40); }
+
 static void test_mlp(void **state)
 {
     (void)state;
@@ -90,6 +117,20 @@ static void test_fused(void **state)
 {
     (void)state;
     train(fused_new(), 4, TN_F64, lenet_f64, 100, 1e-9);
+}
+
+static void test_lstm(void **state)
+{
+    (void)state;
+    train(lstm_new(), 8, TN_F64, lstm_f64, 100, 1e-9);
+    train(lstm_new(), 8, TN_F32, lstm_f32, 20, 1e-4);
+}
+
+static void test_gru(void **state)
+{
+    (void)state;
+    train(gru_new(), 8, TN_F64, gru_f64, 100, 1e-9);
+    train(gru_new(), 8, TN_F32, gru_f32, 20, 1e-4);
 }
 
 /* Weights after five steps with dropout, from a seed, on so many threads: one list, owned by the scope. */
@@ -137,6 +178,8 @@ static void test_the_same_bits_twice(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_mlp), TEST(test_lenet), TEST(test_fused), TEST(test_the_same_bits_twice)};
+    const struct CMUnitTest tests[] = {
+        TEST(test_mlp), TEST(test_lenet), TEST(test_fused), TEST(test_lstm), TEST(test_gru), TEST(test_the_same_bits_twice),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

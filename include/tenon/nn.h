@@ -378,4 +378,10 @@ TN_API tn_tensor *tn_init_xavier_normal_with(const tn_xavier_args *args);
 }
 #endif
 
+#include <tenon/nn/activation.h>
+#include <tenon/nn/conv.h>
+#include <tenon/nn/embedding.h>
+#include <tenon/nn/norm.h>
+#include <tenon/nn/recurrent.h>
+
 #endif

@@ -4,11 +4,14 @@
 #define TENON_OPS_H
 
 #include <tenon/ops/elementwise.h>
+#include <tenon/ops/activation.h>
 #include <tenon/ops/reduce.h>
 #include <tenon/ops/matmul.h>
 #include <tenon/ops/shape.h>
 #include <tenon/ops/index.h>
+#include <tenon/ops/embedding.h>
 #include <tenon/ops/conv.h>
+#include <tenon/ops/norm.h>
 #include <tenon/ops/loss.h>
 
 #endif

@@ -96,6 +96,12 @@ static inline int tn_at_int_(int result, const char *file, int line)
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_packed_sequence *tn_at_packed_sequence_ptr_(tn_packed_sequence *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_optim *tn_at_optim_ptr_(tn_optim *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -108,6 +114,12 @@ static inline double tn_at_double_(double result, const char *file, int line)
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_ema *tn_at_ema_ptr_(tn_ema *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_plot *tn_at_plot_ptr_(tn_plot *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -115,6 +127,12 @@ static inline tn_plot *tn_at_plot_ptr_(tn_plot *result, const char *file, int li
     return result;
 }
 static inline tn_progress_bar *tn_at_progress_bar_ptr_(tn_progress_bar *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_schedule *tn_at_schedule_ptr_(tn_schedule *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
         tn_site_(NULL, file, line);
@@ -294,6 +312,236 @@ inline tn_tensor *tn_init_xavier_normal(tn_tensor *x, tn_xavier_args args = {})
     args.x = x;
     return tn_init_xavier_normal_with(&args);
 }
+inline tn_module *tn_conv1d_new(int64_t in_channels, tn_conv1d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    return tn_conv1d_new_with(&args);
+}
+inline tn_module *tn_conv1d_new(int64_t in_channels, int64_t out_channels, tn_conv1d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    args.out_channels = out_channels;
+    return tn_conv1d_new_with(&args);
+}
+inline tn_module *tn_conv1d_new(int64_t in_channels, int64_t out_channels, int64_t kernel, tn_conv1d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    args.out_channels = out_channels;
+    args.kernel = kernel;
+    return tn_conv1d_new_with(&args);
+}
+inline tn_module *tn_conv_transpose2d_new(int64_t in_channels, tn_conv_transpose2d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    return tn_conv_transpose2d_new_with(&args);
+}
+inline tn_module *tn_conv_transpose2d_new(int64_t in_channels, int64_t out_channels, tn_conv_transpose2d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    args.out_channels = out_channels;
+    return tn_conv_transpose2d_new_with(&args);
+}
+inline tn_module *tn_conv_transpose2d_new(int64_t in_channels, int64_t out_channels, int64_t kernel, tn_conv_transpose2d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    args.out_channels = out_channels;
+    args.kernel = kernel;
+    return tn_conv_transpose2d_new_with(&args);
+}
+inline tn_module *tn_conv_transpose1d_new(int64_t in_channels, tn_conv_transpose1d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    return tn_conv_transpose1d_new_with(&args);
+}
+inline tn_module *tn_conv_transpose1d_new(int64_t in_channels, int64_t out_channels, tn_conv_transpose1d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    args.out_channels = out_channels;
+    return tn_conv_transpose1d_new_with(&args);
+}
+inline tn_module *tn_conv_transpose1d_new(int64_t in_channels, int64_t out_channels, int64_t kernel, tn_conv_transpose1d_layer_args args = {})
+{
+    args.in_channels = in_channels;
+    args.out_channels = out_channels;
+    args.kernel = kernel;
+    return tn_conv_transpose1d_new_with(&args);
+}
+inline tn_module *tn_max_pool1d_new(int64_t kernel, tn_max_pool1d_layer_args args = {})
+{
+    args.kernel = kernel;
+    return tn_max_pool1d_new_with(&args);
+}
+inline tn_module *tn_avg_pool1d_new(int64_t kernel, tn_avg_pool1d_layer_args args = {})
+{
+    args.kernel = kernel;
+    return tn_avg_pool1d_new_with(&args);
+}
+inline tn_module *tn_embedding_new(int64_t rows, tn_embedding_layer_args args = {})
+{
+    args.rows = rows;
+    return tn_embedding_new_with(&args);
+}
+inline tn_module *tn_embedding_new(int64_t rows, int64_t dim, tn_embedding_layer_args args = {})
+{
+    args.rows = rows;
+    args.dim = dim;
+    return tn_embedding_new_with(&args);
+}
+inline tn_module *tn_batch_norm1d_new(int64_t features, tn_batch_norm_layer_args args = {})
+{
+    args.features = features;
+    return tn_batch_norm1d_new_with(&args);
+}
+inline tn_module *tn_batch_norm2d_new(int64_t features, tn_batch_norm_layer_args args = {})
+{
+    args.features = features;
+    return tn_batch_norm2d_new_with(&args);
+}
+inline tn_module *tn_layer_norm_new(tn_shape shape, tn_layer_norm_layer_args args = {})
+{
+    args.shape = shape;
+    return tn_layer_norm_new_with(&args);
+}
+inline tn_module *tn_rms_norm_new(tn_shape shape, tn_rms_norm_layer_args args = {})
+{
+    args.shape = shape;
+    return tn_rms_norm_new_with(&args);
+}
+inline tn_module *tn_group_norm_new(int64_t groups, tn_group_norm_layer_args args = {})
+{
+    args.groups = groups;
+    return tn_group_norm_new_with(&args);
+}
+inline tn_module *tn_group_norm_new(int64_t groups, int64_t channels, tn_group_norm_layer_args args = {})
+{
+    args.groups = groups;
+    args.channels = channels;
+    return tn_group_norm_new_with(&args);
+}
+inline tn_module *tn_lstm_new(int64_t input_size, tn_recurrent_layer_args args = {})
+{
+    args.input_size = input_size;
+    return tn_lstm_new_with(&args);
+}
+inline tn_module *tn_lstm_new(int64_t input_size, int64_t hidden_size, tn_recurrent_layer_args args = {})
+{
+    args.input_size = input_size;
+    args.hidden_size = hidden_size;
+    return tn_lstm_new_with(&args);
+}
+inline tn_module *tn_gru_new(int64_t input_size, tn_recurrent_layer_args args = {})
+{
+    args.input_size = input_size;
+    return tn_gru_new_with(&args);
+}
+inline tn_module *tn_gru_new(int64_t input_size, int64_t hidden_size, tn_recurrent_layer_args args = {})
+{
+    args.input_size = input_size;
+    args.hidden_size = hidden_size;
+    return tn_gru_new_with(&args);
+}
+inline tn_module *tn_rnn_new(int64_t input_size, tn_rnn_layer_args args = {})
+{
+    args.input_size = input_size;
+    return tn_rnn_new_with(&args);
+}
+inline tn_module *tn_rnn_new(int64_t input_size, int64_t hidden_size, tn_rnn_layer_args args = {})
+{
+    args.input_size = input_size;
+    args.hidden_size = hidden_size;
+    return tn_rnn_new_with(&args);
+}
+inline tn_tensor *tn_call_recurrent(void *module, tn_recurrent_call_args args = {})
+{
+    args.module = module;
+    return tn_call_recurrent_with(&args);
+}
+inline tn_tensor *tn_call_recurrent(void *module, tn_tensor *x, tn_recurrent_call_args args = {})
+{
+    args.module = module;
+    args.x = x;
+    return tn_call_recurrent_with(&args);
+}
+inline tn_module *tn_lstm_cell_new(int64_t input_size, tn_cell_args args = {})
+{
+    args.input_size = input_size;
+    return tn_lstm_cell_new_with(&args);
+}
+inline tn_module *tn_lstm_cell_new(int64_t input_size, int64_t hidden_size, tn_cell_args args = {})
+{
+    args.input_size = input_size;
+    args.hidden_size = hidden_size;
+    return tn_lstm_cell_new_with(&args);
+}
+inline tn_module *tn_gru_cell_new(int64_t input_size, tn_cell_args args = {})
+{
+    args.input_size = input_size;
+    return tn_gru_cell_new_with(&args);
+}
+inline tn_module *tn_gru_cell_new(int64_t input_size, int64_t hidden_size, tn_cell_args args = {})
+{
+    args.input_size = input_size;
+    args.hidden_size = hidden_size;
+    return tn_gru_cell_new_with(&args);
+}
+inline tn_module *tn_rnn_cell_new(int64_t input_size, tn_rnn_cell_args args = {})
+{
+    args.input_size = input_size;
+    return tn_rnn_cell_new_with(&args);
+}
+inline tn_module *tn_rnn_cell_new(int64_t input_size, int64_t hidden_size, tn_rnn_cell_args args = {})
+{
+    args.input_size = input_size;
+    args.hidden_size = hidden_size;
+    return tn_rnn_cell_new_with(&args);
+}
+inline tn_packed_sequence *tn_pack_padded_sequence(tn_tensor *x, tn_pack_args args = {})
+{
+    args.x = x;
+    return tn_pack_padded_sequence_with(&args);
+}
+inline tn_packed_sequence *tn_pack_padded_sequence(tn_tensor *x, tn_tensor *lengths, tn_pack_args args = {})
+{
+    args.x = x;
+    args.lengths = lengths;
+    return tn_pack_padded_sequence_with(&args);
+}
+inline tn_tensor *tn_pad_packed_sequence(tn_packed_sequence *packed, tn_pad_packed_args args = {})
+{
+    args.packed = packed;
+    return tn_pad_packed_sequence_with(&args);
+}
+inline tn_packed_sequence *tn_call_packed(void *module, tn_packed_call_args args = {})
+{
+    args.module = module;
+    return tn_call_packed_with(&args);
+}
+inline tn_packed_sequence *tn_call_packed(void *module, tn_packed_sequence *x, tn_packed_call_args args = {})
+{
+    args.module = module;
+    args.x = x;
+    return tn_call_packed_with(&args);
+}
+inline tn_tensor *tn_hardtanh(tn_tensor *x, tn_hardtanh_args args = {})
+{
+    args.x = x;
+    return tn_hardtanh_with(&args);
+}
+inline tn_tensor *tn_celu(tn_tensor *x, tn_celu_args args = {})
+{
+    args.x = x;
+    return tn_celu_with(&args);
+}
+inline tn_tensor *tn_hardshrink(tn_tensor *x, tn_shrink_args args = {})
+{
+    args.x = x;
+    return tn_hardshrink_with(&args);
+}
+inline tn_tensor *tn_softshrink(tn_tensor *x, tn_shrink_args args = {})
+{
+    args.x = x;
+    return tn_softshrink_with(&args);
+}
 inline tn_tensor *tn_conv2d(tn_tensor *x, tn_conv2d_args args = {})
 {
     args.x = x;
@@ -329,6 +577,42 @@ inline tn_tensor *tn_conv1d(tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn
     args.weight = weight;
     args.bias = bias;
     return tn_conv1d_with(&args);
+}
+inline tn_tensor *tn_conv_transpose2d(tn_tensor *x, tn_conv_transpose2d_args args = {})
+{
+    args.x = x;
+    return tn_conv_transpose2d_with(&args);
+}
+inline tn_tensor *tn_conv_transpose2d(tn_tensor *x, tn_tensor *weight, tn_conv_transpose2d_args args = {})
+{
+    args.x = x;
+    args.weight = weight;
+    return tn_conv_transpose2d_with(&args);
+}
+inline tn_tensor *tn_conv_transpose2d(tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn_conv_transpose2d_args args = {})
+{
+    args.x = x;
+    args.weight = weight;
+    args.bias = bias;
+    return tn_conv_transpose2d_with(&args);
+}
+inline tn_tensor *tn_conv_transpose1d(tn_tensor *x, tn_conv_transpose1d_args args = {})
+{
+    args.x = x;
+    return tn_conv_transpose1d_with(&args);
+}
+inline tn_tensor *tn_conv_transpose1d(tn_tensor *x, tn_tensor *weight, tn_conv_transpose1d_args args = {})
+{
+    args.x = x;
+    args.weight = weight;
+    return tn_conv_transpose1d_with(&args);
+}
+inline tn_tensor *tn_conv_transpose1d(tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn_conv_transpose1d_args args = {})
+{
+    args.x = x;
+    args.weight = weight;
+    args.bias = bias;
+    return tn_conv_transpose1d_with(&args);
 }
 inline tn_tensor *tn_max_pool2d(tn_tensor *x, tn_max_pool2d_args args = {})
 {
@@ -465,6 +749,17 @@ inline tn_tensor *tn_softplus(tn_tensor *x, tn_softplus_args args = {})
     args.x = x;
     return tn_softplus_with(&args);
 }
+inline tn_tensor *tn_embedding(tn_tensor *index, tn_embedding_args args = {})
+{
+    args.index = index;
+    return tn_embedding_with(&args);
+}
+inline tn_tensor *tn_embedding(tn_tensor *index, tn_tensor *weight, tn_embedding_args args = {})
+{
+    args.index = index;
+    args.weight = weight;
+    return tn_embedding_with(&args);
+}
 inline tn_tensor *tn_cross_entropy(tn_tensor *logits, tn_cross_entropy_args args = {})
 {
     args.logits = logits;
@@ -533,6 +828,111 @@ inline tn_tensor *tn_linear(tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn
     args.weight = weight;
     args.bias = bias;
     return tn_linear_with(&args);
+}
+inline tn_tensor *tn_batch_norm(tn_tensor *x, tn_batch_norm_args args = {})
+{
+    args.x = x;
+    return tn_batch_norm_with(&args);
+}
+inline tn_tensor *tn_batch_norm(tn_tensor *x, tn_tensor *running_mean, tn_batch_norm_args args = {})
+{
+    args.x = x;
+    args.running_mean = running_mean;
+    return tn_batch_norm_with(&args);
+}
+inline tn_tensor *tn_batch_norm(tn_tensor *x, tn_tensor *running_mean, tn_tensor *running_var, tn_batch_norm_args args = {})
+{
+    args.x = x;
+    args.running_mean = running_mean;
+    args.running_var = running_var;
+    return tn_batch_norm_with(&args);
+}
+inline tn_tensor *tn_batch_norm(tn_tensor *x, tn_tensor *running_mean, tn_tensor *running_var, tn_tensor *weight, tn_batch_norm_args args = {})
+{
+    args.x = x;
+    args.running_mean = running_mean;
+    args.running_var = running_var;
+    args.weight = weight;
+    return tn_batch_norm_with(&args);
+}
+inline tn_tensor *tn_batch_norm(tn_tensor *x, tn_tensor *running_mean, tn_tensor *running_var, tn_tensor *weight, tn_tensor *bias, tn_batch_norm_args args = {})
+{
+    args.x = x;
+    args.running_mean = running_mean;
+    args.running_var = running_var;
+    args.weight = weight;
+    args.bias = bias;
+    return tn_batch_norm_with(&args);
+}
+inline tn_tensor *tn_layer_norm(tn_tensor *x, tn_layer_norm_args args = {})
+{
+    args.x = x;
+    return tn_layer_norm_with(&args);
+}
+inline tn_tensor *tn_layer_norm(tn_tensor *x, tn_shape shape, tn_layer_norm_args args = {})
+{
+    args.x = x;
+    args.shape = shape;
+    return tn_layer_norm_with(&args);
+}
+inline tn_tensor *tn_layer_norm(tn_tensor *x, tn_shape shape, tn_tensor *weight, tn_layer_norm_args args = {})
+{
+    args.x = x;
+    args.shape = shape;
+    args.weight = weight;
+    return tn_layer_norm_with(&args);
+}
+inline tn_tensor *tn_layer_norm(tn_tensor *x, tn_shape shape, tn_tensor *weight, tn_tensor *bias, tn_layer_norm_args args = {})
+{
+    args.x = x;
+    args.shape = shape;
+    args.weight = weight;
+    args.bias = bias;
+    return tn_layer_norm_with(&args);
+}
+inline tn_tensor *tn_rms_norm(tn_tensor *x, tn_rms_norm_args args = {})
+{
+    args.x = x;
+    return tn_rms_norm_with(&args);
+}
+inline tn_tensor *tn_rms_norm(tn_tensor *x, tn_shape shape, tn_rms_norm_args args = {})
+{
+    args.x = x;
+    args.shape = shape;
+    return tn_rms_norm_with(&args);
+}
+inline tn_tensor *tn_rms_norm(tn_tensor *x, tn_shape shape, tn_tensor *weight, tn_rms_norm_args args = {})
+{
+    args.x = x;
+    args.shape = shape;
+    args.weight = weight;
+    return tn_rms_norm_with(&args);
+}
+inline tn_tensor *tn_group_norm(tn_tensor *x, tn_group_norm_args args = {})
+{
+    args.x = x;
+    return tn_group_norm_with(&args);
+}
+inline tn_tensor *tn_group_norm(tn_tensor *x, int64_t groups, tn_group_norm_args args = {})
+{
+    args.x = x;
+    args.groups = groups;
+    return tn_group_norm_with(&args);
+}
+inline tn_tensor *tn_group_norm(tn_tensor *x, int64_t groups, tn_tensor *weight, tn_group_norm_args args = {})
+{
+    args.x = x;
+    args.groups = groups;
+    args.weight = weight;
+    return tn_group_norm_with(&args);
+}
+inline tn_tensor *tn_group_norm(tn_tensor *x, int64_t groups, tn_tensor *weight, tn_tensor *bias, tn_group_norm_args args = {})
+{
+    args.x = x;
+    args.groups = groups;
+    args.weight = weight;
+    args.bias = bias;
+    return tn_group_norm_with(&args);
 }
 inline tn_tensor *tn_sum(tn_tensor *x, tn_reduce_args args = {})
 {
@@ -663,6 +1063,127 @@ inline tn_optim *tn_adam_new(const tn_list *params, double lr, tn_adam_args args
     args.lr = lr;
     return tn_adam_new_with(&args);
 }
+inline tn_optim *tn_adamw_new(const tn_list *params, tn_adamw_args args = {})
+{
+    args.params = params;
+    return tn_adamw_new_with(&args);
+}
+inline tn_optim *tn_adamw_new(const tn_list *params, double lr, tn_adamw_args args = {})
+{
+    args.params = params;
+    args.lr = lr;
+    return tn_adamw_new_with(&args);
+}
+inline tn_optim *tn_nadam_new(const tn_list *params, tn_nadam_args args = {})
+{
+    args.params = params;
+    return tn_nadam_new_with(&args);
+}
+inline tn_optim *tn_nadam_new(const tn_list *params, double lr, tn_nadam_args args = {})
+{
+    args.params = params;
+    args.lr = lr;
+    return tn_nadam_new_with(&args);
+}
+inline tn_optim *tn_radam_new(const tn_list *params, tn_radam_args args = {})
+{
+    args.params = params;
+    return tn_radam_new_with(&args);
+}
+inline tn_optim *tn_radam_new(const tn_list *params, double lr, tn_radam_args args = {})
+{
+    args.params = params;
+    args.lr = lr;
+    return tn_radam_new_with(&args);
+}
+inline tn_optim *tn_adamax_new(const tn_list *params, tn_adamax_args args = {})
+{
+    args.params = params;
+    return tn_adamax_new_with(&args);
+}
+inline tn_optim *tn_adamax_new(const tn_list *params, double lr, tn_adamax_args args = {})
+{
+    args.params = params;
+    args.lr = lr;
+    return tn_adamax_new_with(&args);
+}
+inline tn_optim *tn_adagrad_new(const tn_list *params, tn_adagrad_args args = {})
+{
+    args.params = params;
+    return tn_adagrad_new_with(&args);
+}
+inline tn_optim *tn_adagrad_new(const tn_list *params, double lr, tn_adagrad_args args = {})
+{
+    args.params = params;
+    args.lr = lr;
+    return tn_adagrad_new_with(&args);
+}
+inline tn_optim *tn_adadelta_new(const tn_list *params, tn_adadelta_args args = {})
+{
+    args.params = params;
+    return tn_adadelta_new_with(&args);
+}
+inline tn_optim *tn_adadelta_new(const tn_list *params, double lr, tn_adadelta_args args = {})
+{
+    args.params = params;
+    args.lr = lr;
+    return tn_adadelta_new_with(&args);
+}
+inline tn_optim *tn_rmsprop_new(const tn_list *params, tn_rmsprop_args args = {})
+{
+    args.params = params;
+    return tn_rmsprop_new_with(&args);
+}
+inline tn_optim *tn_rmsprop_new(const tn_list *params, double lr, tn_rmsprop_args args = {})
+{
+    args.params = params;
+    args.lr = lr;
+    return tn_rmsprop_new_with(&args);
+}
+inline tn_optim *tn_lion_new(const tn_list *params, tn_lion_args args = {})
+{
+    args.params = params;
+    return tn_lion_new_with(&args);
+}
+inline tn_optim *tn_lion_new(const tn_list *params, double lr, tn_lion_args args = {})
+{
+    args.params = params;
+    args.lr = lr;
+    return tn_lion_new_with(&args);
+}
+inline tn_optim *tn_muon_new(const tn_list *params, tn_muon_args args = {})
+{
+    args.params = params;
+    return tn_muon_new_with(&args);
+}
+inline tn_optim *tn_muon_new(const tn_list *params, double lr, tn_muon_args args = {})
+{
+    args.params = params;
+    args.lr = lr;
+    return tn_muon_new_with(&args);
+}
+inline tn_status tn_add_param_group(tn_optim *optim, tn_group_args args = {})
+{
+    args.optim = optim;
+    return tn_add_param_group_with(&args);
+}
+inline tn_status tn_add_param_group(tn_optim *optim, const tn_list *params, tn_group_args args = {})
+{
+    args.optim = optim;
+    args.params = params;
+    return tn_add_param_group_with(&args);
+}
+inline double tn_clip_grad_norm(const tn_list *params, tn_clip_args args = {})
+{
+    args.params = params;
+    return tn_clip_grad_norm_with(&args);
+}
+inline double tn_clip_grad_norm(const tn_list *params, double max_norm, tn_clip_args args = {})
+{
+    args.params = params;
+    args.max_norm = max_norm;
+    return tn_clip_grad_norm_with(&args);
+}
 inline tn_plot *tn_plot_new(const char *path, tn_plot_args args = {})
 {
     args.path = path;
@@ -678,6 +1199,113 @@ inline tn_status tn_plot_series(tn_plot *plot, const char *name, tn_plot_series_
     args.plot = plot;
     args.name = name;
     return tn_plot_series_with(&args);
+}
+inline tn_schedule *tn_step_lr_new(tn_optim *optim, tn_step_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_step_lr_new_with(&args);
+}
+inline tn_schedule *tn_step_lr_new(tn_optim *optim, int64_t step_size, tn_step_lr_args args = {})
+{
+    args.optim = optim;
+    args.step_size = step_size;
+    return tn_step_lr_new_with(&args);
+}
+inline tn_schedule *tn_multi_step_lr_new(tn_optim *optim, tn_multi_step_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_multi_step_lr_new_with(&args);
+}
+inline tn_schedule *tn_multi_step_lr_new(tn_optim *optim, const int64_t *milestones, tn_multi_step_lr_args args = {})
+{
+    args.optim = optim;
+    args.milestones = milestones;
+    return tn_multi_step_lr_new_with(&args);
+}
+inline tn_schedule *tn_multi_step_lr_new(tn_optim *optim, const int64_t *milestones, int count, tn_multi_step_lr_args args = {})
+{
+    args.optim = optim;
+    args.milestones = milestones;
+    args.count = count;
+    return tn_multi_step_lr_new_with(&args);
+}
+inline tn_schedule *tn_constant_lr_new(tn_optim *optim, tn_constant_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_constant_lr_new_with(&args);
+}
+inline tn_schedule *tn_linear_lr_new(tn_optim *optim, tn_linear_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_linear_lr_new_with(&args);
+}
+inline tn_schedule *tn_polynomial_lr_new(tn_optim *optim, tn_polynomial_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_polynomial_lr_new_with(&args);
+}
+inline tn_schedule *tn_cosine_annealing_lr_new(tn_optim *optim, tn_cosine_annealing_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_cosine_annealing_lr_new_with(&args);
+}
+inline tn_schedule *tn_cosine_annealing_lr_new(tn_optim *optim, int64_t T_max, tn_cosine_annealing_lr_args args = {})
+{
+    args.optim = optim;
+    args.T_max = T_max;
+    return tn_cosine_annealing_lr_new_with(&args);
+}
+inline tn_schedule *tn_cosine_annealing_warm_restarts_new(tn_optim *optim, tn_cosine_annealing_warm_restarts_args args = {})
+{
+    args.optim = optim;
+    return tn_cosine_annealing_warm_restarts_new_with(&args);
+}
+inline tn_schedule *tn_cosine_annealing_warm_restarts_new(tn_optim *optim, int64_t T_0, tn_cosine_annealing_warm_restarts_args args = {})
+{
+    args.optim = optim;
+    args.T_0 = T_0;
+    return tn_cosine_annealing_warm_restarts_new_with(&args);
+}
+inline tn_schedule *tn_one_cycle_lr_new(tn_optim *optim, tn_one_cycle_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_one_cycle_lr_new_with(&args);
+}
+inline tn_schedule *tn_one_cycle_lr_new(tn_optim *optim, double max_lr, tn_one_cycle_lr_args args = {})
+{
+    args.optim = optim;
+    args.max_lr = max_lr;
+    return tn_one_cycle_lr_new_with(&args);
+}
+inline tn_schedule *tn_one_cycle_lr_new(tn_optim *optim, double max_lr, int64_t total_steps, tn_one_cycle_lr_args args = {})
+{
+    args.optim = optim;
+    args.max_lr = max_lr;
+    args.total_steps = total_steps;
+    return tn_one_cycle_lr_new_with(&args);
+}
+inline tn_schedule *tn_cyclic_lr_new(tn_optim *optim, tn_cyclic_lr_args args = {})
+{
+    args.optim = optim;
+    return tn_cyclic_lr_new_with(&args);
+}
+inline tn_schedule *tn_cyclic_lr_new(tn_optim *optim, double base_lr, tn_cyclic_lr_args args = {})
+{
+    args.optim = optim;
+    args.base_lr = base_lr;
+    return tn_cyclic_lr_new_with(&args);
+}
+inline tn_schedule *tn_cyclic_lr_new(tn_optim *optim, double base_lr, double max_lr, tn_cyclic_lr_args args = {})
+{
+    args.optim = optim;
+    args.base_lr = base_lr;
+    args.max_lr = max_lr;
+    return tn_cyclic_lr_new_with(&args);
+}
+inline tn_schedule *tn_reduce_lr_on_plateau_new(tn_optim *optim, tn_reduce_lr_on_plateau_args args = {})
+{
+    args.optim = optim;
+    return tn_reduce_lr_on_plateau_new_with(&args);
 }
 inline tn_tensor *tn_empty(tn_shape shape, tn_shape_args args = {})
 {
@@ -1053,10 +1681,64 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_xavier_uniform(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal(...) \
     tn_at_tensor_ptr_(tn_init_xavier_normal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv1d_new(...) \
+    tn_at_module_ptr_(tn_conv1d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose2d_new(...) \
+    tn_at_module_ptr_(tn_conv_transpose2d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose1d_new(...) \
+    tn_at_module_ptr_(tn_conv_transpose1d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_max_pool1d_new(...) \
+    tn_at_module_ptr_(tn_max_pool1d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_avg_pool1d_new(...) \
+    tn_at_module_ptr_(tn_avg_pool1d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_embedding_new(...) \
+    tn_at_module_ptr_(tn_embedding_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_batch_norm1d_new(...) \
+    tn_at_module_ptr_(tn_batch_norm1d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_batch_norm2d_new(...) \
+    tn_at_module_ptr_(tn_batch_norm2d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_layer_norm_new(...) \
+    tn_at_module_ptr_(tn_layer_norm_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rms_norm_new(...) \
+    tn_at_module_ptr_(tn_rms_norm_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_group_norm_new(...) \
+    tn_at_module_ptr_(tn_group_norm_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lstm_new(...) \
+    tn_at_module_ptr_(tn_lstm_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gru_new(...) \
+    tn_at_module_ptr_(tn_gru_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rnn_new(...) \
+    tn_at_module_ptr_(tn_rnn_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_call_recurrent(...) \
+    tn_at_tensor_ptr_(tn_call_recurrent(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lstm_cell_new(...) \
+    tn_at_module_ptr_(tn_lstm_cell_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gru_cell_new(...) \
+    tn_at_module_ptr_(tn_gru_cell_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rnn_cell_new(...) \
+    tn_at_module_ptr_(tn_rnn_cell_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_pack_padded_sequence(...) \
+    tn_at_packed_sequence_ptr_(tn_pack_padded_sequence(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_pad_packed_sequence(...) \
+    tn_at_tensor_ptr_(tn_pad_packed_sequence(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_call_packed(...) \
+    tn_at_packed_sequence_ptr_(tn_call_packed(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardtanh(...) \
+    tn_at_tensor_ptr_(tn_hardtanh(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_celu(...) \
+    tn_at_tensor_ptr_(tn_celu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardshrink(...) \
+    tn_at_tensor_ptr_(tn_hardshrink(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softshrink(...) \
+    tn_at_tensor_ptr_(tn_softshrink(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d(...) \
     tn_at_tensor_ptr_(tn_conv2d(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d(...) \
     tn_at_tensor_ptr_(tn_conv1d(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose2d(...) \
+    tn_at_tensor_ptr_(tn_conv_transpose2d(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose1d(...) \
+    tn_at_tensor_ptr_(tn_conv_transpose1d(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool2d(...) \
     tn_at_tensor_ptr_(tn_max_pool2d(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool1d(...) \
@@ -1083,6 +1765,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_gelu(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_softplus(...) \
     tn_at_tensor_ptr_(tn_softplus(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_embedding(...) \
+    tn_at_tensor_ptr_(tn_embedding(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_cross_entropy(...) \
     tn_at_tensor_ptr_(tn_cross_entropy(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_nll_loss(...) \
@@ -1093,6 +1777,14 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_addmm(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
     tn_at_tensor_ptr_(tn_linear(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_batch_norm(...) \
+    tn_at_tensor_ptr_(tn_batch_norm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_layer_norm(...) \
+    tn_at_tensor_ptr_(tn_layer_norm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rms_norm(...) \
+    tn_at_tensor_ptr_(tn_rms_norm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_group_norm(...) \
+    tn_at_tensor_ptr_(tn_group_norm(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_sum(...) \
     tn_at_tensor_ptr_(tn_sum(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_mean(...) \
@@ -1135,10 +1827,52 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_optim_ptr_(tn_sgd_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_adam_new(...) \
     tn_at_optim_ptr_(tn_adam_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adamw_new(...) \
+    tn_at_optim_ptr_(tn_adamw_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_nadam_new(...) \
+    tn_at_optim_ptr_(tn_nadam_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_radam_new(...) \
+    tn_at_optim_ptr_(tn_radam_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adamax_new(...) \
+    tn_at_optim_ptr_(tn_adamax_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adagrad_new(...) \
+    tn_at_optim_ptr_(tn_adagrad_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adadelta_new(...) \
+    tn_at_optim_ptr_(tn_adadelta_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rmsprop_new(...) \
+    tn_at_optim_ptr_(tn_rmsprop_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lion_new(...) \
+    tn_at_optim_ptr_(tn_lion_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_muon_new(...) \
+    tn_at_optim_ptr_(tn_muon_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_add_param_group(...) \
+    tn_at_status_(tn_add_param_group(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_clip_grad_norm(...) \
+    tn_at_double_(tn_clip_grad_norm(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_new(...) \
     tn_at_plot_ptr_(tn_plot_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_series(...) \
     tn_at_status_(tn_plot_series(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_step_lr_new(...) \
+    tn_at_schedule_ptr_(tn_step_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_multi_step_lr_new(...) \
+    tn_at_schedule_ptr_(tn_multi_step_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_constant_lr_new(...) \
+    tn_at_schedule_ptr_(tn_constant_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_linear_lr_new(...) \
+    tn_at_schedule_ptr_(tn_linear_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_polynomial_lr_new(...) \
+    tn_at_schedule_ptr_(tn_polynomial_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_annealing_lr_new(...) \
+    tn_at_schedule_ptr_(tn_cosine_annealing_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_annealing_warm_restarts_new(...) \
+    tn_at_schedule_ptr_(tn_cosine_annealing_warm_restarts_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_one_cycle_lr_new(...) \
+    tn_at_schedule_ptr_(tn_one_cycle_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cyclic_lr_new(...) \
+    tn_at_schedule_ptr_(tn_cyclic_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_reduce_lr_on_plateau_new(...) \
+    tn_at_schedule_ptr_(tn_reduce_lr_on_plateau_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
     tn_at_tensor_ptr_(tn_empty(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_zeros(...) \
@@ -1200,8 +1934,31 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_flatten_layer_args_(X) TN_FLATTEN_LAYER_OPTIONS(X)
 #define TN_LIST_tn_kaiming_args_(X) TN_KAIMING_OPTIONS(X)
 #define TN_LIST_tn_xavier_args_(X) TN_XAVIER_OPTIONS(X)
+#define TN_LIST_tn_conv1d_layer_args_(X) TN_CONV1D_LAYER_OPTIONS(X)
+#define TN_LIST_tn_conv_transpose2d_layer_args_(X) TN_CONV_TRANSPOSE2D_LAYER_OPTIONS(X)
+#define TN_LIST_tn_conv_transpose1d_layer_args_(X) TN_CONV_TRANSPOSE1D_LAYER_OPTIONS(X)
+#define TN_LIST_tn_max_pool1d_layer_args_(X) TN_MAX_POOL1D_LAYER_OPTIONS(X)
+#define TN_LIST_tn_avg_pool1d_layer_args_(X) TN_AVG_POOL1D_LAYER_OPTIONS(X)
+#define TN_LIST_tn_embedding_layer_args_(X) TN_EMBEDDING_LAYER_OPTIONS(X)
+#define TN_LIST_tn_batch_norm_layer_args_(X) TN_BATCH_NORM_LAYER_OPTIONS(X)
+#define TN_LIST_tn_layer_norm_layer_args_(X) TN_LAYER_NORM_LAYER_OPTIONS(X)
+#define TN_LIST_tn_rms_norm_layer_args_(X) TN_RMS_NORM_LAYER_OPTIONS(X)
+#define TN_LIST_tn_group_norm_layer_args_(X) TN_GROUP_NORM_LAYER_OPTIONS(X)
+#define TN_LIST_tn_recurrent_layer_args_(X) TN_RECURRENT_OPTIONS(X)
+#define TN_LIST_tn_rnn_layer_args_(X) TN_RECURRENT_OPTIONS(X) TN_RNN_OPTIONS(X)
+#define TN_LIST_tn_recurrent_call_args_(X) TN_RECURRENT_CALL_OPTIONS(X)
+#define TN_LIST_tn_cell_args_(X) TN_CELL_OPTIONS(X)
+#define TN_LIST_tn_rnn_cell_args_(X) TN_CELL_OPTIONS(X) TN_RNN_OPTIONS(X)
+#define TN_LIST_tn_pack_args_(X) TN_PACK_OPTIONS(X)
+#define TN_LIST_tn_pad_packed_args_(X) TN_PAD_PACKED_OPTIONS(X)
+#define TN_LIST_tn_packed_call_args_(X) TN_RECURRENT_CALL_OPTIONS(X)
+#define TN_LIST_tn_hardtanh_args_(X) TN_HARDTANH_OPTIONS(X)
+#define TN_LIST_tn_celu_args_(X) TN_CELU_OPTIONS(X)
+#define TN_LIST_tn_shrink_args_(X) TN_SHRINK_OPTIONS(X)
 #define TN_LIST_tn_conv2d_args_(X) TN_CONV2D_OPTIONS(X)
 #define TN_LIST_tn_conv1d_args_(X) TN_CONV1D_OPTIONS(X)
+#define TN_LIST_tn_conv_transpose2d_args_(X) TN_CONV_TRANSPOSE2D_OPTIONS(X)
+#define TN_LIST_tn_conv_transpose1d_args_(X) TN_CONV_TRANSPOSE1D_OPTIONS(X)
 #define TN_LIST_tn_max_pool2d_args_(X) TN_MAX_POOL2D_OPTIONS(X)
 #define TN_LIST_tn_max_pool1d_args_(X) TN_MAX_POOL1D_OPTIONS(X)
 #define TN_LIST_tn_avg_pool2d_args_(X) TN_AVG_POOL2D_OPTIONS(X)
@@ -1215,11 +1972,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_elu_args_(X) TN_ELU_OPTIONS(X)
 #define TN_LIST_tn_gelu_args_(X) TN_GELU_OPTIONS(X)
 #define TN_LIST_tn_softplus_args_(X) TN_SOFTPLUS_OPTIONS(X)
+#define TN_LIST_tn_embedding_args_(X) TN_EMBEDDING_OPTIONS(X)
 #define TN_LIST_tn_cross_entropy_args_(X) TN_CROSS_ENTROPY_OPTIONS(X)
 #define TN_LIST_tn_nll_loss_args_(X) TN_NLL_OPTIONS(X)
 #define TN_LIST_tn_mse_loss_args_(X) TN_MSE_OPTIONS(X)
 #define TN_LIST_tn_addmm_args_(X) TN_ADDMM_OPTIONS(X)
 #define TN_LIST_tn_linear_op_args_(X) TN_LINEAR_OPTIONS(X)
+#define TN_LIST_tn_batch_norm_args_(X) TN_BATCH_NORM_OPTIONS(X)
+#define TN_LIST_tn_layer_norm_args_(X) TN_LAYER_NORM_OPTIONS(X)
+#define TN_LIST_tn_rms_norm_args_(X) TN_RMS_NORM_OPTIONS(X)
+#define TN_LIST_tn_group_norm_args_(X) TN_GROUP_NORM_OPTIONS(X)
 #define TN_LIST_tn_reduce_args_(X) TN_REDUCE_OPTIONS(X)
 #define TN_LIST_tn_var_args_(X) TN_REDUCE_OPTIONS(X) TN_VAR_OPTIONS(X)
 #define TN_LIST_tn_norm_args_(X) TN_REDUCE_OPTIONS(X) TN_NORM_OPTIONS(X)
@@ -1230,8 +1992,29 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_pad_args_(X) TN_PAD_OPTIONS(X)
 #define TN_LIST_tn_sgd_args_(X) TN_SGD_OPTIONS(X)
 #define TN_LIST_tn_adam_args_(X) TN_ADAM_OPTIONS(X)
+#define TN_LIST_tn_adamw_args_(X) TN_ADAMW_OPTIONS(X)
+#define TN_LIST_tn_nadam_args_(X) TN_NADAM_OPTIONS(X)
+#define TN_LIST_tn_radam_args_(X) TN_RADAM_OPTIONS(X)
+#define TN_LIST_tn_adamax_args_(X) TN_ADAMAX_OPTIONS(X)
+#define TN_LIST_tn_adagrad_args_(X) TN_ADAGRAD_OPTIONS(X)
+#define TN_LIST_tn_adadelta_args_(X) TN_ADADELTA_OPTIONS(X)
+#define TN_LIST_tn_rmsprop_args_(X) TN_RMSPROP_OPTIONS(X)
+#define TN_LIST_tn_lion_args_(X) TN_LION_OPTIONS(X)
+#define TN_LIST_tn_muon_args_(X) TN_MUON_OPTIONS(X)
+#define TN_LIST_tn_group_args_(X) TN_GROUP_OPTIONS(X)
+#define TN_LIST_tn_clip_args_(X) TN_CLIP_OPTIONS(X)
 #define TN_LIST_tn_plot_args_(X) TN_PLOT_OPTIONS(X)
 #define TN_LIST_tn_plot_series_args_(X) TN_PLOT_SERIES_OPTIONS(X)
+#define TN_LIST_tn_step_lr_args_(X) TN_GAMMA_OPTIONS(X)
+#define TN_LIST_tn_multi_step_lr_args_(X) TN_GAMMA_OPTIONS(X)
+#define TN_LIST_tn_constant_lr_args_(X) TN_CONSTANT_LR_OPTIONS(X)
+#define TN_LIST_tn_linear_lr_args_(X) TN_LINEAR_LR_OPTIONS(X)
+#define TN_LIST_tn_polynomial_lr_args_(X) TN_POLYNOMIAL_LR_OPTIONS(X)
+#define TN_LIST_tn_cosine_annealing_lr_args_(X) TN_COSINE_ANNEALING_LR_OPTIONS(X)
+#define TN_LIST_tn_cosine_annealing_warm_restarts_args_(X) TN_COSINE_ANNEALING_WARM_RESTARTS_OPTIONS(X)
+#define TN_LIST_tn_one_cycle_lr_args_(X) TN_ONE_CYCLE_LR_OPTIONS(X)
+#define TN_LIST_tn_cyclic_lr_args_(X) TN_CYCLIC_LR_OPTIONS(X)
+#define TN_LIST_tn_reduce_lr_on_plateau_args_(X) TN_REDUCE_LR_ON_PLATEAU_OPTIONS(X)
 #define TN_LIST_tn_shape_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_like_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_range_args_(X) TN_TENSOR_OPTIONS(X)
@@ -1271,10 +2054,64 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_uniform_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_normal_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv1d_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_conv1d_new_with), tn_conv1d_layer_args, TN_LIST_tn_conv1d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose2d_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_conv_transpose2d_new_with), tn_conv_transpose2d_layer_args, TN_LIST_tn_conv_transpose2d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose1d_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_conv_transpose1d_new_with), tn_conv_transpose1d_layer_args, TN_LIST_tn_conv_transpose1d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_max_pool1d_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_max_pool1d_new_with), tn_max_pool1d_layer_args, TN_LIST_tn_max_pool1d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_avg_pool1d_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_avg_pool1d_new_with), tn_avg_pool1d_layer_args, TN_LIST_tn_avg_pool1d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_embedding_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_embedding_new_with), tn_embedding_layer_args, TN_LIST_tn_embedding_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_batch_norm1d_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_batch_norm1d_new_with), tn_batch_norm_layer_args, TN_LIST_tn_batch_norm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_batch_norm2d_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_batch_norm2d_new_with), tn_batch_norm_layer_args, TN_LIST_tn_batch_norm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_layer_norm_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_layer_norm_new_with), tn_layer_norm_layer_args, TN_LIST_tn_layer_norm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_rms_norm_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_rms_norm_new_with), tn_rms_norm_layer_args, TN_LIST_tn_rms_norm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_group_norm_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_group_norm_new_with), tn_group_norm_layer_args, TN_LIST_tn_group_norm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_lstm_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_lstm_new_with), tn_recurrent_layer_args, TN_LIST_tn_recurrent_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_gru_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_gru_new_with), tn_recurrent_layer_args, TN_LIST_tn_recurrent_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_rnn_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_rnn_new_with), tn_rnn_layer_args, TN_LIST_tn_rnn_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_call_recurrent(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_call_recurrent_with), tn_recurrent_call_args, TN_LIST_tn_recurrent_call_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_lstm_cell_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_lstm_cell_new_with), tn_cell_args, TN_LIST_tn_cell_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_gru_cell_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_gru_cell_new_with), tn_cell_args, TN_LIST_tn_cell_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_rnn_cell_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_rnn_cell_new_with), tn_rnn_cell_args, TN_LIST_tn_rnn_cell_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_pack_padded_sequence(...) \
+    tn_at_packed_sequence_ptr_(TN_CALL_((tn_pack_padded_sequence_with), tn_pack_args, TN_LIST_tn_pack_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_pad_packed_sequence(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_pad_packed_sequence_with), tn_pad_packed_args, TN_LIST_tn_pad_packed_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_call_packed(...) \
+    tn_at_packed_sequence_ptr_(TN_CALL_((tn_call_packed_with), tn_packed_call_args, TN_LIST_tn_packed_call_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardtanh(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_hardtanh_with), tn_hardtanh_args, TN_LIST_tn_hardtanh_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_celu(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_celu_with), tn_celu_args, TN_LIST_tn_celu_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardshrink(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_hardshrink_with), tn_shrink_args, TN_LIST_tn_shrink_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_softshrink(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_softshrink_with), tn_shrink_args, TN_LIST_tn_shrink_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_conv2d_with), tn_conv2d_args, TN_LIST_tn_conv2d_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_conv1d_with), tn_conv1d_args, TN_LIST_tn_conv1d_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose2d(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_conv_transpose2d_with), tn_conv_transpose2d_args, TN_LIST_tn_conv_transpose2d_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose1d(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_conv_transpose1d_with), tn_conv_transpose1d_args, TN_LIST_tn_conv_transpose1d_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool2d(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_max_pool2d_with), tn_max_pool2d_args, TN_LIST_tn_max_pool2d_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool1d(...) \
@@ -1301,6 +2138,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_gelu_with), tn_gelu_args, TN_LIST_tn_gelu_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_softplus(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_softplus_with), tn_softplus_args, TN_LIST_tn_softplus_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_embedding(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_embedding_with), tn_embedding_args, TN_LIST_tn_embedding_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_cross_entropy(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_cross_entropy_with), tn_cross_entropy_args, TN_LIST_tn_cross_entropy_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_nll_loss(...) \
@@ -1311,6 +2150,14 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_addmm_with), tn_addmm_args, TN_LIST_tn_addmm_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_linear_with), tn_linear_op_args, TN_LIST_tn_linear_op_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_batch_norm(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_batch_norm_with), tn_batch_norm_args, TN_LIST_tn_batch_norm_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_layer_norm(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_layer_norm_with), tn_layer_norm_args, TN_LIST_tn_layer_norm_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_rms_norm(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_rms_norm_with), tn_rms_norm_args, TN_LIST_tn_rms_norm_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_group_norm(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_group_norm_with), tn_group_norm_args, TN_LIST_tn_group_norm_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_sum(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_sum_with), tn_reduce_args, TN_LIST_tn_reduce_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_mean(...) \
@@ -1353,10 +2200,52 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_optim_ptr_(TN_CALL_((tn_sgd_new_with), tn_sgd_args, TN_LIST_tn_sgd_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_adam_new(...) \
     tn_at_optim_ptr_(TN_CALL_((tn_adam_new_with), tn_adam_args, TN_LIST_tn_adam_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_adamw_new(...) \
+    tn_at_optim_ptr_(TN_CALL_((tn_adamw_new_with), tn_adamw_args, TN_LIST_tn_adamw_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_nadam_new(...) \
+    tn_at_optim_ptr_(TN_CALL_((tn_nadam_new_with), tn_nadam_args, TN_LIST_tn_nadam_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_radam_new(...) \
+    tn_at_optim_ptr_(TN_CALL_((tn_radam_new_with), tn_radam_args, TN_LIST_tn_radam_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_adamax_new(...) \
+    tn_at_optim_ptr_(TN_CALL_((tn_adamax_new_with), tn_adamax_args, TN_LIST_tn_adamax_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_adagrad_new(...) \
+    tn_at_optim_ptr_(TN_CALL_((tn_adagrad_new_with), tn_adagrad_args, TN_LIST_tn_adagrad_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_adadelta_new(...) \
+    tn_at_optim_ptr_(TN_CALL_((tn_adadelta_new_with), tn_adadelta_args, TN_LIST_tn_adadelta_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_rmsprop_new(...) \
+    tn_at_optim_ptr_(TN_CALL_((tn_rmsprop_new_with), tn_rmsprop_args, TN_LIST_tn_rmsprop_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_lion_new(...) \
+    tn_at_optim_ptr_(TN_CALL_((tn_lion_new_with), tn_lion_args, TN_LIST_tn_lion_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_muon_new(...) \
+    tn_at_optim_ptr_(TN_CALL_((tn_muon_new_with), tn_muon_args, TN_LIST_tn_muon_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_add_param_group(...) \
+    tn_at_status_(TN_CALL_((tn_add_param_group_with), tn_group_args, TN_LIST_tn_group_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_clip_grad_norm(...) \
+    tn_at_double_(TN_CALL_((tn_clip_grad_norm_with), tn_clip_args, TN_LIST_tn_clip_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_new(...) \
     tn_at_plot_ptr_(TN_CALL_((tn_plot_new_with), tn_plot_args, TN_LIST_tn_plot_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_series(...) \
     tn_at_status_(TN_CALL_((tn_plot_series_with), tn_plot_series_args, TN_LIST_tn_plot_series_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_step_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_step_lr_new_with), tn_step_lr_args, TN_LIST_tn_step_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_multi_step_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_multi_step_lr_new_with), tn_multi_step_lr_args, TN_LIST_tn_multi_step_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_constant_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_constant_lr_new_with), tn_constant_lr_args, TN_LIST_tn_constant_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_linear_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_linear_lr_new_with), tn_linear_lr_args, TN_LIST_tn_linear_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_polynomial_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_polynomial_lr_new_with), tn_polynomial_lr_args, TN_LIST_tn_polynomial_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_annealing_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_cosine_annealing_lr_new_with), tn_cosine_annealing_lr_args, TN_LIST_tn_cosine_annealing_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_annealing_warm_restarts_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_cosine_annealing_warm_restarts_new_with), tn_cosine_annealing_warm_restarts_args, TN_LIST_tn_cosine_annealing_warm_restarts_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_one_cycle_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_one_cycle_lr_new_with), tn_one_cycle_lr_args, TN_LIST_tn_one_cycle_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_cyclic_lr_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_cyclic_lr_new_with), tn_cyclic_lr_args, TN_LIST_tn_cyclic_lr_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_reduce_lr_on_plateau_new(...) \
+    tn_at_schedule_ptr_(TN_CALL_((tn_reduce_lr_on_plateau_new_with), tn_reduce_lr_on_plateau_args, TN_LIST_tn_reduce_lr_on_plateau_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_empty(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_empty_with), tn_shape_args, TN_LIST_tn_shape_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_zeros(...) \
@@ -1631,10 +2520,116 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_xavier_uniform_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal_with(...) \
     tn_at_tensor_ptr_(tn_init_xavier_normal_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_prelu_new(...) \
+    tn_at_module_ptr_(tn_prelu_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_relu6_new(...) \
+    tn_at_module_ptr_(tn_relu6_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_selu_new(...) \
+    tn_at_module_ptr_(tn_selu_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_log_sigmoid_new(...) \
+    tn_at_module_ptr_(tn_log_sigmoid_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardsigmoid_new(...) \
+    tn_at_module_ptr_(tn_hardsigmoid_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softsign_new(...) \
+    tn_at_module_ptr_(tn_softsign_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tanhshrink_new(...) \
+    tn_at_module_ptr_(tn_tanhshrink_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardtanh_new(...) \
+    tn_at_module_ptr_(tn_hardtanh_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_celu_new(...) \
+    tn_at_module_ptr_(tn_celu_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardshrink_new(...) \
+    tn_at_module_ptr_(tn_hardshrink_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softshrink_new(...) \
+    tn_at_module_ptr_(tn_softshrink_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_threshold_new(...) \
+    tn_at_module_ptr_(tn_threshold_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_glu_new(...) \
+    tn_at_module_ptr_(tn_glu_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softmin_new(...) \
+    tn_at_module_ptr_(tn_softmin_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv1d_new_with(...) \
+    tn_at_module_ptr_(tn_conv1d_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose2d_new_with(...) \
+    tn_at_module_ptr_(tn_conv_transpose2d_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose1d_new_with(...) \
+    tn_at_module_ptr_(tn_conv_transpose1d_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_max_pool1d_new_with(...) \
+    tn_at_module_ptr_(tn_max_pool1d_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_avg_pool1d_new_with(...) \
+    tn_at_module_ptr_(tn_avg_pool1d_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adaptive_avg_pool2d_new(...) \
+    tn_at_module_ptr_(tn_adaptive_avg_pool2d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adaptive_avg_pool1d_new(...) \
+    tn_at_module_ptr_(tn_adaptive_avg_pool1d_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_embedding_new_with(...) \
+    tn_at_module_ptr_(tn_embedding_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_batch_norm1d_new_with(...) \
+    tn_at_module_ptr_(tn_batch_norm1d_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_batch_norm2d_new_with(...) \
+    tn_at_module_ptr_(tn_batch_norm2d_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_layer_norm_new_with(...) \
+    tn_at_module_ptr_(tn_layer_norm_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rms_norm_new_with(...) \
+    tn_at_module_ptr_(tn_rms_norm_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_group_norm_new_with(...) \
+    tn_at_module_ptr_(tn_group_norm_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lstm_new_with(...) \
+    tn_at_module_ptr_(tn_lstm_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gru_new_with(...) \
+    tn_at_module_ptr_(tn_gru_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rnn_new_with(...) \
+    tn_at_module_ptr_(tn_rnn_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_call_recurrent_with(...) \
+    tn_at_tensor_ptr_(tn_call_recurrent_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lstm_cell_new_with(...) \
+    tn_at_module_ptr_(tn_lstm_cell_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gru_cell_new_with(...) \
+    tn_at_module_ptr_(tn_gru_cell_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rnn_cell_new_with(...) \
+    tn_at_module_ptr_(tn_rnn_cell_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_pack_padded_sequence_with(...) \
+    tn_at_packed_sequence_ptr_(tn_pack_padded_sequence_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_pad_packed_sequence_with(...) \
+    tn_at_tensor_ptr_(tn_pad_packed_sequence_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_call_packed_with(...) \
+    tn_at_packed_sequence_ptr_(tn_call_packed_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_relu6(...) \
+    tn_at_tensor_ptr_(tn_relu6(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_selu(...) \
+    tn_at_tensor_ptr_(tn_selu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_log_sigmoid(...) \
+    tn_at_tensor_ptr_(tn_log_sigmoid(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardsigmoid(...) \
+    tn_at_tensor_ptr_(tn_hardsigmoid(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softsign(...) \
+    tn_at_tensor_ptr_(tn_softsign(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tanhshrink(...) \
+    tn_at_tensor_ptr_(tn_tanhshrink(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardtanh_with(...) \
+    tn_at_tensor_ptr_(tn_hardtanh_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_celu_with(...) \
+    tn_at_tensor_ptr_(tn_celu_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_hardshrink_with(...) \
+    tn_at_tensor_ptr_(tn_hardshrink_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softshrink_with(...) \
+    tn_at_tensor_ptr_(tn_softshrink_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_threshold(...) \
+    tn_at_tensor_ptr_(tn_threshold(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_prelu(...) \
+    tn_at_tensor_ptr_(tn_prelu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_glu(...) \
+    tn_at_tensor_ptr_(tn_glu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_softmin(...) \
+    tn_at_tensor_ptr_(tn_softmin(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_with(...) \
     tn_at_tensor_ptr_(tn_conv2d_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_with(...) \
     tn_at_tensor_ptr_(tn_conv1d_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose2d_with(...) \
+    tn_at_tensor_ptr_(tn_conv_transpose2d_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_conv_transpose1d_with(...) \
+    tn_at_tensor_ptr_(tn_conv_transpose1d_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool2d_with(...) \
     tn_at_tensor_ptr_(tn_max_pool2d_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool1d_with(...) \
@@ -1643,6 +2638,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_avg_pool2d_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_avg_pool1d_with(...) \
     tn_at_tensor_ptr_(tn_avg_pool1d_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adaptive_avg_pool2d(...) \
+    tn_at_tensor_ptr_(tn_adaptive_avg_pool2d(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adaptive_avg_pool1d(...) \
+    tn_at_tensor_ptr_(tn_adaptive_avg_pool1d(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_unfold_with(...) \
     tn_at_tensor_ptr_(tn_unfold_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_fold_with(...) \
@@ -1771,6 +2770,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_mul_(x, TN_OPERAND_(other)), __FILE__, __LINE__)
 #define tn_div_(x, other) \
     tn_at_tensor_ptr_(tn_div_(x, TN_OPERAND_(other)), __FILE__, __LINE__)
+#define tn_embedding_with(...) \
+    tn_at_tensor_ptr_(tn_embedding_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_index_at(...) \
     tn_at_tensor_ptr_(tn_index_at(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_assign_at(x, value, items) \
@@ -1815,6 +2816,14 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_einsum(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_with(...) \
     tn_at_tensor_ptr_(tn_linear_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_batch_norm_with(...) \
+    tn_at_tensor_ptr_(tn_batch_norm_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_layer_norm_with(...) \
+    tn_at_tensor_ptr_(tn_layer_norm_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rms_norm_with(...) \
+    tn_at_tensor_ptr_(tn_rms_norm_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_group_norm_with(...) \
+    tn_at_tensor_ptr_(tn_group_norm_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_sum_with(...) \
     tn_at_tensor_ptr_(tn_sum_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_mean_with(...) \
@@ -1923,12 +2932,58 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_optim_ptr_(tn_sgd_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_adam_new_with(...) \
     tn_at_optim_ptr_(tn_adam_new_with(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_step(...) \
-    tn_at_checked_(tn_step(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adamw_new_with(...) \
+    tn_at_optim_ptr_(tn_adamw_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_nadam_new_with(...) \
+    tn_at_optim_ptr_(tn_nadam_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_radam_new_with(...) \
+    tn_at_optim_ptr_(tn_radam_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adamax_new_with(...) \
+    tn_at_optim_ptr_(tn_adamax_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adagrad_new_with(...) \
+    tn_at_optim_ptr_(tn_adagrad_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_adadelta_new_with(...) \
+    tn_at_optim_ptr_(tn_adadelta_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rmsprop_new_with(...) \
+    tn_at_optim_ptr_(tn_rmsprop_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lion_new_with(...) \
+    tn_at_optim_ptr_(tn_lion_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_muon_new_with(...) \
+    tn_at_optim_ptr_(tn_muon_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_add_param_group_with(...) \
+    tn_at_status_(tn_add_param_group_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_num_param_groups(...) \
+    tn_at_int_(tn_num_param_groups(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_get_group_option(...) \
+    tn_at_double_(tn_get_group_option(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_set_group_option(...) \
+    tn_at_status_(tn_set_group_option(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_get_lr(...) \
     tn_at_double_(tn_get_lr(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_lr(...) \
     tn_at_status_(tn_set_lr(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_step(...) \
+    tn_at_checked_(tn_step(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_clip_grad_norm_with(...) \
+    tn_at_double_(tn_clip_grad_norm_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_clip_grad_value(...) \
+    tn_at_status_(tn_clip_grad_value(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_optim_state_dict(...) \
+    tn_at_dict_ptr_(tn_optim_state_dict(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_optim_state(...) \
+    tn_at_status_(tn_load_optim_state(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ema_new(...) \
+    tn_at_ema_ptr_(tn_ema_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ema_update(...) \
+    tn_at_status_(tn_ema_update(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ema_copy_to(...) \
+    tn_at_status_(tn_ema_copy_to(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ema_swap(...) \
+    tn_at_status_(tn_ema_swap(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ema_state_dict(...) \
+    tn_at_dict_ptr_(tn_ema_state_dict(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_ema_state(...) \
+    tn_at_status_(tn_load_ema_state(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_new_with(...) \
     tn_at_plot_ptr_(tn_plot_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_series_with(...) \
@@ -1943,6 +2998,44 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(tn_plot_save(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_progress_new(...) \
     tn_at_progress_bar_ptr_(tn_progress_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_schedule_step(...) \
+    tn_at_checked_(tn_schedule_step(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_schedule_step_metric(...) \
+    tn_at_checked_(tn_schedule_step_metric(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_last_epoch(...) \
+    tn_at_int64_t_(tn_last_epoch(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_schedule_state_dict(...) \
+    tn_at_dict_ptr_(tn_schedule_state_dict(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_schedule_state(...) \
+    tn_at_status_(tn_load_schedule_state(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_step_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_step_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_multi_step_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_multi_step_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_exponential_lr_new(...) \
+    tn_at_schedule_ptr_(tn_exponential_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_constant_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_constant_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_linear_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_linear_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_polynomial_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_polynomial_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_annealing_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_cosine_annealing_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_annealing_warm_restarts_new_with(...) \
+    tn_at_schedule_ptr_(tn_cosine_annealing_warm_restarts_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_one_cycle_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_one_cycle_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cyclic_lr_new_with(...) \
+    tn_at_schedule_ptr_(tn_cyclic_lr_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_reduce_lr_on_plateau_new_with(...) \
+    tn_at_schedule_ptr_(tn_reduce_lr_on_plateau_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_lambda_lr_new(...) \
+    tn_at_schedule_ptr_(tn_lambda_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_sequential_lr_new(...) \
+    tn_at_schedule_ptr_(tn_sequential_lr_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_chained_lr_new(...) \
+    tn_at_schedule_ptr_(tn_chained_lr_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_default_dtype(...) \
     tn_at_status_(tn_set_default_dtype(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_device(...) \
@@ -2027,6 +3120,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_scalar_i64(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_scalar_bool(...) \
     tn_at_tensor_ptr_(tn_scalar_bool(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_get_rng_state(...) \
+    tn_at_tensor_ptr_(tn_get_rng_state(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_set_rng_state(...) \
+    tn_at_status_(tn_set_rng_state(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_rand_with(...) \
     tn_at_tensor_ptr_(tn_rand_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_randn_with(...) \

@@ -10,6 +10,7 @@
 #include <tenon/data.h>
 #include <tenon/nn.h>
 #include <tenon/optim.h>
+#include <tenon/schedule.h>
 #include <tenon/progress.h>
 #include <tenon/plot.h>
 

@@ -223,6 +223,9 @@ typedef struct tn_random_state {
 TN_API void tn_manual_seed(uint64_t seed);
 TN_API tn_random_state tn_get_random_state(void);
 TN_API void tn_set_random_state(tn_random_state state);
+/* The same as a tensor that a file can hold: i64 [2], the seed's and the offset's bits. */
+TN_API tn_tensor *tn_get_rng_state(void);
+TN_API tn_status tn_set_rng_state(const tn_tensor *state);
 /* A uniform integer below n from the thread's state. */
 TN_API uint64_t tn_random_below(uint64_t n);
 

@@ -88,6 +88,22 @@ typedef struct tn_sort_rows {
     int64_t *indices; /* [rows, k] */
 } tn_sort_rows;
 
+/* Normalisation of contiguous [n, c, s], f32 and f64, not empty. What shares a mean and a variance is a pool: where `batch`, all of a
+ * channel, pool c; else c / groups channels of one sample, pool i groups + g. y = (x - mean) rstd weight[c] + bias[c],
+ * rstd = 1 / sqrt(var + eps). */
+typedef struct tn_norm {
+    int64_t n, c, s, groups;
+    bool batch;
+    bool centre; /* else the mean counts as 0 (RMS norm); without it s is 1 */
+    bool given;  /* batch: mean and var are the caller's, and constants to backward; else forward finds them */
+    double eps;
+    const void *x, *weight, *bias; /* weight and bias are [c], or NULL */
+    void *y;
+    double *mean, *rstd, *var; /* [pools]; var without Bessel's correction */
+    const void *dy;
+    void *dx, *dweight, *dbias; /* backward writes them; each may be NULL: not asked for */
+} tn_norm;
+
 /* One product c = alpha op(a) op(b) + beta c, or a batch of them. Row-major; element (i, j) of a is a[i * a_row + j * a_col], one of the two
  * strides being 1 for the fast paths. Batch strides in elements. Where beta is 0, c is not read. */
 typedef struct tn_gemm {
@@ -99,7 +115,34 @@ typedef struct tn_gemm {
     double alpha, beta;
     const void *bias;   /* [n], added to each row, or NULL */
     int activation;     /* 0 or TN_UNARY_RELU, after bias */
+    /* Within the CPU's kernels, for many products with one b; else NULL. */
+    const void *packed; /* b as gemm_pack() laid it out */
+    void *scratch;      /* gemm_scratch_bytes() of the caller's: the product stays on the calling thread and cannot fail */
 } tn_gemm;
+
+/* A recurrent layer in one direction over a batch of sequences, the longest first: their steps lie as rows, all of step 0, then all of
+ * step 1, ..., and step t has the first first[t + 1] - first[t] sequences. float32 and float64. Gates are side by side in a row: LSTM's are
+ * i f g o, GRU's r z n, a plain network has one and gates is y. */
+typedef enum tn_rnn_kind { TN_RNN_KIND_TANH, TN_RNN_KIND_RELU, TN_RNN_KIND_LSTM, TN_RNN_KIND_GRU } tn_rnn_kind;
+static inline int64_t tn_rnn_gates(tn_rnn_kind kind) { return kind == TN_RNN_KIND_LSTM ? 4 : kind == TN_RNN_KIND_GRU ? 3 : 1; }
+typedef struct tn_rnn {
+    tn_rnn_kind kind;
+    bool reverse; /* from the last step to the first */
+    int64_t steps, batch, hidden;
+    const int64_t *first;      /* [steps + 1] */
+    const void *w_hh, *b_hh;   /* [gates hidden, hidden], [gates hidden] or NULL */
+    void *gates;               /* [rows, gates hidden]: x W_ih' + b_ih; forward makes the gates of it */
+    void *kept;                /* [rows, hidden]: LSTM: the cell; GRU: the hidden part of n; else NULL */
+    void *y;                   /* [rows, hidden] */
+    void *h, *c;               /* [batch, hidden]: forward turns the first state into the last; c of LSTM only */
+} tn_rnn;
+typedef struct tn_rnn_grad {
+    tn_rnn rnn;           /* as forward left it, but h and c: the first state */
+    const void *dy;       /* [rows, hidden] */
+    void *dh, *dc;        /* [batch, hidden]: turns the last state's gradient into the first state's */
+    void *dgates, *dkept; /* of x W_ih' + b_ih, and GRU: of the hidden part of n */
+    void *before;         /* [rows, hidden]: the h that each step began with */
+} tn_rnn_grad;
 
 /* A 2-D convolution, contiguous NCHW operands (1-D has height 1); float32 and float64. */
 typedef struct tn_conv {
@@ -166,31 +209,45 @@ static inline int64_t tn_random_per_block(tn_random_kind kind, tn_dtype dtype)
     return kind == TN_RANDOM_INTEGER || kind == TN_RANDOM_BITS || (dtype == TN_F64 && kind != TN_RANDOM_BERNOULLI) ? 2 : 4;
 }
 
-/* A parameter in an optimiser's step: contiguous, n elements, p and the moments written. */
+/* A pass of optim_step over many tensors: an optimiser's update, or what else goes element by element over all of them. For each element,
+ * with w = shrink p and x = sign g + decay w, p becomes what the op says; m0, m1, m2 are its states, in the item's order. A moment is
+ * keep m + take x; lerp(m, x, t) is m + t (x - m). */
+typedef enum tn_step_op {
+    TN_STEP_SGD,      /* w - rate x, or with m0 = keep1 m0 + take1 x: w - rate (scale m0 + ahead x) */
+    TN_STEP_ADAM,     /* m0 = lerp(m0, x, take1), m1 = keep2 m1 + take2 x²: w - (rate m0 + ahead x) / (scale sqrt(m1) + eps); with m2 the
+                       * largest m1 so far instead */
+    TN_STEP_RMSPROP,  /* m0 = keep2 m0 + take2 x²: w - rate y, y = x / (sqrt(m0) + eps); with m2 = lerp(m2, x, take2) of m0 - m2²; with
+                       * m1 = keep1 m1 + y: w - rate m1 */
+    TN_STEP_ADADELTA, /* m0 = keep2 m0 + take2 x²: w - rate y, y = x sqrt((m1 + eps) / (m0 + eps)); then m1 = keep2 m1 + take2 y² */
+    TN_STEP_ADAMAX,   /* m0 = lerp(m0, x, take1), m1 = max(keep2 m1, |x| + eps): w - rate m0 / m1 */
+    TN_STEP_LION,     /* w - rate sign(keep1 m0 + take1 x); then m0 = keep2 m0 + take2 x */
+    TN_STEP_MUON,     /* m0 = lerp(m0, x, take1): w - rate m1, which is only read */
+    TN_STEP_SCALE,    /* w */
+    TN_STEP_CLAMP,    /* w within -rate ... rate */
+    TN_STEP_LERP,     /* lerp(w, x, rate) */
+    TN_STEP_SWAP,     /* m0, and m0 becomes w */
+    TN_STEP_OPS
+} tn_step_op;
+enum { TN_STEP_STATES = 3 };
+#define TN_STEP_SCALARS(X) X(sign) X(decay) X(shrink) X(rate) X(ahead) X(keep1) X(take1) X(keep2) X(take2) X(scale) X(eps)
+typedef struct tn_step_scalars {
+#define TN_STEP_SCALAR_(name) double name;
+    TN_STEP_SCALARS(TN_STEP_SCALAR_)
+#undef TN_STEP_SCALAR_
+} tn_step_scalars;
 typedef struct tn_step_item {
-    int64_t n;
-    int64_t start; /* elements of the items before it */
+    tn_dtype dtype; /* f32 or f64, of all its arrays */
+    int64_t n;      /* elements of each */
+    int64_t start;  /* elements of the items before it */
     void *p;
-    const void *g;
-    void *m, *v, *v_max; /* SGD: m is the momentum or NULL; Adam: both moments, and the largest v or NULL */
-    double step_size;    /* Adam: lr / (1 - beta1^t) */
-    double v_scale;      /* Adam: sqrt(1 - beta2^t) */
-    bool first;          /* SGD: m begins as the gradient */
+    const void *g;                /* NULL where the op has no x */
+    void *state[TN_STEP_STATES];  /* NULL where absent; which are there chooses the loop */
+    tn_step_scalars c;
 } tn_step_item;
-typedef struct tn_sgd_step {
-    double lr, momentum, dampening, weight_decay;
-    bool nesterov, maximize;
-} tn_sgd_step;
-typedef struct tn_adam_step {
-    double beta1, beta2, eps, weight_decay;
-    double decay; /* p is first multiplied by it: 1 - lr weight_decay where that is decoupled (weight_decay is then 0), else 1 */
-    bool maximize;
-} tn_adam_step;
 
 /* The slots: X(name, (parameters)). Each is `tn_status name(parameters)`. */
 #define TN_KERNEL_LIST(X)                                                                                                     \
-    X(sgd_step, (tn_dtype dtype, const tn_sgd_step *step, const tn_step_item *items, int count))                              \
-    X(adam_step, (tn_dtype dtype, const tn_adam_step *step, const tn_step_item *items, int count))                            \
+    X(optim_step, (tn_step_op op, const tn_step_item *items, int count))                                                      \
     X(unary, (tn_unary_op op, tn_dtype dtype, const double *param, const tn_loop *loop))                                      \
     X(binary, (tn_binary_op op, tn_dtype dtype, const tn_loop *loop))                                                         \
     X(ternary, (tn_ternary_op op, tn_dtype dtype, const tn_loop *loop))                                                       \
@@ -203,6 +260,8 @@ typedef struct tn_adam_step {
     X(softmax_backward, (tn_dtype dtype, const tn_softmax_rows *softmax))                                                     \
     X(cross_entropy, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                                     \
     X(cross_entropy_backward, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                            \
+    X(norm, (tn_dtype dtype, const tn_norm *norm))                                                                            \
+    X(norm_backward, (tn_dtype dtype, const tn_norm *norm))                                                                   \
     X(sort, (tn_dtype dtype, const tn_sort_rows *rows))                                                                       \
     /* result, source, i64 byte offsets: result = *(source + offset) */                                                       \
     X(gather, (size_t element, const tn_loop *loop))                                                                          \
@@ -228,7 +287,9 @@ typedef struct tn_adam_step {
     X(max_pool_take, (tn_dtype dtype, const tn_pool *pool, const void *x, const void *index, void *y))                        \
     X(max_pool_where, (const tn_pool *pool, const void *index, int64_t *where))                                               \
     X(avg_pool, (tn_dtype dtype, const tn_pool *pool, const void *x, void *y))                                                \
-    X(avg_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, void *dx))
+    X(avg_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, void *dx))                                     \
+    X(rnn_forward, (tn_dtype dtype, const tn_rnn *rnn))                                                                       \
+    X(rnn_backward, (tn_dtype dtype, const tn_rnn_grad *grad))
 
 typedef struct tn_kernels {
     const char *name;

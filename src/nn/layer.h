@@ -11,6 +11,13 @@
         TN_PARAM(module, field, tn_uniform_with(&args_));                                                                     \
     } while (0)
 
+/* The table of a layer of one input and one output: struct `kind`, functions kind_forward and kind_describe, named `name`. */
+#define LAYER_NAMED(name, kind)                                                                                               \
+    TN_MODULE_THUNK_(name, out_[0] = kind##_forward((kind *)(void *)module_, in_[0]); return tn_last_status()) = {            \
+        sizeof(tn_module_type), #name, sizeof(kind), 1, 1, name##_thunk_, NULL, NULL, kind##_describe,                        \
+    }
+#define LAYER(kind) LAYER_NAMED(kind, kind)
+
 /* The module, or NULL, with it released, when making it failed. */
 static inline tn_module *tn_finished(void *module)
 {
@@ -24,6 +31,15 @@ static inline const char *tn_bias_text(const tn_tensor *bias) { return bias ? ""
 static inline const char *tn_activation_text(tn_activation activation)
 {
     return activation == TN_ACTIVATION_RELU ? ", activation=relu" : "";
+}
+
+/* ", kernel=3x3", or ", kernel=3" of one dim. */
+static inline void tn_put_pair(tn_text_out *out, const char *name, tn_pair pair, int dims)
+{
+    tn_put(out, "%s%s=", out->length ? ", " : "", name);
+    if (dims == 2)
+        tn_put(out, "%lldx", (long long)pair.h);
+    tn_put(out, "%lld", (long long)pair.w);
 }
 
 #endif

@@ -121,12 +121,6 @@ static tn_tensor *forward(tn_tensor *x, tn_tensor *weight, tn_tensor *bias, cons
 
 /* ---- the operators -------------------------------------------------------------------------------------------------------- */
 
-typedef struct {
-    tn_window window;
-    int64_t groups;
-    tn_activation activation;
-} options;
-
 /* Both there, of one floating dtype and one device. */
 static bool operand_fits(const char *op, const tn_tensor *x, const char *name, const tn_tensor *other)
 {
@@ -139,7 +133,7 @@ static bool operand_fits(const char *op, const tn_tensor *x, const char *name, c
     return false;
 }
 
-static bool channels_fit(const char *op, const options *o, const tn_tensor *x, const tn_tensor *weight, const tn_tensor *bias, int dims)
+static bool channels_fit(const char *op, const tn_conv_options *o, const tn_tensor *x, const tn_tensor *weight, const tn_tensor *bias, int dims)
 {
     int64_t in = x->sizes[x->ndim - dims - 1], groups = o->groups;
     if (weight->ndim != dims + 2)
@@ -161,7 +155,7 @@ static bool channels_fit(const char *op, const options *o, const tn_tensor *x, c
     return !tn_failing();
 }
 
-static tn_tensor *convolve(const char *op, tn_tensor *x, tn_tensor *weight, tn_tensor *bias, const options *o, int dims)
+tn_tensor *tn_convolve(const char *op, tn_tensor *x, tn_tensor *weight, tn_tensor *bias, const tn_conv_options *o, int dims)
 {
     tn_tensor *image = x;
     if (!tn_images(op, &image, dims) || !operand_fits(op, x, "weight", weight) || (bias && !operand_fits(op, x, "bias", bias)) ||
@@ -186,20 +180,105 @@ static tn_tensor *convolve(const char *op, tn_tensor *x, tn_tensor *weight, tn_t
     return tn_as_dtype(tn_images_back(y, x, dims), (tn_dtype)x->dtype);
 }
 
+/* The convolution that would take the result to x, run backwards: its input gradient. */
+static bool transposed_fit(const char *op, const tn_conv_options *o, const tn_tensor *x, const tn_tensor *weight, const tn_tensor *bias,
+                           int dims)
+{
+    int64_t in = x->sizes[x->ndim - dims - 1], groups = o->groups;
+    if (weight->ndim != dims + 2)
+        tn_fail(TN_ERR_SHAPE, "%s: weight is %s: it must be %s", op, tn_text(weight),
+                dims == 2 ? "[in, out / groups, kh, kw]" : "[in, out / groups, k]");
+    else if (groups < 1 || in % groups || weight->sizes[0] != in)
+        tn_fail(TN_ERR_SHAPE, "%s: x is %s and weight is %s: weight's first size must be x's %lld channels, which groups, %lld, must divide",
+                op, tn_text(x), tn_text(weight), (long long)in, (long long)groups);
+    else if (bias && (bias->ndim != 1 || bias->sizes[0] != weight->sizes[1] * groups))
+        tn_fail(TN_ERR_SHAPE, "%s: weight is %s and bias is %s: bias must be [%lld]", op, tn_text(weight), tn_text(bias),
+                (long long)(weight->sizes[1] * groups));
+    return !tn_failing();
+}
+
+/* (n - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1 */
+static int64_t transposed_size(int64_t n, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation, int64_t output_padding)
+{
+    return (n - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1;
+}
+
+static bool transposed_window(const char *op, const tn_window *w, tn_pair extra, const tn_tensor *x, tn_pair in, tn_pair *size)
+{
+    if (!tn_window_range(op, w))
+        return false;
+    const tn_pair s = w->stride, d = w->dilation;
+    if (extra.h < 0 || extra.w < 0 || (extra.h >= s.h && extra.h >= d.h) || (extra.w >= s.w && extra.w >= d.w)) {
+        tn_fail(TN_ERR_ARGUMENT, "%s: output_padding is %lld x %lld: it must be smaller than the stride, %lld x %lld, or the dilation, "
+                "%lld x %lld", op, (long long)extra.h, (long long)extra.w, (long long)s.h, (long long)s.w, (long long)d.h, (long long)d.w);
+        return false;
+    }
+    *size = (tn_pair){transposed_size(in.h, w->kernel.h, s.h, w->padding.h, d.h, extra.h),
+                      transposed_size(in.w, w->kernel.w, s.w, w->padding.w, d.w, extra.w)};
+    if (in.h < 1 || in.w < 1 || size->h < 1 || size->w < 1)
+        tn_fail(TN_ERR_SHAPE, "%s: x is %s, which makes a result of %lld x %lld: pad less or take a larger kernel", op, tn_text(x),
+                (long long)size->h, (long long)size->w);
+    return !tn_failing();
+}
+
+tn_tensor *tn_convolve_transposed(const char *op, tn_tensor *x, tn_tensor *weight, tn_tensor *bias, const tn_conv_options *o, int dims)
+{
+    tn_tensor *image = x;
+    if (!tn_images(op, &image, dims) || !operand_fits(op, x, "weight", weight) || (bias && !operand_fits(op, x, "bias", bias)) ||
+        !transposed_fit(op, o, x, weight, bias, dims))
+        return NULL;
+    if (dims == 1)
+        weight = tn_reshape(weight, TN_SHAPE(weight->sizes[0], weight->sizes[1], 1, weight->sizes[2]));
+    if (!weight)
+        return NULL;
+    tn_window window = o->window;
+    tn_pair in = {image->sizes[2], image->sizes[3]}, size;
+    window.kernel = (tn_pair){weight->sizes[2], weight->sizes[3]};
+    if (!transposed_window(op, &window, o->output_padding, x, in, &size))
+        return NULL;
+    tn_conv c = {.n = image->sizes[0], .c_in = weight->sizes[1] * o->groups, .h = size.h, .w = size.w, .c_out = weight->sizes[0],
+                 .kh = window.kernel.h, .kw = window.kernel.w, .oh = in.h, .ow = in.w, .stride_h = window.stride.h,
+                 .stride_w = window.stride.w, .pad_h = window.padding.h, .pad_w = window.padding.w, .dil_h = window.dilation.h,
+                 .dil_w = window.dilation.w, .groups = o->groups};
+    tn_dtype dtype = tn_compute_dtype(x);
+    tn_tensor *y = input_grad(tn_as_dtype(image, dtype), tn_as_dtype(weight, dtype), &c);
+    if (y && bias)
+        y = tn_add(y, tn_reshape(tn_as_dtype(bias, dtype), TN_SHAPE(1, c.c_in, 1, 1)));
+    return tn_as_dtype(tn_images_back(y, x, dims), (tn_dtype)x->dtype);
+}
+
 tn_tensor *tn_conv2d_with(const tn_conv2d_args *args)
 {
     TN_KNOWN(tn_conv2d_args, args);
-    options o = {.groups = args->groups, .activation = args->activation};
+    tn_conv_options o = {.groups = args->groups, .activation = args->activation};
     o.window.stride = tn_pair_or(args->stride_hw, args->stride);
     o.window.padding = tn_pair_or(args->padding_hw, args->padding);
     o.window.dilation = tn_pair_or(args->dilation_hw, args->dilation);
-    return convolve("conv2d", args->x, args->weight, args->bias, &o, 2);
+    return tn_convolve("conv2d", args->x, args->weight, args->bias, &o, 2);
 }
 
 tn_tensor *tn_conv1d_with(const tn_conv1d_args *args)
 {
     TN_KNOWN(tn_conv1d_args, args);
-    options o = {.groups = args->groups, .activation = args->activation};
+    tn_conv_options o = {.groups = args->groups, .activation = args->activation};
     o.window = (tn_window){.stride = {1, args->stride}, .padding = {0, args->padding}, .dilation = {1, args->dilation}};
-    return convolve("conv1d", args->x, args->weight, args->bias, &o, 1);
+    return tn_convolve("conv1d", args->x, args->weight, args->bias, &o, 1);
+}
+
+tn_tensor *tn_conv_transpose2d_with(const tn_conv_transpose2d_args *args)
+{
+    TN_KNOWN(tn_conv_transpose2d_args, args);
+    tn_conv_options o = {.groups = args->groups, .output_padding = tn_pair_or(args->output_padding_hw, args->output_padding)};
+    o.window.stride = tn_pair_or(args->stride_hw, args->stride);
+    o.window.padding = tn_pair_or(args->padding_hw, args->padding);
+    o.window.dilation = tn_pair_or(args->dilation_hw, args->dilation);
+    return tn_convolve_transposed("conv_transpose2d", args->x, args->weight, args->bias, &o, 2);
+}
+
+tn_tensor *tn_conv_transpose1d_with(const tn_conv_transpose1d_args *args)
+{
+    TN_KNOWN(tn_conv_transpose1d_args, args);
+    tn_conv_options o = {.groups = args->groups, .output_padding = {0, args->output_padding}};
+    o.window = (tn_window){.stride = {1, args->stride}, .padding = {0, args->padding}, .dilation = {1, args->dilation}};
+    return tn_convolve_transposed("conv_transpose1d", args->x, args->weight, args->bias, &o, 1);
 }

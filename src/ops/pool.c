@@ -107,7 +107,7 @@ static bool pool_of(const char *op, const tn_window *w, const tn_tensor *image, 
     return true;
 }
 
-static tn_tensor *max_of(const char *op, tn_tensor *x, const tn_window *window, tn_tensor **indices, int dims)
+tn_tensor *tn_max_pool_of(const char *op, tn_tensor *x, const tn_window *window, tn_tensor **indices, int dims)
 {
     tn_tensor *image = x;
     tn_pool pool;
@@ -122,7 +122,7 @@ static tn_tensor *max_of(const char *op, tn_tensor *x, const tn_window *window, 
     return tn_as_dtype(tn_images_back(y, x, dims), (tn_dtype)x->dtype);
 }
 
-static tn_tensor *average_of(const char *op, tn_tensor *x, const tn_window *window, bool count_include_pad, int64_t divisor, int dims)
+tn_tensor *tn_avg_pool_of(const char *op, tn_tensor *x, const tn_window *window, bool count_include_pad, int64_t divisor, int dims)
 {
     tn_tensor *image = x;
     tn_pool pool;
@@ -144,7 +144,7 @@ tn_tensor *tn_max_pool2d_with(const tn_max_pool2d_args *args)
                    .dilation = tn_pair_or(args->dilation_hw, args->dilation), .ceil_mode = args->ceil_mode};
     if (!w.stride.h && !w.stride.w)
         w.stride = w.kernel;
-    return max_of("max_pool2d", args->x, &w, args->indices, 2);
+    return tn_max_pool_of("max_pool2d", args->x, &w, args->indices, 2);
 }
 
 tn_tensor *tn_max_pool1d_with(const tn_max_pool1d_args *args)
@@ -152,7 +152,7 @@ tn_tensor *tn_max_pool1d_with(const tn_max_pool1d_args *args)
     TN_KNOWN(tn_max_pool1d_args, args);
     tn_window w = {.kernel = {1, args->kernel}, .stride = {1, args->stride ? args->stride : args->kernel}, .padding = {0, args->padding},
                    .dilation = {1, args->dilation}, .ceil_mode = args->ceil_mode};
-    return max_of("max_pool1d", args->x, &w, args->indices, 1);
+    return tn_max_pool_of("max_pool1d", args->x, &w, args->indices, 1);
 }
 
 tn_tensor *tn_avg_pool2d_with(const tn_avg_pool2d_args *args)
@@ -162,7 +162,7 @@ tn_tensor *tn_avg_pool2d_with(const tn_avg_pool2d_args *args)
                    .padding = tn_pair_or(args->padding_hw, args->padding), .dilation = {1, 1}, .ceil_mode = args->ceil_mode};
     if (!w.stride.h && !w.stride.w)
         w.stride = w.kernel;
-    return average_of("avg_pool2d", args->x, &w, args->count_include_pad, args->divisor_override, 2);
+    return tn_avg_pool_of("avg_pool2d", args->x, &w, args->count_include_pad, args->divisor_override, 2);
 }
 
 tn_tensor *tn_avg_pool1d_with(const tn_avg_pool1d_args *args)
@@ -170,5 +170,50 @@ tn_tensor *tn_avg_pool1d_with(const tn_avg_pool1d_args *args)
     TN_KNOWN(tn_avg_pool1d_args, args);
     tn_window w = {.kernel = {1, args->kernel}, .stride = {1, args->stride ? args->stride : args->kernel}, .padding = {0, args->padding},
                    .dilation = {1, 1}, .ceil_mode = args->ceil_mode};
-    return average_of("avg_pool1d", args->x, &w, args->count_include_pad, 0, 1);
+    return tn_avg_pool_of("avg_pool1d", args->x, &w, args->count_include_pad, 0, 1);
 }
+
+/* ---- to a given size ------------------------------------------------------------------------------------------------------ */
+
+/* [out, n]: row i has what element i of the result takes of each of n. */
+static tn_tensor *averager(const tn_tensor *x, int64_t n, int64_t out)
+{
+    tn_tensor *a = tn_new("adaptive_avg_pool", TN_SHAPE(out, n), TN_F64, x->storage->device);
+    double *row = a ? (double *)(void *)tn_ptr(a) : NULL;
+    for (int64_t i = 0; row && i < out; i++, row += n) {
+        int64_t begin = i * n / out, end = ((i + 1) * n + out - 1) / out;
+        for (int64_t j = 0; j < n; j++)
+            row[j] = j >= begin && j < end ? 1 / (double)(end - begin) : 0;
+    }
+    return a ? tn_as_dtype(a, (tn_dtype)x->dtype) : NULL;
+}
+
+/* Where the sizes divide it is average pooling, else a product with what averages on each side. */
+static tn_tensor *adaptive(const char *op, tn_tensor *x, tn_pair out, int dims)
+{
+    tn_tensor *image = x;
+    if (!tn_images(op, &image, dims))
+        return NULL;
+    if (out.h < 0 || out.w < 0)
+        return tn_fail(TN_ERR_ARGUMENT, "%s: the result is to be %lld x %lld: sizes are 1 or more, or 0 for x's own", op, (long long)out.h,
+                       (long long)out.w);
+    int64_t h = image->sizes[2], w = image->sizes[3];
+    out = (tn_pair){out.h ? out.h : h, out.w ? out.w : w};
+    if (h < 1 || w < 1)
+        return tn_fail(TN_ERR_SHAPE, "%s: x is %s: there is nothing to average", op, tn_text(x));
+    if (h % out.h == 0 && w % out.w == 0) {
+        tn_window window = {.kernel = {h / out.h, w / out.w}, .stride = {h / out.h, w / out.w}, .dilation = {1, 1}};
+        return tn_avg_pool_of(op, x, &window, true, 0, dims);
+    }
+    if (!tn_dtype_is_float((tn_dtype)x->dtype))
+        return tn_fail(TN_ERR_DTYPE, "%s: x is %s: it must be of a floating dtype: tn_cast it", op, tn_dtype_name((tn_dtype)x->dtype));
+    tn_tensor *y = tn_as_dtype(image, tn_compute_dtype(x));
+    if (y && out.h != h)
+        y = tn_matmul(averager(y, h, out.h), y);
+    if (y && out.w != w)
+        y = tn_matmul(y, tn_transpose(averager(y, w, out.w), 0, 1));
+    return tn_as_dtype(tn_images_back(y, x, dims), (tn_dtype)x->dtype);
+}
+
+tn_tensor *tn_adaptive_avg_pool2d(tn_tensor *x, int64_t oh, int64_t ow) { return adaptive("adaptive_avg_pool2d", x, (tn_pair){oh, ow}, 2); }
+tn_tensor *tn_adaptive_avg_pool1d(tn_tensor *x, int64_t length) { return adaptive("adaptive_avg_pool1d", x, (tn_pair){1, length}, 1); }

@@ -21,10 +21,16 @@ static bool in_range(const char *op, const char *option, tn_pair value, int64_t 
     return false;
 }
 
+bool tn_window_range(const char *op, const tn_window *w)
+{
+    return in_range(op, "kernel", w->kernel, 1) && in_range(op, "stride", w->stride, 1) && in_range(op, "padding", w->padding, 0) &&
+           in_range(op, "dilation", w->dilation, 1);
+}
+
 bool tn_window_count(const char *op, const tn_window *window, bool half, const tn_tensor *x, int64_t h, int64_t w, tn_pair *count)
 {
     tn_pair k = window->kernel, s = window->stride, p = window->padding, d = window->dilation;
-    if (!in_range(op, "kernel", k, 1) || !in_range(op, "stride", s, 1) || !in_range(op, "padding", p, 0) || !in_range(op, "dilation", d, 1))
+    if (!tn_window_range(op, window))
         return false;
     tn_pair reach = {(k.h - 1) * d.h + 1, (k.w - 1) * d.w + 1};
     if (half && (p.h > reach.h / 2 || p.w > reach.w / 2)) {

@@ -14,6 +14,8 @@ typedef struct tn_window {
 /* The pair, or (both, both) where it was not said. */
 static inline tn_pair tn_pair_or(tn_pair pair, int64_t both) { return pair.h || pair.w ? pair : (tn_pair){both, both}; }
 
+/* False, with an error, where an option is out of its range. */
+bool tn_window_range(const char *op, const tn_window *window);
 /* How many windows of each direction the image has; false with an error where an option is out of its range or none fits. `half`: padding
  * may be at most half a window. */
 bool tn_window_count(const char *op, const tn_window *window, bool half, const tn_tensor *x, int64_t h, int64_t w, tn_pair *count);
@@ -22,6 +24,20 @@ bool tn_window_count(const char *op, const tn_window *window, bool half, const t
 bool tn_images(const char *op, tn_tensor **x, int dims);
 /* y, a result of tn_images()' x, with the dims that `like` had. */
 tn_tensor *tn_images_back(tn_tensor *y, const tn_tensor *like, int dims);
+
+/* What convolutions take beside their tensors. */
+typedef struct tn_conv_options {
+    tn_window window;       /* its kernel is the weight's */
+    tn_pair output_padding; /* of the transposed one */
+    int64_t groups;
+    tn_activation activation; /* of the plain one */
+} tn_conv_options;
+
+/* The operators behind their options structs, which the layers keep in this form; dims is 1 or 2. */
+tn_tensor *tn_convolve(const char *op, tn_tensor *x, tn_tensor *weight, tn_tensor *bias, const tn_conv_options *o, int dims);
+tn_tensor *tn_convolve_transposed(const char *op, tn_tensor *x, tn_tensor *weight, tn_tensor *bias, const tn_conv_options *o, int dims);
+tn_tensor *tn_max_pool_of(const char *op, tn_tensor *x, const tn_window *window, tn_tensor **indices, int dims);
+tn_tensor *tn_avg_pool_of(const char *op, tn_tensor *x, const tn_window *window, bool count_include_pad, int64_t divisor, int dims);
 
 /* The dtype to compute x in: f32 for 16-bit floats. */
 static inline tn_dtype tn_compute_dtype(const tn_tensor *x)

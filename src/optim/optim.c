@@ -1,215 +1,348 @@
-/* Optimisers. A step first makes everything that it needs and then runs one kernel over all parameters of a dtype. */
-#include <tenon/optim.h>
+/* The optimiser: its groups, its options, its step. What differs between the methods is in methods.c. */
+#include "optim/optim.h"
 
 #include <math.h>
 #include <string.h>
 
 #include <tenon/ops.h>
 
-#include "core/loop.h"
-
-/* What belongs to one parameter. */
-typedef struct slot {
-    tn_tensor *param;
-    tn_tensor *m, *v, *v_max; /* contiguous; NULL until the first step, and where the method has none */
-    int64_t steps;
-} slot;
-
-typedef struct work {
-    tn_tensor *dense; /* the parameter, or a contiguous copy to be written back */
-    int slot;
-} work;
-
-struct tn_optim {
-    tn_object base;
-    const char *name;
-    double lr;
-    bool adam;
-    tn_sgd_step sgd_step; /* lr apart, what the kernels take */
-    tn_adam_step adam_step;
-    bool amsgrad, decoupled;
-    int count;
-    slot *slots;         /* [count] */
-    tn_step_item *items; /* [count], of the step under way */
-    work *works;         /* [count], beside items */
-};
+#include "optim/sweep.h"
 
 static void optim_free(void *self)
 {
     tn_optim *o = self;
-    for (int i = 0; o->slots && i < o->count; i++) {
+    for (int i = 0; i < o->count; i++) {
         tn_release(o->slots[i].param);
-        tn_release(o->slots[i].m);
-        tn_release(o->slots[i].v);
-        tn_release(o->slots[i].v_max);
+        for (int k = 0; k < TN_STEP_STATES; k++)
+            tn_release(o->slots[i].state[k]);
     }
+    for (int g = 0; g < o->group_count; g++)
+        tn_free(o->groups[g].args, o->method->args_size);
     tn_free(o->slots, (size_t)o->count * sizeof *o->slots);
-    tn_free(o->items, (size_t)o->count * sizeof *o->items);
-    tn_free(o->works, (size_t)o->count * sizeof *o->works);
+    tn_free(o->groups, (size_t)o->group_count * sizeof *o->groups);
+    tn_free(o->defaults, o->method->args_size);
 }
 
 static const tn_class optim_class = {"optim", sizeof(tn_optim), optim_free};
 
-/* ---- making ------------------------------------------------------------------------------------------------------------- */
+/* ---- options ------------------------------------------------------------------------------------------------------------ */
 
-static bool param_fits(const char *name, const slot *slots, int i, const tn_tensor *x)
+const tn_option *tn_option_find(const tn_method *method, const char *name)
 {
-    if (x->grad_fn || !tn_has(x, TN_FLAG_REQUIRES_GRAD))
-        tn_fail(TN_ERR_ARGUMENT, "%s: parameter %d, %s, %s: it would never change", name, i, tn_text(x),
-                x->grad_fn ? "is the result of an operator" : "requires no gradient");
+    for (const tn_option *option = method->options; option->name; option++)
+        if (!strcmp(option->name, name))
+            return option;
+    return NULL;
+}
+
+double tn_option_get(const void *args, const tn_option *option)
+{
+    const char *at = (const char *)args + option->offset;
+    int whole;
+    double value;
+    switch (option->type) {
+    case TN_OPTION_DOUBLE: memcpy(&value, at, sizeof value); return value;
+    case TN_OPTION_INT: memcpy(&whole, at, sizeof whole); return whole;
+    default: return *(const bool *)at;
+    }
+}
+
+void tn_option_set(void *args, const tn_option *option, double value)
+{
+    char *at = (char *)args + option->offset;
+    int whole = (int)value;
+    switch (option->type) {
+    case TN_OPTION_DOUBLE: memcpy(at, &value, sizeof value); break;
+    case TN_OPTION_INT: memcpy(at, &whole, sizeof whole); break;
+    default: *(bool *)at = value != 0;
+    }
+}
+
+/* The range of an option, which is the same in every method that has it. */
+static bool value_fits(const char *method, const tn_option *option, double value)
+{
+    static const char *const any_sign[] = {"dampening", "ns_a", "ns_b", "ns_c"};
+    const char *name = option->name;
+    bool beta = !strcmp(name, "beta1") || !strcmp(name, "beta2"), rho = !strcmp(name, "rho"), negative = false;
+    for (int i = 0; i < TN_COUNT(any_sign); i++)
+        negative = negative || !strcmp(name, any_sign[i]);
+    if (!isfinite(value) || (value < 0 && !negative))
+        tn_fail(TN_ERR_ARGUMENT, "%s: %s is %g: %s is needed", method, name, value, negative ? "a finite number" : "0 or more");
+    else if (beta && value >= 1)
+        tn_fail(TN_ERR_ARGUMENT, "%s: %s is %g: it must be below 1", method, name, value);
+    else if (rho && value > 1)
+        tn_fail(TN_ERR_ARGUMENT, "%s: %s is %g: it must be at most 1", method, name, value);
+    else if (option->type == TN_OPTION_BOOL && value != 0 && value != 1)
+        tn_fail(TN_ERR_ARGUMENT, "%s: %s is %g: 0 or 1 is needed", method, name, value);
+    else if (option->type == TN_OPTION_INT && (value != floor(value) || value > INT32_MAX))
+        tn_fail(TN_ERR_ARGUMENT, "%s: %s is %g: a whole number is needed", method, name, value);
+    return !tn_failing();
+}
+
+bool tn_options_fit(const tn_method *method, const void *args)
+{
+    for (const tn_option *option = method->options; option->name; option++)
+        if (!value_fits(method->name, option, tn_option_get(args, option)))
+            return false;
+    return !method->check || method->check(args);
+}
+
+unsigned tn_states_used(const tn_method *method, const void *args)
+{
+    unsigned all = 0;
+    for (int k = 0; k < TN_STEP_STATES; k++)
+        all |= method->states[k] ? 1u << k : 0;
+    return method->uses ? method->uses(args) : all;
+}
+
+/* A copy of an options struct, without its list of parameters; NULL on no memory. */
+static void *copy_args(const tn_method *method, const void *args)
+{
+    char *copy = tn_alloc(method->args_size);
+    if (copy) {
+        memcpy(copy, args, method->args_size);
+        memset(copy + method->params_offset, 0, sizeof(const tn_list *));
+    }
+    return copy;
+}
+
+/* ---- groups ------------------------------------------------------------------------------------------------------------- */
+
+/* Whether x can be parameter i after those before it. */
+static bool param_fits(const tn_method *method, const tn_slot *slots, int i, const tn_tensor *x)
+{
+    const char *name = method->name;
+    if (x->grad_fn)
+        tn_fail(TN_ERR_ARGUMENT, "%s: parameter %d, %s, is the result of an operator: it would never change", name, i, tn_text(x));
     else if (x->dtype != TN_F32 && x->dtype != TN_F64)
         tn_fail(TN_ERR_DTYPE, "%s: parameter %d is %s: float32 or float64 is needed", name, i, tn_dtype_name((tn_dtype)x->dtype));
+    else if (method->direction && x->ndim != 2)
+        tn_fail(TN_ERR_SHAPE, "%s: parameter %d is %s: it takes matrices alone; give the others to adamw", name, i, tn_text(x));
     for (int j = 0; j < i; j++)
         if (slots[j].param == x)
             tn_fail(TN_ERR_ARGUMENT, "%s: parameters %d and %d are the same tensor", name, j, i);
     return !tn_failing();
 }
 
-static bool fill_slots(tn_optim *o, const tn_list *params)
+/* An array of count + more elements with the first ones copied and the others cleared; NULL on no memory. */
+static void *grown(const void *old, int count, int64_t more, size_t element)
 {
-    size_t count = (size_t)tn_list_count(params);
-    o->slots = tn_alloc_zero(count * sizeof *o->slots);
-    o->count = (int)count;
-    o->items = o->slots ? tn_alloc(count * sizeof *o->items) : NULL;
-    o->works = o->items ? tn_alloc(count * sizeof *o->works) : NULL;
-    for (int i = 0; o->works && i < o->count; i++) {
-        tn_tensor *x = tn_list_at(params, i);
-        if (!x || !param_fits(o->name, o->slots, i, x))
-            return false;
-        o->slots[i].param = tn_retain(x);
+    char *array = tn_alloc_zero(((size_t)count + (size_t)more) * element);
+    if (array && count)
+        memcpy(array, old, (size_t)count * element);
+    return array;
+}
+
+static void take_group(tn_optim *o, tn_group *groups, tn_slot *slots, void *args, int more)
+{
+    groups[o->group_count] = (tn_group){.args = args, .first = o->count, .count = more, .initial_lr = NAN};
+    for (int i = o->count; i < o->count + more; i++) {
+        tn_retain(slots[i].param);
+        slots[i].now.mu_product = 1;
     }
-    return o->works != NULL;
+    tn_free(o->groups, (size_t)o->group_count * sizeof *groups);
+    tn_free(o->slots, (size_t)o->count * sizeof *slots);
+    o->groups = groups;
+    o->slots = slots;
+    o->group_count++;
+    o->count += more;
 }
 
-static bool positive(const char *name, const char *what, double value)
+static bool has_params(const tn_method *method, const tn_list *params, int already)
 {
-    if (value >= 0 && isfinite(value))
-        return true;
-    tn_fail(TN_ERR_ARGUMENT, "%s: %s is %g: 0 or more is needed", name, what, value);
-    return false;
+    int64_t count = tn_list_count(params);
+    if (!count)
+        tn_fail(TN_ERR_ARGUMENT, "%s: params is %s: there is nothing to train", method->name, params ? "an empty list" : "NULL");
+    else if (count > INT32_MAX - already)
+        tn_fail(TN_ERR_ARGUMENT, "%s: %lld parameters are too many", method->name, (long long)count);
+    return !tn_failing();
 }
 
-static tn_optim *optim_new(const char *name, const tn_list *params, double lr)
+/* Adds a group of these, of which there are some, with a copy of these options, which fit. */
+static tn_status add_group(tn_optim *o, const tn_list *params, const void *options)
 {
-    if (tn_failing())
+    int64_t more = tn_list_count(params);
+    tn_group *groups = grown(o->groups, o->group_count, 1, sizeof *groups);
+    tn_slot *slots = groups ? grown(o->slots, o->count, more, sizeof *slots) : NULL;
+    void *args = slots ? copy_args(o->method, options) : NULL;
+    bool good = args != NULL;
+    for (int i = 0; good && i < (int)more; i++) {
+        tn_tensor *x = tn_list_at(params, i);
+        good = x && param_fits(o->method, slots, o->count + i, x);
+        slots[o->count + i].param = x;
+    }
+    if (good) {
+        take_group(o, groups, slots, args, (int)more);
+        return TN_OK;
+    }
+    tn_free(args, o->method->args_size);
+    tn_free(slots, ((size_t)o->count + (size_t)more) * sizeof *slots);
+    tn_free(groups, ((size_t)o->group_count + 1) * sizeof *groups);
+    return tn_last_status();
+}
+
+tn_optim *tn_optim_make(const tn_method *method, const void *args)
+{
+    const tn_list *params = NULL;
+    memcpy(&params, (const char *)args + method->params_offset, sizeof params);
+    if (tn_failing() || !has_params(method, params, 0) || !tn_options_fit(method, args))
         return NULL;
-    if (!tn_list_count(params) || tn_list_count(params) > INT32_MAX)
-        return tn_fail(TN_ERR_ARGUMENT, "%s: params is %s: there is nothing to train", name, params ? "an empty list" : "NULL");
-    if (!(lr > 0) || !isfinite(lr))
-        return tn_fail(TN_ERR_ARGUMENT, "%s: lr is %g: it must be above 0 (tn_set_lr takes 0 too)", name, lr);
+    double lr = tn_option_get(args, &method->options[0]);
+    if (lr == 0)
+        return tn_fail(TN_ERR_ARGUMENT, "%s: lr is %g: it must be above 0 (tn_set_lr takes 0 too)", method->name, lr);
     tn_optim *o = tn_object_new(&optim_class);
     if (!o)
         return NULL;
-    o->name = name;
-    o->lr = lr;
-    if (fill_slots(o, params))
+    o->method = method;
+    o->defaults = copy_args(method, args);
+    if (o->defaults && add_group(o, params, o->defaults) == TN_OK)
         return o;
     tn_release(o);
     return NULL;
 }
 
-tn_optim *tn_sgd_new_with(const tn_sgd_args *a)
+/* Puts the options that were said into the group's copy of the method's. */
+static bool take_options(const tn_method *method, void *options, const tn_group_args *args)
 {
-    TN_KNOWN(tn_sgd_args, a);
-    if (tn_failing() || !positive("sgd", "momentum", a->momentum) || !positive("sgd", "weight_decay", a->weight_decay))
-        return NULL;
-    if (a->nesterov && (a->momentum == 0 || a->dampening != 0))
-        return tn_fail(TN_ERR_ARGUMENT, "sgd: nesterov needs a momentum above 0 and no dampening, not %g and %g", a->momentum, a->dampening);
-    tn_optim *o = optim_new("sgd", a->params, a->lr);
-    if (o)
-        o->sgd_step = (tn_sgd_step){0, a->momentum, a->dampening, a->weight_decay, a->nesterov, a->maximize};
-    return o;
+#define ROW(type, name, value) {#name, offsetof(tn_group_args, name), TN_OPTION_DOUBLE},
+    static const tn_option said[] = {TN_GROUP_OPTIONS(ROW)};
+#undef ROW
+    for (int i = 0; i < TN_COUNT(said); i++) {
+        double value = tn_option_get(args, &said[i]);
+        if (isnan(value))
+            continue;
+        const tn_option *option = tn_option_find(method, said[i].name);
+        if (!option)
+            tn_fail(TN_ERR_ARGUMENT, "add_param_group: %s has no option %s", method->name, said[i].name);
+        else if (value_fits(method->name, option, value))
+            tn_option_set(options, option, value);
+    }
+    return !tn_failing() && tn_options_fit(method, options);
 }
 
-tn_optim *tn_adam_new_with(const tn_adam_args *a)
+tn_status tn_add_param_group_with(const tn_group_args *args)
 {
-    TN_KNOWN(tn_adam_args, a);
-    if (tn_failing() || !positive("adam", "eps", a->eps) || !positive("adam", "weight_decay", a->weight_decay) ||
-        !positive("adam", "beta1", a->beta1) || !positive("adam", "beta2", a->beta2))
+    TN_KNOWN(tn_group_args, args);
+    if (tn_failing())
+        return tn_last_status();
+    tn_optim *o = args->optim;
+    if (!o) {
+        tn_fail(TN_ERR_ARGUMENT, "add_param_group: the optimiser is NULL");
+        return TN_ERR_ARGUMENT;
+    }
+    void *options = has_params(o->method, args->params, o->count) ? copy_args(o->method, o->defaults) : NULL;
+    if (options && take_options(o->method, options, args))
+        add_group(o, args->params, options);
+    tn_free(options, o->method->args_size);
+    return tn_last_status();
+}
+
+int tn_num_param_groups(const tn_optim *o) { return o ? o->group_count : 0; }
+
+static const tn_option *group_option(const char *op, const tn_optim *o, int group, const char *name)
+{
+    if (tn_failing())
         return NULL;
-    if (a->beta1 >= 1 || a->beta2 >= 1)
-        return tn_fail(TN_ERR_ARGUMENT, "adam: beta1 and beta2 are %g and %g: both must be below 1", a->beta1, a->beta2);
-    tn_optim *o = optim_new("adam", a->params, a->lr);
+    if (!o || !name)
+        return tn_fail(TN_ERR_ARGUMENT, "%s: the %s is NULL", op, o ? "option" : "optimiser");
+    if (group < 0 || group >= o->group_count)
+        return tn_fail(TN_ERR_INDEX, "%s: group %d is out of range for %d", op, group, o->group_count);
+    const tn_option *option = tn_option_find(o->method, name);
+    return option ? option : tn_fail(TN_ERR_ARGUMENT, "%s: %s has no option %s", op, o->method->name, name);
+}
+
+double tn_get_group_option(const tn_optim *o, int group, const char *name)
+{
+    const tn_option *option = group_option("get_group_option", o, group, name);
+    return option ? tn_option_get(o->groups[group].args, option) : NAN;
+}
+
+tn_status tn_set_group_option(tn_optim *o, int group, const char *name, double value)
+{
+    const tn_option *option = group_option("set_group_option", o, group, name);
+    if (!option || !value_fits(o->method->name, option, value))
+        return tn_last_status();
+    void *args = o->groups[group].args;
+    double before = tn_option_get(args, option);
+    tn_option_set(args, option, value);
+    if (!tn_options_fit(o->method, args))
+        tn_option_set(args, option, before);
+    return tn_last_status();
+}
+
+double tn_get_lr(const tn_optim *o) { return o ? tn_option_get(o->groups[0].args, &o->method->options[0]) : NAN; }
+
+tn_status tn_set_lr(tn_optim *o, double lr)
+{
+    if (tn_failing())
+        return tn_last_status();
     if (!o)
-        return NULL;
-    o->adam = true;
-    o->amsgrad = a->amsgrad;
-    o->decoupled = a->decoupled_weight_decay;
-    o->adam_step = (tn_adam_step){a->beta1, a->beta2, a->eps, a->weight_decay, 1, a->maximize};
-    return o;
+        tn_fail(TN_ERR_ARGUMENT, "set_lr: the optimiser is NULL");
+    else if (value_fits(o->method->name, &o->method->options[0], lr))
+        for (int g = 0; g < o->group_count; g++)
+            tn_option_set(o->groups[g].args, &o->method->options[0], lr);
+    return tn_last_status();
 }
 
 /* ---- a step ------------------------------------------------------------------------------------------------------------- */
 
-/* A moment of x, zeros at first. */
-static bool need_moment(tn_tensor **moment, const tn_tensor *x)
+/* Makes the states in use that are not there yet. */
+static bool need_states(const tn_method *method, const void *args, unsigned used, tn_slot *s)
 {
-    if (*moment)
-        return true;
-    tn_tensor *zeros = tn_new_owned("step", tn_shape_of(x), (tn_dtype)x->dtype, x->storage->device);
-    if (zeros)
-        memset(tn_ptr(zeros), 0, (size_t)zeros->numel * tn_item_size(zeros));
-    *moment = zeros;
-    return zeros != NULL;
-}
-
-static bool need_moments(const tn_optim *o, slot *s)
-{
-    if (s->m && s->m->dtype != s->param->dtype) {
-        tn_fail(TN_ERR_DTYPE, "step: a parameter is %s now and was %s at the first step: make a new optimiser after a cast",
-                tn_dtype_name((tn_dtype)s->param->dtype), tn_dtype_name((tn_dtype)s->m->dtype));
-        return false;
-    }
-    if (!o->adam)
-        return o->sgd_step.momentum == 0 || need_moment(&s->m, s->param);
-    return need_moment(&s->m, s->param) && need_moment(&s->v, s->param) && (!o->amsgrad || need_moment(&s->v_max, s->param));
-}
-
-static void *data_or_null(const tn_tensor *x) { return x ? tn_ptr(x) : NULL; }
-
-/* Lays out the parameters of a dtype that have a gradient, from items[at] on; how many there are, or -1 on failure. */
-static int prepare(tn_optim *o, int at, tn_dtype dtype)
-{
-    int n = 0;
-    int64_t start = 0;
-    for (int i = 0; i < o->count; i++) {
-        slot *s = &o->slots[i];
-        if (!s->param->grad || s->param->dtype != dtype)
+    const tn_tensor *x = s->param;
+    for (int k = 0; k < TN_STEP_STATES; k++) {
+        const tn_tensor *state = s->state[k];
+        if (state && state->dtype != x->dtype) {
+            tn_fail(TN_ERR_DTYPE, "step: a parameter is %s now and was %s at the first step: make a new optimiser after a cast",
+                    tn_dtype_name((tn_dtype)x->dtype), tn_dtype_name((tn_dtype)state->dtype));
+            return false;
+        }
+        if (state || !(used >> k & 1))
             continue;
-        const tn_tensor *g = tn_contiguous(s->param->grad);
-        tn_tensor *dense = g ? tn_contiguous(s->param) : NULL;
-        if (!dense || !need_moments(o, s))
-            return -1;
-        double t = (double)(s->steps + 1);
-        o->works[at + n] = (work){dense, i};
-        o->items[at + n] = (tn_step_item){
-            .n = dense->numel, .start = start, .p = tn_ptr(dense), .g = tn_ptr(g),
-            .m = data_or_null(s->m), .v = data_or_null(s->v), .v_max = data_or_null(s->v_max), .first = s->steps == 0,
-            .step_size = o->adam ? o->lr / (1 - pow(o->adam_step.beta1, t)) : o->lr,
-            .v_scale = o->adam ? sqrt(1 - pow(o->adam_step.beta2, t)) : 1,
-        };
-        start += dense->numel;
-        n++;
+        tn_shape_args like = {.size = sizeof like, .dtype = (tn_dtype)x->dtype, .device = &x->storage->device, .shape = tn_shape_of(x),
+                              .value = method->start ? method->start(args) : 0};
+        s->state[k] = tn_keep(tn_full_with(&like));
+        if (!s->state[k])
+            return false;
     }
-    return n;
+    return true;
 }
 
-static tn_status update(const tn_optim *o, tn_dtype dtype, const tn_step_item *items, int n)
+/* Lays out one parameter's update. */
+static bool add_slot(tn_sweep *sweep, const tn_method *method, const void *args, tn_slot *s)
 {
-    if (n == 0)
-        return TN_OK;
-    const tn_kernels *kernels = tn_kernels_for(o->slots[0].param);
-    if (!o->adam) {
-        tn_sgd_step step = o->sgd_step;
-        step.lr = o->lr;
-        return kernels->sgd_step(dtype, &step, items, n);
+    unsigned used = tn_states_used(method, args);
+    tn_step_item *item = tn_sweep_add(sweep, s->param, s->param->grad);
+    if (!item || !need_states(method, args, used, s))
+        return false;
+    for (int k = 0; k < TN_STEP_STATES; k++)
+        item->state[k] = used >> k & 1 ? tn_ptr(s->state[k]) : NULL;
+    if (method->direction) {
+        tn_tensor *direction = method->direction(args, s->param->grad, s->state[0]);
+        if (!direction)
+            return false;
+        item->state[1] = tn_ptr(direction);
     }
-    tn_adam_step step = o->adam_step;
-    if (o->decoupled) {
-        step.decay = 1 - o->lr * step.weight_decay;
-        step.weight_decay = 0;
+    s->next = s->now;
+    s->next.step++;
+    method->scalars(args, &s->next, &item->c);
+    s->next.begun |= used;
+    return true;
+}
+
+static void step(tn_optim *o, tn_sweep *sweep)
+{
+    for (int g = 0; g < o->group_count; g++) {
+        const tn_group *group = &o->groups[g];
+        for (int i = group->first; i < group->first + group->count; i++)
+            if (o->slots[i].param->grad && !add_slot(sweep, o->method, group->args, &o->slots[i]))
+                return;
     }
-    return kernels->adam_step(dtype, &step, items, n);
+    if (tn_sweep_run(sweep, o->method->op) != TN_OK)
+        return;
+    for (int i = 0; i < o->count; i++)
+        if (o->slots[i].param->grad)
+            o->slots[i].now = o->slots[i].next;
 }
 
 tn_status tn_step(tn_optim *o)
@@ -222,17 +355,10 @@ tn_status tn_step(tn_optim *o)
     }
     TN_SCOPE;
     TN_NO_GRAD;
-    int singles = prepare(o, 0, TN_F32), doubles = singles < 0 ? -1 : prepare(o, singles, TN_F64);
-    if (doubles < 0 || update(o, TN_F32, o->items, singles) != TN_OK || update(o, TN_F64, o->items + singles, doubles) != TN_OK)
-        return tn_last_status();
-    for (int i = 0; i < singles + doubles; i++) {
-        slot *s = &o->slots[o->works[i].slot];
-        s->steps++;
-        if (o->works[i].dense != s->param)
-            tn_overwrite(s->param, o->works[i].dense);
-        else
-            tn_storage_touch(s->param->storage);
-    }
+    tn_sweep sweep;
+    if (tn_sweep_begin(&sweep, o->count))
+        step(o, &sweep);
+    tn_sweep_end(&sweep);
     return tn_last_status();
 }
 
@@ -242,17 +368,4 @@ void tn_zero_grad(tn_optim *o)
         tn_release(o->slots[i].param->grad);
         o->slots[i].param->grad = NULL;
     }
-}
-
-double tn_get_lr(const tn_optim *o) { return o ? o->lr : NAN; }
-
-tn_status tn_set_lr(tn_optim *o, double lr)
-{
-    if (tn_failing())
-        return tn_last_status();
-    if (!o)
-        tn_fail(TN_ERR_ARGUMENT, "set_lr: the optimiser is NULL");
-    else if (positive(o->name, "lr", lr))
-        o->lr = lr;
-    return tn_last_status();
 }

@@ -65,16 +65,6 @@ static double epoch_of(res_net *net, tn_loader *loader, tn_optim *opt)
     return sum / (double)tn_loader_length(loader);
 }
 
-/* An optimiser refuses frozen parameters: those that still train, as a list of the scope. */
-static tn_list *trainable(res_net *net)
-{
-    tn_list *all = tn_parameters(net), *some = tn_adopt(tn_list_new());
-    for (int64_t i = 0; i < tn_list_count(all); i++)
-        if (tn_requires_grad(tn_list_at(all, i)))
-            tn_check(tn_list_append(some, tn_list_at(all, i)));
-    return some;
-}
-
 static double accuracy(res_net *net, tn_tensor *x, tn_tensor *y)
 {
     TN_SCOPE;
@@ -125,7 +115,7 @@ static int run(void)
     /* freeze the middle block: its bits stay, the rest moves */
     res_block *frozen = (res_block *)tn_child(net, "blocks.1");
     tn_freeze(frozen, true);
-    tn_optim *fine = tn_sgd_new(trainable(net), 0.01, .momentum = 0.9);
+    tn_optim *fine = tn_sgd_new(tn_parameters(net), 0.01, .momentum = 0.9);
     double loss = epoch_of(net, loader, fine);
     bad += check(loss > 0 && loss < 0.3, "the rest trains on");
     tn_dict *now = tn_state_dict(net), *then = tn_state_dict(copy);

@@ -106,15 +106,6 @@ static tn_tensor *draw(int64_t n, tn_tensor **target)
     return tn_stack(TN_TENSORS(value, marker), 2);
 }
 
-static void clip_grad_norm(tn_list *params, double most)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < tn_list_count(params); i++)
-        sum += tn_item(tn_sum(tn_square(tn_grad(tn_list_at(params, i)))));
-    for (int64_t i = 0; sqrt(sum) > most && i < tn_list_count(params); i++)
-        tn_mul_(tn_grad(tn_list_at(params, i)), most / sqrt(sum));
-}
-
 static bool run(void)
 {
     TN_SCOPE;
@@ -136,7 +127,7 @@ static bool run(void)
         tn_tensor *loss = tn_mse_loss(tn_call(net, x), y);
         tn_zero_grad(opt);
         tn_check(tn_backward(loss));
-        clip_grad_norm(params, 1.0);
+        tn_clip_grad_norm(params, 1.0);
         tn_check(tn_step(opt));
         if (step % 50 == 49)
             printf("step %d: loss %.4f\n", step + 1, tn_item(loss));

@@ -1,4 +1,4 @@
-"""Writes tests/reference/train.h: the losses of 100 steps of the MLP and the LeNet by PyTorch, in float64, and of 20 in float32, from weights
+"""Writes tests/reference/train.h: the losses of 100 steps of the MLP, the LeNet, an LSTM and a GRU by PyTorch, in float64, and of 20 in float32, from weights
 and batches that test_train_reference.c makes too. Run: python tests/reference/make_train.py"""
 import os
 
@@ -7,10 +7,24 @@ from torch import nn
 
 from ops_common import fill
 
+
+class Rows(nn.Module):
+    """Reads an image row by row; the last step's h decides."""
+
+    def __init__(self, recurrent, outputs):
+        super().__init__()
+        self.recurrent, self.fc = recurrent, nn.Linear(outputs, 10)
+
+    def forward(self, x):
+        return self.fc(self.recurrent(x[:, 0])[0][:, -1])
+
+
 CASES = {
     "mlp": (8, lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10))),
     "lenet": (4, lambda: nn.Sequential(nn.Conv2d(1, 20, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(20, 50, 3, padding=1), nn.ReLU(),
                                        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2450, 500), nn.ReLU(), nn.Linear(500, 10))),
+    "lstm": (8, lambda: Rows(nn.LSTM(28, 24, num_layers=2, bidirectional=True, batch_first=True), 48)),
+    "gru": (8, lambda: Rows(nn.GRU(28, 40, batch_first=True), 40)),
 }
 
 

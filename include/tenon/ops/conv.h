@@ -51,6 +51,42 @@ typedef struct tn_conv1d_args { /* tn_conv1d(x, weight, bias, .padding = 1) */
 /* The same over one dim: x is [n, in, l], weight [out, in / groups, k], the result [n, out, ol]. */
 TN_API tn_tensor *tn_conv1d_with(const tn_conv1d_args *args);
 
+#define TN_CONV_TRANSPOSE2D_OPTIONS(X)                                                                                        \
+    X(int64_t, stride, 1)                                                                                                     \
+    X(tn_pair, stride_hw, TN_NONE_)                                                                                           \
+    X(int64_t, padding, 0)                                                                                                    \
+    X(tn_pair, padding_hw, TN_NONE_)                                                                                          \
+    X(int64_t, output_padding, 0)                                                                                             \
+    X(tn_pair, output_padding_hw, TN_NONE_)                                                                                   \
+    X(int64_t, dilation, 1)                                                                                                   \
+    X(tn_pair, dilation_hw, TN_NONE_)                                                                                         \
+    X(int64_t, groups, 1)
+typedef struct tn_conv_transpose2d_args { /* tn_conv_transpose2d(x, weight, bias, .stride = 2) */
+    size_t size TN_SIZE_(tn_conv_transpose2d_args);
+    TN_CONV_TRANSPOSE2D_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    tn_tensor *x TN_ZERO_, *weight TN_ZERO_, *bias TN_ZERO_;
+} tn_conv_transpose2d_args;
+/* The adjoint of a convolution (its gradient with respect to its input), plus a bias: x is [n, in, h, w], weight [in, out / groups, kh, kw],
+ * bias [out] or NULL; the result is [n, out, oh, ow] with oh = (h - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1.
+ * .output_padding (smaller than the stride or the dilation) says which of the sizes that the convolution would have made h of is meant. */
+TN_API tn_tensor *tn_conv_transpose2d_with(const tn_conv_transpose2d_args *args);
+
+#define TN_CONV_TRANSPOSE1D_OPTIONS(X)                                                                                        \
+    X(int64_t, stride, 1)                                                                                                     \
+    X(int64_t, padding, 0)                                                                                                    \
+    X(int64_t, output_padding, 0)                                                                                             \
+    X(int64_t, dilation, 1)                                                                                                   \
+    X(int64_t, groups, 1)
+typedef struct tn_conv_transpose1d_args { /* tn_conv_transpose1d(x, weight, bias, .stride = 2) */
+    size_t size TN_SIZE_(tn_conv_transpose1d_args);
+    TN_CONV_TRANSPOSE1D_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    tn_tensor *x TN_ZERO_, *weight TN_ZERO_, *bias TN_ZERO_;
+} tn_conv_transpose1d_args;
+/* The same over one dim: x is [n, in, l], weight [in, out / groups, k]. */
+TN_API tn_tensor *tn_conv_transpose1d_with(const tn_conv_transpose1d_args *args);
+
 /* ---- pooling ------------------------------------------------------------------------------------------------------------ */
 
 #define TN_MAX_POOL2D_OPTIONS(X)                                                                                              \
@@ -124,6 +160,12 @@ typedef struct tn_avg_pool1d_args { /* tn_avg_pool1d(x, 2) */
 } tn_avg_pool1d_args;
 /* The same over the last dim of [n, c, l] or [c, l]. */
 TN_API tn_tensor *tn_avg_pool1d_with(const tn_avg_pool1d_args *args);
+
+/* x [n, c, h, w] averaged to [n, c, oh, ow] whatever its size: result i is the mean of floor(i h / oh) ... ceil((i + 1) h / oh) - 1. An oh or
+ * ow of 0 leaves that dim as it is. Floats; a negative size is TN_ERR_ARGUMENT. */
+TN_API tn_tensor *tn_adaptive_avg_pool2d(tn_tensor *x, int64_t oh, int64_t ow);
+/* The same over the last dim of [n, c, l] or [c, l]. */
+TN_API tn_tensor *tn_adaptive_avg_pool1d(tn_tensor *x, int64_t length);
 
 /* ---- windows as columns (im2col) and back ------------------------------------------------------------------------------- */
 

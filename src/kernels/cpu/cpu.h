@@ -19,6 +19,12 @@ TN_KERNEL_LIST(TN_KERNEL_PROTOTYPE_)
 
 extern const tn_kernels TN_K(kernels);
 
+/* Lays b of a product (f32, f64; its n, k, b and b's strides are read) out for tn_gemm's `packed`; so many bytes. */
+size_t TN_K(gemm_packed_bytes)(tn_dtype dtype, const tn_gemm *gemm);
+void TN_K(gemm_pack)(tn_dtype dtype, const tn_gemm *gemm, void *packed);
+/* The scratch of a product with b packed and of at most so many rows. */
+size_t TN_K(gemm_scratch_bytes)(tn_dtype dtype, const tn_gemm *gemm, int64_t rows);
+
 /* Elements below which a piece of simple work is not worth a thread. */
 enum { TN_GRAIN = 32768 };
 

@@ -210,3 +210,21 @@ tn_status TN_K(gemm)(tn_dtype dtype, const tn_gemm *gemm)
     default: return tn_fail(TN_ERR_DTYPE, "gemm: no product of %s", tn_dtype_name(dtype)), TN_ERR_DTYPE;
     }
 }
+
+size_t TN_K(gemm_packed_bytes)(tn_dtype dtype, const tn_gemm *gemm)
+{
+    return dtype == TN_F64 ? packed_bytes_f64(gemm) : packed_bytes_f32(gemm);
+}
+
+size_t TN_K(gemm_scratch_bytes)(tn_dtype dtype, const tn_gemm *gemm, int64_t rows)
+{
+    return dtype == TN_F64 ? scratch_bytes_f64(gemm, rows) : scratch_bytes_f32(gemm, rows);
+}
+
+void TN_K(gemm_pack)(tn_dtype dtype, const tn_gemm *gemm, void *packed)
+{
+    if (dtype == TN_F64)
+        pack_whole_f64(gemm, packed);
+    else
+        pack_whole_f32(gemm, packed);
+}

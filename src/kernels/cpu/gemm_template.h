@@ -26,6 +26,8 @@ typedef struct NAME(product) {
     const T *bias;
     int64_t bias_row, bias_col; /* one is 1 and the other 0 */
     bool relu;
+    const T *packed; /* all of b in panels (gemm_pack), or NULL; this product's columns begin at packed_j of packed_n */
+    int64_t packed_j, packed_n;
 } NAME(product);
 
 /* What becomes of a tile of sums: the first pass over k scales c, the last one adds the bias. */
@@ -206,9 +208,16 @@ typedef struct NAME(cut) {
     int64_t a_size, b_size; /* elements of packed a and b, of one worker */
 } NAME(cut);
 
+/* Steps of k in one pass. */
+static int64_t NAME(pass)(int64_t k)
+{
+    const int64_t passes = (k + KC - 1) / KC;
+    return passes ? (k + passes - 1) / passes : 0;
+}
+
 static NAME(cut) NAME(cut_of)(int64_t m, int64_t n, int64_t k)
 {
-    const int64_t passes = (k + KC - 1) / KC, kc = passes ? (k + passes - 1) / passes : 0;
+    const int64_t kc = NAME(pass)(k);
     const int64_t element = (int64_t)sizeof(T), depth = kc ? kc : 1;
     int64_t mc = second_cache() / 2 / (depth * element) / MR * MR,
             nc = ((int64_t)2 << 20) / (depth * element) / NR * NR;
@@ -234,11 +243,11 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
     NAME(finish) f = {.c_row = g->c_row, .c_col = g->c_col, .alpha = g->alpha, .beta = first ? g->beta : 1,
                       .bias_row = g->bias_row, .bias_col = g->bias_col, .relu = last && g->relu};
     for (int64_t j = 0; j < nc; j += NR) {
-        T *panel = b + (keep ? j * kc : 0);
+        const T *panel = g->packed ? g->packed + p0 * g->packed_n + (g->packed_j + j0 + j) * kc : b + (keep ? j * kc : 0);
         const int cols = (int)(nc - j < NR ? nc - j : NR);
-        if (i0 == 0)
-            NAME(pack_b)(panel, g->b + p0 * g->b_row + (j0 + j) * g->b_col, cols, kc, g->b_row, g->b_col);
-        const bool ahead = i0 == 0 && j + 2 * NR <= nc && (g->b_row == 1 || g->b_col == 1);
+        if (i0 == 0 && !g->packed)
+            NAME(pack_b)(b + (keep ? j * kc : 0), g->b + p0 * g->b_row + (j0 + j) * g->b_col, cols, kc, g->b_row, g->b_col);
+        const bool ahead = i0 == 0 && !g->packed && j + 2 * NR <= nc && (g->b_row == 1 || g->b_col == 1);
         for (int64_t i = 0; i < mc; i += MR) {
             const int rows = (int)(mc - i < MR ? mc - i : MR);
             if (ahead)
@@ -388,6 +397,7 @@ static void NAME(piece)(const NAME(call) *call, int64_t task, T *a, T *b)
         return;
     g.a += at * call->a_batch + i * g.a_row;
     g.b += at * call->b_batch + j * g.b_col;
+    g.packed_j = j;
     g.c += at * call->c_batch + i * g.c_row + j * g.c_col;
     g.bias = g.bias ? g.bias + i * g.bias_row + j * g.bias_col : NULL;
     g.m = g.m - i < call->step_m ? g.m - i : call->step_m;
@@ -470,16 +480,16 @@ static tn_status NAME(gemm)(const tn_gemm *gemm)
     }
     NAME(call) call = {.g = {gemm->m, gemm->n, gemm->k, gemm->a, gemm->b, gemm->c, gemm->a_row, gemm->a_col,
                              gemm->b_row, gemm->b_col, gemm->c_row, 1, (T)gemm->alpha, (T)gemm->beta, gemm->bias, 0, 1,
-                             gemm->activation == TN_UNARY_RELU},
+                             gemm->activation == TN_UNARY_RELU, gemm->packed, 0, (gemm->n + NR - 1) / NR * NR},
                        .a_batch = gemm->a_batch, .b_batch = gemm->b_batch, .c_batch = gemm->c_batch,
                        .batch = gemm->batch};
-    if (gemm->m > 1 &&
+    if (gemm->m > 1 && !gemm->packed &&
         (gemm->n == 1 || (gemm->n < NR && NAME(waste)(gemm->n, gemm->m) < NAME(waste)(gemm->m, gemm->n))))
         NAME(swap)(&call);
-    call.vector = call.g.m == 1 && (call.g.a_col == 1 || gemm->k == 1) && (call.g.b_row == 1 || call.g.b_col == 1);
+    call.vector = call.g.m == 1 && !gemm->packed && (call.g.a_col == 1 || gemm->k == 1) && (call.g.b_row == 1 || call.g.b_col == 1);
     const double work = (double)gemm->m * (double)gemm->n * (double)gemm->k * (double)gemm->batch;
     const int64_t most = work < WORK_OF_A_THREAD ? 1 : (int64_t)(work / WORK_OF_A_THREAD),
-                  width = most > 1 ? tn_parallel_width() : 1;
+                  width = most > 1 && !gemm->scratch ? tn_parallel_width() : 1;
     const int64_t threads = width < most ? width : most;
     NAME(share)(&call, (threads + gemm->batch - 1) / gemm->batch);
     const int64_t tasks = call.batch * call.parts_m * call.parts_n;
@@ -489,8 +499,9 @@ static tn_status NAME(gemm)(const tn_gemm *gemm)
     if (!call.vector) {
         call.cut = NAME(cut_of)(call.step_m < call.g.m ? call.step_m : call.g.m,
                                 call.step_n < call.g.n ? call.step_n : call.g.n, gemm->k);
+        call.cut.b_size = gemm->packed ? 0 : call.cut.b_size;
         bytes = (size_t)(call.workers * (call.cut.a_size + call.cut.b_size)) * sizeof(T);
-        call.scratch = bytes <= sizeof(small) ? small : tn_alloc(bytes);
+        call.scratch = gemm->scratch ? gemm->scratch : bytes <= sizeof(small) ? small : tn_alloc(bytes);
         if (!call.scratch)
             return TN_ERR_MEMORY;
     }
@@ -498,9 +509,31 @@ static tn_status NAME(gemm)(const tn_gemm *gemm)
         NAME(work)(0, 1, &call);
     else
         tn_parallel_for(call.workers, 1, NAME(work), &call);
-    if (call.scratch && call.scratch != small)
+    if (call.scratch && call.scratch != small && !gemm->scratch)
         tn_free(call.scratch, bytes);
     return TN_OK;
+}
+
+static size_t NAME(packed_bytes)(const tn_gemm *gemm)
+{
+    return (size_t)((gemm->n + NR - 1) / NR * NR * gemm->k) * sizeof(T);
+}
+
+static size_t NAME(scratch_bytes)(const tn_gemm *gemm, int64_t rows)
+{
+    return (size_t)((rows + MR - 1) / MR * MR * NAME(pass)(gemm->k)) * sizeof(T);
+}
+
+/* Pass after pass over k, in each the panels of NR columns one after the other. */
+static void NAME(pack_whole)(const tn_gemm *gemm, T *packed)
+{
+    const int64_t depth = NAME(pass)(gemm->k), columns = (gemm->n + NR - 1) / NR * NR;
+    for (int64_t p0 = 0; p0 < gemm->k; p0 += depth) {
+        const int64_t kc = gemm->k - p0 < depth ? gemm->k - p0 : depth;
+        for (int64_t j = 0; j < gemm->n; j += NR)
+            NAME(pack_b)(packed + p0 * columns + j * kc, (const T *)gemm->b + p0 * gemm->b_row + j * gemm->b_col,
+                         (int)(gemm->n - j < NR ? gemm->n - j : NR), kc, gemm->b_row, gemm->b_col);
+    }
 }
 
 #undef NR

@@ -4,6 +4,14 @@
 #include "core/core.h"
 #include "kernels/cpu/cpu.h"
 
+/* The loops that there are: X(op, function, states), a bit in states for each that the item has. */
+#define STEP_LOOPS(X)                                                                                                         \
+    X(SGD, sgd, 0) X(SGD, sgd, 1)                                                                                             \
+    X(ADAM, adam, 3) X(ADAM, adam, 7)                                                                                         \
+    X(RMSPROP, rmsprop, 1) X(RMSPROP, rmsprop, 3) X(RMSPROP, rmsprop, 5) X(RMSPROP, rmsprop, 7)                               \
+    X(ADADELTA, adadelta, 3) X(ADAMAX, adamax, 3) X(LION, lion, 1) X(MUON, muon, 3)                                           \
+    X(SCALE, scale, 0) X(CLAMP, clamp, 0) X(LERP, lerp, 0) X(SWAP, swap, 1)
+
 #define T float
 #define NAME(x) x##_f32
 #define SQRT sqrtf
@@ -15,9 +23,23 @@
 
 enum { STEP_GRAIN = 16384 };
 
+typedef struct loop {
+    void (*f32)(const tn_step_item *item, int64_t begin, int64_t end);
+    void (*f64)(const tn_step_item *item, int64_t begin, int64_t end);
+} loop;
+#define ROW(OP, name, states) [TN_STEP_##OP][states] = {name##_##states##_f32, name##_##states##_f64},
+static const loop loops[TN_STEP_OPS][1 << TN_STEP_STATES] = {STEP_LOOPS(ROW)};
+
+static const loop *loop_of(tn_step_op op, const tn_step_item *item)
+{
+    int states = 0;
+    for (int k = 0; k < TN_STEP_STATES; k++)
+        states |= item->state[k] ? 1 << k : 0;
+    return &loops[op][states];
+}
+
 typedef struct pass {
-    void (*update)(const void *step, const tn_step_item *item, int64_t begin, int64_t end);
-    const void *step;
+    tn_step_op op;
     const tn_step_item *items;
     int count;
 } pass;
@@ -29,36 +51,23 @@ static void run(int64_t begin, int64_t end, void *context)
     for (int i = 0; i < all->count; i++) {
         const tn_step_item *item = &all->items[i];
         int64_t from = tn_max_i64(begin - item->start, 0), to = tn_min_i64(end - item->start, item->n);
-        if (from < to)
-            all->update(all->step, item, from, to);
+        if (from >= to)
+            continue;
+        const loop *update = loop_of(all->op, item);
+        (item->dtype == TN_F32 ? update->f32 : update->f64)(item, from, to);
     }
 }
 
-static void over_all(pass all)
+tn_status TN_K(optim_step)(tn_step_op op, const tn_step_item *items, int count)
 {
-    const tn_step_item *last = &all.items[all.count - 1];
-    if (all.count)
-        tn_parallel_for(last->start + last->n, STEP_GRAIN, run, &all);
-}
-
-static tn_status refuse(const char *op, tn_dtype dtype)
-{
-    tn_fail(TN_ERR_DTYPE, "%s: parameters are float32 or float64, and this is %s", op, tn_dtype_name(dtype));
-    return TN_ERR_DTYPE;
-}
-
-tn_status TN_K(sgd_step)(tn_dtype dtype, const tn_sgd_step *step, const tn_step_item *items, int count)
-{
-    if (dtype != TN_F32 && dtype != TN_F64)
-        return refuse("sgd_step", dtype);
-    over_all((pass){dtype == TN_F32 ? sgd_f32 : sgd_f64, step, items, count});
-    return TN_OK;
-}
-
-tn_status TN_K(adam_step)(tn_dtype dtype, const tn_adam_step *step, const tn_step_item *items, int count)
-{
-    if (dtype != TN_F32 && dtype != TN_F64)
-        return refuse("adam_step", dtype);
-    over_all((pass){dtype == TN_F32 ? adam_f32 : adam_f64, step, items, count});
+    for (int i = 0; i < count; i++) {
+        if (items[i].dtype == TN_F32 || items[i].dtype == TN_F64)
+            continue;
+        tn_fail(TN_ERR_DTYPE, "optim_step: parameters are float32 or float64, and one is %s", tn_dtype_name(items[i].dtype));
+        return TN_ERR_DTYPE;
+    }
+    pass all = {op, items, count};
+    if (count)
+        tn_parallel_for(items[count - 1].start + items[count - 1].n, STEP_GRAIN, run, &all);
     return TN_OK;
 }

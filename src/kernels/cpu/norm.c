@@ -1,0 +1,181 @@
+/* Normalisation: layer, RMS and group norm, which pool what belongs to one sample, and batch norm, which pools a channel. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/vector.h"
+
+/* Terms that are summed in the work type at most; columns taken at a time. */
+enum { BLOCK = 1024, COLUMNS = 64 };
+
+typedef struct norm_task {
+    const tn_norm *f;
+    double *sums;   /* [n c, 2], of segments */
+    double *pools;  /* [pools, 2], backward's: the means of dy weight and of dy weight (x - mean) rstd */
+    void *scratch;  /* rows' partial sums */
+    int64_t chunk;  /* rows' n at a time */
+} norm_task;
+
+static int64_t pool_count(const tn_norm *f) { return f->batch ? f->c : f->n * f->groups; }
+/* The pool of segment k, which is channel k % c of sample k / c. */
+static int64_t pool_of(const tn_norm *f, int64_t k) { return f->batch ? k % f->c : k / (f->c / f->groups); }
+
+static double weight_at(const tn_norm *f, size_t element, int64_t c)
+{
+    return !f->weight ? 1 : element == sizeof(float) ? (double)((const float *)f->weight)[c] : ((const double *)f->weight)[c];
+}
+
+static void set_pool(const tn_norm *f, int64_t pool, double mean, double var)
+{
+    f->mean[pool] = mean;
+    f->var[pool] = var;
+    f->rstd[pool] = 1 / sqrt(var + f->eps);
+}
+
+/* Loaded from anywhere. */
+typedef float vec_f32 __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), may_alias));
+typedef double vec_f64 __attribute__((vector_size(TN_VECTOR_BYTES), aligned(8), may_alias));
+
+#define T float
+#define VEC vec_f32
+#define FN(name) name##_f32
+#include "kernels/cpu/norm_body.h"
+
+#define T double
+#define VEC vec_f64
+#define FN(name) name##_f64
+#include "kernels/cpu/norm_body.h"
+
+typedef void (*body)(int64_t begin, int64_t end, void *context);
+/* The work type's form of a loop. */
+#define OF(dtype, name) ((dtype) == TN_F64 ? (body)name##_f64 : (body)name##_f32)
+
+static int64_t grain(int64_t elements) { return tn_ceil_div(TN_GRAIN / 4, tn_max_i64(1, elements)); }
+
+/* The segments of a pool: first, first + step, ... */
+typedef struct pool_walk {
+    int64_t first, step, count;
+} pool_walk;
+static pool_walk walk_of(const tn_norm *f, int64_t pool)
+{
+    const int64_t m = f->c / f->groups;
+    return f->batch ? (pool_walk){pool, f->c, f->n} : (pool_walk){pool * m, 1, m};
+}
+
+/* ---- forward -------------------------------------------------------------------------------------------------------------- */
+
+/* Means and sums of squares of equal shares made those of all (Chan et al. 1979). */
+static void join_moments(int64_t begin, int64_t end, void *context)
+{
+    const norm_task *task = context;
+    const tn_norm *f = task->f;
+    for (int64_t pool = begin; pool < end; pool++) {
+        const pool_walk w = walk_of(f, pool);
+        double mean = 0, squares = 0;
+        for (int64_t i = 0; i < w.count; i++)
+            mean += task->sums[2 * (w.first + i * w.step)];
+        mean /= (double)w.count;
+        for (int64_t i = 0; i < w.count; i++) {
+            const double *own = &task->sums[2 * (w.first + i * w.step)];
+            squares += own[1] + (own[0] - mean) * (own[0] - mean) * (double)f->s;
+        }
+        set_pool(f, pool, mean, squares / (double)(w.count * f->s));
+    }
+}
+
+tn_status TN_K(norm)(tn_dtype dtype, const tn_norm *f)
+{
+    norm_task task = {.f = f};
+    for (int64_t pool = 0; pool < pool_count(f) && f->given; pool++)
+        set_pool(f, pool, f->mean[pool], f->var[pool]);
+    if (f->s == 1 && !f->batch) {
+        tn_parallel_for(pool_count(f), grain(f->c / f->groups), OF(dtype, rows_forward), &task);
+        return TN_OK;
+    }
+    if (f->s == 1) {
+        tn_parallel_for(tn_ceil_div(f->c, COLUMNS), grain(f->n * COLUMNS), OF(dtype, columns_forward), &task);
+        return TN_OK;
+    }
+    size_t bytes = (size_t)(2 * f->n * f->c) * sizeof(double);
+    if (!f->given) {
+        if (!(task.sums = tn_alloc(bytes)))
+            return TN_ERR_MEMORY;
+        tn_parallel_for(f->n * f->c, grain(f->s), OF(dtype, segments_moments), &task);
+        tn_parallel_for(pool_count(f), grain(walk_of(f, 0).count), join_moments, &task);
+        tn_free(task.sums, bytes);
+    }
+    tn_parallel_for(f->n * f->c, grain(f->s), OF(dtype, segments_forward), &task);
+    return TN_OK;
+}
+
+/* ---- backward ------------------------------------------------------------------------------------------------------------- */
+
+static tn_status rows_backward(tn_dtype dtype, const tn_norm *f)
+{
+    norm_task task = {.f = f};
+    task.chunk = tn_max_i64(tn_ceil_div(f->n, 32), tn_ceil_div(TN_GRAIN / 4, f->c));
+    task.chunk = tn_min_i64(tn_min_i64(task.chunk, f->n), 128);
+    const int64_t chunks = tn_ceil_div(f->n, task.chunk);
+    size_t bytes = (size_t)(chunks * 2 * f->c) * tn_dtype_size(dtype);
+    if (!(task.scratch = tn_alloc(bytes)))
+        return TN_ERR_MEMORY;
+    tn_parallel_for(chunks, 1, OF(dtype, rows_backward), &task);
+    for (int which = 0; which < 2; which++)
+        if (which ? f->dbias : f->dweight)
+            (dtype == TN_F64 ? rows_gather_f64 : rows_gather_f32)(&task, chunks, which, which ? f->dbias : f->dweight);
+    tn_free(task.scratch, bytes);
+    return TN_OK;
+}
+
+/* What the segments' sums come to: the parameters' gradients, and each pool's two means. */
+static void join_sums(tn_dtype dtype, const norm_task *task)
+{
+    const tn_norm *f = task->f;
+    const size_t element = tn_dtype_size(dtype);
+    for (int64_t pool = 0; pool < pool_count(f); pool++) {
+        const pool_walk w = walk_of(f, pool);
+        double *mean = &task->pools[2 * pool], size = (double)(w.count * f->s);
+        mean[0] = mean[1] = 0;
+        for (int64_t i = 0; i < w.count && !f->given; i++) {
+            const int64_t k = w.first + i * w.step;
+            const double weight = weight_at(f, element, k % f->c) / size;
+            mean[0] += weight * task->sums[2 * k];
+            mean[1] += weight * task->sums[2 * k + 1];
+        }
+    }
+    for (int64_t c = 0; c < f->c; c++) {
+        double total[2] = {0, 0};
+        for (int64_t k = c; k < f->n * f->c; k += f->c) {
+            total[0] += task->sums[2 * k + 1];
+            total[1] += task->sums[2 * k];
+        }
+        for (int which = 0; which < 2; which++) {
+            void *out = which ? f->dbias : f->dweight;
+            if (out && dtype == TN_F64)
+                ((double *)out)[c] = total[which];
+            else if (out)
+                ((float *)out)[c] = (float)total[which];
+        }
+    }
+}
+
+tn_status TN_K(norm_backward)(tn_dtype dtype, const tn_norm *f)
+{
+    norm_task task = {.f = f};
+    if (f->s == 1 && !f->batch)
+        return rows_backward(dtype, f);
+    if (f->s == 1) {
+        tn_parallel_for(tn_ceil_div(f->c, COLUMNS), grain(f->n * COLUMNS), OF(dtype, columns_backward), &task);
+        return TN_OK;
+    }
+    size_t bytes = (size_t)(2 * (f->n * f->c + pool_count(f))) * sizeof(double);
+    if (!(task.sums = tn_alloc(bytes)))
+        return TN_ERR_MEMORY;
+    task.pools = task.sums + 2 * f->n * f->c;
+    tn_parallel_for(f->n * f->c, grain(f->s), OF(dtype, segments_sums), &task);
+    join_sums(dtype, &task);
+    if (f->dx)
+        tn_parallel_for(f->n * f->c, grain(f->s), OF(dtype, segments_backward), &task);
+    tn_free(task.sums, bytes);
+    return TN_OK;
+}

@@ -1,0 +1,282 @@
+/* Normalisation for one work type: included by norm.c with T (float or double), VEC (its vector) and FN(name) defined. Sums are kept in T
+ * for BLOCK terms at most, and in f64 from there on. */
+
+#define WIDTH ((int64_t)(sizeof(VEC) / sizeof(T)))
+#define AT(p) (*(const VEC *)(p))
+
+static double FN(fold)(const VEC *v, T rest)
+{
+    T lane[sizeof(VEC) / sizeof(T)];
+    memcpy(lane, v, sizeof lane);
+    for (int64_t width = WIDTH / 2; width > 0; width /= 2)
+        for (int64_t l = 0; l < width; l++)
+            lane[l] += lane[l + width];
+    return (double)(lane[0] + rest);
+}
+
+/* A function that gives the sum of TERM(p[i], q[i]) over 0 ... n. */
+#define SUM_FUNCTION(name, parameters, p, q, TERM)                                                                            \
+    static double FN(name) parameters                                                                                         \
+    {                                                                                                                         \
+        double total = 0;                                                                                                     \
+        for (int64_t begin = 0; begin < n; begin += BLOCK) {                                                                  \
+            int64_t end = tn_min_i64(begin + BLOCK, n), i = begin;                                                            \
+            VEC sum[4] = {{0}};                                                                                               \
+            T rest = 0;                                                                                                       \
+            for (; i + 4 * WIDTH <= end; i += 4 * WIDTH) {                                                                    \
+                TN_UNROLL                                                                                                     \
+                for (int k = 0; k < 4; k++)                                                                                   \
+                    sum[k] += TERM(AT(p + i + k * WIDTH), AT(q + i + k * WIDTH));                                             \
+            }                                                                                                                 \
+            for (; i + WIDTH <= end; i += WIDTH)                                                                              \
+                sum[0] += TERM(AT(p + i), AT(q + i));                                                                         \
+            for (; i < end; i++)                                                                                              \
+                rest += TERM(p[i], q[i]);                                                                                     \
+            sum[0] = (sum[0] + sum[1]) + (sum[2] + sum[3]);                                                                   \
+            total += FN(fold)(&sum[0], rest);                                                                                 \
+        }                                                                                                                     \
+        return total;                                                                                                         \
+    }
+#define TERM_SUM(a, b) (a)
+#define TERM_SQUARE(a, b) (((a) - mean) * ((b) - mean))
+#define TERM_PRODUCT(a, b) ((a) * ((b) - mean))
+SUM_FUNCTION(total, (const T *x, int64_t n), x, x, TERM_SUM)
+SUM_FUNCTION(sum_squares, (const T *x, T mean, int64_t n), x, x, TERM_SQUARE)
+SUM_FUNCTION(sum_product, (const T *dy, const T *x, T mean, int64_t n), dy, x, TERM_PRODUCT)
+#undef TERM_SUM
+#undef TERM_SQUARE
+#undef TERM_PRODUCT
+#undef SUM_FUNCTION
+
+/* ---- rows: s is 1, a pool lies together -------------------------------------------------------------------------------- */
+
+static void FN(rows_forward)(int64_t begin, int64_t end, void *context)
+{
+    const tn_norm *f = ((const norm_task *)context)->f;
+    const int64_t m = f->c / f->groups;
+    for (int64_t r = begin; r < end; r++) {
+        const T *x = (const T *)f->x + r * m, *w = f->weight ? (const T *)f->weight + r % f->groups * m : NULL;
+        const T *b = f->bias ? (const T *)f->bias + r % f->groups * m : NULL;
+        T *restrict y = (T *)f->y + r * m;
+        const double centre = f->centre ? FN(total)(x, m) / (double)m : 0;
+        set_pool(f, r, centre, FN(sum_squares)(x, (T)centre, m) / (double)m);
+        const T mean = (T)centre, rstd = (T)f->rstd[r];
+        for (int64_t j = 0; j < m; j++) {
+            T v = (x[j] - mean) * rstd;
+            v = w ? v * w[j] : v;
+            y[j] = b ? v + b[j] : v;
+        }
+    }
+}
+
+/* The sums over a row of g = dy w and of g (x - mean), in one pass. */
+static void FN(row_sums)(const T *dy, const T *x, const T *w, T mean, int64_t m, double *of_g, double *of_gx)
+{
+    *of_g = *of_gx = 0;
+    for (int64_t begin = 0; begin < m; begin += BLOCK) {
+        int64_t end = tn_min_i64(begin + BLOCK, m), j = begin;
+        VEC a[2] = {{0}}, b[2] = {{0}};
+        T rest_a = 0, rest_b = 0;
+        for (; j + 2 * WIDTH <= end; j += 2 * WIDTH) {
+            TN_UNROLL
+            for (int k = 0; k < 2; k++) {
+                VEC g = AT(dy + j + k * WIDTH);
+                if (w)
+                    g *= AT(w + j + k * WIDTH);
+                a[k] += g;
+                b[k] += g * (AT(x + j + k * WIDTH) - mean);
+            }
+        }
+        for (; j < end; j++) {
+            T g = w ? dy[j] * w[j] : dy[j];
+            rest_a += g;
+            rest_b += g * (x[j] - mean);
+        }
+        a[0] += a[1];
+        b[0] += b[1];
+        *of_g += FN(fold)(&a[0], rest_a);
+        *of_gx += FN(fold)(&b[0], rest_b);
+    }
+}
+
+/* dx of one row; dw and db, unless NULL, gain what the row gives to the parameters' gradients. */
+static void FN(row_backward)(const tn_norm *f, int64_t r, T *restrict dw, T *restrict db)
+{
+    const int64_t m = f->c / f->groups, at = r % f->groups * m;
+    const T *x = (const T *)f->x + r * m, *dy = (const T *)f->dy + r * m, *w = f->weight ? (const T *)f->weight + at : NULL;
+    const T mean = (T)f->mean[r], rstd = (T)f->rstd[r];
+    for (int64_t j = 0; j < m && (dw || db); j++) {
+        if (dw)
+            dw[at + j] += dy[j] * ((x[j] - mean) * rstd);
+        if (db)
+            db[at + j] += dy[j];
+    }
+    if (!f->dx)
+        return;
+    T *restrict dx = (T *)f->dx + r * m;
+    double of_g, of_gx;
+    FN(row_sums)(dy, x, w, mean, m, &of_g, &of_gx);
+    const T shift = (T)(f->centre ? of_g / (double)m : 0), slope = (T)(of_gx * f->rstd[r] * f->rstd[r] / (double)m);
+    for (int64_t j = 0; j < m; j++) {
+        T g = w ? dy[j] * w[j] : dy[j];
+        dx[j] = (g - shift - (x[j] - mean) * slope) * rstd;
+    }
+}
+
+/* Chunks of n: each has sums of its own in scratch, [chunks, 2, c]. */
+static void FN(rows_backward)(int64_t begin, int64_t end, void *context)
+{
+    const norm_task *task = context;
+    const tn_norm *f = task->f;
+    for (int64_t k = begin; k < end; k++) {
+        T *own = (T *)task->scratch + k * 2 * f->c;
+        memset(own, 0, (size_t)(2 * f->c) * sizeof(T));
+        for (int64_t i = k * task->chunk; i < tn_min_i64((k + 1) * task->chunk, f->n); i++)
+            for (int64_t g = 0; g < f->groups; g++)
+                FN(row_backward)(f, i * f->groups + g, f->dweight ? own : NULL, f->dbias ? own + f->c : NULL);
+    }
+}
+
+/* The chunks' sums added up, for one of the two parameters. */
+static void FN(rows_gather)(const norm_task *task, int64_t chunks, int which, void *out)
+{
+    const int64_t c = task->f->c;
+    const T *part = (const T *)task->scratch + which * c;
+    for (int64_t j = 0; j < c; j += COLUMNS) {
+        const int64_t w = tn_min_i64(COLUMNS, c - j);
+        double sum[COLUMNS] = {0};
+        for (int64_t k = 0; k < chunks; k++)
+            for (int64_t l = 0; l < w; l++)
+                sum[l] += (double)part[k * 2 * c + j + l];
+        for (int64_t l = 0; l < w; l++)
+            ((T *)out)[j + l] = (T)sum[l];
+    }
+}
+
+/* ---- columns: s is 1, a pool is a column ------------------------------------------------------------------------------- */
+
+static void FN(columns_forward)(int64_t begin, int64_t end, void *context)
+{
+    const tn_norm *f = ((const norm_task *)context)->f;
+    for (int64_t k = begin; k < end; k++) {
+        const int64_t at = k * COLUMNS, w = tn_min_i64(COLUMNS, f->c - at);
+        const T *x = (const T *)f->x + at;
+        double sum[COLUMNS] = {0}, squares[COLUMNS] = {0};
+        T mean[COLUMNS], scale[COLUMNS], shift[COLUMNS];
+        for (int64_t i = 0; i < f->n && !f->given; i++)
+            for (int64_t l = 0; l < w; l++)
+                sum[l] += (double)x[i * f->c + l];
+        for (int64_t l = 0; l < w; l++)
+            mean[l] = (T)(f->given ? f->mean[at + l] : sum[l] / (double)f->n);
+        for (int64_t i = 0; i < f->n && !f->given; i++)
+            for (int64_t l = 0; l < w; l++) {
+                T v = x[i * f->c + l] - mean[l];
+                squares[l] += (double)v * (double)v;
+            }
+        for (int64_t l = 0; l < w; l++) {
+            if (!f->given)
+                set_pool(f, at + l, sum[l] / (double)f->n, squares[l] / (double)f->n);
+            scale[l] = (T)f->rstd[at + l] * (f->weight ? ((const T *)f->weight)[at + l] : 1);
+            shift[l] = f->bias ? ((const T *)f->bias)[at + l] : 0;
+        }
+        for (int64_t i = 0; i < f->n; i++)
+            for (int64_t l = 0; l < w; l++)
+                ((T *)f->y)[i * f->c + at + l] = (x[i * f->c + l] - mean[l]) * scale[l] + shift[l];
+    }
+}
+
+static void FN(columns_backward)(int64_t begin, int64_t end, void *context)
+{
+    const tn_norm *f = ((const norm_task *)context)->f;
+    for (int64_t k = begin; k < end; k++) {
+        const int64_t at = k * COLUMNS, w = tn_min_i64(COLUMNS, f->c - at);
+        const T *x = (const T *)f->x + at, *dy = (const T *)f->dy + at;
+        double of_g[COLUMNS] = {0}, of_gx[COLUMNS] = {0};
+        T mean[COLUMNS], scale[COLUMNS], shift[COLUMNS], slope[COLUMNS];
+        for (int64_t l = 0; l < w; l++)
+            mean[l] = (T)f->mean[at + l];
+        for (int64_t i = 0; i < f->n; i++)
+            for (int64_t l = 0; l < w; l++) {
+                double g = (double)dy[i * f->c + l];
+                of_g[l] += g;
+                of_gx[l] += g * (double)(x[i * f->c + l] - mean[l]);
+            }
+        for (int64_t l = 0; l < w; l++) {
+            const double rstd = f->rstd[at + l], n = (double)f->n;
+            if (f->dweight)
+                ((T *)f->dweight)[at + l] = (T)(of_gx[l] * rstd);
+            if (f->dbias)
+                ((T *)f->dbias)[at + l] = (T)of_g[l];
+            scale[l] = (T)rstd * (f->weight ? ((const T *)f->weight)[at + l] : 1);
+            shift[l] = f->given ? 0 : (T)(of_g[l] / n);
+            slope[l] = f->given ? 0 : (T)(of_gx[l] * rstd * rstd / n);
+        }
+        for (int64_t i = 0; i < f->n && f->dx; i++)
+            for (int64_t l = 0; l < w; l++)
+                ((T *)f->dx)[i * f->c + at + l] =
+                    (dy[i * f->c + l] - shift[l] - (x[i * f->c + l] - mean[l]) * slope[l]) * scale[l];
+    }
+}
+
+/* ---- segments: the s elements of one of n and one channel lie together -------------------------------------------------- */
+
+/* Mean and sum of squares about it. */
+static void FN(segments_moments)(int64_t begin, int64_t end, void *context)
+{
+    const norm_task *task = context;
+    const tn_norm *f = task->f;
+    for (int64_t k = begin; k < end; k++) {
+        const T *x = (const T *)f->x + k * f->s;
+        double mean = FN(total)(x, f->s) / (double)f->s;
+        task->sums[2 * k] = mean;
+        task->sums[2 * k + 1] = FN(sum_squares)(x, (T)mean, f->s);
+    }
+}
+
+static void FN(segments_forward)(int64_t begin, int64_t end, void *context)
+{
+    const tn_norm *f = ((const norm_task *)context)->f;
+    for (int64_t k = begin; k < end; k++) {
+        const int64_t pool = pool_of(f, k), c = k % f->c;
+        const T *x = (const T *)f->x + k * f->s, mean = (T)f->mean[pool];
+        const T scale = (T)f->rstd[pool] * (f->weight ? ((const T *)f->weight)[c] : 1), shift = f->bias ? ((const T *)f->bias)[c] : 0;
+        T *restrict y = (T *)f->y + k * f->s;
+        for (int64_t i = 0; i < f->s; i++)
+            y[i] = (x[i] - mean) * scale + shift;
+    }
+}
+
+/* Sums of dy and of dy (x - mean) rstd: what each segment gives to bias's and weight's gradients. */
+static void FN(segments_sums)(int64_t begin, int64_t end, void *context)
+{
+    const norm_task *task = context;
+    const tn_norm *f = task->f;
+    for (int64_t k = begin; k < end; k++) {
+        const T *x = (const T *)f->x + k * f->s, *dy = (const T *)f->dy + k * f->s;
+        const int64_t pool = pool_of(f, k);
+        task->sums[2 * k] = FN(total)(dy, f->s);
+        task->sums[2 * k + 1] = FN(sum_product)(dy, x, (T)f->mean[pool], f->s) * f->rstd[pool];
+    }
+}
+
+static void FN(segments_backward)(int64_t begin, int64_t end, void *context)
+{
+    const norm_task *task = context;
+    const tn_norm *f = task->f;
+    for (int64_t k = begin; k < end; k++) {
+        const int64_t pool = pool_of(f, k);
+        const T *x = (const T *)f->x + k * f->s, *dy = (const T *)f->dy + k * f->s, mean = (T)f->mean[pool];
+        const double rstd = f->rstd[pool], weight = weight_at(f, sizeof(T), k % f->c);
+        const T scale = (T)(rstd * weight), shift = (T)(rstd * task->pools[2 * pool]);
+        const T slope = (T)(rstd * rstd * task->pools[2 * pool + 1]);
+        T *restrict dx = (T *)f->dx + k * f->s;
+        for (int64_t i = 0; i < f->s; i++)
+            dx[i] = dy[i] * scale - shift - (x[i] - mean) * slope;
+    }
+}
+
+#undef WIDTH
+#undef AT
+#undef T
+#undef VEC
+#undef FN

@@ -1,0 +1,154 @@
+/* Recurrent layers. The input's part of the gates comes as one product over all steps; what is left of a step is the product of h with
+ * W_hh, packed once, and one pass over the gates. Sequences do not see each other: a thread takes some of them through all steps, and in
+ * it blocks of them that stay in the cache, so that threads meet once a layer and not once a step. Rows of a product do not depend on
+ * how they are blocked, so neither do the bits. */
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/math.h"
+
+#define T float
+#define FN(name) name##_f32
+#include "kernels/cpu/recurrent_rows.h"
+
+#define T double
+#define FN(name) name##_f64
+#include "kernels/cpu/recurrent_rows.h"
+
+/* Sequences walked together: their products fill the micro-kernel's rows many times, and a step of theirs stays in the cache. */
+enum { BLOCK_BYTES = 128 << 10, LEAST_ROWS = 24, MOST_ROWS = 240 };
+/* Multiplications that are worth a thread. */
+enum { WORK = 131072 };
+
+typedef struct rnn_task {
+    tn_dtype dtype;
+    const tn_rnn *r;
+    const tn_rnn_grad *grad; /* NULL: forward */
+    tn_gemm product;         /* of h with W_hh', or of the gates' gradient with W_hh */
+    int64_t workers, rows;   /* sequences of a block */
+    char *scratch;           /* of each worker: [rows, gates hidden], then a product's; NULL: that one's own */
+    size_t part_bytes, product_bytes;
+} rnn_task;
+
+static int64_t active(const tn_rnn *r, int64_t t) { return r->first[t + 1] - r->first[t]; }
+
+/* Row i of an array of rows of `width` elements; NULL stays NULL. */
+static void *row(tn_dtype dtype, const void *base, int64_t i, int64_t width)
+{
+    return base ? (char *)(uintptr_t)base + (size_t)(i * width) * (dtype == TN_F64 ? 8 : 4) : NULL;
+}
+
+/* Sequences b ... b + n of step t, forward; `part` is room for [n, gates hidden]. */
+static tn_status step_forward(const rnn_task *task, int64_t t, int64_t b, int64_t n, tn_gemm *g, void *part)
+{
+    const tn_rnn *r = task->r;
+    const int64_t hidden = r->hidden, wide = hidden * tn_rnn_gates(r->kind);
+    const tn_dtype dtype = task->dtype;
+    g->a = row(dtype, r->h, b, hidden), g->c = part;
+    const tn_status status = TN_K(gemm)(dtype, g);
+    for (int64_t i = 0; i < n && status == TN_OK; i++) {
+        const int64_t at = r->first[t] + b + i;
+        void *gates = row(dtype, r->gates, at, wide), *mine = row(dtype, part, i, wide), *kept = row(dtype, r->kept, at, hidden);
+        void *h = row(dtype, r->h, b + i, hidden), *c = row(dtype, r->c, b + i, hidden), *y = row(dtype, r->y, at, hidden);
+        (dtype == TN_F64 ? forward_row_f64 : forward_row_f32)(r->kind, hidden, gates, mine, kept, h, c, y);
+    }
+    return status;
+}
+
+/* The row of y and kept that sequence b had before step t; -1: none, its first state. */
+static int64_t former(const tn_rnn *r, int64_t t, int64_t b)
+{
+    const int64_t before = r->reverse ? t + 1 : t - 1;
+    return before < 0 || before == r->steps || b >= active(r, before) ? -1 : r->first[before] + b;
+}
+
+/* The same backward: after it dh and dc are those of the step before. */
+static tn_status step_backward(const rnn_task *task, int64_t t, int64_t b, int64_t n, tn_gemm *g, void *part)
+{
+    const tn_rnn *r = task->r;
+    const tn_rnn_grad *d = task->grad;
+    const int64_t hidden = r->hidden, wide = hidden * tn_rnn_gates(r->kind), at = r->first[t] + b;
+    const tn_dtype dtype = task->dtype;
+    const size_t row_bytes = (size_t)hidden * (dtype == TN_F64 ? 8 : 4);
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t was = former(r, t, b + i);
+        const void *h = was < 0 ? row(dtype, r->h, b + i, hidden) : row(dtype, r->y, was, hidden);
+        const void *c = was < 0 ? row(dtype, r->c, b + i, hidden) : row(dtype, r->kept, was, hidden);
+        memcpy(row(dtype, d->before, at + i, hidden), h, row_bytes);
+        (dtype == TN_F64 ? backward_row_f64 : backward_row_f32)(
+            r->kind, hidden, row(dtype, r->gates, at + i, wide), row(dtype, r->kept, at + i, hidden), h, c, row(dtype, d->dy, at + i, hidden),
+            row(dtype, d->dh, b + i, hidden), row(dtype, d->dc, b + i, hidden), row(dtype, d->dgates, at + i, wide),
+            row(dtype, d->dkept, at + i, hidden), row(dtype, part, i, wide));
+    }
+    g->a = r->kind == TN_RNN_KIND_GRU ? part : row(dtype, d->dgates, at, wide), g->c = row(dtype, d->dh, b, hidden);
+    return TN_K(gemm)(dtype, g);
+}
+
+/* Sequences begin ... end through all steps. */
+static tn_status walk(const rnn_task *task, int64_t begin, int64_t end, char *scratch)
+{
+    const tn_rnn *r = task->r;
+    tn_gemm product = task->product;
+    product.scratch = task->product_bytes ? scratch + task->part_bytes : NULL;
+    tn_status status = TN_OK;
+    for (int64_t b = begin; b < end; b += task->rows)
+        for (int64_t s = 0; s < r->steps && status == TN_OK; s++) {
+            const int64_t t = r->reverse == !task->grad ? r->steps - 1 - s : s;
+            product.m = tn_min_i64(tn_min_i64(active(r, t), end) - b, task->rows);
+            if (product.m > 0) status = (task->grad ? step_backward : step_forward)(task, t, b, product.m, &product, scratch);
+        }
+    return status;
+}
+
+static void work(int64_t begin, int64_t end, void *context)
+{
+    const rnn_task *task = context;
+    for (int64_t w = begin; w < end; w++)
+        (void)walk(task, task->r->batch * w / task->workers, task->r->batch * (w + 1) / task->workers,
+                   task->scratch + (size_t)w * (task->part_bytes + task->product_bytes));
+}
+
+static tn_status run(rnn_task *task)
+{
+    const tn_rnn *r = task->r;
+    const int64_t wide = r->hidden * tn_rnn_gates(r->kind), item = task->dtype == TN_F64 ? 8 : 4, width = tn_parallel_width();
+    if (r->hidden == 0 || r->batch == 0) return TN_OK;
+    const bool few = r->batch < width; /* too few sequences for all threads: these share each product */
+    task->workers = few ? 1 : tn_min_i64(width, 1 + r->first[r->steps] * wide * r->hidden / WORK);
+    task->rows = tn_max_i64(LEAST_ROWS, tn_min_i64(MOST_ROWS, BLOCK_BYTES / (wide * item)));
+    task->rows = tn_min_i64(task->rows, tn_ceil_div(r->batch, task->workers));
+    task->part_bytes = (size_t)tn_ceil_div(task->rows * wide * item, 64) * 64;
+    task->product_bytes = few ? 0 : (TN_K(gemm_scratch_bytes)(task->dtype, &task->product, task->rows) + 63) / 64 * 64;
+    const size_t packed_bytes = TN_K(gemm_packed_bytes)(task->dtype, &task->product);
+    const size_t bytes = (size_t)task->workers * (task->part_bytes + task->product_bytes) + packed_bytes;
+    if (!(task->scratch = tn_alloc(bytes))) return TN_ERR_MEMORY;
+    char *packed = task->scratch + bytes - packed_bytes;
+    TN_K(gemm_pack)(task->dtype, &task->product, packed);
+    task->product.packed = packed;
+    tn_status status = TN_OK;
+    if (task->workers == 1)
+        status = walk(task, 0, r->batch, task->scratch);
+    else
+        tn_parallel_for(task->workers, 1, work, task);
+    tn_free(task->scratch, bytes);
+    return status;
+}
+
+tn_status TN_K(rnn_forward)(tn_dtype dtype, const tn_rnn *r)
+{
+    const int64_t wide = r->hidden * tn_rnn_gates(r->kind);
+    rnn_task task = {.dtype = dtype, .r = r};
+    task.product = (tn_gemm){.batch = 1, .n = wide, .k = r->hidden, .b = r->w_hh, .a_row = r->hidden, .a_col = 1, .b_row = 1,
+                             .b_col = r->hidden, .c_row = wide, .alpha = 1, .bias = r->b_hh};
+    return run(&task);
+}
+
+tn_status TN_K(rnn_backward)(tn_dtype dtype, const tn_rnn_grad *grad)
+{
+    const tn_rnn *r = &grad->rnn;
+    const int64_t wide = r->hidden * tn_rnn_gates(r->kind);
+    rnn_task task = {.dtype = dtype, .r = r, .grad = grad};
+    task.product = (tn_gemm){.batch = 1, .n = r->hidden, .k = wide, .b = r->w_hh, .a_row = wide, .a_col = 1, .b_row = r->hidden, .b_col = 1,
+                             .c_row = r->hidden, .alpha = 1, .beta = r->kind == TN_RNN_KIND_GRU ? 1 : 0};
+    return run(&task);
+}

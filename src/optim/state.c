@@ -1,0 +1,194 @@
+/* An optimiser's state as named tensors, and back. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "optim/named.h"
+#include "optim/optim.h"
+
+/* ---- out ---------------------------------------------------------------------------------------------------------------- */
+
+static bool put_slot(tn_dict *dict, const tn_method *method, const tn_slot *s, int i)
+{
+    double step = (double)s->now.step;
+    if (!s->now.begun && !s->now.step)
+        return true;
+    for (int k = 0; k < TN_STEP_STATES; k++)
+        if (s->now.begun >> k & 1 && !tn_named_put(dict, s->state[k], "state.%d.%s", i, method->states[k]))
+            return false;
+    return (!method->step || tn_named_put_double(dict, &step, TN_NAMED_SCALAR, "state.%d.step", i)) &&
+           (!method->mu_product || tn_named_put_double(dict, &s->now.mu_product, TN_NAMED_SCALAR, "state.%d.mu_product", i));
+}
+
+/* The numbers of a group's parameters; NULL on no memory. */
+static int64_t *members(const tn_group *group)
+{
+    int64_t *numbers = tn_alloc((size_t)group->count * sizeof *numbers);
+    for (int i = 0; numbers && i < group->count; i++)
+        numbers[i] = group->first + i;
+    return numbers;
+}
+
+static bool put_group(tn_dict *dict, const tn_method *method, const tn_group *group, int g)
+{
+    for (const tn_option *option = method->options; option->name; option++) {
+        double value = tn_option_get(group->args, option);
+        if (!tn_named_put_double(dict, &value, TN_NAMED_SCALAR, "param_groups.%d.%s", g, option->name))
+            return false;
+    }
+    if (!isnan(group->initial_lr) &&
+        !tn_named_put_double(dict, &group->initial_lr, TN_NAMED_SCALAR, "param_groups.%d.initial_lr", g))
+        return false;
+    int64_t *numbers = members(group);
+    bool good = numbers && tn_named_put_int(dict, numbers, group->count, "param_groups.%d.params", g);
+    tn_free(numbers, (size_t)group->count * sizeof *numbers);
+    return good;
+}
+
+tn_dict *tn_optim_state_dict(const tn_optim *o)
+{
+    if (tn_failing())
+        return NULL;
+    if (!o)
+        return tn_fail(TN_ERR_ARGUMENT, "optim_state_dict: the optimiser is NULL");
+    tn_dict *dict = tn_adopt(tn_dict_new());
+    for (int i = 0; dict && i < o->count; i++)
+        dict = put_slot(dict, o->method, &o->slots[i], i) ? dict : NULL;
+    for (int g = 0; dict && g < o->group_count; g++)
+        dict = put_group(dict, o->method, &o->groups[g], g) ? dict : NULL;
+    return dict;
+}
+
+/* ---- in: all is read aside, then takes the place of what is there ---------------------------------------------------------- */
+
+typedef struct aside {
+    tn_slot *slots;     /* [count]: states and progress alone */
+    char *args;         /* [group_count] options structs */
+    double *initial_lr; /* [group_count] */
+} aside;
+
+static bool aside_begin(aside *a, const tn_optim *o)
+{
+    a->slots = tn_alloc_zero((size_t)o->count * sizeof *a->slots);
+    a->args = a->slots ? tn_alloc((size_t)o->group_count * o->method->args_size) : NULL;
+    a->initial_lr = a->args ? tn_alloc((size_t)o->group_count * sizeof *a->initial_lr) : NULL;
+    return a->initial_lr != NULL;
+}
+
+static void aside_end(aside *a, const tn_optim *o)
+{
+    for (int i = 0; a->slots && i < o->count; i++)
+        for (int k = 0; k < TN_STEP_STATES; k++)
+            tn_release(a->slots[i].state[k]);
+    tn_free(a->slots, (size_t)o->count * sizeof *a->slots);
+    tn_free(a->args, (size_t)o->group_count * o->method->args_size);
+    tn_free(a->initial_lr, (size_t)o->group_count * sizeof *a->initial_lr);
+}
+
+static bool same_members(tn_named *in, const tn_group *group, int g)
+{
+    int64_t *due = members(group), *read = due ? tn_alloc((size_t)group->count * sizeof *read) : NULL;
+    bool good = read && tn_named_get_int(in, read, group->count, "param_groups.%d.params", g);
+    if (good && memcmp(due, read, (size_t)group->count * sizeof *read) != 0)
+        tn_fail(TN_ERR_ARGUMENT, "%s: the parameters of group %d are others: the groups were made in another order", in->op, g);
+    tn_free(read, (size_t)group->count * sizeof *read);
+    tn_free(due, (size_t)group->count * sizeof *due);
+    return good && !tn_failing();
+}
+
+static bool get_group(tn_named *in, const tn_method *method, const tn_group *group, int g, void *args, double *initial_lr)
+{
+    memcpy(args, group->args, method->args_size);
+    for (const tn_option *option = method->options; option->name; option++) {
+        double value;
+        if (!tn_named_get_double(in, &value, TN_NAMED_SCALAR, "param_groups.%d.%s", g, option->name))
+            return false;
+        tn_option_set(args, option, value);
+        if (tn_option_get(args, option) != value) {
+            tn_fail(TN_ERR_ARGUMENT, "%s: \"param_groups.%d.%s\" is %g: no such value is possible", in->op, g, option->name, value);
+            return false;
+        }
+    }
+    *initial_lr = NAN;
+    if (tn_named_find(in, "param_groups.%d.initial_lr", g) &&
+        !tn_named_get_double(in, initial_lr, TN_NAMED_SCALAR, "param_groups.%d.initial_lr", g))
+        return false;
+    return tn_options_fit(method, args) && same_members(in, group, g);
+}
+
+static bool get_numbers(tn_named *in, const tn_method *method, int i, tn_progress *now)
+{
+    double step = 0;
+    if (method->step && !tn_named_get_double(in, &step, TN_NAMED_SCALAR, "state.%d.step", i))
+        return false;
+    if (method->mu_product && !tn_named_get_double(in, &now->mu_product, TN_NAMED_SCALAR, "state.%d.mu_product", i))
+        return false;
+    if (!(step >= 0 && step < 0x1p53 && step == floor(step)))
+        tn_fail(TN_ERR_ARGUMENT, "%s: \"state.%d.step\" is %g: a whole number is needed", in->op, i, step);
+    now->step = (int64_t)step;
+    return !tn_failing();
+}
+
+/* One parameter's state: nothing, as before its first step, or all that its options ask for. */
+static bool get_slot(tn_named *in, const tn_method *method, const void *args, const tn_tensor *param, int i, tn_slot *to)
+{
+    unsigned used = tn_states_used(method, args);
+    to->now.mu_product = 1;
+    for (int k = 0; k < TN_STEP_STATES; k++) {
+        char what[64];
+        const tn_tensor *from = used >> k & 1 ? tn_named_find(in, "state.%d.%s", i, method->states[k]) : NULL;
+        if (!from)
+            continue;
+        snprintf(what, sizeof what, "\"state.%d.%s\"", i, method->states[k]);
+        to->state[k] = tn_named_copy(in, from, param, what);
+        if (!to->state[k])
+            return false;
+        to->now.begun |= 1u << k;
+    }
+    bool stepped = to->now.begun || (method->step && tn_named_find(in, "state.%d.step", i));
+    for (int k = 0; stepped && k < TN_STEP_STATES; k++)
+        if ((used & ~to->now.begun) >> k & 1) {
+            tn_fail(TN_ERR_ARGUMENT, "%s: \"state.%d.%s\" is missing", in->op, i, method->states[k]);
+            return false;
+        }
+    return !stepped || get_numbers(in, method, i, &to->now);
+}
+
+static void take(tn_optim *o, aside *a)
+{
+    for (int g = 0; g < o->group_count; g++) {
+        memcpy(o->groups[g].args, a->args + (size_t)g * o->method->args_size, o->method->args_size);
+        o->groups[g].initial_lr = a->initial_lr[g];
+    }
+    for (int i = 0; i < o->count; i++) {
+        tn_slot *s = &o->slots[i], former = *s;
+        memcpy(s->state, a->slots[i].state, sizeof s->state);
+        s->now = a->slots[i].now;
+        memcpy(a->slots[i].state, former.state, sizeof former.state);
+    }
+}
+
+tn_status tn_load_optim_state(tn_optim *o, const tn_dict *dict)
+{
+    if (tn_failing())
+        return tn_last_status();
+    if (!o) {
+        tn_fail(TN_ERR_ARGUMENT, "load_optim_state: the optimiser is NULL");
+        return TN_ERR_ARGUMENT;
+    }
+    tn_named in;
+    aside a = {0};
+    bool good = tn_named_begin(&in, "load_optim_state", dict) && aside_begin(&a, o);
+    for (int g = 0; good && g < o->group_count; g++) {
+        const tn_group *group = &o->groups[g];
+        char *args = a.args + (size_t)g * o->method->args_size;
+        good = get_group(&in, o->method, group, g, args, &a.initial_lr[g]);
+        for (int i = group->first; good && i < group->first + group->count; i++)
+            good = get_slot(&in, o->method, args, o->slots[i].param, i, &a.slots[i]);
+    }
+    if (good && tn_named_done(&in, o->method->name))
+        take(o, &a);
+    aside_end(&a, o);
+    tn_named_end(&in);
+    return tn_last_status();
+}

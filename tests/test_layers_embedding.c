@@ -1,0 +1,80 @@
+#include "layer_table.h"
+
+static int64_t padding(const op_args *args) { return op_int(args, "padding_idx", TN_NO_PADDING); }
+
+/* One table both looked up and, transposed, multiplied by. */
+typedef struct tied {
+    tn_module base;
+    tn_module *table;
+} tied;
+static tn_tensor *tied_forward(tied *self, tn_tensor *index)
+{
+    return tn_linear(tn_tanh(tn_call(self->table, index)), tn_parameter(self->table, "weight"));
+}
+TN_MODULE(tied, tied_forward);
+static tied *tied_new(const op_args *args)
+{
+    tied *self = TN_NEW(tied);
+    TN_CHILD(self, table, tn_embedding_new(op_int(args, "rows", 0), op_int(args, "dim", 0), .padding_idx = padding(args)));
+    return self;
+}
+
+#define EMBEDDINGS(X)                                                                                                         \
+    X(embedding, NULL, tn_embedding_new(op_int(args, "rows", 0), op_int(args, "dim", 0), .padding_idx = padding(args)))       \
+    X(tied, NULL, tied_new(args))
+LAYER_TABLE(rows, EMBEDDINGS);
+
+static void test_errors(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *weight = tn_ones(TN_SHAPE(3, 2)), *index = tn_from_ints((int64_t[]){0, 3}, TN_SHAPE(2));
+    check_fails(tn_embedding(index, weight), TN_ERR_INDEX, "embedding: index 3 size 3");
+    check_fails(tn_embedding(tn_from_ints((int64_t[]){-1}, TN_SHAPE(1)), weight), TN_ERR_INDEX, "embedding: index -1");
+    check_fails(tn_embedding(weight, weight), TN_ERR_DTYPE, "embedding: index is float32");
+    check_fails(tn_embedding(index, index), TN_ERR_SHAPE, "embedding: weight is [2] index is [2] [rows, dim]");
+    check_fails(tn_embedding(NULL, weight), TN_ERR_ARGUMENT, "embedding: index is NULL");
+    check_fails(tn_embedding(index), TN_ERR_ARGUMENT, "embedding: weight is NULL");
+    check_fails(tn_embedding(index, weight, .padding_idx = 3), TN_ERR_INDEX, "embedding: padding_idx is 3 3 rows");
+    check_fails(tn_embedding(index, weight, .padding_idx = -4), TN_ERR_INDEX, "embedding: padding_idx is -4 3 rows");
+    check_fails(tn_embedding_new(0, 4), TN_ERR_ARGUMENT, "embedding_new: 0 rows of 4");
+    check_fails(tn_embedding_new(3, 4, .padding_idx = 3), TN_ERR_ARGUMENT, "embedding_new: padding_idx is 3");
+}
+
+/* Standard normal, the padding zeros; integers of every kind index alike. */
+static void test_initial(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_manual_seed(2);
+    tn_module *layer = tn_embedding_new(100, 100, .padding_idx = -2);
+    tn_tensor *weight = tn_parameter(layer, "weight");
+    double mean = tn_item(tn_mean(weight)), std = tn_item(tn_std(weight));
+    assert_true(fabs(mean) < 0.05 && fabs(std - 1) < 0.05 && tn_requires_grad(weight));
+    assert_true(tn_item(tn_amax(tn_abs(tn_select(weight, 0, 98)))) == 0 && tn_item(tn_amax(tn_abs(tn_select(weight, 0, 97)))) > 0);
+    tn_tensor *index = tn_from_ints((int64_t[]){3, 99, 0}, TN_SHAPE(3)), *y = tn_call(layer, index);
+    tn_dtype kinds[] = {TN_I32, TN_I16, TN_I8, TN_U8};
+    for (int i = 0; i < 4; i++)
+        assert_true(tn_equal(y, tn_call(layer, tn_cast(index, kinds[i]))));
+    tn_release(layer);
+    check_good();
+}
+
+/* The padding's row gets nothing, of the first order and of the second; a row that is met twice gets both. */
+static void test_twice(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *weight = tn_from_doubles((double[]){1, 2, 3, 4, 5, 6}, TN_SHAPE(3, 2), .requires_grad = true);
+    tn_tensor *y = tn_embedding(tn_from_ints((int64_t[]){2, 0, 2, 1}, TN_SHAPE(4)), weight, .padding_idx = 1);
+    tn_tensor *first = tn_grad_of(tn_sum(tn_pow(y, 3)), weight, .create_graph = true); /* 3 w^2 for each place */
+    check_values(first, 1e-12, 3, 12, 0, 0, 150, 216);
+    check_values(tn_grad_of(tn_sum(first), weight), 1e-12, 6, 12, 0, 0, 60, 72);
+    check_good();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {LAYER_TABLE_TESTS, TEST(test_errors), TEST(test_initial), TEST(test_twice)};
+    return layer_table_load("embedding", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
+}

@@ -1,0 +1,182 @@
+/* The normalisation kernels against plain loops: every layout, both work types, sizes about the ends of lanes, blocks and chunks.
+ * labels: isa, threads, quick */
+#include <stdlib.h>
+
+#include "check.h"
+#include "kernels/kernels.h"
+
+static uint32_t state_of_random = 7;
+static int64_t below(int64_t n)
+{
+    state_of_random = state_of_random * 1664525u + 1013904223u;
+    return (int64_t)(state_of_random >> 8) % n;
+}
+
+/* Doubles for the loops, and the same numbers in the kernel's type. */
+typedef struct buffer {
+    int64_t count;
+    double *plain;
+    void *kernel;
+} buffer;
+
+static buffer make(tn_dtype dtype, int64_t count)
+{
+    buffer b = {count, calloc((size_t)count + 1, sizeof(double)), calloc((size_t)count + 1, sizeof(double))};
+    for (int64_t i = 0; i < count; i++) {
+        b.plain[i] = (double)(below(65) - 32) / 16;
+        if (dtype == TN_F64)
+            ((double *)b.kernel)[i] = b.plain[i];
+        else
+            ((float *)b.kernel)[i] = (float)b.plain[i];
+    }
+    return b;
+}
+
+static void same(const char *what, tn_dtype dtype, const tn_norm *f, buffer b)
+{
+    double largest = 0;
+    for (int64_t i = 0; i < b.count; i++)
+        largest = fmax(largest, fabs(b.plain[i]));
+    for (int64_t i = 0; i < b.count; i++) {
+        double is = dtype == TN_F64 ? ((double *)b.kernel)[i] : (double)((float *)b.kernel)[i];
+        if (!(fabs(is - b.plain[i]) <= (dtype == TN_F64 ? 1e-12 : 2e-5) * (1 + largest)))
+            fail_msg("%s[%lld] is %.9g, %.9g was due: %s n %lld c %lld s %lld groups %lld batch %d centre %d given %d", what, (long long)i, is,
+                     b.plain[i], tn_dtype_name(dtype), (long long)f->n, (long long)f->c, (long long)f->s, (long long)f->groups, f->batch,
+                     f->centre, f->given);
+    }
+}
+
+static void drop(buffer b)
+{
+    free(b.plain);
+    free(b.kernel);
+}
+
+static int64_t pool_of(const tn_norm *f, int64_t i)
+{
+    int64_t c = i / f->s % f->c, n = i / f->s / f->c;
+    return f->batch ? c : n * f->groups + c / (f->c / f->groups);
+}
+
+typedef struct buffers {
+    buffer x, weight, bias, y, dy, dx, dweight, dbias;
+} buffers;
+
+static void loops(const tn_norm *f, const double *mean_given, const double *var_given, const buffers *b)
+{
+    int64_t total = f->n * f->c * f->s, pools = f->batch ? f->c : f->n * f->groups;
+    double *mean = calloc((size_t)pools * 4, sizeof(double)), *var = mean + pools, *of_g = var + pools, *of_gx = of_g + pools;
+    double size = (double)(total / pools);
+    for (int64_t i = 0; i < total && f->centre; i++)
+        mean[pool_of(f, i)] += b->x.plain[i] / size;
+    for (int64_t i = 0; i < total; i++)
+        var[pool_of(f, i)] += pow(b->x.plain[i] - mean[pool_of(f, i)], 2) / size;
+    for (int64_t p = 0; p < pools && f->given; p++) {
+        mean[p] = mean_given[p];
+        var[p] = var_given[p];
+    }
+    memset(b->dweight.plain, 0, (size_t)f->c * sizeof(double));
+    memset(b->dbias.plain, 0, (size_t)f->c * sizeof(double));
+    for (int64_t i = 0; i < total; i++) {
+        int64_t p = pool_of(f, i), c = i / f->s % f->c;
+        double rstd = 1 / sqrt(var[p] + f->eps), v = (b->x.plain[i] - mean[p]) * rstd, w = f->weight ? b->weight.plain[c] : 1;
+        b->y.plain[i] = v * w + (f->bias ? b->bias.plain[c] : 0);
+        of_g[p] += b->dy.plain[i] * w / size;
+        of_gx[p] += b->dy.plain[i] * w * v / size;
+        b->dweight.plain[c] += b->dy.plain[i] * v;
+        b->dbias.plain[c] += b->dy.plain[i];
+    }
+    for (int64_t i = 0; i < total; i++) {
+        int64_t p = pool_of(f, i), c = i / f->s % f->c;
+        double rstd = 1 / sqrt(var[p] + f->eps), v = (b->x.plain[i] - mean[p]) * rstd, w = f->weight ? b->weight.plain[c] : 1;
+        double g = b->dy.plain[i] * w;
+        b->dx.plain[i] = f->given ? g * rstd : (g - (f->centre ? of_g[p] : 0) - v * of_gx[p]) * rstd;
+    }
+    free(mean);
+}
+
+static void check_one(tn_dtype dtype, tn_norm f)
+{
+    int64_t total = f.n * f.c * f.s, pools = f.batch ? f.c : f.n * f.groups;
+    buffers b = {make(dtype, total), make(dtype, f.c), make(dtype, f.c), make(dtype, total),
+                 make(dtype, total), make(dtype, total), make(dtype, f.c), make(dtype, f.c)};
+    double *statistics = calloc((size_t)pools * 3, sizeof(double)), *given = calloc((size_t)pools * 2, sizeof(double));
+    bool weight = below(4) > 0, bias = below(4) > 0;
+    f.x = b.x.kernel, f.weight = weight ? b.weight.kernel : NULL, f.bias = bias ? b.bias.kernel : NULL, f.y = b.y.kernel;
+    f.mean = statistics, f.rstd = statistics + pools, f.var = statistics + 2 * pools;
+    for (int64_t p = 0; p < pools; p++) {
+        f.mean[p] = given[p] = (double)(below(17) - 8) / 8;
+        f.var[p] = given[pools + p] = (double)(1 + below(16)) / 8;
+    }
+    f.dy = b.dy.kernel;
+    f.dx = b.dx.kernel, f.dweight = weight ? b.dweight.kernel : NULL, f.dbias = bias ? b.dbias.kernel : NULL;
+    loops(&f, given, given + pools, &b);
+    assert_int_equal(tn_kernels_of(TN_CPU)->norm(dtype, &f), TN_OK);
+    assert_int_equal(tn_kernels_of(TN_CPU)->norm_backward(dtype, &f), TN_OK);
+    same("y", dtype, &f, b.y);
+    same("dx", dtype, &f, b.dx);
+    if (weight)
+        same("dweight", dtype, &f, b.dweight);
+    if (bias)
+        same("dbias", dtype, &f, b.dbias);
+    buffer all[] = {b.x, b.weight, b.bias, b.y, b.dy, b.dx, b.dweight, b.dbias};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        drop(all[i]);
+    free(statistics);
+    free(given);
+}
+
+static void test_kernels(void **state)
+{
+    (void)state;
+    static const int64_t sizes[] = {1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 40, 63, 64, 65, 130};
+    enum { SIZES = sizeof sizes / sizeof *sizes };
+    for (int round = 0; round < 300; round++) {
+        tn_norm f = {.groups = 1, .centre = true, .eps = 0.125, .n = sizes[below(SIZES)], .c = sizes[below(SIZES)], .s = sizes[below(SIZES)]};
+        switch (below(4)) {
+        case 0: f.s = 1; f.centre = below(2); break;                  /* rows */
+        case 1: f.batch = true; f.s = 1; f.given = below(2); break;   /* columns */
+        case 2: f.batch = true; f.given = below(2); f.s++; break;     /* segments */
+        default: f.s += below(2); f.groups = 1 + below(3); f.c *= f.groups; break;
+        }
+        check_one(round % 2 ? TN_F32 : TN_F64, f);
+    }
+    check_one(TN_F32, (tn_norm){.groups = 1, .centre = true, .eps = 1e-5, .n = 700, .c = 40, .s = 1});   /* many chunks */
+    check_one(TN_F32, (tn_norm){.groups = 1, .centre = true, .eps = 1e-5, .n = 3, .c = 2100, .s = 1});   /* more than a block */
+    check_one(TN_F32, (tn_norm){.groups = 1, .batch = true, .centre = true, .eps = 1e-5, .n = 2, .c = 3, .s = 2100});
+    check_good();
+}
+
+/* The same bits on any number of threads. */
+static void test_threads(void **state)
+{
+    (void)state;
+    const int threads = tn_get_num_threads();
+    for (int layout = 0; layout < 3; layout++) {
+        TN_SCOPE;
+        tn_tensor *first[3] = {NULL};
+        for (int t = 1; t <= 4; t += 3) {
+            assert_int_equal(tn_set_num_threads(t), TN_OK);
+            tn_manual_seed(5);
+            tn_tensor *x = tn_randn(layout == 2 ? TN_SHAPE(8, 24, 30) : TN_SHAPE(400, 200), .requires_grad = true);
+            tn_tensor *w = tn_randn(TN_SHAPE(layout == 2 ? 24 : 200), .requires_grad = true);
+            tn_tensor *y = layout == 0 ? tn_layer_norm(x, TN_SHAPE(200), w) : layout == 1 ? tn_batch_norm(x, NULL, NULL, w, .training = true)
+                                                                                         : tn_group_norm(x, 4, w);
+            assert_int_equal(tn_backward(tn_sum(tn_mul(y, tn_square(y)))), TN_OK);
+            tn_tensor *results[] = {y, tn_grad(x), tn_grad(w)};
+            for (int i = 0; i < 3; i++)
+                if (t == 1)
+                    first[i] = results[i];
+                else
+                    assert_true(tn_equal(first[i], results[i]));
+        }
+    }
+    assert_int_equal(tn_set_num_threads(threads), TN_OK);
+    check_good();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {TEST(test_kernels), TEST(test_threads)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
