@@ -1,6 +1,7 @@
 /* labels: quick */
 /* Files of NumPy and PyTorch, read and written, mapped; cut at any byte, changed at any byte; pickles that want more than tensors. */
 #include "folder.h"
+#include "zip_by_hand.h"
 
 #include "core/core.h"
 #include "io/pickle.h"
@@ -342,80 +343,14 @@ static const struct {
 #undef P
 };
 
-static uint32_t crc32_of(const unsigned char *data, size_t size)
-{
-    uint32_t crc = ~0u;
-    for (size_t i = 0; i < size; i++) {
-        crc ^= data[i];
-        for (int k = 0; k < 8; k++)
-            crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
-    }
-    return ~crc;
-}
-
-typedef struct zip_file {
-    unsigned char data[1 << 16];
-    size_t size;
-} zip_file;
-static void put_number(zip_file *z, uint32_t value, int bytes)
-{
-    for (int i = 0; i < bytes; i++)
-        z->data[z->size++] = (unsigned char)(value >> 8 * i);
-}
-
-/* A stored zip of these entries, by hand. */
-static void write_zip(const char *path, int count, const char *const *names, const void *const *data, const size_t *sizes)
-{
-    static zip_file z, directory;
-    z.size = directory.size = 0;
-    for (int i = 0; i < count; i++) {
-        uint32_t at = (uint32_t)z.size;
-        for (int k = 0; k < 2; k++) {
-            zip_file *to = k ? &directory : &z;
-            put_number(to, k ? 0x02014b50 : 0x04034b50, 4);
-            if (k)
-                put_number(to, 20, 2);
-            put_number(to, 20, 2);
-            put_number(to, 0, 4);
-            put_number(to, 0x210000, 4); /* the time and the first day of 1980 */
-            put_number(to, crc32_of(data[i], sizes[i]), 4);
-            put_number(to, (uint32_t)sizes[i], 4);
-            put_number(to, (uint32_t)sizes[i], 4);
-            put_number(to, (uint32_t)strlen(names[i]), 2);
-            put_number(to, 0, 2);
-            if (k) {
-                put_number(to, 0, 4);
-                put_number(to, 0, 4);
-                put_number(to, 0, 2);
-                put_number(to, at, 4);
-            }
-            memcpy(to->data + to->size, names[i], strlen(names[i]));
-            to->size += strlen(names[i]);
-        }
-        memcpy(z.data + z.size, data[i], sizes[i]);
-        z.size += sizes[i];
-    }
-    uint32_t begin = (uint32_t)z.size;
-    memcpy(z.data + z.size, directory.data, directory.size);
-    z.size += directory.size;
-    put_number(&z, 0x06054b50, 4);
-    put_number(&z, 0, 4);
-    put_number(&z, (uint32_t)count, 2);
-    put_number(&z, (uint32_t)count, 2);
-    put_number(&z, (uint32_t)directory.size, 4);
-    put_number(&z, begin, 4);
-    put_number(&z, 0, 2);
-    write_file(path, z.data, z.size);
-}
-
 static void test_pickles_that_want_more(void **state)
 {
     (void)state;
     static const float two[2] = {1, 2};
     for (int i = 0; i < TN_COUNT(pickles); i++) {
         TN_SCOPE;
-        write_zip(in_folder("p.pt"), 2, (const char *const[]){"a/data.pkl", "a/data/0"}, (const void *const[]){pickles[i].data, two},
-                  (const size_t[]){pickles[i].size, sizeof two});
+        write_file(in_folder("p.pt"), zip_bytes, zip_by_hand(2, (const char *const[]){"a/data.pkl", "a/data/0"}, (const void *const[]){pickles[i].data, two},
+                  (const size_t[]){pickles[i].size, sizeof two}));
         tn_dict *dict = tn_load_pt(in_folder("p.pt"));
         if (pickles[i].status == TN_OK) {
             check_good();
@@ -455,7 +390,7 @@ static void test_a_pickle_of_laughs(void **state)
         data[size++] = (char)level;
     }
     data[size++] = '.';
-    write_zip(in_folder("p.pt"), 1, (const char *const[]){"a/data.pkl"}, (const void *const[]){data}, &size);
+    write_file(in_folder("p.pt"), zip_bytes, zip_by_hand(1, (const char *const[]){"a/data.pkl"}, (const void *const[]){data}, &size));
     assert_null(tn_load_pt(in_folder("p.pt")));
     check_error(TN_ERR_FORMAT, "too deeply or too often");
 }
@@ -597,8 +532,8 @@ static void test_pickles_changed_anywhere(void **state)
         for (size_t at = 0; at < pickles[i].size; at++) {
             for (int flip = 1; flip < 256; flip += getenv("TENON_TEST_LONG") ? 1 : 50) {
                 data[at] = (char)(pickles[i].data[at] ^ flip);
-                write_zip(path, 2, (const char *const[]){"a/data.pkl", "a/data/0"}, (const void *const[]){data, two},
-                          (const size_t[]){pickles[i].size, sizeof two});
+                write_file(path, zip_bytes, zip_by_hand(2, (const char *const[]){"a/data.pkl", "a/data/0"}, (const void *const[]){data, two},
+                          (const size_t[]){pickles[i].size, sizeof two}));
                 load_is_sane(path, PT, 512);
             }
             data[at] = pickles[i].data[at];

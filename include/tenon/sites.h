@@ -222,6 +222,16 @@ inline tn_status tn_gradcheck(tn_tensor *(*function)(tn_tensor *const *inputs, i
     args.count = count;
     return tn_gradcheck_with(&args);
 }
+inline tn_status tn_save_checkpoint(const char *path, tn_checkpoint_args args = {})
+{
+    args.path = path;
+    return tn_save_checkpoint_with(&args);
+}
+inline tn_status tn_load_checkpoint(const char *path, tn_checkpoint_args args = {})
+{
+    args.path = path;
+    return tn_load_checkpoint_with(&args);
+}
 inline tn_loader *tn_loader_new(tn_dataset *dataset, tn_loader_args args = {})
 {
     args.dataset = dataset;
@@ -1657,6 +1667,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(tn_grads_of(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_gradcheck(...) \
     tn_at_checked_(tn_gradcheck(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_checkpoint(...) \
+    tn_at_checked_(tn_save_checkpoint(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_checkpoint(...) \
+    tn_at_checked_(tn_load_checkpoint(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(tn_loader_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_npz(...) \
@@ -1924,6 +1938,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_grad_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_grads_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_gradcheck_args_(X) TN_GRADCHECK_OPTIONS(X)
+#define TN_LIST_tn_checkpoint_args_(X) TN_CHECKPOINT_OPTIONS(X)
 #define TN_LIST_tn_loader_args_(X) TN_LOADER_OPTIONS(X)
 #define TN_LIST_tn_npz_args_(X) TN_NPZ_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
@@ -2030,6 +2045,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(TN_CALL_((tn_grads_of_with), tn_grads_of_args, TN_LIST_tn_grads_of_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_gradcheck(...) \
     tn_at_checked_(TN_CALL_((tn_gradcheck_with), tn_gradcheck_args, TN_LIST_tn_gradcheck_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_checkpoint(...) \
+    tn_at_checked_(TN_CALL_((tn_save_checkpoint_with), tn_checkpoint_args, TN_LIST_tn_checkpoint_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_checkpoint(...) \
+    tn_at_checked_(TN_CALL_((tn_load_checkpoint_with), tn_checkpoint_args, TN_LIST_tn_checkpoint_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(TN_CALL_((tn_loader_new_with), tn_loader_args, TN_LIST_tn_loader_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_npz(...) \
@@ -2336,6 +2355,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_void_ptr_(tn_alloc_zero(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_num_threads(...) \
     tn_at_status_(tn_set_num_threads(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_checkpoint_with(...) \
+    tn_at_checked_(tn_save_checkpoint_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_checkpoint_with(...) \
+    tn_at_checked_(tn_load_checkpoint_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dataset_new(...) \
     tn_at_dataset_ptr_(tn_dataset_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_tensor_dataset_new(...) \
@@ -2354,6 +2377,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_loader_ptr_(tn_loader_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_length(...) \
     tn_at_int64_t_(tn_loader_length(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_loader_epoch(...) \
+    tn_at_int64_t_(tn_loader_epoch(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_get_loader_state(...) \
+    tn_at_tensor_ptr_(tn_get_loader_state(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_set_loader_state(...) \
+    tn_at_checked_(tn_set_loader_state(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_mnist(...) \
     tn_at_tensor_ptr_(tn_load_mnist(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_draw_digits(...) \

@@ -55,6 +55,7 @@ def make():
     torch.save({"x": torch.tensor([1.0])}, os.path.join(here, "old.pt"), _use_new_zipfile_serialization=False)
     # The same tensor as a big-endian machine writes it.
     little = zipfile.ZipFile(os.path.join(here, "tensor.pt"))
+    open(os.path.join(here, "tensor.pkl"), "wb").write(little.read("tensor/data.pkl"))
     with zipfile.ZipFile(os.path.join(here, "big.pt"), "w") as big:
         for entry in little.namelist():
             data = little.read(entry)
