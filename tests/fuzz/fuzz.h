@@ -8,7 +8,7 @@
 
 static void read_back(const char *path); /* the reader, on a file */
 
-static void try_bytes(const void *data, size_t size)
+static inline void try_bytes(const void *data, size_t size)
 {
     int fd = memfd_create("fuzz", 0);
     char path[64];
@@ -30,12 +30,12 @@ static void try_bytes(const void *data, size_t size)
 }
 
 /* What a reader gave is used: each element is looked at. */
-static void look_at(const tn_tensor *x)
+static inline void look_at(const tn_tensor *x)
 {
     if (x && tn_numel(x) < 1 << 20)
         (void)!tn_equal(x, x);
 }
-static void look_at_all(const tn_dict *dict)
+static inline void look_at_all(const tn_dict *dict)
 {
     for (int64_t i = 0; i < tn_dict_count(dict); i++)
         look_at(tn_dict_tensor(dict, i));
