@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -21,6 +22,12 @@
 #define ADDRESS_SANITIZER 1
 #endif
 #endif
+#ifndef ADDRESS_SANITIZER
+#define ADDRESS_SANITIZER 0
+#endif
+
+/* Under an emulator (TENON_TEST_QUICK) and a sanitizer what takes minutes there is left to the plain run. */
+static inline bool test_quickly(void) { return ADDRESS_SANITIZER || getenv("TENON_TEST_QUICK"); }
 
 /* No error sticks. */
 #define check_good()                                                                                                          \

@@ -337,8 +337,8 @@ static int check_differences(const cJSON *json)
 void layer_test_differences(void **state)
 {
     (void)state;
-    if (getenv("TENON_TEST_QUICK")) {
-        print_message("skipped: TENON_TEST_QUICK asks for values and gradients only\n");
+    if (test_quickly()) {
+        print_message("skipped: under TENON_TEST_QUICK and a sanitizer values and gradients only\n");
         skip();
     }
     int failures = 0;

@@ -51,7 +51,7 @@ static void test_shutdown(void **state)
         tn_shutdown();
         assert_true(tn_item(tn_sum(y)) == 200000);
     }
-#ifndef ADDRESS_SANITIZER
+#if !ADDRESS_SANITIZER
     assert_true(tn_get_memory_stats().cached > 0);
 #endif
     tn_shutdown();

@@ -63,7 +63,7 @@ static void test_a_gradient_has_the_dtype_of_what_it_belongs_to(void **state)
 static void test_a_tensor_used_after_its_scope(void **state)
 {
     (void)state;
-#ifdef ADDRESS_SANITIZER
+#if ADDRESS_SANITIZER
     print_message("not run: the address sanitizer stops at a use after release by itself\n");
     skip();
 #endif
@@ -83,7 +83,7 @@ static void test_a_tensor_used_after_its_scope(void **state)
 static void test_releasing_twice(void **state)
 {
     (void)state;
-#ifdef ADDRESS_SANITIZER
+#if ADDRESS_SANITIZER
     print_message("not run: the address sanitizer stops at a use after release by itself\n");
     skip();
 #endif

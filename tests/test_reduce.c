@@ -1,13 +1,8 @@
 /* The reduction, scan, softmax, cross-entropy and sort kernels against plain loops in f64.
  * labels: isa, quick */
-#include <float.h>
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
+#include "check.h"
 
-#include <cmocka.h>
+#include <float.h>
 
 #include "kernels/kernels.h"
 
@@ -204,7 +199,7 @@ static void large_reductions(void **unused)
     static const int64_t shapes[][3] = {{1, 1, 200003}, {70001, 3, 1}, {40000, 1, 7}, {3, 70000, 1}, {2, 33000, 2}, {1500, 300, 1}};
     static const int order[] = {0, 1, 2};
     static const tn_dtype dtypes[] = {TN_F32, TN_F64, TN_I64, TN_BF16, TN_U8};
-    const int count = getenv("TENON_TEST_QUICK") ? 1 : 6; /* an emulator is slow */
+    const int count = test_quickly() ? 1 : 6;
     for (int i = 0; i < count; i++)
         for (int op = 0; op <= TN_REDUCE_LOGSUMEXP; op++)
             for (int d = 0; d < (op >= TN_REDUCE_MEAN ? 2 : 5); d++)
