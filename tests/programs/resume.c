@@ -12,7 +12,7 @@
 
 #include <tenon/tenon.h>
 
-enum { ITEMS = 90, IN = 8, HIDDEN = 32, CLASSES = 3, BATCH = 16, EPOCHS = 8 };
+enum { ITEMS = 90, IN = 8, HIDDEN = 32, CLASSES = 3, BATCH = 16, EPOCHS = 60 };
 
 typedef struct {
     tn_module base;
