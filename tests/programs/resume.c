@@ -137,7 +137,7 @@ int main(int argc, char **argv)
     srand((unsigned)time(NULL));
     bool there = false;
     for (int i = 0; i < kills; i++) {
-        killed += start(argv[0], folder, "broken", 2 * span / kills * (double)rand() / RAND_MAX);
+        killed += start(argv[0], folder, "broken", span / kills * (double)rand() / RAND_MAX);
         name_files(folder, "broken");
         if (there && access(checkpoint, F_OK) != 0) {
             printf("the checkpoint is lost\n");
