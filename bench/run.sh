@@ -1,7 +1,7 @@
 #!/bin/sh
 # Tenon beside PyTorch, in turn, in one run: a training step of each network on 1 and 2 threads, the dispatch of a small operator, peak
 # memory, and the share of the machine's measured peak.   usage: run.sh FOLDER-OF-BENCHMARKS [ROUNDS]
-# PYTHON names an interpreter that has PyTorch; without one only Tenon's figures are printed. Whole table: bench.csv in the current folder.
+# PYTHON names an interpreter that has PyTorch; without one only Tenon's figures are printed. Whole table: bench.csv in that folder.
 set -eu
 bin=$1
 rounds=${2:-5}
@@ -18,7 +18,7 @@ trap 'rm -rf "$work"' EXIT
 median() { sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 column() { awk -v c="$2" '{ print $c }' "$1" | median; }
 
-echo "network,threads,tenon_ms,pytorch_ms,ratio,tenon_share_of_peak,pytorch_share_of_peak,tenon_mb,pytorch_mb" > bench.csv
+echo "network,threads,tenon_ms,pytorch_ms,ratio,tenon_share_of_peak,pytorch_share_of_peak,tenon_mb,pytorch_mb" > "$bin/bench.csv"
 printf '%-8s %7s | %9s %9s %6s | %7s %7s | %8s %8s\n' network threads tenon pytorch ratio 'share' 'of peak' 'tenon' 'pytorch'
 for network in mlp lenet gru lstm; do
     for threads in 1 2; do
@@ -38,13 +38,13 @@ for network in mlp lenet gru lstm; do
         our_mb=$(column "$work/ours" 6)
         theirs=nan their_mb=nan
         [ $peer = no ] || { theirs=$(column "$work/theirs" 3) their_mb=$(column "$work/theirs" 6); }
-        awk -v n=$network -v t=$threads -v a="$ours" -v b="$theirs" -v g="$gflop" -v p="$peak" -v ma="$our_mb" -v mb="$their_mb" 'BEGIN {
+        awk -v csv="$bin/bench.csv" -v n=$network -v t=$threads -v a="$ours" -v b="$theirs" -v g="$gflop" -v p="$peak" -v ma="$our_mb" -v mb="$their_mb" 'BEGIN {
             none = b == "nan"
             printf "%-8s %7d | %6.2f ms %9s %6s | %6.0f%% %7s | %5.0f MB %8s\n", n, t, a, none ? "-" : sprintf("%.2f ms", b),
                 none ? "-" : sprintf("%.2f", b / a), 100 * g / a * 1000 / p, none ? "-" : sprintf("%.0f%%", 100 * g / b * 1000 / p),
                 ma, none ? "-" : sprintf("%.0f MB", mb)
             printf "%s,%d,%s,%s,%s,%.4f,%s,%s,%s\n", n, t, a, b, none ? "nan" : b / a, g / a * 1000 / p,
-                none ? "nan" : g / b * 1000 / p, ma, mb >> "bench.csv" }'
+                none ? "nan" : g / b * 1000 / p, ma, mb >> csv }'
     done
 done
 

@@ -31,7 +31,7 @@ static const option_row option_rows[] = {
     {'b', "batch-size", "N", "Items in a training batch", offsetof(options, batch_size), WHOLE, 1, 1e6},
     {'t', "test-batch-size", "N", "Items in a test batch", offsetof(options, test_batch_size), WHOLE, 1, 1e6},
     {'e', "epochs", "N", "Passes over the training data", offsetof(options, epochs), WHOLE, 1, 1e5},
-    {'r', "lr", "RATE", "The learning rate", offsetof(options, lr), REAL, 0, 1e3},
+    {'r', "lr", "RATE", "The learning rate", offsetof(options, lr), REAL, 1e-12, 1e3},
     {'s', "seed", "N", "Of whatever is random", offsetof(options, seed), WHOLE, 0, 9e15},
     {'v', "device", "NAME", "cpu, or cuda:0", offsetof(options, device), TEXT, 0, 0},
     {'d', "data", "PATH", "Where the data are", offsetof(options, data), TEXT, 0, 0},

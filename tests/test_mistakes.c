@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int handled;
@@ -218,6 +219,76 @@ static void test_the_pooling_layers_round_up_where_asked(void **state)
     tn_release(average);
 }
 
+static void test_numbers_that_a_dtype_cannot_hold(void **state)
+{
+    (void)state;
+    assert_null(tn_full(TN_SHAPE(2), 300, .dtype = TN_U8));
+    check_error(TN_ERR_DTYPE, "full: 300 does not fit into uint8");
+    assert_null(tn_full(TN_SHAPE(2), NAN, .dtype = TN_I32));
+    check_error(TN_ERR_DTYPE, "full: nan does not fit into int32");
+    tn_tensor *x = tn_zeros(TN_SHAPE(2), .dtype = TN_I8);
+    assert_null(tn_fill_(x, -129));
+    check_error(TN_ERR_DTYPE, "fill_: -129 does not fit into int8");
+    assert_null(tn_full_like(x, 128));
+    check_error(TN_ERR_DTYPE, "full_like: 128 does not fit into int8");
+    check_values(tn_fill_(x, -128.9), 0, -128, -128);
+    check_values(tn_full(TN_SHAPE(1), -9223372036854775808.0, .dtype = TN_I64), 0, -9223372036854775808.0);
+    assert_null(tn_full(TN_SHAPE(1), 9223372036854775808.0, .dtype = TN_I64));
+    check_error(TN_ERR_DTYPE, "does not fit into int64");
+    assert_null(tn_randperm(300, .dtype = TN_U8));
+    check_error(TN_ERR_ARGUMENT, "randperm: 0 to 299 do not all fit into uint8");
+    assert_null(tn_randperm(5000, .dtype = TN_F16));
+    check_error(TN_ERR_ARGUMENT, "do not all fit into float16");
+    assert_int_equal(tn_item(tn_sum(tn_randperm(256, .dtype = TN_U8))), 255 * 128);
+}
+
+static void test_ranges(void **state)
+{
+    (void)state;
+    check_values(tn_arange(5), 0, 0, 1, 2, 3, 4);
+    check_values(tn_arange(5, 0, -2), 0, 5, 3, 1);
+    assert_null(tn_arange(0, -5));
+    check_error(TN_ERR_ARGUMENT, "go towards the end");
+    assert_null(tn_arange(0, 1e18));
+    check_error(TN_ERR_ARGUMENT, "more numbers than any tensor holds");
+    tn_tensor *x = tn_arange(0, 10, 2), *i = tn_from_ints((int64_t[]){3, 1}, TN_SHAPE(2));
+    check_values(tn_index(x, tn_retain(i)), 0, 6, 2); /* a void pointer is taken for a tensor */
+    tn_release(i);
+}
+
+static void test_saving_over_what_is_no_file(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/tenon-mistakes-XXXXXX", real[64], link[64], pipe[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(real, sizeof real, "%s/real", folder);
+    snprintf(link, sizeof link, "%s/link", folder);
+    snprintf(pipe, sizeof pipe, "%s/pipe", folder);
+    tn_module *net = tn_linear_new(2, 3);
+    struct stat st;
+
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    assert_int_equal(tn_save_module(net, pipe), TN_ERR_IO);
+    check_error(TN_ERR_IO, "pipe: cannot be written: it is no regular file");
+    assert_true(lstat(pipe, &st) == 0 && S_ISFIFO(st.st_mode));
+    assert_int_equal(tn_save_module(net, folder), TN_ERR_IO);
+    check_error(TN_ERR_IO, "it is no regular file");
+
+    FILE *file = fopen(real, "w"); /* a link stays a link, and a file keeps its mode */
+    assert_non_null(file);
+    fclose(file);
+    assert_int_equal(chmod(real, 0600), 0);
+    assert_int_equal(symlink("real", link), 0);
+    tn_check(tn_save_module(net, link));
+    check_good();
+    assert_true(lstat(link, &st) == 0 && S_ISLNK(st.st_mode));
+    assert_true(stat(real, &st) == 0 && (st.st_mode & 0777) == 0600 && st.st_size > 8);
+    tn_check(tn_load_module(net, real));
+    check_good();
+    tn_release(net);
+    remove(pipe), remove(link), remove(real), rmdir(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -234,6 +305,9 @@ int main(void)
         TEST(test_gradcheck_with_nothing_to_check),
         TEST(test_an_operator_that_lacks_a_part),
         TEST(test_the_pooling_layers_round_up_where_asked),
+        TEST(test_numbers_that_a_dtype_cannot_hold),
+        TEST(test_ranges),
+        TEST(test_saving_over_what_is_no_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char folder[64];
@@ -111,7 +112,9 @@ static void test_what_is_wrong_is_said(void **state)
     assert_null(tn_plot_new(".png"));
     check_error(TN_ERR_ARGUMENT, "must end in");
 
-    tn_plot *plot = tn_plot_new(in_folder("absent/curve.png"));
+    assert_null(tn_plot_new(in_folder("absent/curve.png")));
+    check_error(TN_ERR_IO, "absent/curve.png: its folder is not there");
+    tn_plot *plot = tn_plot_new(in_folder("gone.png"));
     assert_int_equal(tn_plot_point(plot, "y", NAN, 1), TN_ERR_ARGUMENT);
     check_error(TN_ERR_ARGUMENT, "x is nan");
     assert_int_equal(tn_plot_point(plot, NULL, 1, 1), TN_ERR_ARGUMENT);
@@ -125,8 +128,9 @@ static void test_what_is_wrong_is_said(void **state)
     assert_int_equal(tn_plot_save(NULL), TN_ERR_ARGUMENT);
     check_error(TN_ERR_ARGUMENT, "the plot is NULL");
     tn_check(tn_plot_point(plot, "y", 1, 1));
+    assert_int_equal(mkdir(in_folder("gone.csv"), 0700), 0); /* in the table's place */
     assert_int_equal(tn_plot_save(plot), TN_ERR_IO);
-    check_error(TN_ERR_IO, "absent/curve.csv");
+    check_error(TN_ERR_IO, "gone.csv: cannot be written: it is no regular file");
     tn_release(plot);
 }
 

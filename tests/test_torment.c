@@ -106,6 +106,28 @@ static void *reader_new(void)
     return net;
 }
 
+/* Reads an image as two sequences of rows, one with the other as its memory. */
+typedef struct {
+    tn_module base;
+    tn_module *encoder, *decoder, *fc;
+} translator;
+static tn_tensor *translator_forward(translator *net, tn_tensor *x)
+{
+    tn_tensor *rows = tn_squeeze(x, 1), *sin, *cos = tn_rope_tables(tn_arange(0, 28), 28, &sin);
+    tn_tensor *memory = tn_call(net->encoder, tn_rope(rows, cos, sin)), *seen = tn_triu(tn_ones(TN_SHAPE(28, 28), .dtype = TN_BOOL), 1);
+    return tn_call(net->fc, tn_select(tn_call(net->decoder, rows, memory, NULL, seen), 1, -1));
+}
+TN_MODULE(translator, translator_forward);
+static void *translator_new(void)
+{
+    translator *net = TN_NEW(translator);
+    tn_module *layer = tn_transformer_encoder_layer_new(28, 2, .dim_feedforward = 6, .dropout = 0, .batch_first = true);
+    TN_CHILD(net, encoder, tn_transformer_encoder_new(layer, 2, .norm = tn_layer_norm_new(TN_SHAPE(28))));
+    TN_CHILD(net, decoder, tn_transformer_decoder_layer_new(28, 2, .dim_feedforward = 6, .dropout = 0, .batch_first = true, .is_causal = true));
+    TN_CHILD(net, fc, tn_linear_new(28, 10));
+    return net;
+}
+
 static tn_status step(void *net, tn_optim *opt, tn_tensor *x, tn_tensor *y)
 {
     TN_SCOPE;
@@ -193,6 +215,8 @@ static void test_a_step_of_the_lenet(void **state) { (void)state; torment_step(l
 static void test_a_step_of_mixed_layers(void **state) { (void)state; torment_step(mixed_new); }
 static void test_making_the_reader(void **state) { (void)state; torment_making(reader_new); }
 static void test_a_step_of_the_reader(void **state) { (void)state; torment_step(reader_new); }
+static void test_making_the_translator(void **state) { (void)state; torment_making(translator_new); }
+static void test_a_step_of_the_translator(void **state) { (void)state; torment_step(translator_new); }
 
 /* ---- the rest ----------------------------------------------------------------------------------------------------------- */
 
@@ -320,6 +344,33 @@ static void test_second_derivatives(void **state)
     tn_tensor *x = tn_keep(tn_rand(TN_SHAPE(3), .dtype = TN_F64, .requires_grad = true));
     torment(second_derivative, x, 30);
     torment(checked, x, 30);
+    tn_release(x);
+}
+
+/* Every loss and its gradient, while NaNs are looked for; what is measured; first weights. */
+static bool losses(void *context)
+{
+    TN_SCOPE;
+    tn_tensor *x = context, *p = tn_sigmoid(x), *t = tn_full(TN_SHAPE(4, 3), 0.25, .dtype = TN_F64), *w = tn_full(TN_SHAPE(3), 2, .dtype = TN_F64);
+    tn_tensor *labels = tn_from_ints(((int64_t[]){1, 2}), TN_SHAPE(2)), *four = tn_full(TN_SCALAR, 4, .dtype = TN_I64);
+    tn_tensor *signs = tn_from_ints(((int64_t[]){1, -1, 1, -1}), TN_SHAPE(4));
+    tn_set_detect_anomaly(true);
+    tn_tensor *all[] = {tn_l1_loss(x, t), tn_smooth_l1_loss(x, t, .beta = 0.5), tn_huber_loss(x, t), tn_binary_cross_entropy(p, t, .weight = w),
+                        tn_binary_cross_entropy_with_logits(x, t, .pos_weight = w), tn_kl_div(x, t, .reduction = TN_BATCHMEAN),
+                        tn_mean(tn_cosine_similarity(x, t)), tn_cosine_embedding_loss(x, t, signs),
+                        tn_ctc_loss(tn_log_softmax(x, 1), labels, four, tn_full(TN_SCALAR, 2, .dtype = TN_I64))};
+    bool whole = tn_grad_of(tn_sum(tn_stack(all, (int)(sizeof all / sizeof *all), 0)), x) != NULL;
+    tn_set_detect_anomaly(false);
+    tn_tensor *m = tn_confusion_matrix(x, labels = tn_from_ints(((int64_t[]){0, 1, 2, 1}), TN_SHAPE(4)), 3);
+    whole = whole && tn_f1(m, TN_MACRO) && !isnan(tn_accuracy(x, labels)) && !isnan(tn_perplexity(x, labels)) && !isnan(tn_matthews_corrcoef(m));
+    return whole && tn_init_orthogonal(t) && tn_init_trunc_normal(t);
+}
+
+static void test_losses(void **state)
+{
+    (void)state;
+    tn_tensor *x = tn_keep(tn_rand(TN_SHAPE(4, 3), .dtype = TN_F64, .requires_grad = true));
+    torment(losses, x, 100);
     tn_release(x);
 }
 
@@ -511,8 +562,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_making_the_mlp), TEST(test_making_the_lenet), TEST(test_a_step_of_the_mlp), TEST(test_a_step_of_the_lenet),
         TEST(test_making_mixed_layers), TEST(test_a_step_of_mixed_layers),
-        TEST(test_making_the_reader), TEST(test_a_step_of_the_reader),
-        TEST(test_gradients_that_add), TEST(test_second_derivatives), TEST(test_loaders), TEST(test_digits), TEST(test_what_modules_do), TEST(test_text), TEST(test_files_of_arrays),
+        TEST(test_making_the_reader), TEST(test_a_step_of_the_reader), TEST(test_making_the_translator), TEST(test_a_step_of_the_translator),
+        TEST(test_gradients_that_add), TEST(test_second_derivatives), TEST(test_losses), TEST(test_loaders), TEST(test_digits),
+        TEST(test_what_modules_do), TEST(test_text), TEST(test_files_of_arrays),
         cmocka_unit_test(test_nothing_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* The MLP, the LeNet, an LSTM and a GRU trained from the same weights and batches as by PyTorch: the loss of every step. */
+/* The MLP, the LeNet, an LSTM, a GRU and a transformer trained from the same weights and batches as by PyTorch: the loss of every step. */
 #include "op_table.h"
 #include "reference/train.h"
 
@@ -99,6 +99,29 @@ static tn_module *lstm_new(void)
 
 static tn_module *gru_new(void) { return rows_new(tn_gru_new(28, 40, .batch_first = true), 40); }
 
+/* Reads an image as a sequence of rows; the mean of what an encoder makes of them decides. */
+typedef struct encoded {
+    tn_module base;
+    tn_module *embed, *fc, *encoder;
+} encoded;
+
+static tn_tensor *encoded_forward(encoded *net, tn_tensor *x)
+{
+    return tn_call(net->fc, tn_mean(tn_call(net->encoder, tn_call(net->embed, tn_squeeze(x, 1))), .dim = 1));
+}
+TN_MODULE(encoded, encoded_forward);
+
+static tn_module *encoder_new(void)
+{
+    encoded *net = TN_NEW(encoded);
+    tn_module *layer = tn_transformer_encoder_layer_new(32, 4, .dim_feedforward = 48, .dropout = 0, .batch_first = true, .norm_first = true,
+                                                        .activation = TN_TRANSFORMER_GELU);
+    TN_CHILD(net, embed, tn_linear_new(28, 32));
+    TN_CHILD(net, fc, tn_linear_new(32, 10));
+    TN_CHILD(net, encoder, tn_transformer_encoder_new(layer, 2, .norm = tn_layer_norm_new(TN_SHAPE(32))));
+    return &net->base;
+}
+
 static void test_mlp(void **state)
 {
     (void)state;
@@ -131,6 +154,13 @@ static void test_gru(void **state)
     (void)state;
     train(gru_new(), 8, TN_F64, gru_f64, 100, 1e-9);
     train(gru_new(), 8, TN_F32, gru_f32, 20, 1e-4);
+}
+
+static void test_encoder(void **state)
+{
+    (void)state;
+    train(encoder_new(), 8, TN_F64, encoder_f64, 100, 1e-9);
+    train(encoder_new(), 8, TN_F32, encoder_f32, 20, 1e-4);
 }
 
 /* Weights after five steps with dropout, from a seed, on so many threads: one list, owned by the scope. */
@@ -179,7 +209,7 @@ static void test_the_same_bits_twice(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_mlp), TEST(test_lenet), TEST(test_fused), TEST(test_lstm), TEST(test_gru), TEST(test_the_same_bits_twice),
+        TEST(test_mlp), TEST(test_lenet), TEST(test_fused), TEST(test_lstm), TEST(test_gru), TEST(test_encoder), TEST(test_the_same_bits_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,6 +21,13 @@ TN_API void tn_grad_mode_restore(tn_grad_mode *mode);
 #define TN_NO_GRAD TN_CLEANUP_(tn_grad_mode_restore) tn_grad_mode TN_UNIQUE_(tn_no_grad_at_) = tn_grad_mode_set(false)
 #define TN_ENABLE_GRAD TN_CLEANUP_(tn_grad_mode_restore) tn_grad_mode TN_UNIQUE_(tn_grad_at_) = tn_grad_mode_set(true)
 
+/* ---- anomaly detection, per thread -------------------------------------------------------------------------------------- */
+
+/* While on, the first operator whose result has a NaN is an error (TN_ERR_STATE), and the first whose backward gives a gradient with one
+ * (TN_ERR_GRAD, no .grad has changed): the message names the operator, the element, and an input or a given gradient that had one before. Each
+ * result is read once more and waited for, so this is for looking for a fault. Off at first; returns what was before. */
+TN_API bool tn_set_detect_anomaly(bool on);
+
 /* ---- gradients ---------------------------------------------------------------------------------------------------------- */
 
 /* Asks for a gradient of a leaf of floating dtype, or stops asking. A non-leaf is TN_ERR_STATE: detach it first. */

@@ -112,6 +112,7 @@ TN_API int64_t tn_live_objects(void);
 typedef struct tn_scope {
     int64_t depth;
 } tn_scope;
+/* Opens a scope: what is made from here on belongs to it, until it is closed. */
 TN_API tn_scope tn_scope_open(void);
 /* Releases everything that the current scope holds, and scopes opened inside it that were left open. */
 TN_API void tn_scope_close(tn_scope *scope);

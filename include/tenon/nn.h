@@ -373,12 +373,30 @@ typedef struct tn_xavier_args {
 } tn_xavier_args;
 TN_API tn_tensor *tn_init_xavier_uniform_with(const tn_xavier_args *args);
 TN_API tn_tensor *tn_init_xavier_normal_with(const tn_xavier_args *args);
+/* Rows or columns, the fewer of the two, of length gain and at right angles; x as [out, in ...]. Uniform on all such (Saxe et al. 2014).
+ * Takes time like out in min(out, in). tn_init_orthogonal(weight, .gain = sqrt(2)). */
+TN_API tn_tensor *tn_init_orthogonal_with(const tn_xavier_args *args);
+
+#define TN_TRUNC_NORMAL_OPTIONS(X)                                                                                            \
+    X(double, mean, 0)                                                                                                        \
+    X(double, std, 1)                                                                                                         \
+    X(double, a, -2) /* the bounds themselves, not in units of std */                                                         \
+    X(double, b, 2)
+typedef struct tn_trunc_normal_args { /* tn_init_trunc_normal(weight, .std = 0.02) */
+    size_t size TN_SIZE_(tn_trunc_normal_args);
+    TN_TRUNC_NORMAL_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    tn_tensor *x TN_ZERO_;
+} tn_trunc_normal_args;
+/* The normal law given that the number is from a to b, however far out those are. */
+TN_API tn_tensor *tn_init_trunc_normal_with(const tn_trunc_normal_args *args);
 
 #ifdef __cplusplus
 }
 #endif
 
 #include <tenon/nn/activation.h>
+#include <tenon/nn/attention.h>
 #include <tenon/nn/conv.h>
 #include <tenon/nn/embedding.h>
 #include <tenon/nn/norm.h>

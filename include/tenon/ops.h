@@ -13,5 +13,6 @@
 #include <tenon/ops/conv.h>
 #include <tenon/ops/norm.h>
 #include <tenon/ops/loss.h>
+#include <tenon/ops/attention.h>
 
 #endif

@@ -26,8 +26,8 @@ typedef struct tn_plot_args { /* tn_plot_new("curve.png", .title = "Loss") */
     char tn_ TN_ZERO_;
     const char *path TN_ZERO_;
 } tn_plot_args;
-/* A picture to be: path ends in .png or .svg (else TN_ERR_ARGUMENT); nothing is written before tn_plot_save(). Texts are copied and
- * shown as they are. */
+/* A picture to be: path ends in .png or .svg (else TN_ERR_ARGUMENT), in a folder that is there
+ * (else TN_ERR_IO); nothing is written before tn_plot_save(). Texts are copied and shown as they are. */
 TN_API tn_plot *tn_plot_new_with(const tn_plot_args *args);
 
 typedef enum tn_plot_style { TN_PLOT_LINE, TN_PLOT_DASHED, TN_PLOT_POINTS, TN_PLOT_LINE_POINTS } tn_plot_style;

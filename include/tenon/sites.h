@@ -84,6 +84,12 @@ static inline tn_list *tn_at_list_ptr_(tn_list *result, const char *file, int li
         tn_site_(NULL, file, line);
     return result;
 }
+static inline double tn_at_double_(double result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(result != result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_module *tn_at_module_ptr_(tn_module *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -105,12 +111,6 @@ static inline tn_packed_sequence *tn_at_packed_sequence_ptr_(tn_packed_sequence 
 static inline tn_optim *tn_at_optim_ptr_(tn_optim *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
-        tn_site_(NULL, file, line);
-    return result;
-}
-static inline double tn_at_double_(double result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(result != result))
         tn_site_(NULL, file, line);
     return result;
 }
@@ -248,6 +248,46 @@ inline tn_status tn_save_npz(const tn_dict *dict, const char *path, tn_npz_args 
     args.path = path;
     return tn_save_npz_with(&args);
 }
+inline double tn_accuracy(tn_tensor *x, tn_metric_args args = {})
+{
+    args.x = x;
+    return tn_accuracy_with(&args);
+}
+inline double tn_accuracy(tn_tensor *x, tn_tensor *target, tn_metric_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_accuracy_with(&args);
+}
+inline double tn_perplexity(tn_tensor *x, tn_metric_args args = {})
+{
+    args.x = x;
+    return tn_perplexity_with(&args);
+}
+inline double tn_perplexity(tn_tensor *x, tn_tensor *target, tn_metric_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_perplexity_with(&args);
+}
+inline tn_tensor *tn_confusion_matrix(tn_tensor *x, tn_confusion_matrix_args args = {})
+{
+    args.x = x;
+    return tn_confusion_matrix_with(&args);
+}
+inline tn_tensor *tn_confusion_matrix(tn_tensor *x, tn_tensor *target, tn_confusion_matrix_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_confusion_matrix_with(&args);
+}
+inline tn_tensor *tn_confusion_matrix(tn_tensor *x, tn_tensor *target, int64_t classes, tn_confusion_matrix_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    args.classes = classes;
+    return tn_confusion_matrix_with(&args);
+}
 inline tn_status tn_load_state_dict(void *module, tn_load_args args = {})
 {
     args.module = module;
@@ -321,6 +361,71 @@ inline tn_tensor *tn_init_xavier_normal(tn_tensor *x, tn_xavier_args args = {})
 {
     args.x = x;
     return tn_init_xavier_normal_with(&args);
+}
+inline tn_tensor *tn_init_orthogonal(tn_tensor *x, tn_xavier_args args = {})
+{
+    args.x = x;
+    return tn_init_orthogonal_with(&args);
+}
+inline tn_tensor *tn_init_trunc_normal(tn_tensor *x, tn_trunc_normal_args args = {})
+{
+    args.x = x;
+    return tn_init_trunc_normal_with(&args);
+}
+inline tn_module *tn_multihead_attention_new(int64_t embed_dim, tn_multihead_attention_args args = {})
+{
+    args.embed_dim = embed_dim;
+    return tn_multihead_attention_new_with(&args);
+}
+inline tn_module *tn_multihead_attention_new(int64_t embed_dim, int64_t num_heads, tn_multihead_attention_args args = {})
+{
+    args.embed_dim = embed_dim;
+    args.num_heads = num_heads;
+    return tn_multihead_attention_new_with(&args);
+}
+inline tn_module *tn_transformer_encoder_layer_new(int64_t d_model, tn_transformer_layer_args args = {})
+{
+    args.d_model = d_model;
+    return tn_transformer_encoder_layer_new_with(&args);
+}
+inline tn_module *tn_transformer_encoder_layer_new(int64_t d_model, int64_t nhead, tn_transformer_layer_args args = {})
+{
+    args.d_model = d_model;
+    args.nhead = nhead;
+    return tn_transformer_encoder_layer_new_with(&args);
+}
+inline tn_module *tn_transformer_decoder_layer_new(int64_t d_model, tn_transformer_layer_args args = {})
+{
+    args.d_model = d_model;
+    return tn_transformer_decoder_layer_new_with(&args);
+}
+inline tn_module *tn_transformer_decoder_layer_new(int64_t d_model, int64_t nhead, tn_transformer_layer_args args = {})
+{
+    args.d_model = d_model;
+    args.nhead = nhead;
+    return tn_transformer_decoder_layer_new_with(&args);
+}
+inline tn_module *tn_transformer_encoder_new(void *layer, tn_transformer_args args = {})
+{
+    args.layer = layer;
+    return tn_transformer_encoder_new_with(&args);
+}
+inline tn_module *tn_transformer_encoder_new(void *layer, int num_layers, tn_transformer_args args = {})
+{
+    args.layer = layer;
+    args.num_layers = num_layers;
+    return tn_transformer_encoder_new_with(&args);
+}
+inline tn_module *tn_transformer_decoder_new(void *layer, tn_transformer_args args = {})
+{
+    args.layer = layer;
+    return tn_transformer_decoder_new_with(&args);
+}
+inline tn_module *tn_transformer_decoder_new(void *layer, int num_layers, tn_transformer_args args = {})
+{
+    args.layer = layer;
+    args.num_layers = num_layers;
+    return tn_transformer_decoder_new_with(&args);
 }
 inline tn_module *tn_conv1d_new(int64_t in_channels, tn_conv1d_layer_args args = {})
 {
@@ -551,6 +656,60 @@ inline tn_tensor *tn_softshrink(tn_tensor *x, tn_shrink_args args = {})
 {
     args.x = x;
     return tn_softshrink_with(&args);
+}
+inline tn_tensor *tn_scaled_dot_product_attention(tn_tensor *q, tn_attention_args args = {})
+{
+    args.q = q;
+    return tn_scaled_dot_product_attention_with(&args);
+}
+inline tn_tensor *tn_scaled_dot_product_attention(tn_tensor *q, tn_tensor *k, tn_attention_args args = {})
+{
+    args.q = q;
+    args.k = k;
+    return tn_scaled_dot_product_attention_with(&args);
+}
+inline tn_tensor *tn_scaled_dot_product_attention(tn_tensor *q, tn_tensor *k, tn_tensor *v, tn_attention_args args = {})
+{
+    args.q = q;
+    args.k = k;
+    args.v = v;
+    return tn_scaled_dot_product_attention_with(&args);
+}
+inline tn_tensor *tn_rope(tn_tensor *x, tn_rope_args args = {})
+{
+    args.x = x;
+    return tn_rope_with(&args);
+}
+inline tn_tensor *tn_rope(tn_tensor *x, tn_tensor *cos, tn_rope_args args = {})
+{
+    args.x = x;
+    args.cos = cos;
+    return tn_rope_with(&args);
+}
+inline tn_tensor *tn_rope(tn_tensor *x, tn_tensor *cos, tn_tensor *sin, tn_rope_args args = {})
+{
+    args.x = x;
+    args.cos = cos;
+    args.sin = sin;
+    return tn_rope_with(&args);
+}
+inline tn_tensor *tn_rope_tables(tn_tensor *positions, tn_rope_tables_args args = {})
+{
+    args.positions = positions;
+    return tn_rope_tables_with(&args);
+}
+inline tn_tensor *tn_rope_tables(tn_tensor *positions, int64_t dim, tn_rope_tables_args args = {})
+{
+    args.positions = positions;
+    args.dim = dim;
+    return tn_rope_tables_with(&args);
+}
+inline tn_tensor *tn_rope_tables(tn_tensor *positions, int64_t dim, tn_tensor **sin, tn_rope_tables_args args = {})
+{
+    args.positions = positions;
+    args.dim = dim;
+    args.sin = sin;
+    return tn_rope_tables_with(&args);
 }
 inline tn_tensor *tn_conv2d(tn_tensor *x, tn_conv2d_args args = {})
 {
@@ -802,6 +961,127 @@ inline tn_tensor *tn_mse_loss(tn_tensor *x, tn_tensor *target, tn_mse_loss_args 
     args.x = x;
     args.target = target;
     return tn_mse_loss_with(&args);
+}
+inline tn_tensor *tn_l1_loss(tn_tensor *x, tn_mse_loss_args args = {})
+{
+    args.x = x;
+    return tn_l1_loss_with(&args);
+}
+inline tn_tensor *tn_l1_loss(tn_tensor *x, tn_tensor *target, tn_mse_loss_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_l1_loss_with(&args);
+}
+inline tn_tensor *tn_smooth_l1_loss(tn_tensor *x, tn_smooth_l1_loss_args args = {})
+{
+    args.x = x;
+    return tn_smooth_l1_loss_with(&args);
+}
+inline tn_tensor *tn_smooth_l1_loss(tn_tensor *x, tn_tensor *target, tn_smooth_l1_loss_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_smooth_l1_loss_with(&args);
+}
+inline tn_tensor *tn_huber_loss(tn_tensor *x, tn_huber_loss_args args = {})
+{
+    args.x = x;
+    return tn_huber_loss_with(&args);
+}
+inline tn_tensor *tn_huber_loss(tn_tensor *x, tn_tensor *target, tn_huber_loss_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_huber_loss_with(&args);
+}
+inline tn_tensor *tn_binary_cross_entropy(tn_tensor *x, tn_binary_cross_entropy_args args = {})
+{
+    args.x = x;
+    return tn_binary_cross_entropy_with(&args);
+}
+inline tn_tensor *tn_binary_cross_entropy(tn_tensor *x, tn_tensor *target, tn_binary_cross_entropy_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_binary_cross_entropy_with(&args);
+}
+inline tn_tensor *tn_binary_cross_entropy_with_logits(tn_tensor *x, tn_binary_cross_entropy_with_logits_args args = {})
+{
+    args.x = x;
+    return tn_binary_cross_entropy_with_logits_with(&args);
+}
+inline tn_tensor *tn_binary_cross_entropy_with_logits(tn_tensor *x, tn_tensor *target, tn_binary_cross_entropy_with_logits_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_binary_cross_entropy_with_logits_with(&args);
+}
+inline tn_tensor *tn_kl_div(tn_tensor *x, tn_kl_div_args args = {})
+{
+    args.x = x;
+    return tn_kl_div_with(&args);
+}
+inline tn_tensor *tn_kl_div(tn_tensor *x, tn_tensor *target, tn_kl_div_args args = {})
+{
+    args.x = x;
+    args.target = target;
+    return tn_kl_div_with(&args);
+}
+inline tn_tensor *tn_cosine_similarity(tn_tensor *x1, tn_cosine_similarity_args args = {})
+{
+    args.x1 = x1;
+    return tn_cosine_similarity_with(&args);
+}
+inline tn_tensor *tn_cosine_similarity(tn_tensor *x1, tn_tensor *x2, tn_cosine_similarity_args args = {})
+{
+    args.x1 = x1;
+    args.x2 = x2;
+    return tn_cosine_similarity_with(&args);
+}
+inline tn_tensor *tn_cosine_embedding_loss(tn_tensor *x1, tn_cosine_embedding_loss_args args = {})
+{
+    args.x1 = x1;
+    return tn_cosine_embedding_loss_with(&args);
+}
+inline tn_tensor *tn_cosine_embedding_loss(tn_tensor *x1, tn_tensor *x2, tn_cosine_embedding_loss_args args = {})
+{
+    args.x1 = x1;
+    args.x2 = x2;
+    return tn_cosine_embedding_loss_with(&args);
+}
+inline tn_tensor *tn_cosine_embedding_loss(tn_tensor *x1, tn_tensor *x2, tn_tensor *target, tn_cosine_embedding_loss_args args = {})
+{
+    args.x1 = x1;
+    args.x2 = x2;
+    args.target = target;
+    return tn_cosine_embedding_loss_with(&args);
+}
+inline tn_tensor *tn_ctc_loss(tn_tensor *log_probs, tn_ctc_loss_args args = {})
+{
+    args.log_probs = log_probs;
+    return tn_ctc_loss_with(&args);
+}
+inline tn_tensor *tn_ctc_loss(tn_tensor *log_probs, tn_tensor *targets, tn_ctc_loss_args args = {})
+{
+    args.log_probs = log_probs;
+    args.targets = targets;
+    return tn_ctc_loss_with(&args);
+}
+inline tn_tensor *tn_ctc_loss(tn_tensor *log_probs, tn_tensor *targets, tn_tensor *input_lengths, tn_ctc_loss_args args = {})
+{
+    args.log_probs = log_probs;
+    args.targets = targets;
+    args.input_lengths = input_lengths;
+    return tn_ctc_loss_with(&args);
+}
+inline tn_tensor *tn_ctc_loss(tn_tensor *log_probs, tn_tensor *targets, tn_tensor *input_lengths, tn_tensor *target_lengths, tn_ctc_loss_args args = {})
+{
+    args.log_probs = log_probs;
+    args.targets = targets;
+    args.input_lengths = input_lengths;
+    args.target_lengths = target_lengths;
+    return tn_ctc_loss_with(&args);
 }
 inline tn_tensor *tn_addmm(tn_tensor *c, tn_addmm_args args = {})
 {
@@ -1675,6 +1955,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_loader_ptr_(tn_loader_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_npz(...) \
     tn_at_checked_(tn_save_npz(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_accuracy(...) \
+    tn_at_double_(tn_accuracy(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_perplexity(...) \
+    tn_at_double_(tn_perplexity(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_confusion_matrix(...) \
+    tn_at_tensor_ptr_(tn_confusion_matrix(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_state_dict(...) \
     tn_at_checked_(tn_load_state_dict(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
@@ -1695,6 +1981,20 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_xavier_uniform(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal(...) \
     tn_at_tensor_ptr_(tn_init_xavier_normal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_orthogonal(...) \
+    tn_at_tensor_ptr_(tn_init_orthogonal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_trunc_normal(...) \
+    tn_at_tensor_ptr_(tn_init_trunc_normal(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_multihead_attention_new(...) \
+    tn_at_module_ptr_(tn_multihead_attention_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_encoder_layer_new(...) \
+    tn_at_module_ptr_(tn_transformer_encoder_layer_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_decoder_layer_new(...) \
+    tn_at_module_ptr_(tn_transformer_decoder_layer_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_encoder_new(...) \
+    tn_at_module_ptr_(tn_transformer_encoder_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_decoder_new(...) \
+    tn_at_module_ptr_(tn_transformer_decoder_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_new(...) \
     tn_at_module_ptr_(tn_conv1d_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv_transpose2d_new(...) \
@@ -1745,6 +2045,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_hardshrink(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_softshrink(...) \
     tn_at_tensor_ptr_(tn_softshrink(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_scaled_dot_product_attention(...) \
+    tn_at_tensor_ptr_(tn_scaled_dot_product_attention(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rope(...) \
+    tn_at_tensor_ptr_(tn_rope(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rope_tables(...) \
+    tn_at_tensor_ptr_(tn_rope_tables(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d(...) \
     tn_at_tensor_ptr_(tn_conv2d(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d(...) \
@@ -1787,6 +2093,24 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_nll_loss(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_mse_loss(...) \
     tn_at_tensor_ptr_(tn_mse_loss(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_l1_loss(...) \
+    tn_at_tensor_ptr_(tn_l1_loss(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_smooth_l1_loss(...) \
+    tn_at_tensor_ptr_(tn_smooth_l1_loss(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_huber_loss(...) \
+    tn_at_tensor_ptr_(tn_huber_loss(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_binary_cross_entropy(...) \
+    tn_at_tensor_ptr_(tn_binary_cross_entropy(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_binary_cross_entropy_with_logits(...) \
+    tn_at_tensor_ptr_(tn_binary_cross_entropy_with_logits(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_kl_div(...) \
+    tn_at_tensor_ptr_(tn_kl_div(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_similarity(...) \
+    tn_at_tensor_ptr_(tn_cosine_similarity(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_embedding_loss(...) \
+    tn_at_tensor_ptr_(tn_cosine_embedding_loss(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ctc_loss(...) \
+    tn_at_tensor_ptr_(tn_ctc_loss(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_addmm(...) \
     tn_at_tensor_ptr_(tn_addmm(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
@@ -1941,6 +2265,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_checkpoint_args_(X) TN_CHECKPOINT_OPTIONS(X)
 #define TN_LIST_tn_loader_args_(X) TN_LOADER_OPTIONS(X)
 #define TN_LIST_tn_npz_args_(X) TN_NPZ_OPTIONS(X)
+#define TN_LIST_tn_metric_args_(X) TN_METRIC_OPTIONS(X)
+#define TN_LIST_tn_confusion_matrix_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
 #define TN_LIST_tn_linear_layer_args_(X) TN_LINEAR_LAYER_OPTIONS(X)
 #define TN_LIST_tn_conv2d_layer_args_(X) TN_CONV2D_LAYER_OPTIONS(X)
@@ -1949,6 +2275,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_flatten_layer_args_(X) TN_FLATTEN_LAYER_OPTIONS(X)
 #define TN_LIST_tn_kaiming_args_(X) TN_KAIMING_OPTIONS(X)
 #define TN_LIST_tn_xavier_args_(X) TN_XAVIER_OPTIONS(X)
+#define TN_LIST_tn_trunc_normal_args_(X) TN_TRUNC_NORMAL_OPTIONS(X)
+#define TN_LIST_tn_multihead_attention_args_(X) TN_MULTIHEAD_ATTENTION_OPTIONS(X)
+#define TN_LIST_tn_transformer_layer_args_(X) TN_TRANSFORMER_LAYER_OPTIONS(X)
+#define TN_LIST_tn_transformer_args_(X) TN_TRANSFORMER_OPTIONS(X)
 #define TN_LIST_tn_conv1d_layer_args_(X) TN_CONV1D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_conv_transpose2d_layer_args_(X) TN_CONV_TRANSPOSE2D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_conv_transpose1d_layer_args_(X) TN_CONV_TRANSPOSE1D_LAYER_OPTIONS(X)
@@ -1970,6 +2300,9 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_hardtanh_args_(X) TN_HARDTANH_OPTIONS(X)
 #define TN_LIST_tn_celu_args_(X) TN_CELU_OPTIONS(X)
 #define TN_LIST_tn_shrink_args_(X) TN_SHRINK_OPTIONS(X)
+#define TN_LIST_tn_attention_args_(X) TN_ATTENTION_OPTIONS(X)
+#define TN_LIST_tn_rope_args_(X) TN_ROPE_OPTIONS(X)
+#define TN_LIST_tn_rope_tables_args_(X) TN_ROPE_TABLES_OPTIONS(X)
 #define TN_LIST_tn_conv2d_args_(X) TN_CONV2D_OPTIONS(X)
 #define TN_LIST_tn_conv1d_args_(X) TN_CONV1D_OPTIONS(X)
 #define TN_LIST_tn_conv_transpose2d_args_(X) TN_CONV_TRANSPOSE2D_OPTIONS(X)
@@ -1991,6 +2324,14 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_cross_entropy_args_(X) TN_CROSS_ENTROPY_OPTIONS(X)
 #define TN_LIST_tn_nll_loss_args_(X) TN_NLL_OPTIONS(X)
 #define TN_LIST_tn_mse_loss_args_(X) TN_MSE_OPTIONS(X)
+#define TN_LIST_tn_smooth_l1_loss_args_(X) TN_SMOOTH_L1_OPTIONS(X)
+#define TN_LIST_tn_huber_loss_args_(X) TN_HUBER_OPTIONS(X)
+#define TN_LIST_tn_binary_cross_entropy_args_(X) TN_BCE_OPTIONS(X)
+#define TN_LIST_tn_binary_cross_entropy_with_logits_args_(X) TN_BCE_LOGITS_OPTIONS(X)
+#define TN_LIST_tn_kl_div_args_(X) TN_KL_DIV_OPTIONS(X)
+#define TN_LIST_tn_cosine_similarity_args_(X) TN_COSINE_OPTIONS(X)
+#define TN_LIST_tn_cosine_embedding_loss_args_(X) TN_COSINE_EMBEDDING_OPTIONS(X)
+#define TN_LIST_tn_ctc_loss_args_(X) TN_CTC_OPTIONS(X)
 #define TN_LIST_tn_addmm_args_(X) TN_ADDMM_OPTIONS(X)
 #define TN_LIST_tn_linear_op_args_(X) TN_LINEAR_OPTIONS(X)
 #define TN_LIST_tn_batch_norm_args_(X) TN_BATCH_NORM_OPTIONS(X)
@@ -2053,6 +2394,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_loader_ptr_(TN_CALL_((tn_loader_new_with), tn_loader_args, TN_LIST_tn_loader_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_npz(...) \
     tn_at_checked_(TN_CALL_((tn_save_npz_with), tn_npz_args, TN_LIST_tn_npz_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_accuracy(...) \
+    tn_at_double_(TN_CALL_((tn_accuracy_with), tn_metric_args, TN_LIST_tn_metric_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_perplexity(...) \
+    tn_at_double_(TN_CALL_((tn_perplexity_with), tn_metric_args, TN_LIST_tn_metric_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_confusion_matrix(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_confusion_matrix_with), tn_confusion_matrix_args, TN_LIST_tn_confusion_matrix_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_state_dict(...) \
     tn_at_checked_(TN_CALL_((tn_load_state_dict_with), tn_load_args, TN_LIST_tn_load_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
@@ -2073,6 +2420,20 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_uniform_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_init_xavier_normal_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_orthogonal(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_init_orthogonal_with), tn_xavier_args, TN_LIST_tn_xavier_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_trunc_normal(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_init_trunc_normal_with), tn_trunc_normal_args, TN_LIST_tn_trunc_normal_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_multihead_attention_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_multihead_attention_new_with), tn_multihead_attention_args, TN_LIST_tn_multihead_attention_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_encoder_layer_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_transformer_encoder_layer_new_with), tn_transformer_layer_args, TN_LIST_tn_transformer_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_decoder_layer_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_transformer_decoder_layer_new_with), tn_transformer_layer_args, TN_LIST_tn_transformer_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_encoder_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_transformer_encoder_new_with), tn_transformer_args, TN_LIST_tn_transformer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_decoder_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_transformer_decoder_new_with), tn_transformer_args, TN_LIST_tn_transformer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_conv1d_new_with), tn_conv1d_layer_args, TN_LIST_tn_conv1d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv_transpose2d_new(...) \
@@ -2123,6 +2484,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_hardshrink_with), tn_shrink_args, TN_LIST_tn_shrink_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_softshrink(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_softshrink_with), tn_shrink_args, TN_LIST_tn_shrink_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_scaled_dot_product_attention(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_scaled_dot_product_attention_with), tn_attention_args, TN_LIST_tn_attention_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_rope(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_rope_with), tn_rope_args, TN_LIST_tn_rope_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_rope_tables(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_rope_tables_with), tn_rope_tables_args, TN_LIST_tn_rope_tables_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_conv2d_with), tn_conv2d_args, TN_LIST_tn_conv2d_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d(...) \
@@ -2165,6 +2532,24 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_nll_loss_with), tn_nll_loss_args, TN_LIST_tn_nll_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_mse_loss(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_mse_loss_with), tn_mse_loss_args, TN_LIST_tn_mse_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_l1_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_l1_loss_with), tn_mse_loss_args, TN_LIST_tn_mse_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_smooth_l1_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_smooth_l1_loss_with), tn_smooth_l1_loss_args, TN_LIST_tn_smooth_l1_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_huber_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_huber_loss_with), tn_huber_loss_args, TN_LIST_tn_huber_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_binary_cross_entropy(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_binary_cross_entropy_with), tn_binary_cross_entropy_args, TN_LIST_tn_binary_cross_entropy_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_binary_cross_entropy_with_logits(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_binary_cross_entropy_with_logits_with), tn_binary_cross_entropy_with_logits_args, TN_LIST_tn_binary_cross_entropy_with_logits_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_kl_div(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_kl_div_with), tn_kl_div_args, TN_LIST_tn_kl_div_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_similarity(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_cosine_similarity_with), tn_cosine_similarity_args, TN_LIST_tn_cosine_similarity_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_embedding_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_cosine_embedding_loss_with), tn_cosine_embedding_loss_args, TN_LIST_tn_cosine_embedding_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_ctc_loss(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_ctc_loss_with), tn_ctc_loss_args, TN_LIST_tn_ctc_loss_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_addmm(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_addmm_with), tn_addmm_args, TN_LIST_tn_addmm_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear(...) \
@@ -2433,6 +2818,20 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_int64_t_(tn_list_count(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_list_at(...) \
     tn_at_tensor_ptr_(tn_list_at(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_accuracy_with(...) \
+    tn_at_double_(tn_accuracy_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_perplexity_with(...) \
+    tn_at_double_(tn_perplexity_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_confusion_matrix_with(...) \
+    tn_at_tensor_ptr_(tn_confusion_matrix_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_precision(...) \
+    tn_at_tensor_ptr_(tn_precision(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_recall(...) \
+    tn_at_tensor_ptr_(tn_recall(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_f1(...) \
+    tn_at_tensor_ptr_(tn_f1(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_matthews_corrcoef(...) \
+    tn_at_double_(tn_matthews_corrcoef(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_module_new(...) \
     tn_at_void_ptr_(tn_module_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_child_at(...) \
@@ -2549,6 +2948,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_init_xavier_uniform_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_init_xavier_normal_with(...) \
     tn_at_tensor_ptr_(tn_init_xavier_normal_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_orthogonal_with(...) \
+    tn_at_tensor_ptr_(tn_init_orthogonal_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_init_trunc_normal_with(...) \
+    tn_at_tensor_ptr_(tn_init_trunc_normal_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_prelu_new(...) \
     tn_at_module_ptr_(tn_prelu_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_relu6_new(...) \
@@ -2577,6 +2980,16 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_module_ptr_(tn_glu_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_softmin_new(...) \
     tn_at_module_ptr_(tn_softmin_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_multihead_attention_new_with(...) \
+    tn_at_module_ptr_(tn_multihead_attention_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_encoder_layer_new_with(...) \
+    tn_at_module_ptr_(tn_transformer_encoder_layer_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_decoder_layer_new_with(...) \
+    tn_at_module_ptr_(tn_transformer_decoder_layer_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_encoder_new_with(...) \
+    tn_at_module_ptr_(tn_transformer_encoder_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_transformer_decoder_new_with(...) \
+    tn_at_module_ptr_(tn_transformer_decoder_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_new_with(...) \
     tn_at_module_ptr_(tn_conv1d_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv_transpose2d_new_with(...) \
@@ -2651,6 +3064,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_glu(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_softmin(...) \
     tn_at_tensor_ptr_(tn_softmin(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_scaled_dot_product_attention_with(...) \
+    tn_at_tensor_ptr_(tn_scaled_dot_product_attention_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rope_with(...) \
+    tn_at_tensor_ptr_(tn_rope_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_rope_tables_with(...) \
+    tn_at_tensor_ptr_(tn_rope_tables_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_with(...) \
     tn_at_tensor_ptr_(tn_conv2d_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv1d_with(...) \
@@ -2827,6 +3246,24 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_nll_loss_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_mse_loss_with(...) \
     tn_at_tensor_ptr_(tn_mse_loss_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_l1_loss_with(...) \
+    tn_at_tensor_ptr_(tn_l1_loss_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_smooth_l1_loss_with(...) \
+    tn_at_tensor_ptr_(tn_smooth_l1_loss_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_huber_loss_with(...) \
+    tn_at_tensor_ptr_(tn_huber_loss_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_binary_cross_entropy_with(...) \
+    tn_at_tensor_ptr_(tn_binary_cross_entropy_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_binary_cross_entropy_with_logits_with(...) \
+    tn_at_tensor_ptr_(tn_binary_cross_entropy_with_logits_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_kl_div_with(...) \
+    tn_at_tensor_ptr_(tn_kl_div_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_similarity_with(...) \
+    tn_at_tensor_ptr_(tn_cosine_similarity_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_cosine_embedding_loss_with(...) \
+    tn_at_tensor_ptr_(tn_cosine_embedding_loss_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_ctc_loss_with(...) \
+    tn_at_tensor_ptr_(tn_ctc_loss_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_matmul(...) \
     tn_at_tensor_ptr_(tn_matmul(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_mm(...) \

@@ -8,6 +8,7 @@
 #include <tenon/ops.h>
 #include <tenon/io.h>
 #include <tenon/data.h>
+#include <tenon/metrics.h>
 #include <tenon/nn.h>
 #include <tenon/optim.h>
 #include <tenon/schedule.h>

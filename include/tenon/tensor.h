@@ -156,7 +156,8 @@ typedef struct tn_shape_args { /* tn_zeros(TN_SHAPE(2, 3), .dtype = TN_F64) */
 TN_API tn_tensor *tn_empty_with(const tn_shape_args *args); /* not cleared */
 TN_API tn_tensor *tn_zeros_with(const tn_shape_args *args);
 TN_API tn_tensor *tn_ones_with(const tn_shape_args *args);
-TN_API tn_tensor *tn_full_with(const tn_shape_args *args); /* tn_full(shape, value) */
+/* tn_full(shape, value): of the default dtype unless said, not of the value's; a value that an integer dtype cannot hold is TN_ERR_DTYPE. */
+TN_API tn_tensor *tn_full_with(const tn_shape_args *args);
 
 typedef struct tn_like_args { /* tn_zeros_like(x, .dtype = TN_I64): x's shape, dtype and device unless said */
     size_t size TN_SIZE_(tn_like_args);
@@ -172,14 +173,14 @@ TN_API tn_tensor *tn_full_like_with(const tn_like_args *args);
 TN_API tn_tensor *tn_rand_like_with(const tn_like_args *args);
 TN_API tn_tensor *tn_randn_like_with(const tn_like_args *args);
 
-typedef struct tn_range_args { /* tn_arange(0, 10, 2), tn_linspace(0, 1, 11) */
+typedef struct tn_range_args { /* tn_arange(0, 10, 2), tn_arange(10), tn_linspace(0, 1, 11) */
     size_t size TN_SIZE_(tn_range_args);
     TN_TENSOR_OPTIONS(TN_FIELD_)
     char tn_ TN_ZERO_;
     double start TN_ZERO_, end TN_ZERO_;
     double step TN_ZERO_; /* of tn_arange: 0 means 1; of tn_linspace: the number of points */
 } tn_range_args;
-/* start, start + step, ... below end. The dtype is i64 where all three are whole numbers and none is said, else the default. */
+/* start, start + step, ... below end; from 0 where only the end is given. The dtype is i64 where all three are whole numbers and none is said, else the default. */
 TN_API tn_tensor *tn_arange_with(const tn_range_args *args);
 /* `step` points from start to end, both included. */
 TN_API tn_tensor *tn_linspace_with(const tn_range_args *args);

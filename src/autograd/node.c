@@ -88,6 +88,12 @@ tn_tensor *tn_record_(tn_tensor *const *ys, int outputs, const char *name, tn_ba
 {
     if (tn_failing())
         return NULL;
+    if (TN_UNLIKELY(tn_this.detect_anomaly)) {
+        if (!tn_forward_is_sound(name, ys, outputs, inputs, n_inputs))
+            return NULL;
+        if (!tn_recording(inputs, n_inputs))
+            return ys[0];
+    }
     tn_node *node = node_new(n_inputs, outputs, n_saved, attr_size);
     if (!node)
         return NULL;

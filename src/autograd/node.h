@@ -77,7 +77,7 @@ tn_tensor *tn_record_(tn_tensor *const *ys, int outputs, const char *name, tn_ba
 static inline tn_tensor *tn_record(tn_tensor *y, const char *name, tn_backward_fn backward, tn_tensor *const *inputs, int n_inputs,
                                    tn_tensor *const *saved, int n_saved, const void *attr, size_t attr_size)
 {
-    if (!y || !tn_recording(inputs, n_inputs))
+    if (!y || (!tn_recording(inputs, n_inputs) && TN_LIKELY(!tn_this.detect_anomaly)))
         return y;
     return tn_record_(&y, 1, name, backward, inputs, n_inputs, saved, n_saved, attr, attr_size);
 }
@@ -85,9 +85,14 @@ static inline tn_tensor *tn_record(tn_tensor *y, const char *name, tn_backward_f
 static inline bool tn_record_many(tn_tensor *const *ys, int outputs, const char *name, tn_backward_fn backward, tn_tensor *const *inputs,
                                   int n_inputs, tn_tensor *const *saved, int n_saved, const void *attr, size_t attr_size)
 {
-    return !tn_recording(inputs, n_inputs) ||
+    return (!tn_recording(inputs, n_inputs) && TN_LIKELY(!tn_this.detect_anomaly)) ||
            tn_record_(ys, outputs, name, backward, inputs, n_inputs, saved, n_saved, attr, attr_size) != NULL;
 }
+
+/* While NaNs are looked for: an error that names the operator `name`, and false, where one of its results, or a wanted gradient that the
+ * node's backward gave, has one. */
+bool tn_forward_is_sound(const char *name, tn_tensor *const *ys, int outputs, tn_tensor *const *inputs, int n_inputs);
+bool tn_backward_is_sound(const tn_node *node, tn_tensor *const *dy, tn_tensor *const *dx);
 
 /* ---- for backward rules ------------------------------------------------------------------------------------------------- */
 

@@ -36,6 +36,7 @@ typedef struct tn_free_block {
 typedef struct tn_thread {
     int status; /* the sticking error, TN_OK when none */
     bool no_grad;
+    bool detect_anomaly; /* every result and gradient is looked at for NaN */
     bool draining;
     bool registered; /* the thread's end will be noticed */
     bool site_known;
@@ -173,6 +174,8 @@ int tn_wrap_dim(const char *op, int dim, int ndim);
 bool tn_dims_mask(const char *op, tn_dims dims, int ndim, uint32_t *mask);
 /* The dtype that new tensors take: dtype, or the default one. */
 tn_dtype tn_dtype_or_default(tn_dtype dtype);
+/* A C number that an element of the dtype can hold, its fraction dropped; false with an error. */
+bool tn_number_fits(const char *op, double value, tn_dtype dtype);
 tn_device_id tn_device_or_default(const tn_device_id *device);
 /* Checks ndim, sizes >= 0 and that the product fits; false with an error. */
 bool tn_shape_check(const char *op, tn_shape shape, int64_t *numel);

@@ -1,5 +1,7 @@
 /* dtypes, devices, shapes: the small questions that every operator asks. */
 #include "core/core.h"
+
+#include <math.h>
 #include "kernels/kernels.h"
 
 #include <stdio.h>
@@ -258,4 +260,18 @@ bool tn_dims_mask(const char *op, tn_dims dims, int ndim, uint32_t *mask)
         *mask |= 1u << dim;
     }
     return true;
+}
+
+bool tn_number_fits(const char *op, double value, tn_dtype dtype)
+{
+    if (tn_failing())
+        return false;
+    if ((unsigned)dtype >= TN_DTYPE_COUNT || tn_dtype_is_float(dtype) || dtype == TN_BOOL)
+        return true;
+    const bool sign = dtype != TN_U8;
+    const double end = ldexp(1, (int)(8 * tn_dtype_size(dtype)) - sign), whole = trunc(value);
+    if (whole >= (sign ? -end : 0) && whole < end)
+        return true;
+    tn_fail(TN_ERR_DTYPE, "%s: %.17g does not fit into %s: tn_cast() to a dtype that holds it", op, value, tn_dtype_name(dtype));
+    return false;
 }

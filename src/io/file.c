@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -173,6 +174,13 @@ tn_tensor *tn_mapping_tensor(tn_mapping *m, int64_t at, tn_shape shape, tn_dtype
 
 /* ---- writing ------------------------------------------------------------------------------------------------------------ */
 
+static void free_names(tn_writer *w)
+{
+    tn_free(w->temporary, w->temporary_size);
+    tn_free(w->target, w->target_size);
+    w->temporary = w->target = NULL;
+}
+
 tn_status tn_writer_open(tn_writer *w, const char *op, const char *path)
 {
     *w = (tn_writer){.op = op, .path = path, .fd = -1};
@@ -180,20 +188,32 @@ tn_status tn_writer_open(tn_writer *w, const char *op, const char *path)
         tn_fail(TN_ERR_ARGUMENT, "%s: path is NULL", op);
         return TN_ERR_ARGUMENT;
     }
+    struct stat former;
+    const bool exists = stat(path, &former) == 0;
+    if (exists && !S_ISREG(former.st_mode)) {
+        tn_fail(TN_ERR_IO, "%s: %s: cannot be written: it is no regular file", op, path);
+        return TN_ERR_IO;
+    }
+    char *behind = exists ? realpath(path, NULL) : NULL; /* a link stays one: what it names is replaced */
+    const char *target = behind ? behind : path;
     static unsigned counter;
-    w->temporary_size = strlen(path) + 40;
-    w->temporary = tn_alloc(w->temporary_size);
-    if (!w->temporary)
-        return TN_ERR_MEMORY;
-    snprintf(w->temporary, w->temporary_size, "%s.%ld-%u.part", path, (long)getpid(),
-             __atomic_fetch_add(&counter, 1, __ATOMIC_RELAXED));
-    w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    w->target_size = strlen(target) + 1;
+    w->temporary_size = w->target_size + 40;
+    w->target = tn_alloc(w->target_size);
+    w->temporary = w->target ? tn_alloc(w->temporary_size) : NULL;
+    if (w->temporary) {
+        memcpy(w->target, target, w->target_size);
+        snprintf(w->temporary, w->temporary_size, "%s.%ld-%u.part", target, (long)getpid(), __atomic_fetch_add(&counter, 1, __ATOMIC_RELAXED));
+        w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, exists ? former.st_mode & 0777 : 0666);
+        if (w->fd < 0)
+            system_error(op, path, "cannot be written: no file can be made beside it");
+    }
+    free(behind);
     if (w->fd >= 0)
         return TN_OK;
-    system_error(op, path, "cannot be written: no file can be made beside it");
-    tn_free(w->temporary, w->temporary_size);
-    w->temporary = NULL;
-    return TN_ERR_IO;
+    const tn_status status = w->temporary ? TN_ERR_IO : TN_ERR_MEMORY;
+    free_names(w);
+    return status;
 }
 
 tn_status tn_writer_write(tn_writer *w, const void *data, size_t n)
@@ -230,7 +250,7 @@ tn_status tn_writer_close(tn_writer *w, tn_status status)
         return status;
     bool synced = status != TN_OK || fsync(w->fd) == 0;
     bool closed = close(w->fd) == 0;
-    if (status == TN_OK && !(synced && closed && rename(w->temporary, w->path) == 0)) {
+    if (status == TN_OK && !(synced && closed && rename(w->temporary, w->target) == 0)) {
         system_error(w->op, w->path, "cannot write");
         status = TN_ERR_IO;
     }
@@ -238,7 +258,7 @@ tn_status tn_writer_close(tn_writer *w, tn_status status)
         sync_folder(w);
     else
         unlink(w->temporary);
-    tn_free(w->temporary, w->temporary_size);
+    free_names(w);
     *w = (tn_writer){.fd = -1};
     return status;
 }

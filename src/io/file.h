@@ -45,11 +45,12 @@ void tn_mapping_release(tn_mapping *mapping);
 /* A contiguous tensor over the mapping's bytes from `at` on, the scope's; a copy of them where they are not aligned for its elements. */
 tn_tensor *tn_mapping_tensor(tn_mapping *mapping, int64_t at, tn_shape shape, tn_dtype dtype);
 
-/* A file being written, beside its final name until it is whole. Works while an error sticks. */
+/* A file being written, beside its final name until it is whole. A file that was there gives its mode and must be a regular one. Works while an
+ * error sticks. */
 typedef struct tn_writer {
     const char *op, *path;
-    char *temporary;
-    size_t temporary_size;
+    char *target, *temporary; /* what is replaced: path, or what that links to; what is written */
+    size_t target_size, temporary_size;
     int fd;
 } tn_writer;
 tn_status tn_writer_open(tn_writer *w, const char *op, const char *path);

@@ -64,6 +64,22 @@ static void plot_free(void *self)
 }
 static const tn_class plot_class = {"plot", sizeof(tn_plot), plot_free};
 
+static bool folder_is_there(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const size_t length = slash ? (size_t)(slash - path) + 1 : 1;
+    char *folder = tn_alloc(length + 1);
+    if (!folder)
+        return false;
+    memcpy(folder, slash ? path : ".", length);
+    folder[length] = 0;
+    const bool there = access(folder, W_OK) == 0;
+    tn_free(folder, length + 1);
+    if (!there)
+        tn_fail(TN_ERR_IO, "plot: %s: its folder is not there, or cannot be written to", path);
+    return there;
+}
+
 tn_plot *tn_plot_new_with(const tn_plot_args *a)
 {
     TN_KNOWN(tn_plot_args, a);
@@ -75,8 +91,10 @@ tn_plot *tn_plot_new_with(const tn_plot_args *a)
         return tn_fail(TN_ERR_ARGUMENT, "plot: the path is %s%s%s: it must end in .png or .svg", a->path ? "\"" : "", a->path ? a->path : "NULL",
                        a->path ? "\"" : "");
     tn_plot *plot = tn_object_new(&plot_class);
-    if (!plot)
+    if (!plot || !folder_is_there(a->path)) { /* said before a long training, not after it */
+        tn_release(plot);
         return NULL;
+    }
     plot->svg = strcmp(end, ".svg") == 0;
     plot->path = copy_text(a->path);
     plot->csv = copy_text(a->path);
@@ -312,7 +330,8 @@ static void put_script(FILE *out, const tn_plot *plot, const char *picture)
     bool right = false;
     for (int i = 0; i < plot->count; i++)
         right |= plot->all[i].right;
-    fputs(plot->space ? "set view 42,35,1,1.3\nset xyplane 0\nset ticslevel 0\nset pm3d depthorder\nset palette defined (0 '#440154', 1 '#3b528b', 2 '#21918c', 3 '#5ec962', 4 '#fde725')\nset style fill transparent solid 0.8\n"
+    fputs(plot->space ? "set view 42,35,1,1.3\nset xyplane 0\nset ticslevel 0\nset pm3d depthorder\n"
+                        "set palette defined (0 '#440154', 1 '#3b528b', 2 '#21918c', 3 '#5ec962', 4 '#fde725')\nset style fill transparent solid 0.8\n"
                       : right ? "set border 11\nset ytics nomirror\nset y2tics\n" : "set border 3\nset tics nomirror\n", out);
     put_data(out, plot);
     fputs(plot->space ? "splot " : "plot ", out);

@@ -71,6 +71,18 @@ typedef struct tn_cross_entropy_rows {
     void *dx;         /* backward: [rows, classes] */
 } tn_cross_entropy_rows;
 
+/* CTC of dense x, log probabilities; sequence n has input_lengths[n] steps and the labels targets[starts[n] ...]. f32 and f64. */
+typedef struct tn_ctc {
+    int64_t time, batch, classes, blank;
+    int64_t longest;        /* of the target lengths */
+    bool zero_infinity;     /* a target that no way gives: loss and gradient 0 */
+    const void *x;          /* [time, batch, classes] */
+    const int64_t *targets; /* none is blank */
+    const int64_t *starts, *input_lengths, *target_lengths; /* [batch] */
+    void *loss;             /* [batch] */
+    void *dx;               /* each loss's gradient, [time, batch, classes], or NULL */
+} tn_ctc;
+
 /* Contiguous [outer, n, inner]: y is the running sum of x over n, from the end where reverse. */
 typedef struct tn_cumsum_rows {
     int64_t outer, n, inner;
@@ -119,6 +131,38 @@ typedef struct tn_gemm {
     const void *packed; /* b as gemm_pack() laid it out */
     void *scratch;      /* gemm_scratch_bytes() of the caller's: the product stays on the calling thread and cannot fail */
 } tn_gemm;
+
+/* Rows of an operand of attention: element (b, h, i, j) is data[b * batch + h * head + i * row + j]. */
+typedef struct tn_attention_rows {
+    const void *data;
+    int64_t batch, head, row;
+} tn_attention_rows;
+
+/* Scaled dot-product attention, f32 and f64, s above 0: y = (dropout of softmax(scale q k' + mask)) v, blocks of rows against blocks of
+ * columns, so that scratch does not grow with l or s (Dao et al. 2022). Head h reads k and v of head h / (heads / kv_heads). A row of which
+ * nothing is allowed gives zeros. dropout's mask is element by element what BERNOULLI fills a dense [batch, heads, l, s] with. */
+typedef struct tn_attention {
+    int64_t batch, heads, kv_heads, l, s, e, ev;
+    tn_attention_rows q, k, v; /* [batch, heads, l, e], [batch, kv_heads, s, e], [batch, kv_heads, s, ev] */
+    tn_attention_rows mask;    /* [batch, heads, l, s], or data is NULL; its columns lie mask_column apart */
+    int64_t mask_column;
+    bool mask_is_bool; /* true: allowed; else what is added, of the dtype */
+    bool causal;       /* column j is allowed for row i where j <= i */
+    double scale, dropout;
+    uint64_t seed, offset;     /* of dropout's random numbers */
+    void *y, *stats;           /* dense [batch, heads, l, ev], [batch, heads, l, 2]: a row's max and 1 / its sum of exp(score - max) */
+    const void *dy;            /* dense, like y */
+    void *dq, *dk, *dv;        /* dense, like q, k and v; backward writes them; each may be NULL: not asked for */
+} tn_attention;
+
+/* Rotary embedding of dense rows, f32 and f64: the first 2 half elements of each row of x, in pairs (j, j + half), or (2j, 2j + 1) where
+ * interleaved, turn by the angle whose cosine and sine are given, backwards where inverse; the others are copied. */
+typedef struct tn_rope_rows {
+    int64_t rows, width, half, table_rows; /* row r takes row r % table_rows of the tables */
+    bool interleaved, inverse;
+    const void *x, *cos, *sin; /* [rows, width], [table_rows, half] twice */
+    void *y;
+} tn_rope_rows;
 
 /* A recurrent layer in one direction over a batch of sequences, the longest first: their steps lie as rows, all of step 0, then all of
  * step 1, ..., and step t has the first first[t + 1] - first[t] sequences. float32 and float64. Gates are side by side in a row: LSTM's are
@@ -260,6 +304,7 @@ typedef struct tn_step_item {
     X(softmax_backward, (tn_dtype dtype, const tn_softmax_rows *softmax))                                                     \
     X(cross_entropy, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                                     \
     X(cross_entropy_backward, (tn_dtype dtype, const tn_cross_entropy_rows *rows))                                            \
+    X(ctc, (tn_dtype dtype, const tn_ctc *ctc))                                                                               \
     X(norm, (tn_dtype dtype, const tn_norm *norm))                                                                            \
     X(norm_backward, (tn_dtype dtype, const tn_norm *norm))                                                                   \
     X(sort, (tn_dtype dtype, const tn_sort_rows *rows))                                                                       \
@@ -278,6 +323,9 @@ typedef struct tn_step_item {
     /* dense matrices [batch, rows, cols]: what lies on the wrong side of the diagonal becomes 0 */                            \
     X(triangle, (size_t element, bool upper, int64_t diagonal, int64_t batch, int64_t rows, int64_t cols, const void *x,      \
                  void *out))                                                                                              \
+    X(attention, (tn_dtype dtype, const tn_attention *attention))                                                             \
+    X(attention_backward, (tn_dtype dtype, const tn_attention *attention))                                                    \
+    X(rope, (tn_dtype dtype, const tn_rope_rows *rows))                                                                       \
     X(conv_forward, (tn_dtype dtype, const tn_conv *conv))                                                                    \
     X(conv_backward, (tn_dtype dtype, const tn_conv_grad *grad))                                                              \
     X(unfold, (tn_dtype dtype, const tn_conv *conv, const void *x, void *columns))                                            \

@@ -61,8 +61,6 @@ static tn_tensor *binary(const char *name, tn_binary_op op, const tn_tensor *a, 
 static tn_tensor *record(const char *name, tn_tensor *y, tn_tensor *a, tn_tensor *b, tn_backward_fn backward, tn_tensor *save_a,
                          tn_tensor *save_b)
 {
-    if (!y || !(recorded(a) || recorded(b)))
-        return y;
     return tn_record(y, name, backward, TN_INPUTS(a, b), TN_SAVED(save_a, save_b), TN_NO_ATTR);
 }
 static tn_tensor *if_recorded(tn_tensor *other, tn_tensor *x) { return recorded(other) ? x : NULL; }
@@ -179,7 +177,7 @@ tn_tensor *tn_pow(tn_operand a, tn_operand b)
     if (!is_float(dtype) && exponent < 0)
         return tn_fail(TN_ERR_ARGUMENT, "pow: %s to the power %g is no integer: tn_cast a to a float", tn_dtype_name(dtype), exponent);
     tn_tensor *y = power(a, b, exponent, dtype);
-    return y && recorded(a) ? tn_record(y, "pow", pow_number_backward, TN_INPUTS(a), TN_SAVED(a), TN_ATTR(exponent)) : y;
+    return tn_record(y, "pow", pow_number_backward, TN_INPUTS(a), TN_SAVED(a), TN_ATTR(exponent));
 }
 
 /* floor(a / b) as the remainder has it: a / b itself may round up to a whole number (1 / 0.1 is 10, and 1 mod 0.1 is not 0). */

@@ -81,7 +81,7 @@ tn_tensor *tn_ones_with(const tn_shape_args *args)
 tn_tensor *tn_full_with(const tn_shape_args *args)
 {
     TN_KNOWN(tn_shape_args, args);
-    return filled(created("full", args), args->value);
+    return tn_number_fits("full", args->value, tn_dtype_or_default(args->dtype)) ? filled(created("full", args), args->value) : NULL;
 }
 tn_tensor *tn_empty_like_with(const tn_like_args *args)
 {
@@ -101,7 +101,8 @@ tn_tensor *tn_ones_like_with(const tn_like_args *args)
 tn_tensor *tn_full_like_with(const tn_like_args *args)
 {
     TN_KNOWN(tn_like_args, args);
-    return filled(tn_create_like("full_like", args), args->value);
+    tn_tensor *y = tn_create_like("full_like", args);
+    return y && tn_number_fits("full_like", args->value, (tn_dtype)y->dtype) ? filled(y, args->value) : NULL;
 }
 
 /* ---- ranges ------------------------------------------------------------------------------------------------------------- */
@@ -111,11 +112,14 @@ static bool whole(double x) { return x == floor(x) && fabs(x) < 0x1p53; }
 tn_tensor *tn_arange_with(const tn_range_args *args)
 {
     TN_KNOWN(tn_range_args, args);
-    double start = args->start, end = args->end, step = args->step == 0 ? 1 : args->step;
+    bool end_alone = args->start > 0 && args->end == 0 && args->step == 0; /* tn_arange(5): nothing else could be meant */
+    double start = end_alone ? 0 : args->start, end = end_alone ? args->start : args->end, step = args->step == 0 ? 1 : args->step;
     double count = ceil((end - start) / step);
     if (tn_failing())
         return NULL;
-    if (!(count >= 0 && count < 0x1p53))
+    if (count >= 0x1p53)
+        return tn_fail(TN_ERR_ARGUMENT, "arange: from %g to %g by steps of %g are more numbers than any tensor holds", start, end, step);
+    if (!(count >= 0))
         return tn_fail(TN_ERR_ARGUMENT, "arange: from %g to %g by steps of %g leads nowhere: the step must be finite and go towards the end",
                        start, end, step);
     bool integers = whole(start) && whole(end) && whole(step) && args->dtype == TN_DTYPE_DEFAULT && !args->requires_grad;

@@ -169,7 +169,7 @@ static void fill_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx) {
 
 static tn_tensor *fill(const char *name, tn_tensor *x, double value)
 {
-    if (!writable(name, x, NULL, 0))
+    if (!writable(name, x, NULL, 0) || !tn_number_fits(name, value, (tn_dtype)x->dtype))
         return NULL;
     tn_tensor *number = tn_scalar_f64(value), *element = number ? tn_operand_as(number, (tn_dtype)x->dtype) : NULL;
     if (!element)

@@ -1,16 +1,18 @@
-/* Losses: cross-entropy (fused for class indices), negative log-likelihood, mean squared error. */
+/* Losses of classes: cross-entropy (fused for class indices), negative log-likelihood. */
+#include "ops/loss.h"
+
 #include <tenon/ops.h>
 
 #include "core/loop.h"
 #include "ops/reduction.h"
 
-static tn_tensor *reduced(tn_tensor *losses, tn_loss_reduction reduction)
+tn_tensor *tn_reduce_losses(tn_tensor *losses, tn_loss_reduction reduction)
 {
     tn_reduce_args all = {.size = sizeof all, .dim = TN_ALL_DIMS, .x = losses};
     return reduction == TN_NONE ? losses : reduction == TN_MEAN ? tn_mean_with(&all) : tn_sum_with(&all);
 }
 
-static bool reduction_known(const char *op, tn_loss_reduction reduction)
+bool tn_reduction_known(const char *op, tn_loss_reduction reduction)
 {
     if (reduction == TN_NONE || reduction == TN_MEAN || reduction == TN_SUM)
         return true;
@@ -176,7 +178,7 @@ static tn_tensor *cross_entropy_probabilities(const tn_cross_entropy_args *args)
     if (args->weight)
         terms = tn_mul(terms, args->weight);
     tn_reduce_args sum = {.size = sizeof sum, .dim = 1, .x = tn_neg(terms)};
-    tn_tensor *losses = reduced(tn_sum_with(&sum), args->reduction);
+    tn_tensor *losses = tn_reduce_losses(tn_sum_with(&sum), args->reduction);
     return args->reduction == TN_NONE ? tn_reshape(losses, without_classes(x)) : losses;
 }
 
@@ -188,7 +190,7 @@ tn_tensor *tn_cross_entropy_with(const tn_cross_entropy_args *args)
         return NULL;
     if (!(args->label_smoothing >= 0 && args->label_smoothing <= 1))
         return tn_fail(TN_ERR_ARGUMENT, "cross_entropy: label_smoothing is %g: it must be between 0 and 1", args->label_smoothing);
-    if (!reduction_known("cross_entropy", args->reduction))
+    if (!tn_reduction_known("cross_entropy", args->reduction))
         return NULL;
     if (!classes_fit("cross_entropy", "logits", x, args->weight))
         return NULL;
@@ -228,7 +230,7 @@ tn_tensor *tn_nll_loss_with(const tn_nll_loss_args *args)
     TN_KNOWN(tn_nll_loss_args, args);
     tn_tensor *x = args->log_probs, *target = args->target, *weight = args->weight;
     if (!tn_ready("nll_loss", "log_probs", x) || !tn_ready("nll_loss", "target", target) ||
-        !reduction_known("nll_loss", args->reduction) || !classes_fit("nll_loss", "log_probs", x, weight) ||
+        !tn_reduction_known("nll_loss", args->reduction) || !classes_fit("nll_loss", "log_probs", x, weight) ||
         !indices_fit("nll_loss", "log_probs", x, target))
         return NULL;
     TN_SCOPE;
@@ -244,21 +246,6 @@ tn_tensor *tn_nll_loss_with(const tn_nll_loss_args *args)
     tn_tensor *losses = tn_neg(tn_mul(tn_masked_fill(picked, skip, 0), counts));
     if (args->reduction == TN_NONE)
         return tn_pass(tn_reshape(losses, without_classes(x)));
-    tn_tensor *sum = reduced(losses, TN_SUM);
-    return tn_pass(args->reduction == TN_MEAN ? tn_div(sum, reduced(counts, TN_SUM)) : sum);
-}
-
-/* ---- mean squared error ----------------------------------------------------------------------------------------------------- */
-
-tn_tensor *tn_mse_loss_with(const tn_mse_loss_args *args)
-{
-    TN_KNOWN(tn_mse_loss_args, args);
-    if (!tn_ready("mse_loss", "x", args->x) || !tn_ready("mse_loss", "target", args->target) ||
-        !reduction_known("mse_loss", args->reduction) || !tn_floats_only("mse_loss", args->x))
-        return NULL;
-    if (!tn_same_shape(args->x, args->target))
-        return tn_fail(TN_ERR_SHAPE, "mse_loss: x is %s and target is %s: they must have one shape; tn_reshape one of them",
-                       tn_text(args->x), tn_text(args->target));
-    TN_SCOPE;
-    return tn_pass(reduced(tn_square(tn_sub(args->x, args->target)), args->reduction));
+    tn_tensor *sum = tn_reduce_losses(losses, TN_SUM);
+    return tn_pass(args->reduction == TN_MEAN ? tn_div(sum, tn_reduce_losses(counts, TN_SUM)) : sum);
 }

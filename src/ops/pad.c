@@ -102,7 +102,7 @@ tn_tensor *tn_pad_with(const tn_pad_args *args)
             return tn_fail(TN_ERR_ARGUMENT, "pad: the pads %s are beyond any tensor", tn_shape_text(pads));
     }
     switch (args->mode) {
-    case TN_PAD_CONSTANT: return pad_constant(x, before, after, args->value);
+    case TN_PAD_CONSTANT: return tn_number_fits("pad", args->value, (tn_dtype)x->dtype) ? pad_constant(x, before, after, args->value) : NULL;
     case TN_PAD_REFLECT:
     case TN_PAD_REPLICATE: return pad_by_places(x, args->mode, before, after);
     }

@@ -95,6 +95,12 @@ tn_tensor *tn_randint_with(const tn_uniform_args *args)
     return filled(x, (tn_random_fill){.kind = TN_RANDOM_INTEGER, .low = (int64_t)low, .range = range});
 }
 
+/* How many of 0, 1, 2 ... each dtype holds exactly. */
+static const double whole_numbers[TN_DTYPE_COUNT] = {
+    [TN_F32] = 0x1p24, [TN_F64] = 0x1p53, [TN_F16] = 2049, [TN_BF16] = 257, [TN_I64] = 0x1p63,
+    [TN_I32] = 0x1p31, [TN_I16] = 32768,  [TN_I8] = 128,   [TN_U8] = 256,   [TN_BOOL] = 2,
+};
+
 /* Fisher and Yates (1938), from the end: 64 bits for each exchange, so that the bias is below n / 2^64. */
 tn_tensor *tn_randperm_with(const tn_randperm_args *args)
 {
@@ -102,6 +108,8 @@ tn_tensor *tn_randperm_with(const tn_randperm_args *args)
     tn_device_id cpu = {TN_CPU, 0};
     if (!tn_failing() && args->n < 0)
         return tn_fail(TN_ERR_ARGUMENT, "randperm: n is %lld: it must not be negative", (long long)args->n);
+    if (!tn_failing() && (unsigned)args->dtype < TN_DTYPE_COUNT && (double)args->n > whole_numbers[args->dtype])
+        return tn_fail(TN_ERR_ARGUMENT, "randperm: 0 to %lld do not all fit into %s", (long long)args->n - 1, tn_dtype_name(args->dtype));
     tn_tensor *x = tn_create("randperm", TN_SHAPE(args->n), TN_I64, &cpu, false), *bits = tn_new_owned("randperm", TN_SHAPE(args->n), TN_I64, cpu);
     if (!x || !filled(bits, (tn_random_fill){.kind = TN_RANDOM_BITS}) ||
         tn_kernels_of(TN_CPU)->range(TN_I64, args->n, 0, 0, 1, tn_ptr(x)) != TN_OK) {

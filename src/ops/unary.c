@@ -6,7 +6,6 @@
 #include "ops/relu_mask.h"
 
 static bool is_float(const tn_tensor *x) { return tn_dtype_is_float((tn_dtype)x->dtype); }
-static bool recorded(const tn_tensor *x) { return !tn_this.no_grad && tn_tracks(x); }
 
 /* What a node keeps of forward. */
 typedef enum keeps { KEEPS_NOTHING, KEEPS_X, KEEPS_Y } keeps;
@@ -14,7 +13,7 @@ enum { PARAMS = 2 };
 
 static tn_tensor *finish(const char *name, tn_tensor *x, tn_tensor *y, tn_backward_fn backward, keeps what, const double *param)
 {
-    if (!y || !recorded(x) || !backward)
+    if (!y || !backward)
         return y;
     tn_tensor *saved = what == KEEPS_X ? x : y;
     return tn_record(y, name, backward, TN_INPUTS(x), &saved, what == KEEPS_NOTHING ? 0 : 1, param, param ? PARAMS * sizeof *param : 0);

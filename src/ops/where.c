@@ -87,9 +87,8 @@ tn_tensor *tn_masked_fill(tn_tensor *x, tn_tensor *mask, double value)
         return NULL;
     if (!tn_shape_equal(shape, tn_shape_of(x)))
         return tn_fail(TN_ERR_SHAPE, "masked_fill: mask %s must broadcast to x %s", tn_text(mask), tn_text(x));
-    if (!tn_dtype_is_float((tn_dtype)x->dtype) && x->dtype != TN_BOOL && !isfinite(value))
-        return tn_fail(TN_ERR_DTYPE, "masked_fill: value is %g, which x, %s, cannot hold: tn_cast it to a float first", value,
-                       tn_dtype_name((tn_dtype)x->dtype));
+    if (!tn_number_fits("masked_fill", value, (tn_dtype)x->dtype))
+        return NULL;
     tn_tensor *y = tn_new_like("masked_fill", shape, (tn_dtype)x->dtype, x), *number = tn_scalar_f64(value);
     if (!y || !number || !ternary_into(TN_TERNARY_WHERE, y, mask, number, x))
         return NULL;

@@ -1,5 +1,5 @@
-"""Writes tests/reference/train.h: the losses of 100 steps of the MLP, the LeNet, an LSTM and a GRU by PyTorch, in float64, and of 20 in float32, from weights
-and batches that test_train_reference.c makes too. Run: python tests/reference/make_train.py"""
+"""Writes tests/reference/train.h: the losses of 100 steps of the MLP, the LeNet, an LSTM, a GRU and a transformer by PyTorch, in float64, and of 20 in float32, from
+weights and batches that test_train_reference.c makes too. Run: python tests/reference/make_train.py"""
 import os
 
 import torch
@@ -19,12 +19,26 @@ class Rows(nn.Module):
         return self.fc(self.recurrent(x[:, 0])[0][:, -1])
 
 
+class Encoded(nn.Module):
+    """Reads an image as a sequence of rows; the mean of what an encoder makes of them decides."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(32, 4, 48, dropout=0, batch_first=True, norm_first=True, activation="gelu")
+        self.embed, self.fc = nn.Linear(28, 32), nn.Linear(32, 10)
+        self.encoder = nn.TransformerEncoder(layer, 2, nn.LayerNorm(32), enable_nested_tensor=False)
+
+    def forward(self, x):
+        return self.fc(self.encoder(self.embed(x[:, 0])).mean(1))
+
+
 CASES = {
     "mlp": (8, lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10))),
     "lenet": (4, lambda: nn.Sequential(nn.Conv2d(1, 20, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(20, 50, 3, padding=1), nn.ReLU(),
                                        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2450, 500), nn.ReLU(), nn.Linear(500, 10))),
     "lstm": (8, lambda: Rows(nn.LSTM(28, 24, num_layers=2, bidirectional=True, batch_first=True), 48)),
     "gru": (8, lambda: Rows(nn.GRU(28, 40, batch_first=True), 40)),
+    "encoder": (8, Encoded),
 }
 
 

@@ -99,7 +99,11 @@ TN_API tn_tensor *tn_nonzero(tn_tensor *x);
 #ifdef __cplusplus
 }
 
-template <class I> inline tn_index_item tn_item_(I index) { return tn_item_int_(static_cast<int64_t>(index)); }
+template <class I> inline tn_index_item tn_item_(I index)
+{
+    static_assert(static_cast<I>(0.5) == static_cast<I>(0), "an index is an integer, a range or a tensor");
+    return tn_item_int_(static_cast<int64_t>(index));
+}
 inline tn_index_item tn_item_(tn_index_item item) { return item; }
 inline tn_index_item tn_item_(tn_tensor *index) { return tn_item_tensor_(index); }
 inline tn_index_item tn_item_(const tn_tensor *index) { return tn_item_tensor_(index); }
@@ -121,7 +125,10 @@ template <class... I> inline tn_items_<static_cast<int>(sizeof...(I))> tn_items_
     __extension__({                                                                                                           \
         __auto_type tn_v_ = (v);                                                                                              \
         _Generic(tn_v_, tn_index_item: tn_item_self_, tn_tensor *: tn_item_tensor_, const tn_tensor *: tn_item_tensor_,       \
-                 default: tn_item_int_)(tn_v_);                                                                               \
+                 void *: tn_item_tensor_, char: tn_item_int_, signed char: tn_item_int_, unsigned char: tn_item_int_,         \
+                 short: tn_item_int_, unsigned short: tn_item_int_, int: tn_item_int_, unsigned: tn_item_int_,                \
+                 long: tn_item_int_, unsigned long: tn_item_int_, long long: tn_item_int_,                                    \
+                 unsigned long long: tn_item_int_)(tn_v_);                                                                    \
     })
 #define TN_PICK_13_(a, b, c, d, e, f, g, h, i, j, k, l, m, ...) m
 #define TN_ITEMS(...)                                                                                                         \

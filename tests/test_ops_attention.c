@@ -1,0 +1,214 @@
+#include "op_table.h"
+
+#include <stdlib.h>
+
+#include "core/core.h"
+#include "ops/random.h"
+
+#define OPTIONS                                                                                                               \
+    .is_causal = op_flag(args, "is_causal"), .scale = op_number(args, "scale", 0), .enable_gqa = op_flag(args, "enable_gqa")
+
+static tn_tensor *tables(tn_tensor *positions, const op_args *args, tn_dtype dtype, tn_tensor **sin)
+{
+    return tn_rope_tables(positions, op_int(args, "dim", 0), sin, .base = op_number(args, "base", 10000), .factor = op_number(args, "factor", 1),
+                          .original_length = op_number(args, "original_length", 0), .low_freq_factor = op_number(args, "low_freq_factor", 1),
+                          .high_freq_factor = op_number(args, "high_freq_factor", 4), .dtype = dtype);
+}
+
+static tn_tensor *rope(tn_tensor *x, tn_tensor *positions, const op_args *args)
+{
+    tn_tensor *sin, *cos = tables(positions, args, tn_dtype_of(x), &sin);
+    return tn_rope(x, cos, sin, .interleaved = op_flag(args, "interleaved"));
+}
+
+static tn_tensor *cosines(tn_tensor *positions, const op_args *args)
+{
+    tn_tensor *sin, *cos = tables(positions, args, TN_F64, &sin), *one = tn_add(tn_square(cos), tn_square(sin));
+    return tn_allclose(one, tn_ones_like(one), 1e-12, 0, false) ? cos : NULL;
+}
+
+#define ATTENTION(X)                                                                                                          \
+    X(attend, tn_scaled_dot_product_attention(in[0], in[1], in[2], OPTIONS))                                                  \
+    X(attend_masked, tn_scaled_dot_product_attention(in[0], in[1], in[2], OPTIONS, .attn_mask = in[3]))                       \
+    X(attend_fixed, tn_scaled_dot_product_attention(in[0], in[1], in[2], OPTIONS, .attn_mask = in[3]))                        \
+    X(rope, rope(in[0], in[1], args))                                                                                         \
+    X(rope_tables, cosines(in[0], args))
+OP_TABLE(rows, ATTENTION);
+
+static void test_wrong_inputs(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *q = tn_ones(TN_SHAPE(2, 4, 5, 6)), *k = tn_ones(TN_SHAPE(2, 4, 7, 6)), *two = tn_ones(TN_SHAPE(2, 2, 7, 6)), *sin;
+    tn_tensor *three = tn_ones(TN_SHAPE(2, 3, 7, 6)), *table = tn_ones(TN_SHAPE(5, 3)), *whole = tn_cast(q, TN_I64);
+    check_fails(tn_scaled_dot_product_attention(NULL, k, k), TN_ERR_ARGUMENT, "scaled_dot_product_attention: q is NULL");
+    check_fails(tn_scaled_dot_product_attention(q, NULL, k), TN_ERR_ARGUMENT, "scaled_dot_product_attention: k is NULL");
+    check_fails(tn_scaled_dot_product_attention(q, k, NULL), TN_ERR_ARGUMENT, "scaled_dot_product_attention: v is NULL");
+    check_fails(tn_scaled_dot_product_attention(whole, whole, whole), TN_ERR_DTYPE, "int64");
+    check_fails(tn_scaled_dot_product_attention(q, tn_cast(k, TN_F64), k), TN_ERR_DTYPE, "q is float32 k is float64");
+    check_fails(tn_scaled_dot_product_attention(q, k, tn_cast(k, TN_F16)), TN_ERR_DTYPE, "q is float32 v is float16");
+    check_fails(tn_scaled_dot_product_attention(tn_ones(TN_SHAPE(3)), k, k), TN_ERR_SHAPE, "q is [3] [..., heads, l, e]");
+    check_fails(tn_scaled_dot_product_attention(q, tn_ones(TN_SHAPE(4, 7, 6)), k), TN_ERR_SHAPE, "k is [4, 7, 6] same dims");
+    check_fails(tn_scaled_dot_product_attention(q, tn_ones(TN_SHAPE(3, 4, 7, 6)), k), TN_ERR_SHAPE, "k is [3, 4, 7, 6] same dims");
+    check_fails(tn_scaled_dot_product_attention(q, two, two), TN_ERR_SHAPE, "4 heads and 2: .enable_gqa");
+    check_fails(tn_scaled_dot_product_attention(q, three, three, .enable_gqa = true), TN_ERR_SHAPE, "4 heads a multiple of the 3");
+    check_fails(tn_scaled_dot_product_attention(q, k, two, .enable_gqa = true), TN_ERR_SHAPE, "k is [2, 4, 7, 6] v is [2, 2, 7, 6]");
+    check_fails(tn_scaled_dot_product_attention(q, tn_ones(TN_SHAPE(2, 4, 7, 5)), k), TN_ERR_SHAPE, "[..., s, e]");
+    check_fails(tn_scaled_dot_product_attention(q, k, tn_ones(TN_SHAPE(2, 4, 6, 6))), TN_ERR_SHAPE, "[..., s, ev]");
+    check_fails(tn_scaled_dot_product_attention(q, k, k, .dropout_p = 1.5), TN_ERR_ARGUMENT, "dropout_p is 1.5");
+    check_fails(tn_scaled_dot_product_attention(q, k, k, .scale = (double)NAN), TN_ERR_ARGUMENT, "scale is");
+    check_fails(tn_scaled_dot_product_attention(q, k, k, .attn_mask = tn_ones(TN_SHAPE(5, 6))), TN_ERR_SHAPE,
+                "attn_mask is [5, 6] [2, 4, 5, 7]");
+    check_fails(tn_scaled_dot_product_attention(q, k, k, .attn_mask = tn_ones(TN_SHAPE(1, 2, 4, 5, 7))), TN_ERR_SHAPE, "attn_mask broadcast");
+    check_fails(tn_scaled_dot_product_attention(q, k, k, .attn_mask = tn_ones(TN_SHAPE(5, 7), .dtype = TN_F64)), TN_ERR_DTYPE,
+                "attn_mask is float64 q is float32");
+    check_fails(tn_rope(NULL, table, table), TN_ERR_ARGUMENT, "rope: x is NULL");
+    check_fails(tn_rope(q, NULL, table), TN_ERR_ARGUMENT, "rope: cos is NULL");
+    check_fails(tn_rope(q, table, NULL), TN_ERR_ARGUMENT, "rope: sin is NULL");
+    check_fails(tn_rope(whole, table, table), TN_ERR_DTYPE, "rope int64");
+    check_fails(tn_rope(tn_ones(TN_SHAPE(3)), table, table), TN_ERR_SHAPE, "rope: x is [3]");
+    check_fails(tn_rope(q, tn_ones(TN_SHAPE(5, 4)), table), TN_ERR_SHAPE, "rope: cos is [5, 4] [l, r]");
+    check_fails(tn_rope(q, tn_ones(TN_SHAPE(1, 3)), table), TN_ERR_SHAPE, "rope: cos is [1, 3]");
+    check_fails(tn_rope(q, table, tn_ones(TN_SHAPE(5, 2))), TN_ERR_SHAPE, "rope: sin is [5, 2] alike");
+    check_fails(tn_rope(q, tn_ones(TN_SHAPE(5, 3), .requires_grad = true), table), TN_ERR_GRAD, "rope: cos requires a gradient");
+    check_fails(tn_rope_tables(NULL, 4, &sin), TN_ERR_ARGUMENT, "rope_tables: positions is NULL");
+    check_fails(tn_rope_tables(table, 3, &sin), TN_ERR_ARGUMENT, "rope_tables: dim is 3");
+    check_fails(tn_rope_tables(table, 4, NULL), TN_ERR_ARGUMENT, "rope_tables: sin NULL");
+    check_fails(tn_rope_tables(table, 4, &sin, .base = 0), TN_ERR_ARGUMENT, "base 0");
+    check_fails(tn_rope_tables(table, 4, &sin, .low_freq_factor = 4), TN_ERR_ARGUMENT, "low_freq_factor 4");
+}
+
+/* Dropout drops what a random mask of the same seed drops, in backward too, whatever the blocks. */
+static void test_dropout(void **state)
+{
+    (void)state;
+    enum { L = 130, S = 301 };
+    for (int causal = 0; causal < 2; causal++) {
+        TN_SCOPE;
+        tn_manual_seed(5);
+        tn_tensor *in[3], *ours[3], *theirs[3];
+        for (int i = 0; i < 3; i++)
+            in[i] = tn_randn(TN_SHAPE(2, 2, i ? S : L, 8), .dtype = TN_F64, .requires_grad = true);
+        tn_manual_seed(9);
+        tn_tensor *y = tn_scaled_dot_product_attention(in[0], in[1], in[2], .dropout_p = 0.3, .is_causal = causal);
+        const tn_random_state after = tn_get_random_state();
+        tn_manual_seed(9);
+        tn_tensor *keep = tn_random_mask("test", TN_SHAPE(2, 2, L, S), TN_F64, (tn_device_id){TN_CPU, 0}, 0.7, 1 / 0.7);
+        tn_tensor *scores = tn_matmul(in[0], tn_transpose(in[1], 2, 3));
+        assert_int_equal(after.offset, tn_get_random_state().offset);
+        scores = tn_mul(scores, 1 / sqrt(8));
+        if (causal)
+            scores = tn_masked_fill(scores, tn_logical_not(tn_tril(tn_ones(TN_SHAPE(L, S), .dtype = TN_BOOL), 0)), -(double)INFINITY);
+        tn_tensor *z = tn_matmul(tn_mul(tn_softmax(scores, -1), keep), in[2]);
+        assert_true(tn_allclose(y, z, 1e-12, 1e-12, false));
+        assert_int_equal(tn_grads_of(&y, 1, in, 3, ours, .grads = &z), TN_OK);
+        assert_int_equal(tn_grads_of(&z, 1, in, 3, theirs, .grads = &z), TN_OK);
+        for (int i = 0; i < 3; i++)
+            assert_true(tn_allclose(ours[i], theirs[i], 1e-11, 1e-11, false));
+        check_good();
+    }
+}
+
+/* Gradients with a graph of their own, and without one, are the same; with dropout too. */
+static void test_composed(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_manual_seed(3);
+    tn_tensor *in[3], *fused[3], *made[3];
+    for (int i = 0; i < 3; i++)
+        in[i] = tn_randn(TN_SHAPE(2, i ? 2 : 4, i ? 9 : 7, 4), .dtype = TN_F64, .requires_grad = true);
+    tn_tensor *y = tn_scaled_dot_product_attention(in[0], in[1], in[2], .enable_gqa = true, .dropout_p = 0.25, .is_causal = true);
+    tn_tensor *loss = tn_sum(tn_square(y));
+    assert_int_equal(tn_grads_of(&loss, 1, in, 3, fused, .retain_graph = true), TN_OK);
+    assert_int_equal(tn_grads_of(&loss, 1, in, 3, made, .create_graph = true), TN_OK);
+    for (int i = 0; i < 3; i++)
+        assert_true(tn_allclose(fused[i], made[i], 1e-12, 1e-12, false));
+    check_good();
+}
+
+/* The bits do not depend on the number of threads: with fewer heads than threads backward goes another way. */
+static void test_threads(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_manual_seed(4);
+    const int before = tn_get_num_threads();
+    tn_tensor *in[3], *y[3], *d[3][3];
+    for (int i = 0; i < 3; i++)
+        in[i] = tn_randn(TN_SHAPE(1, i ? 2 : 4, i ? 530 : 390, 16), .requires_grad = true);
+    for (int run = 0; run < 3; run++) {
+        assert_int_equal(tn_set_num_threads((int[]){1, 2, 7}[run]), TN_OK);
+        y[run] = tn_scaled_dot_product_attention(in[0], in[1], in[2], .enable_gqa = true, .is_causal = true);
+        assert_int_equal(tn_grads_of(&y[run], 1, in, 3, d[run], .grads = &y[0]), TN_OK);
+        assert_true(tn_equal(y[run], y[0]));
+        for (int i = 0; i < 3; i++)
+            assert_true(tn_equal(d[run][i], d[0][i]));
+    }
+    assert_int_equal(tn_set_num_threads(before), TN_OK);
+    check_good();
+}
+
+/* A mask and causality together; 16-bit floats are computed in f32 and rounded once. */
+static void test_both_masks_and_halves(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_manual_seed(6);
+    tn_tensor *x = tn_cast(tn_randn(TN_SHAPE(2, 2, 5, 4)), TN_BF16), *wide = tn_cast(x, TN_F32);
+    tn_tensor *mask = tn_gt(tn_randn(TN_SHAPE(2, 1, 1, 5)), -0.5), *causal = tn_tril(tn_ones(TN_SHAPE(5, 5), .dtype = TN_BOOL), 0);
+    tn_tensor *y = tn_scaled_dot_product_attention(wide, wide, wide, .attn_mask = mask, .is_causal = true);
+    assert_true(tn_equal(y, tn_scaled_dot_product_attention(wide, wide, wide, .attn_mask = tn_logical_and(mask, causal))));
+    assert_true(tn_equal(tn_scaled_dot_product_attention(x, x, x, .attn_mask = mask, .is_causal = true), tn_cast(y, TN_BF16)));
+    tn_tensor *sin, *cos = tn_rope_tables(tn_arange(0, 5), 4, &sin);
+    assert_true(tn_equal(tn_rope(x, cos, sin), tn_cast(tn_rope(wide, cos, sin), TN_BF16)));
+    check_good();
+}
+
+/* Without features all scores are 0: a row is the mean of the values. Without values' features there is nothing to compute. */
+static void test_no_features(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *none = tn_zeros(TN_SHAPE(2, 3, 0), .requires_grad = true), *v = tn_arange(0, 12, .requires_grad = true, .dtype = TN_F32);
+    tn_tensor *y = tn_scaled_dot_product_attention(none, none, tn_reshape(v, TN_SHAPE(2, 3, 2)));
+    check_values(y, 1e-6, 2, 3, 2, 3, 2, 3, 8, 9, 8, 9, 8, 9);
+    check_values(tn_grad_of(tn_sum(y), v), 1e-6, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1);
+    y = tn_scaled_dot_product_attention(tn_reshape(v, TN_SHAPE(2, 3, 2)), tn_reshape(v, TN_SHAPE(2, 3, 2)), none);
+    check_shape(y, 2, 3, 0);
+    check_values(tn_grad_of(tn_sum(y), v), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+}
+
+/* Bytes at most in use beyond those at the start, forward and backward at length l. */
+static int64_t peak(int64_t l, bool causal)
+{
+    TN_SCOPE;
+    tn_tensor *in[3], *d[3];
+    for (int i = 0; i < 3; i++)
+        in[i] = tn_ones(TN_SHAPE(1, 2, l, 16), .requires_grad = true);
+    const int64_t before = tn_get_memory_stats().in_use;
+    tn_memory_reset_peak();
+    tn_tensor *y = tn_scaled_dot_product_attention(in[0], in[1], in[2], .is_causal = causal);
+    assert_int_equal(tn_grads_of(&y, 1, in, 3, d, .grads = &y), TN_OK);
+    return tn_get_memory_stats().peak - before;
+}
+
+static void test_memory(void **state)
+{
+    (void)state;
+    for (int causal = 0; causal < 2; causal++) {
+        const double small = (double)peak(1024, causal), large = (double)peak(2048, causal);
+        print_message("peak at 1024: %.0f KiB, at 2048: %.0f KiB; one matrix of scores would take %d KiB\n", small / 1024,
+                      large / 1024, 2048 * 2048 * 4 / 1024);
+        assert_true(large < 2.2 * small);
+        assert_true(large < 2048.0 * 2048 * 4);
+    }
+    check_good();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {OP_TABLE_TESTS, TEST(test_wrong_inputs), TEST(test_dropout), TEST(test_composed), TEST(test_threads),
+                                       TEST(test_both_masks_and_halves), TEST(test_no_features), TEST(test_memory)};
+    return op_table_load("attention", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
+}
