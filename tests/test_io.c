@@ -1,49 +1,16 @@
 /* labels: quick */
 /* Files: dicts, safetensors, IDX; cut at any byte, changed at any byte of the header. */
-#include "check.h"
+#include "folder.h"
 
 #include "core/core.h"
 #include "io/file.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #ifdef TENON_HAVE_ZLIB
 #include <zlib.h>
 #endif
-
-static char folder[64];
-
-static const char *in_folder(const char *name)
-{
-    static char path[2][128];
-    static int turn;
-    turn = !turn;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
-    return path[turn];
-}
-
-static void write_file(const char *path, const void *data, size_t size)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, data, size), size);
-    close(fd);
-}
-
-static size_t read_file(const char *path, unsigned char *data, size_t size)
-{
-    int fd = open(path, O_RDONLY);
-    assert_true(fd >= 0);
-    ssize_t got = read(fd, data, size);
-    close(fd);
-    assert_true(got >= 0);
-    return (size_t)got;
-}
 
 /* A tensor of these elements, by the core alone. */
 static tn_tensor *made(const void *data, tn_dtype dtype, tn_shape shape)
@@ -545,8 +512,7 @@ static void test_what_is_missing_is_named(void **state)
 
 int main(void)
 {
-    snprintf(folder, sizeof folder, "/tmp/tenon-io-XXXXXX");
-    if (!mkdtemp(folder))
+    if (!make_folder("io"))
         return 1;
     const struct CMUnitTest always[] = {
         TEST(test_dict_keeps_order_and_replaces_in_place),
@@ -568,7 +534,5 @@ int main(void)
     const struct CMUnitTest without_json[] = {TEST(test_what_is_missing_is_named)};
     int failed = cmocka_run_group_tests(always, NULL, NULL);
     failed += have_json ? cmocka_run_group_tests(with_json, NULL, NULL) : cmocka_run_group_tests(without_json, NULL, NULL);
-    char command[96];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command) || failed;
+    return !remove_folder() || failed;
 }

@@ -493,6 +493,39 @@ static void test_what_modules_do(void **state)
     tn_release(net);
 }
 
+/* Each reader and writer of arrays; in a build without libzip or cJSON those that need none. */
+#define ARRAYS TN_SOURCE_DIR "/tests/reference/files/"
+static bool files_of_arrays(void *path)
+{
+    tn_tensor *x = tn_load_npy(ARRAYS "fortran.npy");
+    if (!x || !tn_map_npy(ARRAYS "bigfortran.npy") || tn_save_npy(x, path) != TN_OK)
+        return false;
+#ifdef TENON_HAVE_ZIP
+    tn_dict *dict = tn_load_npz(ARRAYS "deflated.npz");
+    if (!dict || !tn_load_pt(ARRAYS "whole.pt") || tn_save_npz(dict, path, .compress = true) != TN_OK)
+        return false;
+#endif
+#ifdef TENON_HAVE_CJSON
+    if (!tn_map_safetensors(TN_SOURCE_DIR "/tests/reference/torch.safetensors"))
+        return false;
+    tn_dict *extra = tn_adopt(tn_dict_new());
+    if (!extra || tn_dict_set(extra, "x", x) != TN_OK || tn_save_checkpoint(path, .extra = extra) != TN_OK ||
+        tn_load_checkpoint(path, .extra = extra) != TN_OK)
+        return false;
+#endif
+    return true;
+}
+static void test_files_of_arrays(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/tenon-torment-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    torment(files_of_arrays, path, 10);
+    unlink(path);
+}
+
 /* Printing works as far as there is memory, and says nothing of it. */
 static void test_text(void **state)
 {
@@ -531,7 +564,7 @@ int main(void)
         TEST(test_making_mixed_layers), TEST(test_a_step_of_mixed_layers),
         TEST(test_making_the_reader), TEST(test_a_step_of_the_reader), TEST(test_making_the_translator), TEST(test_a_step_of_the_translator),
         TEST(test_gradients_that_add), TEST(test_second_derivatives), TEST(test_losses), TEST(test_loaders), TEST(test_digits),
-        TEST(test_what_modules_do), TEST(test_text),
+        TEST(test_what_modules_do), TEST(test_text), TEST(test_files_of_arrays),
         cmocka_unit_test(test_nothing_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -110,6 +110,14 @@ typedef struct tn_loader_args {
 TN_API tn_loader *tn_loader_new_with(const tn_loader_args *args);
 /* How many batches an epoch has; -1 on error. */
 TN_API int64_t tn_loader_length(const tn_loader *loader);
+/* How many epochs were begun and have ended, those of the run whose state was set too; -1 on error. */
+TN_API int64_t tn_loader_epoch(const tn_loader *loader);
+/* Where the loader stands, as a tensor that a file can hold: i64 [4]: seed, epochs that ended, batches that the loop over the present one
+ * was given, batch_size. */
+TN_API tn_tensor *tn_get_loader_state(const tn_loader *loader);
+/* A loader with the same dataset and options goes on from there: its next loop begins with the batch after the last that was given, and
+ * has no turn where that was the epoch's last. Not inside a loop: TN_ERR_STATE. On failure nothing has changed. */
+TN_API tn_status tn_set_loader_state(tn_loader *loader, const tn_tensor *state) TN_MUST_CHECK;
 
 /* Items of a dataset, stacked along a new first dimension (or as .collate has it). The tensors belong to the loop's turn: tn_retain() to keep one. */
 typedef struct tn_batch {

@@ -262,6 +262,15 @@ inline tn_sampler *tn_weighted_sampler_new(const tn_tensor *weights, int64_t cou
     args.weights = weights;
     args.count = count;
     return tn_weighted_sampler_new_with(&args);
+inline tn_status tn_save_checkpoint(const char *path, tn_checkpoint_args args = {})
+{
+    args.path = path;
+    return tn_save_checkpoint_with(&args);
+}
+inline tn_status tn_load_checkpoint(const char *path, tn_checkpoint_args args = {})
+{
+    args.path = path;
+    return tn_load_checkpoint_with(&args);
 }
 inline tn_loader *tn_loader_new(tn_dataset *dataset, tn_loader_args args = {})
 {
@@ -350,6 +359,16 @@ inline tn_tensor *tn_image_resize(const tn_tensor *x, int64_t h, int64_t w, tn_i
     args.h = h;
     args.w = w;
     return tn_image_resize_with(&args);
+inline tn_status tn_save_npz(const tn_dict *dict, tn_npz_args args = {})
+{
+    args.dict = dict;
+    return tn_save_npz_with(&args);
+}
+inline tn_status tn_save_npz(const tn_dict *dict, const char *path, tn_npz_args args = {})
+{
+    args.dict = dict;
+    args.path = path;
+    return tn_save_npz_with(&args);
 }
 inline double tn_accuracy(tn_tensor *x, tn_metric_args args = {})
 {
@@ -2084,6 +2103,14 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_image_random_crop(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_image_resize(...) \
     tn_at_tensor_ptr_(tn_image_resize(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_checkpoint(...) \
+    tn_at_checked_(tn_save_checkpoint(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_checkpoint(...) \
+    tn_at_checked_(tn_load_checkpoint(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_loader_new(...) \
+    tn_at_loader_ptr_(tn_loader_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_npz(...) \
+    tn_at_checked_(tn_save_npz(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
     tn_at_double_(tn_accuracy(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity(...) \
@@ -2404,6 +2431,9 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_image_folder_args_(X) TN_IMAGE_FOLDER_OPTIONS(X)
 #define TN_LIST_tn_random_crop_args_(X) TN_RANDOM_CROP_OPTIONS(X)
 #define TN_LIST_tn_image_resize_args_(X) TN_IMAGE_RESIZE_OPTIONS(X)
+#define TN_LIST_tn_checkpoint_args_(X) TN_CHECKPOINT_OPTIONS(X)
+#define TN_LIST_tn_loader_args_(X) TN_LOADER_OPTIONS(X)
+#define TN_LIST_tn_npz_args_(X) TN_NPZ_OPTIONS(X)
 #define TN_LIST_tn_metric_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_confusion_matrix_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
@@ -2545,6 +2575,14 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_image_random_crop_with), tn_random_crop_args, TN_LIST_tn_random_crop_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_image_resize(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_image_resize_with), tn_image_resize_args, TN_LIST_tn_image_resize_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_checkpoint(...) \
+    tn_at_checked_(TN_CALL_((tn_save_checkpoint_with), tn_checkpoint_args, TN_LIST_tn_checkpoint_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_checkpoint(...) \
+    tn_at_checked_(TN_CALL_((tn_load_checkpoint_with), tn_checkpoint_args, TN_LIST_tn_checkpoint_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_loader_new(...) \
+    tn_at_loader_ptr_(TN_CALL_((tn_loader_new_with), tn_loader_args, TN_LIST_tn_loader_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_npz(...) \
+    tn_at_checked_(TN_CALL_((tn_save_npz_with), tn_npz_args, TN_LIST_tn_npz_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
     tn_at_double_(TN_CALL_((tn_accuracy_with), tn_metric_args, TN_LIST_tn_metric_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity(...) \
@@ -2895,6 +2933,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_void_ptr_(tn_alloc_zero(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_num_threads(...) \
     tn_at_status_(tn_set_num_threads(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_checkpoint_with(...) \
+    tn_at_checked_(tn_save_checkpoint_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_checkpoint_with(...) \
+    tn_at_checked_(tn_load_checkpoint_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dataset_new(...) \
     tn_at_dataset_ptr_(tn_dataset_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_tensor_dataset_new(...) \
@@ -2921,6 +2963,12 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_loader_ptr_(tn_loader_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_length(...) \
     tn_at_int64_t_(tn_loader_length(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_loader_epoch(...) \
+    tn_at_int64_t_(tn_loader_epoch(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_get_loader_state(...) \
+    tn_at_tensor_ptr_(tn_get_loader_state(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_set_loader_state(...) \
+    tn_at_checked_(tn_set_loader_state(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_mnist(...) \
     tn_at_tensor_ptr_(tn_load_mnist(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_draw_digits(...) \
@@ -2971,6 +3019,20 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(tn_save_safetensors(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_safetensors(...) \
     tn_at_dict_ptr_(tn_load_safetensors(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_map_safetensors(...) \
+    tn_at_dict_ptr_(tn_map_safetensors(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_npy(...) \
+    tn_at_tensor_ptr_(tn_load_npy(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_map_npy(...) \
+    tn_at_tensor_ptr_(tn_map_npy(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_npy(...) \
+    tn_at_checked_(tn_save_npy(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_npz(...) \
+    tn_at_dict_ptr_(tn_load_npz(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_npz_with(...) \
+    tn_at_checked_(tn_save_npz_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_pt(...) \
+    tn_at_dict_ptr_(tn_load_pt(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_idx(...) \
     tn_at_tensor_ptr_(tn_load_idx(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_list_new(...) \

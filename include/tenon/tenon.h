@@ -14,6 +14,7 @@
 #include <tenon/nn.h>
 #include <tenon/optim.h>
 #include <tenon/schedule.h>
+#include <tenon/checkpoint.h>
 #include <tenon/progress.h>
 #include <tenon/events.h>
 #include <tenon/plot.h>

@@ -130,6 +130,8 @@ tn_tensor *tn_view_of(const tn_tensor *x, int ndim, const int64_t *sizes, const 
 tn_tensor *tn_alias_owned(const tn_tensor *x);
 /* A tensor over storage whose reference it takes, on failure too; contiguous; owned by the scope. */
 tn_tensor *tn_over_storage(tn_storage *storage, tn_shape shape, tn_dtype dtype);
+/* The same with strides and offset (elements), which the caller has checked against the storage. */
+tn_tensor *tn_over_storage_strided(tn_storage *storage, tn_shape shape, const int64_t *strides, int64_t offset, tn_dtype dtype);
 
 /* Puts where the sticking error arose, "net.safetensors", in front of what it says. */
 void tn_fail_within(const char *format, ...) TN_PRINTF(1, 2);

@@ -131,6 +131,18 @@ tn_tensor *tn_over_storage(tn_storage *storage, tn_shape shape, tn_dtype dtype)
     return tn_autorelease(x);
 }
 
+tn_tensor *tn_over_storage_strided(tn_storage *storage, tn_shape shape, const int64_t *strides, int64_t offset, tn_dtype dtype)
+{
+    tn_tensor *x = tn_over_storage(storage, shape, dtype);
+    if (!x)
+        return NULL;
+    x->offset = offset;
+    memcpy(x->strides, strides, (size_t)shape.ndim * sizeof *strides);
+    if (!strides_are_contiguous(x))
+        x->flags &= (uint8_t)~TN_FLAG_CONTIGUOUS;
+    return x;
+}
+
 tn_tensor *tn_view_of(const tn_tensor *x, int ndim, const int64_t *sizes, const int64_t *strides, int64_t offset)
 {
     tn_tensor *y = tn_object_new(&tn_tensor_class);

@@ -30,6 +30,8 @@ struct tn_loader {
     bool active;
     int64_t *items; /* [count] */
     int64_t count, batches;
+    int64_t given; /* batches of the epoch that its loop was given */
+    int64_t skip;  /* of the next epoch: batches that a run before this one was given */
 
     int workers, prefetch, running; /* threads asked for, and those there are */
     bool started;                   /* the threads were asked for; lock and the conditions exist */
@@ -281,6 +283,54 @@ int64_t tn_loader_length(const tn_loader *l)
     return count < 0 ? -1 : batch_count(l, count);
 }
 
+/* ---- the place in a run ------------------------------------------------------------------------------------------------- */
+
+int64_t tn_loader_epoch(const tn_loader *l)
+{
+    if (!tn_failing() && l)
+        return (int64_t)l->epochs - l->active;
+    tn_fail(TN_ERR_ARGUMENT, "loader_epoch: loader is NULL");
+    return -1;
+}
+
+enum { SEED, EPOCH, BATCH, BATCH_SIZE, STATE_SIZE };
+
+tn_tensor *tn_get_loader_state(const tn_loader *l)
+{
+    int64_t epoch = tn_loader_epoch(l);
+    tn_tensor *x = epoch < 0 ? NULL : tn_new("get_loader_state", TN_SHAPE(STATE_SIZE), TN_I64, (tn_device_id){TN_CPU, 0});
+    if (x) {
+        const int64_t state[STATE_SIZE] = {(int64_t)l->seed, epoch, l->active ? l->given : l->skip, l->batch_size};
+        memcpy(tn_ptr(x), state, sizeof state);
+    }
+    return x;
+}
+
+tn_status tn_set_loader_state(tn_loader *l, const tn_tensor *x)
+{
+    int64_t state[STATE_SIZE];
+    if (!tn_ready("set_loader_state", "state", x))
+        return tn_last_status();
+    if (!l)
+        tn_fail(TN_ERR_ARGUMENT, "set_loader_state: loader is NULL");
+    else if (x->dtype != TN_I64 || x->ndim != 1 || x->sizes[0] != STATE_SIZE)
+        tn_fail(TN_ERR_ARGUMENT, "set_loader_state: state is %s of %s: what tn_get_loader_state() gave is int64 of [%d]", tn_text(x),
+                tn_dtype_name((tn_dtype)x->dtype), STATE_SIZE);
+    else if (l->active)
+        tn_fail(TN_ERR_STATE, "set_loader_state: inside the loop over an epoch: set it before");
+    else if (tn_to_ints(x, state, STATE_SIZE) == TN_OK && (state[SEED] < 0 || state[EPOCH] < 0 || state[BATCH] < 0))
+        tn_fail(TN_ERR_ARGUMENT, "set_loader_state: a number in the state is negative");
+    else if (!tn_failing() && state[BATCH_SIZE] != l->batch_size)
+        tn_fail(TN_ERR_ARGUMENT, "set_loader_state: the state is of batches of %lld, and the loader's have %lld", (long long)state[BATCH_SIZE],
+                (long long)l->batch_size);
+    if (tn_failing())
+        return tn_last_status();
+    l->seed = (uint64_t)state[SEED];
+    l->epochs = (uint64_t)state[EPOCH];
+    l->skip = state[BATCH];
+    return TN_OK;
+}
+
 /* ---- epochs ------------------------------------------------------------------------------------------------------------- */
 
 /* The sampler's order, written into l->items; false with an error. */
@@ -312,12 +362,18 @@ static bool begin_epoch(tn_loader *l)
     }
     if (count < 0 || tn_failing() || !draw_order(l))
         return false;
+    if (l->skip > batch_count(l, l->count)) {
+        tn_fail(TN_ERR_STATE, "loader: its state is of an epoch with %lld batches or more, and this one has %lld", (long long)l->skip,
+                (long long)batch_count(l, l->count));
+        return false;
+    }
     start_workers(l);
     if (l->running)
         pthread_mutex_lock(&l->lock);
     l->batches = batch_count(l, l->count);
     l->active = true;
-    l->claimed = l->taken = 0;
+    l->claimed = l->taken = l->given = l->skip;
+    l->skip = 0;
     l->failed = -1;
     if (l->running) {
         pthread_cond_broadcast(&l->work);
@@ -357,7 +413,7 @@ static void batch_free(void *self)
 }
 static const tn_class batch_class = {"batch", sizeof(turn), batch_free};
 
-/* A batch before the epoch's first. Its items are its own: another epoch writes over the loader's. */
+/* A batch before the first that is still to be given. Its items are its own: another epoch writes over the loader's. */
 static tn_batch *batch_new(tn_loader *l)
 {
     turn *t = tn_object_new(&batch_class);
@@ -365,7 +421,7 @@ static tn_batch *batch_new(tn_loader *l)
         return NULL;
     t->batch.loader_ = tn_retain(l);
     t->batch.epoch_ = l->epochs;
-    t->batch.index = -1;
+    t->batch.index = l->given - 1;
     t->bytes = (size_t)(l->count < l->batch_size ? l->count : l->batch_size) * sizeof *t->items;
     t->batch.items = t->items = tn_alloc(t->bytes);
     if (t->items)
@@ -381,6 +437,7 @@ static bool fill(tn_batch *b)
     if (tn_failing() || b->index + 1 >= l->batches)
         return false;
     b->index++;
+    l->given = b->index + 1;
     b->size = size_of(l, b->index);
     memcpy(((turn *)b)->items, l->items + b->index * l->batch_size, (size_t)b->size * sizeof *b->items);
     b->scope_ = tn_scope_open();

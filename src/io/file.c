@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -71,10 +72,15 @@ int64_t tn_reader_raw(tn_reader *r, void *out, int64_t n)
     return got > 0 ? got : -1;
 }
 
+static int64_t some(tn_reader *r, void *out, int64_t n)
+{
+    return r->gzip ? tn_gzip_some(r->gzip, out, n) : r->entry ? tn_zip_some(r, out, n) : tn_reader_raw(r, out, n);
+}
+
 bool tn_reader_read(tn_reader *r, void *out, int64_t n)
 {
     for (char *at = out; n > 0;) {
-        int64_t got = r->gzip ? tn_gzip_some(r->gzip, at, n) : tn_reader_raw(r, at, n);
+        int64_t got = some(r, at, n);
         if (got == 0)
             tn_fail(TN_ERR_FORMAT, "%s: %s: the file ends %lld bytes too early", r->op, r->path, (long long)n);
         if (got <= 0)
@@ -96,7 +102,7 @@ int64_t tn_reader_most(const tn_reader *r)
 bool tn_reader_end(tn_reader *r)
 {
     char byte;
-    int64_t got = r->gzip ? tn_gzip_some(r->gzip, &byte, 1) : r->left;
+    int64_t got = r->gzip || r->entry ? some(r, &byte, 1) : r->left;
     if (got > 0)
         tn_fail(TN_ERR_FORMAT, "%s: %s: more bytes follow where the data should end", r->op, r->path);
     return got == 0;
@@ -106,9 +112,64 @@ void tn_reader_close(tn_reader *r)
 {
     tn_gzip_close(r->gzip);
     r->gzip = NULL;
+    tn_zip_entry_close(r);
     if (r->fd >= 0)
         close(r->fd);
     r->fd = -1;
+}
+
+/* ---- mapping ------------------------------------------------------------------------------------------------------------ */
+
+struct tn_mapping {
+    char *data;
+    size_t size;
+    int32_t refs;
+};
+
+tn_mapping *tn_mapping_new(const tn_reader *r)
+{
+    tn_mapping *m = tn_alloc(sizeof *m);
+    if (!m)
+        return NULL;
+    /* MAP_NORESERVE: a file larger than the memory may be read, and few pages are written to. */
+    void *data = mmap(NULL, (size_t)r->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, r->fd, 0);
+    if (data == MAP_FAILED) {
+        system_error(r->op, r->path, "cannot be mapped");
+        tn_free(m, sizeof *m);
+        return NULL;
+    }
+    *m = (tn_mapping){data, (size_t)r->size, 1};
+    return m;
+}
+
+void tn_mapping_release(tn_mapping *m)
+{
+    if (!m || __atomic_fetch_sub(&m->refs, 1, __ATOMIC_ACQ_REL) != 1)
+        return;
+    munmap(m->data, m->size);
+    tn_free(m, sizeof *m);
+}
+
+static void release_mapping(void *data, void *mapping)
+{
+    (void)data;
+    tn_mapping_release(mapping);
+}
+
+tn_tensor *tn_mapping_tensor(tn_mapping *m, int64_t at, tn_shape shape, tn_dtype dtype)
+{
+    int64_t numel;
+    if (!tn_shape_check("map", shape, &numel))
+        return NULL;
+    size_t bytes = (size_t)numel * tn_dtype_size(dtype);
+    if ((uintptr_t)(m->data + at) % tn_dtype_size(dtype) == 0) {
+        tn_storage *storage = tn_storage_over(m->data + at, bytes, release_mapping, m);
+        if (storage)
+            __atomic_fetch_add(&m->refs, 1, __ATOMIC_RELAXED);
+        return tn_over_storage(storage, shape, dtype);
+    }
+    tn_tensor *x = tn_new("map", shape, dtype, (tn_device_id){TN_CPU, 0});
+    return x ? memcpy(tn_ptr(x), m->data + at, bytes), x : NULL;
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------------------------ */
@@ -202,6 +263,26 @@ tn_status tn_writer_close(tn_writer *w, tn_status status)
     return status;
 }
 
+/* ---- arrays that grow --------------------------------------------------------------------------------------------------- */
+
+bool tn_grow(void *array, size_t count, size_t *capacity, size_t element)
+{
+    void *old, *bigger;
+    if (count < *capacity)
+        return true;
+    size_t wanted = *capacity ? 2 * *capacity : 4;
+    memcpy(&old, array, sizeof old);
+    bigger = tn_alloc(wanted * element);
+    if (!bigger)
+        return false;
+    if (old)
+        memcpy(bigger, old, count * element);
+    tn_free(old, *capacity * element);
+    *capacity = wanted;
+    memcpy(array, &bigger, sizeof bigger);
+    return true;
+}
+
 /* ---- elements ----------------------------------------------------------------------------------------------------------- */
 
 void tn_swap_bytes(void *data, int64_t count, size_t element)
@@ -243,4 +324,12 @@ void tn_pack(const tn_tensor *x, void *out)
         memcpy(out, tn_ptr(x), (size_t)x->numel * tn_item_size(x));
     else
         pack_dim(x, 0, tn_ptr(x), out);
+}
+
+bool tn_bools_hold(const void *data, int64_t count)
+{
+    unsigned char all = 0;
+    for (const unsigned char *p = data, *end = p + count; p < end; p++)
+        all |= *p;
+    return all <= 1;
 }

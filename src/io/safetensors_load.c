@@ -21,10 +21,11 @@ typedef struct load {
     cJSON *json;
     entry *entries;
     int64_t count;
+    tn_mapping *mapping; /* NULL: tensors are read */
     tn_dict *dict;
 } load;
 
-#define BAD(...) (tn_fail(TN_ERR_FORMAT, "load_safetensors: %s: " __VA_ARGS__), false)
+#define BAD(...) (tn_fail(TN_ERR_FORMAT, "%s: %s: " __VA_ARGS__), false)
 
 /* A whole number that a double holds exactly. */
 static bool whole(const cJSON *item, int64_t *value)
@@ -42,10 +43,10 @@ static bool plain_text(const load *l, const char *text, int64_t length)
         unsigned char c = (unsigned char)text[i];
         bool escape = c == '\\' && i + 1 < length;
         if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || (escape && i + 5 < length && memcmp(text + i, "\\u0000", 6) == 0))
-            return BAD("the header holds a control character", l->file.path);
+            return BAD("the header holds a control character", l->file.op, l->file.path);
         i += escape;
     }
-    return tn_is_utf8(text, (size_t)length) || BAD("the header is not UTF-8", l->file.path);
+    return tn_is_utf8(text, (size_t)length) || BAD("the header is not UTF-8", l->file.op, l->file.path);
 }
 
 static bool parse_json(load *l, int64_t length)
@@ -55,14 +56,14 @@ static bool parse_json(load *l, int64_t length)
         return false;
     bool ok = tn_reader_read(&l->file, text, length) && plain_text(l, text, length);
     if (ok && text[0] != '{')
-        ok = BAD("the header does not begin with {", l->file.path);
+        ok = BAD("the header does not begin with {", l->file.op, l->file.path);
     if (ok) {
         const char *end = NULL;
         l->json = cJSON_ParseWithLengthOpts(text, (size_t)length, &end, false);
         while (l->json && end < text + length && *end == ' ')
             end++;
         if (!l->json || end != text + length)
-            ok = BAD("the header is no JSON object: see byte %lld", l->file.path, (long long)(end ? 8 + (end - text) : 8));
+            ok = BAD("the header is no JSON object: see byte %lld", l->file.op, l->file.path, (long long)(end ? 8 + (end - text) : 8));
     }
     tn_free(text, (size_t)length);
     return ok;
@@ -77,7 +78,7 @@ static bool read_header(load *l)
     for (int i = 0; i < 8; i++)
         length |= (uint64_t)bytes[i] << 8 * i;
     if (length > TN_SAFETENSORS_HEADER_MAX || length > (uint64_t)l->file.left || length < 2)
-        return BAD("no safetensors file, or a damaged one: a header of %llu bytes does not fit a file of %lld", l->file.path, (unsigned long long)length,
+        return BAD("no safetensors file, or a damaged one: a header of %llu bytes does not fit a file of %lld", l->file.op, l->file.path, (unsigned long long)length,
                    (long long)l->file.size);
     return parse_json(l, (int64_t)length);
 }
@@ -93,21 +94,21 @@ static bool read_entry(const load *l, const cJSON *item, entry *e)
     if (!cJSON_IsObject(item) || cJSON_GetArraySize(item) != 3 || !cJSON_IsString(dtype) || !cJSON_IsArray(shape) ||
         !cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 || !whole(offsets->child, &e->begin) ||
         !whole(offsets->child->next, &e->end) || e->begin > e->end)
-        return BAD("\"%s\" does not have just a dtype, a shape and two offsets in order", path, e->name);
+        return BAD("\"%s\" does not have just a dtype, a shape and two offsets in order", l->file.op, path, e->name);
     e->dtype = tn_safetensors_dtype(dtype->valuestring);
     int ndim = cJSON_GetArraySize(shape);
     if (e->dtype == TN_DTYPE_DEFAULT || ndim > TN_MAX_DIMS) {
-        tn_fail(TN_ERR_UNSUPPORTED, "load_safetensors: %s: \"%s\" is of dtype %s with %d dimensions: Tenon has no such tensor", path,
-                e->name, dtype->valuestring, ndim);
+        tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: \"%s\" is of dtype %s with %d dimensions: Tenon has no such tensor", l->file.op,
+                path, e->name, dtype->valuestring, ndim);
         return false;
     }
     int64_t bytes = (int64_t)tn_dtype_size(e->dtype);
     for (const cJSON *size = shape->child; size; size = size->next)
         if (!whole(size, &e->shape.sizes[e->shape.ndim]) ||
             __builtin_mul_overflow(bytes, e->shape.sizes[e->shape.ndim++], &bytes))
-            return BAD("\"%s\" has a shape that is none", path, e->name);
+            return BAD("\"%s\" has a shape that is none", l->file.op, path, e->name);
     if (bytes != e->end - e->begin)
-        return BAD("\"%s\" needs %lld bytes by its shape and has %lld by its offsets", path, e->name, (long long)bytes,
+        return BAD("\"%s\" needs %lld bytes by its shape and has %lld by its offsets", l->file.op, path, e->name, (long long)bytes,
                    (long long)(e->end - e->begin));
     return true;
 }
@@ -115,10 +116,10 @@ static bool read_entry(const load *l, const cJSON *item, entry *e)
 static bool read_notes(const load *l, const cJSON *notes)
 {
     if (!cJSON_IsObject(notes) || tn_dict_note_count(l->dict) > 0)
-        return BAD("__metadata__ is no object, or there twice", l->file.path);
+        return BAD("__metadata__ is no object, or there twice", l->file.op, l->file.path);
     for (const cJSON *note = notes->child; note; note = note->next) {
         if (!cJSON_IsString(note))
-            return BAD("__metadata__ holds \"%s\", which is no text", l->file.path, note->string);
+            return BAD("__metadata__ holds \"%s\", which is no text", l->file.op, l->file.path, note->string);
         if (tn_dict_set_note(l->dict, note->string, note->valuestring) != TN_OK)
             return false;
     }
@@ -133,6 +134,26 @@ static int by_offset(const void *a, const void *b)
     return (x->end > y->end) - (x->end < y->end);
 }
 
+/* e's tensor, owned. Data are read in their order; a mapping's begin where the header ends, at l->file.left from the file's end. */
+static bool read_tensor(load *l, entry *e)
+{
+    if (l->mapping) {
+        e->tensor = tn_keep(tn_mapping_tensor(l->mapping, l->file.size - l->file.left + e->begin, e->shape, e->dtype));
+        if (!e->tensor)
+            return false;
+    } else {
+        e->tensor = tn_new_owned("load_safetensors", e->shape, e->dtype, (tn_device_id){TN_CPU, 0});
+        if (!e->tensor || !tn_reader_read(&l->file, tn_ptr(e->tensor), e->end - e->begin))
+            return false;
+    }
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+    tn_swap_bytes(tn_ptr(e->tensor), e->tensor->numel, tn_item_size(e->tensor));
+#endif
+    if (e->dtype == TN_BOOL && !tn_bools_hold(tn_ptr(e->tensor), e->tensor->numel))
+        return BAD("\"%s\" is BOOL and holds a byte that is neither 0 nor 1", l->file.op, l->file.path, e->name);
+    return true;
+}
+
 /* The data in the order of the file: no holes, no overlap, no byte left. */
 static bool read_data(load *l, entry **order)
 {
@@ -142,23 +163,14 @@ static bool read_data(load *l, entry **order)
     int64_t at = 0;
     for (int64_t i = 0; i < l->count; at = order[i++]->end)
         if (order[i]->begin != at)
-            return BAD("\"%s\" begins at %lld and the data before it ends at %lld", l->file.path, order[i]->name,
+            return BAD("\"%s\" begins at %lld and the data before it ends at %lld", l->file.op, l->file.path, order[i]->name,
                        (long long)order[i]->begin, (long long)at);
     if (at != l->file.left)
-        return BAD("the header tells of %lld bytes of data and the file holds %lld", l->file.path, (long long)at,
+        return BAD("the header tells of %lld bytes of data and the file holds %lld", l->file.op, l->file.path, (long long)at,
                    (long long)l->file.left);
-    for (int64_t i = 0; i < l->count; i++) {
-        entry *e = order[i];
-        e->tensor = tn_new_owned("load_safetensors", e->shape, e->dtype, (tn_device_id){TN_CPU, 0});
-        if (!e->tensor || !tn_reader_read(&l->file, tn_ptr(e->tensor), e->end - e->begin))
+    for (int64_t i = 0; i < l->count; i++)
+        if (!read_tensor(l, order[i]))
             return false;
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-        tn_swap_bytes(tn_ptr(e->tensor), e->tensor->numel, tn_item_size(e->tensor));
-#endif
-        for (int64_t k = 0; e->dtype == TN_BOOL && k < e->tensor->numel; k++)
-            if ((unsigned char)tn_ptr(e->tensor)[k] > 1)
-                return BAD("\"%s\" is BOOL and holds a byte that is neither 0 nor 1", l->file.path, e->name);
-    }
     return true;
 }
 
@@ -174,7 +186,7 @@ static bool read_tensors(load *l)
     for (int64_t i = 0; i < l->count; i++) {
         const entry *e = &l->entries[i];
         if (ok && tn_dict_find(l->dict, e->name) >= 0)
-            ok = BAD("\"%s\" is there twice", l->file.path, e->name);
+            ok = BAD("\"%s\" is there twice", l->file.op, l->file.path, e->name);
         ok = ok && tn_dict_set(l->dict, e->name, e->tensor) == TN_OK;
         tn_release(e->tensor);
     }
@@ -183,14 +195,15 @@ static bool read_tensors(load *l)
     return ok;
 }
 
-tn_dict *tn_load_safetensors(const char *path)
+static tn_dict *open_and_read(const char *op, const char *path, bool map)
 {
     load l = {0};
-    if (!tn_reader_open(&l.file, "load_safetensors", path, false))
+    if (!tn_reader_open(&l.file, op, path, false))
         return NULL;
     l.dict = tn_dict_new();
-    bool ok = l.dict && read_header(&l) && read_tensors(&l);
+    bool ok = l.dict && read_header(&l) && (!map || (l.mapping = tn_mapping_new(&l.file))) && read_tensors(&l);
     cJSON_Delete(l.json);
+    tn_mapping_release(l.mapping);
     tn_reader_close(&l.file);
     if (ok)
         return tn_autorelease(l.dict);
@@ -200,9 +213,13 @@ tn_dict *tn_load_safetensors(const char *path)
 
 #else
 
-tn_dict *tn_load_safetensors(const char *path)
+static tn_dict *open_and_read(const char *op, const char *path, bool map)
 {
-    return tn_fail(TN_ERR_UNSUPPORTED, "load_safetensors: %s: this build is without cJSON: build with it (libcjson-dev)", path);
+    (void)map;
+    return tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: this build is without cJSON: build with it (libcjson-dev)", op, path ? path : "(NULL)");
 }
 
 #endif
+
+tn_dict *tn_load_safetensors(const char *path) { return open_and_read("load_safetensors", path, false); }
+tn_dict *tn_map_safetensors(const char *path) { return open_and_read("map_safetensors", path, true); }

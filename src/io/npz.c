@@ -1,0 +1,212 @@
+/* NPZ: a zip archive whose entries, name.npy, are arrays in NumPy's format. */
+#include "io/npy.h"
+#include "io/zip.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <tenon/io.h>
+
+/* ---- reading ------------------------------------------------------------------------------------------------------------ */
+
+enum { NAME_SIZE = 1024 };
+
+/* Entry i, under its name without .npy. */
+static bool read_entry(const tn_zip *z, int64_t i, tn_dict *dict)
+{
+    TN_SCOPE;
+    char name[NAME_SIZE], where[2 * NAME_SIZE];
+    size_t length = strlen(tn_zip_name(z, i));
+    snprintf(name, sizeof name, "%s", tn_zip_name(z, i));
+    snprintf(where, sizeof where, "%s: %s", z->path, name);
+    if (length < 5 || length >= sizeof name || strcmp(name + length - 4, ".npy") != 0) {
+        tn_fail(TN_ERR_FORMAT, "%s: %s: is no array, name.npy", z->op, where);
+        return false;
+    }
+    name[length - 4] = 0;
+    if (tn_dict_find(dict, name) >= 0) {
+        tn_fail(TN_ERR_FORMAT, "%s: %s: is there twice", z->op, where);
+        return false;
+    }
+    tn_reader r;
+    tn_tensor *x = tn_zip_entry_open(&r, z, i, where) ? tn_npy_read(&r) : NULL;
+    tn_reader_close(&r);
+    return x && tn_dict_set(dict, name, x) == TN_OK;
+}
+
+tn_dict *tn_load_npz(const char *path)
+{
+    tn_zip z;
+    if (!tn_zip_open(&z, "load_npz", path))
+        return NULL;
+    tn_dict *dict = tn_dict_new();
+    bool ok = dict != NULL;
+    for (int64_t i = 0; ok && i < z.count; i++)
+        ok = read_entry(&z, i, dict);
+    tn_zip_close(&z);
+    if (ok)
+        return tn_autorelease(dict);
+    tn_release(dict);
+    return NULL;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------------------ */
+
+#ifdef TENON_HAVE_ZIP
+#include <fcntl.h>
+#include <unistd.h>
+#include <zip.h>
+
+/* One tensor as libzip reads it: its header, then its elements, packed while the entry is open where they do not lie so. */
+typedef struct source {
+    const tn_tensor *x;
+    char head[TN_NPY_HEADER_SIZE];
+    size_t head_size, bytes, at;
+    void *packed;
+} source;
+
+static void close_source(source *s)
+{
+    tn_free(s->packed, s->packed ? s->bytes : 0);
+    s->packed = NULL;
+}
+
+static zip_int64_t open_source(source *s)
+{
+    s->at = 0;
+    if (tn_has(s->x, TN_FLAG_CONTIGUOUS))
+        return 0;
+    s->packed = tn_alloc(s->bytes);
+    if (!s->packed)
+        return -1;
+    tn_pack(s->x, s->packed);
+    return 0;
+}
+
+static zip_int64_t read_source(source *s, char *out, zip_uint64_t n)
+{
+    const char *data = s->packed ? s->packed : tn_ptr(s->x);
+    size_t put = 0;
+    while (put < n && s->at < s->head_size + s->bytes) {
+        bool head = s->at < s->head_size;
+        size_t part = head ? s->head_size - s->at : s->head_size + s->bytes - s->at;
+        part = part < n - put ? part : (size_t)n - put;
+        memcpy(out + put, head ? s->head + s->at : data + (s->at - s->head_size), part);
+        s->at += part;
+        put += part;
+    }
+    return (zip_int64_t)put;
+}
+
+static zip_int64_t source_call(void *self, void *data, zip_uint64_t size, zip_source_cmd_t command)
+{
+    source *s = self;
+    switch (command) {
+    case ZIP_SOURCE_OPEN: return open_source(s);
+    case ZIP_SOURCE_READ: return read_source(s, data, size);
+    case ZIP_SOURCE_CLOSE: return close_source(s), 0;
+    case ZIP_SOURCE_STAT: {
+        zip_stat_t st;
+        zip_stat_init(&st);
+        st.size = s->head_size + s->bytes;
+        st.valid = ZIP_STAT_SIZE;
+        memcpy(data, &st, sizeof st);
+        return sizeof st;
+    }
+    case ZIP_SOURCE_ERROR: {
+        int error[2] = {ZIP_ER_MEMORY, 0};
+        memcpy(data, error, sizeof error);
+        return sizeof error;
+    }
+    case ZIP_SOURCE_FREE: return 0;
+    case ZIP_SOURCE_SUPPORTS:
+        return zip_source_make_command_bitmap(ZIP_SOURCE_OPEN, ZIP_SOURCE_READ, ZIP_SOURCE_CLOSE, ZIP_SOURCE_STAT, ZIP_SOURCE_ERROR,
+                                              ZIP_SOURCE_FREE, -1);
+    default: return -1;
+    }
+}
+
+static bool add_entry(zip_t *zip, const char *name, source *s, bool compress)
+{
+    char entry[NAME_SIZE];
+    enum { YEAR_1980 = 1 << 5 | 1 }; /* the zip format's first day: the same tensors give the same bytes */
+    snprintf(entry, sizeof entry, "%s.npy", name);
+    zip_source_t *from = zip_source_function(zip, source_call, s);
+    zip_int64_t i = from ? zip_file_add(zip, entry, from, ZIP_FL_ENC_UTF_8) : -1;
+    if (i >= 0)
+        return zip_set_file_compression(zip, (zip_uint64_t)i, compress ? ZIP_CM_DEFLATE : ZIP_CM_STORE, 0) == 0 &&
+               zip_file_set_dostime(zip, (zip_uint64_t)i, 0, YEAR_1980, 0) == 0;
+    zip_source_free(from);
+    return false;
+}
+
+/* The archive in the writer's temporary; libzip writes a file of its own and moves it there. */
+static tn_status write_zip(tn_writer *w, const tn_npz_args *a, source *sources)
+{
+    int code = 0;
+    zip_t *zip = zip_open(w->temporary, ZIP_CREATE | ZIP_TRUNCATE, &code);
+    bool ok = zip != NULL;
+    for (int64_t i = 0; ok && i < tn_dict_count(a->dict); i++)
+        ok = add_entry(zip, tn_dict_name(a->dict, i), &sources[i], a->compress);
+    if (ok && zip_close(zip) == 0) {
+        close(w->fd);
+        w->fd = open(w->temporary, O_WRONLY | O_CLOEXEC);
+        if (w->fd >= 0)
+            return TN_OK;
+        zip = NULL;
+    }
+    tn_fail(TN_ERR_IO, "%s: %s: cannot write: %s", w->op, w->path, zip ? zip_strerror(zip) : "no archive can be made");
+    if (zip)
+        zip_discard(zip);
+    return TN_ERR_IO;
+}
+
+static bool prepare(source *s, const char *name, const tn_tensor *x)
+{
+    if (strlen(name) + 5 > NAME_SIZE || !*name) {
+        tn_fail(TN_ERR_ARGUMENT, "save_npz: a name of %zu bytes: 1 to %d can be written", strlen(name), NAME_SIZE - 5);
+        return false;
+    }
+    if (!tn_npy_writable("save_npz", name, x))
+        return false;
+    s->x = x;
+    s->bytes = (size_t)x->numel * tn_item_size(x);
+    s->head_size = tn_npy_header("save_npz", x, s->head);
+    return s->head_size > 0;
+}
+
+tn_status tn_save_npz_with(const tn_npz_args *args)
+{
+    TN_ERROR_ASIDE;
+    TN_KNOWN(tn_npz_args, args);
+    int64_t count = tn_dict_count(args->dict);
+    if (count == 0)
+        tn_fail(TN_ERR_ARGUMENT, args->dict ? "save_npz: the dict holds no tensors" : "save_npz: dict is NULL");
+    source *sources = tn_failing() ? NULL : tn_alloc_zero((size_t)count * sizeof *sources);
+    bool ok = sources != NULL;
+    for (int64_t i = 0; ok && i < count; i++) {
+        ok = prepare(&sources[i], tn_dict_name(args->dict, i), tn_dict_tensor(args->dict, i));
+        if (!ok && tn_last_status() != TN_ERR_ARGUMENT)
+            tn_fail_within("\"%s\"", tn_dict_name(args->dict, i));
+    }
+    tn_writer w;
+    if (ok) {
+        tn_status status = tn_writer_open(&w, "save_npz", args->path);
+        status = tn_writer_close(&w, status == TN_OK ? write_zip(&w, args, sources) : status);
+        (void)status;
+    }
+    tn_free(sources, (size_t)count * sizeof *sources);
+    return tn_last_status();
+}
+
+#else
+
+tn_status tn_save_npz_with(const tn_npz_args *args)
+{
+    TN_ERROR_ASIDE;
+    TN_KNOWN(tn_npz_args, args);
+    tn_fail(TN_ERR_UNSUPPORTED, "save_npz: this build is without libzip: build with it (libzip-dev)");
+    return tn_last_status();
+}
+
+#endif
