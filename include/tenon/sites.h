@@ -234,6 +234,16 @@ inline tn_status tn_gradcheck(tn_tensor *(*function)(tn_tensor *const *inputs, i
     args.count = count;
     return tn_gradcheck_with(&args);
 }
+inline tn_status tn_save_checkpoint(const char *path, tn_checkpoint_args args = {})
+{
+    args.path = path;
+    return tn_save_checkpoint_with(&args);
+}
+inline tn_status tn_load_checkpoint(const char *path, tn_checkpoint_args args = {})
+{
+    args.path = path;
+    return tn_load_checkpoint_with(&args);
+}
 inline tn_status tn_random_split_new(tn_dataset *dataset, tn_random_split_args args = {})
 {
     args.dataset = dataset;
@@ -262,15 +272,6 @@ inline tn_sampler *tn_weighted_sampler_new(const tn_tensor *weights, int64_t cou
     args.weights = weights;
     args.count = count;
     return tn_weighted_sampler_new_with(&args);
-inline tn_status tn_save_checkpoint(const char *path, tn_checkpoint_args args = {})
-{
-    args.path = path;
-    return tn_save_checkpoint_with(&args);
-}
-inline tn_status tn_load_checkpoint(const char *path, tn_checkpoint_args args = {})
-{
-    args.path = path;
-    return tn_load_checkpoint_with(&args);
 }
 inline tn_loader *tn_loader_new(tn_dataset *dataset, tn_loader_args args = {})
 {
@@ -359,6 +360,7 @@ inline tn_tensor *tn_image_resize(const tn_tensor *x, int64_t h, int64_t w, tn_i
     args.h = h;
     args.w = w;
     return tn_image_resize_with(&args);
+}
 inline tn_status tn_save_npz(const tn_dict *dict, tn_npz_args args = {})
 {
     args.dict = dict;
@@ -2085,6 +2087,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(tn_grads_of(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_gradcheck(...) \
     tn_at_checked_(tn_gradcheck(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_checkpoint(...) \
+    tn_at_checked_(tn_save_checkpoint(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_checkpoint(...) \
+    tn_at_checked_(tn_load_checkpoint(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_random_split_new(...) \
     tn_at_checked_(tn_random_split_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_weighted_sampler_new(...) \
@@ -2103,12 +2109,6 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_image_random_crop(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_image_resize(...) \
     tn_at_tensor_ptr_(tn_image_resize(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_save_checkpoint(...) \
-    tn_at_checked_(tn_save_checkpoint(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_load_checkpoint(...) \
-    tn_at_checked_(tn_load_checkpoint(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_loader_new(...) \
-    tn_at_loader_ptr_(tn_loader_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_npz(...) \
     tn_at_checked_(tn_save_npz(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
@@ -2422,6 +2422,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_grad_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_grads_of_args_(X) TN_GRAD_OPTIONS(X)
 #define TN_LIST_tn_gradcheck_args_(X) TN_GRADCHECK_OPTIONS(X)
+#define TN_LIST_tn_checkpoint_args_(X) TN_CHECKPOINT_OPTIONS(X)
 #define TN_LIST_tn_random_split_args_(X) TN_RANDOM_SPLIT_OPTIONS(X)
 #define TN_LIST_tn_weighted_sampler_args_(X) TN_WEIGHTED_SAMPLER_OPTIONS(X)
 #define TN_LIST_tn_loader_args_(X) TN_LOADER_OPTIONS(X)
@@ -2431,8 +2432,6 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_image_folder_args_(X) TN_IMAGE_FOLDER_OPTIONS(X)
 #define TN_LIST_tn_random_crop_args_(X) TN_RANDOM_CROP_OPTIONS(X)
 #define TN_LIST_tn_image_resize_args_(X) TN_IMAGE_RESIZE_OPTIONS(X)
-#define TN_LIST_tn_checkpoint_args_(X) TN_CHECKPOINT_OPTIONS(X)
-#define TN_LIST_tn_loader_args_(X) TN_LOADER_OPTIONS(X)
 #define TN_LIST_tn_npz_args_(X) TN_NPZ_OPTIONS(X)
 #define TN_LIST_tn_metric_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_confusion_matrix_args_(X) TN_METRIC_OPTIONS(X)
@@ -2557,6 +2556,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(TN_CALL_((tn_grads_of_with), tn_grads_of_args, TN_LIST_tn_grads_of_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_gradcheck(...) \
     tn_at_checked_(TN_CALL_((tn_gradcheck_with), tn_gradcheck_args, TN_LIST_tn_gradcheck_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_checkpoint(...) \
+    tn_at_checked_(TN_CALL_((tn_save_checkpoint_with), tn_checkpoint_args, TN_LIST_tn_checkpoint_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_checkpoint(...) \
+    tn_at_checked_(TN_CALL_((tn_load_checkpoint_with), tn_checkpoint_args, TN_LIST_tn_checkpoint_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_random_split_new(...) \
     tn_at_checked_(TN_CALL_((tn_random_split_new_with), tn_random_split_args, TN_LIST_tn_random_split_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_weighted_sampler_new(...) \
@@ -2575,12 +2578,6 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_image_random_crop_with), tn_random_crop_args, TN_LIST_tn_random_crop_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_image_resize(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_image_resize_with), tn_image_resize_args, TN_LIST_tn_image_resize_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_save_checkpoint(...) \
-    tn_at_checked_(TN_CALL_((tn_save_checkpoint_with), tn_checkpoint_args, TN_LIST_tn_checkpoint_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_load_checkpoint(...) \
-    tn_at_checked_(TN_CALL_((tn_load_checkpoint_with), tn_checkpoint_args, TN_LIST_tn_checkpoint_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_loader_new(...) \
-    tn_at_loader_ptr_(TN_CALL_((tn_loader_new_with), tn_loader_args, TN_LIST_tn_loader_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_npz(...) \
     tn_at_checked_(TN_CALL_((tn_save_npz_with), tn_npz_args, TN_LIST_tn_npz_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
