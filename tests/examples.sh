@@ -39,6 +39,14 @@ accuracy drawn 90
 [ "$(wc -l < mnist.csv)" = 3 ] || fail "mnist.csv has not two epochs"
 "$bin/mnist" --network mlp --epochs 1 --lr 0.0001 --load net.safetensors --plot again.svg > again
 accuracy again 90
+faces=$(dirname "$data")/olivetti/olivetti.npz
+if [ -f "$faces" ]; then
+    "$bin/dropout_bn" --data "$faces" --epochs 12 > faces
+    grep '^epoch 12:' faces | awk '{ sub(/.*plain: [^%]*accuracy +/, ""); ok = $1 > 90 } END { exit !ok }' || { cat faces; fail "plain MLP: 90 % of the held-back faces were due"; }
+    [ "$(wc -l < dropout_bn.csv)" = 13 ] || fail "dropout_bn.csv has not 12 epochs"
+else
+    echo "skipped: no faces in $faces"
+fi
 if [ -d "$data" ]; then
     "$bin/mnist" --data "$data" --network mlp --epochs 2 > real
     has real "^MNIST from $data"

@@ -321,7 +321,7 @@ static void put_script(FILE *out, const tn_plot *plot, const char *picture)
     static const char *const styles[] = {"lines lw 2", "lines lw 2 dt 2", "points pt 7 ps 0.7", "linespoints lw 2 pt 7 ps 0.8"};
     fprintf(out, "set encoding utf8\nset terminal %s size 960,600 font 'Sans,13'\n", plot->svg ? "svg" : "pngcairo");
     put_text(out, "set output ", picture);
-    fputs("\nset datafile missing 'nan'\nset grid lt 1 lw 0.6 lc rgb '#dddddd'\nset key noenhanced\n", out);
+    fputs("\nset datafile missing 'nan'\nset grid lt 1 lw 0.6 lc rgb '#dddddd'\nset key tmargin center horizontal noenhanced\n", out);
     put_setting(out, "set title ", plot->title);
     put_setting(out, "set xlabel ", plot->xlabel);
     put_setting(out, "set ylabel ", plot->ylabel);
@@ -330,8 +330,8 @@ static void put_script(FILE *out, const tn_plot *plot, const char *picture)
     bool right = false;
     for (int i = 0; i < plot->count; i++)
         right |= plot->all[i].right;
-    fputs(plot->space ? "set view 42,35,1,1.3\nset xyplane 0\nset ticslevel 0\nset pm3d depthorder\n"
-                        "set palette defined (0 '#440154', 1 '#3b528b', 2 '#21918c', 3 '#5ec962', 4 '#fde725')\nset style fill transparent solid 0.8\n"
+    fputs(plot->space ? "set view 42,35,1,1.3\nset xyplane 0\nset ticslevel 0\nset pm3d scansautomatic\n"
+                        "set palette defined (0 '#440154', 1 '#3b528b', 2 '#21918c', 3 '#5ec962', 4 '#fde725')\n"
                       : right ? "set border 11\nset ytics nomirror\nset y2tics\n" : "set border 3\nset tics nomirror\n", out);
     put_data(out, plot);
     fputs(plot->space ? "splot " : "plot ", out);
