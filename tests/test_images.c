@@ -29,7 +29,7 @@ static void write_file(const char *path, const void *data, size_t size)
     fclose(f);
 }
 
-static bool is_jpeg(const uint8_t *file) { return file[0] == 0xff; }
+static inline bool is_jpeg(const uint8_t *file) { return file[0] == 0xff; }
 
 /* Whether the build reads the file; where it does not, that it says so. */
 static bool can_read(const struct image_file *f)
