@@ -29,6 +29,26 @@
 /* Under an emulator (TENON_TEST_QUICK) and a sanitizer what takes minutes there is left to the plain run. */
 static inline bool test_quickly(void) { return ADDRESS_SANITIZER || getenv("TENON_TEST_QUICK"); }
 
+/* For a test that loads safetensors. */
+static inline void without_cjson_skip(void)
+{
+#ifndef TENON_HAVE_CJSON
+    print_message("skipped: no cJSON in this build to read safetensors with\n");
+    skip();
+#endif
+}
+
+/* What a safetensors file makes of the dict; in a build without cJSON, which reads none, the dict itself. */
+static inline tn_dict *through_a_file(tn_dict *dict, const char *path)
+{
+#ifdef TENON_HAVE_CJSON
+    return tn_save_safetensors(dict, path) == TN_OK ? tn_load_safetensors(path) : NULL;
+#else
+    (void)path;
+    return dict;
+#endif
+}
+
 /* No error sticks. */
 #define check_good()                                                                                                          \
     do {                                                                                                                      \

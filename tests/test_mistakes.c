@@ -132,6 +132,7 @@ static void test_which_layer_does_not_fit(void **state)
 static void test_files_are_named(void **state)
 {
     (void)state;
+    without_cjson_skip();
     char path[] = "/tmp/tenon-mistakes-XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
@@ -283,8 +284,6 @@ static void test_saving_over_what_is_no_file(void **state)
     check_good();
     assert_true(lstat(link, &st) == 0 && S_ISLNK(st.st_mode));
     assert_true(stat(real, &st) == 0 && (st.st_mode & 0777) == 0600 && st.st_size > 8);
-    tn_check(tn_load_module(net, real));
-    check_good();
     tn_release(net);
     remove(pipe), remove(link), remove(real), rmdir(folder);
 }

@@ -1,4 +1,5 @@
-/* Written from the README and the headers alone. A small residual network of its own modules on drawn digits: train, save, load, freeze,
+/* labels: files
+ * Written from the README and the headers alone. A small residual network of its own modules on drawn digits: train, save, load, freeze,
  * summary. */
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* A run that is killed: a process trains and saves a checkpoint after each step, is killed by kill -9 at random moments and started again,
+/* labels: files
+ * A run that is killed: a process trains and saves a checkpoint after each step, is killed by kill -9 at random moments and started again,
  * and must end with the same bits as one that was never stopped; a checkpoint that is there stays there, whole. The network has a
  * dropout and a batch norm, the loader shuffles and has workers, the schedule steps by the epoch. resume [kills], 4 of them unless said. */
 #include <errno.h>

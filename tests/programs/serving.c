@@ -1,4 +1,5 @@
-/* Written from the README and the headers alone. A server in one process: threads answer requests from the model that is current, while
+/* labels: files
+ * Written from the README and the headers alone. A server in one process: threads answer requests from the model that is current, while
  * another thread loads new ones from files and swaps them in. A request holds a reference to its model, so that an old one lives until its
  * last request is answered. Each answer must be exactly that of the model that was current; a request of a wrong shape, and a file that is
  * cut, end in a message to who asked. */
