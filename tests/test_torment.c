@@ -47,9 +47,9 @@ TN_MODULE(mlp, mlp_forward);
 static void *mlp_new(void)
 {
     mlp *net = TN_NEW(mlp);
-    TN_CHILD(net, fc1, tn_linear_new(784, 32));
-    TN_CHILD(net, fc2, tn_linear_new(32, 32));
-    TN_CHILD(net, fc3, tn_linear_new(32, 10));
+    TN_CHILD(net, fc1, tn_linear_new(784, 1024));
+    TN_CHILD(net, fc2, tn_linear_new(1024, 1024));
+    TN_CHILD(net, fc3, tn_linear_new(1024, 10));
     return net;
 }
 
@@ -70,8 +70,8 @@ static void *lenet_new(void)
     lenet *net = TN_NEW(lenet);
     TN_CHILD(net, conv1, tn_conv2d_new(1, 20, 3, .padding = 1));
     TN_CHILD(net, conv2, tn_conv2d_new(20, 50, 3, .padding = 1));
-    TN_CHILD(net, fc1, tn_linear_new(2450, 20)); /* narrower than the example's: its size is not what is tested */
-    TN_CHILD(net, fc2, tn_linear_new(20, 10));
+    TN_CHILD(net, fc1, tn_linear_new(2450, 500));
+    TN_CHILD(net, fc2, tn_linear_new(500, 10));
     return net;
 }
 
