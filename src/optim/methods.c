@@ -32,7 +32,7 @@ static bool sgd_check(const void *args)
     return false;
 }
 
-static void sgd_scalars(const void *args, tn_progress *now, tn_step_scalars *c)
+static void sgd_scalars(const void *args, tn_slot_steps *now, tn_step_scalars *c)
 {
     const tn_sgd_args *a = args;
     bool first = !(now->begun & 1);
@@ -70,7 +70,7 @@ static void decay(tn_step_scalars *c, double lr, double weight_decay, bool decou
 
 static unsigned adam_uses(const void *args) { return ((const tn_adam_args *)args)->amsgrad ? 7 : 3; }
 
-static void adam_scalars(const void *args, tn_progress *now, tn_step_scalars *c)
+static void adam_scalars(const void *args, tn_slot_steps *now, tn_step_scalars *c)
 {
     const tn_adam_args *a = args;
     double t = (double)now->step;
@@ -84,7 +84,7 @@ METHOD(adam, TN_ADAM_OPTIONS, ADAM, .states = {"exp_avg", "exp_avg_sq", "max_exp
 
 static unsigned adamw_uses(const void *args) { return ((const tn_adamw_args *)args)->amsgrad ? 7 : 3; }
 
-static void adamw_scalars(const void *args, tn_progress *now, tn_step_scalars *c)
+static void adamw_scalars(const void *args, tn_slot_steps *now, tn_step_scalars *c)
 {
     const tn_adamw_args *a = args;
     const tn_adam_args adam = {.beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps, .weight_decay = a->weight_decay,
@@ -96,7 +96,7 @@ METHOD(adamw, TN_ADAMW_OPTIONS, ADAM, .states = {"exp_avg", "exp_avg_sq", "max_e
 
 static double nadam_mu(const tn_nadam_args *a, double t) { return a->beta1 * (1 - 0.5 * pow(0.96, t * a->momentum_decay)); }
 
-static void nadam_scalars(const void *args, tn_progress *now, tn_step_scalars *c)
+static void nadam_scalars(const void *args, tn_slot_steps *now, tn_step_scalars *c)
 {
     const tn_nadam_args *a = args;
     double t = (double)now->step, mu = nadam_mu(a, t), mu_next = nadam_mu(a, t + 1);
@@ -110,7 +110,7 @@ static void nadam_scalars(const void *args, tn_progress *now, tn_step_scalars *c
 #define nadam_OPTION_(type, name, value) OPTION_(nadam, type, name)
 METHOD(nadam, TN_NADAM_OPTIONS, ADAM, ADAM_STATES, .mu_product = true)
 
-static void radam_scalars(const void *args, tn_progress *now, tn_step_scalars *c)
+static void radam_scalars(const void *args, tn_slot_steps *now, tn_step_scalars *c)
 {
     const tn_radam_args *a = args;
     double t = (double)now->step, correction2 = 1 - pow(a->beta2, t);
@@ -128,7 +128,7 @@ static void radam_scalars(const void *args, tn_progress *now, tn_step_scalars *c
 #define radam_OPTION_(type, name, value) OPTION_(radam, type, name)
 METHOD(radam, TN_RADAM_OPTIONS, ADAM, ADAM_STATES)
 
-static void adamax_scalars(const void *args, tn_progress *now, tn_step_scalars *c)
+static void adamax_scalars(const void *args, tn_slot_steps *now, tn_step_scalars *c)
 {
     const tn_adamax_args *a = args;
     moments(c, a->beta1, a->beta2, a->eps, a->maximize);
@@ -142,7 +142,7 @@ METHOD(adamax, TN_ADAMAX_OPTIONS, ADAMAX, .states = {"exp_avg", "exp_inf"}, .ste
 
 static double adagrad_start(const void *args) { return ((const tn_adagrad_args *)args)->initial_accumulator_value; }
 
-static void adagrad_scalars(const void *args, tn_progress *now, tn_step_scalars *c)
+static void adagrad_scalars(const void *args, tn_slot_steps *now, tn_step_scalars *c)
 {
     const tn_adagrad_args *a = args;
     c->sign = a->maximize ? -1 : 1;
@@ -154,7 +154,7 @@ static void adagrad_scalars(const void *args, tn_progress *now, tn_step_scalars 
 #define adagrad_OPTION_(type, name, value) OPTION_(adagrad, type, name)
 METHOD(adagrad, TN_ADAGRAD_OPTIONS, RMSPROP, .states = {"sum"}, .step = true, .start = adagrad_start)
 
-static void adadelta_scalars(const void *args, tn_progress *now, tn_step_scalars *c)
+static void adadelta_scalars(const void *args, tn_slot_steps *now, tn_step_scalars *c)
 {
     (void)now;
     const tn_adadelta_args *a = args;
@@ -174,7 +174,7 @@ static unsigned rmsprop_uses(const void *args)
     return 1u | (a->momentum > 0 ? 2u : 0) | (a->centered ? 4u : 0);
 }
 
-static void rmsprop_scalars(const void *args, tn_progress *now, tn_step_scalars *c)
+static void rmsprop_scalars(const void *args, tn_slot_steps *now, tn_step_scalars *c)
 {
     (void)now;
     const tn_rmsprop_args *a = args;
@@ -191,7 +191,7 @@ METHOD(rmsprop, TN_RMSPROP_OPTIONS, RMSPROP, .states = {"square_avg", "momentum_
 
 /* ---- by the momentum's direction ---------------------------------------------------------------------------------------- */
 
-static void lion_scalars(const void *args, tn_progress *now, tn_step_scalars *c)
+static void lion_scalars(const void *args, tn_slot_steps *now, tn_step_scalars *c)
 {
     (void)now;
     const tn_lion_args *a = args;
@@ -251,7 +251,7 @@ static tn_tensor *muon_direction(const void *args, tn_tensor *grad, tn_tensor *s
     return tn_contiguous(tall && x ? tn_transpose(x, 0, 1) : x);
 }
 
-static void muon_scalars(const void *args, tn_progress *now, tn_step_scalars *c)
+static void muon_scalars(const void *args, tn_slot_steps *now, tn_step_scalars *c)
 {
     (void)now;
     const tn_muon_args *a = args;

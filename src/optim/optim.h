@@ -15,11 +15,11 @@ typedef struct tn_option {
 } tn_option;
 
 /* How far a parameter came. */
-typedef struct tn_progress {
+typedef struct tn_slot_steps {
     int64_t step;
     double mu_product; /* NAdam's */
     unsigned begun;    /* a bit for each state that a step has written */
-} tn_progress;
+} tn_slot_steps;
 
 /* A method declares what is its own; making, groups, options, steps and files follow from it. `args` is its options struct. */
 typedef struct tn_method {
@@ -34,7 +34,7 @@ typedef struct tn_method {
     double (*start)(const void *args);       /* what the states begin as; NULL: 0 */
     /* The scalars of the step that leads to `now`, whose step is counted and whose mu_product is to be brought up to date. They come as
      * 0 but for sign and shrink, which are 1. */
-    void (*scalars)(const void *args, tn_progress *now, tn_step_scalars *c);
+    void (*scalars)(const void *args, tn_slot_steps *now, tn_step_scalars *c);
     /* A tensor of the scope like the parameter, from its gradient and its first state, for the op's state 1. NULL: none is needed. */
     tn_tensor *(*direction)(const void *args, tn_tensor *grad, tn_tensor *state);
 } tn_method;
@@ -43,7 +43,7 @@ typedef struct tn_method {
 typedef struct tn_slot {
     tn_tensor *param;
     tn_tensor *state[TN_STEP_STATES]; /* contiguous; NULL until the first step, and where the method has none */
-    tn_progress now, next;            /* next: after the step under way */
+    tn_slot_steps now, next;          /* next: after the step under way */
 } tn_slot;
 
 typedef struct tn_group {

@@ -116,7 +116,7 @@ static bool get_group(tn_named *in, const tn_method *method, const tn_group *gro
     return tn_options_fit(method, args) && same_members(in, group, g);
 }
 
-static bool get_numbers(tn_named *in, const tn_method *method, int i, tn_progress *now)
+static bool get_numbers(tn_named *in, const tn_method *method, int i, tn_slot_steps *now)
 {
     double step = 0;
     if (method->step && !tn_named_get_double(in, &step, TN_NAMED_SCALAR, "state.%d.step", i))
