@@ -90,15 +90,21 @@ static inline tn_list *tn_at_list_ptr_(tn_list *result, const char *file, int li
         tn_site_(NULL, file, line);
     return result;
 }
-static inline double tn_at_double_(double result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(result != result))
-        tn_site_(NULL, file, line);
-    return result;
-}
 static inline tn_module *tn_at_module_ptr_(tn_module *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline const tn_llama_args *tn_at_const_tn_llama_args_ptr_(const tn_llama_args *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline double tn_at_double_(double result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(result != result))
         tn_site_(NULL, file, line);
     return result;
 }
@@ -371,6 +377,10 @@ inline tn_status tn_save_npz(const tn_dict *dict, const char *path, tn_npz_args 
     args.dict = dict;
     args.path = path;
     return tn_save_npz_with(&args);
+}
+inline tn_module *tn_llama_new(tn_llama_args args = {})
+{
+    return tn_llama_new_with(&args);
 }
 inline double tn_accuracy(tn_tensor *x, tn_metric_args args = {})
 {
@@ -2111,6 +2121,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_image_resize(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_npz(...) \
     tn_at_checked_(tn_save_npz(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_new(...) \
+    tn_at_module_ptr_(tn_llama_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
     tn_at_double_(tn_accuracy(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity(...) \
@@ -2433,6 +2445,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_random_crop_args_(X) TN_RANDOM_CROP_OPTIONS(X)
 #define TN_LIST_tn_image_resize_args_(X) TN_IMAGE_RESIZE_OPTIONS(X)
 #define TN_LIST_tn_npz_args_(X) TN_NPZ_OPTIONS(X)
+#define TN_LIST_tn_llama_args_(X) TN_LLAMA_OPTIONS(X)
 #define TN_LIST_tn_metric_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_confusion_matrix_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
@@ -2580,6 +2593,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_image_resize_with), tn_image_resize_args, TN_LIST_tn_image_resize_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_npz(...) \
     tn_at_checked_(TN_CALL_((tn_save_npz_with), tn_npz_args, TN_LIST_tn_npz_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_llama_new_with), tn_llama_args, TN_LIST_tn_llama_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
     tn_at_double_(TN_CALL_((tn_accuracy_with), tn_metric_args, TN_LIST_tn_metric_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity(...) \
@@ -3042,6 +3057,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_int64_t_(tn_list_count(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_list_at(...) \
     tn_at_tensor_ptr_(tn_list_at(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_new_with(...) \
+    tn_at_module_ptr_(tn_llama_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_config(...) \
+    tn_at_const_tn_llama_args_ptr_(tn_llama_config(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy_with(...) \
     tn_at_double_(tn_accuracy_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity_with(...) \
