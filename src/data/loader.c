@@ -318,8 +318,8 @@ tn_status tn_set_loader_state(tn_loader *l, const tn_tensor *x)
                 tn_dtype_name((tn_dtype)x->dtype), STATE_SIZE);
     else if (l->active)
         tn_fail(TN_ERR_STATE, "set_loader_state: inside the loop over an epoch: set it before");
-    else if (tn_to_ints(x, state, STATE_SIZE) == TN_OK && (state[SEED] < 0 || state[EPOCH] < 0 || state[BATCH] < 0))
-        tn_fail(TN_ERR_ARGUMENT, "set_loader_state: a number in the state is negative");
+    else if (tn_to_ints(x, state, STATE_SIZE) == TN_OK && (state[SEED] < 0 || state[EPOCH] < 0 || state[EPOCH] >= 1LL << 53 || state[BATCH] < 0))
+        tn_fail(TN_ERR_ARGUMENT, "set_loader_state: a number in the state is negative, or an epoch that no run comes to");
     else if (!tn_failing() && state[BATCH_SIZE] != l->batch_size)
         tn_fail(TN_ERR_ARGUMENT, "set_loader_state: the state is of batches of %lld, and the loader's have %lld", (long long)state[BATCH_SIZE],
                 (long long)l->batch_size);
