@@ -667,23 +667,23 @@ inline tn_module *tn_group_norm_new(int64_t groups, int64_t channels, tn_group_n
     args.channels = channels;
     return tn_group_norm_new_with(&args);
 }
-inline tn_module *tn_lstm_new(int64_t input_size, tn_recurrent_layer_args args = {})
+inline tn_module *tn_lstm_new(int64_t input_size, tn_lstm_layer_args args = {})
 {
     args.input_size = input_size;
     return tn_lstm_new_with(&args);
 }
-inline tn_module *tn_lstm_new(int64_t input_size, int64_t hidden_size, tn_recurrent_layer_args args = {})
+inline tn_module *tn_lstm_new(int64_t input_size, int64_t hidden_size, tn_lstm_layer_args args = {})
 {
     args.input_size = input_size;
     args.hidden_size = hidden_size;
     return tn_lstm_new_with(&args);
 }
-inline tn_module *tn_gru_new(int64_t input_size, tn_recurrent_layer_args args = {})
+inline tn_module *tn_gru_new(int64_t input_size, tn_gru_layer_args args = {})
 {
     args.input_size = input_size;
     return tn_gru_new_with(&args);
 }
-inline tn_module *tn_gru_new(int64_t input_size, int64_t hidden_size, tn_recurrent_layer_args args = {})
+inline tn_module *tn_gru_new(int64_t input_size, int64_t hidden_size, tn_gru_layer_args args = {})
 {
     args.input_size = input_size;
     args.hidden_size = hidden_size;
@@ -2483,7 +2483,8 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
 #define TN_LIST_tn_layer_norm_layer_args_(X) TN_LAYER_NORM_LAYER_OPTIONS(X)
 #define TN_LIST_tn_rms_norm_layer_args_(X) TN_RMS_NORM_LAYER_OPTIONS(X)
 #define TN_LIST_tn_group_norm_layer_args_(X) TN_GROUP_NORM_LAYER_OPTIONS(X)
-#define TN_LIST_tn_recurrent_layer_args_(X) TN_RECURRENT_OPTIONS(X)
+#define TN_LIST_tn_lstm_layer_args_(X) TN_RECURRENT_OPTIONS(X) TN_LSTM_OPTIONS(X)
+#define TN_LIST_tn_gru_layer_args_(X) TN_RECURRENT_OPTIONS(X)
 #define TN_LIST_tn_rnn_layer_args_(X) TN_RECURRENT_OPTIONS(X) TN_RNN_OPTIONS(X)
 #define TN_LIST_tn_recurrent_call_args_(X) TN_RECURRENT_CALL_OPTIONS(X)
 #define TN_LIST_tn_cell_args_(X) TN_CELL_OPTIONS(X)
@@ -2672,9 +2673,9 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
 #define tn_group_norm_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_group_norm_new_with), tn_group_norm_layer_args, TN_LIST_tn_group_norm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_lstm_new(...) \
-    tn_at_module_ptr_(TN_CALL_((tn_lstm_new_with), tn_recurrent_layer_args, TN_LIST_tn_recurrent_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+    tn_at_module_ptr_(TN_CALL_((tn_lstm_new_with), tn_lstm_layer_args, TN_LIST_tn_lstm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_gru_new(...) \
-    tn_at_module_ptr_(TN_CALL_((tn_gru_new_with), tn_recurrent_layer_args, TN_LIST_tn_recurrent_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+    tn_at_module_ptr_(TN_CALL_((tn_gru_new_with), tn_gru_layer_args, TN_LIST_tn_gru_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_rnn_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_rnn_new_with), tn_rnn_layer_args, TN_LIST_tn_rnn_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_call_recurrent(...) \
