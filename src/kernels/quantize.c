@@ -115,14 +115,19 @@ static float farthest(const float *x, int n)
     return most;
 }
 
+/* The bytes of llama.cpp's, whose q are of the scale before it is rounded, halves away from 0. Where an f16 of that size has few bits the
+ * error is that of the scale, and q are of the scale as it is stored. */
 void tn_quantize_Q8_0(const float *x, int64_t n, uint8_t *b)
 {
     for (; n > 0; n--, x += 32, b += 34) {
-        const float most = fabsf(farthest(x, 32));
+        const float most = fabsf(farthest(x, 32)), d = most / 127;
+        const float stored = put_scale(b, d, most, 127), inverse = reciprocal(d < 0x1p-14f ? stored : d);
         float q[32];
-        to_whole(x, 32, 0, reciprocal(put_scale(b, most / 127, most, 127)), -127, 127, q);
-        for (int i = 0; i < 32; i++)
-            b[2 + i] = (uint8_t)(int8_t)q[i];
+        to_whole(x, 32, 0, inverse, -127, 127, q);
+        for (int i = 0; i < 32; i++) {
+            const float left = x[i] * inverse - q[i]; /* .5 where a half went to an even number */
+            b[2 + i] = (uint8_t)(int8_t)(q[i] + (left == 0.5f && q[i] >= 0 ? 1.0f : left == -0.5f && q[i] <= 0 ? -1.0f : 0.0f));
+        }
     }
 }
 

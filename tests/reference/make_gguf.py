@@ -39,6 +39,12 @@ def make_quants(path, count):
             floats = gguf.quants.dequantize(data.reshape(1, -1), Type[name])
         out.add_tensor(name, data.reshape(1, -1), raw_dtype=Type[name])
         out.add_tensor(name + ".f32", floats.astype(np.float32))
+    x = (rng.standard_normal(64 * count) * 0.1).astype(np.float32)
+    x[:64] = np.round(x[:64] * 100) / 2  # many halves, where the largest is 127
+    x[[0, 32]] = 127
+    out.add_tensor("x", x.reshape(1, -1))
+    for name in ("F16", "BF16", "Q8_0"):
+        out.add_tensor("x." + name, gguf.quants.quantize(x.reshape(1, -1), Type[name]), raw_dtype=Type[name])
     out.write_header_to_file()
     out.write_kv_data_to_file()
     out.write_tensors_to_file()
