@@ -78,6 +78,24 @@ static inline tn_event_writer *tn_at_event_writer_ptr_(tn_event_writer *result, 
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_gguf *tn_at_gguf_ptr_(tn_gguf *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline double tn_at_double_(double result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(result != result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_gguf_writer *tn_at_gguf_writer_ptr_(tn_gguf_writer *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_dict *tn_at_dict_ptr_(tn_dict *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -3006,6 +3024,44 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_event_writer_ptr_(tn_event_writer_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_scalar_with(...) \
     tn_at_checked_(tn_event_scalar_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_map_gguf(...) \
+    tn_at_gguf_ptr_(tn_map_gguf(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_key_count(...) \
+    tn_at_int64_t_(tn_gguf_key_count(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_find_key(...) \
+    tn_at_int64_t_(tn_gguf_find_key(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_int(...) \
+    tn_at_int64_t_(tn_gguf_int(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_float(...) \
+    tn_at_double_(tn_gguf_float(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_bool(...) \
+    tn_at_bool_(tn_gguf_bool(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_numbers(...) \
+    tn_at_tensor_ptr_(tn_gguf_numbers(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_count(...) \
+    tn_at_int64_t_(tn_gguf_count(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_find(...) \
+    tn_at_int64_t_(tn_gguf_find(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_tensor(...) \
+    tn_at_tensor_ptr_(tn_gguf_tensor(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_writer_new(...) \
+    tn_at_gguf_writer_ptr_(tn_gguf_writer_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_set_int(...) \
+    tn_at_checked_(tn_gguf_set_int(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_set_float(...) \
+    tn_at_checked_(tn_gguf_set_float(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_set_string(...) \
+    tn_at_checked_(tn_gguf_set_string(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_set_array(...) \
+    tn_at_checked_(tn_gguf_set_array(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_copy_key(...) \
+    tn_at_checked_(tn_gguf_copy_key(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_add(...) \
+    tn_at_checked_(tn_gguf_add(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_copy_tensor(...) \
+    tn_at_checked_(tn_gguf_copy_tensor(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_gguf(...) \
+    tn_at_checked_(tn_save_gguf(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_image_with(...) \
     tn_at_tensor_ptr_(tn_load_image_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_image_with(...) \
@@ -3724,6 +3780,10 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_checked_(tn_plot_save(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_progress_new(...) \
     tn_at_progress_bar_ptr_(tn_progress_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dequantize(...) \
+    tn_at_tensor_ptr_(tn_dequantize(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_quantize(...) \
+    tn_at_checked_(tn_quantize(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_schedule_step(...) \
     tn_at_checked_(tn_schedule_step(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_schedule_step_metric(...) \

@@ -7,6 +7,8 @@
 #include <tenon/autograd.h>
 #include <tenon/ops.h>
 #include <tenon/io.h>
+#include <tenon/quant.h>
+#include <tenon/gguf.h>
 #include <tenon/table.h>
 #include <tenon/data.h>
 #include <tenon/metrics.h>
