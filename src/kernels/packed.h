@@ -1,7 +1,7 @@
 /* Packed weights: a linear layer's W [rows, cols] laid out once for products y [n, rows] = x [n, cols] W', which decoding and prefill of
  * language models stand on. Raw pointers; internal. How it is used:
  *
- *   tn_packed w = {TN_PACKED_Q8, rows, cols, tn_alloc_pages(tn_packed_bytes(kind, rows, cols)), NULL};  (or a part of a larger block, aligned to 64)
+ *   tn_packed_matrix w = {TN_PACKED_Q8, rows, cols, tn_alloc_pages(tn_packed_bytes(kind, rows, cols)), NULL};  (or a part of a larger block, aligned to 64)
  *   kernels->packed_pack(&w, 0, rows, floats, cols);                 once; any rows at a time, different rows from different threads
  *   kernels->packed_input(w.kind, n, cols, x, cols, prepared, 0, 1); once for all weights of a kind that take x: q, k and v; gate and up
  *   kernels->packed_product(&w, n, prepared, y, rows, false, 0, 1);       y[i * rows + r]
@@ -35,12 +35,12 @@
 typedef enum tn_packed_kind { TN_PACKED_F32, TN_PACKED_BF16, TN_PACKED_Q8, TN_PACKED_Q4, TN_PACKED_KINDS } tn_packed_kind;
 enum { TN_PACKED_ROWS = 16, TN_PACKED_BLOCK = 32, TN_PACKED_SHARE = 32 };
 
-typedef struct tn_packed {
+typedef struct tn_packed_matrix {
     tn_packed_kind kind;
     int64_t rows, cols;
     void *data;        /* tn_packed_bytes(), aligned to 64 */
     const float *bias; /* [rows], added to each row of y; or NULL */
-} tn_packed;
+} tn_packed_matrix;
 
 static inline int64_t tn_packed_blocks(int64_t cols) { return (cols + TN_PACKED_BLOCK - 1) / TN_PACKED_BLOCK; }
 
@@ -80,12 +80,12 @@ static inline void tn_packed_share(int64_t rows, int thread, int threads, int64_
  *   packed_input: x is x[i * x_row + j]; threads share the rows of x.
  *   packed_product: y[i * y_row + r] = product + bias, or += where add (a residual). */
 #define TN_PACKED_KERNEL_LIST(X)                                                                                              \
-    X(packed_pack, (const tn_packed *w, int64_t first, int64_t count, const float *rows, int64_t row), (w, first, count, rows, row)) \
-    X(packed_pack_blocks, (const tn_packed *w, int64_t first, int64_t count, const void *blocks), (w, first, count, blocks))  \
-    X(packed_unpack, (const tn_packed *w, int64_t row, float *out), (w, row, out))                                            \
+    X(packed_pack, (const tn_packed_matrix *w, int64_t first, int64_t count, const float *rows, int64_t row), (w, first, count, rows, row)) \
+    X(packed_pack_blocks, (const tn_packed_matrix *w, int64_t first, int64_t count, const void *blocks), (w, first, count, blocks))  \
+    X(packed_unpack, (const tn_packed_matrix *w, int64_t row, float *out), (w, row, out))                                            \
     X(packed_input, (tn_packed_kind kind, int64_t n, int64_t cols, const float *x, int64_t x_row, void *prepared, int thread, int threads), \
       (kind, n, cols, x, x_row, prepared, thread, threads))                                                                   \
-    X(packed_product, (const tn_packed *w, int64_t n, const void *prepared, float *y, int64_t y_row, bool add, int thread, int threads), \
+    X(packed_product, (const tn_packed_matrix *w, int64_t n, const void *prepared, float *y, int64_t y_row, bool add, int thread, int threads), \
       (w, n, prepared, y, y_row, add, thread, threads))
 
 #endif
