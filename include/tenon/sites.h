@@ -120,12 +120,6 @@ static inline const tn_llama_args *tn_at_const_tn_llama_args_ptr_(const tn_llama
         tn_site_(NULL, file, line);
     return result;
 }
-static inline double tn_at_double_(double result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(result != result))
-        tn_site_(NULL, file, line);
-    return result;
-}
 static inline int tn_at_int_(int result, const char *file, int line)
 {
     if (TN_UNLIKELY_(result <= 0))
