@@ -352,6 +352,8 @@ static void test_state_names(void **state)
         {"param_groups.0.betas", "\"param_groups.0.betas\" is []: 2 numbers were due", TN_ERR_SHAPE, tn_ones(TN_SCALAR)},
         {"param_groups.0.betas", "adam: beta1 is 1: it must be below 1", TN_ERR_ARGUMENT, tn_ones(TN_SHAPE(2))},
         {"param_groups.0.lr", "lr is -1", TN_ERR_ARGUMENT, tn_full(TN_SCALAR, -1)},
+        {"state.1.step", "\"state.1.step\" is inf: a whole number", TN_ERR_ARGUMENT, tn_full(TN_SCALAR, INFINITY)},
+        {"param_groups.0.lr", "lr is inf", TN_ERR_ARGUMENT, tn_full(TN_SCALAR, INFINITY)},
         {"param_groups.0.maximize", "is 0.5: no such value", TN_ERR_ARGUMENT, tn_full(TN_SCALAR, 0.5)},
         {"param_groups.1.params", "the parameters of group 1 are others", TN_ERR_ARGUMENT, tn_from_ints(((int64_t[]){2, 1}), TN_SHAPE(2))},
         {"param_groups.2.lr", "is no part", TN_ERR_ARGUMENT, tn_ones(TN_SCALAR)},

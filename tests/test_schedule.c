@@ -280,7 +280,10 @@ static void test_errors(void **state)
     dict = tn_schedule_state_dict(cycle);
     assert_int_equal(tn_dict_set(dict, "last_epoch", tn_full(TN_SCALAR, -1)), TN_OK);
     assert_int_equal(tn_load_schedule_state(cycle, dict), TN_ERR_ARGUMENT);
-    check_error(TN_ERR_ARGUMENT, "last_epoch is -1");
+    check_error(TN_ERR_ARGUMENT, "\"last_epoch\" is -1: a whole number");
+    assert_int_equal(tn_dict_set(dict, "last_epoch", tn_from_ints((int64_t[]){INT64_MAX}, TN_SCALAR)), TN_OK);
+    assert_int_equal(tn_load_schedule_state(cycle, dict), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "\"last_epoch\" is 9.22337e+18: a whole number");
     assert_int_equal(tn_last_epoch(cycle), 2);
 
     assert_int_equal(tn_add_param_group(o, TN_LIST(param())), TN_OK);
