@@ -78,6 +78,24 @@ static inline tn_event_writer *tn_at_event_writer_ptr_(tn_event_writer *result, 
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_gguf *tn_at_gguf_ptr_(tn_gguf *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline double tn_at_double_(double result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(result != result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_gguf_writer *tn_at_gguf_writer_ptr_(tn_gguf_writer *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_dict *tn_at_dict_ptr_(tn_dict *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -90,15 +108,21 @@ static inline tn_list *tn_at_list_ptr_(tn_list *result, const char *file, int li
         tn_site_(NULL, file, line);
     return result;
 }
-static inline double tn_at_double_(double result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(result != result))
-        tn_site_(NULL, file, line);
-    return result;
-}
 static inline tn_module *tn_at_module_ptr_(tn_module *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline const tn_llama_args *tn_at_const_tn_llama_args_ptr_(const tn_llama_args *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline double tn_at_double_(double result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(result != result))
         tn_site_(NULL, file, line);
     return result;
 }
@@ -371,6 +395,10 @@ inline tn_status tn_save_npz(const tn_dict *dict, const char *path, tn_npz_args 
     args.dict = dict;
     args.path = path;
     return tn_save_npz_with(&args);
+}
+inline tn_module *tn_llama_new(tn_llama_args args = {})
+{
+    return tn_llama_new_with(&args);
 }
 inline double tn_accuracy(tn_tensor *x, tn_metric_args args = {})
 {
@@ -2079,6 +2107,17 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     args.n = n;
     return tn_randperm_with(&args);
 }
+inline tn_tensor *tn_multinomial(const tn_tensor *p, tn_multinomial_args args = {})
+{
+    args.p = p;
+    return tn_multinomial_with(&args);
+}
+inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_multinomial_args args = {})
+{
+    args.p = p;
+    args.num_samples = num_samples;
+    return tn_multinomial_with(&args);
+}
 #define tn_backward(...) \
     tn_at_checked_(tn_backward(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_grad_of(...) \
@@ -2111,6 +2150,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_image_resize(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_npz(...) \
     tn_at_checked_(tn_save_npz(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_new(...) \
+    tn_at_module_ptr_(tn_llama_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
     tn_at_double_(tn_accuracy(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity(...) \
@@ -2417,6 +2458,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_randint(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_randperm(...) \
     tn_at_tensor_ptr_(tn_randperm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_multinomial(...) \
+    tn_at_tensor_ptr_(tn_multinomial(__VA_ARGS__), __FILE__, __LINE__)
 #else
 #define TN_LIST_tn_backward_args_(X) TN_BACKWARD_OPTIONS(X)
 #define TN_LIST_tn_grad_of_args_(X) TN_GRAD_OPTIONS(X)
@@ -2433,6 +2476,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_random_crop_args_(X) TN_RANDOM_CROP_OPTIONS(X)
 #define TN_LIST_tn_image_resize_args_(X) TN_IMAGE_RESIZE_OPTIONS(X)
 #define TN_LIST_tn_npz_args_(X) TN_NPZ_OPTIONS(X)
+#define TN_LIST_tn_llama_args_(X) TN_LLAMA_OPTIONS(X)
 #define TN_LIST_tn_metric_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_confusion_matrix_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
@@ -2549,6 +2593,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_from_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_uniform_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_randperm_args_(X) TN_TENSOR_OPTIONS(X)
+#define TN_LIST_tn_multinomial_args_(X) TN_MULTINOMIAL_OPTIONS(X)
 #define tn_backward(...) \
     tn_at_checked_(TN_CALL_((tn_backward_with), tn_backward_args, TN_LIST_tn_backward_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_grad_of(...) \
@@ -2581,6 +2626,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_image_resize_with), tn_image_resize_args, TN_LIST_tn_image_resize_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_npz(...) \
     tn_at_checked_(TN_CALL_((tn_save_npz_with), tn_npz_args, TN_LIST_tn_npz_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_llama_new_with), tn_llama_args, TN_LIST_tn_llama_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
     tn_at_double_(TN_CALL_((tn_accuracy_with), tn_metric_args, TN_LIST_tn_metric_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity(...) \
@@ -2887,6 +2934,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_randint_with), tn_uniform_args, TN_LIST_tn_uniform_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_randperm(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_randperm_with), tn_randperm_args, TN_LIST_tn_randperm_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_multinomial(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_multinomial_with), tn_multinomial_args, TN_LIST_tn_multinomial_args_, __VA_ARGS__), __FILE__, __LINE__)
 #endif
 
 #define tn_set_requires_grad(...) \
@@ -2975,6 +3024,44 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_event_writer_ptr_(tn_event_writer_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_scalar_with(...) \
     tn_at_checked_(tn_event_scalar_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_map_gguf(...) \
+    tn_at_gguf_ptr_(tn_map_gguf(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_key_count(...) \
+    tn_at_int64_t_(tn_gguf_key_count(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_find_key(...) \
+    tn_at_int64_t_(tn_gguf_find_key(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_int(...) \
+    tn_at_int64_t_(tn_gguf_int(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_float(...) \
+    tn_at_double_(tn_gguf_float(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_bool(...) \
+    tn_at_bool_(tn_gguf_bool(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_numbers(...) \
+    tn_at_tensor_ptr_(tn_gguf_numbers(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_count(...) \
+    tn_at_int64_t_(tn_gguf_count(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_find(...) \
+    tn_at_int64_t_(tn_gguf_find(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_tensor(...) \
+    tn_at_tensor_ptr_(tn_gguf_tensor(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_writer_new(...) \
+    tn_at_gguf_writer_ptr_(tn_gguf_writer_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_set_int(...) \
+    tn_at_checked_(tn_gguf_set_int(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_set_float(...) \
+    tn_at_checked_(tn_gguf_set_float(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_set_string(...) \
+    tn_at_checked_(tn_gguf_set_string(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_set_array(...) \
+    tn_at_checked_(tn_gguf_set_array(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_copy_key(...) \
+    tn_at_checked_(tn_gguf_copy_key(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_add(...) \
+    tn_at_checked_(tn_gguf_add(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_copy_tensor(...) \
+    tn_at_checked_(tn_gguf_copy_tensor(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_gguf(...) \
+    tn_at_checked_(tn_save_gguf(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_image_with(...) \
     tn_at_tensor_ptr_(tn_load_image_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_image_with(...) \
@@ -3043,6 +3130,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_int64_t_(tn_list_count(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_list_at(...) \
     tn_at_tensor_ptr_(tn_list_at(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_new_with(...) \
+    tn_at_module_ptr_(tn_llama_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_config(...) \
+    tn_at_const_tn_llama_args_ptr_(tn_llama_config(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy_with(...) \
     tn_at_double_(tn_accuracy_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity_with(...) \
@@ -3689,6 +3780,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_checked_(tn_plot_save(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_progress_new(...) \
     tn_at_progress_bar_ptr_(tn_progress_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dequantize(...) \
+    tn_at_tensor_ptr_(tn_dequantize(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_quantize(...) \
+    tn_at_checked_(tn_quantize(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_schedule_step(...) \
     tn_at_checked_(tn_schedule_step(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_schedule_step_metric(...) \
@@ -3841,5 +3936,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_randperm_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_bernoulli(...) \
     tn_at_tensor_ptr_(tn_bernoulli(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_multinomial_with(...) \
+    tn_at_tensor_ptr_(tn_multinomial_with(__VA_ARGS__), __FILE__, __LINE__)
 
 #endif

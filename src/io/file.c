@@ -151,6 +151,8 @@ void tn_mapping_release(tn_mapping *m)
     tn_free(m, sizeof *m);
 }
 
+const char *tn_mapping_bytes(const tn_mapping *m) { return m->data; }
+
 static void release_mapping(void *data, void *mapping)
 {
     (void)data;

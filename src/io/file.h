@@ -42,6 +42,7 @@ void tn_zip_entry_close(tn_reader *r);
 typedef struct tn_mapping tn_mapping;
 tn_mapping *tn_mapping_new(const tn_reader *r); /* r's file is not empty; NULL with an error */
 void tn_mapping_release(tn_mapping *mapping);
+const char *tn_mapping_bytes(const tn_mapping *mapping);
 /* A contiguous tensor over the mapping's bytes from `at` on, the scope's; a copy of them where they are not aligned for its elements. */
 tn_tensor *tn_mapping_tensor(tn_mapping *mapping, int64_t at, tn_shape shape, tn_dtype dtype);
 

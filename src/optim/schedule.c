@@ -71,6 +71,7 @@ static void set_rates(tn_schedule *s, bool anew)
     if (s->cycles && !momentum)
         tn_fail(TN_ERR_ARGUMENT, "%s: %s has no momentum to cycle: .cycle_momentum = false leaves it", s->law->name,
                 s->optim->method->name);
+    s->anew = anew;
     for (int g = 0; g < s->groups && !tn_failing(); g++) {
         double lr = s->law->rate(s, g, anew ? s->base_lrs[g] : tn_group_lr(s->optim, g));
         if (!tn_schedule_must(isfinite(lr) && lr >= 0, s->law, "a learning rate", lr, "0 or more is needed"))
