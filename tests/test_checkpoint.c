@@ -135,8 +135,9 @@ static void test_a_loader_refuses_what_is_none_of_its_states(void **state)
         int64_t state[4];
         const char *words;
     } cases[] = {{{-1, 0, 0, BATCH}, "negative"},      {{0, -1, 0, BATCH}, "negative"},
-                 {{0, 0, -1, BATCH}, "negative"},      {{0, 0, 0, 5}, "batches of 5, and the loader's have 6"}};
-    for (int i = 0; i < 4; i++) {
+                 {{0, 0, -1, BATCH}, "negative"},      {{0, INT64_MAX, 0, BATCH}, "no run comes to"},
+                 {{0, 0, 0, 5}, "batches of 5, and the loader's have 6"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_int_equal(tn_set_loader_state(l, tn_from_ints(cases[i].state, TN_SHAPE(4))), TN_ERR_ARGUMENT);
         check_error(TN_ERR_ARGUMENT, cases[i].words);
     }

@@ -350,6 +350,8 @@ static void test_state_names(void **state)
         {"state.1.step", "\"state.1.step\" is 1.5: a whole number", TN_ERR_ARGUMENT, tn_full(TN_SCALAR, 1.5)},
         {"state.1.step", "\"state.1.step\" is [2]: 1 number was due", TN_ERR_SHAPE, tn_ones(TN_SHAPE(2))},
         {"param_groups.0.lr", "lr is -1", TN_ERR_ARGUMENT, tn_full(TN_SCALAR, -1)},
+        {"state.1.step", "\"state.1.step\" is inf: a whole number", TN_ERR_ARGUMENT, tn_full(TN_SCALAR, INFINITY)},
+        {"param_groups.0.lr", "lr is inf", TN_ERR_ARGUMENT, tn_full(TN_SCALAR, INFINITY)},
         {"param_groups.0.maximize", "is 0.5: no such value", TN_ERR_ARGUMENT, tn_full(TN_SCALAR, 0.5)},
         {"param_groups.1.params", "the parameters of group 1 are others", TN_ERR_ARGUMENT, tn_from_ints(((int64_t[]){2, 1}), TN_SHAPE(2))},
         {"param_groups.2.lr", "is no part", TN_ERR_ARGUMENT, tn_ones(TN_SCALAR)},

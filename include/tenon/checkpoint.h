@@ -41,7 +41,7 @@ typedef struct tn_checkpoint_args {
     const char *path TN_ZERO_;
 } tn_checkpoint_args;
 /* tn_save_checkpoint(path, .module = net, ...): writes a safetensors file beside the old one and renames it, once it is on the disk: at any
- * moment path is the old checkpoint or the new one, whole. A kill while it is written may leave path.<number>.part, which nobody reads.
+ * moment path is the old checkpoint or the new one, whole. A kill while it is written may leave path.tenon0.part, which nobody reads and the next save removes.
  * Not while an error sticks. */
 TN_API tn_status tn_save_checkpoint_with(const tn_checkpoint_args *args) TN_MUST_CHECK;
 /* tn_load_checkpoint(path, .module = net, ...): takes the parts that are given, and the random state, out of a file, into objects that were

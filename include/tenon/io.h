@@ -1,7 +1,8 @@
 /* Tenon: files. Named tensors (tn_dict), safetensors, NumPy's NPY and NPZ, PyTorch's .pt, IDX.
  *
  * A loader checks every size in a file against the file before it allocates for it: a file that is cut, damaged or hostile ends in an
- * error that says where. A writer makes the new file beside the old one and renames it: a reader sees the one or the other, whole. */
+ * error that says where. A writer makes the new file beside the old one and renames it: a reader sees the one or the other, whole. What a kill
+ * left of a new file, path.tenon0.part, the next save to that path removes. */
 #ifndef TENON_IO_H
 #define TENON_IO_H
 

@@ -114,6 +114,12 @@ static inline tn_module *tn_at_module_ptr_(tn_module *result, const char *file, 
         tn_site_(NULL, file, line);
     return result;
 }
+static inline const tn_llama_args *tn_at_const_tn_llama_args_ptr_(const tn_llama_args *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline int tn_at_int_(int result, const char *file, int line)
 {
     if (TN_UNLIKELY_(result <= 0))
@@ -383,6 +389,10 @@ inline tn_status tn_save_npz(const tn_dict *dict, const char *path, tn_npz_args 
     args.dict = dict;
     args.path = path;
     return tn_save_npz_with(&args);
+}
+inline tn_module *tn_llama_new(tn_llama_args args = {})
+{
+    return tn_llama_new_with(&args);
 }
 inline double tn_accuracy(tn_tensor *x, tn_metric_args args = {})
 {
@@ -669,23 +679,23 @@ inline tn_module *tn_group_norm_new(int64_t groups, int64_t channels, tn_group_n
     args.channels = channels;
     return tn_group_norm_new_with(&args);
 }
-inline tn_module *tn_lstm_new(int64_t input_size, tn_recurrent_layer_args args = {})
+inline tn_module *tn_lstm_new(int64_t input_size, tn_lstm_layer_args args = {})
 {
     args.input_size = input_size;
     return tn_lstm_new_with(&args);
 }
-inline tn_module *tn_lstm_new(int64_t input_size, int64_t hidden_size, tn_recurrent_layer_args args = {})
+inline tn_module *tn_lstm_new(int64_t input_size, int64_t hidden_size, tn_lstm_layer_args args = {})
 {
     args.input_size = input_size;
     args.hidden_size = hidden_size;
     return tn_lstm_new_with(&args);
 }
-inline tn_module *tn_gru_new(int64_t input_size, tn_recurrent_layer_args args = {})
+inline tn_module *tn_gru_new(int64_t input_size, tn_gru_layer_args args = {})
 {
     args.input_size = input_size;
     return tn_gru_new_with(&args);
 }
-inline tn_module *tn_gru_new(int64_t input_size, int64_t hidden_size, tn_recurrent_layer_args args = {})
+inline tn_module *tn_gru_new(int64_t input_size, int64_t hidden_size, tn_gru_layer_args args = {})
 {
     args.input_size = input_size;
     args.hidden_size = hidden_size;
@@ -2091,6 +2101,17 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     args.n = n;
     return tn_randperm_with(&args);
 }
+inline tn_tensor *tn_multinomial(const tn_tensor *p, tn_multinomial_args args = {})
+{
+    args.p = p;
+    return tn_multinomial_with(&args);
+}
+inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_multinomial_args args = {})
+{
+    args.p = p;
+    args.num_samples = num_samples;
+    return tn_multinomial_with(&args);
+}
 #define tn_backward(...) \
     tn_at_checked_(tn_backward(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_grad_of(...) \
@@ -2123,6 +2144,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_image_resize(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_npz(...) \
     tn_at_checked_(tn_save_npz(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_new(...) \
+    tn_at_module_ptr_(tn_llama_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
     tn_at_double_(tn_accuracy(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity(...) \
@@ -2429,6 +2452,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_randint(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_randperm(...) \
     tn_at_tensor_ptr_(tn_randperm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_multinomial(...) \
+    tn_at_tensor_ptr_(tn_multinomial(__VA_ARGS__), __FILE__, __LINE__)
 #else
 #define TN_LIST_tn_backward_args_(X) TN_BACKWARD_OPTIONS(X)
 #define TN_LIST_tn_grad_of_args_(X) TN_GRAD_OPTIONS(X)
@@ -2445,6 +2470,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_random_crop_args_(X) TN_RANDOM_CROP_OPTIONS(X)
 #define TN_LIST_tn_image_resize_args_(X) TN_IMAGE_RESIZE_OPTIONS(X)
 #define TN_LIST_tn_npz_args_(X) TN_NPZ_OPTIONS(X)
+#define TN_LIST_tn_llama_args_(X) TN_LLAMA_OPTIONS(X)
 #define TN_LIST_tn_metric_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_confusion_matrix_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
@@ -2469,7 +2495,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_layer_norm_layer_args_(X) TN_LAYER_NORM_LAYER_OPTIONS(X)
 #define TN_LIST_tn_rms_norm_layer_args_(X) TN_RMS_NORM_LAYER_OPTIONS(X)
 #define TN_LIST_tn_group_norm_layer_args_(X) TN_GROUP_NORM_LAYER_OPTIONS(X)
-#define TN_LIST_tn_recurrent_layer_args_(X) TN_RECURRENT_OPTIONS(X)
+#define TN_LIST_tn_lstm_layer_args_(X) TN_RECURRENT_OPTIONS(X) TN_LSTM_OPTIONS(X)
+#define TN_LIST_tn_gru_layer_args_(X) TN_RECURRENT_OPTIONS(X)
 #define TN_LIST_tn_rnn_layer_args_(X) TN_RECURRENT_OPTIONS(X) TN_RNN_OPTIONS(X)
 #define TN_LIST_tn_recurrent_call_args_(X) TN_RECURRENT_CALL_OPTIONS(X)
 #define TN_LIST_tn_cell_args_(X) TN_CELL_OPTIONS(X)
@@ -2560,6 +2587,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define TN_LIST_tn_from_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_uniform_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_randperm_args_(X) TN_TENSOR_OPTIONS(X)
+#define TN_LIST_tn_multinomial_args_(X) TN_MULTINOMIAL_OPTIONS(X)
 #define tn_backward(...) \
     tn_at_checked_(TN_CALL_((tn_backward_with), tn_backward_args, TN_LIST_tn_backward_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_grad_of(...) \
@@ -2592,6 +2620,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_image_resize_with), tn_image_resize_args, TN_LIST_tn_image_resize_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_npz(...) \
     tn_at_checked_(TN_CALL_((tn_save_npz_with), tn_npz_args, TN_LIST_tn_npz_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_llama_new_with), tn_llama_args, TN_LIST_tn_llama_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
     tn_at_double_(TN_CALL_((tn_accuracy_with), tn_metric_args, TN_LIST_tn_metric_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity(...) \
@@ -2655,9 +2685,9 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
 #define tn_group_norm_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_group_norm_new_with), tn_group_norm_layer_args, TN_LIST_tn_group_norm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_lstm_new(...) \
-    tn_at_module_ptr_(TN_CALL_((tn_lstm_new_with), tn_recurrent_layer_args, TN_LIST_tn_recurrent_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+    tn_at_module_ptr_(TN_CALL_((tn_lstm_new_with), tn_lstm_layer_args, TN_LIST_tn_lstm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_gru_new(...) \
-    tn_at_module_ptr_(TN_CALL_((tn_gru_new_with), tn_recurrent_layer_args, TN_LIST_tn_recurrent_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+    tn_at_module_ptr_(TN_CALL_((tn_gru_new_with), tn_gru_layer_args, TN_LIST_tn_gru_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_rnn_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_rnn_new_with), tn_rnn_layer_args, TN_LIST_tn_rnn_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_call_recurrent(...) \
@@ -2898,6 +2928,8 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(TN_CALL_((tn_randint_with), tn_uniform_args, TN_LIST_tn_uniform_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_randperm(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_randperm_with), tn_randperm_args, TN_LIST_tn_randperm_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_multinomial(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_multinomial_with), tn_multinomial_args, TN_LIST_tn_multinomial_args_, __VA_ARGS__), __FILE__, __LINE__)
 #endif
 
 #define tn_set_requires_grad(...) \
@@ -3092,6 +3124,10 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_int64_t_(tn_list_count(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_list_at(...) \
     tn_at_tensor_ptr_(tn_list_at(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_new_with(...) \
+    tn_at_module_ptr_(tn_llama_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_config(...) \
+    tn_at_const_tn_llama_args_ptr_(tn_llama_config(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy_with(...) \
     tn_at_double_(tn_accuracy_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity_with(...) \
@@ -3894,5 +3930,7 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     tn_at_tensor_ptr_(tn_randperm_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_bernoulli(...) \
     tn_at_tensor_ptr_(tn_bernoulli(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_multinomial_with(...) \
+    tn_at_tensor_ptr_(tn_multinomial_with(__VA_ARGS__), __FILE__, __LINE__)
 
 #endif

@@ -14,6 +14,7 @@
 #include <tenon/metrics.h>
 #include <tenon/image.h>
 #include <tenon/nn.h>
+#include <tenon/llama.h>
 #include <tenon/optim.h>
 #include <tenon/schedule.h>
 #include <tenon/checkpoint.h>

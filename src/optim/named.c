@@ -1,6 +1,7 @@
 /* State to and from named tensors. */
 #include "optim/named.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -118,6 +119,17 @@ bool tn_named_get_int(tn_named *in, int64_t *values, int64_t n, const char *form
     MAKE_NAME(name, format);
     const tn_tensor *x = numbers(in, name, n);
     return x && tn_to_ints(x, values, x->numel) == TN_OK;
+}
+
+bool tn_named_get_count(tn_named *in, int64_t *value, const char *format, ...)
+{
+    MAKE_NAME(name, format);
+    const tn_tensor *x = numbers(in, name, TN_NAMED_SCALAR);
+    const double count = x ? tn_item(x) : 0;
+    if (x && !(count >= 0 && count < 0x1p53 && count == floor(count)))
+        tn_fail(TN_ERR_ARGUMENT, "%s: \"%s\" is %g: a whole number is needed, 0 or more", in->op, name, count);
+    *value = tn_failing() ? 0 : (int64_t)count;
+    return !tn_failing();
 }
 
 tn_tensor *tn_named_copy(const tn_named *in, const tn_tensor *from, const tn_tensor *x, const char *what)

@@ -29,6 +29,8 @@ const tn_tensor *tn_named_find(tn_named *in, const char *format, ...) TN_PRINTF(
 /* Reads numbers of any dtype, one of rank 0 or n; false with an error where the name is missing, or the shape or a value is another. */
 bool tn_named_get_double(tn_named *in, double *values, int64_t n, const char *format, ...) TN_PRINTF(4, 5);
 bool tn_named_get_int(tn_named *in, int64_t *values, int64_t n, const char *format, ...) TN_PRINTF(4, 5);
+/* One whole number that things are counted by: 0 or more, and below 2^53, so that counting goes on. */
+bool tn_named_get_count(tn_named *in, int64_t *value, const char *format, ...) TN_PRINTF(3, 4);
 /* An owned copy like x (its dtype, contiguous) of a tensor that must have its shape and be of floats; NULL with an error. */
 tn_tensor *tn_named_copy(const tn_named *in, const tn_tensor *from, const tn_tensor *x, const char *what);
 

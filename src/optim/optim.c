@@ -1,6 +1,7 @@
 /* The optimiser: its groups, its options, its step. What differs between the methods is in methods.c. */
 #include "optim/optim.h"
 
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -50,7 +51,7 @@ double tn_option_get(const void *args, const tn_option *option)
 void tn_option_set(void *args, const tn_option *option, double value)
 {
     char *at = (char *)args + option->offset;
-    int whole = (int)value;
+    int whole = value >= INT_MIN && value <= INT_MAX ? (int)value : 0;
     switch (option->type) {
     case TN_OPTION_DOUBLE: memcpy(at, &value, sizeof value); break;
     case TN_OPTION_INT: memcpy(at, &whole, sizeof whole); break;

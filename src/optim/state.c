@@ -118,15 +118,9 @@ static bool get_group(tn_named *in, const tn_method *method, const tn_group *gro
 
 static bool get_numbers(tn_named *in, const tn_method *method, int i, tn_slot_steps *now)
 {
-    double step = 0;
-    if (method->step && !tn_named_get_double(in, &step, TN_NAMED_SCALAR, "state.%d.step", i))
-        return false;
-    if (method->mu_product && !tn_named_get_double(in, &now->mu_product, TN_NAMED_SCALAR, "state.%d.mu_product", i))
-        return false;
-    if (!(step >= 0 && step < 0x1p53 && step == floor(step)))
-        tn_fail(TN_ERR_ARGUMENT, "%s: \"state.%d.step\" is %g: a whole number is needed", in->op, i, step);
-    now->step = (int64_t)step;
-    return !tn_failing();
+    now->step = 0;
+    return (!method->step || tn_named_get_count(in, &now->step, "state.%d.step", i)) &&
+           (!method->mu_product || tn_named_get_double(in, &now->mu_product, TN_NAMED_SCALAR, "state.%d.mu_product", i));
 }
 
 /* One parameter's state: nothing, as before its first step, or all that its options ask for. */
