@@ -108,18 +108,20 @@ static buffer *begin(tn_gguf_writer *w, const char *key, size_t size)
 {
     buffer bytes = {tn_alloc(size), 0, size};
     value *v = value_of(w, key);
-    char *copy = v || !bytes.data || !tn_grow(&w->values, w->value_count, &w->value_capacity, sizeof *w->values) ? NULL : copy_text(key);
-    if (!v && !copy) {
+    if (bytes.data && !v) {
+        char *copy = tn_grow(&w->values, w->value_count, &w->value_capacity, sizeof *w->values) ? copy_text(key) : NULL;
+        if (copy) {
+            v = &w->values[w->value_count++];
+            *v = (value){.key = copy};
+        }
+    }
+    if (!bytes.data || !v) {
         tn_free(bytes.data, size);
         return NULL;
     }
-    if (!v) {
-        v = &w->values[w->value_count++];
-        *v = (value){.key = copy};
-    }
     tn_free(v->bytes.data, v->bytes.size);
     v->bytes = bytes;
-    return bytes.data ? &v->bytes : NULL;
+    return &v->bytes;
 }
 
 static tn_status set_bits(tn_gguf_writer *w, const char *key, tn_gguf_kind kind, uint64_t bits)
@@ -202,7 +204,7 @@ tn_status tn_gguf_set_array(tn_gguf_writer *w, const char *key, tn_gguf_kind kin
     for (int64_t i = 0; fits && kind == TN_GGUF_STRING && i < count; i++)
         fits = ((const char *const *)data)[i] != NULL;
     if (!fits) {
-        tn_fail(TN_ERR_ARGUMENT, "gguf_set_array: \"%s\": %lld elements of kind %d: data or one of them is NULL, or the kind is none of numbers or text",
+        tn_fail(TN_ERR_ARGUMENT, "gguf_set_array: \"%s\": %lld elements of kind %d: one of them is NULL, or the kind is none of numbers or text",
                 key, (long long)count, (int)kind);
         return TN_ERR_ARGUMENT;
     }
