@@ -3090,6 +3090,8 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_int64_t_(tn_dict_count(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dict_tensor(...) \
     tn_at_tensor_ptr_(tn_dict_tensor(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dict_part(...) \
+    tn_at_dict_ptr_(tn_dict_part(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dict_set_note(...) \
     tn_at_status_(tn_dict_set_note(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dict_note_count(...) \
