@@ -476,7 +476,7 @@ static void test_written_and_read(void **state)
     assert_int_equal(tn_gguf_copy_key(w, reference, "f64"), TN_OK);
     assert_int_equal(tn_gguf_copy_key(w, reference, "nested"), TN_OK);
     assert_int_equal(tn_gguf_set_int(w, "general.alignment", TN_GGUF_U32, 64), TN_OK);
-    assert_int_equal(tn_gguf_copy_tensor(w, reference, "token_embd.weight"), TN_OK);
+    assert_int_equal(tn_gguf_add_blocks(w, "token_embd.weight", tn_gguf_blocks(reference, 0), reference), TN_OK);
     tn_tensor *x = tn_cos(tn_reshape(tn_arange(512, .dtype = TN_F32), TN_SHAPE(2, 256)));
     for (int i = 0; i < TN_COUNT(made); i++)
         assert_int_equal(tn_gguf_add(w, tn_quant_name(made[i]), x, made[i]), TN_OK);
@@ -504,7 +504,7 @@ static void test_written_and_read(void **state)
     for (int64_t i = 0; i < tn_gguf_key_count(file); i++)
         bad |= tn_gguf_copy_key(copy, file, tn_gguf_entry_at(file, i).key);
     for (int64_t i = 0; i < tn_gguf_count(file); i++)
-        bad |= tn_gguf_copy_tensor(copy, file, tn_gguf_name(file, i));
+        bad |= tn_gguf_add_blocks(copy, tn_gguf_name(file, i), tn_gguf_blocks(file, i), i % 2 ? NULL : file);
     assert_int_equal(bad | tn_save_gguf(copy, in_folder("copied.gguf")), TN_OK);
     static uint8_t a[16384], b[16384];
     const size_t length = read_file(in_folder("written.gguf"), a, sizeof a);
@@ -543,8 +543,12 @@ static void test_what_is_not_written(void **state)
     check_error(TN_ERR_ARGUMENT, "of kind 9");
     assert_int_equal(tn_gguf_copy_key(w, reference, "absent"), TN_ERR_INDEX);
     check_error(TN_ERR_INDEX, "absent");
-    assert_int_equal(tn_gguf_copy_tensor(w, reference, "absent"), TN_ERR_INDEX);
-    check_error(TN_ERR_INDEX, "no tensor \"absent\"");
+    assert_int_equal(tn_gguf_add_blocks(w, "b", (tn_blocks){TN_QUANT_F16, TN_SHAPE(4), "1234567", 7}, NULL), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "\"b\": [4] of F16 needs 8 bytes and has 7");
+    assert_int_equal(tn_gguf_add_blocks(w, "b", (tn_blocks){TN_QUANT_F16, TN_SHAPE(4), NULL, 8}, NULL), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "has 0");
+    assert_int_equal(tn_gguf_add_blocks(w, "b", tn_gguf_blocks(reference, 99), reference), TN_ERR_INDEX);
+    check_error(TN_ERR_INDEX, "99 is out of range");
     tn_tensor *x = tn_zeros(TN_SHAPE(2, 32));
     assert_int_equal(tn_gguf_add(w, "x", x, TN_QUANT_Q8_0), TN_OK);
     assert_int_equal(tn_gguf_add(w, "x", x, TN_QUANT_Q8_0), TN_ERR_ARGUMENT);

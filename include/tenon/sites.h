@@ -3062,8 +3062,8 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_checked_(tn_gguf_copy_key(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_gguf_add(...) \
     tn_at_checked_(tn_gguf_add(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_gguf_copy_tensor(...) \
-    tn_at_checked_(tn_gguf_copy_tensor(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_add_blocks(...) \
+    tn_at_checked_(tn_gguf_add_blocks(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_gguf(...) \
     tn_at_checked_(tn_save_gguf(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_image_with(...) \

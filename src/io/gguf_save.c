@@ -18,7 +18,7 @@ typedef struct value {
 
 typedef struct entry {
     char *name;
-    const void *owner; /* the tensor, or the file that blocks.data is of */
+    const void *owner; /* the tensor, or what blocks.data is of */
     const tn_tensor *tensor;
     tn_blocks blocks;
 } entry;
@@ -275,16 +275,13 @@ tn_status tn_gguf_add(tn_gguf_writer *w, const char *name, tn_tensor *tensor, tn
     return add("gguf_add", w, name, tensor, tensor, (tn_blocks){type, tn_shape_of(tensor), NULL, (size_t)bytes});
 }
 
-tn_status tn_gguf_copy_tensor(tn_gguf_writer *w, const tn_gguf *file, const char *name)
+tn_status tn_gguf_add_blocks(tn_gguf_writer *w, const char *name, tn_blocks blocks, const void *owner)
 {
-    if (!good("gguf_copy_tensor", w, name))
-        return tn_last_status();
-    const int64_t at = tn_gguf_find(file, name);
-    if (at < 0) {
-        tn_fail(file ? TN_ERR_INDEX : TN_ERR_ARGUMENT, "gguf_copy_tensor: %s \"%s\"", file ? "no tensor" : "file is NULL: no", name);
-        return tn_last_status();
-    }
-    return add("gguf_copy_tensor", w, name, file, NULL, tn_gguf_blocks(file, at));
+    const int64_t bytes = good("gguf_add_blocks", w, name) ? tn_blocks_bytes(blocks.type, blocks.shape) : -1;
+    if (bytes >= 0 && ((size_t)bytes != blocks.size || (!blocks.data && bytes > 0)))
+        tn_fail(TN_ERR_ARGUMENT, "gguf_add_blocks: \"%s\": %s of %s needs %lld bytes and has %zu", name, tn_shape_text(blocks.shape),
+                tn_quant_name(blocks.type), (long long)bytes, blocks.data ? blocks.size : 0);
+    return tn_failing() ? tn_last_status() : add("gguf_add_blocks", w, name, owner, NULL, blocks);
 }
 
 /* ---- the file ----------------------------------------------------------------------------------------------------------- */
