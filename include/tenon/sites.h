@@ -456,6 +456,11 @@ inline tn_module *tn_linear_new(int64_t in_features, int64_t out_features, tn_li
     args.out_features = out_features;
     return tn_linear_new_with(&args);
 }
+inline tn_status tn_add_lora(void *module, tn_lora_args args = {})
+{
+    args.module = module;
+    return tn_add_lora_with(&args);
+}
 inline tn_module *tn_conv2d_new(int64_t in_channels, tn_conv2d_layer_args args = {})
 {
     args.in_channels = in_channels;
@@ -2156,6 +2161,8 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_checked_(tn_load_state_dict(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
     tn_at_module_ptr_(tn_linear_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_add_lora(...) \
+    tn_at_checked_(tn_add_lora(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_new(...) \
     tn_at_module_ptr_(tn_conv2d_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool2d_new(...) \
@@ -2475,6 +2482,7 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
 #define TN_LIST_tn_confusion_matrix_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
 #define TN_LIST_tn_linear_layer_args_(X) TN_LINEAR_LAYER_OPTIONS(X)
+#define TN_LIST_tn_lora_args_(X) TN_LORA_OPTIONS(X)
 #define TN_LIST_tn_conv2d_layer_args_(X) TN_CONV2D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_max_pool2d_layer_args_(X) TN_MAX_POOL2D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_avg_pool2d_layer_args_(X) TN_AVG_POOL2D_LAYER_OPTIONS(X)
@@ -2632,6 +2640,8 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_checked_(TN_CALL_((tn_load_state_dict_with), tn_load_args, TN_LIST_tn_load_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_linear_new_with), tn_linear_layer_args, TN_LIST_tn_linear_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_add_lora(...) \
+    tn_at_checked_(TN_CALL_((tn_add_lora_with), tn_lora_args, TN_LIST_tn_lora_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_conv2d_new_with), tn_conv2d_layer_args, TN_LIST_tn_conv2d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool2d_new(...) \
@@ -3052,8 +3062,8 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_checked_(tn_gguf_copy_key(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_gguf_add(...) \
     tn_at_checked_(tn_gguf_add(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_gguf_copy_tensor(...) \
-    tn_at_checked_(tn_gguf_copy_tensor(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_add_blocks(...) \
+    tn_at_checked_(tn_gguf_add_blocks(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_gguf(...) \
     tn_at_checked_(tn_save_gguf(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_image_with(...) \
@@ -3198,6 +3208,10 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_status_(tn_summary(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new_with(...) \
     tn_at_module_ptr_(tn_linear_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_add_lora_with(...) \
+    tn_at_checked_(tn_add_lora_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_merge_lora(...) \
+    tn_at_checked_(tn_merge_lora(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_new_with(...) \
     tn_at_module_ptr_(tn_conv2d_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool2d_new_with(...) \
