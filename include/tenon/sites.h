@@ -394,6 +394,11 @@ inline tn_module *tn_llama_new(tn_llama_args args = {})
 {
     return tn_llama_new_with(&args);
 }
+inline tn_module *tn_llama_load(const char *path, tn_llama_load_args args = {})
+{
+    args.path = path;
+    return tn_llama_load_with(&args);
+}
 inline double tn_accuracy(tn_tensor *x, tn_metric_args args = {})
 {
     args.x = x;
@@ -2151,6 +2156,8 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_checked_(tn_save_npz(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_llama_new(...) \
     tn_at_module_ptr_(tn_llama_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_load(...) \
+    tn_at_module_ptr_(tn_llama_load(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
     tn_at_double_(tn_accuracy(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity(...) \
@@ -2478,6 +2485,7 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
 #define TN_LIST_tn_image_resize_args_(X) TN_IMAGE_RESIZE_OPTIONS(X)
 #define TN_LIST_tn_npz_args_(X) TN_NPZ_OPTIONS(X)
 #define TN_LIST_tn_llama_args_(X) TN_LLAMA_OPTIONS(X)
+#define TN_LIST_tn_llama_load_args_(X) TN_LLAMA_LOAD_OPTIONS(X)
 #define TN_LIST_tn_metric_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_confusion_matrix_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
@@ -2630,6 +2638,8 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_checked_(TN_CALL_((tn_save_npz_with), tn_npz_args, TN_LIST_tn_npz_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_llama_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_llama_new_with), tn_llama_args, TN_LIST_tn_llama_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_load(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_llama_load_with), tn_llama_load_args, TN_LIST_tn_llama_load_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
     tn_at_double_(TN_CALL_((tn_accuracy_with), tn_metric_args, TN_LIST_tn_metric_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity(...) \
@@ -3140,6 +3150,10 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_module_ptr_(tn_llama_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_llama_config(...) \
     tn_at_const_tn_llama_args_ptr_(tn_llama_config(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_rope_freqs(...) \
+    tn_at_tensor_ptr_(tn_llama_rope_freqs(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_load_with(...) \
+    tn_at_module_ptr_(tn_llama_load_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy_with(...) \
     tn_at_double_(tn_accuracy_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity_with(...) \
