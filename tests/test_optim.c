@@ -416,13 +416,9 @@ static void go_on(const tn_dict *all, const char *name, tn_optim *opt, const tn_
 static void test_state_of_pytorch(void **state)
 {
     (void)state;
+    without_zip_skip();
     TN_SCOPE;
     const tn_dict *all = tn_load_pt(TN_SOURCE_DIR "/tests/reference/files/optim.pt");
-    if (tn_last_status() == TN_ERR_UNSUPPORTED) {
-        tn_clear_error();
-        print_message("skipped: this build has no libzip\n");
-        skip();
-    }
 #define GO_ON(name, matrices, tolerance, constructor)                                                                         \
     {                                                                                                                         \
         TN_SCOPE;                                                                                                             \
