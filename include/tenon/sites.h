@@ -72,6 +72,24 @@ static inline tn_loader *tn_at_loader_ptr_(tn_loader *result, const char *file, 
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_decoder *tn_at_decoder_ptr_(tn_decoder *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline const tn_llama_args *tn_at_const_tn_llama_args_ptr_(const tn_llama_args *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline const float *tn_at_const_float_ptr_(const float *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_event_writer *tn_at_event_writer_ptr_(tn_event_writer *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -109,12 +127,6 @@ static inline tn_list *tn_at_list_ptr_(tn_list *result, const char *file, int li
     return result;
 }
 static inline tn_module *tn_at_module_ptr_(tn_module *result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(!result))
-        tn_site_(NULL, file, line);
-    return result;
-}
-static inline const tn_llama_args *tn_at_const_tn_llama_args_ptr_(const tn_llama_args *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
         tn_site_(NULL, file, line);
@@ -295,6 +307,16 @@ inline tn_loader *tn_loader_new(tn_dataset *dataset, tn_loader_args args = {})
 {
     args.dataset = dataset;
     return tn_loader_new_with(&args);
+}
+inline tn_decoder *tn_decoder_new(void *llama, tn_decoder_args args = {})
+{
+    args.llama = llama;
+    return tn_decoder_new_with(&args);
+}
+inline tn_decoder *tn_decoder_open(const char *path, tn_decoder_open_args args = {})
+{
+    args.path = path;
+    return tn_decoder_open_with(&args);
 }
 inline tn_status tn_event_scalar(tn_event_writer *writer, tn_event_scalar_args args = {})
 {
@@ -2140,6 +2162,10 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_sampler_ptr_(tn_weighted_sampler_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(tn_loader_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_new(...) \
+    tn_at_decoder_ptr_(tn_decoder_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_open(...) \
+    tn_at_decoder_ptr_(tn_decoder_open(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_scalar(...) \
     tn_at_checked_(tn_event_scalar(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_image(...) \
@@ -2477,6 +2503,8 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
 #define TN_LIST_tn_random_split_args_(X) TN_RANDOM_SPLIT_OPTIONS(X)
 #define TN_LIST_tn_weighted_sampler_args_(X) TN_WEIGHTED_SAMPLER_OPTIONS(X)
 #define TN_LIST_tn_loader_args_(X) TN_LOADER_OPTIONS(X)
+#define TN_LIST_tn_decoder_args_(X) TN_DECODER_OPTIONS(X)
+#define TN_LIST_tn_decoder_open_args_(X) TN_DECODER_OPEN_OPTIONS(X)
 #define TN_LIST_tn_event_scalar_args_(X) TN_EVENT_SCALAR_OPTIONS(X)
 #define TN_LIST_tn_load_image_args_(X) TN_LOAD_IMAGE_OPTIONS(X)
 #define TN_LIST_tn_save_image_args_(X) TN_SAVE_IMAGE_OPTIONS(X)
@@ -2622,6 +2650,10 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_sampler_ptr_(TN_CALL_((tn_weighted_sampler_new_with), tn_weighted_sampler_args, TN_LIST_tn_weighted_sampler_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(TN_CALL_((tn_loader_new_with), tn_loader_args, TN_LIST_tn_loader_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_new(...) \
+    tn_at_decoder_ptr_(TN_CALL_((tn_decoder_new_with), tn_decoder_args, TN_LIST_tn_decoder_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_open(...) \
+    tn_at_decoder_ptr_(TN_CALL_((tn_decoder_open_with), tn_decoder_open_args, TN_LIST_tn_decoder_open_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_scalar(...) \
     tn_at_checked_(TN_CALL_((tn_event_scalar_with), tn_event_scalar_args, TN_LIST_tn_event_scalar_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_image(...) \
@@ -3034,6 +3066,22 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_tensor_ptr_(tn_load_mnist(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_draw_digits(...) \
     tn_at_tensor_ptr_(tn_draw_digits(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_new_with(...) \
+    tn_at_decoder_ptr_(tn_decoder_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_open_with(...) \
+    tn_at_decoder_ptr_(tn_decoder_open_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_config(...) \
+    tn_at_const_tn_llama_args_ptr_(tn_decoder_config(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_feed(...) \
+    tn_at_const_float_ptr_(tn_decoder_feed(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_feed_all(...) \
+    tn_at_const_float_ptr_(tn_decoder_feed_all(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_step(...) \
+    tn_at_const_float_ptr_(tn_decoder_step(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_length(...) \
+    tn_at_int64_t_(tn_decoder_length(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_rewind(...) \
+    tn_at_status_(tn_decoder_rewind(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_writer_new(...) \
     tn_at_event_writer_ptr_(tn_event_writer_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_scalar_with(...) \
