@@ -6,6 +6,8 @@ case $2 in
 safetensors) files="$reference/torch.safetensors" ;;
 npz) files="$reference/files/*.npz" ;;
 npy) files="$reference/files/*.npy" ;;
+tokenizer) files="$reference/tokenizers/*" ;;
+tokenize) files="$reference/make_*.py" ;;
 pt) files="$reference/files/*.pt $reference/files/*.pkl" ;;
 *) files= ;;
 esac
