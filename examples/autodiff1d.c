@@ -1,4 +1,5 @@
-/* Gradient descent on f(x) = log((x - 7)² + 6) from x = 1: the gradient by backward, and by hand beside it.  usage: autodiff1d [PICTURE] */
+/* Gradient descent on f(x) = log((x - 7)² + 6) from x = 1: the gradient by backward, and by hand beside it.  usage: autodiff1d [PICTURE]
+ * examples/pytorch/autodiff1d.py is the same program on PyTorch. */
 #include <math.h>
 #include <stdio.h>
 

@@ -1,4 +1,5 @@
-/* Gradient descent on f(x) = ½ xᵀA x + bᵀx, whose lowest point is where A x = -b: the path over the surface.  usage: autodiff2d [PICTURE] */
+/* Gradient descent on f(x) = ½ xᵀA x + bᵀx, whose lowest point is where A x = -b: the path over the surface.  usage: autodiff2d [PICTURE]
+ * examples/pytorch/autodiff2d.py is the same program on PyTorch. */
 #include <stdio.h>
 
 #include <tenon/tenon.h>

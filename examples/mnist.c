@@ -1,4 +1,5 @@
-/* Learns to read digits: an MLP or a LeNet on MNIST, or on digits that it draws itself. --help lists the options. */
+/* Learns to read digits: an MLP or a LeNet on MNIST, or on digits that it draws itself. --help lists the options;
+ * examples/pytorch/mnist.py is the same program on PyTorch. */
 #include <stdio.h>
 #include <stdlib.h>
 

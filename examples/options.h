@@ -14,7 +14,7 @@ typedef struct options {
     const char *takes;    /* the options by their letters below: "ersp" are epochs, lr, seed and plot */
     const char *networks; /* the choices of --network, "conv|mlp" */
     const char *network;
-    int64_t batch_size, test_batch_size, epochs, seed;
+    int64_t batch_size, test_batch_size, epochs, steps, seed;
     double lr;
     const char *device, *data, *plot, *save, *load;
 } options;
@@ -31,6 +31,7 @@ static const option_row option_rows[] = {
     {'b', "batch-size", "N", "Items in a training batch", offsetof(options, batch_size), WHOLE, 1, 1e6},
     {'t', "test-batch-size", "N", "Items in a test batch", offsetof(options, test_batch_size), WHOLE, 1, 1e6},
     {'e', "epochs", "N", "Passes over the training data", offsetof(options, epochs), WHOLE, 1, 1e5},
+    {'i', "steps", "N", "Training steps", offsetof(options, steps), WHOLE, 1, 1e7},
     {'r', "lr", "RATE", "The learning rate", offsetof(options, lr), REAL, 1e-12, 1e3},
     {'s', "seed", "N", "Of whatever is random", offsetof(options, seed), WHOLE, 0, 9e15},
     {'v', "device", "NAME", "cpu, or cuda:0", offsetof(options, device), TEXT, 0, 0},

@@ -4,9 +4,12 @@
 #include "zip_by_hand.h"
 
 #include "core/core.h"
+#include "io/file.h"
 #include "io/pickle.h"
 
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #define REFERENCE TN_SOURCE_DIR "/tests/reference/files/"
 
@@ -395,6 +398,60 @@ static void test_a_pickle_of_laughs(void **state)
     check_error(TN_ERR_FORMAT, "too deeply or too often");
 }
 
+/* ---- writers ------------------------------------------------------------------------------------------------------------ */
+
+static bool is_there(const char *name) { return access(in_folder(name), F_OK) == 0; }
+
+static void check_saved(int64_t value, const char *name)
+{
+    assert_int_equal(tn_save_npy(tn_full(TN_SHAPE(2), (double)value), in_folder(name)), TN_OK);
+    check_values(tn_load_npy(in_folder(name)), 0, (double)value, (double)value);
+}
+
+static void test_what_a_kill_left_goes_with_the_next_save(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    check_saved(1, "k");
+    pid_t child = fork();
+    if (child == 0) {
+        tn_writer w;
+        if (tn_writer_open(&w, "test", in_folder("k")) == TN_OK && tn_writer_write(&w, "half", 4) == TN_OK)
+            raise(SIGKILL);
+        _exit(1);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && is_there("k.tenon0.part"));
+    check_values(tn_load_npy(in_folder("k")), 0, 1, 1);
+    check_saved(2, "k");
+    assert_false(is_there("k.tenon0.part") || is_there("k.tenon1.part"));
+    check_good();
+}
+
+static void test_writers_of_one_path_do_not_meet(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_writer first, second;
+    assert_int_equal(tn_writer_open(&first, "test", in_folder("w")), TN_OK);
+    assert_int_equal(tn_writer_open(&second, "test", in_folder("w")), TN_OK);
+    check_saved(3, "w");
+    assert_int_equal(tn_writer_write(&first, "first", 5), TN_OK);
+    assert_int_equal(tn_writer_write(&second, "second", 6), TN_OK);
+    unsigned char text[16];
+    assert_int_equal(tn_writer_close(&second, TN_OK), TN_OK);
+    assert_int_equal(read_file(in_folder("w"), text, sizeof text), 6);
+    assert_int_equal(tn_writer_close(&first, TN_OK), TN_OK);
+    assert_int_equal(read_file(in_folder("w"), text, sizeof text), 5);
+    assert_memory_equal(text, "first", 5);
+    assert_false(is_there("w.tenon0.part") || is_there("w.tenon1.part") || is_there("w.tenon2.part"));
+    assert_int_equal(mkdir(in_folder("w.tenon0.part"), 0700), 0); /* what is no file of ours stays */
+    check_saved(4, "w");
+    assert_int_equal(rmdir(in_folder("w.tenon0.part")), 0);
+    check_good();
+}
+
 /* ---- mapping ------------------------------------------------------------------------------------------------------------ */
 
 static void test_a_mapping_is_private(void **state)
@@ -558,7 +615,8 @@ int main(void)
     if (!make_folder("files"))
         return 1;
     const struct CMUnitTest always[] = {TEST(test_npy_of_numpy), TEST(test_every_rule_of_npy), TEST(test_npy_written),
-                                        TEST(test_npy_cut_or_changed_anywhere)};
+                                        TEST(test_npy_cut_or_changed_anywhere), TEST(test_what_a_kill_left_goes_with_the_next_save),
+                                        TEST(test_writers_of_one_path_do_not_meet)};
     const struct CMUnitTest with_zip[] = {TEST(test_npz), TEST(test_pt_of_pytorch), TEST(test_pickles_that_want_more),
                                           TEST(test_a_pickle_of_laughs), TEST(test_zips_cut_or_changed_anywhere),
                                           TEST(test_pickles_changed_anywhere)};

@@ -7,7 +7,9 @@ static bool yes(const op_args *args, const char *name) { return !op_has(args, na
 #define ATTENTION                                                                                                             \
     tn_multihead_attention_new(op_int(args, "embed_dim", 0), op_int(args, "num_heads", 0), .bias = yes(args, "bias"),         \
                                .kdim = op_int(args, "kdim", 0), .vdim = op_int(args, "vdim", 0),                              \
-                               .batch_first = op_flag(args, "batch_first"), .is_causal = op_flag(args, "is_causal"))
+                               .batch_first = op_flag(args, "batch_first"), .is_causal = op_flag(args, "is_causal"),                       \
+                               .add_bias_kv = op_flag(args, "add_bias_kv"), .add_zero_attn = op_flag(args, "add_zero_attn"),  \
+                               .average_attn_weights = yes(args, "average_attn_weights"))
 #define LAYER                                                                                                                 \
     op_int(args, "d_model", 0), op_int(args, "nhead", 0), .dim_feedforward = op_int(args, "dim_feedforward", 0), .dropout = 0, \
         .activation = !strcmp(op_text(args, "activation", "relu"), "gelu") ? TN_TRANSFORMER_GELU : TN_TRANSFORMER_RELU,       \
@@ -94,6 +96,13 @@ static void test_first_weights(void **state)
     tn_tensor *first = tn_parameter(net, "layers.0.linear1.weight"), *second = tn_parameter(net, "layers.1.linear1.weight");
     assert_true(first != second && tn_equal(first, second));
     assert_int_equal(tn_list_count(tn_parameters(net)), 2 * 12 + 2);
+    tn_module *own = tn_adopt(tn_multihead_attention_new(1024, 2, .add_bias_kv = true));
+    assert_int_equal(tn_list_count(tn_parameters(own)), 6);
+    for (int i = 0; i < 2; i++) { /* normal, of the deviation 1 / sqrt(1024) */
+        tn_tensor *row = tn_parameter(own, i ? "bias_v" : "bias_k");
+        check_shape(row, 1, 1, 1024);
+        assert_true(fabs(tn_item(tn_std(row)) * 32 - 1) < 0.1 && fabs(tn_item(tn_mean(row))) < 0.005);
+    }
     check_good();
 }
 
@@ -110,6 +119,9 @@ static void test_summary(void **state)
     for (int i = 0; i < 3; i++)
         if (!strstr(text, words[i]))
             fail_msg("no %s in\n%s", words[i], text);
+    tn_module *own = tn_adopt(tn_multihead_attention_new(6, 2, .add_bias_kv = true, .add_zero_attn = true));
+    assert_true(tn_format_summary(own, tn_ones(TN_SHAPE(3, 2, 6)), text, sizeof text) > 0);
+    assert_non_null(strstr(text, "multihead_attention(6, 2, add_bias_kv=True, add_zero_attn=True)"));
     check_good();
 }
 

@@ -2,6 +2,10 @@
 
 static int64_t padding(const op_args *args) { return op_int(args, "padding_idx", TN_NO_PADDING); }
 
+#define TABLE                                                                                                                 \
+    tn_embedding_new(op_int(args, "rows", 0), op_int(args, "dim", 0), .padding_idx = padding(args),                           \
+                     .max_norm = op_number(args, "max_norm", 0), .norm_type = op_number(args, "norm_type", 2))
+
 /* One table both looked up and, transposed, multiplied by. */
 typedef struct tied {
     tn_module base;
@@ -15,12 +19,12 @@ TN_MODULE(tied, tied_forward);
 static tied *tied_new(const op_args *args)
 {
     tied *self = TN_NEW(tied);
-    TN_CHILD(self, table, tn_embedding_new(op_int(args, "rows", 0), op_int(args, "dim", 0), .padding_idx = padding(args)));
+    TN_CHILD(self, table, TABLE);
     return self;
 }
 
 #define EMBEDDINGS(X)                                                                                                         \
-    X(embedding, NULL, tn_embedding_new(op_int(args, "rows", 0), op_int(args, "dim", 0), .padding_idx = padding(args)))       \
+    X(embedding, NULL, TABLE)                                                                                                 \
     X(tied, NULL, tied_new(args))
 LAYER_TABLE(rows, EMBEDDINGS);
 
@@ -39,6 +43,11 @@ static void test_errors(void **state)
     check_fails(tn_embedding(index, weight, .padding_idx = -4), TN_ERR_INDEX, "embedding: padding_idx is -4 3 rows");
     check_fails(tn_embedding_new(0, 4), TN_ERR_ARGUMENT, "embedding_new: 0 rows of 4");
     check_fails(tn_embedding_new(3, 4, .padding_idx = 3), TN_ERR_ARGUMENT, "embedding_new: padding_idx is 3");
+    check_fails(tn_embedding_new(3, 4, .max_norm = -1), TN_ERR_ARGUMENT, "embedding_new: max_norm is -1 above 0");
+    check_fails(tn_embedding_new(3, 4, .max_norm = 1, .norm_type = NAN), TN_ERR_ARGUMENT, "embedding_new: norm_type nan");
+    tn_module *layer = tn_adopt(tn_embedding_new(3, 4, .max_norm = 1));
+    check_fails(tn_call(layer, index), TN_ERR_INDEX, "embedding: index 3 size 3");
+    check_fails(tn_call(layer, weight), TN_ERR_DTYPE, "embedding: index is float32");
 }
 
 /* Standard normal, the padding zeros; integers of every kind index alike. */
@@ -73,8 +82,37 @@ static void test_twice(void **state)
     check_good();
 }
 
+/* Only rows that are looked up and too long are written; of others the version stays, so that threads may look up together. */
+static void test_max_norm(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_module *layer = tn_adopt(tn_embedding_new(3, 2, .max_norm = 1, .dtype = TN_F64));
+    tn_tensor *weight = tn_parameter(layer, "weight"), *rows = tn_from_doubles((double[]){3, 4, 0.6, 0.7, 30, 40}, TN_SHAPE(3, 2));
+    memcpy(tn_data_mut(weight), tn_data(rows), 6 * sizeof(double));
+    uint64_t version = tn_version_of(weight);
+    const double scale = 1 / (5 + 1e-7);
+    check_values(tn_call(layer, tn_from_ints((int64_t[]){1}, TN_SHAPE(1))), 1e-15, 0.6, 0.7);
+    assert_true(tn_version_of(weight) == version);
+    check_values(tn_call(layer, tn_from_ints((int64_t[]){1, 0, 0}, TN_SHAPE(3))), 1e-15, 0.6, 0.7, 3 * scale, 4 * scale, 3 * scale, 4 * scale);
+    check_values(weight, 1e-15, 3 * scale, 4 * scale, 0.6, 0.7, 30, 40);
+    assert_true(tn_version_of(weight) > version && tn_requires_grad(weight));
+    version = tn_version_of(weight);
+    tn_tensor *y = tn_call(layer, tn_from_ints((int64_t[]){0, 1}, TN_SHAPE(2)));
+    assert_true(tn_version_of(weight) == version);
+    assert_int_equal(tn_backward(tn_sum(y)), TN_OK);
+    check_values(tn_grad(weight), 0, 1, 1, 1, 1, 0, 0);
+    tn_module *largest = tn_adopt(tn_embedding_new(3, 2, .max_norm = 20, .norm_type = INFINITY, .dtype = TN_F64));
+    memcpy(tn_data_mut(tn_parameter(largest, "weight")), tn_data(rows), 6 * sizeof(double));
+    check_values(tn_call(largest, tn_from_ints((int64_t[]){2, 0}, TN_SHAPE(2))), 1e-7, 15, 20, 3, 4);
+    char text[512];
+    tn_format_summary(largest, tn_from_ints((int64_t[]){0}, TN_SHAPE(1)), text, sizeof text);
+    assert_non_null(strstr(text, "embedding(3, 2, max_norm=20, norm_type=inf)"));
+    check_good();
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {LAYER_TABLE_TESTS, TEST(test_errors), TEST(test_initial), TEST(test_twice)};
+    const struct CMUnitTest tests[] = {LAYER_TABLE_TESTS, TEST(test_errors), TEST(test_initial), TEST(test_twice), TEST(test_max_norm)};
     return layer_table_load("embedding", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

@@ -31,10 +31,10 @@ static tn_status call_packed(void *module, tn_tensor *const *in, const op_args *
 
 #define RECURRENT(X)                                                                                                          \
     X(rnn, call_layer, tn_rnn_new(SIZES, OPTIONS, RELU))                                                                      \
-    X(lstm, call_layer, tn_lstm_new(SIZES, OPTIONS))                                                                          \
+    X(lstm, call_layer, tn_lstm_new(SIZES, OPTIONS, .proj_size = op_int(args, "proj_size", 0)))                               \
     X(gru, call_layer, tn_gru_new(SIZES, OPTIONS))                                                                            \
     X(packed_rnn, call_packed, tn_rnn_new(SIZES, OPTIONS))                                                                    \
-    X(packed_lstm, call_packed, tn_lstm_new(SIZES, OPTIONS))                                                                  \
+    X(packed_lstm, call_packed, tn_lstm_new(SIZES, OPTIONS, .proj_size = op_int(args, "proj_size", 0)))                       \
     X(packed_gru, call_packed, tn_gru_new(SIZES, OPTIONS))                                                                    \
     X(rnn_cell, NULL, tn_rnn_cell_new(SIZES, BIAS, RELU))                                                                     \
     X(lstm_cell, NULL, tn_lstm_cell_new(SIZES, BIAS))                                                                         \

@@ -171,7 +171,7 @@ static void test_own_sampler(void **state)
 {
     (void)state;
     TN_SCOPE;
-    static const tn_sampler_class cls = {odd_length, odd_order, odd_free};
+    static const tn_sampler_class cls = {odd_length, odd_order, odd_free, NULL};
     int64_t items[MOST];
     for (int workers = 0; workers < 3; workers += 2) {
         odd o = {0};
@@ -198,6 +198,78 @@ static void test_own_sampler(void **state)
     assert_null(tn_sampler_new(&(tn_sampler_class){.free = odd_free}, &o));
     check_error(TN_ERR_ARGUMENT, "a length and an order");
     assert_int_equal(o.freed, 1);
+}
+
+/* A sampler that makes the batches too: 0 ... 9 backwards, of sizes that are others from epoch 3 on. */
+typedef struct uneven {
+    int64_t sizes[4];
+    int epoch;
+} uneven;
+static int64_t uneven_length(void *self) { return (void)self, 10; }
+static tn_status uneven_order(void *self, int64_t *items)
+{
+    for (int i = 0; i < 10; i++)
+        items[i] = 9 - i;
+    ((uneven *)self)->epoch++;
+    return TN_OK;
+}
+static int64_t uneven_batch(void *self, int64_t n)
+{
+    const uneven *g = self;
+    if (g->epoch == 4 && n == 1)
+        tn_fail(TN_ERR_IO, "the sizes are lost");
+    return g->epoch < 3 ? g->sizes[n] : 5;
+}
+
+static void test_batches_of_a_sampler(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    static const tn_sampler_class cls = {uneven_length, uneven_order, NULL, uneven_batch};
+    for (int workers = 0; workers < 3; workers += 2) {
+        uneven g = {.sizes = {3, 1, 5, 1}};
+        tn_loader *loader = tn_loader_new(numbers(10), .sampler = tn_sampler_new(&cls, &g), .workers = workers);
+        assert_int_equal(tn_loader_length(loader), 4);
+        for (int epoch = 1; epoch <= 3; epoch++) {
+            int64_t turns = 0, next = 9;
+            TN_FOREACH_BATCH(batch, loader) {
+                assert_int_equal(batch->size, epoch < 3 ? g.sizes[batch->index] : 5);
+                check_shape(batch->x, batch->size);
+                for (int64_t i = 0; i < batch->size; i++, next--) {
+                    assert_int_equal(batch->items[i], next);
+                    assert_true(tn_at(batch->x, TN_SHAPE(i)) == (double)next);
+                }
+                turns++;
+            }
+            check_good();
+            assert_int_equal(turns, epoch < 3 ? 4 : 2);
+            assert_int_equal(next, -1);
+            assert_int_equal(tn_loader_length(loader), epoch < 3 ? 4 : 2);
+        }
+        TN_FOREACH_BATCH(batch, loader)
+            fail_msg("a batch of a sampler that fails");
+        check_error(TN_ERR_IO, "the sizes are lost");
+        tn_tensor *place = tn_get_loader_state(loader); /* and a run goes on in the middle of such an epoch */
+        ((int64_t *)tn_data_mut(place))[2] = 2;
+        g.epoch = 0;
+        assert_int_equal(tn_set_loader_state(loader, place), TN_OK);
+        TN_FOREACH_BATCH(batch, loader) {
+            assert_int_equal(batch->index, 2);
+            assert_int_equal(batch->items[0], 5);
+            break;
+        }
+        for (int k = 0; k < 2; k++) {
+            g = (uneven){.sizes = {3, k ? 0 : 8}};
+            TN_FOREACH_BATCH(batch, loader)
+                fail_msg("a batch of sizes that do not fit");
+            check_error(TN_ERR_ARGUMENT, k ? "batch 1 is of 0 items: 1 to the 7" : "batch 1 is of 8 items: 1 to the 7");
+        }
+        assert_int_equal(tn_loader_length(loader), -1);
+        check_error(TN_ERR_ARGUMENT, "batch 1 is of 0 items");
+        tn_release(loader);
+        assert_null(tn_loader_new(numbers(10), .sampler = tn_sampler_new(&cls, &g), .batch_size = 2));
+        check_error(TN_ERR_ARGUMENT, "batch_size or drop_last is given, and the sampler makes the batches");
+    }
 }
 
 /* ---- batches ------------------------------------------------------------------------------------------------------------ */
@@ -626,6 +698,7 @@ int main(void)
         TEST(test_sequential_sampler),
         TEST(test_random_sampler),
         TEST(test_own_sampler),
+        TEST(test_batches_of_a_sampler),
         TEST(test_batches),
         TEST(test_no_items),
         TEST(test_same_for_any_workers),

@@ -148,6 +148,10 @@ static void test_ema_errors(void **state)
     assert_int_equal(tn_dict_set(dict, "1", tn_ones(TN_SHAPE(2))), TN_OK);
     assert_int_equal(tn_load_ema_state(ema, dict), TN_ERR_ARGUMENT);
     check_error(TN_ERR_ARGUMENT, "\"1\" is no part");
+    dict = tn_ema_state_dict(ema);
+    assert_int_equal(tn_dict_set(dict, "n_averaged", tn_full(TN_SCALAR, -1, .dtype = TN_I64)), TN_OK);
+    assert_int_equal(tn_load_ema_state(ema, dict), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "\"n_averaged\" is -1: a whole number");
     dict = tn_adopt(tn_dict_new());
     assert_int_equal(tn_load_ema_state(ema, dict), TN_ERR_ARGUMENT);
     check_error(TN_ERR_ARGUMENT, "\"n_averaged\" is missing");

@@ -14,7 +14,7 @@ static tn_status get(void *self, int64_t i, tn_tensor **x, tn_tensor **y)
 }
 static tn_status order(void *self, int64_t *items) { (void)self; items[0] = 0; return TN_OK; }
 static const tn_dataset_class dataset_class = {one, get, NULL};
-static const tn_sampler_class sampler_class = {one, order, NULL};
+static const tn_sampler_class sampler_class = {one, order, NULL, NULL};
 
 enum { KINDS = 9 };
 /* One object of each kind, owned by the caller. */

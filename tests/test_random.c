@@ -179,6 +179,36 @@ static void permutations(void **state)
     check_good();
 }
 
+/* Shares of the draws, an index of probability 0 among none of them, and without replacement each once and the first as with it. */
+static void multinomials(void **state)
+{
+    (void)state;
+    tn_manual_seed(3);
+    enum { ROWS = 4000 };
+    const float p[4] = {1, 0, 3, 6};
+    int64_t many[5000], pairs[2 * ROWS], with[4] = {0}, first[4] = {0}, second[4] = {0};
+    assert_int_equal(tn_to_ints(tn_multinomial(tn_from_floats(p, TN_SHAPE(4)), 5000, .replacement = true), many, 5000), TN_OK);
+    tn_tensor *rows = tn_contiguous(tn_expand(tn_from_floats(p, TN_SHAPE(1, 4)), TN_SHAPE(ROWS, 4)));
+    assert_int_equal(tn_to_ints(tn_multinomial(rows, 2), pairs, 2 * ROWS), TN_OK);
+    for (int i = 0; i < 5000; i++)
+        with[many[i]]++;
+    for (int i = 0; i < ROWS; i++) {
+        assert_int_not_equal(pairs[2 * i], pairs[2 * i + 1]);
+        first[pairs[2 * i]]++;
+        second[pairs[2 * i + 1]]++;
+    }
+    assert_in_range(with[0], 420, 580);
+    assert_in_range(with[2], 1380, 1620);
+    assert_in_range(first[0], 320, 480);
+    assert_in_range(first[3], 2300, 2500);
+    assert_in_range(second[0], 0.1 * ROWS * (3. / 7 + 6. / 4) - 100, 0.1 * ROWS * (3. / 7 + 6. / 4) + 100);
+    assert_int_equal(with[1] + first[1] + second[1], 0);
+    tn_tensor *one = tn_multinomial(rows, 3, .replacement = true);
+    assert_int_equal(tn_ndim(one), 2);
+    assert_int_equal(tn_size(one, 1), 3);
+    check_good();
+}
+
 /* Large ranges: every value in range, and the halves equally likely. */
 static void large_integers(void **state)
 {
@@ -212,6 +242,23 @@ static void bad_inputs(void **state)
     check_error(TN_ERR_ARGUMENT, "bernoulli: p is [2]");
     assert_null(tn_bernoulli(tn_full(TN_SHAPE(2), NAN)));
     check_error(TN_ERR_ARGUMENT, "bernoulli: p is [2]");
+    const float few[4] = {0, 1, 0, 2}, odd[2] = {NAN, 1};
+    assert_null(tn_multinomial(tn_from_floats(few, TN_SHAPE(4)), 3));
+    check_error(TN_ERR_ARGUMENT, "3 or more of a row above 0");
+    assert_null(tn_multinomial(tn_from_floats(few, TN_SHAPE(4)), 5));
+    check_error(TN_ERR_ARGUMENT, "multinomial: p is [4]");
+    assert_null(tn_multinomial(tn_zeros(TN_SHAPE(2, 2)), 1, .replacement = true));
+    check_error(TN_ERR_ARGUMENT, "multinomial: p is [2, 2]");
+    assert_null(tn_multinomial(tn_from_floats(odd, TN_SHAPE(2)), 1));
+    check_error(TN_ERR_ARGUMENT, "multinomial: p is [2]");
+    assert_null(tn_multinomial(tn_full(TN_SHAPE(2), -1), 1));
+    check_error(TN_ERR_ARGUMENT, "multinomial: p is [2]");
+    assert_null(tn_multinomial(tn_ones(TN_SHAPE(2)), 0));
+    check_error(TN_ERR_ARGUMENT, "num_samples 0");
+    assert_null(tn_multinomial(tn_ones(TN_SCALAR), 1));
+    check_error(TN_ERR_ARGUMENT, "multinomial: p is []");
+    assert_null(tn_multinomial(tn_ones(TN_SHAPE(2), .dtype = TN_I64), 1));
+    check_error(TN_ERR_DTYPE, "multinomial: p is int64");
     assert_null(tn_uniform(TN_SHAPE(2), 3, 1));
     check_error(TN_ERR_ARGUMENT, "uniform: low 3 and high 1");
     assert_null(tn_normal(TN_SHAPE(2), 0, -1));
@@ -227,6 +274,6 @@ static void bad_inputs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(known_answers), TEST(elements_by_definition), TEST(threads_and_seeds), TEST(moments),
-                                       TEST(normals_by_formula), TEST(permutations), TEST(large_integers), TEST(bad_inputs)};
+                                       TEST(normals_by_formula), TEST(permutations), TEST(multinomials), TEST(large_integers), TEST(bad_inputs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,6 +31,12 @@ static void test_names(void **state)
     check_shape(tn_parameter(net, "weight_hh_l0_reverse"), 20, 5);
     check_shape(tn_parameter(net, "weight_ih_l1"), 20, 10);
     check_shape(tn_parameter(net, "bias_hh_l1_reverse"), 20);
+    tn_module *projected = tn_adopt(tn_lstm_new(3, 5, .proj_size = 2, .num_layers = 2, .bidirectional = true));
+    assert_ptr_equal(tn_list_at(tn_parameters(projected), 4), tn_parameter(projected, "weight_hr_l0"));
+    assert_ptr_equal(tn_list_at(tn_parameters(projected), 19), tn_parameter(projected, "weight_hr_l1_reverse"));
+    check_shape(tn_parameter(projected, "weight_hr_l0"), 2, 5);
+    check_shape(tn_parameter(projected, "weight_hh_l1"), 20, 2);
+    check_shape(tn_parameter(projected, "weight_ih_l1_reverse"), 20, 4);
     tn_module *cell = tn_adopt(tn_gru_cell_new(3, 4));
     check_shape(tn_parameter(cell, "weight_ih"), 12, 3);
     check_shape(tn_parameter(cell, "weight_hh"), 12, 4);
@@ -73,6 +79,9 @@ static void test_copies(void **state)
     tn_format_summary(net, x, text, sizeof text);
     assert_non_null(strstr(text, "lstm(3, 4, num_layers=2, bias=False, batch_first=True, dropout=0.25, bidirectional=True)"));
     assert_non_null(strstr(text, "[2, 5, 8]"));
+    tn_format_summary(tn_adopt(tn_lstm_new(3, 4, .proj_size = 2)), x, text, sizeof text);
+    assert_non_null(strstr(text, "lstm(3, 4, proj_size=2)"));
+    assert_non_null(strstr(text, "[2, 5, 2]"));
 }
 
 /* Between layers, while training, by the seed, and never on the last layer's y. */
@@ -280,6 +289,10 @@ static void test_making_errors(void **state)
     check_error(TN_ERR_ARGUMENT, "rnn: nonlinearity 5 is neither");
     assert_null(tn_gru_cell_new(0, 2));
     check_error(TN_ERR_ARGUMENT, "gru_cell: input_size 0");
+    assert_null(tn_lstm_new(3, 2, .proj_size = 2));
+    check_error(TN_ERR_ARGUMENT, "lstm: proj_size is 2: less than hidden_size, 2, is needed, or 0");
+    assert_null(tn_lstm_new(3, 2, .proj_size = -1));
+    check_error(TN_ERR_ARGUMENT, "lstm: proj_size is -1");
     assert_null(tn_lstm_new_with(NULL));
     check_error(TN_ERR_ARGUMENT, "the struct is NULL");
 }
@@ -307,6 +320,13 @@ static void test_calling_errors(void **state)
     check_error(TN_ERR_SHAPE, "lstm: h0 is [1, 2, 4] and must be [2, 2, 4]: layers and directions, batch, hidden_size");
     assert_null(tn_call(lstm, x, h, tn_zeros(TN_SHAPE(2, 2, 3))));
     check_error(TN_ERR_SHAPE, "lstm: c0 is [2, 2, 3] and must be [2, 2, 4]");
+    tn_module *projected = tn_adopt(tn_lstm_new(3, 4, .proj_size = 2));
+    assert_null(tn_call(projected, x, tn_zeros(TN_SHAPE(1, 2, 4)), tn_zeros(TN_SHAPE(1, 2, 4))));
+    check_error(TN_ERR_SHAPE, "lstm: h0 is [1, 2, 4] and must be [1, 2, 2]: layers and directions, batch, proj_size");
+    assert_null(tn_call(projected, x, tn_zeros(TN_SHAPE(1, 2, 2)), tn_zeros(TN_SHAPE(1, 2, 2))));
+    check_error(TN_ERR_SHAPE, "lstm: c0 is [1, 2, 2] and must be [1, 2, 4]: layers and directions, batch, hidden_size");
+    assert_null(tn_call(projected, x, tn_zeros(TN_SHAPE(1, 2, 2), .dtype = TN_F64), tn_zeros(TN_SHAPE(1, 2, 4))));
+    check_error(TN_ERR_DTYPE, "lstm: h0 is float64 and the weights are float32");
     assert_null(tn_call(gru, tn_zeros(TN_SHAPE(5, 3)), tn_zeros(TN_SHAPE(1, 2, 4))));
     check_error(TN_ERR_SHAPE, "gru: h0 is [1, 2, 4] and must be [1, 4], as x is one sequence");
     assert_null(tn_call(lstm, tn_cast(x, TN_F64)));

@@ -45,7 +45,7 @@ typedef struct run {
 static void follow(run *r, tn_optim *const *opt, tn_schedule *const *s, int sign)
 {
     check_good();
-    bool adam = tn_dict_find(tn_optim_state_dict(opt[0]), "param_groups.0.beta1") >= 0;
+    bool adam = tn_dict_find(tn_optim_state_dict(opt[0]), "param_groups.0.betas") >= 0;
     const char *momentum = adam ? "beta1" : "momentum";
     char path[64];
     snprintf(path, sizeof path, "/tmp/tenon-schedule-%ld.safetensors", (long)getpid());
@@ -109,6 +109,9 @@ static void test_factors(void **state)
     SCHEDULE(linear_options, sgd(), 0, 3, tn_linear_lr_new(o, .start_factor = 0.1, .end_factor = 0.6, .total_iters = 120));
     SCHEDULE(polynomial, sgd(), 0, 3, tn_polynomial_lr_new(o, .total_iters = 150));
     SCHEDULE(polynomial_options, sgd(), 0, 3, tn_polynomial_lr_new(o, .total_iters = 220, .power = 2.5));
+    SCHEDULE(constant_0, sgd(), 0, 3, tn_constant_lr_new(o, .factor = 0.25, .total_iters = 0));
+    SCHEDULE(linear_0, sgd(), 0, 3, tn_linear_lr_new(o, .start_factor = 0.1, .end_factor = 0.6, .total_iters = 0));
+    SCHEDULE(polynomial_0, sgd(), 0, 3, tn_polynomial_lr_new(o, .total_iters = 0));
 }
 
 static void test_cosines(void **state)
@@ -168,6 +171,8 @@ static void test_composed(void **state)
         tn_cosine_annealing_lr_new(o, 60), tn_exponential_lr_new(o, 0.97)), 3, ((int64_t[]){10, 90})));
     SCHEDULE(sequential_restarts, sgd(), 0, 3, tn_sequential_lr_new(o, LIST_OF(tn_constant_lr_new(o), tn_step_lr_new(o, 7),
         tn_cosine_annealing_warm_restarts_new(o, 20, .T_mult = 2)), 3, ((int64_t[]){20, 41})));
+    SCHEDULE(sequential_0, sgd(), 0, 3, tn_sequential_lr_new(o, LIST_OF(tn_linear_lr_new(o, .start_factor = 0.1, .total_iters = 0),
+        tn_constant_lr_new(o, .factor = 0.25, .total_iters = 0), tn_exponential_lr_new(o, 0.97)), 3, ((int64_t[]){10, 90})));
     SCHEDULE(chained, sgd(), 0, 3, tn_chained_lr_new(o, LIST_OF(tn_constant_lr_new(o, .factor = 0.3, .total_iters = 20),
         tn_exponential_lr_new(o, 0.99)), 2));
     SCHEDULE(chained_three, sgd(), 0, 3, tn_chained_lr_new(o, LIST_OF(tn_linear_lr_new(o, .total_iters = 50),
@@ -210,7 +215,9 @@ static void test_errors(void **state)
     FAILS(tn_constant_lr_new(o, .factor = 1.5), "factor is 1.5: it must be above 0 and at most 1");
     FAILS(tn_linear_lr_new(o, .start_factor = 0), "start_factor is 0");
     FAILS(tn_linear_lr_new(o, .end_factor = -1), "end_factor is -1");
-    FAILS(tn_polynomial_lr_new(o, .total_iters = 0), "total_iters is 0");
+    FAILS(tn_constant_lr_new(o, .total_iters = -1), "constant_lr: total_iters is -1: 0 or more is needed");
+    FAILS(tn_linear_lr_new(o, .total_iters = -1), "linear_lr: total_iters is -1: 0 or more is needed");
+    FAILS(tn_polynomial_lr_new(o, .total_iters = -1), "polynomial_lr: total_iters is -1: 0 or more is needed");
     FAILS(tn_cosine_annealing_lr_new(o, -5), "T_max is -5");
     FAILS(tn_cosine_annealing_warm_restarts_new(o, 5, .T_mult = 0), "T_mult is 0");
     FAILS(tn_one_cycle_lr_new(o, 0.1), "total_steps is 0");
@@ -243,6 +250,17 @@ static void test_errors(void **state)
     assert_true(tn_get_lr(o) == lr && tn_last_epoch(lambda) == 1);
     check_values(tn_dict_get(tn_schedule_state_dict(lambda), "_schedulers.0.last_epoch"), 0, 1);
 
+    for (int law = 0; law < 2; law++) { /* of no epochs, where PyTorch divides by 0 */
+        tn_optim *third = sgd();
+        tn_schedule *none = law ? tn_linear_lr_new(third, .total_iters = 0) : tn_polynomial_lr_new(third, .total_iters = 0);
+        tn_schedule *sequence = tn_sequential_lr_new(third, LIST_OF(tn_exponential_lr_new(third, 0.5), none), 2, &(int64_t){1});
+        assert_int_equal(tn_schedule_step(sequence), TN_ERR_ARGUMENT);
+        check_error(TN_ERR_ARGUMENT, "_lr: total_iters is 0: to take over in a sequence it must be above 0");
+        assert_true(tn_get_lr(third) == 0.1 && tn_last_epoch(sequence) == 0);
+        tn_release(sequence);
+        tn_release(third);
+    }
+
     tn_schedule *cycle = tn_one_cycle_lr_new(other, 0.1, 2);
     assert_int_equal(tn_schedule_step(cycle), TN_OK);
     assert_int_equal(tn_schedule_step(cycle), TN_OK);
@@ -262,7 +280,10 @@ static void test_errors(void **state)
     dict = tn_schedule_state_dict(cycle);
     assert_int_equal(tn_dict_set(dict, "last_epoch", tn_full(TN_SCALAR, -1)), TN_OK);
     assert_int_equal(tn_load_schedule_state(cycle, dict), TN_ERR_ARGUMENT);
-    check_error(TN_ERR_ARGUMENT, "last_epoch is -1");
+    check_error(TN_ERR_ARGUMENT, "\"last_epoch\" is -1: a whole number");
+    assert_int_equal(tn_dict_set(dict, "last_epoch", tn_from_ints((int64_t[]){INT64_MAX}, TN_SCALAR)), TN_OK);
+    assert_int_equal(tn_load_schedule_state(cycle, dict), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "\"last_epoch\" is 9.22337e+18: a whole number");
     assert_int_equal(tn_last_epoch(cycle), 2);
 
     assert_int_equal(tn_add_param_group(o, TN_LIST(param())), TN_OK);

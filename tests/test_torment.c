@@ -526,6 +526,30 @@ static void test_files_of_arrays(void **state)
     unlink(path);
 }
 
+/* A GGUF file written, with a value set twice, and read. */
+static bool a_gguf_file(void *path)
+{
+    TN_SCOPE;
+    tn_gguf_writer *w = tn_adopt(tn_gguf_writer_new());
+    tn_tensor *x = tn_transpose(tn_ones(TN_SHAPE(256, 2)), 0, 1);
+    if (!w || !x || tn_gguf_set_string(w, "key", "a") != TN_OK || tn_gguf_set_string(w, "key", "b") != TN_OK ||
+        tn_gguf_set_array(w, "words", TN_GGUF_STRING, (const char *[]){"a", "b"}, 2) != TN_OK || tn_gguf_add(w, "x", x, TN_QUANT_Q4_K) != TN_OK ||
+        tn_save_gguf(w, path) != TN_OK)
+        return false;
+    tn_gguf *file = tn_map_gguf(path);
+    return file && tn_gguf_tensor(file, "x", TN_BF16) && strcmp(tn_gguf_string(file, "key", ""), "b") == 0;
+}
+static void test_a_gguf_file(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/tenon-torment-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    torment(a_gguf_file, path, 20);
+    unlink(path);
+}
+
 /* Printing works as far as there is memory, and says nothing of it. */
 static void test_text(void **state)
 {
@@ -564,7 +588,7 @@ int main(void)
         TEST(test_making_mixed_layers), TEST(test_a_step_of_mixed_layers),
         TEST(test_making_the_reader), TEST(test_a_step_of_the_reader), TEST(test_making_the_translator), TEST(test_a_step_of_the_translator),
         TEST(test_gradients_that_add), TEST(test_second_derivatives), TEST(test_losses), TEST(test_loaders), TEST(test_digits),
-        TEST(test_what_modules_do), TEST(test_text), TEST(test_files_of_arrays),
+        TEST(test_what_modules_do), TEST(test_text), TEST(test_files_of_arrays), TEST(test_a_gguf_file),
         cmocka_unit_test(test_nothing_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

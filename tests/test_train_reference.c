@@ -1,4 +1,5 @@
-/* The MLP, the LeNet, an LSTM, a GRU and a transformer trained from the same weights and batches as by PyTorch: the loss of every step. */
+/* The MLP, one with batch norm, the LeNet, an LSTM, a GRU and a transformer trained from the same weights and batches as by PyTorch: the loss of
+ * every step, and what the trained network says in eval mode. */
 #include "op_table.h"
 #include "reference/train.h"
 
@@ -25,7 +26,14 @@ static void set_weights(tn_module *net)
     }
 }
 
-/* Takes the network. */
+static tn_tensor *images(int t, int batch, tn_dtype dtype)
+{
+    tn_tensor *x = tn_empty(TN_SHAPE(batch, 1, 28, 28), .dtype = dtype);
+    fill(x, (uint32_t)(500 + t % 10), 0, 1);
+    return x;
+}
+
+/* expected: the losses of the steps, then the ten outputs. Takes the network. */
 static void train(tn_module *net, int batch, tn_dtype dtype, const double *expected, int steps, double tolerance)
 {
     TN_SCOPE;
@@ -34,18 +42,23 @@ static void train(tn_module *net, int batch, tn_dtype dtype, const double *expec
     tn_optim *opt = tn_adam_new(tn_parameters(net), 1e-3);
     for (int t = 0; t < steps; t++) {
         TN_SCOPE;
-        tn_tensor *x = tn_empty(TN_SHAPE(batch, 1, 28, 28), .dtype = dtype);
         int64_t labels[16];
-        fill(x, (uint32_t)(500 + t % 10), 0, 1);
         for (int i = 0; i < batch; i++)
             labels[i] = (i * 7 + t % 10 * 3) % 10;
-        tn_tensor *loss = tn_cross_entropy(tn_call(net, x), tn_from_ints(labels, TN_SHAPE(batch)));
+        tn_tensor *loss = tn_cross_entropy(tn_call(net, images(t, batch, dtype)), tn_from_ints(labels, TN_SHAPE(batch)));
         tn_zero_grad(opt);
         assert_int_equal(tn_backward(loss), TN_OK);
         assert_int_equal(tn_step(opt), TN_OK);
         double value = tn_item(loss);
         if (!(fabs(value - expected[t]) <= tolerance * fabs(expected[t])))
             fail_msg("step %d: the loss is %.17g, and PyTorch's %.17g", t, value, expected[t]);
+    }
+    tn_train(net, false);
+    tn_tensor *y = tn_call(net, images(0, batch, dtype));
+    for (int i = 0; i < 10; i++) {
+        double value = tn_at(y, TN_SHAPE(0, i)), due = expected[steps + i];
+        if (!(fabs(value - due) <= tolerance * (1 + fabs(due))))
+            fail_msg("output %d in eval mode is %.17g, and PyTorch's %.17g", i, value, due);
     }
     tn_release(opt);
     tn_release(net);
@@ -55,6 +68,12 @@ static tn_module *mlp_new(void)
 {
     return tn_sequential_new(tn_flatten_new(), tn_linear_new(784, 1024), tn_relu_new(), tn_linear_new(1024, 1024), tn_relu_new(),
                              tn_linear_new(1024, 10));
+}
+
+static tn_module *norm_new(void)
+{
+    return tn_sequential_new(tn_flatten_new(), tn_linear_new(784, 256, .bias = false), tn_batch_norm1d_new(256), tn_relu_new(),
+                             tn_linear_new(256, 64, .bias = false), tn_batch_norm1d_new(64), tn_relu_new(), tn_linear_new(64, 10));
 }
 
 static tn_module *lenet_new(void)
@@ -127,6 +146,13 @@ static void test_mlp(void **state)
     (void)state;
     train(mlp_new(), 8, TN_F64, mlp_f64, 100, 1e-9);
     train(mlp_new(), 8, TN_F32, mlp_f32, 20, 1e-4);
+}
+
+static void test_norm(void **state)
+{
+    (void)state;
+    train(norm_new(), 8, TN_F64, norm_f64, 100, 1e-9);
+    train(norm_new(), 8, TN_F32, norm_f32, 20, 1e-4);
 }
 
 static void test_lenet(void **state)
@@ -209,7 +235,7 @@ static void test_the_same_bits_twice(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_mlp), TEST(test_lenet), TEST(test_fused), TEST(test_lstm), TEST(test_gru), TEST(test_encoder), TEST(test_the_same_bits_twice),
+        TEST(test_mlp), TEST(test_norm), TEST(test_lenet), TEST(test_fused), TEST(test_lstm), TEST(test_gru), TEST(test_encoder), TEST(test_the_same_bits_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,14 +26,14 @@ extern "C" {
 #endif
 
 /* What a checkpoint holds: each part under a prefix of its own, "module.fc.weight", "optim.state.0.exp_avg", "schedule.last_epoch", "ema.0",
- * "loader", "extra.best_loss", and the thread's random state, "random". NULL: not in it. */
+ * "loader", "extra.best_loss", and the thread's random state, "random"; so the notes of state dicts and of extra. NULL: not in it. */
 #define TN_CHECKPOINT_OPTIONS(X)                                                                                              \
     X(void *, module, NULL)                                                                                                   \
     X(tn_optim *, optim, NULL)                                                                                                \
     X(tn_schedule *, schedule, NULL)                                                                                          \
     X(tn_ema *, ema, NULL)                                                                                                    \
     X(tn_loader *, loader, NULL)                                                                                              \
-    X(tn_dict *, extra, NULL) /* tensors of one's own; a load sets those of the file in it */
+    X(tn_dict *, extra, NULL) /* tensors and notes of one's own; a load sets those of the file in it */
 typedef struct tn_checkpoint_args {
     size_t size TN_SIZE_(tn_checkpoint_args);
     TN_CHECKPOINT_OPTIONS(TN_FIELD_)
@@ -41,7 +41,7 @@ typedef struct tn_checkpoint_args {
     const char *path TN_ZERO_;
 } tn_checkpoint_args;
 /* tn_save_checkpoint(path, .module = net, ...): writes a safetensors file beside the old one and renames it, once it is on the disk: at any
- * moment path is the old checkpoint or the new one, whole. A kill while it is written may leave path.<number>.part, which nobody reads.
+ * moment path is the old checkpoint or the new one, whole. A kill while it is written may leave path.tenon0.part, which nobody reads and the next save removes.
  * Not while an error sticks. */
 TN_API tn_status tn_save_checkpoint_with(const tn_checkpoint_args *args) TN_MUST_CHECK;
 /* tn_load_checkpoint(path, .module = net, ...): takes the parts that are given, and the random state, out of a file, into objects that were

@@ -60,6 +60,9 @@ typedef struct tn_sampler_class {
     int64_t (*length)(void *self);
     tn_status (*order)(void *self, int64_t *items); /* [length]; draws from the thread's random state, which the loader has set */
     void (*free)(void *self);                       /* may be NULL */
+    /* Of one that makes the batches too (PyTorch's batch_sampler): how many items, 1 or more, batch n = 0, 1, ... takes of the order; it is asked
+     * until all are taken. NULL: a loader's .batch_size of them, which with .drop_last is else left as it is. */
+    int64_t (*batch)(void *self, int64_t n);
 } tn_sampler_class;
 typedef struct tn_sampler tn_sampler;
 /* Takes self, as tn_dataset_new does. */
@@ -95,7 +98,7 @@ typedef struct tn_loader tn_loader;
     X(int, workers, 0)             /* threads that make batches ahead; 0: the caller makes each when it asks */               \
     X(int, prefetch, 2)            /* batches that each worker makes ahead */                                                 \
     X(int64_t, seed, -1)           /* of the order and of what get() draws; -1: drawn from the thread's random state */       \
-    X(tn_sampler *, sampler, NULL) /* an order of one's own, in place of .shuffle; taken, on failure too */                   \
+    X(tn_sampler *, sampler, NULL) /* an order of one's own, in place of .shuffle, or batches; taken, on failure too */       \
     X(tn_collate_function, collate, NULL) /* how items become a batch; NULL: stacked along a new first dimension */            \
     X(void *, collate_context, NULL)      /* what it gets */
 typedef struct tn_loader_args {

@@ -64,7 +64,9 @@ TN_API tn_schedule *tn_multi_step_lr_new_with(const tn_multi_step_lr_args *args)
 /* * Times gamma each epoch. */
 TN_API tn_schedule *tn_exponential_lr_new(tn_optim *optim, double gamma);
 
-/* * Times factor (0 ... 1) until epoch total_iters: tn_constant_lr_new(opt, .factor = 0.5, .total_iters = 4). */
+/* * Times factor (0 ... 1) until epoch total_iters: tn_constant_lr_new(opt, .factor = 0.5, .total_iters = 4). A total_iters of 0, in this and
+ * the next two, is PyTorch's: the rates of epoch 0 stay, but where one takes over in a sequence this law gives the base rate, and the next
+ * two, which would divide by it, TN_ERR_ARGUMENT. */
 #define TN_CONSTANT_LR_OPTIONS(X)                                                                                             \
     X(double, factor, 1.0 / 3)                                                                                                \
     X(int64_t, total_iters, 5)
@@ -89,7 +91,7 @@ typedef struct tn_linear_lr_args {
 } tn_linear_lr_args;
 TN_API tn_schedule *tn_linear_lr_new_with(const tn_linear_lr_args *args);
 
-/* * base (1 - e / total_iters)^power, 0 from epoch total_iters (above 0) on. */
+/* * base (1 - e / total_iters)^power, 0 from epoch total_iters on. */
 #define TN_POLYNOMIAL_LR_OPTIONS(X)                                                                                           \
     X(int64_t, total_iters, 5)                                                                                                \
     X(double, power, 1)

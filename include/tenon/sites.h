@@ -78,6 +78,24 @@ static inline tn_event_writer *tn_at_event_writer_ptr_(tn_event_writer *result, 
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_gguf *tn_at_gguf_ptr_(tn_gguf *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline double tn_at_double_(double result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(result != result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_gguf_writer *tn_at_gguf_writer_ptr_(tn_gguf_writer *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_dict *tn_at_dict_ptr_(tn_dict *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -90,13 +108,13 @@ static inline tn_list *tn_at_list_ptr_(tn_list *result, const char *file, int li
         tn_site_(NULL, file, line);
     return result;
 }
-static inline double tn_at_double_(double result, const char *file, int line)
+static inline tn_module *tn_at_module_ptr_(tn_module *result, const char *file, int line)
 {
-    if (TN_UNLIKELY_(result != result))
+    if (TN_UNLIKELY_(!result))
         tn_site_(NULL, file, line);
     return result;
 }
-static inline tn_module *tn_at_module_ptr_(tn_module *result, const char *file, int line)
+static inline const tn_llama_args *tn_at_const_tn_llama_args_ptr_(const tn_llama_args *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
         tn_site_(NULL, file, line);
@@ -384,6 +402,15 @@ inline tn_status tn_save_npz(const tn_dict *dict, const char *path, tn_npz_args 
     args.path = path;
     return tn_save_npz_with(&args);
 }
+inline tn_module *tn_llama_new(tn_llama_args args = {})
+{
+    return tn_llama_new_with(&args);
+}
+inline tn_module *tn_llama_load(const char *path, tn_llama_load_args args = {})
+{
+    args.path = path;
+    return tn_llama_load_with(&args);
+}
 inline double tn_accuracy(tn_tensor *x, tn_metric_args args = {})
 {
     args.x = x;
@@ -445,6 +472,11 @@ inline tn_module *tn_linear_new(int64_t in_features, int64_t out_features, tn_li
     args.in_features = in_features;
     args.out_features = out_features;
     return tn_linear_new_with(&args);
+}
+inline tn_status tn_add_lora(void *module, tn_lora_args args = {})
+{
+    args.module = module;
+    return tn_add_lora_with(&args);
 }
 inline tn_module *tn_conv2d_new(int64_t in_channels, tn_conv2d_layer_args args = {})
 {
@@ -669,23 +701,23 @@ inline tn_module *tn_group_norm_new(int64_t groups, int64_t channels, tn_group_n
     args.channels = channels;
     return tn_group_norm_new_with(&args);
 }
-inline tn_module *tn_lstm_new(int64_t input_size, tn_recurrent_layer_args args = {})
+inline tn_module *tn_lstm_new(int64_t input_size, tn_lstm_layer_args args = {})
 {
     args.input_size = input_size;
     return tn_lstm_new_with(&args);
 }
-inline tn_module *tn_lstm_new(int64_t input_size, int64_t hidden_size, tn_recurrent_layer_args args = {})
+inline tn_module *tn_lstm_new(int64_t input_size, int64_t hidden_size, tn_lstm_layer_args args = {})
 {
     args.input_size = input_size;
     args.hidden_size = hidden_size;
     return tn_lstm_new_with(&args);
 }
-inline tn_module *tn_gru_new(int64_t input_size, tn_recurrent_layer_args args = {})
+inline tn_module *tn_gru_new(int64_t input_size, tn_gru_layer_args args = {})
 {
     args.input_size = input_size;
     return tn_gru_new_with(&args);
 }
-inline tn_module *tn_gru_new(int64_t input_size, int64_t hidden_size, tn_recurrent_layer_args args = {})
+inline tn_module *tn_gru_new(int64_t input_size, int64_t hidden_size, tn_gru_layer_args args = {})
 {
     args.input_size = input_size;
     args.hidden_size = hidden_size;
@@ -2091,6 +2123,17 @@ inline tn_tensor *tn_randperm(int64_t n, tn_randperm_args args = {})
     args.n = n;
     return tn_randperm_with(&args);
 }
+inline tn_tensor *tn_multinomial(const tn_tensor *p, tn_multinomial_args args = {})
+{
+    args.p = p;
+    return tn_multinomial_with(&args);
+}
+inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_multinomial_args args = {})
+{
+    args.p = p;
+    args.num_samples = num_samples;
+    return tn_multinomial_with(&args);
+}
 inline tn_tokenizer *tn_tokenizer_new(const char *path, tn_tokenizer_args args = {})
 {
     args.path = path;
@@ -2195,6 +2238,10 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_tensor_ptr_(tn_image_resize(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_npz(...) \
     tn_at_checked_(tn_save_npz(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_new(...) \
+    tn_at_module_ptr_(tn_llama_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_load(...) \
+    tn_at_module_ptr_(tn_llama_load(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
     tn_at_double_(tn_accuracy(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity(...) \
@@ -2205,6 +2252,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_checked_(tn_load_state_dict(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
     tn_at_module_ptr_(tn_linear_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_add_lora(...) \
+    tn_at_checked_(tn_add_lora(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_new(...) \
     tn_at_module_ptr_(tn_conv2d_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool2d_new(...) \
@@ -2501,6 +2550,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_tensor_ptr_(tn_randint(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_randperm(...) \
     tn_at_tensor_ptr_(tn_randperm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_multinomial(...) \
+    tn_at_tensor_ptr_(tn_multinomial(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_tokenizer_new(...) \
     tn_at_tokenizer_ptr_(tn_tokenizer_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_tokenizer_gguf_new(...) \
@@ -2527,10 +2578,13 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
 #define TN_LIST_tn_random_crop_args_(X) TN_RANDOM_CROP_OPTIONS(X)
 #define TN_LIST_tn_image_resize_args_(X) TN_IMAGE_RESIZE_OPTIONS(X)
 #define TN_LIST_tn_npz_args_(X) TN_NPZ_OPTIONS(X)
+#define TN_LIST_tn_llama_args_(X) TN_LLAMA_OPTIONS(X)
+#define TN_LIST_tn_llama_load_args_(X) TN_LLAMA_LOAD_OPTIONS(X)
 #define TN_LIST_tn_metric_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_confusion_matrix_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
 #define TN_LIST_tn_linear_layer_args_(X) TN_LINEAR_LAYER_OPTIONS(X)
+#define TN_LIST_tn_lora_args_(X) TN_LORA_OPTIONS(X)
 #define TN_LIST_tn_conv2d_layer_args_(X) TN_CONV2D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_max_pool2d_layer_args_(X) TN_MAX_POOL2D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_avg_pool2d_layer_args_(X) TN_AVG_POOL2D_LAYER_OPTIONS(X)
@@ -2551,7 +2605,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
 #define TN_LIST_tn_layer_norm_layer_args_(X) TN_LAYER_NORM_LAYER_OPTIONS(X)
 #define TN_LIST_tn_rms_norm_layer_args_(X) TN_RMS_NORM_LAYER_OPTIONS(X)
 #define TN_LIST_tn_group_norm_layer_args_(X) TN_GROUP_NORM_LAYER_OPTIONS(X)
-#define TN_LIST_tn_recurrent_layer_args_(X) TN_RECURRENT_OPTIONS(X)
+#define TN_LIST_tn_lstm_layer_args_(X) TN_RECURRENT_OPTIONS(X) TN_LSTM_OPTIONS(X)
+#define TN_LIST_tn_gru_layer_args_(X) TN_RECURRENT_OPTIONS(X)
 #define TN_LIST_tn_rnn_layer_args_(X) TN_RECURRENT_OPTIONS(X) TN_RNN_OPTIONS(X)
 #define TN_LIST_tn_recurrent_call_args_(X) TN_RECURRENT_CALL_OPTIONS(X)
 #define TN_LIST_tn_cell_args_(X) TN_CELL_OPTIONS(X)
@@ -2642,6 +2697,7 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
 #define TN_LIST_tn_from_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_uniform_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_randperm_args_(X) TN_TENSOR_OPTIONS(X)
+#define TN_LIST_tn_multinomial_args_(X) TN_MULTINOMIAL_OPTIONS(X)
 #define TN_LIST_tn_tokenizer_args_(X) TN_TOKENIZER_OPTIONS(X)
 #define TN_LIST_tn_tokenizer_gguf_args_(X) TN_TOKENIZER_GGUF_OPTIONS(X)
 #define TN_LIST_tn_tokenizer_encode_args_(X) TN_TOKENIZER_ENCODE_OPTIONS(X)
@@ -2679,6 +2735,10 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_tensor_ptr_(TN_CALL_((tn_image_resize_with), tn_image_resize_args, TN_LIST_tn_image_resize_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_npz(...) \
     tn_at_checked_(TN_CALL_((tn_save_npz_with), tn_npz_args, TN_LIST_tn_npz_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_new(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_llama_new_with), tn_llama_args, TN_LIST_tn_llama_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_load(...) \
+    tn_at_module_ptr_(TN_CALL_((tn_llama_load_with), tn_llama_load_args, TN_LIST_tn_llama_load_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
     tn_at_double_(TN_CALL_((tn_accuracy_with), tn_metric_args, TN_LIST_tn_metric_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity(...) \
@@ -2689,6 +2749,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_checked_(TN_CALL_((tn_load_state_dict_with), tn_load_args, TN_LIST_tn_load_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_linear_new_with), tn_linear_layer_args, TN_LIST_tn_linear_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_add_lora(...) \
+    tn_at_checked_(TN_CALL_((tn_add_lora_with), tn_lora_args, TN_LIST_tn_lora_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_conv2d_new_with), tn_conv2d_layer_args, TN_LIST_tn_conv2d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool2d_new(...) \
@@ -2742,9 +2804,9 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
 #define tn_group_norm_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_group_norm_new_with), tn_group_norm_layer_args, TN_LIST_tn_group_norm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_lstm_new(...) \
-    tn_at_module_ptr_(TN_CALL_((tn_lstm_new_with), tn_recurrent_layer_args, TN_LIST_tn_recurrent_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+    tn_at_module_ptr_(TN_CALL_((tn_lstm_new_with), tn_lstm_layer_args, TN_LIST_tn_lstm_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_gru_new(...) \
-    tn_at_module_ptr_(TN_CALL_((tn_gru_new_with), tn_recurrent_layer_args, TN_LIST_tn_recurrent_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+    tn_at_module_ptr_(TN_CALL_((tn_gru_new_with), tn_gru_layer_args, TN_LIST_tn_gru_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_rnn_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_rnn_new_with), tn_rnn_layer_args, TN_LIST_tn_rnn_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_call_recurrent(...) \
@@ -2985,6 +3047,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_tensor_ptr_(TN_CALL_((tn_randint_with), tn_uniform_args, TN_LIST_tn_uniform_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_randperm(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_randperm_with), tn_randperm_args, TN_LIST_tn_randperm_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_multinomial(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_multinomial_with), tn_multinomial_args, TN_LIST_tn_multinomial_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_tokenizer_new(...) \
     tn_at_tokenizer_ptr_(TN_CALL_((tn_tokenizer_new_with), tn_tokenizer_args, TN_LIST_tn_tokenizer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_tokenizer_gguf_new(...) \
@@ -3083,6 +3147,44 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_event_writer_ptr_(tn_event_writer_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_scalar_with(...) \
     tn_at_checked_(tn_event_scalar_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_map_gguf(...) \
+    tn_at_gguf_ptr_(tn_map_gguf(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_key_count(...) \
+    tn_at_int64_t_(tn_gguf_key_count(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_find_key(...) \
+    tn_at_int64_t_(tn_gguf_find_key(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_int(...) \
+    tn_at_int64_t_(tn_gguf_int(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_float(...) \
+    tn_at_double_(tn_gguf_float(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_bool(...) \
+    tn_at_bool_(tn_gguf_bool(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_numbers(...) \
+    tn_at_tensor_ptr_(tn_gguf_numbers(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_count(...) \
+    tn_at_int64_t_(tn_gguf_count(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_find(...) \
+    tn_at_int64_t_(tn_gguf_find(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_tensor(...) \
+    tn_at_tensor_ptr_(tn_gguf_tensor(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_writer_new(...) \
+    tn_at_gguf_writer_ptr_(tn_gguf_writer_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_set_int(...) \
+    tn_at_checked_(tn_gguf_set_int(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_set_float(...) \
+    tn_at_checked_(tn_gguf_set_float(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_set_string(...) \
+    tn_at_checked_(tn_gguf_set_string(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_set_array(...) \
+    tn_at_checked_(tn_gguf_set_array(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_copy_key(...) \
+    tn_at_checked_(tn_gguf_copy_key(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_add(...) \
+    tn_at_checked_(tn_gguf_add(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_add_blocks(...) \
+    tn_at_checked_(tn_gguf_add_blocks(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_save_gguf(...) \
+    tn_at_checked_(tn_save_gguf(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_image_with(...) \
     tn_at_tensor_ptr_(tn_load_image_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_image_with(...) \
@@ -3117,6 +3219,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_int64_t_(tn_dict_count(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dict_tensor(...) \
     tn_at_tensor_ptr_(tn_dict_tensor(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dict_part(...) \
+    tn_at_dict_ptr_(tn_dict_part(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dict_set_note(...) \
     tn_at_status_(tn_dict_set_note(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dict_note_count(...) \
@@ -3151,6 +3255,14 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_int64_t_(tn_list_count(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_list_at(...) \
     tn_at_tensor_ptr_(tn_list_at(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_new_with(...) \
+    tn_at_module_ptr_(tn_llama_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_config(...) \
+    tn_at_const_tn_llama_args_ptr_(tn_llama_config(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_rope_freqs(...) \
+    tn_at_tensor_ptr_(tn_llama_rope_freqs(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_load_with(...) \
+    tn_at_module_ptr_(tn_llama_load_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy_with(...) \
     tn_at_double_(tn_accuracy_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity_with(...) \
@@ -3219,6 +3331,10 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_status_(tn_summary(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new_with(...) \
     tn_at_module_ptr_(tn_linear_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_add_lora_with(...) \
+    tn_at_checked_(tn_add_lora_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_merge_lora(...) \
+    tn_at_checked_(tn_merge_lora(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_new_with(...) \
     tn_at_module_ptr_(tn_conv2d_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool2d_new_with(...) \
@@ -3797,6 +3913,10 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_checked_(tn_plot_save(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_progress_new(...) \
     tn_at_progress_bar_ptr_(tn_progress_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dequantize(...) \
+    tn_at_tensor_ptr_(tn_dequantize(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_quantize(...) \
+    tn_at_checked_(tn_quantize(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_schedule_step(...) \
     tn_at_checked_(tn_schedule_step(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_schedule_step_metric(...) \
@@ -3949,6 +4069,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_tensor_ptr_(tn_randperm_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_bernoulli(...) \
     tn_at_tensor_ptr_(tn_bernoulli(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_multinomial_with(...) \
+    tn_at_tensor_ptr_(tn_multinomial_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_tokenizer_new_with(...) \
     tn_at_tokenizer_ptr_(tn_tokenizer_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_tokenizer_gguf_new_with(...) \

@@ -7,11 +7,14 @@
 #include <tenon/autograd.h>
 #include <tenon/ops.h>
 #include <tenon/io.h>
+#include <tenon/quant.h>
+#include <tenon/gguf.h>
 #include <tenon/table.h>
 #include <tenon/data.h>
 #include <tenon/metrics.h>
 #include <tenon/image.h>
 #include <tenon/nn.h>
+#include <tenon/llama.h>
 #include <tenon/optim.h>
 #include <tenon/schedule.h>
 #include <tenon/checkpoint.h>

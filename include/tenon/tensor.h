@@ -251,6 +251,17 @@ typedef struct tn_randperm_args { /* tn_randperm(n) */
 TN_API tn_tensor *tn_randperm_with(const tn_randperm_args *args); /* a permutation of 0 ... n-1, i64 */
 /* 1 with probability p (elementwise), else 0; p's shape and dtype. A p outside of 0 to 1 is TN_ERR_ARGUMENT. */
 TN_API tn_tensor *tn_bernoulli(const tn_tensor *p);
+#define TN_MULTINOMIAL_OPTIONS(X) X(bool, replacement, false)
+typedef struct tn_multinomial_args { /* tn_multinomial(p, 5, .replacement = true) */
+    size_t size TN_SIZE_(tn_multinomial_args);
+    TN_MULTINOMIAL_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    const tn_tensor *p TN_ZERO_;
+    int64_t num_samples TN_ZERO_;
+} tn_multinomial_args;
+/* Draws indices in proportion to p [k] or [n, k], floats, none negative, not all of a row 0: i64 [num_samples] or [n, num_samples]. Without
+ * .replacement no index comes twice, and a row needs num_samples numbers above 0; with it takes memory for num_samples times p. */
+TN_API tn_tensor *tn_multinomial_with(const tn_multinomial_args *args);
 
 #ifdef __cplusplus
 }

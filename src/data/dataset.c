@@ -330,12 +330,12 @@ static tn_sampler *counted(const char *op, const tn_sampler_class *cls, int64_t 
 
 tn_sampler *tn_sequential_sampler_new(int64_t n)
 {
-    static const tn_sampler_class cls = {count_of, in_sequence, NULL};
+    static const tn_sampler_class cls = {count_of, in_sequence, NULL, NULL};
     return counted("sequential_sampler_new", &cls, n);
 }
 
 tn_sampler *tn_random_sampler_new(int64_t n)
 {
-    static const tn_sampler_class cls = {count_of, in_random_order, NULL};
+    static const tn_sampler_class cls = {count_of, in_random_order, NULL, NULL};
     return counted("random_sampler_new", &cls, n);
 }

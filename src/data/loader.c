@@ -30,6 +30,9 @@ struct tn_loader {
     bool active;
     int64_t *items; /* [count] */
     int64_t count, batches;
+    int64_t *starts; /* [count + 1], batches + 1 used: where each batch begins in the order, if the sampler makes them; NULL: at multiples of batch_size */
+    size_t starts_bytes;
+    int64_t most; /* items of the largest batch */
     int64_t given; /* batches of the epoch that its loop was given */
     int64_t skip;  /* of the next epoch: batches that a run before this one was given */
 
@@ -66,8 +69,12 @@ static tn_random_state state_of(const tn_loader *l, int64_t part)
     return (tn_random_state){tn_philox_bits(epoch, (uint64_t)part, 0, 1), 0};
 }
 
+static int64_t start_of(const tn_loader *l, int64_t n) { return l->starts ? l->starts[n] : n * l->batch_size; }
+
 static int64_t size_of(const tn_loader *l, int64_t n)
 {
+    if (l->starts)
+        return l->starts[n + 1] - l->starts[n];
     int64_t rest = l->count - n * l->batch_size;
     return rest < l->batch_size ? rest : l->batch_size;
 }
@@ -75,7 +82,7 @@ static int64_t size_of(const tn_loader *l, int64_t n)
 static bool make(tn_loader *l, int64_t n, const bool *stop, tn_tensor **x, tn_tensor **y)
 {
     tn_set_random_state(state_of(l, n + 1));
-    const int64_t *items = l->items + n * l->batch_size;
+    const int64_t *items = l->items + start_of(l, n);
     return l->collate ? tn_collate_by(l->collate, l->collate_context, l->dataset, items, size_of(l, n), stop, x, y)
                       : tn_collate(l->dataset, items, size_of(l, n), stop, x, y);
 }
@@ -195,6 +202,7 @@ static void loader_free(void *self)
     tn_free(l->threads, (size_t)l->workers * sizeof *l->threads);
     tn_free(l->slots, (size_t)l->workers * (size_t)l->prefetch * sizeof *l->slots);
     tn_free(l->items, (size_t)l->count * sizeof *l->items);
+    tn_free(l->starts, l->starts_bytes);
     tn_release(l->sampler);
     tn_release(l->dataset);
 }
@@ -218,6 +226,8 @@ static bool arguments_fit(const tn_loader_args *a)
         tn_fail(TN_ERR_ARGUMENT, "loader_new: seed is %lld: 0 or more is needed, or -1 for one that is drawn", (long long)a->seed);
     else if (a->shuffle && a->sampler)
         tn_fail(TN_ERR_ARGUMENT, "loader_new: shuffle and a sampler are both given: the order is the sampler's alone");
+    else if (a->sampler && a->sampler->cls->batch && (a->batch_size != 1 || a->drop_last))
+        tn_fail(TN_ERR_ARGUMENT, "loader_new: batch_size or drop_last is given, and the sampler makes the batches");
     return !tn_failing();
 }
 
@@ -268,9 +278,27 @@ static int64_t item_count(const tn_loader *l)
     return tn_failing() ? -1 : count;
 }
 
-static int64_t batch_count(const tn_loader *l, int64_t items)
+/* How many batches an order of so many items has; -1 with an error. starts, unless NULL, gets where a sampler's own begin. */
+static int64_t batch_count(const tn_loader *l, int64_t items, int64_t *starts)
 {
-    return items / l->batch_size + (!l->drop_last && items % l->batch_size);
+    const tn_sampler *s = l->sampler;
+    int64_t n = 0, taken = 0;
+    if (!s->cls->batch)
+        return items / l->batch_size + (!l->drop_last && items % l->batch_size);
+    for (; taken < items; n++) {
+        const int64_t size = s->cls->batch(s->self, n);
+        if (!tn_failing() && (size < 1 || size > items - taken))
+            tn_fail(TN_ERR_ARGUMENT, "loader: the sampler's batch %lld is of %lld items: 1 to the %lld that are left are possible", (long long)n,
+                    (long long)size, (long long)(items - taken));
+        if (tn_failing())
+            return -1;
+        if (starts)
+            starts[n] = taken;
+        taken += size;
+    }
+    if (starts)
+        starts[n] = taken;
+    return n;
 }
 
 int64_t tn_loader_length(const tn_loader *l)
@@ -280,7 +308,7 @@ int64_t tn_loader_length(const tn_loader *l)
         return -1;
     }
     int64_t count = item_count(l);
-    return count < 0 ? -1 : batch_count(l, count);
+    return count < 0 ? -1 : batch_count(l, count, NULL);
 }
 
 /* ---- the place in a run ------------------------------------------------------------------------------------------------- */
@@ -318,8 +346,8 @@ tn_status tn_set_loader_state(tn_loader *l, const tn_tensor *x)
                 tn_dtype_name((tn_dtype)x->dtype), STATE_SIZE);
     else if (l->active)
         tn_fail(TN_ERR_STATE, "set_loader_state: inside the loop over an epoch: set it before");
-    else if (tn_to_ints(x, state, STATE_SIZE) == TN_OK && (state[SEED] < 0 || state[EPOCH] < 0 || state[BATCH] < 0))
-        tn_fail(TN_ERR_ARGUMENT, "set_loader_state: a number in the state is negative");
+    else if (tn_to_ints(x, state, STATE_SIZE) == TN_OK && (state[SEED] < 0 || state[EPOCH] < 0 || state[EPOCH] >= 1LL << 53 || state[BATCH] < 0))
+        tn_fail(TN_ERR_ARGUMENT, "set_loader_state: a number in the state is negative, or an epoch that no run comes to");
     else if (!tn_failing() && state[BATCH_SIZE] != l->batch_size)
         tn_fail(TN_ERR_ARGUMENT, "set_loader_state: the state is of batches of %lld, and the loader's have %lld", (long long)state[BATCH_SIZE],
                 (long long)l->batch_size);
@@ -349,6 +377,21 @@ static bool draw_order(tn_loader *l)
     return !tn_failing();
 }
 
+/* The epoch's batches, of the order drawn; how many, or -1 with an error. */
+static int64_t draw_batches(tn_loader *l)
+{
+    if (l->sampler->cls->batch) {
+        tn_free(l->starts, l->starts_bytes);
+        l->starts_bytes = ((size_t)l->count + 1) * sizeof *l->starts;
+        l->starts = tn_alloc(l->starts_bytes);
+    }
+    const int64_t batches = tn_failing() ? -1 : batch_count(l, l->count, l->starts);
+    l->most = 0;
+    for (int64_t n = 0; n < batches; n++)
+        l->most = size_of(l, n) > l->most ? size_of(l, n) : l->most;
+    return batches;
+}
+
 static bool begin_epoch(tn_loader *l)
 {
     l->epochs++;
@@ -360,17 +403,16 @@ static bool begin_epoch(tn_loader *l)
         if (!l->items)
             tn_fail(TN_ERR_MEMORY, "loader: no memory for the order of %lld items", (long long)count);
     }
-    if (count < 0 || tn_failing() || !draw_order(l))
-        return false;
-    if (l->skip > batch_count(l, l->count)) {
+    const int64_t batches = count < 0 || tn_failing() || !draw_order(l) ? -1 : draw_batches(l);
+    if (batches >= 0 && l->skip > batches)
         tn_fail(TN_ERR_STATE, "loader: its state is of an epoch with %lld batches or more, and this one has %lld", (long long)l->skip,
-                (long long)batch_count(l, l->count));
+                (long long)batches);
+    if (batches < 0 || tn_failing())
         return false;
-    }
     start_workers(l);
     if (l->running)
         pthread_mutex_lock(&l->lock);
-    l->batches = batch_count(l, l->count);
+    l->batches = batches;
     l->active = true;
     l->claimed = l->taken = l->given = l->skip;
     l->skip = 0;
@@ -422,7 +464,7 @@ static tn_batch *batch_new(tn_loader *l)
     t->batch.loader_ = tn_retain(l);
     t->batch.epoch_ = l->epochs;
     t->batch.index = l->given - 1;
-    t->bytes = (size_t)(l->count < l->batch_size ? l->count : l->batch_size) * sizeof *t->items;
+    t->bytes = (size_t)l->most * sizeof *t->items;
     t->batch.items = t->items = tn_alloc(t->bytes);
     if (t->items)
         return &t->batch;
@@ -439,7 +481,7 @@ static bool fill(tn_batch *b)
     b->index++;
     l->given = b->index + 1;
     b->size = size_of(l, b->index);
-    memcpy(((turn *)b)->items, l->items + b->index * l->batch_size, (size_t)b->size * sizeof *b->items);
+    memcpy(((turn *)b)->items, l->items + start_of(l, b->index), (size_t)b->size * sizeof *b->items);
     b->scope_ = tn_scope_open();
     if (tn_failing())
         return false;

@@ -94,8 +94,8 @@ static bool take_weights(weighted *w, const tn_weighted_sampler_args *a)
 
 tn_sampler *tn_weighted_sampler_new_with(const tn_weighted_sampler_args *a)
 {
-    static const tn_sampler_class with = {weighted_length, draw_with_replacement, weighted_free};
-    static const tn_sampler_class without = {weighted_length, draw_without_replacement, weighted_free};
+    static const tn_sampler_class with = {weighted_length, draw_with_replacement, weighted_free, NULL};
+    static const tn_sampler_class without = {weighted_length, draw_without_replacement, weighted_free, NULL};
     TN_KNOWN(tn_weighted_sampler_args, a);
     if (!tn_ready("weighted_sampler_new", "weights", a->weights))
         return NULL;

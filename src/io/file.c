@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -150,6 +151,8 @@ void tn_mapping_release(tn_mapping *m)
     tn_free(m, sizeof *m);
 }
 
+const char *tn_mapping_bytes(const tn_mapping *m) { return m->data; }
+
 static void release_mapping(void *data, void *mapping)
 {
     (void)data;
@@ -181,6 +184,38 @@ static void free_names(tn_writer *w)
     w->temporary = w->target = NULL;
 }
 
+/* A new file of that name, locked as long as it is open; -1 with errno, EWOULDBLOCK where another file has the name. One that a killed writer
+ * left, which nobody locks, is removed. Between an open and its lock others may rename or remove the file: then all is tried again. */
+static int create_locked(const char *name, mode_t mode)
+{
+    for (int tries = 0; tries < 100; tries++) {
+        struct stat mine, there;
+        int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+        const bool made = fd >= 0;
+        if (!made && errno != EEXIST)
+            return -1;
+        if (!made)
+            fd = open(name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (fd < 0 && errno == ENOENT)
+            continue;
+        if (fd < 0)
+            break;
+        const bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0, no_locks = !locked && errno != EWOULDBLOCK;
+        const bool same = fstat(fd, &mine) == 0 && stat(name, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
+        if (made && same && (locked || no_locks))
+            return fd;
+        if (!made && same && locked)
+            unlink(name);
+        close(fd);
+        if (same && !locked)
+            break;
+    }
+    errno = EWOULDBLOCK;
+    return -1;
+}
+
+enum { MOST_WRITERS = 1000 }; /* of one path at a time */
+
 tn_status tn_writer_open(tn_writer *w, const char *op, const char *path)
 {
     *w = (tn_writer){.op = op, .path = path, .fd = -1};
@@ -196,15 +231,16 @@ tn_status tn_writer_open(tn_writer *w, const char *op, const char *path)
     }
     char *behind = exists ? realpath(path, NULL) : NULL; /* a link stays one: what it names is replaced */
     const char *target = behind ? behind : path;
-    static unsigned counter;
     w->target_size = strlen(target) + 1;
     w->temporary_size = w->target_size + 40;
     w->target = tn_alloc(w->target_size);
     w->temporary = w->target ? tn_alloc(w->temporary_size) : NULL;
     if (w->temporary) {
         memcpy(w->target, target, w->target_size);
-        snprintf(w->temporary, w->temporary_size, "%s.%ld-%u.part", target, (long)getpid(), __atomic_fetch_add(&counter, 1, __ATOMIC_RELAXED));
-        w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, exists ? former.st_mode & 0777 : 0666);
+        for (int i = 0; w->fd < 0 && i < MOST_WRITERS && (i == 0 || errno == EWOULDBLOCK); i++) {
+            snprintf(w->temporary, w->temporary_size, "%s.tenon%d.part", target, i);
+            w->fd = create_locked(w->temporary, exists ? former.st_mode & 0777 : 0666);
+        }
         if (w->fd < 0)
             system_error(op, path, "cannot be written: no file can be made beside it");
     }
@@ -248,9 +284,7 @@ tn_status tn_writer_close(tn_writer *w, tn_status status)
 {
     if (!w->temporary)
         return status;
-    bool synced = status != TN_OK || fsync(w->fd) == 0;
-    bool closed = close(w->fd) == 0;
-    if (status == TN_OK && !(synced && closed && rename(w->temporary, w->target) == 0)) {
+    if (status == TN_OK && !(fsync(w->fd) == 0 && rename(w->temporary, w->target) == 0)) {
         system_error(w->op, w->path, "cannot write");
         status = TN_ERR_IO;
     }
@@ -258,6 +292,7 @@ tn_status tn_writer_close(tn_writer *w, tn_status status)
         sync_folder(w);
     else
         unlink(w->temporary);
+    close(w->fd); /* and with it the lock, which is on no name any more */
     free_names(w);
     *w = (tn_writer){.fd = -1};
     return status;

@@ -42,10 +42,12 @@ void tn_zip_entry_close(tn_reader *r);
 typedef struct tn_mapping tn_mapping;
 tn_mapping *tn_mapping_new(const tn_reader *r); /* r's file is not empty; NULL with an error */
 void tn_mapping_release(tn_mapping *mapping);
+const char *tn_mapping_bytes(const tn_mapping *mapping);
 /* A contiguous tensor over the mapping's bytes from `at` on, the scope's; a copy of them where they are not aligned for its elements. */
 tn_tensor *tn_mapping_tensor(tn_mapping *mapping, int64_t at, tn_shape shape, tn_dtype dtype);
 
-/* A file being written, beside its final name until it is whole. A file that was there gives its mode and must be a regular one. Works while an
+/* A file being written, beside its final name until it is whole: path.tenon0.part, or with another number where that one is written to. What a
+ * kill leaves there goes with the next writer of the path. A file that was there gives its mode and must be a regular one. Works while an
  * error sticks. */
 typedef struct tn_writer {
     const char *op, *path;

@@ -53,7 +53,7 @@ tn_dict *tn_load_npz(const char *path)
 /* ---- writing ------------------------------------------------------------------------------------------------------------ */
 
 #ifdef TENON_HAVE_ZIP
-#include <fcntl.h>
+#include <errno.h>
 #include <unistd.h>
 #include <zip.h>
 
@@ -140,25 +140,51 @@ static bool add_entry(zip_t *zip, const char *name, source *s, bool compress)
     return false;
 }
 
-/* The archive in the writer's temporary; libzip writes a file of its own and moves it there. */
+/* The archive as libzip writes it: through the writer. Left to itself it would write a file of its own, which a kill leaves behind. */
+static zip_int64_t archive_call(void *self, void *data, zip_uint64_t size, zip_source_cmd_t command)
+{
+    tn_writer *w = self;
+    switch (command) {
+    case ZIP_SOURCE_WRITE: return tn_writer_write(w, data, size) == TN_OK ? (zip_int64_t)size : -1;
+    case ZIP_SOURCE_TELL_WRITE: return lseek(w->fd, 0, SEEK_CUR);
+    case ZIP_SOURCE_SEEK_WRITE: {
+        const off_t at = lseek(w->fd, 0, SEEK_CUR), end = lseek(w->fd, 0, SEEK_END);
+        zip_int64_t to = zip_source_seek_compute_offset((zip_uint64_t)at, (zip_uint64_t)end, data, size, NULL);
+        return to >= 0 && lseek(w->fd, to, SEEK_SET) == to ? 0 : -1;
+    }
+    case ZIP_SOURCE_STAT: zip_stat_init(data); return sizeof(zip_stat_t);
+    case ZIP_SOURCE_ERROR: {
+        int error[2] = {ZIP_ER_WRITE, errno};
+        memcpy(data, error, sizeof error);
+        return sizeof error;
+    }
+    case ZIP_SOURCE_SUPPORTS:
+        return zip_source_make_command_bitmap(ZIP_SOURCE_OPEN, ZIP_SOURCE_READ, ZIP_SOURCE_CLOSE, ZIP_SOURCE_STAT, ZIP_SOURCE_ERROR, ZIP_SOURCE_FREE,
+                                              ZIP_SOURCE_SEEK, ZIP_SOURCE_TELL, ZIP_SOURCE_BEGIN_WRITE, ZIP_SOURCE_COMMIT_WRITE,
+                                              ZIP_SOURCE_ROLLBACK_WRITE, ZIP_SOURCE_WRITE, ZIP_SOURCE_SEEK_WRITE, ZIP_SOURCE_TELL_WRITE,
+                                              ZIP_SOURCE_REMOVE, -1);
+    default: return 0;
+    }
+}
+
 static tn_status write_zip(tn_writer *w, const tn_npz_args *a, source *sources)
 {
-    int code = 0;
-    zip_t *zip = zip_open(w->temporary, ZIP_CREATE | ZIP_TRUNCATE, &code);
+    zip_error_t error;
+    zip_error_init(&error);
+    zip_source_t *to = zip_source_function_create(archive_call, w, &error);
+    zip_t *zip = to ? zip_open_from_source(to, ZIP_CREATE | ZIP_TRUNCATE, &error) : NULL;
     bool ok = zip != NULL;
     for (int64_t i = 0; ok && i < tn_dict_count(a->dict); i++)
         ok = add_entry(zip, tn_dict_name(a->dict, i), &sources[i], a->compress);
-    if (ok && zip_close(zip) == 0) {
-        close(w->fd);
-        w->fd = open(w->temporary, O_WRONLY | O_CLOEXEC);
-        if (w->fd >= 0)
-            return TN_OK;
-        zip = NULL;
-    }
-    tn_fail(TN_ERR_IO, "%s: %s: cannot write: %s", w->op, w->path, zip ? zip_strerror(zip) : "no archive can be made");
-    if (zip)
+    ok = ok && zip_close(zip) == 0;
+    if (!ok)
+        tn_fail(TN_ERR_IO, "%s: %s: cannot write: %s", w->op, w->path, zip ? zip_strerror(zip) : zip_error_strerror(&error));
+    if (!ok && zip)
         zip_discard(zip);
-    return TN_ERR_IO;
+    else if (!zip)
+        zip_source_free(to);
+    zip_error_fini(&error);
+    return ok ? TN_OK : TN_ERR_IO;
 }
 
 static bool prepare(source *s, const char *name, const tn_tensor *x)

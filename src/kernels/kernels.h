@@ -10,7 +10,9 @@
 
 #include <tenon/tensor.h>
 
+#include "kernels/decode.h"
 #include "kernels/elementwise.h"
+#include "kernels/packed.h"
 
 /* Operands walked together, element by element: [0] is the result. Dims are outermost first and coalesced by tn_loop_make() (core/
  * loop.h): where all operands are dense, ndim is 1. Strides are in bytes; a broadcast operand has stride 0. ndim >= 1, sizes > 0. */
@@ -341,7 +343,9 @@ typedef struct tn_step_item {
     X(avg_pool, (tn_dtype dtype, const tn_pool *pool, const void *x, void *y), (dtype, pool, x, y))                           \
     X(avg_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, void *dx), (dtype, pool, dy, dx))              \
     X(rnn_forward, (tn_dtype dtype, const tn_rnn *rnn), (dtype, rnn))                                                         \
-    X(rnn_backward, (tn_dtype dtype, const tn_rnn_grad *grad), (dtype, grad))
+    X(rnn_backward, (tn_dtype dtype, const tn_rnn_grad *grad), (dtype, grad))                                                 \
+    TN_PACKED_KERNEL_LIST(X)                                                                                                  \
+    TN_DECODE_KERNEL_LIST(X)
 
 typedef struct tn_kernels {
     const char *name;

@@ -9,17 +9,18 @@ typedef struct multihead_attention {
     tn_tensor *in_proj_weight;                                /* [3 e, e], or NULL where there are */
     tn_tensor *q_proj_weight, *k_proj_weight, *v_proj_weight; /* [e, e], [e, kdim], [e, vdim] */
     tn_tensor *in_proj_bias;                                  /* [3 e], or NULL */
+    tn_tensor *bias_k, *bias_v;                               /* [1, 1, e], or NULL */
     tn_module *out_proj;
     int64_t embed_dim, num_heads;
     double dropout;
-    bool batch_first, is_causal;
+    bool batch_first, is_causal, add_zero_attn, average_attn_weights;
 } multihead_attention;
 
-/* A call: the inputs with a batch dim, and the sizes. */
+/* A call: the inputs with a batch dim, and the sizes; s counts the keys given, and behind them there are `more`. */
 typedef struct attending {
     const multihead_attention *self;
     tn_tensor *query, *key, *value, *padding, *mask;
-    int64_t n, l, s;
+    int64_t n, l, s, more;
 } attending;
 
 static bool attending_fits(const attending *a)
@@ -74,14 +75,29 @@ static tn_tensor *added(tn_tensor *mask, tn_dtype dtype)
     return tn_masked_fill(tn_zeros_like_with(&like), mask, -HUGE_VAL);
 }
 
-/* Both masks as one, bool where both are, or NULL. */
-static tn_tensor *merged(const attending *a)
+/* Two masks as one, bool where both are; either may be NULL. */
+static tn_tensor *joined(tn_tensor *a, tn_tensor *b, tn_dtype dtype)
 {
-    tn_tensor *mask = a->mask ? a->mask : a->padding;
+    if (!a || !b)
+        return a ? a : b;
+    return a->dtype == TN_BOOL && b->dtype == TN_BOOL ? tn_logical_or(a, b) : tn_add(added(a, dtype), added(b, dtype));
+}
+
+/* x with zeros behind its last places, `more` of a dim counted from the last: 0 or 1. */
+static tn_tensor *longer(tn_tensor *x, int dim, int64_t more)
+{
+    const tn_pad_args args = {.size = sizeof args, .x = x, .pads = dim ? TN_SHAPE(0, 0, 0, more) : TN_SHAPE(0, more)};
+    return x && more ? tn_pad_with(&args) : x;
+}
+
+/* All masks as one, or NULL; with `causal` a row's later keys among those given too. */
+static tn_tensor *merged(const attending *a, bool causal)
+{
     const tn_dtype dtype = (tn_dtype)a->query->dtype;
-    if (a->mask && a->padding)
-        return a->mask->dtype == TN_BOOL && a->padding->dtype == TN_BOOL ? tn_logical_or(a->mask, a->padding)
-                                                                         : tn_add(added(a->mask, dtype), added(a->padding, dtype));
+    const tn_shape_args ones = {.size = sizeof ones, .dtype = TN_BOOL, .shape = TN_SHAPE(a->l, a->s)};
+    tn_tensor *mask = longer(joined(a->mask, a->padding, dtype), 0, a->more);
+    if (causal)
+        mask = joined(mask, longer(tn_triu(tn_ones_with(&ones), 1), 0, a->more), dtype);
     return mask && mask->dtype != TN_BOOL ? added(mask, dtype) : mask;
 }
 
@@ -117,19 +133,24 @@ static void project(const attending *a, tn_tensor **parts)
         parts[i] = tn_permute(tn_select(all, 2, i), self->batch_first ? TN_DIMS(0, 2, 1, 3) : TN_DIMS(1, 2, 0, 3));
 }
 
-/* The unfused way, where the softmax is wanted: *weights is its average over the heads, [n, l, s]. */
+/* Keys or values, [n, heads, s, e / heads], with those that the layer has of its own behind them. */
+static tn_tensor *with_own(const attending *a, tn_tensor *part, tn_tensor *bias)
+{
+    const int64_t heads = a->self->num_heads, size = a->self->embed_dim / heads;
+    tn_tensor *row = bias ? tn_expand(tn_reshape(bias, TN_SHAPE(1, heads, 1, size)), TN_SHAPE(a->n, heads, 1, size)) : NULL;
+    part = bias ? tn_concat((tn_tensor *[]){part, row}, 2, 2) : part;
+    return longer(part, 1, a->self->add_zero_attn);
+}
+
+/* The unfused way, where the softmax is wanted: *weights is its average over the heads, [n, l, s], or itself. */
 static tn_tensor *attend_seen(const attending *a, tn_tensor *const *parts, double dropout, tn_tensor **weights)
 {
-    tn_tensor *mask = merged(a), *q = tn_mul(parts[0], tn_scalar_f64(1 / sqrt((double)(a->self->embed_dim / a->self->num_heads))));
+    tn_tensor *mask = merged(a, a->self->is_causal), *q = tn_mul(parts[0], tn_scalar_f64(1 / sqrt((double)(a->self->embed_dim / a->self->num_heads))));
     tn_tensor *scores = tn_matmul(q, tn_transpose(parts[1], -2, -1));
     if (mask)
         scores = mask->dtype == TN_BOOL ? tn_masked_fill(scores, mask, -HUGE_VAL) : tn_add(scores, mask);
-    if (a->self->is_causal) {
-        const tn_shape_args ones = {.size = sizeof ones, .dtype = TN_BOOL, .shape = TN_SHAPE(a->l, a->s)};
-        scores = tn_masked_fill(scores, tn_triu(tn_ones_with(&ones), 1), -HUGE_VAL);
-    }
     tn_tensor *p = tn_dropout(tn_softmax(scores, -1), dropout, true);
-    *weights = tn_mean_with(&(tn_reduce_args){.size = sizeof(tn_reduce_args), .dim = 1, .x = p});
+    *weights = a->self->average_attn_weights ? tn_mean_with(&(tn_reduce_args){.size = sizeof(tn_reduce_args), .dim = 1, .x = p}) : p;
     return tn_matmul(p, parts[2]);
 }
 
@@ -139,14 +160,17 @@ static tn_tensor *attend(const attending *a, tn_tensor **weights)
     const double dropout = self->base.training ? self->dropout : 0;
     tn_tensor *parts[3] = {NULL}, *y;
     project(a, parts);
+    parts[1] = with_own(a, parts[1], self->bias_k);
+    parts[2] = with_own(a, parts[2], self->bias_v);
     if (tn_failing())
         return NULL;
     if (weights)
         y = attend_seen(a, parts, dropout, weights);
     else {
-        tn_tensor *mask = merged(a);
+        const bool causal = self->is_causal && !a->more; /* the operator's own would hide the keys behind those given */
+        tn_tensor *mask = merged(a, self->is_causal && a->more);
         tn_attention_args args = {.size = sizeof args, .attn_mask = mask && mask->dtype == TN_BOOL ? tn_logical_not(mask) : mask,
-                                  .dropout_p = dropout, .is_causal = self->is_causal, .q = parts[0], .k = parts[1], .v = parts[2]};
+                                  .dropout_p = dropout, .is_causal = causal, .q = parts[0], .k = parts[1], .v = parts[2]};
         y = tn_scaled_dot_product_attention_with(&args);
     }
     y = tn_permute(y, self->batch_first ? TN_DIMS(0, 2, 1, 3) : TN_DIMS(2, 0, 1, 3));
@@ -177,6 +201,7 @@ static tn_status multihead_attention_forward(multihead_attention *self, tn_tenso
     a.n = a.query->sizes[batch_dim];
     a.l = a.query->sizes[1 - batch_dim];
     a.s = a.key->sizes[1 - batch_dim];
+    a.more = (self->bias_k != NULL) + self->add_zero_attn;
     if (!masks_fit(&a, batched))
         return tn_last_status();
     out[0] = attend(&a, n_out > 1 ? &out[1] : NULL);
@@ -195,8 +220,9 @@ static size_t multihead_attention_describe(const tn_module *module, char *text, 
     tn_put(&out, "%lld, %lld", (long long)self->embed_dim, (long long)self->num_heads);
     if (self->dropout > 0)
         tn_put(&out, ", dropout=%g", self->dropout);
-    tn_put(&out, "%s%s%s", tn_bias_text(self->in_proj_bias), self->batch_first ? ", batch_first=True" : "",
-           self->is_causal ? ", is_causal=True" : "");
+    tn_put(&out, "%s%s%s", tn_bias_text(self->in_proj_bias), self->bias_k ? ", add_bias_kv=True" : "",
+           self->add_zero_attn ? ", add_zero_attn=True" : "");
+    tn_put(&out, "%s%s", self->batch_first ? ", batch_first=True" : "", self->is_causal ? ", is_causal=True" : "");
     return out.length;
 }
 TN_MODULE_THUNK_(multihead_attention,
@@ -210,6 +236,13 @@ static tn_tensor *xavier(int64_t out, int64_t in, tn_dtype dtype)
     const double bound = sqrt(6.0 / (double)(in + out));
     tn_uniform_args args = {.size = sizeof args, .shape = TN_SHAPE(out, in), .a = -bound, .b = bound, .dtype = dtype};
     return tn_uniform_with(&args);
+}
+
+/* [1, 1, e] by Xavier's normal law, whose fans are both e. */
+static tn_tensor *row_of(int64_t e, tn_dtype dtype)
+{
+    tn_uniform_args args = {.size = sizeof args, .shape = TN_SHAPE(1, 1, e), .a = 0, .b = 1 / sqrt((double)e), .dtype = dtype};
+    return tn_normal_with(&args);
 }
 
 static bool sizes_fit(const tn_multihead_attention_args *a)
@@ -242,6 +275,8 @@ tn_module *tn_multihead_attention_new_with(const tn_multihead_attention_args *a)
     self->dropout = a->dropout;
     self->batch_first = a->batch_first;
     self->is_causal = a->is_causal;
+    self->add_zero_attn = a->add_zero_attn;
+    self->average_attn_weights = a->average_attn_weights;
     if (kdim == e && vdim == e)
         TN_PARAM(self, in_proj_weight, xavier(3 * e, e, a->dtype));
     else {
@@ -252,6 +287,10 @@ tn_module *tn_multihead_attention_new_with(const tn_multihead_attention_args *a)
     tn_shape_args zeros = {.size = sizeof zeros, .shape = TN_SHAPE(3 * e), .dtype = a->dtype};
     if (a->bias)
         TN_PARAM(self, in_proj_bias, tn_zeros_with(&zeros));
+    if (a->add_bias_kv) {
+        TN_PARAM(self, bias_k, row_of(e, a->dtype));
+        TN_PARAM(self, bias_v, row_of(e, a->dtype));
+    }
     const tn_linear_layer_args out = {.size = sizeof out, .bias = a->bias, .dtype = a->dtype, .in_features = e, .out_features = e};
     TN_CHILD(self, out_proj, tn_linear_new_with(&out));
     if (self->out_proj && a->bias)

@@ -10,7 +10,7 @@
 typedef struct recurrent {
     tn_module base; /* its first entries are the parameters, in PyTorch's order */
     tn_rnn_kind kind;
-    int64_t input_size, hidden_size;
+    int64_t input_size, hidden_size, proj_size; /* proj_size of an LSTM, or 0 */
     int num_layers, directions;
     bool cell, bias, batch_first;
     double dropout;
@@ -20,13 +20,17 @@ static int state_count(const recurrent *self) { return self->kind == TN_RNN_KIND
 
 static tn_tensor *parameter(const recurrent *self, int i) { return tn_entry_tensor(&self->base.state->entries[i]); }
 
+/* What h has of each sequence; c has hidden_size. */
+static int64_t h_size(const recurrent *self) { return self->proj_size ? self->proj_size : self->hidden_size; }
+
 /* One layer in one direction, number k of all. */
 static tn_tensor *run(const recurrent *self, int k, tn_tensor *x, tn_tensor *first, tn_tensor *h0, tn_tensor *c0, tn_tensor **h, tn_tensor **c)
 {
-    const int at = k * (self->bias ? 4 : 2);
+    const int biases = self->bias ? 2 : 0, at = k * (2 + biases + (self->proj_size != 0));
     const tn_recurrence layer = {.op = self->base.type->name, .kind = self->kind, .reverse = k % self->directions == 1, .x = x, .first = first,
                                  .h = h0, .c = c0, .w_ih = parameter(self, at), .w_hh = parameter(self, at + 1),
-                                 .b_ih = self->bias ? parameter(self, at + 2) : NULL, .b_hh = self->bias ? parameter(self, at + 3) : NULL};
+                                 .b_ih = self->bias ? parameter(self, at + 2) : NULL, .b_hh = self->bias ? parameter(self, at + 3) : NULL,
+                                 .w_hr = self->proj_size ? parameter(self, at + 2 + biases) : NULL};
     return tn_recur(&layer, h, c);
 }
 
@@ -82,18 +86,20 @@ static tn_tensor *first_rows(const char *op, tn_tensor *batch_sizes, int64_t ste
     return first;
 }
 
-/* A state [d layers, batch, hidden] of one sequence or of sequences in another order, as the layers take it. */
+/* h0 or c0, [d layers, batch, size], of one sequence or of sequences in another order, as the layers take it. */
 static tn_tensor *state_in(const recurrent *self, const char *name, tn_tensor *state, bool batched, tn_tensor *order, int64_t batch)
 {
     const int count = self->num_layers * self->directions;
+    const int64_t size = name[0] == 'h' ? h_size(self) : self->hidden_size;
+    const char *what = size == self->hidden_size ? "hidden_size" : "proj_size";
     if (!state)
         return NULL;
     if (state->ndim != 2 + batched || state->sizes[0] != count || (batched && state->sizes[1] != batch) ||
-        state->sizes[1 + batched] != self->hidden_size)
-        return batched ? tn_fail(TN_ERR_SHAPE, "%s: %s is %s and must be [%d, %lld, %lld]: layers and directions, batch, hidden_size",
-                                 self->base.type->name, name, tn_text(state), count, (long long)batch, (long long)self->hidden_size)
-                       : tn_fail(TN_ERR_SHAPE, "%s: %s is %s and must be [%d, %lld], as x is one sequence: layers and directions, hidden_size",
-                                 self->base.type->name, name, tn_text(state), count, (long long)self->hidden_size);
+        state->sizes[1 + batched] != size)
+        return batched ? tn_fail(TN_ERR_SHAPE, "%s: %s is %s and must be [%d, %lld, %lld]: layers and directions, batch, %s",
+                                 self->base.type->name, name, tn_text(state), count, (long long)batch, (long long)size, what)
+                       : tn_fail(TN_ERR_SHAPE, "%s: %s is %s and must be [%d, %lld], as x is one sequence: layers and directions, %s",
+                                 self->base.type->name, name, tn_text(state), count, (long long)size, what);
     state = batched ? state : tn_unsqueeze(state, 1);
     return order ? tn_index_select(state, 1, order) : state;
 }
@@ -196,6 +202,8 @@ static size_t describe(const tn_module *module, char *text, size_t size)
     const recurrent *self = (const recurrent *)(const void *)module;
     tn_text_out out = {text, size, 0};
     tn_put(&out, "%lld, %lld", (long long)self->input_size, (long long)self->hidden_size);
+    if (self->proj_size)
+        tn_put(&out, ", proj_size=%lld", (long long)self->proj_size);
     if (self->num_layers > 1)
         tn_put(&out, ", num_layers=%d", self->num_layers);
     tn_put(&out, "%s%s", self->bias ? "" : ", bias=False", self->batch_first ? ", batch_first=True" : "");
@@ -236,6 +244,9 @@ static tn_module *build(const tn_module_type *type, const recurrent *model, tn_d
     if (model->input_size < 1 || model->hidden_size < 1 || model->num_layers < 1)
         return tn_fail(TN_ERR_ARGUMENT, "%s: input_size %lld, hidden_size %lld and num_layers %d: each must be given, 1 or more", op,
                        (long long)model->input_size, (long long)model->hidden_size, model->num_layers);
+    if (model->proj_size < 0 || model->proj_size >= model->hidden_size)
+        return tn_fail(TN_ERR_ARGUMENT, "%s: proj_size is %lld: less than hidden_size, %lld, is needed, or 0 for no projection", op,
+                       (long long)model->proj_size, (long long)model->hidden_size);
     if (!(model->dropout >= 0 && model->dropout <= 1))
         return tn_fail(TN_ERR_ARGUMENT, "%s: dropout is %g: a probability, 0 to 1, is needed", op, model->dropout);
     TN_SCOPE;
@@ -251,12 +262,14 @@ static tn_module *build(const tn_module_type *type, const recurrent *model, tn_d
         char suffix[TN_NAME_SIZE / 2] = "";
         if (!self->cell)
             snprintf(suffix, sizeof suffix, "_l%d%s", layer, k % self->directions ? "_reverse" : "");
-        add_parameter(self, "weight_ih", suffix, TN_SHAPE(wide, layer ? self->directions * self->hidden_size : self->input_size), dtype);
-        add_parameter(self, "weight_hh", suffix, TN_SHAPE(wide, self->hidden_size), dtype);
-        if (!self->bias)
-            continue;
-        add_parameter(self, "bias_ih", suffix, TN_SHAPE(wide), dtype);
-        add_parameter(self, "bias_hh", suffix, TN_SHAPE(wide), dtype);
+        add_parameter(self, "weight_ih", suffix, TN_SHAPE(wide, layer ? self->directions * h_size(self) : self->input_size), dtype);
+        add_parameter(self, "weight_hh", suffix, TN_SHAPE(wide, h_size(self)), dtype);
+        if (self->bias) {
+            add_parameter(self, "bias_ih", suffix, TN_SHAPE(wide), dtype);
+            add_parameter(self, "bias_hh", suffix, TN_SHAPE(wide), dtype);
+        }
+        if (self->proj_size)
+            add_parameter(self, "weight_hr", suffix, TN_SHAPE(self->proj_size, self->hidden_size), dtype);
     }
     return tn_finished(self);
 }
@@ -275,15 +288,17 @@ static tn_rnn_kind plain_kind(const char *op, tn_rnn_nonlinearity nonlinearity)
     return nonlinearity == TN_RNN_RELU ? TN_RNN_KIND_RELU : TN_RNN_KIND_TANH;
 }
 
-tn_module *tn_lstm_new_with(const tn_recurrent_layer_args *a)
+tn_module *tn_lstm_new_with(const tn_lstm_layer_args *a)
 {
-    TN_KNOWN(tn_recurrent_layer_args, a);
-    return build(&lstm_module, LAYER_OF(a, TN_RNN_KIND_LSTM), a->dtype);
+    TN_KNOWN(tn_lstm_layer_args, a);
+    recurrent *model = LAYER_OF(a, TN_RNN_KIND_LSTM);
+    model->proj_size = a->proj_size;
+    return build(&lstm_module, model, a->dtype);
 }
 
-tn_module *tn_gru_new_with(const tn_recurrent_layer_args *a)
+tn_module *tn_gru_new_with(const tn_gru_layer_args *a)
 {
-    TN_KNOWN(tn_recurrent_layer_args, a);
+    TN_KNOWN(tn_gru_layer_args, a);
     return build(&gru_module, LAYER_OF(a, TN_RNN_KIND_GRU), a->dtype);
 }
 

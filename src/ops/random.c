@@ -163,6 +163,51 @@ tn_tensor *tn_bernoulli(const tn_tensor *p)
     return tn_copy_raw(y, hit) ? tn_pass(y) : NULL;
 }
 
+/* Fewer than `needed` numbers above 0 in a row, or one that is none to draw by: TN_ERR_ARGUMENT. */
+static bool can_be_drawn(tn_tensor *p, int64_t needed)
+{
+    tn_reduce_args all = {.size = sizeof all, .dim = TN_ALL_DIMS}, row = {.size = sizeof row, .dim = -1};
+    row.x = tn_gt(p, tn_scalar_f64(0));
+    all.x = tn_logical_and(tn_ge(p, tn_scalar_f64(0)), tn_lt(p, tn_scalar_f64(INFINITY)));
+    const bool fine = tn_item_i64(tn_all_with(&all));
+    all.x = tn_ge(tn_sum_with(&row), tn_scalar_i64(needed));
+    if (!tn_failing() && !(fine && tn_item_i64(tn_all_with(&all))))
+        tn_fail(TN_ERR_ARGUMENT, "multinomial: p is %s: each number must be finite and not negative, and %lld or more of a row above 0", tn_text(p),
+                (long long)needed);
+    return !tn_failing();
+}
+
+/* Each index waits for an exponential time of rate p: the first to come is a draw, the next ones are draws among those that are left. */
+tn_tensor *tn_multinomial_with(const tn_multinomial_args *a)
+{
+    TN_KNOWN(tn_multinomial_args, a);
+    if (!tn_ready("multinomial", "p", a->p))
+        return NULL;
+    if (!tn_dtype_is_float((tn_dtype)a->p->dtype))
+        return tn_fail(TN_ERR_DTYPE, "multinomial: p is %s: probabilities are of a floating dtype", tn_dtype_name((tn_dtype)a->p->dtype));
+    if (a->p->ndim < 1 || a->p->ndim > 2 || a->num_samples < 1)
+        return tn_fail(TN_ERR_ARGUMENT, "multinomial: p is %s and num_samples %lld: p must be [k] or [n, k], and num_samples 1 or more",
+                       tn_text(a->p), (long long)a->num_samples);
+    TN_SCOPE;
+    TN_NO_GRAD;
+    tn_tensor *p = tn_cast(tn_detach((tn_tensor *)(uintptr_t)a->p), TN_F64), *index = NULL;
+    if (!p || !can_be_drawn(p, a->replacement ? 1 : a->num_samples))
+        return NULL;
+    tn_shape shape = tn_shape_of(p);
+    if (a->replacement) { /* a race for each draw: [n, num_samples, k] */
+        p = tn_unsqueeze(p, -2);
+        shape.sizes[shape.ndim++] = shape.sizes[p->ndim - 2];
+        shape.sizes[shape.ndim - 2] = a->num_samples;
+    }
+    tn_tensor *u = floats("multinomial", tn_new("multinomial", shape, TN_F64, a->p->storage->device), TN_RANDOM_UNIFORM, 0, 1);
+    tn_tensor *rate = tn_div(p, tn_neg(tn_log1p(tn_neg(u)))); /* u is below 1; where it is 0 and p too, NaN would win */
+    rate = tn_where(tn_gt(p, tn_scalar_f64(0)), rate, tn_scalar_f64(-1));
+    if (a->replacement)
+        return tn_pass(tn_argmax_with(&(tn_arg_args){.size = sizeof(tn_arg_args), .dim = -1, .x = rate}));
+    const tn_topk_args most = {.size = sizeof most, .dim = -1, .largest = true, .indices = &index, .x = rate, .k = a->num_samples};
+    return tn_topk_with(&most) ? tn_pass(index) : NULL;
+}
+
 tn_tensor *tn_random_mask(const char *op, tn_shape shape, tn_dtype dtype, tn_device_id device, double p, double value)
 {
     return filled(tn_new(op, shape, dtype, device), (tn_random_fill){.kind = TN_RANDOM_BERNOULLI, .a = p, .b = value});

@@ -34,6 +34,8 @@ static tn_tensor *linear(tn_tensor *x, tn_tensor *weight, tn_tensor *bias)
     return tn_linear_with(&(tn_linear_op_args){.size = sizeof(tn_linear_op_args), .x = x, .weight = weight, .bias = bias});
 }
 
+static int64_t hidden_of(tn_rnn_kind kind, const tn_tensor *w_hh) { return w_hh->sizes[0] / tn_rnn_gates(kind); }
+
 static tn_rnn geometry(const recurrence_attr *how, tn_tensor *const *t)
 {
     return (tn_rnn){.kind = how->kind, .reverse = how->reverse, .steps = t[FIRST]->numel - 1, .batch = t[H]->sizes[0],
@@ -87,16 +89,17 @@ static tn_tensor *with_rows(tn_tensor *rows, tn_tensor *x)
     return tn_concat((tn_tensor *[]){rows, tn_narrow(x, 0, rows->sizes[0], x->sizes[0] - rows->sizes[0])}, 2, 0);
 }
 
-/* y and the last states from the node's inputs. */
-static bool composed(const recurrence_attr *how, tn_tensor *const *in, tn_tensor *first, tn_tensor **out)
+/* y and the last states from a node's inputs, with a node for each operator. w_hr, unless NULL, makes h of what the gates let through. */
+static bool composed(const recurrence_attr *how, tn_tensor *const *in, tn_tensor *w_hr, tn_tensor *first, tn_tensor **out)
 {
-    const int64_t *begin = (const int64_t *)(const void *)tn_ptr(first), steps = first->numel - 1, hidden = in[H]->sizes[1];
+    const int64_t *begin = (const int64_t *)(const void *)tn_ptr(first), steps = first->numel - 1, hidden = hidden_of(how->kind, in[W_HH]);
     const size_t bytes = (size_t)steps * sizeof(tn_tensor *);
     tn_tensor *a = linear(in[X], in[W_IH], in[B_IH]), *h = in[H], *c = in[C], **ys = tn_alloc_zero(bytes);
     for (int64_t s = 0; s < steps && ys && !tn_failing(); s++) {
         const int64_t t = how->reverse ? steps - 1 - s : s, n = begin[t + 1] - begin[t];
         tn_tensor *before = tn_narrow(h, 0, 0, n), *cell = c ? tn_narrow(c, 0, 0, n) : NULL;
         ys[t] = composed_step(how->kind, tn_narrow(a, 0, begin[t], n), linear(before, in[W_HH], in[B_HH]), before, &cell, hidden);
+        ys[t] = w_hr ? linear(ys[t], w_hr, NULL) : ys[t];
         h = with_rows(ys[t], h);
         c = c ? with_rows(cell, c) : NULL;
     }
@@ -118,7 +121,7 @@ static void composed_backward(tn_node *node, tn_tensor *const *dy, tn_tensor *co
             which[count++] = i;
         }
     }
-    if (!composed(tn_node_attr(node), in, saved[FIRST], out))
+    if (!composed(tn_node_attr(node), in, NULL, saved[FIRST], out))
         return;
     tn_grads_of_args args = {.size = sizeof args, .grads = dy, .create_graph = true, .allow_unused = true, .outputs = out,
                              .output_count = node->outputs, .inputs = wanted, .input_count = count, .results = results};
@@ -198,7 +201,7 @@ static bool fits(const tn_recurrence *l, int64_t batch)
 {
     const tn_tensor *states[] = {l->h, l->c};
     const char *names[] = {"h0", "c0"};
-    const int64_t hidden = l->w_hh->sizes[1], in = l->w_ih->sizes[1];
+    const int64_t width[] = {l->w_hh->sizes[1], hidden_of(l->kind, l->w_hh)}, in = l->w_ih->sizes[1];
     if (l->w_hh->dtype != TN_F32 && l->w_hh->dtype != TN_F64)
         tn_fail(TN_ERR_DTYPE, "%s: the weights are %s: recurrent layers run in float32 and float64", l->op,
                 tn_dtype_name((tn_dtype)l->w_hh->dtype));
@@ -207,19 +210,19 @@ static bool fits(const tn_recurrence *l, int64_t batch)
     if (l->x->sizes[l->x->ndim - 1] != in)
         tn_fail(TN_ERR_SHAPE, "%s: x's last size is %lld, and input_size is %lld", l->op, (long long)l->x->sizes[l->x->ndim - 1], (long long)in);
     for (int k = 0; k < 2; k++)
-        if (states[k] && (states[k]->ndim != 2 || states[k]->sizes[0] != batch || states[k]->sizes[1] != hidden))
+        if (states[k] && (states[k]->ndim != 2 || states[k]->sizes[0] != batch || states[k]->sizes[1] != width[k]))
             tn_fail(TN_ERR_SHAPE, "%s: %s is %s and must be [%lld, %lld]: batch, hidden_size", l->op, names[k], tn_text(states[k]),
-                    (long long)batch, (long long)hidden);
+                    (long long)batch, (long long)width[k]);
     return !tn_failing();
 }
 
-/* A state as the kernel takes it, without history: zeros where there is none. */
-static tn_tensor *state_or_zeros(const tn_recurrence *l, tn_tensor *state, int64_t batch)
+/* A state as the kernel takes it: zeros where there is none. */
+static tn_tensor *state_or_zeros(const tn_recurrence *l, tn_tensor *state, int64_t batch, int64_t width)
 {
     const tn_device_id device = l->x->storage->device;
     if (state)
         return tn_contiguous(state);
-    return tn_zeros_with(&(tn_shape_args){.size = sizeof(tn_shape_args), .shape = TN_SHAPE(batch, l->w_hh->sizes[1]),
+    return tn_zeros_with(&(tn_shape_args){.size = sizeof(tn_shape_args), .shape = TN_SHAPE(batch, width),
                                           .dtype = (tn_dtype)l->x->dtype, .device = &device});
 }
 
@@ -255,12 +258,15 @@ tn_tensor *tn_recur(const tn_recurrence *l, tn_tensor **h, tn_tensor **c)
         return NULL;
     TN_SCOPE;
     const recurrence_attr how = {l->op, l->kind, l->reverse};
-    tn_tensor *t[SAVED] = {tn_contiguous(l->x), state_or_zeros(l, l->h, batch), lstm ? state_or_zeros(l, l->c, batch) : NULL,
-                           tn_contiguous(l->w_ih), tn_contiguous(l->w_hh), l->b_ih ? tn_contiguous(l->b_ih) : NULL,
-                           l->b_hh ? tn_contiguous(l->b_hh) : NULL, l->first};
+    tn_tensor *t[SAVED] = {tn_contiguous(l->x), state_or_zeros(l, l->h, batch, l->w_hh->sizes[1]),
+                           lstm ? state_or_zeros(l, l->c, batch, hidden_of(l->kind, l->w_hh)) : NULL, tn_contiguous(l->w_ih), tn_contiguous(l->w_hh),
+                           l->b_ih ? tn_contiguous(l->b_ih) : NULL, l->b_hh ? tn_contiguous(l->b_hh) : NULL, l->first};
     tn_tensor *out[3] = {NULL};
-    if (tn_failing() || !forward(l, &how, t, out) ||
-        !tn_record_many(out, lstm ? 3 : 2, l->op, recurrent_backward, t, INPUTS, t, SAVED, TN_ATTR(how)))
+    if (tn_failing())
+        return NULL;
+    if (l->w_hr ? !composed(&how, t, l->w_hr, l->first, out)
+                : !forward(l, &how, t, out) ||
+                      !tn_record_many(out, lstm ? 3 : 2, l->op, recurrent_backward, t, INPUTS, t, SAVED, TN_ATTR(how)))
         return NULL;
     *h = tn_pass(out[1]);
     if (lstm)

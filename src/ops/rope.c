@@ -84,6 +84,23 @@ static double stretched(const tn_rope_tables_args *a, double frequency)
     return share * frequency + (1 - share) * frequency / a->factor;
 }
 
+/* The frequencies f [half]; false with an error. */
+static bool put_frequencies(const tn_rope_tables_args *a, double *f, int64_t half)
+{
+    const tn_tensor *factors = a->freq_factors;
+    if (factors && (!tn_ready("rope_tables", "freq_factors", factors) || tn_to_doubles(factors, f, half) != TN_OK))
+        return false;
+    for (int64_t j = 0; j < half; j++) {
+        const double frequency = stretched(a, pow(a->base, -2 * (double)j / (double)a->dim));
+        if (factors && !(f[j] > 0)) {
+            tn_fail(TN_ERR_ARGUMENT, "rope_tables: freq_factors has %g at %lld: it must be positive", f[j], (long long)j);
+            return false;
+        }
+        f[j] = factors ? frequency / f[j] : frequency;
+    }
+    return true;
+}
+
 tn_tensor *tn_rope_tables_with(const tn_rope_tables_args *a)
 {
     TN_KNOWN(tn_rope_tables_args, a);
@@ -101,11 +118,8 @@ tn_tensor *tn_rope_tables_with(const tn_rope_tables_args *a)
     TN_NO_GRAD;
     const int64_t half = a->dim / 2;
     tn_tensor *frequencies = tn_new("rope_tables", TN_SHAPE(half), TN_F64, a->positions->storage->device);
-    if (!frequencies)
+    if (!frequencies || !put_frequencies(a, (double *)(void *)tn_ptr(frequencies), half))
         return NULL;
-    double *f = (double *)(void *)tn_ptr(frequencies);
-    for (int64_t j = 0; j < half; j++)
-        f[j] = stretched(a, pow(a->base, -2 * (double)j / (double)a->dim));
     tn_tensor *angles = tn_mul(tn_unsqueeze(tn_cast(a->positions, TN_F64), -1), frequencies);
     const tn_dtype dtype = tn_dtype_or_default(a->dtype);
     tn_tensor *sin = tn_pass(tn_cast(tn_sin(angles), dtype)), *cos = tn_pass(tn_cast(tn_cos(angles), dtype));

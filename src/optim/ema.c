@@ -169,7 +169,7 @@ tn_status tn_load_ema_state(tn_ema *e, const tn_dict *dict)
     int64_t n_averaged, swapped;
     size_t size = (size_t)e->count * sizeof(tn_tensor *);
     tn_tensor **read = tn_alloc_zero(size);
-    if (tn_named_begin(&in, "load_ema_state", dict) && read && tn_named_get_int(&in, &n_averaged, TN_NAMED_SCALAR, "n_averaged") &&
+    if (tn_named_begin(&in, "load_ema_state", dict) && read && tn_named_get_count(&in, &n_averaged, "n_averaged") &&
         tn_named_get_int(&in, &swapped, TN_NAMED_SCALAR, "swapped") && read_averages(e, &in, read)) {
         for (int64_t i = 0; i < e->count; i++) {
             tn_tensor *former = e->averages[i];

@@ -76,7 +76,9 @@ static double constant_lr_rate(const tn_schedule *s, int g, double lr)
     (void)g;
     const tn_constant_lr_args *a = &s->args.constant_lr;
     int64_t e = s->now.last_epoch;
-    return e == 0 ? lr * a->factor : e == a->total_iters ? lr * (1 / a->factor) : lr;
+    if (e == 0)
+        return s->anew && a->total_iters == 0 ? lr : lr * a->factor;
+    return e == a->total_iters ? lr * (1 / a->factor) : lr;
 }
 static const tn_law constant_lr_law = {.name = "constant_lr", .rate = constant_lr_rate};
 
@@ -84,8 +86,14 @@ tn_schedule *tn_constant_lr_new_with(const tn_constant_lr_args *args)
 {
     MAKE(constant_lr)
     MUST(constant_lr, args->factor > 0 && args->factor <= 1, factor, "it must be above 0 and at most 1");
-    MUST(constant_lr, args->total_iters > 0, total_iters, "it must be above 0");
+    MUST(constant_lr, args->total_iters >= 0, total_iters, "0 or more is needed");
     return tn_schedule_start(s);
+}
+
+/* Whether a schedule over n epochs may begin: over none it takes over from no other, where PyTorch divides by n. False with an error. */
+static bool may_begin(const tn_schedule *s, int64_t n)
+{
+    return n > 0 || !s->anew || tn_schedule_must(false, s->law, "total_iters", (double)n, "to take over in a sequence it must be above 0");
 }
 
 static double linear_lr_rate(const tn_schedule *s, int g, double lr)
@@ -95,7 +103,7 @@ static double linear_lr_rate(const tn_schedule *s, int g, double lr)
     int64_t e = s->now.last_epoch;
     double rise = a->end_factor - a->start_factor;
     if (e == 0)
-        return lr * a->start_factor;
+        return may_begin(s, a->total_iters) ? lr * a->start_factor : NAN;
     return e > a->total_iters ? lr : lr * (1 + rise / ((double)a->total_iters * a->start_factor + (double)(e - 1) * rise));
 }
 static const tn_law linear_lr_law = {.name = "linear_lr", .rate = linear_lr_rate};
@@ -105,7 +113,7 @@ tn_schedule *tn_linear_lr_new_with(const tn_linear_lr_args *args)
     MAKE(linear_lr)
     MUST(linear_lr, args->start_factor > 0 && args->start_factor <= 1, start_factor, "it must be above 0 and at most 1");
     MUST(linear_lr, args->end_factor >= 0 && args->end_factor <= 1, end_factor, "it must be from 0 to 1");
-    MUST(linear_lr, args->total_iters > 0, total_iters, "it must be above 0");
+    MUST(linear_lr, args->total_iters >= 0, total_iters, "0 or more is needed");
     return tn_schedule_start(s);
 }
 
@@ -114,14 +122,16 @@ static double polynomial_lr_rate(const tn_schedule *s, int g, double lr)
     (void)g;
     const tn_polynomial_lr_args *a = &s->args.polynomial_lr;
     double e = (double)s->now.last_epoch, n = (double)a->total_iters;
-    return e == 0 || e > n ? lr : lr * pow((1 - e / n) / (1 - (e - 1) / n), a->power);
+    if (e == 0)
+        return may_begin(s, a->total_iters) ? lr : NAN;
+    return e > n ? lr : lr * pow((1 - e / n) / (1 - (e - 1) / n), a->power);
 }
 static const tn_law polynomial_lr_law = {.name = "polynomial_lr", .rate = polynomial_lr_rate};
 
 tn_schedule *tn_polynomial_lr_new_with(const tn_polynomial_lr_args *args)
 {
     MAKE(polynomial_lr)
-    MUST(polynomial_lr, args->total_iters > 0, total_iters, "it must be above 0");
+    MUST(polynomial_lr, args->total_iters >= 0, total_iters, "0 or more is needed");
     MUST(polynomial_lr, args->power >= 0 && isfinite(args->power), power, "0 or more is needed");
     return tn_schedule_start(s);
 }

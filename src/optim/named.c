@@ -1,6 +1,7 @@
 /* State to and from named tensors. */
 #include "optim/named.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -49,6 +50,18 @@ bool tn_named_put_int(tn_dict *dict, const int64_t *values, int64_t n, const cha
     return put_numbers(dict, name, TN_I64, values, n);
 }
 
+bool tn_named_put_bool(tn_dict *dict, bool value, const char *format, ...)
+{
+    MAKE_NAME(name, format);
+    return put_numbers(dict, name, TN_BOOL, &value, TN_NAMED_SCALAR);
+}
+
+bool tn_named_put_note(tn_dict *dict, const char *text, const char *format, ...)
+{
+    MAKE_NAME(name, format);
+    return tn_dict_set_note(dict, name, text) == TN_OK;
+}
+
 /* ---- in ----------------------------------------------------------------------------------------------------------------- */
 
 static size_t used_size(const tn_named *in) { return (size_t)tn_dict_count(in->dict) + 1; }
@@ -94,6 +107,12 @@ const tn_tensor *tn_named_find(tn_named *in, const char *format, ...)
     return find(in, name);
 }
 
+const char *tn_named_note(const tn_named *in, const char *format, ...)
+{
+    MAKE_NAME(name, format);
+    return tn_dict_note(in->dict, name);
+}
+
 /* The tensor of n numbers, or of one; NULL with an error. */
 static const tn_tensor *numbers(tn_named *in, const char *name, int64_t n)
 {
@@ -118,6 +137,17 @@ bool tn_named_get_int(tn_named *in, int64_t *values, int64_t n, const char *form
     MAKE_NAME(name, format);
     const tn_tensor *x = numbers(in, name, n);
     return x && tn_to_ints(x, values, x->numel) == TN_OK;
+}
+
+bool tn_named_get_count(tn_named *in, int64_t *value, const char *format, ...)
+{
+    MAKE_NAME(name, format);
+    const tn_tensor *x = numbers(in, name, TN_NAMED_SCALAR);
+    const double count = x ? tn_item(x) : 0;
+    if (x && !(count >= 0 && count < 0x1p53 && count == floor(count)))
+        tn_fail(TN_ERR_ARGUMENT, "%s: \"%s\" is %g: a whole number is needed, 0 or more", in->op, name, count);
+    *value = tn_failing() ? 0 : (int64_t)count;
+    return !tn_failing();
 }
 
 tn_tensor *tn_named_copy(const tn_named *in, const tn_tensor *from, const tn_tensor *x, const char *what)

@@ -71,6 +71,7 @@ static void set_rates(tn_schedule *s, bool anew)
     if (s->cycles && !momentum)
         tn_fail(TN_ERR_ARGUMENT, "%s: %s has no momentum to cycle: .cycle_momentum = false leaves it", s->law->name,
                 s->optim->method->name);
+    s->anew = anew;
     for (int g = 0; g < s->groups && !tn_failing(); g++) {
         double lr = s->law->rate(s, g, anew ? s->base_lrs[g] : tn_group_lr(s->optim, g));
         if (!tn_schedule_must(isfinite(lr) && lr >= 0, s->law, "a learning rate", lr, "0 or more is needed"))
@@ -226,11 +227,10 @@ tn_dict *tn_schedule_state_dict(const tn_schedule *s)
 /* Reads into other and spare. */
 static bool get(tn_named *in, tn_schedule *s, const char *prefix)
 {
-    bool good = tn_named_get_int(in, &s->other.last_epoch, TN_NAMED_SCALAR, "%slast_epoch", prefix) &&
+    bool good = tn_named_get_count(in, &s->other.last_epoch, "%slast_epoch", prefix) &&
                 (!s->law->rate || tn_named_get_double(in, s->spare, s->groups, "%sbase_lrs", prefix));
     for (int i = 0; good && i < TN_LAW_NUMBERS && s->law->numbers[i]; i++)
         good = tn_named_get_double(in, &s->other.number[i], TN_NAMED_SCALAR, "%s%s", prefix, s->law->numbers[i]);
-    good = good && tn_schedule_must(s->other.last_epoch >= 0, s->law, "last_epoch", (double)s->other.last_epoch, "0 or more is needed");
     for (int g = 0; good && s->law->rate && g < s->groups; g++)
         good = tn_schedule_must(isfinite(s->spare[g]) && s->spare[g] >= 0, s->law, "a base rate", s->spare[g], "0 or more is needed");
     for (int i = 0; good && i < s->schedule_count; i++) {

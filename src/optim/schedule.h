@@ -34,6 +34,7 @@ struct tn_schedule {
     tn_moment now, other;        /* other: before the step, or what a file says */
     double metric;               /* of the step under way */
     bool cycles;                 /* momentum too */
+    bool anew;                   /* the rates under way are those with which it takes over in a sequence */
     double *base_lrs;            /* [groups] */
     double *spare;               /* [groups]: base rates as a file has them */
     double *rates, *momenta;     /* [groups]: those from before the step */

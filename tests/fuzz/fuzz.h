@@ -41,4 +41,15 @@ static inline void look_at_all(const tn_dict *dict)
         look_at(tn_dict_tensor(dict, i));
 }
 
+/* A file for the corpus, libFuzzer's last argument, where that is a folder: of a reader that has no reference files. */
+static inline void put_seed(char **arguments, int count, const char *name, const void *data, size_t size)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", arguments[count - 1], name);
+    FILE *file = fopen(path, "wb");
+    if (file && (fwrite(data, 1, size, file) != size || fclose(file) != 0))
+        abort();
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,18 +1,27 @@
 #!/bin/sh
-# run.sh FOLDER READER SECONDS: fuzzes a reader from the reference files of its format; a finding is the exit code, and lies in FOLDER.
+# run.sh FOLDER SECONDS [READER...]: fuzzes readers, all of them if none is named and two at a time, from the reference files that a reader's
+# source names ("seeds:") or from those that it makes. A finding lies in FOLDER and is the exit code; its log is shown.
 set -eu
-reference=$(dirname "$0")/../reference
-case $2 in
-safetensors) files="$reference/torch.safetensors" ;;
-npz) files="$reference/files/*.npz" ;;
-npy) files="$reference/files/*.npy" ;;
-tokenizer) files="$reference/tokenizers/*" ;;
-tokenize) files="$reference/make_*.py" ;;
-pt) files="$reference/files/*.pt $reference/files/*.pkl" ;;
-*) files= ;;
-esac
-mkdir -p "$1/corpus_$2"
-# shellcheck disable=SC2086
-[ -z "$files" ] || cp $files "$1/corpus_$2"
-OMP_NUM_THREADS=1 "$1/fuzz_$2" -max_total_time="$3" -timeout=10 -rss_limit_mb=2048 -max_len=16384 -print_final_stats=1 -verbosity=0 \
-    -artifact_prefix="$1/" "$1/corpus_$2"
+here=$(dirname "$0")
+folder=$1 seconds=$2
+shift 2
+if [ $# -eq 0 ]; then
+    for source in "$here"/*.c; do set -- "$@" "$(basename "$source" .c)"; done
+fi
+if [ $# -gt 1 ]; then
+    printf '%s\n' "$@" | xargs -n 1 -P 2 "$0" "$folder" "$seconds"
+    exit
+fi
+corpus=$folder/corpus_$1 log=$folder/$1.log
+mkdir -p "$corpus"
+for seeds in $(sed -n '1,5s,.*seeds: \(.*\) \*/.*,\1,p' "$here/$1.c" | tr ' ' '\n'); do
+    # shellcheck disable=SC2086
+    cp "$here/../reference/"$seeds "$corpus"
+done
+if OMP_NUM_THREADS=1 "$folder/fuzz_$1" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=16384 -print_final_stats=1 \
+    -verbosity=0 -artifact_prefix="$folder/$1-" "$corpus" > "$log" 2>&1; then
+    echo "$1: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs in $seconds s, no finding"
+else
+    cat "$log"
+    exit 1
+fi

@@ -1,4 +1,4 @@
-/* safetensors, read and mapped. */
+/* safetensors, read and mapped. seeds: torch.safetensors */
 #include "fuzz.h"
 
 static void read_back(const char *path)

@@ -1,4 +1,4 @@
-/* Tokenisers of every format: what a file makes encodes a text and decodes all its ids. */
+/* Tokenisers of every format: what a file makes encodes a text and decodes all its ids. seeds: tokenizers/*.* */
 #include "fuzz.h"
 
 static void use(tn_tokenizer *t)

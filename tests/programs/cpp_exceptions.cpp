@@ -77,7 +77,7 @@ tn_status throwing_get(void *, int64_t i, tn_tensor **x, tn_tensor **)
 }
 tn_status throwing_order(void *, int64_t *) { thrown(); }
 const tn_dataset_class numbers = {five, throwing_get, nullptr};
-const tn_sampler_class disorder = {five, throwing_order, nullptr};
+const tn_sampler_class disorder = {five, throwing_order, nullptr, nullptr};
 
 void throwing_handler() { throw std::runtime_error(tn_last_error()); }
 

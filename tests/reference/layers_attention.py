@@ -8,8 +8,9 @@ L = Layers("attention")
 inf = float("inf")
 
 
-def attention(embed_dim, num_heads, bias=True, kdim=None, vdim=None, batch_first=False, is_causal=False):
-    return nn.MultiheadAttention(embed_dim, num_heads, bias=bias, kdim=kdim, vdim=vdim, batch_first=batch_first)
+def attention(embed_dim, num_heads, bias=True, kdim=None, vdim=None, batch_first=False, is_causal=False,
+              average_attn_weights=True, **more):
+    return nn.MultiheadAttention(embed_dim, num_heads, bias=bias, kdim=kdim, vdim=vdim, batch_first=batch_first, **more)
 
 
 def causal(l, s):
@@ -27,10 +28,10 @@ def alone(module, x, **args):
     return plain(module, x, x, x, **args)
 
 
-def seen(module, q, k, v, padding=None, mask=None, is_causal=False, batch_first=False, **_):
+def seen(module, q, k, v, padding=None, mask=None, is_causal=False, batch_first=False, average_attn_weights=True, **_):
     if is_causal:
         mask = causal(q.shape[0], k.shape[0])
-    return module(q, k, v, padding, True, mask)
+    return module(q, k, v, padding, True, mask, average_attn_weights)
 
 
 def padding(*lengths, size):
@@ -75,6 +76,23 @@ mha([f(2, 3, 6), f(2, 4, 6), f(2, 4, 6), padding(3, 2, size=4)], seen, **e, batc
 mha([q, k, k, padding(3, 2, size=4), f(3, 4)], seen, **e)
 mha([q, k, k, None, given([[1, 0, 0, 0], [1, 1, 0, 1], [0, 0, 1, 0]], dtype="bool")], seen, **e)
 mha([f(3, 6), f(4, 6), f(4, 6)], seen, **e)
+e4 = {"embed_dim": 4, "num_heads": 2}
+own, zero = {"add_bias_kv": True}, {"add_zero_attn": True}
+q, k = f(3, 2, 4), f(2, 2, 4)
+for more in (own, zero, own | zero):
+    mha([q, k, k], **e4, **more)
+    mha([q, k, k], seen, **e4, **more)
+    mha([f(3, 4), f(2, 4), f(2, 4)], **e4, **more, bias=False)
+    mha([f(2, 3, 4), f(2, 2, 4), f(2, 2, 4), padding(0, 1, size=2)], **e4, **more, batch_first=True)
+    mha([q, k, k, padding(2, 0, size=2), bools(4, 3, 2)], **e4, **more)
+    mha([q, k, k, padding(2, 1, size=2), f(3, 2)], seen, **e4, **more)
+    L.case("attention_alone", attention, [f(3, 2, 4)], _call=alone, **e4, **more, is_causal=True)
+mha([q, f(2, 2, 3), f(2, 2, 5)], **e4, **own, kdim=3, vdim=5)
+mha([q, q, q], seen, **e4, **own, **zero, is_causal=True)
+for more in ({}, own):
+    mha([q, k, k], seen, **e4, **more, average_attn_weights=False)
+    mha([f(3, 4), f(2, 4), f(2, 4)], seen, **e4, **more, average_attn_weights=False)
+q, k = f(3, 2, 6), f(4, 2, 6)
 # A row that sees nothing: NaN where the weights are asked for, else zeros (above).
 L.case("attention_seen", attention, [q, k, k, padding(0, 4, size=4)], _call=seen, _grads=False, **e)
 

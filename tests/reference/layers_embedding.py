@@ -7,8 +7,8 @@ from layers_common import Layers, given, ints
 L = Layers("embedding")
 
 
-def embedding(rows, dim, padding_idx=None):
-    return nn.Embedding(rows, dim, padding_idx)
+def embedding(rows, dim, padding_idx=None, **norm):
+    return nn.Embedding(rows, dim, padding_idx, **norm)
 
 
 L.case("embedding", embedding, [ints(4, high=5)], rows=5, dim=3)
@@ -24,14 +24,19 @@ L.case("embedding", embedding, [ints(9, 40, high=50)], rows=50, dim=33, padding_
 
 class Tied(nn.Module):
     """One table both looked up and, transposed, multiplied by."""
-    def __init__(self, rows, dim, padding_idx=None):
+    def __init__(self, rows, dim, padding_idx=None, **norm):
         super().__init__()
-        self.table = nn.Embedding(rows, dim, padding_idx)
+        self.table = nn.Embedding(rows, dim, padding_idx, **norm)
 
     def forward(self, index):
         return torch.tanh(self.table(index)) @ self.table.weight.T
 
 
+for norm in ({"max_norm": 0.5}, {"max_norm": 0.5, "norm_type": 1.0}, {"max_norm": 0.3, "norm_type": 3.0}, {"max_norm": 9.0}):
+    L.case("embedding", embedding, [given([[2, 0], [2, 3]], dtype="int64")], rows=5, dim=3, **norm, _gradcheck=False)
+    L.case("tied", Tied, [given([1, 3, 1], dtype="int64")], rows=4, dim=3, **norm, _gradcheck=False)  # sees what was written
+L.case("embedding", embedding, [given([1, 0, 1], dtype="int32")], rows=3, dim=4, padding_idx=1, max_norm=0.4, _gradcheck=False)
+L.case("embedding", embedding, [ints(0, 2, high=3)], rows=3, dim=2, max_norm=0.1, _gradcheck=False)
 L.case("tied", Tied, [ints(5, high=4)], rows=4, dim=3)
 L.case("tied", Tied, [given([1, 3, 1, 0], dtype="int64")], rows=4, dim=3, padding_idx=1, _gradcheck=False)
 L.write()

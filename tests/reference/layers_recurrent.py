@@ -39,8 +39,8 @@ def call_cell(module, x, h=None, c=None, **args):
     return out if isinstance(out, tuple) else (out,)
 
 
-def states(kind, *shape):
-    return [f(*shape, low=-1, high=1) for _ in range(2 if kind == "lstm" else 1)]
+def states(kind, *shape, proj_size=0):
+    return [f(*shape[:-1], k or shape[-1], low=-1, high=1) for k in ([proj_size, 0] if kind == "lstm" else [0])]
 
 
 def layer(kind, steps, batch, sizes, state=True, **options):
@@ -49,7 +49,7 @@ def layer(kind, steps, batch, sizes, state=True, **options):
     if count > 1 or batch is None:
         options["_second"] = False  # second derivatives take long
     shape = (steps, sizes[0]) if batch is None else (batch, steps, sizes[0]) if options.get("batch_first") else (steps, batch, sizes[0])
-    first = states(kind, count, *(() if batch is None else (batch,)), sizes[1]) if state else []
+    first = states(kind, count, *(() if batch is None else (batch,)), sizes[1], proj_size=options.get("proj_size", 0)) if state else []
     L.case(kind, layer_of(kind), [f(*shape)] + first, sizes=sizes, _call=call_layer, **options)
 
 
@@ -59,7 +59,7 @@ def packed(kind, lengths, sizes, state=True, extra=0, **options):
     if count > 1:
         options["_second"] = False
     shape = (batch, steps, sizes[0]) if options.get("batch_first") else (steps, batch, sizes[0])
-    first = states(kind, count, batch, sizes[1]) if state else []
+    first = states(kind, count, batch, sizes[1], proj_size=options.get("proj_size", 0)) if state else []
     said = "".join(f" {k}={v}" for k, v in options.items() if k[0] != "_")
     L.case("packed_" + kind, layer_of(kind), [f(*shape), given(lengths, dtype="int64")] + first, sizes=sizes, _call=call_packed,
            _name=f"packed_{kind} {lengths}{' state' if state else ''}{said}", **options)
@@ -102,6 +102,20 @@ for kind in KINDS:
     packed(kind, [2, 1], [2, 2], bias=False, total=4, batch_first=True)
     packed(kind, [5, 9, 1, 9, 3, 7], [5, 19], enforce_sorted=False, bidirectional=True, num_layers=2)
     packed(kind, [4, 3] + [2] * 40 + [1] * 20, [3, 16], bidirectional=True)
+layer("lstm", 3, 2, [3, 4], proj_size=2)
+layer("lstm", 3, 2, [2, 3], proj_size=1, state=False)
+layer("lstm", 4, 2, [3, 3], proj_size=2, bias=False, batch_first=True)
+layer("lstm", 3, None, [2, 3], proj_size=2)
+layer("lstm", 1, 3, [2, 3], proj_size=2)
+layer("lstm", 3, 2, [2, 3], proj_size=2, num_layers=3)
+layer("lstm", 3, 2, [2, 3], proj_size=2, bidirectional=True)
+layer("lstm", 3, 2, [3, 4], proj_size=3, num_layers=2, bidirectional=True, bias=False)
+layer("lstm", 4, 2, [2, 3], proj_size=2, num_layers=2, dropout=0.5, _train=False)
+layer("lstm", 4, 9, [5, 33], proj_size=17)
+packed("lstm", [3, 2, 1], [2, 3], proj_size=2)
+packed("lstm", [2, 4, 3], [2, 3], proj_size=2, enforce_sorted=False, bidirectional=True)
+packed("lstm", [1, 3, 2], [2, 3], proj_size=1, batch_first=True, enforce_sorted=False, num_layers=2, bidirectional=True)
+packed("lstm", [4, 1], [2, 3], proj_size=2, state=False, bias=False, total=5)
 for kind in CELLS:
     for more in [{}, {"nonlinearity": "relu"}] if kind == "rnn_cell" else [{}]:
         def cell(shape, state, sizes, **options):

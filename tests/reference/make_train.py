@@ -1,5 +1,6 @@
-"""Writes tests/reference/train.h: the losses of 100 steps of the MLP, the LeNet, an LSTM, a GRU and a transformer by PyTorch, in float64, and of 20 in float32, from
-weights and batches that test_train_reference.c makes too. Run: python tests/reference/make_train.py"""
+"""Writes tests/reference/train.h: the losses of 100 steps of the MLP, one with batch norm, the LeNet, an LSTM, a GRU and a transformer by
+PyTorch, in float64, and of 20 in float32, from weights and batches that test_train_reference.c makes too; and what the trained network
+says in eval mode of the first batch's first image. Run: python tests/reference/make_train.py"""
 import os
 
 import torch
@@ -34,6 +35,9 @@ class Encoded(nn.Module):
 
 CASES = {
     "mlp": (8, lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10))),
+    # No biases before batch norm: their gradients are 0 but for rounding, of which Adam makes steps.
+    "norm": (8, lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 256, bias=False), nn.BatchNorm1d(256), nn.ReLU(),
+                                      nn.Linear(256, 64, bias=False), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 10))),
     "lenet": (4, lambda: nn.Sequential(nn.Conv2d(1, 20, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(20, 50, 3, padding=1), nn.ReLU(),
                                        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2450, 500), nn.ReLU(), nn.Linear(500, 10))),
     "lstm": (8, lambda: Rows(nn.LSTM(28, 24, num_layers=2, bidirectional=True, batch_first=True), 48)),
@@ -48,16 +52,16 @@ def run(make, batch, dtype, steps):
         bound = 1 / (p[0].numel() if p.dim() > 1 else 100) ** 0.5
         p.data = fill(10 + k, p.numel(), -bound, bound).reshape(p.shape).to(dtype)
     optim = torch.optim.Adam(net.parameters(), lr=1e-3, foreach=False)
-    losses = []
+    losses, xs = [], [fill(500 + t, batch * 784, 0, 1).reshape(batch, 1, 28, 28).to(dtype) for t in range(10)]
     for t in range(steps):
-        x = fill(500 + t % 10, batch * 784, 0, 1).reshape(batch, 1, 28, 28).to(dtype)
         y = (torch.arange(batch) * 7 + t % 10 * 3) % 10
-        loss = nn.functional.cross_entropy(net(x), y)
+        loss = nn.functional.cross_entropy(net(xs[t % 10]), y)
         optim.zero_grad()
         loss.backward()
         optim.step()
         losses.append(loss.item())
-    return losses
+    net.eval()
+    return losses + net(xs[0])[0].tolist()
 
 
 here = os.path.dirname(os.path.abspath(__file__))

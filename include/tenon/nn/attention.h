@@ -18,7 +18,10 @@ extern "C" {
     X(int64_t, vdim, 0)                                                                                                       \
     X(bool, batch_first, false)                                                                                               \
     X(bool, is_causal, false)                                                                                                 \
-    X(tn_dtype, dtype, TN_DTYPE_DEFAULT)
+    X(tn_dtype, dtype, TN_DTYPE_DEFAULT)                                                                                      \
+    X(bool, add_bias_kv, false)           /* a learnt key and value after the others, which every query sees */               \
+    X(bool, add_zero_attn, false)         /* a key and a value of zeros after all, likewise */                                \
+    X(bool, average_attn_weights, true)   /* false: the second output is [batch, num_heads, l, s] */
 typedef struct tn_multihead_attention_args { /* tn_multihead_attention_new(embed_dim, num_heads, .dropout = 0.1) */
     size_t size TN_SIZE_(tn_multihead_attention_args);
     TN_MULTIHEAD_ATTENTION_OPTIONS(TN_FIELD_)
@@ -31,11 +34,11 @@ typedef struct tn_multihead_attention_args { /* tn_multihead_attention_new(embed
  *
  * with only a query its keys and values are its own. key_padding_mask is [batch, s] ([s] without a batch), attn_mask [l, s] or
  * [batch num_heads, l, s]. y is like query. As a second output (tn_call_n) the layer gives the softmax, averaged over the heads,
- * [batch, l, s]; then the scores are whole in memory, and a row that sees nothing is NaN where without them it is zeros, as in PyTorch. .dropout works on
+ * [batch, l, s] (s counts the keys that the options add); then the scores are whole in memory, and a row that sees nothing is NaN where without them it is zeros, as in PyTorch. .dropout works on
  * the softmax while training.
  * Parameters in_proj_weight [3 embed_dim, embed_dim] (with another .kdim or .vdim q_proj_weight [embed_dim, embed_dim], k_proj_weight
  * [embed_dim, kdim], v_proj_weight [embed_dim, vdim]), Xavier's uniform law; in_proj_bias [3 embed_dim] and out_proj.bias [embed_dim], zeros;
- * out_proj.weight [embed_dim, embed_dim], as of tn_linear_new. */
+ * out_proj.weight [embed_dim, embed_dim], as of tn_linear_new; with .add_bias_kv bias_k and bias_v [1, 1, embed_dim], Xavier's normal law. */
 TN_API tn_module *tn_multihead_attention_new_with(const tn_multihead_attention_args *args);
 
 typedef enum tn_transformer_activation { TN_TRANSFORMER_RELU, TN_TRANSFORMER_GELU } tn_transformer_activation;

@@ -26,16 +26,27 @@ extern "C" {
     X(double, dropout, 0)                                                                                                     \
     X(bool, bidirectional, false)                                                                                             \
     X(tn_dtype, dtype, TN_DTYPE_DEFAULT)
-typedef struct tn_recurrent_layer_args { /* tn_lstm_new(input_size, hidden_size, .num_layers = 2) */
-    size_t size TN_SIZE_(tn_recurrent_layer_args);
+#define TN_LSTM_OPTIONS(X) X(int64_t, proj_size, 0) /* of h, less than hidden_size; 0: hidden_size */
+typedef struct tn_lstm_layer_args { /* tn_lstm_new(input_size, hidden_size, .num_layers = 2) */
+    size_t size TN_SIZE_(tn_lstm_layer_args);
+    TN_RECURRENT_OPTIONS(TN_FIELD_)
+    TN_LSTM_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    int64_t input_size TN_ZERO_, hidden_size TN_ZERO_;
+} tn_lstm_layer_args;
+/* i, f, o = σ(gates), g = tanh(gate); c = f c + i g; h = o tanh(c). With .proj_size (Sak et al. 2014) h = W_hr (o tanh(c)), after the biases the
+ * parameter weight_hr_l0 [proj_size, hidden_size]: y, h0 and h_n then have proj_size where they have hidden_size else, as weight_hh has columns;
+ * a step is made of several operators, not by one kernel. */
+TN_API tn_module *tn_lstm_new_with(const tn_lstm_layer_args *args);
+
+typedef struct tn_gru_layer_args { /* tn_gru_new(input_size, hidden_size, .bidirectional = true) */
+    size_t size TN_SIZE_(tn_gru_layer_args);
     TN_RECURRENT_OPTIONS(TN_FIELD_)
     char tn_ TN_ZERO_;
     int64_t input_size TN_ZERO_, hidden_size TN_ZERO_;
-} tn_recurrent_layer_args;
-/* i, f, o = σ(gates), g = tanh(gate); c = f c + i g; h = o tanh(c). */
-TN_API tn_module *tn_lstm_new_with(const tn_recurrent_layer_args *args);
+} tn_gru_layer_args;
 /* r, z = σ(gates); n = tanh(W_in x + b_in + r (W_hn h + b_hn)); h = (1 - z) n + z h. */
-TN_API tn_module *tn_gru_new_with(const tn_recurrent_layer_args *args);
+TN_API tn_module *tn_gru_new_with(const tn_gru_layer_args *args);
 
 typedef enum tn_rnn_nonlinearity { TN_RNN_TANH, TN_RNN_RELU } tn_rnn_nonlinearity;
 #define TN_RNN_OPTIONS(X) X(tn_rnn_nonlinearity, nonlinearity, TN_RNN_TANH)
@@ -49,7 +60,7 @@ typedef struct tn_rnn_layer_args { /* tn_rnn_new(input_size, hidden_size, .nonli
 /* h = tanh(W_ih x + b_ih + W_hh h + b_hh), or ReLU. */
 TN_API tn_module *tn_rnn_new_with(const tn_rnn_layer_args *args);
 
-/* States are [d num_layers, batch, hidden_size] (without the batch for one sequence): layer 0, layer 0 reverse, layer 1, ... */
+/* States are [d num_layers, batch, hidden_size] (h of an LSTM with .proj_size: proj_size; without the batch for one sequence): layer 0, layer 0 reverse, layer 1, ... */
 #define TN_RECURRENT_CALL_OPTIONS(X)                                                                                          \
     X(tn_tensor *, h0, NULL)   /* the first state; NULL: zeros */                                                             \
     X(tn_tensor *, c0, NULL)   /* of an LSTM, both or neither */                                                              \

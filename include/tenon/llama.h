@@ -1,0 +1,86 @@
+/* Tenon: Llama, the language model, and its kin: Llama 1 to 3.2, Mistral, Qwen 2 and 3, SmolLM, by their configurations.
+ *
+ *     tn_module *llama = tn_llama_new(.vocab_size = 32000, .hidden_size = 288, .intermediate_size = 768, .num_hidden_layers = 6,
+ *                                     .num_attention_heads = 6, .tie_word_embeddings = true);
+ *     tn_tensor *logits = tn_call(llama, tokens);                   tokens [n, l] give [n, l, 32000]
+ *     tn_tensor *loss = tn_cross_entropy(tn_reshape(logits, TN_SHAPE(-1, 32000)), tn_flatten(targets, 0, 1));
+ *
+ * It is a module like any other: it trains under autograd, and its state_dict has the names of PyTorch's transformers library. */
+#ifndef TENON_LLAMA_H
+#define TENON_LLAMA_H
+
+#include <tenon/nn.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Names, and what they default to, are those of transformers' config.json; what defaults to 0 there is computed or must be given. */
+#define TN_LLAMA_OPTIONS(X)                                                                                                   \
+    X(int64_t, vocab_size, 0)                                                                                                 \
+    X(int64_t, hidden_size, 0)                                                                                                \
+    X(int64_t, intermediate_size, 0)                                                                                          \
+    X(int64_t, num_hidden_layers, 0)                                                                                          \
+    X(int64_t, num_attention_heads, 0)                                                                                        \
+    X(int64_t, num_key_value_heads, 0) /* a divisor of the former; 0: as many */                                              \
+    X(int64_t, head_dim, 0)            /* even; 0: hidden_size / num_attention_heads */                                       \
+    X(int64_t, max_position_embeddings, 2048)                                                                                 \
+    X(double, rms_norm_eps, 1e-5)                                                                                             \
+    X(double, rope_theta, 10000)                                                                                              \
+    X(bool, rope_interleaved, false) /* pairs (2j, 2j + 1), as in llama2.c's files, not (j, j + head_dim / 2) */               \
+    X(double, rope_factor, 1)        /* what stretches the positions, see tn_rope_tables(): Llama 3.1's with .rope_original_length */ \
+    X(double, rope_original_length, 0)                                                                                        \
+    X(double, rope_low_freq_factor, 1)                                                                                        \
+    X(double, rope_high_freq_factor, 4)                                                                                       \
+    X(bool, tie_word_embeddings, false) /* the head is the embedding's weight */                                              \
+    X(bool, attention_bias, false)      /* of q_proj, k_proj and v_proj: Qwen 2 */                                            \
+    X(bool, qk_norm, false)             /* an RMS norm of each head's queries and keys: Qwen 3 */                             \
+    X(int64_t, sliding_window, 0)       /* a token sees itself and so many less one before it: Mistral; 0: all */             \
+    X(double, initializer_range, 0.02)                                                                                        \
+    X(tn_dtype, dtype, TN_DTYPE_DEFAULT)                                                                                      \
+    X(const tn_tensor *, rope_freqs, NULL) /* [head_dim / 2], what the frequencies are divided by one by one; copied */
+typedef struct tn_llama_args {
+    size_t size TN_SIZE_(tn_llama_args);
+    TN_LLAMA_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+} tn_llama_args;
+/* A model with random weights, normal with deviation initializer_range (ones in the norms, zeros in the biases), the caller's. Takes tokens
+ * [l] or [n, l], integers, gives logits [l, vocab_size] or [n, l, vocab_size]. Each layer (Touvron et al. 2023) adds to its input
+ * o_proj of the causal attention of the RMS-normed input with rotary embedding, and then down_proj(silu(gate_proj) * up_proj) of the normed
+ * sum. Parameters model.embed_tokens.weight, model.layers.N.{input_layernorm, self_attn.{q,k,v,o}_proj, self_attn.{q,k}_norm,
+ * post_attention_layernorm, mlp.{gate,up,down}_proj}.weight, model.norm.weight, lm_head.weight. Sizes that are not given or do not fit are
+ * TN_ERR_ARGUMENT; more than max_position_embeddings tokens TN_ERR_SHAPE. */
+TN_API tn_module *tn_llama_new_with(const tn_llama_args *args);
+/* What a model was made with, everything computed that was 0; lent by the model; .rope_freqs is NULL here. NULL and TN_ERR_ARGUMENT for another
+ * module. */
+TN_API const tn_llama_args *tn_llama_config(const void *llama);
+/* Its .rope_freqs, f32 [head_dim / 2]; NULL, without an error, where it has none. */
+TN_API tn_tensor *tn_llama_rope_freqs(const void *llama);
+
+/* ---- files ---------------------------------------------------------------------------------------------------------------- */
+
+/* tn_llama_load("stories15M/", .dtype = TN_BF16): a model of a file or a folder, the caller's, f32 unless said. Read are
+ * - llama2.c's checkpoints, versions 0, 1 and 2;
+ * - the npz of llama3.np and PyDyNet; how many heads it does not tell: a config.json beside it does, or it is stories15M's;
+ * - folders of transformers: config.json (llama, mistral, qwen2, qwen3), model.safetensors or shards with their index;
+ * - GGUF (llama, qwen2, qwen3), split ones by their first file;
+ * - what tn_llama_save() writes.
+ * Rows of q_proj and k_proj are put into the order of .rope_interleaved = false; blocks become floats. TN_ERR_FORMAT names what is missing,
+ * there twice or of another shape than the configuration asks for, TN_ERR_UNSUPPORTED what the module has not. */
+#define TN_LLAMA_LOAD_OPTIONS(X) X(tn_dtype, dtype, TN_F32)
+typedef struct tn_llama_load_args {
+    size_t size TN_SIZE_(tn_llama_load_args);
+    TN_LLAMA_LOAD_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    const char *path TN_ZERO_;
+} tn_llama_load_args;
+TN_API tn_module *tn_llama_load_with(const tn_llama_load_args *args);
+/* Writes what such a file holds, its kind, its configuration and its weights with types, shapes and bytes, at most size bytes with the closing
+ * 0; returns the length that it would need, 0 on error. Data are not read. */
+TN_API size_t tn_llama_inspect(const char *path, char *text, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

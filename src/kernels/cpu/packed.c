@@ -1,0 +1,148 @@
+/* Packed weights (kernels/packed.h): rows into panels and back. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+
+static char *panel_of(const tn_packed_matrix *w, int64_t row)
+{
+    return (char *)w->data + row / TN_PACKED_ROWS * tn_packed_panel_bytes(w->kind, w->cols);
+}
+
+/* ---- blocks, as GGUF has them: an f16, then what Q8_0 and Q4_0 hold --------------------------------------------------------- */
+
+enum { Q8_BYTES = 34, Q4_BYTES = 18 };
+
+static void round_q8(const float *restrict x, uint8_t *restrict block)
+{
+    float most = 0;
+    for (int k = 0; k < TN_PACKED_BLOCK; k++)
+        most = fabsf(x[k]) > most ? fabsf(x[k]) : most;
+    const float scale = most / 127.0f, inverse = scale != 0 ? 1.0f / scale : 0;
+    const tn_f16 half = tn_store_f16(scale);
+    memcpy(block, &half, 2);
+    for (int k = 0; k < TN_PACKED_BLOCK; k++)
+        block[2 + k] = (uint8_t)(int8_t)roundf(x[k] * inverse);
+}
+
+static void round_q4(const float *restrict x, uint8_t *restrict block)
+{
+    float most = 0, at_most = 0;
+    for (int k = 0; k < TN_PACKED_BLOCK; k++)
+        if (fabsf(x[k]) > most)
+            most = fabsf(x[k]), at_most = x[k];
+    const float scale = at_most / -8.0f, inverse = scale != 0 ? 1.0f / scale : 0;
+    const tn_f16 half = tn_store_f16(scale);
+    memcpy(block, &half, 2);
+    int q[TN_PACKED_BLOCK];
+    for (int k = 0; k < TN_PACKED_BLOCK; k++) {
+        const float value = x[k] * inverse + 8.5f;
+        q[k] = value < 15.0f ? (int)value : 15;
+    }
+    for (int k = 0; k < TN_PACKED_BLOCK / 2; k++)
+        block[2 + k] = (uint8_t)(q[k] | q[k + 16] << 4);
+}
+
+/* Block b of a row, to its place: 4 bytes to a unit. */
+static void place_block(const tn_packed_matrix *w, int64_t row, int64_t b, const uint8_t *block)
+{
+    const bool q8 = w->kind == TN_PACKED_Q8;
+    const int units = q8 ? 8 : 4;
+    const int64_t blocks = tn_packed_blocks(w->cols), lane = row % TN_PACKED_ROWS;
+    char *panel = panel_of(w, row);
+    uint32_t words[8];
+    memcpy(words, block + 2, (size_t)units * 4);
+    for (int u = 0; u < units; u++) {
+        const uint32_t word = q8 ? words[u] ^ 0x80808080u : words[u];
+        memcpy(panel + (b * units + u) * 64 + lane * 4, &word, 4);
+    }
+    memcpy(panel + blocks * units * 64 + (b * TN_PACKED_ROWS + lane) * 2, block, 2);
+}
+
+static void take_block(const tn_packed_matrix *w, int64_t row, int64_t b, float *out)
+{
+    const bool q8 = w->kind == TN_PACKED_Q8;
+    const int units = q8 ? 8 : 4;
+    const int64_t blocks = tn_packed_blocks(w->cols), lane = row % TN_PACKED_ROWS;
+    const char *panel = panel_of(w, row);
+    uint8_t bytes[32];
+    tn_f16 half;
+    for (int u = 0; u < units; u++)
+        memcpy(bytes + u * 4, panel + (b * units + u) * 64 + lane * 4, 4);
+    memcpy(&half, panel + blocks * units * 64 + (b * TN_PACKED_ROWS + lane) * 2, 2);
+    const float scale = tn_load_f16(half);
+    for (int k = 0; k < TN_PACKED_BLOCK; k++)
+        out[k] = scale * (float)(q8 ? bytes[k] - 128 : (k < 16 ? bytes[k] & 15 : bytes[k - 16] >> 4) - 8);
+}
+
+/* ---- rows ---------------------------------------------------------------------------------------------------------------- */
+
+/* One row; NULL: zeros. */
+static void place_row(const tn_packed_matrix *w, int64_t row, const float *x)
+{
+    const int64_t lane = row % TN_PACKED_ROWS;
+    if (w->kind == TN_PACKED_F32) {
+        float *to = (float *)(void *)panel_of(w, row) + lane;
+        for (int64_t k = 0; k < w->cols; k++)
+            to[k * TN_PACKED_ROWS] = x ? x[k] : 0;
+    } else if (w->kind == TN_PACKED_BF16) {
+        tn_bf16 *to = (tn_bf16 *)(void *)panel_of(w, row) + lane * 2;
+        for (int64_t k = 0; k < (w->cols + 1) / 2 * 2; k++)
+            to[k / 2 * TN_PACKED_ROWS * 2 + k % 2] = tn_store_bf16(x && k < w->cols ? x[k] : 0);
+    } else {
+        for (int64_t b = 0; b * TN_PACKED_BLOCK < w->cols; b++) {
+            float part[TN_PACKED_BLOCK] = {0};
+            uint8_t block[Q8_BYTES];
+            if (x)
+                memcpy(part, x + b * TN_PACKED_BLOCK, (size_t)tn_min_i64(TN_PACKED_BLOCK, w->cols - b * TN_PACKED_BLOCK) * sizeof(float));
+            (w->kind == TN_PACKED_Q8 ? round_q8 : round_q4)(part, block);
+            place_block(w, row, b, block);
+        }
+    }
+}
+
+/* What the last panel has beyond the last row. */
+static void place_rest(const tn_packed_matrix *w, int64_t end)
+{
+    if (end == w->rows)
+        for (int64_t row = end; row % TN_PACKED_ROWS != 0; row++)
+            place_row(w, row, NULL);
+}
+
+tn_status TN_K(packed_pack)(const tn_packed_matrix *w, int64_t first, int64_t count, const float *rows, int64_t row)
+{
+    for (int64_t i = 0; i < count; i++)
+        place_row(w, first + i, rows + i * row);
+    place_rest(w, first + count);
+    return TN_OK;
+}
+
+tn_status TN_K(packed_pack_blocks)(const tn_packed_matrix *w, int64_t first, int64_t count, const void *blocks)
+{
+    const int64_t of_row = tn_packed_blocks(w->cols), bytes = w->kind == TN_PACKED_Q8 ? Q8_BYTES : Q4_BYTES;
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t b = 0; b < of_row; b++)
+            place_block(w, first + i, b, (const uint8_t *)blocks + (i * of_row + b) * bytes);
+    place_rest(w, first + count);
+    return TN_OK;
+}
+
+tn_status TN_K(packed_unpack)(const tn_packed_matrix *w, int64_t row, float *out)
+{
+    const int64_t lane = row % TN_PACKED_ROWS;
+    const char *panel = panel_of(w, row);
+    if (w->kind == TN_PACKED_F32) {
+        for (int64_t k = 0; k < w->cols; k++)
+            out[k] = ((const float *)(const void *)panel)[k * TN_PACKED_ROWS + lane];
+    } else if (w->kind == TN_PACKED_BF16) {
+        for (int64_t k = 0; k < w->cols; k++)
+            out[k] = tn_load_bf16(((const tn_bf16 *)(const void *)panel)[(k / 2 * TN_PACKED_ROWS + lane) * 2 + k % 2]);
+    } else {
+        for (int64_t b = 0; b * TN_PACKED_BLOCK < w->cols; b++) {
+            float part[TN_PACKED_BLOCK];
+            take_block(w, row, b, part);
+            memcpy(out + b * TN_PACKED_BLOCK, part, (size_t)tn_min_i64(TN_PACKED_BLOCK, w->cols - b * TN_PACKED_BLOCK) * sizeof(float));
+        }
+    }
+    return TN_OK;
+}

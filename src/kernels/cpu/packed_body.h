@@ -1,0 +1,137 @@
+/* Products with packed weights of one kind on one sort of processor: included by packed_product.c with
+ *   NAME(x)       the names
+ *   TARGET        what the functions may use beyond the instruction set's own
+ *   STEP          sum += a unit of w times one of x: of floats (BLOCKS 0) or of whole numbers
+ *   BLOCKS        0: F32, BF16; 8: Q8; 4: Q4: units of W to a block of 32
+ *   MOST          rows of x at once
+ * defined, and undefines them. */
+
+/* Adds to y what `panels` panels of the part and `width` rows of x give; both are constants where this is inlined. */
+TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job *j, const part *part, const input_tile *x)
+{
+    vf sum[PANELS_MOST * NV][MOST];
+    float out[PANELS_MOST * MOST * TN_PACKED_ROWS] __attribute__((aligned(64)));
+    const char *w[PANELS_MOST];
+    for (int p = 0; p < panels; p++)
+        w[p] = part->w[p];
+    TN_UNROLL
+    for (int p = 0; p < panels * NV; p++)
+        TN_UNROLL
+        for (int i = 0; i < width; i++)
+            sum[p][i] = splat(0);
+#if BLOCKS == 0
+    (void)ahead;
+    for (int64_t u = 0; u < part->count; u++) {
+        vi unit[PANELS_MOST * NV];
+        TN_UNROLL
+        for (int p = 0; p < panels; p++) {
+            TN_UNROLL
+            for (int v = 0; v < NV; v++)
+                unit[p * NV + v] = *(const vi *)(const void *)(w[p] + u * 64 + v * TN_VECTOR_BYTES);
+        }
+        TN_UNROLL
+        for (int i = 0; i < width; i++) {
+            const vi element = splat_i32(x->units[u * width + i]);
+            TN_UNROLL
+            for (int p = 0; p < panels * NV; p++)
+                sum[p][i] = STEP(sum[p][i], unit[p], element);
+        }
+    }
+#else
+    const char *scales[PANELS_MOST];
+    for (int p = 0; p < panels; p++)
+        scales[p] = part->scales[p];
+    for (int64_t b = 0; b < part->count; b++) {
+        vi whole[PANELS_MOST * NV][MOST];
+        TN_UNROLL
+        for (int i = 0; i < width; i++) {
+            const vi less = splat_i32(x->less[b * width + i]);
+            TN_UNROLL
+            for (int p = 0; p < panels * NV; p++)
+                whole[p][i] = less;
+        }
+        TN_UNROLL
+        for (int u = 0; u < BLOCKS; u++) {
+            vi unit[PANELS_MOST * NV];
+            TN_UNROLL
+            for (int p = 0; p < panels; p++) {
+                if (ahead)
+                    __builtin_prefetch(w[p] + (b * BLOCKS + u) * 64 + ahead, 0, 2);
+                TN_UNROLL
+                for (int v = 0; v < NV; v++)
+                    unit[p * NV + v] = *(const vi *)(const void *)(w[p] + (b * BLOCKS + u) * 64 + v * TN_VECTOR_BYTES);
+            }
+            TN_UNROLL
+            for (int i = 0; i < width; i++) {
+                const vi element = splat_i32(x->units[(b * 8 + u) * width + i]);
+#if BLOCKS == 4 /* 16 times what the halves of the bytes are */
+                const vi second = splat_i32(x->units[(b * 8 + 4 + u) * width + i]);
+                TN_UNROLL
+                for (int p = 0; p < panels * NV; p++)
+                    whole[p][i] = STEP(STEP(whole[p][i], unit[p] << 4 & (int32_t)0xf0f0f0f0, element), unit[p] & (int32_t)0xf0f0f0f0, second);
+#else
+                TN_UNROLL
+                for (int p = 0; p < panels * NV; p++)
+                    whole[p][i] = STEP(whole[p][i], unit[p], element);
+#endif
+            }
+        }
+        TN_UNROLL
+        for (int p = 0; p < panels; p++) {
+            if (ahead)
+                __builtin_prefetch(scales[p] + b * 32 + ahead, 0, 2);
+            TN_UNROLL
+            for (int v = 0; v < NV; v++) {
+                const vf scale = halves((const uint16_t *)(const void *)(scales[p] + b * 32) + v * LANES);
+                TN_UNROLL
+                for (int i = 0; i < width; i++)
+                    sum[p * NV + v][i] = fma_(floats(whole[p * NV + v][i]), scale * splat(x->scales[b * width + i]), sum[p * NV + v][i]);
+            }
+        }
+    }
+#endif
+    TN_UNROLL
+    for (int p = 0; p < panels; p++)
+        TN_UNROLL
+        for (int i = 0; i < width; i++)
+            TN_UNROLL
+            for (int v = 0; v < NV; v++)
+                *(vf *)(out + (p * width + i) * TN_PACKED_ROWS + v * LANES) = sum[p * NV + v][i];
+    finish(j, part, panels, width, x->token, out);
+}
+
+/* One row of x by `count` panels from first on, in STREAMS runs side by side. */
+TARGET static void NAME(row)(const job *j, int64_t first, int64_t count)
+{
+    const int64_t run = tn_ceil_div(count, STREAMS);
+    for (int64_t at = 0; at < run; at++)
+        for (int64_t begin = 0; begin < j->length; begin += j->chunk) {
+            part part = part_of(j, begin);
+            for (int s = 0; s < STREAMS; s++)
+                part_panel(j, &part, s, s * run + at < count ? first + s * run + at : NONE, begin);
+            const input_tile x = input_tile_of(j, 0, 1, begin);
+            NAME(tile)(STREAMS, 1, BLOCKS ? AHEAD : 0, j, &part, &x);
+        }
+}
+
+/* All rows of x by a part of PANELS panels. */
+TARGET static void NAME(rows)(const job *j, const part *part, int64_t begin)
+{
+    for (int64_t token = 0; token < j->n;) {
+        const int width = tile_width(MOST, j->n - token);
+        const input_tile x = input_tile_of(j, token, width, begin);
+        if (width == MOST)
+            NAME(tile)(PANELS, MOST, 0, j, part, &x);
+        else if (width == 4)
+            NAME(tile)(PANELS, MOST > 4 ? 4 : 1, 0, j, part, &x);
+        else
+            NAME(tile)(PANELS, 1, 0, j, part, &x);
+        token += width;
+    }
+}
+
+#undef NAME
+#undef TARGET
+#undef STEP
+#undef BLOCKS
+#undef MOST

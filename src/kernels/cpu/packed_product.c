@@ -1,0 +1,285 @@
+/* Products with packed weights (kernels/packed.h). */
+#include <math.h>
+#include <string.h>
+
+#include "core/core.h"
+#include "kernels/cpu/packed_vector.h"
+
+/* Bytes that one row of x by W fetches ahead of each stream into the second cache, with Q8 and Q4: their loops are too long for the processor to
+ * see far enough itself. With F32 and BF16 it does, and what is asked for costs more than it brings (Zen 4). */
+enum { AHEAD = 8192, PANELS_MOST = STREAMS > PANELS ? STREAMS : PANELS };
+
+typedef struct job {
+    const tn_packed_matrix *w;
+    int64_t n;
+    const char *prepared;
+    float *y;
+    int64_t y_row;
+    bool add;
+    int64_t length, chunk;    /* units or blocks of a row, and how many are summed before they go to y */
+    int64_t unit;             /* bytes of one of them in W */
+    int64_t panel_bytes;
+    int64_t units, blocks;    /* of a row of x */
+} job;
+
+/* `count` units or blocks of a few panels; where there are fewer one is read twice, and its second name is NONE. */
+enum { NONE = -1 };
+typedef struct part {
+    int64_t panel[PANELS_MOST];
+    const char *w[PANELS_MOST], *scales[PANELS_MOST];
+    int64_t count;
+    bool first;   /* of the row */
+    float factor; /* the product is so many times the sums */
+} part;
+
+/* Rows of x side by side: units[u * width + i], scales[b * width + i]; less: -128 times the sum of a block. */
+typedef struct input_tile {
+    int64_t token;
+    const int32_t *units;
+    const float *scales;
+    const int32_t *less;
+} input_tile;
+
+/* How x is laid out, for both functions: tiles of `most` rows, then of 4, then single ones. */
+static inline int tile_width(int most, int64_t left) { return left >= most ? most : most > 4 && left >= 4 ? 4 : 1; }
+static inline int most_of(tn_packed_kind kind) { return kind == TN_PACKED_F32 || kind == TN_PACKED_BF16 ? WIDE : NARROW; }
+
+static inline int64_t units_of(tn_packed_kind kind, int64_t cols)
+{
+    return kind == TN_PACKED_F32 ? cols : kind == TN_PACKED_BF16 ? (cols + 1) / 2 : tn_packed_blocks(cols) * 8;
+}
+
+/* From a unit (a block) of its rows on. */
+TN_INLINE input_tile input_tile_of(const job *j, int64_t token, int width, int64_t begin)
+{
+    const int64_t per = j->blocks ? 8 : 1, at = token * j->blocks + begin * width;
+    const int32_t *units = (const int32_t *)(const void *)j->prepared;
+    const float *scales = (const float *)(const void *)(units + j->n * j->units);
+    return (input_tile){token, units + token * j->units + begin * per * width, scales + at,
+                        (const int32_t *)(const void *)(scales + j->n * j->blocks) + at};
+}
+
+TN_INLINE part part_of(const job *j, int64_t begin)
+{
+    return (part){.count = tn_min_i64(j->chunk, j->length - begin), .first = begin == 0, .factor = j->w->kind == TN_PACKED_Q4 ? 0.0625f : 1};
+}
+TN_INLINE void part_panel(const job *j, part *part, int at, int64_t panel, int64_t begin)
+{
+    part->panel[at] = panel;
+    if (panel == NONE) {
+        part->w[at] = part->w[at - 1], part->scales[at] = part->scales[at - 1];
+        return;
+    }
+    const char *w = (const char *)j->w->data + panel * j->panel_bytes;
+    part->w[at] = w + begin * j->unit;
+    part->scales[at] = w + j->length * j->unit + begin * TN_PACKED_ROWS * 2;
+}
+
+/* y of so many panels and rows of x, from sums[panel][row of x][16]. */
+static void finish(const job *j, const part *part, int panels, int width, int64_t token, const float *sums)
+{
+    const bool add = !part->first || j->add;
+    const float *bias = part->first ? j->w->bias : NULL;
+    for (int p = 0; p < panels && part->panel[p] != NONE; p++) {
+        const int64_t row = part->panel[p] * TN_PACKED_ROWS, rows = j->w->rows - row;
+        for (int i = 0; i < width; i++, sums += TN_PACKED_ROWS) {
+            float *y = j->y + (token + i) * j->y_row + row;
+            if (TN_LIKELY(rows >= TN_PACKED_ROWS && !bias))
+                for (int v = 0; v < NV; v++) {
+                    vf sum = *(const vf *)(sums + v * LANES) * splat(part->factor);
+                    if (add)
+                        sum += *(const vf *)(y + v * LANES);
+                    *(vf *)(y + v * LANES) = sum;
+                }
+            else
+                for (int r = 0; r < TN_PACKED_ROWS && r < rows; r++)
+                    y[r] = ((add ? y[r] : 0) + (bias ? bias[row + r] : 0)) + sums[r] * part->factor;
+        }
+    }
+}
+
+#define PLAIN
+
+#define NAME(x) x##_f32
+#define TARGET PLAIN
+#define STEP floats_step
+#define BLOCKS 0
+#define MOST WIDE
+#include "kernels/cpu/packed_body.h"
+
+#define NAME(x) x##_bf16
+#define TARGET PLAIN
+#define STEP halfs_plain
+#define BLOCKS 0
+#define MOST WIDE
+#include "kernels/cpu/packed_body.h"
+
+#define NAME(x) x##_q8
+#define TARGET PLAIN
+#define STEP bytes_plain
+#define BLOCKS 8
+#define MOST NARROW
+#include "kernels/cpu/packed_body.h"
+
+#define NAME(x) x##_q4
+#define TARGET PLAIN
+#define STEP bytes_plain
+#define BLOCKS 4
+#define MOST NARROW
+#include "kernels/cpu/packed_body.h"
+
+typedef struct product {
+    void (*row)(const job *j, int64_t first, int64_t count);
+    void (*rows)(const job *j, const part *part, int64_t begin);
+} product;
+static const product plain[] = {{row_f32, rows_f32}, {row_bf16, rows_bf16}, {row_q8, rows_q8}, {row_q4, rows_q4}};
+
+#if defined(__AVX512F__)
+#define BF16 __attribute__((target("avx512bf16")))
+BF16 TN_INLINE vf halfs_bf16(vf sum, vi w, vi x) { return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)w, (__m512bh)x); }
+#define NAME(x) x##_bf16_own
+#define TARGET BF16
+#define STEP halfs_bf16
+#define BLOCKS 0
+#define MOST WIDE
+#include "kernels/cpu/packed_body.h"
+
+#define VNNI __attribute__((target("avx512vnni")))
+VNNI TN_INLINE vi bytes_vnni(vi sum, vi w, vi x) { return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)w, (__m512i)x); }
+#define NAME(x) x##_q8_vnni
+#define TARGET VNNI
+#define STEP bytes_vnni
+#define BLOCKS 8
+#define MOST NARROW
+#include "kernels/cpu/packed_body.h"
+
+#define NAME(x) x##_q4_vnni
+#define TARGET VNNI
+#define STEP bytes_vnni
+#define BLOCKS 4
+#define MOST NARROW
+#include "kernels/cpu/packed_body.h"
+
+static product product_of(tn_packed_kind kind)
+{
+    if (kind == TN_PACKED_BF16 && __builtin_cpu_supports("avx512bf16"))
+        return (product){row_bf16_own, rows_bf16_own};
+    if (kind == TN_PACKED_Q8 && __builtin_cpu_supports("avx512vnni"))
+        return (product){row_q8_vnni, rows_q8_vnni};
+    if (kind == TN_PACKED_Q4 && __builtin_cpu_supports("avx512vnni"))
+        return (product){row_q4_vnni, rows_q4_vnni};
+    return plain[kind];
+}
+#else
+static product product_of(tn_packed_kind kind) { return plain[kind]; }
+#endif
+
+/* Q4 with many rows of x: a part of its panels as Q8's units, 16 times. */
+static void widen(part *part, char *to)
+{
+    for (int p = 0; p < PANELS; p++, to += part->count * 512) {
+        for (int64_t b = 0; b < part->count; b++)
+            for (int64_t v = 0; v < 4 * NV; v++) {
+                const vi unit = *(const vi *)(const void *)(part->w[p] + b * 256 + v * TN_VECTOR_BYTES);
+                *(vi *)(void *)(to + b * 512 + v * TN_VECTOR_BYTES) = unit << 4 & (int32_t)0xf0f0f0f0;
+                *(vi *)(void *)(to + b * 512 + 256 + v * TN_VECTOR_BYTES) = unit & (int32_t)0xf0f0f0f0;
+            }
+        part->w[p] = to;
+    }
+}
+
+/* Rows of x by panels first ... last. As much of x at a time as the second cache holds; a group of panels goes by all of x. */
+static void many_rows(const job *j, int64_t first, int64_t last)
+{
+    enum { OF_X = 1 << 18, ROWS_TO_WIDEN = 12 };
+    char wide[PANELS * CHUNK * 64] __attribute__((aligned(64)));
+    const bool widens = j->w->kind == TN_PACKED_Q4 && j->n >= ROWS_TO_WIDEN;
+    const product product = product_of(widens ? TN_PACKED_Q8 : j->w->kind);
+    const int64_t most = OF_X / (j->n * (j->blocks ? 32 : 4)), step = tn_max_i64(1, most / j->chunk) * j->chunk;
+    for (int64_t from = 0; from < j->length; from += step)
+        for (int64_t panel = first; panel < last; panel += PANELS)
+            for (int64_t begin = from; begin < j->length && begin < from + step; begin += j->chunk) {
+                part part = part_of(j, begin);
+                for (int p = 0; p < PANELS; p++)
+                    part_panel(j, &part, p, panel + p < last ? panel + p : NONE, begin);
+                if (widens)
+                    widen(&part, wide);
+                product.rows(j, &part, begin);
+            }
+}
+
+tn_status TN_K(packed_product)(const tn_packed_matrix *w, int64_t n, const void *prepared, float *y, int64_t y_row, bool add, int thread, int threads)
+{
+    static const int64_t unit[] = {64, 64, 512, 256};
+    const bool blocks = w->kind == TN_PACKED_Q8 || w->kind == TN_PACKED_Q4;
+    job j = {.w = w, .n = n, .prepared = prepared, .y = y, .y_row = y_row, .add = add, .units = units_of(w->kind, w->cols),
+             .blocks = blocks ? tn_packed_blocks(w->cols) : 0, .unit = unit[w->kind], .panel_bytes = tn_packed_panel_bytes(w->kind, w->cols)};
+    j.length = blocks ? j.blocks : j.units;
+    const int64_t chunks = tn_ceil_div(j.length, blocks ? CHUNK / 8 : CHUNK);
+    j.chunk = tn_ceil_div(j.length, tn_max_i64(1, chunks));
+    int64_t begin, end;
+    tn_packed_share(w->rows, thread, threads, &begin, &end);
+    if (begin >= end || n == 0)
+        return TN_OK;
+    const int64_t first = begin / TN_PACKED_ROWS, last = tn_packed_panels(end);
+    if (n == 1)
+        product_of(w->kind).row(&j, first, last - first);
+    else
+        many_rows(&j, first, last);
+    return TN_OK;
+}
+
+/* ---- x ------------------------------------------------------------------------------------------------------------------ */
+
+/* A block of 32 in whole numbers of at most 127; its scale, and -128 times the sum. NaN and infinity give a scale of NaN. */
+static float round_block(const float *restrict x, int8_t *restrict q, int32_t *less)
+{
+    int32_t most = 0, sum = 0;
+    for (int k = 0; k < TN_PACKED_BLOCK; k++) {
+        const int32_t size = (int32_t)(tn_f32_bits(x[k]) & 0x7fffffffu); /* magnitudes are in order as whole numbers are */
+        most = size > most ? size : most;
+    }
+    const float max = tn_bits_f32((uint32_t)most), scale = max / 127.0f, inverse = max > 0 ? 127.0f / max : 0;
+    for (int k = 0; k < TN_PACKED_BLOCK; k++) {
+        const int32_t whole = (int32_t)(tn_f32_bits(x[k] * inverse + 12582912.0f) - 0x4b400000u);
+        q[k] = (int8_t)whole;
+        sum += q[k];
+    }
+    *less = -128 * sum;
+    return max < INFINITY ? scale : NAN;
+}
+
+tn_status TN_K(packed_input)(tn_packed_kind kind, int64_t n, int64_t cols, const float *x, int64_t x_row, void *prepared, int thread, int threads)
+{
+    const int64_t units = units_of(kind, cols), blocks = tn_packed_blocks(cols), begin = n * thread / threads, end = n * (thread + 1) / threads;
+    int32_t *to = prepared, *less = to + n * (units + blocks);
+    float *scales = (float *)(void *)(to + n * units);
+    for (int64_t token = 0; token < end;) {
+        const int width = tile_width(most_of(kind), n - token);
+        for (int64_t i = tn_max_i64(0, begin - token); i < width && token + i < end; i++) {
+            const float *row = x + (token + i) * x_row;
+            int32_t *at = to + token * units + i;
+            if (kind == TN_PACKED_F32) {
+                for (int64_t k = 0; k < cols; k++)
+                    at[k * width] = (int32_t)tn_f32_bits(row[k]);
+            } else if (kind == TN_PACKED_BF16) {
+                for (int64_t u = 0; u < units; u++) {
+                    const uint32_t first = tn_store_bf16(row[2 * u]).bits, second = 2 * u + 1 < cols ? tn_store_bf16(row[2 * u + 1]).bits : 0;
+                    at[u * width] = (int32_t)(first | second << 16);
+                }
+            } else {
+                for (int64_t b = 0; b < blocks; b++) {
+                    const int64_t left = tn_min_i64(TN_PACKED_BLOCK, cols - b * TN_PACKED_BLOCK), place = token * blocks + b * width + i;
+                    float part[TN_PACKED_BLOCK] = {0};
+                    int32_t q[TN_PACKED_BLOCK / 4];
+                    memcpy(part, row + b * TN_PACKED_BLOCK, (size_t)left * sizeof(float));
+                    scales[place] = round_block(part, (int8_t *)q, &less[place]);
+                    for (int u = 0; u < TN_PACKED_BLOCK / 4; u++)
+                        at[(b * 8 + u) * width] = q[u];
+                }
+            }
+        }
+        token += width;
+    }
+    return TN_OK;
+}

@@ -1,0 +1,41 @@
+/* What decoding does between its products, on one token's rows of f32: raw pointers, no parallel region, no allocation. Beside kernels/packed.h;
+ * the rotary embedding of a token's heads is the slot rope (rows: the heads, table_rows: 1). */
+#ifndef TN_KERNELS_DECODE_H
+#define TN_KERNELS_DECODE_H
+
+#include <stdint.h>
+
+#include <tenon/tensor.h>
+
+/* One query of each head over a cache of keys and values: y = softmax(scale q k') v. Element d of row j of key/value head g is
+ * k[g * head + j * row + d]; its dtype is f32, bf16 or i8 (times the row's scale, k_scale[g * scale_head + j]). Head h reads head
+ * h / (heads / kv_heads). The order of the rows is free, so a cache may roll. */
+typedef struct tn_decode_attention {
+    int64_t heads, kv_heads, size, length; /* size: of a head; length: rows of the cache, at least 1 */
+    double scale;
+    const float *q; /* [heads, size] */
+    tn_dtype dtype;
+    const void *k, *v;
+    int64_t head, row;             /* strides of k and of v, in elements */
+    const float *k_scale, *v_scale; /* i8 only */
+    int64_t scale_head;
+    float *scores; /* scratch: [heads, length rounded up to 16] */
+    float *y;      /* [heads, size] */
+} tn_decode_attention;
+
+/* The slots, for TN_KERNEL_LIST.
+ *   decode_norm: y = x weight / sqrt(mean of x x + eps), [n].
+ *   decode_gate: gate = silu(gate) up, [n]: SwiGLU.
+ *   decode_store: rows of the cache from x [rows, size]: row i goes to out + i * stride elements of dtype; i8 writes scale[i * scale_stride] too
+ *   (largest magnitude / 127).
+ *   decode_attention: threads share the heads.
+ *   decode_argmax: the first of the largest of x [n], and its value; NaN counts as largest. */
+#define TN_DECODE_KERNEL_LIST(X)                                                                                              \
+    X(decode_norm, (int64_t n, const float *x, const float *weight, double eps, float *y), (n, x, weight, eps, y))            \
+    X(decode_gate, (int64_t n, float *gate, const float *up), (n, gate, up))                                                  \
+    X(decode_store, (tn_dtype dtype, int64_t rows, int64_t size, const float *x, void *out, int64_t stride, float *scale, int64_t scale_stride), \
+      (dtype, rows, size, x, out, stride, scale, scale_stride))                                                               \
+    X(decode_attention, (const tn_decode_attention *attention, int thread, int threads), (attention, thread, threads))        \
+    X(decode_argmax, (int64_t n, const float *x, int64_t *index, float *max), (n, x, index, max))
+
+#endif

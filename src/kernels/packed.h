@@ -1,0 +1,91 @@
+/* Packed weights: a linear layer's W [rows, cols] laid out once for products y [n, rows] = x [n, cols] W', which decoding and prefill of
+ * language models stand on. Raw pointers; internal. How it is used:
+ *
+ *   tn_packed_matrix w = {TN_PACKED_Q8, rows, cols, tn_alloc_pages(tn_packed_bytes(kind, rows, cols)), NULL};  (or a part of a larger block, aligned to 64)
+ *   kernels->packed_pack(&w, 0, rows, floats, cols);                 once; any rows at a time, different rows from different threads
+ *   kernels->packed_input(w.kind, n, cols, x, cols, prepared, 0, 1); once for all weights of a kind that take x: q, k and v; gate and up
+ *   kernels->packed_product(&w, n, prepared, y, rows, false, 0, 1);       y[i * rows + r]
+ *   kernels->packed_unpack(&w, token, out);                          one row as floats: a tied head is its own embedding
+ *
+ * Nothing here opens a parallel region, allocates or fails on good arguments: input, product and what decode.h has take (thread, threads)
+ * and do that thread's share, so that a caller runs a whole token in one region (tn_parallel_team) with barriers where a step needs what
+ * other threads wrote: between packed_input and packed_product when the input is shared (or each thread prepares n = 1 for itself, (0, 1)
+ * into a buffer of its own, which is cheaper than a barrier), and after packed_product. Thread t of a product writes the rows that
+ * tn_packed_share() gives: gate and up of equal shape have equal shares, so SwiGLU of one's own rows needs no barrier between.
+ * The bits of y do not depend on threads, nor a row of y on n.
+ *
+ * The kinds' arithmetic, the same on every instruction set but for the order of sums:
+ *   F32   x and W in f32.
+ *   BF16  W and x rounded to bf16, sums in f32.
+ *   Q8    blocks of 32 along cols, W = scale q with scale f16 and q int8: what GGUF's Q8_0 holds, bit for bit. x becomes such blocks too, its
+ *         scale f32 and |q| <= 127; sums of 32 are whole numbers, those of blocks f32.
+ *   Q4    the same with q = 0 ... 15 less 8: Q4_0.
+ * cols that is no multiple of 32 counts zeros up to one. Q8 and Q4 of floats are rounded by the law of Q8_0 and Q4_0.
+ *
+ * Layout, the same on every instruction set: panels of 16 rows, the last filled with zeros. A panel is a row of "units" of 16 x 4 bytes, for
+ * each of its rows the next 1 (F32), 2 (BF16) or 4 (Q8) elements; Q8 has q + 128. Q4's unit has, in the low and high halves of 4 bytes, elements
+ * 4u ... and 16 + 4u ... of the block. Behind the units of Q8 and Q4 are the scales, f16 [blocks, 16]; a panel's bytes are rounded up to 64. */
+#ifndef TN_KERNELS_PACKED_H
+#define TN_KERNELS_PACKED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum tn_packed_kind { TN_PACKED_F32, TN_PACKED_BF16, TN_PACKED_Q8, TN_PACKED_Q4, TN_PACKED_KINDS } tn_packed_kind;
+enum { TN_PACKED_ROWS = 16, TN_PACKED_BLOCK = 32, TN_PACKED_SHARE = 32 };
+
+typedef struct tn_packed_matrix {
+    tn_packed_kind kind;
+    int64_t rows, cols;
+    void *data;        /* tn_packed_bytes(), aligned to 64 */
+    const float *bias; /* [rows], added to each row of y; or NULL */
+} tn_packed_matrix;
+
+static inline int64_t tn_packed_blocks(int64_t cols) { return (cols + TN_PACKED_BLOCK - 1) / TN_PACKED_BLOCK; }
+
+/* Bytes of one panel of 16 rows. */
+static inline int64_t tn_packed_panel_bytes(tn_packed_kind kind, int64_t cols)
+{
+    const int64_t of_kind[] = {cols * 64, (cols + 1) / 2 * 64, tn_packed_blocks(cols) * (512 + 32), tn_packed_blocks(cols) * (256 + 32)};
+    return (of_kind[kind] + 63) / 64 * 64;
+}
+static inline int64_t tn_packed_panels(int64_t rows) { return (rows + TN_PACKED_ROWS - 1) / TN_PACKED_ROWS; }
+static inline size_t tn_packed_bytes(tn_packed_kind kind, int64_t rows, int64_t cols)
+{
+    return (size_t)(tn_packed_panels(rows) * tn_packed_panel_bytes(kind, cols));
+}
+
+/* Bytes of a prepared input, aligned to 64. */
+static inline size_t tn_packed_input_bytes(tn_packed_kind kind, int64_t n, int64_t cols)
+{
+    const int64_t blocks = tn_packed_blocks(cols), of_kind[] = {cols * 4, (cols + 1) / 2 * 4, blocks * (32 + 8), blocks * (32 + 8)};
+    return (size_t)(n * of_kind[kind] + 63) / 64 * 64;
+}
+
+/* The rows of y that a thread's packed_product writes: whole multiples of 32 but at the end. */
+static inline void tn_packed_share(int64_t rows, int thread, int threads, int64_t *begin, int64_t *end)
+{
+    const int64_t parts = (rows + TN_PACKED_SHARE - 1) / TN_PACKED_SHARE;
+    *begin = parts * thread / threads * TN_PACKED_SHARE;
+    *end = parts * (thread + 1) / threads * TN_PACKED_SHARE;
+    *begin = *begin < rows ? *begin : rows;
+    *end = *end < rows ? *end : rows;
+}
+
+/* The slots, for TN_KERNEL_LIST.
+ *   packed_pack: rows first ... first + count of W are rows[i * row + j].
+ *   packed_pack_blocks: the same of GGUF's blocks, dense: Q8 takes Q8_0 (34 bytes), Q4 takes Q4_0 (18), ceil(cols / 32) to a row.
+ *   packed_unpack: a row of W, [cols].
+ *   packed_input: x is x[i * x_row + j]; threads share the rows of x.
+ *   packed_product: y[i * y_row + r] = product + bias, or += where add (a residual). */
+#define TN_PACKED_KERNEL_LIST(X)                                                                                              \
+    X(packed_pack, (const tn_packed_matrix *w, int64_t first, int64_t count, const float *rows, int64_t row), (w, first, count, rows, row)) \
+    X(packed_pack_blocks, (const tn_packed_matrix *w, int64_t first, int64_t count, const void *blocks), (w, first, count, blocks))  \
+    X(packed_unpack, (const tn_packed_matrix *w, int64_t row, float *out), (w, row, out))                                            \
+    X(packed_input, (tn_packed_kind kind, int64_t n, int64_t cols, const float *x, int64_t x_row, void *prepared, int thread, int threads), \
+      (kind, n, cols, x, x_row, prepared, thread, threads))                                                                   \
+    X(packed_product, (const tn_packed_matrix *w, int64_t n, const void *prepared, float *y, int64_t y_row, bool add, int thread, int threads), \
+      (w, n, prepared, y, y_row, add, thread, threads))
+
+#endif

@@ -1,0 +1,329 @@
+/* Packed weights on every instruction set that this machine has: each kind's products against the arithmetic that kernels/packed.h names,
+ * written out here; blocks as GGUF has them without loss; shares of any number of threads give the same bits.  labels: quick */
+#include "check.h"
+
+#include "kernels/kernels.h"
+
+extern const tn_kernels tn_portable_kernels;
+#ifdef TENON_HAVE_AVX2
+extern const tn_kernels tn_avx2_kernels;
+#endif
+#ifdef TENON_HAVE_AVX512
+extern const tn_kernels tn_avx512_kernels;
+#endif
+
+static const tn_kernels *tables[3];
+static int table_count;
+
+static void find_tables(void)
+{
+    tables[table_count++] = &tn_portable_kernels;
+#ifdef TENON_HAVE_AVX2
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+        tables[table_count++] = &tn_avx2_kernels;
+#endif
+#ifdef TENON_HAVE_AVX512
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        tables[table_count++] = &tn_avx512_kernels;
+#endif
+}
+
+/* ---- the arithmetic, once more --------------------------------------------------------------------------------------------- */
+
+static float number(void)
+{
+    static uint32_t state = 1;
+    state = state * 1664525u + 1013904223u;
+    return (float)(int32_t)state * 0x1p-31f;
+}
+
+static float half_value(uint16_t bits)
+{
+    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    const double size = exponent ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24);
+    return (float)(bits & 0x8000 ? -size : size);
+}
+
+static uint16_t half_of(float x)
+{
+    int exponent;
+    const double size = fabs((double)x), fraction = frexp(size, &exponent) * 2048;
+    const int bits = size < 0x1p-14 ? (int)nearbyint(size * 0x1p24) : ((exponent + 14) << 10) + (int)nearbyint(fraction) - 1024;
+    return (uint16_t)(x < 0 ? bits | 0x8000 : bits);
+}
+
+static float bf16_value(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+enum { COLS_MOST = 2100 };
+
+/* W's row as its kind keeps it; `blocks` gets what GGUF would hold. */
+static void rounded(tn_packed_kind kind, int64_t cols, const float *row, float *out, uint8_t *blocks)
+{
+    for (int64_t k = 0; k < cols; k++)
+        out[k] = kind == TN_PACKED_BF16 ? bf16_value(row[k]) : row[k];
+    if (kind != TN_PACKED_Q8 && kind != TN_PACKED_Q4)
+        return;
+    for (int64_t b = 0; b * 32 < cols; b++) {
+        float x[32] = {0}, most = 0;
+        for (int64_t k = 0; k < 32 && b * 32 + k < cols; k++) {
+            x[k] = row[b * 32 + k];
+            most = fabsf(x[k]) > fabsf(most) ? x[k] : most;
+        }
+        const float scale = kind == TN_PACKED_Q8 ? fabsf(most) / 127.0f : most / -8.0f, inverse = scale != 0 ? 1.0f / scale : 0;
+        const uint16_t half = half_of(scale);
+        int q[32];
+        for (int k = 0; k < 32; k++)
+            q[k] = kind == TN_PACKED_Q8 ? (int)roundf(x[k] * inverse) : (int)fminf(15.0f, floorf(x[k] * inverse + 8.5f)) - 8;
+        memcpy(blocks, &half, 2);
+        blocks += 2;
+        for (int k = 0; k < (kind == TN_PACKED_Q8 ? 32 : 16); k++)
+            *blocks++ = (uint8_t)(kind == TN_PACKED_Q8 ? q[k] : (q[k] + 8) | (q[k + 16] + 8) << 4);
+        for (int64_t k = 0; k < 32 && b * 32 + k < cols; k++)
+            out[b * 32 + k] = half_value(half) * (float)q[k];
+    }
+}
+
+/* x's row as the kind takes it. */
+static void rounded_input(tn_packed_kind kind, int64_t cols, const float *row, double *out)
+{
+    for (int64_t k = 0; k < cols; k++)
+        out[k] = (double)(kind == TN_PACKED_BF16 ? bf16_value(row[k]) : row[k]);
+    for (int64_t b = 0; b * 32 < cols && kind != TN_PACKED_F32 && kind != TN_PACKED_BF16; b++) {
+        const int64_t end = b * 32 + 32 < cols ? b * 32 + 32 : cols;
+        float most = 0;
+        for (int64_t k = b * 32; k < end; k++)
+            most = fabsf(row[k]) > most ? fabsf(row[k]) : most;
+        for (int64_t k = b * 32; k < end; k++)
+            out[k] = most > 0 ? (double)(most / 127.0f) * (double)rintf(row[k] * (127.0f / most)) : 0;
+    }
+}
+
+/* No element of x lies where a rounding before rintf() decides: one instruction set multiplies and adds in one step, another in two. */
+static void avoid_ties(float *row, int64_t cols)
+{
+    for (int64_t b = 0; b * 32 < cols; b++) {
+        const int64_t end = b * 32 + 32 < cols ? b * 32 + 32 : cols;
+        float most = 0;
+        for (int64_t k = b * 32; k < end; k++)
+            most = fabsf(row[k]) > most ? fabsf(row[k]) : most;
+        for (int64_t k = b * 32; k < end && most > 0; k++) {
+            const float place = row[k] * (127.0f / most);
+            if (fabsf(place - floorf(place) - 0.5f) < 1e-3f)
+                row[k] = 0;
+        }
+    }
+}
+
+/* ---- products ---------------------------------------------------------------------------------------------------------------- */
+
+static float *floats_new(int64_t n)
+{
+    float *x = malloc((size_t)(n ? n : 1) * sizeof *x);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = number();
+    return x;
+}
+
+static const char *const kind_names[] = {"f32", "bf16", "q8", "q4"};
+
+/* All of y in `threads` shares; rows of y are y_row apart. */
+static void multiply(const tn_kernels *table, const tn_packed_matrix *w, int64_t n, const float *x, int64_t x_row, float *y, int64_t y_row, bool add,
+                     int threads)
+{
+    const size_t bytes = tn_packed_input_bytes(w->kind, n, w->cols);
+    void *prepared = aligned_alloc(64, bytes + 64);
+    memset(prepared, 0x7f, bytes);
+    for (int t = 0; t < threads; t++)
+        assert_int_equal(table->packed_input(w->kind, n, w->cols, x, x_row, prepared, t, threads), TN_OK);
+    for (int t = threads - 1; t >= 0; t--)
+        assert_int_equal(table->packed_product(w, n, prepared, y, y_row, add, t, threads), TN_OK);
+    free(prepared);
+}
+
+static void check_product(const tn_kernels *table, tn_packed_kind kind, int64_t rows, int64_t cols, int64_t n)
+{
+    static uint8_t blocks[COLS_MOST / 32 * 34 + 34];
+    static float unpacked[COLS_MOST];
+    float *weights = floats_new(rows * cols), *kept = floats_new(rows * cols), *bias = floats_new(rows), *x = floats_new(n * (cols + 3));
+    const int64_t y_row = rows + 5;
+    float *y = floats_new(n * y_row), *again = floats_new(n * y_row), *start = floats_new(n * y_row);
+    const size_t bytes = tn_packed_bytes(kind, rows, cols);
+    tn_packed_matrix w = {kind, rows, cols, aligned_alloc(64, bytes + 64), NULL};
+    tn_packed_matrix of_blocks = {kind, rows, cols, aligned_alloc(64, bytes + 64), bias};
+    memset(w.data, 0x7f, bytes);
+    memset(of_blocks.data, 0x7e, bytes);
+    for (int64_t r = 0; r < cols && rows > 0; r += 7) /* a block of zeros, and one whose largest is negative */
+        weights[r] = r < 32 ? 0 : -2;
+    const int64_t half = rows / 2;
+    assert_int_equal(table->packed_pack(&w, 0, half, weights, cols), TN_OK);
+    assert_int_equal(table->packed_pack(&w, half, rows - half, weights + half * cols, cols), TN_OK);
+    for (int64_t r = 0; r < rows; r++) {
+        rounded(kind, cols, weights + r * cols, kept + r * cols, blocks);
+        if (kind == TN_PACKED_Q8 || kind == TN_PACKED_Q4)
+            assert_int_equal(table->packed_pack_blocks(&of_blocks, r, 1, blocks), TN_OK);
+        else
+            assert_int_equal(table->packed_pack(&of_blocks, r, 1, kept + r * cols, cols), TN_OK);
+        assert_int_equal(table->packed_unpack(&w, r, unpacked), TN_OK);
+        for (int64_t k = 0; k < cols; k++)
+            if (unpacked[k] != kept[r * cols + k])
+                fail_msg("%s %s: row %lld, element %lld: %.9g where %.9g was due", table->name, kind_names[kind], (long long)r, (long long)k,
+                         (double)unpacked[k], (double)kept[r * cols + k]);
+    }
+
+    for (int64_t i = 0; i < n; i++)
+        avoid_ties(x + i * (cols + 3), cols);
+    multiply(table, &w, n, x, cols + 3, y, y_row, false, 1);
+    double *element = malloc((size_t)(cols + 1) * sizeof *element);
+    for (int64_t i = 0; i < n; i++) {
+        rounded_input(kind, cols, x + i * (cols + 3), element);
+        for (int64_t r = 0; r < rows; r++) {
+            double sum = 0, size = 0;
+            for (int64_t k = 0; k < cols; k++) {
+                const double term = element[k] * (double)kept[r * cols + k];
+                sum += term, size += fabs(term);
+            }
+            if (!(fabs((double)y[i * y_row + r] - sum) <= 1e-6 * size + 1e-30))
+                fail_msg("%s %s: [%lld, %lld] by %lld rows: y[%lld, %lld] is %.9g, %.9g was due", table->name, kind_names[kind], (long long)rows,
+                         (long long)cols, (long long)n, (long long)i, (long long)r, (double)y[i * y_row + r], sum);
+        }
+    }
+    free(element);
+
+    memcpy(again, y, (size_t)(n * y_row) * sizeof(float)); /* what lies between the rows must stay */
+    for (int threads = 2; threads <= 5; threads++) {
+        for (int64_t i = 0; i < n; i++)
+            memset(again + i * y_row, 0x7f, (size_t)rows * sizeof(float));
+        multiply(table, &of_blocks, n, x, cols + 3, again, y_row, false, threads);
+        for (int64_t i = 0; i < n; i++) {
+            for (int64_t r = 0; r < rows; r++)
+                assert_true(fabsf(again[i * y_row + r] - (y[i * y_row + r] + bias[r])) <= 1e-5f);
+            assert_memory_equal(again + i * y_row + rows, y + i * y_row + rows, (size_t)(y_row - rows) * sizeof(float));
+        }
+        of_blocks.bias = NULL;
+        multiply(table, &of_blocks, n, x, cols + 3, again, y_row, false, threads);
+        assert_memory_equal(again, y, (size_t)(n * y_row) * sizeof(float));
+        of_blocks.bias = bias;
+    }
+
+    memcpy(again, start, (size_t)(n * y_row) * sizeof(float));
+    multiply(table, &w, n, x, cols + 3, again, y_row, true, 2);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t r = 0; r < rows; r++)
+            assert_true(fabsf(again[i * y_row + r] - (start[i * y_row + r] + y[i * y_row + r])) <= 1e-5f * (1 + fabsf(y[i * y_row + r])));
+
+    for (int64_t i = 0; i < n; i++) { /* a row of y does not depend on n */
+        multiply(table, &w, 1, x + i * (cols + 3), cols, again, y_row, false, 1);
+        assert_memory_equal(again, y + i * y_row, (size_t)rows * sizeof(float));
+    }
+    free(weights), free(kept), free(bias), free(x), free(y), free(again), free(start), free(w.data), free(of_blocks.data);
+}
+
+static void test_products(void **state)
+{
+    (void)state;
+    static const int64_t shapes[][2] = {{1, 1},   {16, 32},  {15, 33},   {17, 31},  {64, 172},  {172, 64},
+                                        {288, 288}, {100, 768}, {33, 2048}, {5, 2080}, {130, 97}};
+    static const int64_t ns[] = {1, 2, 3, 8, 17, 256};
+    for (int t = 0; t < table_count; t++)
+        for (int kind = 0; kind < TN_PACKED_KINDS; kind++)
+            for (int s = 0; s < (int)(sizeof shapes / sizeof *shapes); s++)
+                for (int i = 0; i < (int)(sizeof ns / sizeof *ns); i++)
+                    if (ns[i] < 256 || s == 4 || (s == 9 && !test_quickly()))
+                        check_product(tables[t], (tn_packed_kind)kind, shapes[s][0], shapes[s][1], ns[i]);
+}
+
+/* Every byte that Q8_0 and Q4_0 can hold, with scales of either sign, denormal and 0: products are whole numbers times scales. */
+static void test_extreme_blocks(void **state)
+{
+    (void)state;
+    static const uint16_t scales[] = {0x3c00, 0xbc00, 0x0001, 0x0000, 0x7bff};
+    static const float values[] = {1, -1, 0x1p-24f, 0, 65504};
+    enum { ROWS = 5, COLS = 256 };
+    for (int t = 0; t < table_count; t++)
+        for (int q8 = 0; q8 < 2; q8++) {
+            uint8_t blocks[ROWS * COLS / 32 * 34], *at = blocks;
+            float x[COLS], y[ROWS], row[COLS];
+            double due[ROWS] = {0};
+            for (int k = 0; k < COLS; k++)
+                x[k] = (float)(k % 32 == 0 ? 127 : (k * 37) % 255 - 127);
+            for (int r = 0; r < ROWS; r++)
+                for (int b = 0; b < COLS / 32; b++) {
+                    memcpy(at, &scales[r], 2);
+                    at += 2;
+                    for (int k = 0; k < (q8 ? 32 : 16); k++) {
+                        const int byte = *at++ = (uint8_t)(r + b * 32 + k * (q8 ? 1 : 17));
+                        if (q8)
+                            due[r] += (double)x[b * 32 + k] * (int8_t)byte;
+                        else
+                            due[r] += (double)x[b * 32 + k] * ((byte & 15) - 8) + (double)x[b * 32 + 16 + k] * ((byte >> 4) - 8);
+                    }
+                }
+            const tn_packed_kind kind = q8 ? TN_PACKED_Q8 : TN_PACKED_Q4;
+            tn_packed_matrix w = {kind, ROWS, COLS, aligned_alloc(64, tn_packed_bytes(kind, ROWS, COLS)), NULL};
+            assert_int_equal(tables[t]->packed_pack_blocks(&w, 0, ROWS, blocks), TN_OK);
+            multiply(tables[t], &w, 1, x, COLS, y, ROWS, false, 1);
+            for (int r = 0; r < ROWS; r++) {
+                const double exact = due[r] * (double)values[r];
+                if (fabs((double)y[r] - exact) > (values[r] > 1 ? 1e-6 * fabs(exact) : 0))
+                    fail_msg("%s %s: row %d is %.9g, %.9g was due", tables[t]->name, kind_names[kind], r, (double)y[r], exact);
+                assert_int_equal(tables[t]->packed_unpack(&w, r, row), TN_OK);
+                const int8_t first = (int8_t)blocks[r * COLS / 32 * (q8 ? 34 : 18) + 2];
+                assert_true(row[0] == values[r] * (float)(q8 ? first : (first & 15) - 8));
+            }
+            free(w.data);
+        }
+}
+
+/* What is no number in a row of x is none in its row of y, and nowhere else. */
+static void test_not_finite(void **state)
+{
+    (void)state;
+    enum { ROWS = 20, COLS = 70, N = 3 };
+    for (int t = 0; t < table_count; t++)
+        for (int kind = 0; kind < TN_PACKED_KINDS; kind++)
+            for (int bad = 0; bad < 2; bad++) {
+                float *weights = floats_new(ROWS * COLS), *x = floats_new(N * COLS), y[N * ROWS];
+                x[COLS + 40] = bad ? NAN : INFINITY;
+                tn_packed_matrix w = {(tn_packed_kind)kind, ROWS, COLS, aligned_alloc(64, tn_packed_bytes((tn_packed_kind)kind, ROWS, COLS)), NULL};
+                assert_int_equal(tables[t]->packed_pack(&w, 0, ROWS, weights, COLS), TN_OK);
+                multiply(tables[t], &w, N, x, COLS, y, ROWS, false, 1);
+                for (int i = 0; i < N * ROWS; i++)
+                    assert_int_equal(isfinite(y[i]), i / ROWS != 1);
+                free(weights), free(x), free(w.data);
+            }
+}
+
+static void test_shares(void **state)
+{
+    (void)state;
+    for (int64_t rows = 0; rows < 200; rows += 7)
+        for (int threads = 1; threads < 9; threads++) {
+            int64_t at = 0;
+            for (int t = 0; t < threads; t++) {
+                int64_t begin, end;
+                tn_packed_share(rows, t, threads, &begin, &end);
+                assert_int_equal(begin, at);
+                assert_true(begin == rows || begin % TN_PACKED_SHARE == 0);
+                at = end;
+            }
+            assert_int_equal(at, rows);
+        }
+    /* At most 1.1 times what the file holds. */
+    assert_true((double)tn_packed_bytes(TN_PACKED_Q8, 32000, 288) < 1.01 * 32000 * 9 * 34);
+    assert_true((double)tn_packed_bytes(TN_PACKED_Q4, 32000, 288) < 1.03 * 32000 * 9 * 18);
+}
+
+int main(void)
+{
+    find_tables();
+    const struct CMUnitTest tests[] = {TEST(test_products), TEST(test_extreme_blocks), TEST(test_not_finite), TEST(test_shares)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
