@@ -185,6 +185,18 @@ static inline tn_device_id tn_at_device_(tn_device_id result, const char *file, 
     tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_tokenizer *tn_at_tokenizer_ptr_(tn_tokenizer *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_text_stream *tn_at_text_stream_ptr_(tn_text_stream *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 
 #ifdef __cplusplus
 inline tn_status tn_backward(tn_tensor *x, tn_backward_args args = {})
@@ -2144,6 +2156,78 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     args.num_samples = num_samples;
     return tn_multinomial_with(&args);
 }
+inline tn_tokenizer *tn_tokenizer_new(const char *path, tn_tokenizer_args args = {})
+{
+    args.path = path;
+    return tn_tokenizer_new_with(&args);
+}
+inline tn_tokenizer *tn_tokenizer_gguf_new(const char *model, tn_tokenizer_gguf_args args = {})
+{
+    args.model = model;
+    return tn_tokenizer_gguf_new_with(&args);
+}
+inline tn_tokenizer *tn_tokenizer_gguf_new(const char *model, const tn_span *tokens, tn_tokenizer_gguf_args args = {})
+{
+    args.model = model;
+    args.tokens = tokens;
+    return tn_tokenizer_gguf_new_with(&args);
+}
+inline tn_tokenizer *tn_tokenizer_gguf_new(const char *model, const tn_span *tokens, int64_t count, tn_tokenizer_gguf_args args = {})
+{
+    args.model = model;
+    args.tokens = tokens;
+    args.count = count;
+    return tn_tokenizer_gguf_new_with(&args);
+}
+inline tn_tensor *tn_tokenizer_encode(const tn_tokenizer *tokenizer, tn_tokenizer_encode_args args = {})
+{
+    args.tokenizer = tokenizer;
+    return tn_tokenizer_encode_with(&args);
+}
+inline tn_tensor *tn_tokenizer_encode(const tn_tokenizer *tokenizer, const char *text, tn_tokenizer_encode_args args = {})
+{
+    args.tokenizer = tokenizer;
+    args.text = text;
+    return tn_tokenizer_encode_with(&args);
+}
+inline tn_tensor *tn_tokenizer_encode(const tn_tokenizer *tokenizer, const char *text, int64_t bytes, tn_tokenizer_encode_args args = {})
+{
+    args.tokenizer = tokenizer;
+    args.text = text;
+    args.bytes = bytes;
+    return tn_tokenizer_encode_with(&args);
+}
+inline int64_t tn_tokenizer_decode(const tn_tokenizer *tokenizer, tn_tokenizer_decode_args args = {})
+{
+    args.tokenizer = tokenizer;
+    return tn_tokenizer_decode_with(&args);
+}
+inline int64_t tn_tokenizer_decode(const tn_tokenizer *tokenizer, const tn_tensor *ids, tn_tokenizer_decode_args args = {})
+{
+    args.tokenizer = tokenizer;
+    args.ids = ids;
+    return tn_tokenizer_decode_with(&args);
+}
+inline int64_t tn_tokenizer_decode(const tn_tokenizer *tokenizer, const tn_tensor *ids, char *text, tn_tokenizer_decode_args args = {})
+{
+    args.tokenizer = tokenizer;
+    args.ids = ids;
+    args.text = text;
+    return tn_tokenizer_decode_with(&args);
+}
+inline int64_t tn_tokenizer_decode(const tn_tokenizer *tokenizer, const tn_tensor *ids, char *text, int64_t capacity, tn_tokenizer_decode_args args = {})
+{
+    args.tokenizer = tokenizer;
+    args.ids = ids;
+    args.text = text;
+    args.capacity = capacity;
+    return tn_tokenizer_decode_with(&args);
+}
+inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_stream_args args = {})
+{
+    args.tokenizer = tokenizer;
+    return tn_text_stream_new_with(&args);
+}
 #define tn_backward(...) \
     tn_at_checked_(tn_backward(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_grad_of(...) \
@@ -2494,6 +2578,16 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_tensor_ptr_(tn_randperm(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_multinomial(...) \
     tn_at_tensor_ptr_(tn_multinomial(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_new(...) \
+    tn_at_tokenizer_ptr_(tn_tokenizer_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_gguf_new(...) \
+    tn_at_tokenizer_ptr_(tn_tokenizer_gguf_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_encode(...) \
+    tn_at_tensor_ptr_(tn_tokenizer_encode(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_decode(...) \
+    tn_at_int64_t_(tn_tokenizer_decode(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_text_stream_new(...) \
+    tn_at_text_stream_ptr_(tn_text_stream_new(__VA_ARGS__), __FILE__, __LINE__)
 #else
 #define TN_LIST_tn_backward_args_(X) TN_BACKWARD_OPTIONS(X)
 #define TN_LIST_tn_grad_of_args_(X) TN_GRAD_OPTIONS(X)
@@ -2632,6 +2726,11 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
 #define TN_LIST_tn_uniform_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_randperm_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_multinomial_args_(X) TN_MULTINOMIAL_OPTIONS(X)
+#define TN_LIST_tn_tokenizer_args_(X) TN_TOKENIZER_OPTIONS(X)
+#define TN_LIST_tn_tokenizer_gguf_args_(X) TN_TOKENIZER_GGUF_OPTIONS(X)
+#define TN_LIST_tn_tokenizer_encode_args_(X) TN_TOKENIZER_ENCODE_OPTIONS(X)
+#define TN_LIST_tn_tokenizer_decode_args_(X) TN_TOKENIZER_DECODE_OPTIONS(X)
+#define TN_LIST_tn_text_stream_args_(X) TN_TEXT_STREAM_OPTIONS(X)
 #define tn_backward(...) \
     tn_at_checked_(TN_CALL_((tn_backward_with), tn_backward_args, TN_LIST_tn_backward_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_grad_of(...) \
@@ -2982,6 +3081,16 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_tensor_ptr_(TN_CALL_((tn_randperm_with), tn_randperm_args, TN_LIST_tn_randperm_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_multinomial(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_multinomial_with), tn_multinomial_args, TN_LIST_tn_multinomial_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_new(...) \
+    tn_at_tokenizer_ptr_(TN_CALL_((tn_tokenizer_new_with), tn_tokenizer_args, TN_LIST_tn_tokenizer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_gguf_new(...) \
+    tn_at_tokenizer_ptr_(TN_CALL_((tn_tokenizer_gguf_new_with), tn_tokenizer_gguf_args, TN_LIST_tn_tokenizer_gguf_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_encode(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_tokenizer_encode_with), tn_tokenizer_encode_args, TN_LIST_tn_tokenizer_encode_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_decode(...) \
+    tn_at_int64_t_(TN_CALL_((tn_tokenizer_decode_with), tn_tokenizer_decode_args, TN_LIST_tn_tokenizer_decode_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_text_stream_new(...) \
+    tn_at_text_stream_ptr_(TN_CALL_((tn_text_stream_new_with), tn_text_stream_args, TN_LIST_tn_text_stream_args_, __VA_ARGS__), __FILE__, __LINE__)
 #endif
 
 #define tn_set_requires_grad(...) \
@@ -4010,5 +4119,25 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_tensor_ptr_(tn_bernoulli(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_multinomial_with(...) \
     tn_at_tensor_ptr_(tn_multinomial_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_new_with(...) \
+    tn_at_tokenizer_ptr_(tn_tokenizer_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_gguf_new_with(...) \
+    tn_at_tokenizer_ptr_(tn_tokenizer_gguf_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_encode_with(...) \
+    tn_at_tensor_ptr_(tn_tokenizer_encode_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_decode_with(...) \
+    tn_at_int64_t_(tn_tokenizer_decode_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_text_stream_new_with(...) \
+    tn_at_text_stream_ptr_(tn_text_stream_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_vocab_size(...) \
+    tn_at_int64_t_(tn_tokenizer_vocab_size(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_id(...) \
+    tn_at_int64_t_(tn_tokenizer_id(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_bos(...) \
+    tn_at_int64_t_(tn_tokenizer_bos(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_eos(...) \
+    tn_at_int64_t_(tn_tokenizer_eos(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_unk(...) \
+    tn_at_int64_t_(tn_tokenizer_unk(__VA_ARGS__), __FILE__, __LINE__)
 
 #endif
