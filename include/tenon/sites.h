@@ -433,6 +433,17 @@ inline tn_module *tn_llama_load(const char *path, tn_llama_load_args args = {})
     args.path = path;
     return tn_llama_load_with(&args);
 }
+inline tn_status tn_llama_convert(const char *in, tn_llama_convert_args args = {})
+{
+    args.in = in;
+    return tn_llama_convert_with(&args);
+}
+inline tn_status tn_llama_convert(const char *in, const char *out, tn_llama_convert_args args = {})
+{
+    args.in = in;
+    args.out = out;
+    return tn_llama_convert_with(&args);
+}
 inline double tn_accuracy(tn_tensor *x, tn_metric_args args = {})
 {
     args.x = x;
@@ -2268,6 +2279,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_module_ptr_(tn_llama_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_llama_load(...) \
     tn_at_module_ptr_(tn_llama_load(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_convert(...) \
+    tn_at_checked_(tn_llama_convert(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
     tn_at_double_(tn_accuracy(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity(...) \
@@ -2608,6 +2621,7 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
 #define TN_LIST_tn_npz_args_(X) TN_NPZ_OPTIONS(X)
 #define TN_LIST_tn_llama_args_(X) TN_LLAMA_OPTIONS(X)
 #define TN_LIST_tn_llama_load_args_(X) TN_LLAMA_LOAD_OPTIONS(X)
+#define TN_LIST_tn_llama_convert_args_(X) TN_LLAMA_CONVERT_OPTIONS(X)
 #define TN_LIST_tn_metric_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_confusion_matrix_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
@@ -2771,6 +2785,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_module_ptr_(TN_CALL_((tn_llama_new_with), tn_llama_args, TN_LIST_tn_llama_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_llama_load(...) \
     tn_at_module_ptr_(TN_CALL_((tn_llama_load_with), tn_llama_load_args, TN_LIST_tn_llama_load_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_convert(...) \
+    tn_at_checked_(TN_CALL_((tn_llama_convert_with), tn_llama_convert_args, TN_LIST_tn_llama_convert_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
     tn_at_double_(TN_CALL_((tn_accuracy_with), tn_metric_args, TN_LIST_tn_metric_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity(...) \
@@ -3311,6 +3327,10 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_tensor_ptr_(tn_llama_rope_freqs(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_llama_load_with(...) \
     tn_at_module_ptr_(tn_llama_load_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_save(...) \
+    tn_at_checked_(tn_llama_save(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_convert_with(...) \
+    tn_at_checked_(tn_llama_convert_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy_with(...) \
     tn_at_double_(tn_accuracy_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity_with(...) \
