@@ -72,6 +72,24 @@ static inline tn_loader *tn_at_loader_ptr_(tn_loader *result, const char *file, 
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_decoder *tn_at_decoder_ptr_(tn_decoder *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline const tn_llama_args *tn_at_const_tn_llama_args_ptr_(const tn_llama_args *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline const float *tn_at_const_float_ptr_(const float *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_event_writer *tn_at_event_writer_ptr_(tn_event_writer *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -109,12 +127,6 @@ static inline tn_list *tn_at_list_ptr_(tn_list *result, const char *file, int li
     return result;
 }
 static inline tn_module *tn_at_module_ptr_(tn_module *result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(!result))
-        tn_site_(NULL, file, line);
-    return result;
-}
-static inline const tn_llama_args *tn_at_const_tn_llama_args_ptr_(const tn_llama_args *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
         tn_site_(NULL, file, line);
@@ -308,6 +320,16 @@ inline tn_loader *tn_loader_new(tn_dataset *dataset, tn_loader_args args = {})
     args.dataset = dataset;
     return tn_loader_new_with(&args);
 }
+inline tn_decoder *tn_decoder_new(void *llama, tn_decoder_args args = {})
+{
+    args.llama = llama;
+    return tn_decoder_new_with(&args);
+}
+inline tn_decoder *tn_decoder_open(const char *path, tn_decoder_open_args args = {})
+{
+    args.path = path;
+    return tn_decoder_open_with(&args);
+}
 inline tn_status tn_event_scalar(tn_event_writer *writer, tn_event_scalar_args args = {})
 {
     args.writer = writer;
@@ -410,6 +432,17 @@ inline tn_module *tn_llama_load(const char *path, tn_llama_load_args args = {})
 {
     args.path = path;
     return tn_llama_load_with(&args);
+}
+inline tn_status tn_llama_convert(const char *in, tn_llama_convert_args args = {})
+{
+    args.in = in;
+    return tn_llama_convert_with(&args);
+}
+inline tn_status tn_llama_convert(const char *in, const char *out, tn_llama_convert_args args = {})
+{
+    args.in = in;
+    args.out = out;
+    return tn_llama_convert_with(&args);
 }
 inline double tn_accuracy(tn_tensor *x, tn_metric_args args = {})
 {
@@ -2224,6 +2257,10 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_sampler_ptr_(tn_weighted_sampler_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(tn_loader_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_new(...) \
+    tn_at_decoder_ptr_(tn_decoder_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_open(...) \
+    tn_at_decoder_ptr_(tn_decoder_open(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_scalar(...) \
     tn_at_checked_(tn_event_scalar(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_image(...) \
@@ -2242,6 +2279,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_module_ptr_(tn_llama_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_llama_load(...) \
     tn_at_module_ptr_(tn_llama_load(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_convert(...) \
+    tn_at_checked_(tn_llama_convert(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
     tn_at_double_(tn_accuracy(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity(...) \
@@ -2571,6 +2610,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
 #define TN_LIST_tn_random_split_args_(X) TN_RANDOM_SPLIT_OPTIONS(X)
 #define TN_LIST_tn_weighted_sampler_args_(X) TN_WEIGHTED_SAMPLER_OPTIONS(X)
 #define TN_LIST_tn_loader_args_(X) TN_LOADER_OPTIONS(X)
+#define TN_LIST_tn_decoder_args_(X) TN_DECODER_OPTIONS(X)
+#define TN_LIST_tn_decoder_open_args_(X) TN_DECODER_OPEN_OPTIONS(X)
 #define TN_LIST_tn_event_scalar_args_(X) TN_EVENT_SCALAR_OPTIONS(X)
 #define TN_LIST_tn_load_image_args_(X) TN_LOAD_IMAGE_OPTIONS(X)
 #define TN_LIST_tn_save_image_args_(X) TN_SAVE_IMAGE_OPTIONS(X)
@@ -2580,6 +2621,7 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
 #define TN_LIST_tn_npz_args_(X) TN_NPZ_OPTIONS(X)
 #define TN_LIST_tn_llama_args_(X) TN_LLAMA_OPTIONS(X)
 #define TN_LIST_tn_llama_load_args_(X) TN_LLAMA_LOAD_OPTIONS(X)
+#define TN_LIST_tn_llama_convert_args_(X) TN_LLAMA_CONVERT_OPTIONS(X)
 #define TN_LIST_tn_metric_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_confusion_matrix_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
@@ -2721,6 +2763,10 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_sampler_ptr_(TN_CALL_((tn_weighted_sampler_new_with), tn_weighted_sampler_args, TN_LIST_tn_weighted_sampler_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(TN_CALL_((tn_loader_new_with), tn_loader_args, TN_LIST_tn_loader_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_new(...) \
+    tn_at_decoder_ptr_(TN_CALL_((tn_decoder_new_with), tn_decoder_args, TN_LIST_tn_decoder_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_open(...) \
+    tn_at_decoder_ptr_(TN_CALL_((tn_decoder_open_with), tn_decoder_open_args, TN_LIST_tn_decoder_open_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_scalar(...) \
     tn_at_checked_(TN_CALL_((tn_event_scalar_with), tn_event_scalar_args, TN_LIST_tn_event_scalar_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_image(...) \
@@ -2739,6 +2785,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_module_ptr_(TN_CALL_((tn_llama_new_with), tn_llama_args, TN_LIST_tn_llama_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_llama_load(...) \
     tn_at_module_ptr_(TN_CALL_((tn_llama_load_with), tn_llama_load_args, TN_LIST_tn_llama_load_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_convert(...) \
+    tn_at_checked_(TN_CALL_((tn_llama_convert_with), tn_llama_convert_args, TN_LIST_tn_llama_convert_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
     tn_at_double_(TN_CALL_((tn_accuracy_with), tn_metric_args, TN_LIST_tn_metric_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity(...) \
@@ -3143,6 +3191,22 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_tensor_ptr_(tn_load_mnist(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_draw_digits(...) \
     tn_at_tensor_ptr_(tn_draw_digits(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_new_with(...) \
+    tn_at_decoder_ptr_(tn_decoder_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_open_with(...) \
+    tn_at_decoder_ptr_(tn_decoder_open_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_config(...) \
+    tn_at_const_tn_llama_args_ptr_(tn_decoder_config(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_feed(...) \
+    tn_at_const_float_ptr_(tn_decoder_feed(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_feed_all(...) \
+    tn_at_const_float_ptr_(tn_decoder_feed_all(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_step(...) \
+    tn_at_const_float_ptr_(tn_decoder_step(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_length(...) \
+    tn_at_int64_t_(tn_decoder_length(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_rewind(...) \
+    tn_at_status_(tn_decoder_rewind(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_writer_new(...) \
     tn_at_event_writer_ptr_(tn_event_writer_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_scalar_with(...) \
@@ -3263,6 +3327,10 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_tensor_ptr_(tn_llama_rope_freqs(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_llama_load_with(...) \
     tn_at_module_ptr_(tn_llama_load_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_save(...) \
+    tn_at_checked_(tn_llama_save(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_convert_with(...) \
+    tn_at_checked_(tn_llama_convert_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy_with(...) \
     tn_at_double_(tn_accuracy_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_perplexity_with(...) \

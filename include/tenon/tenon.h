@@ -15,6 +15,7 @@
 #include <tenon/image.h>
 #include <tenon/nn.h>
 #include <tenon/llama.h>
+#include <tenon/decoder.h>
 #include <tenon/optim.h>
 #include <tenon/schedule.h>
 #include <tenon/checkpoint.h>

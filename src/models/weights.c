@@ -122,8 +122,7 @@ tn_weights *tn_weights_new(tn_weights_source source, const tn_llama_args *config
     w->config = c;
     const int64_t count = place_kinds(w);
     if (count > most)
-        TN_WEIGHTS_BAD(source, "a model of %lld layers has %lld weights, and here are %lld", (long long)c.num_hidden_layers, (long long)count,
-                       (long long)most);
+        TN_WEIGHTS_BAD(source, "a model of %lld layers has %lld weights, which cannot be here", (long long)c.num_hidden_layers, (long long)count);
     else if ((w->weights = tn_alloc_zero((size_t)count * sizeof *w->weights)))
         w->count = count;
     if (!w->weights) {
@@ -216,7 +215,7 @@ static bool plain_in(tn_dict *dict, const char *name, tn_tensor *x)
 tn_weights *tn_weights_of_dict(tn_weights_source source, const tn_llama_args *config, tn_tensor *freqs, tn_dict *dict, bool interleaved,
                                const char *format)
 {
-    tn_weights *w = dict ? tn_weights_new(source, config, tn_dict_count(dict), interleaved) : NULL;
+    tn_weights *w = dict ? tn_weights_new(source, config, 2 * tn_dict_count(dict) + 64, interleaved) : NULL;
     bool good = w && tn_weights_keep_freqs(source, w, freqs);
     for (int64_t i = 0; good && i < w->count; i++) {
         tn_weight *weight = &w->weights[i];

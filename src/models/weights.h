@@ -92,8 +92,8 @@ typedef struct tn_weights_source {
 /* Raises an error that names the file; NULL. */
 void *tn_weights_fail(tn_weights_source source, tn_status status, const char *format, ...) TN_PRINTF(3, 4);
 
-/* All weights of a configuration, which is completed and checked, by name and shape, without data yet; at most `most` of them: nothing is
- * allocated on the word of a file. interleaved: q_proj's and k_proj's rows are so. Owned by the caller. */
+/* All weights of a configuration, which is completed and checked, by name and shape, without data yet; at most `most` of them, a small multiple
+ * of what the file has: nothing is allocated on its word alone. interleaved: q_proj's and k_proj's rows are so. Owned by the caller. */
 tn_weights *tn_weights_new(tn_weights_source source, const tn_llama_args *config, int64_t most, bool interleaved);
 /* The weight lies in a tensor that the owner keeps: false with an error where its shape or dtype does not fit. */
 bool tn_weight_lies_in(tn_weights_source source, tn_weight *weight, const tn_tensor *x);
@@ -122,6 +122,17 @@ bool tn_llama_config_parse(tn_weights_source source, const char *text, size_t le
 bool tn_llama_config_read(tn_weights_source source, bool is_folder, bool *found, tn_llama_config_text *out);
 /* Writes it as transformers reads it, at most size bytes with the closing 0; returns the length that it would need. */
 size_t tn_llama_config_write(const tn_weights *weights, tn_dtype dtype, char *text, size_t size);
+
+/* What is to be written where. */
+typedef struct tn_weights_target {
+    const char *op, *path;
+    tn_quant type; /* NONE: as it is */
+    int llama2_version;
+    tn_llama_report report;
+    void *context;
+} tn_weights_target;
+tn_status tn_weights_save_gguf(const tn_weights *weights, const tn_weights_target *target);
+tn_status tn_weights_save_llama2(const tn_weights *weights, const tn_weights_target *target);
 
 /* The name under which a file of tensors alone, safetensors or npz, holds its config.json: a note or an array of bytes. */
 #define TN_WEIGHTS_CONFIG "config.json"

@@ -169,7 +169,7 @@ static bool read_config(const parse *p, tn_tensor **factors)
     p->c->rms_norm_eps = number_in(p, p->json, "rms_norm_eps", 1e-6);
     p->c->initializer_range = number_in(p, p->json, "initializer_range", 0.02);
     p->c->tie_word_embeddings = flag(p, "tie_word_embeddings", false);
-    p->c->attention_bias = qwen2 || flag(p, "attention_bias", false);
+    p->c->attention_bias = flag(p, "attention_bias", false) || qwen2;
     p->c->qk_norm = qwen3;
     read_rope(p, factors);
     if (!llama && !tn_failing())

@@ -2,6 +2,7 @@
 #include "models/weights.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* "llama.block_count" */
@@ -19,7 +20,16 @@ static const char *key_of(named *n, const char *name)
 }
 
 static int64_t whole(named *n, const char *name, int64_t missing) { return tn_gguf_int(n->file, key_of(n, name), missing); }
-static double number(named *n, const char *name, double missing) { return tn_gguf_float(n->file, key_of(n, name), missing); }
+
+/* An f32 as the decimal number that was meant: 1e-5, not 9.9999997473787516e-06. */
+static double number(named *n, const char *name, double missing)
+{
+    const double value = tn_gguf_float(n->file, key_of(n, name), missing);
+    char text[32];
+    snprintf(text, sizeof text, "%.7g", value);
+    const double meant = strtod(text, NULL);
+    return (float)meant == (float)value ? meant : value;
+}
 
 static bool read_scaling(named *n, tn_llama_args *c)
 {
@@ -98,7 +108,7 @@ tn_weights *tn_weights_gguf(tn_weights_source source)
         return NULL;
     if (strcmp(n.architecture, "llama") != 0 && strcmp(n.architecture, "qwen2") != 0 && strcmp(n.architecture, "qwen3") != 0)
         return tn_weights_fail(source, TN_ERR_UNSUPPORTED, "architecture \"%s\": llama, qwen2 and qwen3 are read", n.architecture);
-    tn_weights *w = read_config(&n, &config) ? tn_weights_new(source, &config, tn_gguf_count(file), strcmp(n.architecture, "llama") == 0) : NULL;
+    tn_weights *w = read_config(&n, &config) ? tn_weights_new(source, &config, 2 * tn_gguf_count(file) + 64, strcmp(n.architecture, "llama") == 0) : NULL;
     if (!w)
         return NULL;
     w->owner = w->gguf = tn_retain(file);

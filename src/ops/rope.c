@@ -1,7 +1,7 @@
 /* Rotary embedding and its tables. */
-#include <math.h>
+#include "ops/rope.h"
 
-#include <tenon/ops.h>
+#include <math.h>
 
 #include "core/loop.h"
 #include "ops/reduction.h"
@@ -75,8 +75,9 @@ tn_tensor *tn_rope_with(const tn_rope_args *a)
 }
 
 /* Llama 3.1's law where there is an original length. */
-static double stretched(const tn_rope_tables_args *a, double frequency)
+double tn_rope_frequency(const tn_rope_tables_args *a, int64_t j)
 {
+    const double frequency = pow(a->base, -2 * (double)j / (double)a->dim);
     if (a->original_length == 0)
         return frequency / a->factor;
     const double waves = a->original_length * frequency / (2 * 3.14159265358979323846);
@@ -84,14 +85,14 @@ static double stretched(const tn_rope_tables_args *a, double frequency)
     return share * frequency + (1 - share) * frequency / a->factor;
 }
 
-/* The frequencies f [half]; false with an error. */
-static bool put_frequencies(const tn_rope_tables_args *a, double *f, int64_t half)
+bool tn_rope_frequencies(const tn_rope_tables_args *a, double *f)
 {
+    const int64_t half = a->dim / 2;
     const tn_tensor *factors = a->freq_factors;
     if (factors && (!tn_ready("rope_tables", "freq_factors", factors) || tn_to_doubles(factors, f, half) != TN_OK))
         return false;
     for (int64_t j = 0; j < half; j++) {
-        const double frequency = stretched(a, pow(a->base, -2 * (double)j / (double)a->dim));
+        const double frequency = tn_rope_frequency(a, j);
         if (factors && !(f[j] > 0)) {
             tn_fail(TN_ERR_ARGUMENT, "rope_tables: freq_factors has %g at %lld: it must be positive", f[j], (long long)j);
             return false;
@@ -118,7 +119,7 @@ tn_tensor *tn_rope_tables_with(const tn_rope_tables_args *a)
     TN_NO_GRAD;
     const int64_t half = a->dim / 2;
     tn_tensor *frequencies = tn_new("rope_tables", TN_SHAPE(half), TN_F64, a->positions->storage->device);
-    if (!frequencies || !put_frequencies(a, (double *)(void *)tn_ptr(frequencies), half))
+    if (!frequencies || !tn_rope_frequencies(a, (double *)(void *)tn_ptr(frequencies)))
         return NULL;
     tn_tensor *angles = tn_mul(tn_unsqueeze(tn_cast(a->positions, TN_F64), -1), frequencies);
     const tn_dtype dtype = tn_dtype_or_default(a->dtype);
