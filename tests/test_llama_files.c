@@ -612,6 +612,9 @@ static void test_npz_alone(void **state)
     assert_int_equal(tn_dict_set(dict, "x", tn_ones(TN_SHAPE(2))), TN_OK);
     assert_int_equal(tn_save_npz(dict, in_folder("alone.npz")), TN_OK);
     expect_failure(in_folder("alone.npz"), TN_ERR_FORMAT, "there is no \"model.embed_tokens.weight\"");
+    assert_int_equal(tn_llama_convert(path_of("v1_tied.bin"), in_folder("alone.npz")), TN_OK);
+    dict = tn_load_npz(in_folder("alone.npz")); /* with the head that the programs of the format ask for */
+    assert_true(tn_equal(tn_dict_get(dict, "lm_head.weight"), tn_dict_get(dict, "model.embed_tokens.weight")));
 }
 
 /* ---- a trained model ------------------------------------------------------------------------------------------------------- */

@@ -41,6 +41,7 @@ typedef struct tn_thread {
     bool registered; /* the thread's end will be noticed */
     bool site_known;
     bool aside; /* an error that sticks is set aside: messages go elsewhere */
+    bool undrawn; /* random tensors stay as they are and nothing is drawn: a module is made for weights that a file has */
     int num_threads;   /* 0: the process's default */
     tn_object **stack; /* the temporaries of all open scopes */
     int64_t top, capacity;

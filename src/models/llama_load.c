@@ -27,9 +27,9 @@ tn_module *tn_llama_load_with(const tn_llama_load_args *args)
         return NULL;
     tn_llama_args config = w->config;
     config.dtype = args->dtype;
-    const tn_random_state state = tn_get_random_state(); /* what is drawn for the weights is overwritten */
+    tn_this.undrawn = true;
     tn_module *llama = tn_llama_new_with(&config);
-    tn_set_random_state(state);
+    tn_this.undrawn = false;
     if (llama && fill(llama, w))
         return llama;
     tn_release(llama);

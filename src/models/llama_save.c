@@ -17,7 +17,8 @@ static tn_dtype dtype_of(const tn_weight *weight, tn_quant type, bool npz)
     return dtype == TN_DTYPE_DEFAULT || (npz && dtype == TN_BF16) ? TN_F32 : dtype;
 }
 
-/* The weights under our names; npz has llama2.c's order of rows. The scope's. */
+/* The weights under our names; npz has llama2.c's order of rows, and a head even where it is the embedding, which its programs ask for. The
+ * scope's. */
 static tn_dict *dict_of(const tn_weights *w, const tn_weights_target *t, bool npz)
 {
     if (t->type != TN_QUANT_NONE && (tn_quant_dtype(t->type) == TN_DTYPE_DEFAULT || (npz && t->type == TN_QUANT_BF16)))
@@ -29,6 +30,8 @@ static tn_dict *dict_of(const tn_weights *w, const tn_weights_target *t, bool np
         const tn_weight *weight = &w->weights[i];
         tn_tensor *x = tn_weight_tensor(w, weight, npz ? tn_weight_heads(w, weight) : 0, dtype_of(weight, t->type, npz));
         if (!x || tn_dict_set(dict, weight->name, x) != TN_OK)
+            return NULL;
+        if (npz && i == 0 && w->config.tie_word_embeddings && tn_dict_set(dict, "lm_head.weight", x) != TN_OK)
             return NULL;
     }
     return dict;
