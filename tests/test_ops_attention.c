@@ -76,6 +76,8 @@ static void test_wrong_inputs(void **state)
     check_fails(tn_rope_tables(table, 4, NULL), TN_ERR_ARGUMENT, "rope_tables: sin NULL");
     check_fails(tn_rope_tables(table, 4, &sin, .base = 0), TN_ERR_ARGUMENT, "base 0");
     check_fails(tn_rope_tables(table, 4, &sin, .low_freq_factor = 4), TN_ERR_ARGUMENT, "low_freq_factor 4");
+    check_fails(tn_rope_tables(table, 4, &sin, .freq_factors = tn_ones(TN_SHAPE(3))), TN_ERR_SHAPE, "3");
+    check_fails(tn_rope_tables(table, 4, &sin, .freq_factors = tn_zeros(TN_SHAPE(2))), TN_ERR_ARGUMENT, "freq_factors 0 positive");
 }
 
 /* Dropout drops what a random mask of the same seed drops, in backward too, whatever the blocks. */
@@ -162,6 +164,9 @@ static void test_both_masks_and_halves(void **state)
     assert_true(tn_equal(tn_scaled_dot_product_attention(x, x, x, .attn_mask = mask, .is_causal = true), tn_cast(y, TN_BF16)));
     tn_tensor *sin, *cos = tn_rope_tables(tn_arange(0, 5), 4, &sin);
     assert_true(tn_equal(tn_rope(x, cos, sin), tn_cast(tn_rope(wide, cos, sin), TN_BF16)));
+    tn_tensor *factors = tn_from_floats((float[]){1, 4}, TN_SHAPE(2)), *other = tn_rope_tables(tn_arange(0, 5), 4, &sin, .freq_factors = factors);
+    assert_true(tn_equal(tn_narrow(other, 1, 0, 1), tn_narrow(cos, 1, 0, 1)));
+    check_values(tn_narrow(other, 1, 1, 1), 1e-6, 1, 0.99999687500163, 0.99998750002604, 0.99997187513184, 0.99995000041667);
     check_good();
 }
 

@@ -550,6 +550,24 @@ static void test_a_gguf_file(void **state)
     unlink(path);
 }
 
+/* A decoder made of a model, and tokens read by it. */
+static bool a_decoder(void *llama)
+{
+    TN_SCOPE;
+    const int64_t tokens[3] = {1, 2, 3};
+    tn_decoder *decoder = tn_adopt(tn_decoder_new(llama, .weights = TN_QUANT_Q8_0, .cache = TN_I8, .context = 8));
+    return decoder && tn_decoder_feed(decoder, 0, tokens, 3) && tn_decoder_feed_all(decoder, 0, tokens, 2);
+}
+static void test_a_decoder(void **state)
+{
+    (void)state;
+    tn_module *llama = tn_llama_new(.vocab_size = 9, .hidden_size = 8, .intermediate_size = 12, .num_hidden_layers = 2, .num_attention_heads = 2,
+                                    .attention_bias = true);
+    assert_non_null(llama);
+    torment(a_decoder, llama, 8);
+    tn_release(llama);
+}
+
 /* Printing works as far as there is memory, and says nothing of it. */
 static void test_text(void **state)
 {
@@ -588,7 +606,7 @@ int main(void)
         TEST(test_making_mixed_layers), TEST(test_a_step_of_mixed_layers),
         TEST(test_making_the_reader), TEST(test_a_step_of_the_reader), TEST(test_making_the_translator), TEST(test_a_step_of_the_translator),
         TEST(test_gradients_that_add), TEST(test_second_derivatives), TEST(test_losses), TEST(test_loaders), TEST(test_digits),
-        TEST(test_what_modules_do), TEST(test_text), TEST(test_files_of_arrays), TEST(test_a_gguf_file),
+        TEST(test_what_modules_do), TEST(test_text), TEST(test_files_of_arrays), TEST(test_a_gguf_file), TEST(test_a_decoder),
         cmocka_unit_test(test_nothing_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

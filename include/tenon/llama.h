@@ -10,6 +10,7 @@
 #define TENON_LLAMA_H
 
 #include <tenon/nn.h>
+#include <tenon/quant.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -37,7 +38,8 @@ extern "C" {
     X(bool, qk_norm, false)             /* an RMS norm of each head's queries and keys: Qwen 3 */                             \
     X(int64_t, sliding_window, 0)       /* a token sees itself and so many less one before it: Mistral; 0: all */             \
     X(double, initializer_range, 0.02)                                                                                        \
-    X(tn_dtype, dtype, TN_DTYPE_DEFAULT)
+    X(tn_dtype, dtype, TN_DTYPE_DEFAULT)                                                                                      \
+    X(const tn_tensor *, rope_freqs, NULL) /* [head_dim / 2], what the frequencies are divided by one by one; copied */
 typedef struct tn_llama_args {
     size_t size TN_SIZE_(tn_llama_args);
     TN_LLAMA_OPTIONS(TN_FIELD_)
@@ -50,8 +52,58 @@ typedef struct tn_llama_args {
  * post_attention_layernorm, mlp.{gate,up,down}_proj}.weight, model.norm.weight, lm_head.weight. Sizes that are not given or do not fit are
  * TN_ERR_ARGUMENT; more than max_position_embeddings tokens TN_ERR_SHAPE. */
 TN_API tn_module *tn_llama_new_with(const tn_llama_args *args);
-/* What a model was made with, everything computed that was 0; lent by the model. NULL and TN_ERR_ARGUMENT for another module. */
+/* What a model was made with, everything computed that was 0; lent by the model; .rope_freqs is NULL here. NULL and TN_ERR_ARGUMENT for another
+ * module. */
 TN_API const tn_llama_args *tn_llama_config(const void *llama);
+/* Its .rope_freqs, f32 [head_dim / 2]; NULL, without an error, where it has none. */
+TN_API tn_tensor *tn_llama_rope_freqs(const void *llama);
+
+/* ---- files ---------------------------------------------------------------------------------------------------------------- */
+
+/* tn_llama_load("stories15M/", .dtype = TN_BF16): a model of a file or a folder, the caller's, f32 unless said. Read are
+ * - llama2.c's checkpoints, versions 0, 1 and 2;
+ * - the npz of llama3.np and PyDyNet; how many heads it does not tell: a config.json beside it does, or it is stories15M's;
+ * - folders of transformers: config.json (llama, mistral, qwen2, qwen3), model.safetensors or shards with their index;
+ * - GGUF (llama, qwen2, qwen3), split ones by their first file;
+ * - what tn_llama_save() writes.
+ * Rows of q_proj and k_proj are put into the order of .rope_interleaved = false; blocks become floats. TN_ERR_FORMAT names what is missing,
+ * there twice or of another shape than the configuration asks for, TN_ERR_UNSUPPORTED what the module has not. */
+#define TN_LLAMA_LOAD_OPTIONS(X) X(tn_dtype, dtype, TN_F32)
+typedef struct tn_llama_load_args {
+    size_t size TN_SIZE_(tn_llama_load_args);
+    TN_LLAMA_LOAD_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    const char *path TN_ZERO_;
+} tn_llama_load_args;
+TN_API tn_module *tn_llama_load_with(const tn_llama_load_args *args);
+/* Writes a llama of f32, f16 or bf16 (others are TN_ERR_DTYPE) so that tn_llama_load() gives it back, bit for bit: to a path that ends in
+ * - .safetensors: tensors with the names of transformers, the configuration as config.json in a note; .npz: for llama3.np and PyDyNet, the same
+ *   in an array of bytes (bf16 becomes f32);
+ * - .gguf: for llama.cpp, without a tokeniser;
+ * - .bin: a llama2.c checkpoint, version 0 (f32); TN_ERR_UNSUPPORTED where its programs could not run the model;
+ * - anything else: a folder, made where there is none, of config.json and model.safetensors, which transformers reads.
+ * Ways and errors as tn_save_safetensors(). Rows of q_proj and k_proj are put into the order that the target has. */
+TN_API tn_status tn_llama_save(void *llama, const char *path) TN_MUST_CHECK;
+
+/* Tells of a weight that is not what was asked for: "blk.0.ffn_down.weight: F16, for its rows of 172 are no multiple of Q8_0's 32". */
+typedef void (*tn_llama_report)(const char *line, void *context);
+#define TN_LLAMA_CONVERT_OPTIONS(X)                                                                                               X(tn_quant, type, TN_QUANT_NONE)   /* of the matrices; NONE: what they are, or F32 where the target has no such type */         X(int, llama2_version, 0)          /* of a .bin in F32: 0 or 1; one in Q8_0 is version 2 */                                   X(tn_llama_report, report, NULL)   /* called during the conversion */                                                         X(void *, context, NULL)
+typedef struct tn_llama_convert_args { /* tn_llama_convert("stories15M.bin", "stories15M.gguf", .type = TN_QUANT_Q8_0) */
+    size_t size TN_SIZE_(tn_llama_convert_args);
+    TN_LLAMA_CONVERT_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    const char *in TN_ZERO_;
+    const char *out TN_ZERO_;
+} tn_llama_convert_args;
+/* A file or folder of any kind that tn_llama_load() reads into one of any kind that tn_llama_save() writes. Types: F32, F16 and BF16 everywhere but
+ * in .bin (F32, Q8_0) and .npz (F32, F16); in .gguf, where vectors are F32, all that tn_quantize() makes too, with rows that do not fit by
+ * tn_quant_for_row() and reported. What has the type already is copied byte for byte. A GGUF source's general.* and tokenizer.* go into a GGUF
+ * target. Memory is taken for what changes its type or its order of rows. Another type is TN_ERR_UNSUPPORTED. */
+TN_API tn_status tn_llama_convert_with(const tn_llama_convert_args *args) TN_MUST_CHECK;
+
+/* Writes what such a file holds, its kind, its configuration and its weights with types, shapes and bytes, at most size bytes with the closing
+ * 0; returns the length that it would need, 0 on error. Data are not read. */
+TN_API size_t tn_llama_inspect(const char *path, char *text, size_t size);
 
 #ifdef __cplusplus
 }

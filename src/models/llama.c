@@ -1,5 +1,5 @@
 /* The Llama family as modules: attention, the gated network, a layer of both, the model, and the model with its head. */
-#include <tenon/llama.h>
+#include "models/weights.h"
 
 #include "nn/layer.h"
 
@@ -149,11 +149,23 @@ static llama_layer *llama_layer_new(const tn_llama_args *a)
 
 /* ---- the model ------------------------------------------------------------------------------------------------------------ */
 
+enum { MOST_FREQS = 512 };
+
 typedef struct llama_model {
     tn_module base;
     tn_module *embed_tokens, *layers, *norm;
     tn_llama_args config;
+    bool has_rope_freqs;
+    float rope_freqs[MOST_FREQS]; /* [head_dim / 2]; no buffer, which a cast of the module would round */
 } llama_model;
+
+static tn_tensor *rope_freqs_of(const llama_model *self)
+{
+    if (!self->has_rope_freqs)
+        return NULL;
+    const tn_from_args args = {.size = sizeof args, .dtype = TN_F32, .data = self->rope_freqs, .shape = TN_SHAPE(self->config.head_dim / 2)};
+    return tn_from_floats_with(&args);
+}
 
 /* Which columns each row may look at: itself and the window before it, bool [l, l]. */
 static tn_tensor *window_mask(int64_t l, int64_t window)
@@ -177,7 +189,7 @@ static tn_tensor *llama_model_forward(llama_model *self, tn_tensor *tokens) /* [
     tn_rope_tables_args tables = {.size = sizeof tables, .base = c->rope_theta, .factor = c->rope_factor,
                                   .original_length = c->rope_original_length, .low_freq_factor = c->rope_low_freq_factor,
                                   .high_freq_factor = c->rope_high_freq_factor, .positions = positions, .dim = c->head_dim,
-                                  .sin = &sin};
+                                  .sin = &sin, .freq_factors = rope_freqs_of(self)};
     tn_tensor *x = tn_call(self->embed_tokens, tokens->ndim == 1 ? tn_unsqueeze(tokens, 0) : tokens);
     tables.dtype = x && x->dtype == TN_F64 ? TN_F64 : TN_F32; /* angles are never rounded to 16 bits */
     tn_tensor *cos = tn_rope_tables_with(&tables);
@@ -195,6 +207,12 @@ static llama_model *llama_model_new(const tn_llama_args *a)
     if (!self)
         return NULL;
     self->config = *a;
+    self->config.rope_freqs = NULL;
+    self->has_rope_freqs = a->rope_freqs != NULL;
+    if (a->rope_freqs && a->head_dim / 2 > MOST_FREQS)
+        tn_fail(TN_ERR_UNSUPPORTED, "llama: rope_freqs of head_dim %lld: at most %d", (long long)a->head_dim, 2 * MOST_FREQS);
+    else if (a->rope_freqs)
+        (void)!tn_to_floats(a->rope_freqs, self->rope_freqs, a->head_dim / 2);
     const tn_embedding_layer_args table = {.size = sizeof table, .padding_idx = TN_NO_PADDING, .dtype = a->dtype, .rows = a->vocab_size,
                                            .dim = a->hidden_size};
     TN_CHILD(self, embed_tokens, tn_embedding_new_with(&table));
@@ -243,8 +261,17 @@ const tn_llama_args *tn_llama_config(const void *module)
     return m ? &((const llama *)module)->model->config : NULL;
 }
 
-static bool sizes_fit(const tn_llama_args *a)
+tn_tensor *tn_llama_rope_freqs(const void *module)
 {
+    return tn_llama_config(module) ? rope_freqs_of(((const llama *)module)->model) : NULL;
+}
+
+bool tn_llama_completed(const char *op, tn_status status, tn_llama_args *a)
+{
+    if (!a->num_key_value_heads)
+        a->num_key_value_heads = a->num_attention_heads;
+    if (!a->head_dim && a->num_attention_heads > 0 && a->hidden_size % a->num_attention_heads == 0)
+        a->head_dim = a->hidden_size / a->num_attention_heads;
 #define GIVEN_(field) {#field, a->field}
     const struct {
         const char *name;
@@ -254,19 +281,19 @@ static bool sizes_fit(const tn_llama_args *a)
 #undef GIVEN_
     for (int i = 0; i < TN_COUNT(given); i++)
         if (given[i].value < 1 || given[i].value > INT32_MAX) {
-            tn_fail(TN_ERR_ARGUMENT, "llama: %s is %lld: it must be given, from 1 to 2^31", given[i].name, (long long)given[i].value);
+            tn_fail(status, "%s: %s is %lld: it must be given, from 1 to 2^31", op, given[i].name, (long long)given[i].value);
             return false;
         }
     if (a->num_attention_heads % a->num_key_value_heads || a->head_dim % 2)
-        tn_fail(TN_ERR_ARGUMENT, "llama: num_attention_heads is %lld, num_key_value_heads %lld and head_dim %lld: the first must be a multiple of "
-                "the second, and the third even", (long long)a->num_attention_heads, (long long)a->num_key_value_heads, (long long)a->head_dim);
+        tn_fail(status, "%s: num_attention_heads is %lld, num_key_value_heads %lld and head_dim %lld: the first must be a multiple of "
+                "the second, and the third even", op, (long long)a->num_attention_heads, (long long)a->num_key_value_heads, (long long)a->head_dim);
     else if (a->sliding_window < 0 || !(a->rms_norm_eps > 0) || !(a->initializer_range >= 0))
-        tn_fail(TN_ERR_ARGUMENT, "llama: sliding_window %lld and initializer_range %g must not be negative, and rms_norm_eps %g positive",
+        tn_fail(status, "%s: sliding_window %lld and initializer_range %g must not be negative, and rms_norm_eps %g positive", op,
                 (long long)a->sliding_window, a->initializer_range, a->rms_norm_eps);
     else if (!(a->rope_theta > 0) || !(a->rope_factor > 0) || !(a->rope_original_length >= 0) ||
              !(a->rope_high_freq_factor > a->rope_low_freq_factor))
-        tn_fail(TN_ERR_ARGUMENT, "llama: rope_theta %g and rope_factor %g must be positive, rope_original_length %g not negative, and "
-                "rope_high_freq_factor %g above rope_low_freq_factor %g", a->rope_theta, a->rope_factor, a->rope_original_length,
+        tn_fail(status, "%s: rope_theta %g and rope_factor %g must be positive, rope_original_length %g not negative, and "
+                "rope_high_freq_factor %g above rope_low_freq_factor %g", op, a->rope_theta, a->rope_factor, a->rope_original_length,
                 a->rope_high_freq_factor, a->rope_low_freq_factor);
     return !tn_failing();
 }
@@ -275,11 +302,7 @@ tn_module *tn_llama_new_with(const tn_llama_args *args)
 {
     TN_KNOWN(tn_llama_args, args);
     tn_llama_args a = *args;
-    if (!a.num_key_value_heads)
-        a.num_key_value_heads = a.num_attention_heads;
-    if (!a.head_dim && a.num_attention_heads > 0 && a.hidden_size % a.num_attention_heads == 0)
-        a.head_dim = a.hidden_size / a.num_attention_heads;
-    if (tn_failing() || !sizes_fit(&a))
+    if (tn_failing() || !tn_llama_completed("llama", TN_ERR_ARGUMENT, &a))
         return NULL;
     TN_SCOPE;
     llama *self = TN_NEW(llama);

@@ -1,7 +1,7 @@
 /* Rotary embedding and its tables. */
-#include <math.h>
+#include "ops/rope.h"
 
-#include <tenon/ops.h>
+#include <math.h>
 
 #include "core/loop.h"
 #include "ops/reduction.h"
@@ -75,13 +75,31 @@ tn_tensor *tn_rope_with(const tn_rope_args *a)
 }
 
 /* Llama 3.1's law where there is an original length. */
-static double stretched(const tn_rope_tables_args *a, double frequency)
+double tn_rope_frequency(const tn_rope_tables_args *a, int64_t j)
 {
+    const double frequency = pow(a->base, -2 * (double)j / (double)a->dim);
     if (a->original_length == 0)
         return frequency / a->factor;
     const double waves = a->original_length * frequency / (2 * 3.14159265358979323846);
     const double kept = (waves - a->low_freq_factor) / (a->high_freq_factor - a->low_freq_factor), share = fmin(1, fmax(0, kept));
     return share * frequency + (1 - share) * frequency / a->factor;
+}
+
+bool tn_rope_frequencies(const tn_rope_tables_args *a, double *f)
+{
+    const int64_t half = a->dim / 2;
+    const tn_tensor *factors = a->freq_factors;
+    if (factors && (!tn_ready("rope_tables", "freq_factors", factors) || tn_to_doubles(factors, f, half) != TN_OK))
+        return false;
+    for (int64_t j = 0; j < half; j++) {
+        const double frequency = tn_rope_frequency(a, j);
+        if (factors && !(f[j] > 0)) {
+            tn_fail(TN_ERR_ARGUMENT, "rope_tables: freq_factors has %g at %lld: it must be positive", f[j], (long long)j);
+            return false;
+        }
+        f[j] = factors ? frequency / f[j] : frequency;
+    }
+    return true;
 }
 
 tn_tensor *tn_rope_tables_with(const tn_rope_tables_args *a)
@@ -101,11 +119,8 @@ tn_tensor *tn_rope_tables_with(const tn_rope_tables_args *a)
     TN_NO_GRAD;
     const int64_t half = a->dim / 2;
     tn_tensor *frequencies = tn_new("rope_tables", TN_SHAPE(half), TN_F64, a->positions->storage->device);
-    if (!frequencies)
+    if (!frequencies || !tn_rope_frequencies(a, (double *)(void *)tn_ptr(frequencies)))
         return NULL;
-    double *f = (double *)(void *)tn_ptr(frequencies);
-    for (int64_t j = 0; j < half; j++)
-        f[j] = stretched(a, pow(a->base, -2 * (double)j / (double)a->dim));
     tn_tensor *angles = tn_mul(tn_unsqueeze(tn_cast(a->positions, TN_F64), -1), frequencies);
     const tn_dtype dtype = tn_dtype_or_default(a->dtype);
     tn_tensor *sin = tn_pass(tn_cast(tn_sin(angles), dtype)), *cos = tn_pass(tn_cast(tn_cos(angles), dtype));

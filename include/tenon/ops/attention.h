@@ -50,7 +50,8 @@ TN_API tn_tensor *tn_rope_with(const tn_rope_args *args);
     X(double, original_length, 0)                                                                                             \
     X(double, low_freq_factor, 1)                                                                                             \
     X(double, high_freq_factor, 4)                                                                                            \
-    X(tn_dtype, dtype, TN_DTYPE_DEFAULT)
+    X(tn_dtype, dtype, TN_DTYPE_DEFAULT)                                                                                      \
+    X(const tn_tensor *, freq_factors, NULL)
 typedef struct tn_rope_tables_args { /* cos = tn_rope_tables(tn_arange(0, length), 64, &sin, .base = 500000) */
     size_t size TN_SIZE_(tn_rope_tables_args);
     TN_ROPE_TABLES_OPTIONS(TN_FIELD_)
@@ -62,7 +63,8 @@ typedef struct tn_rope_tables_args { /* cos = tn_rope_tables(tn_arange(0, length
 /* The tables for tn_rope: the cosines and, through sin, the sines of position * base^(-2j / dim) for j < dim / 2; positions [...] give
  * [..., dim / 2]. dim is even, what is turned of a row. .factor > 1 stretches the positions: all frequencies are divided by it; with
  * .original_length, as in Llama 3.1, only those whose waves are longer than original_length / low_freq_factor, those shorter than
- * original_length / high_freq_factor stay, and the ones between go over smoothly. Angles are computed in f64. */
+ * original_length / high_freq_factor stay, and the ones between go over smoothly. .freq_factors [dim / 2] divide the frequencies one by one, as
+ * a GGUF file's rope_freqs does. Angles are computed in f64. */
 TN_API tn_tensor *tn_rope_tables_with(const tn_rope_tables_args *args);
 
 #ifdef __cplusplus

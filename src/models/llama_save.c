@@ -1,0 +1,135 @@
+/* Weights written: safetensors alone and in a folder, npz; and files of one kind made into another. */
+#include "models/weights.h"
+
+#include "io/file.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* ---- dicts ------------------------------------------------------------------------------------------------------------------ */
+
+/* What a weight becomes in a file that holds f32, f16 and, but for npz, bf16. */
+static tn_dtype dtype_of(const tn_weight *weight, tn_quant type, bool npz)
+{
+    const tn_dtype dtype = tn_quant_dtype(type == TN_QUANT_NONE ? weight->blocks.type : type);
+    return dtype == TN_DTYPE_DEFAULT || (npz && dtype == TN_BF16) ? TN_F32 : dtype;
+}
+
+/* The weights under our names; npz has llama2.c's order of rows. The scope's. */
+static tn_dict *dict_of(const tn_weights *w, const tn_weights_target *t, bool npz)
+{
+    if (t->type != TN_QUANT_NONE && (tn_quant_dtype(t->type) == TN_DTYPE_DEFAULT || (npz && t->type == TN_QUANT_BF16)))
+        return tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: such a file holds F32%s and F16, not %s", t->op, t->path, npz ? "" : ", BF16",
+                       tn_quant_name(t->type) ? tn_quant_name(t->type) : "this type");
+    tn_dict *dict = tn_adopt(tn_dict_new());
+    for (int64_t i = 0; dict && i < w->count; i++) {
+        TN_SCOPE;
+        const tn_weight *weight = &w->weights[i];
+        tn_tensor *x = tn_weight_tensor(w, weight, npz ? tn_weight_heads(w, weight) : 0, dtype_of(weight, t->type, npz));
+        if (!x || tn_dict_set(dict, weight->name, x) != TN_OK)
+            return NULL;
+    }
+    return dict;
+}
+
+/* config.json as text that the caller frees; its bytes go into *size, one more with the closing 0. */
+static char *config_text(const tn_weights *w, const tn_weights_target *t, size_t *size)
+{
+    const tn_dtype dtype = dtype_of(&w->weights[0], t->type, false);
+    *size = tn_llama_config_write(w, dtype, NULL, 0) + 1;
+    char *text = tn_alloc(*size);
+    if (text)
+        tn_llama_config_write(w, dtype, text, *size);
+    return text;
+}
+
+static tn_status save_safetensors(const tn_weights *w, const tn_weights_target *t, const char *path, const char *config)
+{
+    tn_dict *dict = dict_of(w, t, false);
+    if (!dict || tn_dict_set_note(dict, "format", "pt") != TN_OK || (config && tn_dict_set_note(dict, TN_WEIGHTS_CONFIG, config) != TN_OK))
+        return tn_last_status();
+    return tn_save_safetensors(dict, path);
+}
+
+static tn_status save_npz(const tn_weights *w, const tn_weights_target *t, const char *config, size_t size)
+{
+    tn_dict *dict = dict_of(w, t, true);
+    const tn_shape_args shape = {.size = sizeof shape, .shape = TN_SHAPE((int64_t)size - 1), .dtype = TN_U8};
+    tn_tensor *bytes = dict ? tn_empty_with(&shape) : NULL;
+    if (!bytes)
+        return tn_last_status();
+    memcpy(tn_ptr(bytes), config, size - 1);
+    if (tn_dict_set(dict, TN_WEIGHTS_CONFIG, bytes) != TN_OK)
+        return tn_last_status();
+    return tn_save_npz_with(&(tn_npz_args){.size = sizeof(tn_npz_args), .dict = dict, .path = t->path});
+}
+
+/* The configuration last: a folder with it is whole. */
+static tn_status save_folder(const tn_weights *w, const tn_weights_target *t, const char *config, size_t size)
+{
+    char path[4096];
+    struct stat st;
+    tn_writer out;
+    const bool there = stat(t->path, &st) == 0;
+    if ((there && !S_ISDIR(st.st_mode)) || (!there && mkdir(t->path, 0777) != 0)) {
+        char text[128] = "";
+        const int number = there ? ENOTDIR : errno;
+        tn_fail(TN_ERR_IO, "%s: %s: cannot be made a folder: %s", t->op, t->path, strerror_r(number, text, sizeof text));
+        return TN_ERR_IO;
+    }
+    if (snprintf(path, sizeof path, "%s/model.safetensors", t->path) >= (int)sizeof path)
+        tn_fail(TN_ERR_ARGUMENT, "%s: a path of more than %zu bytes", t->op, sizeof path);
+    if (tn_failing() || save_safetensors(w, t, path, NULL) != TN_OK)
+        return tn_last_status();
+    snprintf(path, sizeof path, "%s/config.json", t->path);
+    const tn_status status = tn_writer_open(&out, t->op, path);
+    return tn_writer_close(&out, status == TN_OK ? tn_writer_write(&out, config, size - 1) : status);
+}
+
+/* ---- which kind ------------------------------------------------------------------------------------------------------------ */
+
+static bool ends_in(const char *path, const char *end)
+{
+    const size_t length = strlen(path), tail = strlen(end);
+    return length > tail && strcmp(path + length - tail, end) == 0;
+}
+
+static tn_status save(const tn_weights *w, const tn_weights_target *t)
+{
+    size_t size;
+    if (!t->path) {
+        tn_fail(TN_ERR_ARGUMENT, "%s: path is NULL", t->op);
+        return TN_ERR_ARGUMENT;
+    }
+    if (ends_in(t->path, ".gguf"))
+        return tn_weights_save_gguf(w, t);
+    if (ends_in(t->path, ".bin"))
+        return tn_weights_save_llama2(w, t);
+    char *config = config_text(w, t, &size);
+    tn_status status = TN_ERR_MEMORY;
+    if (config && ends_in(t->path, ".safetensors"))
+        status = save_safetensors(w, t, t->path, config);
+    else if (config)
+        status = ends_in(t->path, ".npz") ? save_npz(w, t, config, size) : save_folder(w, t, config, size);
+    tn_free(config, size);
+    return status;
+}
+
+tn_status tn_llama_save(void *llama, const char *path)
+{
+    TN_ERROR_ASIDE;
+    TN_SCOPE;
+    const tn_weights *w = tn_adopt(tn_weights_of(llama));
+    return w ? save(w, &(tn_weights_target){.op = "llama_save", .path = path, .type = TN_QUANT_NONE}) : tn_last_status();
+}
+
+tn_status tn_llama_convert_with(const tn_llama_convert_args *args)
+{
+    TN_KNOWN(tn_llama_convert_args, args);
+    TN_SCOPE;
+    const tn_weights *w = tn_adopt(tn_weights_open(args->in));
+    const tn_weights_target target = {"llama_convert", args->out, args->type, args->llama2_version, args->report, args->context};
+    return w ? save(w, &target) : tn_last_status();
+}

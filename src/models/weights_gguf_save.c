@@ -1,0 +1,163 @@
+/* A GGUF file of weights, as llama.cpp reads it. */
+#include "models/weights.h"
+
+#include "ops/rope.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct writing {
+    const tn_weights *w;
+    const tn_weights_target *target;
+    const char *architecture;
+    tn_gguf_writer *out;
+} writing;
+
+/* ---- values ----------------------------------------------------------------------------------------------------------------- */
+
+static const char *key_of(const writing *g, const char *name, char key[96])
+{
+    snprintf(key, 96, "%s.%s", g->architecture, name);
+    return key;
+}
+
+static void put_whole(const writing *g, const char *name, int64_t value)
+{
+    char key[96];
+    (void)!tn_gguf_set_int(g->out, key_of(g, name, key), TN_GGUF_U32, value);
+}
+
+static void put_number(const writing *g, const char *name, double value)
+{
+    char key[96];
+    (void)!tn_gguf_set_float(g->out, key_of(g, name, key), value);
+}
+
+/* What the source says of its origin and its tokeniser; without a tokeniser llama.cpp wants to be told so. */
+static bool copy_values(const writing *g)
+{
+    static const char *const own[] = {"general.architecture", "general.file_type", "general.quantization_version", "general.alignment"};
+    for (int64_t i = 0; i < tn_gguf_key_count(g->w->gguf); i++) {
+        const char *key = tn_gguf_entry_at(g->w->gguf, i).key;
+        bool copied = strncmp(key, "general.", 8) == 0 || strncmp(key, "tokenizer.", 10) == 0;
+        for (int k = 0; k < TN_COUNT(own); k++)
+            copied = copied && strcmp(key, own[k]) != 0;
+        if (copied && tn_gguf_copy_key(g->out, g->w->gguf, key) != TN_OK)
+            return false;
+    }
+    if (tn_gguf_find_key(g->w->gguf, "tokenizer.ggml.model") < 0)
+        return tn_gguf_set_string(g->out, "tokenizer.ggml.model", "no_vocab") == TN_OK;
+    return true;
+}
+
+/* llama.cpp's number of a mix of types (llama_ftype). */
+static int64_t file_type(tn_quant type)
+{
+    switch (type) {
+    case TN_QUANT_F16: return 1;
+    case TN_QUANT_Q4_0: return 2;
+    case TN_QUANT_Q8_0: return 7;
+    case TN_QUANT_Q5_0: return 8;
+    case TN_QUANT_Q4_K: return 14;
+    case TN_QUANT_Q6_K: return 18;
+    case TN_QUANT_BF16: return 32;
+    default: return 0;
+    }
+}
+
+static bool put_values(const writing *g)
+{
+    const tn_llama_args *c = &g->w->config;
+    char key[96];
+    const tn_quant type = g->target->type == TN_QUANT_NONE ? g->w->weights[0].blocks.type : g->target->type;
+    if (tn_gguf_set_string(g->out, "general.architecture", g->architecture) != TN_OK || !copy_values(g))
+        return false;
+    (void)!tn_gguf_set_int(g->out, "general.file_type", TN_GGUF_U32, file_type(type));
+    (void)!tn_gguf_set_int(g->out, "general.quantization_version", TN_GGUF_U32, 2);
+    put_whole(g, "context_length", c->max_position_embeddings);
+    put_whole(g, "embedding_length", c->hidden_size);
+    put_whole(g, "block_count", c->num_hidden_layers);
+    put_whole(g, "feed_forward_length", c->intermediate_size);
+    put_whole(g, "attention.head_count", c->num_attention_heads);
+    put_whole(g, "attention.head_count_kv", c->num_key_value_heads);
+    put_whole(g, "attention.key_length", c->head_dim);
+    put_whole(g, "attention.value_length", c->head_dim);
+    put_whole(g, "rope.dimension_count", c->head_dim);
+    put_whole(g, "vocab_size", c->vocab_size);
+    if (c->sliding_window)
+        put_whole(g, "attention.sliding_window", c->sliding_window);
+    put_number(g, "attention.layer_norm_rms_epsilon", c->rms_norm_eps);
+    put_number(g, "rope.freq_base", c->rope_theta);
+    if (c->rope_factor != 1 && c->rope_original_length == 0) {
+        (void)!tn_gguf_set_string(g->out, key_of(g, "rope.scaling.type", key), "linear");
+        put_number(g, "rope.scaling.factor", c->rope_factor);
+    }
+    return !tn_failing();
+}
+
+/* ---- tensors --------------------------------------------------------------------------------------------------------------- */
+
+/* What Llama 3.1's law divides the frequencies by, or what the source says; NULL where it is 1. */
+static tn_tensor *factors_of(const writing *g)
+{
+    const tn_llama_args *c = &g->w->config;
+    if (g->w->rope_freqs || c->rope_original_length == 0)
+        return g->w->rope_freqs;
+    tn_rope_tables_args plain = {.size = sizeof plain, .base = c->rope_theta, .factor = 1, .dim = c->head_dim}, law = plain;
+    law.factor = c->rope_factor;
+    law.original_length = c->rope_original_length;
+    law.low_freq_factor = c->rope_low_freq_factor;
+    law.high_freq_factor = c->rope_high_freq_factor;
+    tn_tensor *factors = tn_new("llama", TN_SHAPE(c->head_dim / 2), TN_F32, (tn_device_id){TN_CPU, 0});
+    for (int64_t j = 0; factors && j < c->head_dim / 2; j++)
+        ((float *)(void *)tn_ptr(factors))[j] = (float)(tn_rope_frequency(&plain, j) / tn_rope_frequency(&law, j));
+    return factors;
+}
+
+static void report(const writing *g, const char *name, tn_quant type, tn_quant wanted, int64_t columns)
+{
+    char line[256];
+    if (tn_quant_makes(wanted))
+        snprintf(line, sizeof line, "%s: %s, for its rows of %lld are no multiple of %s's %lld", name, tn_quant_name(type), (long long)columns,
+                 tn_quant_name(wanted), (long long)tn_quant_block(wanted));
+    else
+        snprintf(line, sizeof line, "%s: %s, for its rows of %s change their order", name, tn_quant_name(type), tn_quant_name(wanted));
+    if (g->target->report)
+        g->target->report(line, g->target->context);
+}
+
+static bool put_tensor(const writing *g, const tn_weight *weight)
+{
+    TN_SCOPE;
+    char name[64];
+    const tn_blocks *b = &weight->blocks;
+    const bool vector = b->shape.ndim == 1;
+    const int64_t heads = strcmp(g->architecture, "llama") == 0 ? tn_weight_heads(g->w, weight) : 0, columns = b->shape.sizes[b->shape.ndim - 1];
+    const tn_quant wanted = vector ? TN_QUANT_F32 : g->target->type == TN_QUANT_NONE ? b->type : g->target->type;
+    tn_weight_name(weight->kind, weight->layer, true, name);
+    if (wanted == b->type && (weight->interleaved_heads > 0) == (heads > 0))
+        return tn_gguf_add_blocks(g->out, name, *b, g->w->owner) == TN_OK;
+    const tn_quant type = tn_quant_makes(wanted) ? tn_quant_for_row(wanted, columns) : TN_QUANT_F32;
+    if (type != wanted)
+        report(g, name, type, wanted, columns);
+    const tn_dtype dtype = tn_quant_dtype(b->type);
+    tn_tensor *x = tn_weight_tensor(g->w, weight, heads, dtype == TN_DTYPE_DEFAULT ? TN_F32 : dtype);
+    return x && tn_gguf_add(g->out, name, x, type) == TN_OK;
+}
+
+tn_status tn_weights_save_gguf(const tn_weights *w, const tn_weights_target *t)
+{
+    const tn_llama_args *c = &w->config;
+    if (c->qk_norm && c->attention_bias)
+        tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: no architecture of GGUF has norms of queries and keys and biases too", t->op, t->path);
+    if (t->type != TN_QUANT_NONE && !tn_quant_makes(t->type))
+        tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: %s is only read", t->op, t->path, tn_quant_name(t->type) ? tn_quant_name(t->type) : "this type");
+    const writing g = {w, t, c->qk_norm ? "qwen3" : c->attention_bias ? "qwen2" : "llama", tn_adopt(tn_gguf_writer_new())};
+    if (!g.out || !put_values(&g))
+        return tn_last_status();
+    tn_tensor *factors = factors_of(&g);
+    bool good = !tn_failing() && (!factors || tn_gguf_add(g.out, "rope_freqs.weight", factors, TN_QUANT_F32) == TN_OK);
+    for (int64_t i = 0; good && i < w->count; i++)
+        good = put_tensor(&g, &w->weights[i]);
+    return good ? tn_save_gguf(g.out, t->path) : tn_last_status();
+}
