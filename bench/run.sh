@@ -55,3 +55,9 @@ if [ $peer = yes ]; then "$python" "$here/dispatch.py" > "$work/theirs"; else : 
 awk 'NR == FNR { theirs[$1] = $2; next }
      { b = theirs[$1]; printf "%-20s | %6.0f ns %9s %6s\n", $1, $2, b ? sprintf("%.0f ns", b) : "-", b ? sprintf("%.1f", b / $2) : "-" }' \
     "$work/theirs" "$work/ours"
+
+echo
+echo 'packed weights in the shapes of stories15M and stories110M: decode beside reading the same bytes, prefill beside the peaks'
+for shape in 15M 110M; do
+    for threads in 1 2; do "$bin/packed" $shape $threads "$rounds"; done
+done

@@ -73,7 +73,7 @@ static void write_on(tn_module *llama, tn_tensor *beginning, const char *symbols
 
 int main(int argc, char **argv)
 {
-    options o = {.about = "A small Llama learns to write, character by character.", .takes = "birsvdpwl", .batch_size = 32, .steps = 2000,
+    options o = {.about = "A small Llama learns to write, character by character.", .takes = "birsvdpwl", .batch_size = 32, .steps = 1500,
                  .lr = 3e-3, .seed = 1, .device = "cpu", .data = "data/tinyshakespeare/input.txt", .plot = "char_lm.png"};
     read_options(&o, argc, argv);
     tn_set_error_handler(tn_die);

@@ -38,6 +38,14 @@ static inline void without_cjson_skip(void)
 #endif
 }
 
+static inline void without_zip_skip(void)
+{
+#ifndef TENON_HAVE_ZIP
+    print_message("skipped: no libzip in this build to read .pt files with\n");
+    skip();
+#endif
+}
+
 /* What a safetensors file makes of the dict; in a build without cJSON, which reads none, the dict itself. */
 static inline tn_dict *through_a_file(tn_dict *dict, const char *path)
 {

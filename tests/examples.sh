@@ -47,6 +47,15 @@ if [ -f "$faces" ]; then
 else
     echo "skipped: no faces in $faces"
 fi
+plays=$(dirname "$data")/tinyshakespeare/input.txt
+if [ -f "$plays" ]; then
+    head -c 60000 "$plays" > plays.txt
+    "$bin/char_lm" --data plays.txt --steps 40 --batch-size 8 > plays
+    grep '^step    40:' plays | awk '{ ok = $8 < 3.3 } END { exit !ok }' || { cat plays; fail "char_lm: a validation loss below 3.3 was due"; }
+    [ "$(wc -l < char_lm.csv)" = 2 ] || fail "char_lm.csv has not one point"
+else
+    echo "skipped: no plays in $plays"
+fi
 if [ -d "$data" ]; then
     "$bin/mnist" --data "$data" --network mlp --epochs 2 > real
     has real "^MNIST from $data"

@@ -165,10 +165,12 @@ static void test_checkpoints_hold_what_is_given(void **state)
     run r = run_new(1);
     tn_dict *extra = tn_adopt(tn_dict_new()), *back = tn_adopt(tn_dict_new());
     assert_int_equal(tn_dict_set(extra, "best", tn_full(TN_SHAPE(1), 0.5)), TN_OK);
+    assert_int_equal(tn_dict_set_note(extra, "who", "me"), TN_OK);
     assert_int_equal(tn_save_checkpoint(path, .module = r.net, .extra = extra), TN_OK);
     tn_tensor *drawn = tn_rand(TN_SHAPE(3));
     assert_int_equal(tn_load_checkpoint(path, .extra = back), TN_OK);
     check_values(tn_dict_get(back, "best"), 0, .5);
+    assert_string_equal(tn_dict_note(back, "who"), "me");
     assert_true(tn_equal(tn_rand(TN_SHAPE(3)), drawn)); /* the random state is in it */
     tn_dict *all = tn_load_safetensors(path);
     check_shape(tn_dict_get(all, "module.0.weight"), 4, 1);
@@ -188,13 +190,50 @@ static void test_checkpoints_hold_what_is_given(void **state)
     run_free(&r);
 }
 
+/* A checkpoint in the middle of a run and the weights at its end, in TN_TEST_KEEP for tests/reference/make_safetensors.py, which goes on from
+ * the one to the other by PyTorch. */
+static void test_checkpoints_for_pytorch(void **state)
+{
+    (void)state;
+    without_cjson_skip();
+    const char *keep = getenv("TN_TEST_KEEP");
+    static const char *const names[] = {"SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "NAdam"};
+    for (int i = 0; i < (int)(sizeof names / sizeof *names); i++) {
+        TN_SCOPE;
+        char path[256], after[256];
+        snprintf(path, sizeof path, "%s/%s.safetensors", keep ? keep : folder, names[i]);
+        snprintf(after, sizeof after, "%s/%s.after.safetensors", keep ? keep : folder, names[i]);
+        tn_module *net = tn_sequential_new(tn_linear_new(1, 4), tn_tanh_new(), tn_batch_norm1d_new(4), tn_linear_new(4, 1));
+        assert_int_equal(tn_module_to_dtype(net, TN_F64), TN_OK);
+        tn_list *params = tn_parameters(net);
+        tn_optim *opt = i == 0   ? tn_sgd_new(params, 0.1, .momentum = 0.9, .nesterov = true)
+                        : i == 1 ? tn_adam_new(params, 0.01, .beta1 = 0.8, .amsgrad = true)
+                        : i == 2 ? tn_adamw_new(params, 0.01)
+                        : i == 3 ? tn_rmsprop_new(params, 0.01, .centered = true, .momentum = 0.5)
+                        : i == 4 ? tn_adagrad_new(params, 0.1, .lr_decay = 0.1)
+                                 : tn_nadam_new(params, 0.01);
+        tn_tensor *x = tn_div(tn_reshape(tn_arange(0, ITEMS, .dtype = TN_F64), TN_SHAPE(ITEMS, 1)), 10);
+        for (int t = 0; t < 10; t++) {
+            if (t == 5)
+                assert_int_equal(tn_save_checkpoint(path, .module = net, .optim = opt), TN_OK);
+            tn_zero_grad(opt);
+            assert_int_equal(tn_backward(tn_mse_loss(tn_call(net, x), tn_sin(x))), TN_OK);
+            assert_int_equal(tn_step(opt), TN_OK);
+        }
+        assert_int_equal(tn_save_module(net, after), TN_OK);
+        assert_true(tn_dict_find(tn_load_safetensors(path), "optim.state.3.step") >= 0 || i == 0);
+        tn_release(opt);
+        tn_release(net);
+    }
+}
+
 int main(void)
 {
     if (!make_folder("checkpoint"))
         return 1;
     const struct CMUnitTest tests[] = {
         TEST(test_a_loader_goes_on), TEST(test_a_loader_refuses_what_is_none_of_its_states),
-        TEST(test_a_run_taken_up_gives_the_same_bits), TEST(test_checkpoints_hold_what_is_given),
+        TEST(test_a_run_taken_up_gives_the_same_bits), TEST(test_checkpoints_hold_what_is_given), TEST(test_checkpoints_for_pytorch),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     return !remove_folder() || failed;

@@ -198,10 +198,10 @@ static void test_every_rule_of_tensors(void **state)
         {32, 2, TN_QUANT_Q8_0, 4, 128, TN_ERR_FORMAT, "\"w\" is at 4, no multiple of the alignment of 32"},
         {32, 2, TN_QUANT_Q8_0, 1ull << 62, 128, TN_ERR_FORMAT, "the file ends at"},
         {32, 2, TN_QUANT_Q8_0, INT64_MAX - 31, 128, TN_ERR_FORMAT, "the file ends at"},
-        {32, 2, TN_QUANT_Q8_0, 1ull << 63, 128, TN_ERR_FORMAT, "larger than a file can be"},
-        {33, 2, TN_QUANT_Q8_0, 0, 128, TN_ERR_FORMAT, "rows of 33, no whole number of Q8_0's blocks of 32"},
+        {32, 2, TN_QUANT_Q8_0, 1ull << 63, 128, TN_ERR_FORMAT, "tensor 0, \"w\": it is larger than a file can be"},
+        {33, 2, TN_QUANT_Q8_0, 0, 128, TN_ERR_FORMAT, "rule: tensor 0, \"w\": rows of 33, no whole number of Q8_0's blocks of 32"},
         {1ull << 32, 1ull << 31, TN_QUANT_F32, 0, 128, TN_ERR_FORMAT, "shape is none"},
-        {1ull << 31, 1ull << 31, TN_QUANT_F32, 0, 128, TN_ERR_FORMAT, "larger than a file can be"},
+        {1ull << 31, 1ull << 31, TN_QUANT_F32, 0, 128, TN_ERR_FORMAT, "tensor 0, \"w\": it is larger than a file can be"},
         {UINT64_MAX, 1, TN_QUANT_F32, 0, 128, TN_ERR_FORMAT, "shape is none"},
         {32, 2, 4, 0, 128, TN_ERR_UNSUPPORTED, "type 4 with 2 dimensions"},
         {32, 2, 16, 0, 128, TN_ERR_UNSUPPORTED, "type 16"},
@@ -266,16 +266,16 @@ static void test_every_rule_of_values(void **state)
     REFUSED(TN_ERR_FORMAT, "letters of a string cannot stand");
     start(3, 0, 1);
     put("sdd", "", N(TN_GGUF_U32), N(5));
-    REFUSED(TN_ERR_FORMAT, "the name of key 0 is empty");
+    REFUSED(TN_ERR_FORMAT, "rule: value 0: its name is empty");
     start(3, 0, 1);
     put("sdd", "a\xff", N(TN_GGUF_U32), N(5));
-    REFUSED(TN_ERR_FORMAT, "not UTF-8");
+    REFUSED(TN_ERR_FORMAT, "value 0: its name is empty, has a 0 in it or is not UTF-8");
     start(3, 0, 1);
     put("qbbdd", N(2), N('a'), N(0), N(TN_GGUF_U32), N(5));
     REFUSED(TN_ERR_FORMAT, "has a 0 in it");
     start(3, 0, 1);
     put("sdd", "a", N(13), N(5));
-    REFUSED(TN_ERR_FORMAT, "a value of kind 13");
+    REFUSED(TN_ERR_FORMAT, "value 0, \"a\": kind 13");
     start(3, 0, 1);
     put("sdb", "a", N(TN_GGUF_BOOL), N(2));
     REFUSED(TN_ERR_FORMAT, "neither 0 nor 1");
@@ -308,7 +308,7 @@ static void test_every_rule_of_values(void **state)
     REFUSED(TN_ERR_FORMAT, "an alignment of 0");
     start(3, 0, 1);
     put("sds", "general.alignment", N(TN_GGUF_STRING), "32");
-    REFUSED(TN_ERR_FORMAT, "\"general.alignment\" is STRING");
+    REFUSED(TN_ERR_FORMAT, "general.alignment is STRING, not an integer");
     start(3, 0, 2);
     put("sdqsddqq", "a", N(TN_GGUF_U64), UINT64_MAX, "b", N(TN_GGUF_ARRAY), N(TN_GGUF_U64), N(1), UINT64_MAX);
     tn_gguf *file = mapped("rule");
@@ -476,7 +476,7 @@ static void test_written_and_read(void **state)
     assert_int_equal(tn_gguf_copy_key(w, reference, "f64"), TN_OK);
     assert_int_equal(tn_gguf_copy_key(w, reference, "nested"), TN_OK);
     assert_int_equal(tn_gguf_set_int(w, "general.alignment", TN_GGUF_U32, 64), TN_OK);
-    assert_int_equal(tn_gguf_copy_tensor(w, reference, "token_embd.weight"), TN_OK);
+    assert_int_equal(tn_gguf_add_blocks(w, "token_embd.weight", tn_gguf_blocks(reference, 0), reference), TN_OK);
     tn_tensor *x = tn_cos(tn_reshape(tn_arange(512, .dtype = TN_F32), TN_SHAPE(2, 256)));
     for (int i = 0; i < TN_COUNT(made); i++)
         assert_int_equal(tn_gguf_add(w, tn_quant_name(made[i]), x, made[i]), TN_OK);
@@ -504,7 +504,7 @@ static void test_written_and_read(void **state)
     for (int64_t i = 0; i < tn_gguf_key_count(file); i++)
         bad |= tn_gguf_copy_key(copy, file, tn_gguf_entry_at(file, i).key);
     for (int64_t i = 0; i < tn_gguf_count(file); i++)
-        bad |= tn_gguf_copy_tensor(copy, file, tn_gguf_name(file, i));
+        bad |= tn_gguf_add_blocks(copy, tn_gguf_name(file, i), tn_gguf_blocks(file, i), i % 2 ? NULL : file);
     assert_int_equal(bad | tn_save_gguf(copy, in_folder("copied.gguf")), TN_OK);
     static uint8_t a[16384], b[16384];
     const size_t length = read_file(in_folder("written.gguf"), a, sizeof a);
@@ -522,8 +522,8 @@ static void test_what_is_not_written(void **state)
     static const struct {
         tn_gguf_kind kind;
         int64_t value;
-    } unfit[] = {{TN_GGUF_U8, 256}, {TN_GGUF_U8, -1}, {TN_GGUF_I8, 128}, {TN_GGUF_I8, -129}, {TN_GGUF_BOOL, 2}, {TN_GGUF_U64, -1}, {TN_GGUF_U32, 1ll << 32},
-                 {TN_GGUF_I32, 1ll << 31}};
+    } unfit[] = {{TN_GGUF_U8, 256}, {TN_GGUF_U8, -1}, {TN_GGUF_I8, 128}, {TN_GGUF_I8, -129}, {TN_GGUF_BOOL, 2}, {TN_GGUF_U64, -1},
+                 {TN_GGUF_U32, 1ll << 32}, {TN_GGUF_I32, 1ll << 31}};
     for (int i = 0; i < TN_COUNT(unfit); i++) {
         assert_int_equal(tn_gguf_set_int(w, "k", unfit[i].kind, unfit[i].value), TN_ERR_ARGUMENT);
         check_error(TN_ERR_ARGUMENT, "does not fit");
@@ -543,8 +543,12 @@ static void test_what_is_not_written(void **state)
     check_error(TN_ERR_ARGUMENT, "of kind 9");
     assert_int_equal(tn_gguf_copy_key(w, reference, "absent"), TN_ERR_INDEX);
     check_error(TN_ERR_INDEX, "absent");
-    assert_int_equal(tn_gguf_copy_tensor(w, reference, "absent"), TN_ERR_INDEX);
-    check_error(TN_ERR_INDEX, "no tensor \"absent\"");
+    assert_int_equal(tn_gguf_add_blocks(w, "b", (tn_blocks){TN_QUANT_F16, TN_SHAPE(4), "1234567", 7}, NULL), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "\"b\": [4] of F16 needs 8 bytes and has 7");
+    assert_int_equal(tn_gguf_add_blocks(w, "b", (tn_blocks){TN_QUANT_F16, TN_SHAPE(4), NULL, 8}, NULL), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "has 0");
+    assert_int_equal(tn_gguf_add_blocks(w, "b", tn_gguf_blocks(reference, 99), reference), TN_ERR_INDEX);
+    check_error(TN_ERR_INDEX, "99 is out of range");
     tn_tensor *x = tn_zeros(TN_SHAPE(2, 32));
     assert_int_equal(tn_gguf_add(w, "x", x, TN_QUANT_Q8_0), TN_OK);
     assert_int_equal(tn_gguf_add(w, "x", x, TN_QUANT_Q8_0), TN_ERR_ARGUMENT);

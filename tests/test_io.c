@@ -50,6 +50,18 @@ static void test_dict_keeps_order_and_replaces_in_place(void **state)
     check_error(TN_ERR_ARGUMENT, "tensor is NULL");
     assert_int_equal(tn_dict_set_note(dict, "k", "1"), TN_OK);
     assert_int_equal(tn_dict_set_note(dict, "k", "2"), TN_OK);
+    const tn_dict *part = tn_dict_part(dict, "t99");
+    assert_int_equal(tn_dict_count(part), 11); /* "", "0" ... "9" */
+    assert_int_equal(tn_dict_note_count(part), 0);
+    check_values(tn_dict_get(part, ""), 0, 99);
+    check_values(tn_dict_get(part, "7"), 0, 997);
+    assert_string_equal(tn_dict_note(tn_dict_part(dict, ""), "k"), "2");
+    assert_int_equal(tn_dict_count(tn_dict_part(dict, "absent.")), 0);
+    check_good();
+    assert_null(tn_dict_part(NULL, "t"));
+    check_error(TN_ERR_ARGUMENT, "dict_part: dict is NULL");
+    assert_null(tn_dict_part(dict, NULL));
+    check_error(TN_ERR_ARGUMENT, "dict_part: prefix is NULL");
     assert_string_equal(tn_dict_note(dict, "k"), "2");
     assert_null(tn_dict_note(dict, "t1"));
     assert_string_equal(tn_dict_note_key(dict, 0), "k");

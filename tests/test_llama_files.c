@@ -254,7 +254,7 @@ static void test_a_gguf_files_values_are_kept(void **state)
     for (int64_t i = 0; i < tn_gguf_key_count(file); i++)
         assert_int_equal(tn_gguf_copy_key(w, file, tn_gguf_entry_at(file, i).key), TN_OK);
     for (int64_t i = 0; i < tn_gguf_count(file); i++)
-        assert_int_equal(tn_gguf_copy_tensor(w, file, tn_gguf_name(file, i)), TN_OK);
+        assert_int_equal(tn_gguf_add_blocks(w, tn_gguf_name(file, i), tn_gguf_blocks(file, i), file), TN_OK);
     assert_int_equal(tn_gguf_set_string(w, "tokenizer.ggml.model", "gpt2"), TN_OK);
     assert_int_equal(tn_gguf_set_string(w, "general.name", "small"), TN_OK);
     assert_int_equal(tn_gguf_set_array(w, "tokenizer.ggml.tokens", TN_GGUF_STRING, words, 2), TN_OK);
@@ -540,7 +540,7 @@ static void gguf_with(const char *model, const char *key, int64_t value, const c
         assert_int_equal(tn_gguf_copy_key(w, file, tn_gguf_entry_at(file, i).key), TN_OK);
     for (int64_t i = 0; i < tn_gguf_count(file); i++)
         if (!without || strcmp(tn_gguf_name(file, i), without) != 0)
-            assert_int_equal(tn_gguf_copy_tensor(w, file, tn_gguf_name(file, i)), TN_OK);
+            assert_int_equal(tn_gguf_add_blocks(w, tn_gguf_name(file, i), tn_gguf_blocks(file, i), file), TN_OK);
     if (text)
         assert_int_equal(tn_gguf_set_string(w, key, text), TN_OK);
     else if (key)

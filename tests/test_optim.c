@@ -48,11 +48,11 @@ static void steps(tn_optim *opt, const tn_list *params, int from, int to)
     }
 }
 
-/* Runs 50 steps and compares with what PyTorch came to. Takes the optimiser. */
-static void compare(tn_optim *opt, const tn_list *params, double tolerance, const double *expected, const char *name)
+/* Runs the steps up to 50 and compares with what PyTorch came to. Takes the optimiser. */
+static void compare(tn_optim *opt, const tn_list *params, int from, double tolerance, const double *expected, const char *name)
 {
     check_good();
-    steps(opt, params, 0, STEPS);
+    steps(opt, params, from, STEPS);
     print_message("         %s, %s\n", name, tn_dtype_name(tn_dtype_of(tn_list_at(params, 0))));
     for (int i = 0; i < PARAMS; i++) {
         const tn_tensor *p = tn_list_at(params, i);
@@ -71,7 +71,7 @@ static void compare(tn_optim *opt, const tn_list *params, double tolerance, cons
     for (int pass_ = 0; pass_ < 2; pass_++) {                                                                                 \
         TN_SCOPE;                                                                                                             \
         const tn_list *params = make_params(pass_ ? TN_F32 : TN_F64, matrices);                                               \
-        compare(constructor, params, pass_ ? tolerance32 : tolerance64, pass_ ? name##_f32 : name##_f64, #name);              \
+        compare(constructor, params, 0, pass_ ? tolerance32 : tolerance64, pass_ ? name##_f32 : name##_f64, #name);              \
     }
 #define COMPARE(name, constructor) COMPARE_(name, false, 1e-13, 1e-6, constructor)
 
@@ -332,7 +332,7 @@ static void test_state_names(void **state)
     check_shape(tn_dict_get(dict, "state.0.exp_avg"), 5, 7);
     assert_int_equal(tn_dict_find(dict, "state.0.max_exp_avg_sq"), -1);
     check_values(tn_dict_get(dict, "param_groups.1.params"), 0, 1, 2);
-    check_values(tn_dict_get(dict, "param_groups.1.beta2"), 0, 0.9);
+    check_values(tn_dict_get(dict, "param_groups.1.betas"), 0, 0.5, 0.9);
     double mu1 = 0.9 * (1 - 0.5 * pow(0.96, 4e-3)), mu2 = 0.9 * (1 - 0.5 * pow(0.96, 8e-3));
     check_values(tn_dict_get(tn_optim_state_dict(nadam), "state.0.mu_product"), 1e-15, mu1 * mu2);
 
@@ -349,6 +349,8 @@ static void test_state_names(void **state)
         {"state.1.exp_avg", "is int64: a floating dtype", TN_ERR_DTYPE, tn_ones(TN_SHAPE(3), .dtype = TN_I64)},
         {"state.1.step", "\"state.1.step\" is 1.5: a whole number", TN_ERR_ARGUMENT, tn_full(TN_SCALAR, 1.5)},
         {"state.1.step", "\"state.1.step\" is [2]: 1 number was due", TN_ERR_SHAPE, tn_ones(TN_SHAPE(2))},
+        {"param_groups.0.betas", "\"param_groups.0.betas\" is []: 2 numbers were due", TN_ERR_SHAPE, tn_ones(TN_SCALAR)},
+        {"param_groups.0.betas", "adam: beta1 is 1: it must be below 1", TN_ERR_ARGUMENT, tn_ones(TN_SHAPE(2))},
         {"param_groups.0.lr", "lr is -1", TN_ERR_ARGUMENT, tn_full(TN_SCALAR, -1)},
         {"state.1.step", "\"state.1.step\" is inf: a whole number", TN_ERR_ARGUMENT, tn_full(TN_SCALAR, INFINITY)},
         {"param_groups.0.lr", "lr is inf", TN_ERR_ARGUMENT, tn_full(TN_SCALAR, INFINITY)},
@@ -384,6 +386,81 @@ static void test_state_names(void **state)
     tn_release(opt);
     tn_release(nadam);
     tn_release(sgd);
+}
+
+/* What PyTorch saved after 40 steps, in an optimiser that was made with other options: it goes on as PyTorch did, and its own state has
+ * PyTorch's names and numbers. */
+static void go_on(const tn_dict *all, const char *name, tn_optim *opt, const tn_list *params, double tolerance, const double *expected)
+{
+    char prefix[64];
+    snprintf(prefix, sizeof prefix, "%s.", name);
+    tn_dict *part = tn_dict_part(all, prefix), *model = tn_dict_part(part, "model."), *theirs = tn_dict_part(part, "optim.");
+    for (int i = 0; i < PARAMS; i++)
+        memcpy(tn_data_mut(tn_list_at(params, i)), tn_data(tn_dict_tensor(model, i)), (size_t)tn_numel(tn_list_at(params, i)) * sizeof(double));
+    assert_int_equal(tn_load_optim_state(opt, theirs), TN_OK);
+    const tn_dict *ours = tn_optim_state_dict(opt);
+    int64_t others = tn_dict_count(theirs) - tn_dict_count(ours);
+    for (int64_t i = 0; i < tn_dict_count(ours); i++)
+        if (!tn_allclose(tn_cast(tn_dict_tensor(ours, i), TN_F64), tn_cast(tn_dict_get(theirs, tn_dict_name(ours, i)), TN_F64), 0, 0, false))
+            fail_msg("%s: \"%s\" is another", name, tn_dict_name(ours, i));
+    for (int64_t i = 0; i < tn_dict_count(theirs); i++) {
+        const char *entry = tn_dict_name(theirs, i);
+        others -= strstr(entry, ".foreach") || strstr(entry, ".fused") || strstr(entry, ".capturable") || strstr(entry, ".differentiable");
+    }
+    assert_int_equal(others, 0);
+    for (int64_t i = 0; i < tn_dict_note_count(theirs); i++)
+        assert_string_equal(tn_dict_note(ours, tn_dict_note_key(theirs, i)), tn_dict_note(theirs, tn_dict_note_key(theirs, i)));
+    compare(opt, params, 40, tolerance, expected, name);
+}
+
+static void test_state_of_pytorch(void **state)
+{
+    (void)state;
+    without_zip_skip();
+    TN_SCOPE;
+    const tn_dict *all = tn_load_pt(TN_SOURCE_DIR "/tests/reference/files/optim.pt");
+#define GO_ON(name, matrices, tolerance, constructor)                                                                         \
+    {                                                                                                                         \
+        TN_SCOPE;                                                                                                             \
+        const tn_list *params = make_params(TN_F64, matrices);                                                                \
+        go_on(all, #name, constructor, params, tolerance, name##_f64);                                                        \
+    }
+    GO_ON(sgd_nesterov, false, 1e-13, tn_sgd_new(params, 1));
+    GO_ON(adam_amsgrad, false, 1e-13, tn_adam_new(params, 1));
+    GO_ON(adamw, false, 1e-13, tn_adamw_new(params, 1, .weight_decay = 1));
+    GO_ON(nadam_options, false, 1e-13, tn_nadam_new(params, 1));
+    GO_ON(radam_options, false, 1e-13, tn_radam_new(params, 1));
+    GO_ON(adamax_options, false, 1e-13, tn_adamax_new(params, 1));
+    GO_ON(adagrad_options, false, 1e-13, tn_adagrad_new(params, 1));
+    GO_ON(adadelta_options, false, 1e-13, tn_adadelta_new(params, 1));
+    GO_ON(rmsprop_all, false, 1e-13, tn_rmsprop_new(params, 1));
+    GO_ON(muon_exact_options, true, 1e-11, tn_muon_new(params, 1));
+    GO_ON(groups, false, 1e-13, two_groups(params));
+
+    const tn_list *params = make_params(TN_F64, false), *matrices = make_params(TN_F64, true);
+    tn_optim *adam = two_groups(params), *adamw = tn_adamw_new(params, 1), *muon = tn_muon_new(matrices, 1, .adjust_lr_fn = TN_ADJUST_MATCH_RMS_ADAMW);
+    assert_int_equal(tn_load_optim_state(adamw, tn_dict_part(all, "adam_amsgrad.optim.")), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "\"param_groups.0.decoupled_weight_decay\" is 0: of adamw it is always 1");
+    tn_dict *dict = tn_dict_part(all, "muon_exact_options.optim."), *less = tn_adopt(tn_dict_new());
+    assert_int_equal(tn_dict_set_note(dict, "param_groups.0.adjust_lr_fn", "other"), TN_OK);
+    assert_int_equal(tn_load_optim_state(muon, dict), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "\"param_groups.0.adjust_lr_fn\" is \"other\": no such value is possible");
+    for (int64_t i = 0; i < tn_dict_count(dict); i++) /* its tensors: PyTorch's None is left out */
+        assert_int_equal(tn_dict_set(less, tn_dict_name(dict, i), tn_dict_tensor(dict, i)), TN_OK);
+    assert_int_equal(tn_load_optim_state(muon, less), TN_OK);
+    assert_true(tn_get_group_option(muon, 0, "adjust_lr_fn") == TN_ADJUST_ORIGINAL && tn_get_group_option(muon, 0, "ns_b") == -4);
+    /* Group 1 maximizes; a PyTorch that had not the switch saved nothing of it. OneCycleLR keeps its bounds in the groups. */
+    dict = tn_dict_part(all, "groups.optim.");
+    less = tn_adopt(tn_dict_new());
+    for (int64_t i = 0; i < tn_dict_count(dict); i++)
+        if (!strstr(tn_dict_name(dict, i), ".maximize"))
+            assert_int_equal(tn_dict_set(less, tn_dict_name(dict, i), tn_dict_tensor(dict, i)), TN_OK);
+    assert_int_equal(tn_dict_set(less, "param_groups.1.max_momentum", tn_full(TN_SCALAR, 0.95)), TN_OK);
+    assert_int_equal(tn_load_optim_state(adam, less), TN_OK);
+    assert_true(tn_get_group_option(adam, 1, "maximize") == 0 && tn_get_group_option(adam, 1, "lr") == 0.05);
+    tn_release(adam);
+    tn_release(adamw);
+    tn_release(muon);
 }
 
 /* Both dtypes in one optimiser, a strided parameter and an expanded gradient. */
@@ -574,7 +651,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_sgd), TEST(test_adam), TEST(test_squares), TEST(test_directions), TEST(test_groups), TEST(test_accumulation),
-        TEST(test_threads), TEST(test_isa), TEST(test_state), TEST(test_state_names), TEST(test_layouts),
+        TEST(test_threads), TEST(test_isa), TEST(test_state), TEST(test_state_names), TEST(test_state_of_pytorch), TEST(test_layouts),
         TEST(test_errors), TEST(test_a_cast),
         cmocka_unit_test_setup_teardown(test_no_memory, begin_test, restore_allocator),
         cmocka_unit_test_setup_teardown(test_no_memory_methods, begin_test, restore_allocator),

@@ -2,6 +2,7 @@
  * written out here; blocks as GGUF has them without loss; shares of any number of threads give the same bits.  labels: quick */
 #include "check.h"
 
+#include "kernels/blocks.h"
 #include "kernels/kernels.h"
 
 extern const tn_kernels tn_portable_kernels;
@@ -38,21 +39,6 @@ static float number(void)
     return (float)(int32_t)state * 0x1p-31f;
 }
 
-static float half_value(uint16_t bits)
-{
-    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
-    const double size = exponent ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24);
-    return (float)(bits & 0x8000 ? -size : size);
-}
-
-static uint16_t half_of(float x)
-{
-    int exponent;
-    const double size = fabs((double)x), fraction = frexp(size, &exponent) * 2048;
-    const int bits = size < 0x1p-14 ? (int)nearbyint(size * 0x1p24) : ((exponent + 14) << 10) + (int)nearbyint(fraction) - 1024;
-    return (uint16_t)(x < 0 ? bits | 0x8000 : bits);
-}
-
 static float bf16_value(float x)
 {
     uint32_t bits;
@@ -72,22 +58,15 @@ static void rounded(tn_packed_kind kind, int64_t cols, const float *row, float *
     if (kind != TN_PACKED_Q8 && kind != TN_PACKED_Q4)
         return;
     for (int64_t b = 0; b * 32 < cols; b++) {
-        float x[32] = {0}, most = 0;
-        for (int64_t k = 0; k < 32 && b * 32 + k < cols; k++) {
-            x[k] = row[b * 32 + k];
-            most = fabsf(x[k]) > fabsf(most) ? x[k] : most;
-        }
-        const float scale = kind == TN_PACKED_Q8 ? fabsf(most) / 127.0f : most / -8.0f, inverse = scale != 0 ? 1.0f / scale : 0;
-        const uint16_t half = half_of(scale);
-        int q[32];
-        for (int k = 0; k < 32; k++)
-            q[k] = kind == TN_PACKED_Q8 ? (int)roundf(x[k] * inverse) : (int)fminf(15.0f, floorf(x[k] * inverse + 8.5f)) - 8;
-        memcpy(blocks, &half, 2);
-        blocks += 2;
-        for (int k = 0; k < (kind == TN_PACKED_Q8 ? 32 : 16); k++)
-            *blocks++ = (uint8_t)(kind == TN_PACKED_Q8 ? q[k] : (q[k] + 8) | (q[k + 16] + 8) << 4);
+        float x[32] = {0};
         for (int64_t k = 0; k < 32 && b * 32 + k < cols; k++)
-            out[b * 32 + k] = half_value(half) * (float)q[k];
+            x[k] = row[b * 32 + k];
+        const tn_quant_format *format = tn_quant_format_of(kind == TN_PACKED_Q8 ? TN_QUANT_Q8_0 : TN_QUANT_Q4_0);
+        format->quantize(x, 1, blocks);
+        format->dequantize(blocks, 1, x);
+        blocks += format->bytes;
+        for (int64_t k = 0; k < 32 && b * 32 + k < cols; k++)
+            out[b * 32 + k] = x[k];
     }
 }
 

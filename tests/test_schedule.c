@@ -45,7 +45,7 @@ typedef struct run {
 static void follow(run *r, tn_optim *const *opt, tn_schedule *const *s, int sign)
 {
     check_good();
-    bool adam = tn_dict_find(tn_optim_state_dict(opt[0]), "param_groups.0.beta1") >= 0;
+    bool adam = tn_dict_find(tn_optim_state_dict(opt[0]), "param_groups.0.betas") >= 0;
     const char *momentum = adam ? "beta1" : "momentum";
     char path[64];
     snprintf(path, sizeof path, "/tmp/tenon-schedule-%ld.safetensors", (long)getpid());

@@ -558,6 +558,48 @@ static void test_files_of_llamas(void **state)
     rmdir(folder);
 }
 
+/* A GGUF file written, with a value set twice, and read. */
+static bool a_gguf_file(void *path)
+{
+    TN_SCOPE;
+    tn_gguf_writer *w = tn_adopt(tn_gguf_writer_new());
+    tn_tensor *x = tn_transpose(tn_ones(TN_SHAPE(256, 2)), 0, 1);
+    if (!w || !x || tn_gguf_set_string(w, "key", "a") != TN_OK || tn_gguf_set_string(w, "key", "b") != TN_OK ||
+        tn_gguf_set_array(w, "words", TN_GGUF_STRING, (const char *[]){"a", "b"}, 2) != TN_OK || tn_gguf_add(w, "x", x, TN_QUANT_Q4_K) != TN_OK ||
+        tn_save_gguf(w, path) != TN_OK)
+        return false;
+    tn_gguf *file = tn_map_gguf(path);
+    return file && tn_gguf_tensor(file, "x", TN_BF16) && strcmp(tn_gguf_string(file, "key", ""), "b") == 0;
+}
+static void test_a_gguf_file(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/tenon-torment-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    torment(a_gguf_file, path, 20);
+    unlink(path);
+}
+
+/* A decoder made of a model, and tokens read by it. */
+static bool a_decoder(void *llama)
+{
+    TN_SCOPE;
+    const int64_t tokens[3] = {1, 2, 3};
+    tn_decoder *decoder = tn_adopt(tn_decoder_new(llama, .weights = TN_QUANT_Q8_0, .cache = TN_I8, .context = 8));
+    return decoder && tn_decoder_feed(decoder, 0, tokens, 3) && tn_decoder_feed_all(decoder, 0, tokens, 2);
+}
+static void test_a_decoder(void **state)
+{
+    (void)state;
+    tn_module *llama = tn_llama_new(.vocab_size = 9, .hidden_size = 8, .intermediate_size = 12, .num_hidden_layers = 2, .num_attention_heads = 2,
+                                    .attention_bias = true);
+    assert_non_null(llama);
+    torment(a_decoder, llama, 8);
+    tn_release(llama);
+}
+
 /* Printing works as far as there is memory, and says nothing of it. */
 static void test_text(void **state)
 {
@@ -596,7 +638,7 @@ int main(void)
         TEST(test_making_mixed_layers), TEST(test_a_step_of_mixed_layers),
         TEST(test_making_the_reader), TEST(test_a_step_of_the_reader), TEST(test_making_the_translator), TEST(test_a_step_of_the_translator),
         TEST(test_gradients_that_add), TEST(test_second_derivatives), TEST(test_losses), TEST(test_loaders), TEST(test_digits),
-        TEST(test_what_modules_do), TEST(test_text), TEST(test_files_of_arrays),
+        TEST(test_what_modules_do), TEST(test_text), TEST(test_files_of_arrays), TEST(test_a_gguf_file), TEST(test_a_decoder),
         TEST(test_files_of_llamas),
         cmocka_unit_test(test_nothing_is_left),
     };

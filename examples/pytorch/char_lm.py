@@ -51,7 +51,7 @@ class Llama(nn.Module):
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--batch-size", type=int, default=32)
-parser.add_argument("--steps", type=int, default=2000)
+parser.add_argument("--steps", type=int, default=1500)
 parser.add_argument("--lr", type=float, default=3e-3)
 parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--data", default="data/tinyshakespeare/input.txt")

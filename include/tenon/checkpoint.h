@@ -26,14 +26,14 @@ extern "C" {
 #endif
 
 /* What a checkpoint holds: each part under a prefix of its own, "module.fc.weight", "optim.state.0.exp_avg", "schedule.last_epoch", "ema.0",
- * "loader", "extra.best_loss", and the thread's random state, "random". NULL: not in it. */
+ * "loader", "extra.best_loss", and the thread's random state, "random"; so the notes of state dicts and of extra. NULL: not in it. */
 #define TN_CHECKPOINT_OPTIONS(X)                                                                                              \
     X(void *, module, NULL)                                                                                                   \
     X(tn_optim *, optim, NULL)                                                                                                \
     X(tn_schedule *, schedule, NULL)                                                                                          \
     X(tn_ema *, ema, NULL)                                                                                                    \
     X(tn_loader *, loader, NULL)                                                                                              \
-    X(tn_dict *, extra, NULL) /* tensors of one's own; a load sets those of the file in it */
+    X(tn_dict *, extra, NULL) /* tensors and notes of one's own; a load sets those of the file in it */
 typedef struct tn_checkpoint_args {
     size_t size TN_SIZE_(tn_checkpoint_args);
     TN_CHECKPOINT_OPTIONS(TN_FIELD_)

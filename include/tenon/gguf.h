@@ -96,8 +96,10 @@ TN_API tn_status tn_gguf_copy_key(tn_gguf_writer *writer, const tn_gguf *file, c
  * that is there already, longer than 63 bytes or no UTF-8; TN_ERR_SHAPE on rows that are no whole number of blocks, on an empty tensor and
  * on more than 4 dimensions, which GGUF has not. */
 TN_API tn_status tn_gguf_add(tn_gguf_writer *writer, const char *name, tn_tensor *tensor, tn_quant type) TN_MUST_CHECK;
-/* A tensor of another file, which the writer keeps open, byte for byte. */
-TN_API tn_status tn_gguf_copy_tensor(tn_gguf_writer *writer, const tn_gguf *file, const char *name) TN_MUST_CHECK;
+/* Blocks byte for byte: a tensor of another file (tn_gguf_blocks(), the file the owner), or memory of one's own. The owner, any object or
+ * NULL, is shared until the writer goes; the blocks must last as long. TN_ERR_ARGUMENT where their size is not that of the shape; else as
+ * tn_gguf_add(). */
+TN_API tn_status tn_gguf_add_blocks(tn_gguf_writer *writer, const char *name, tn_blocks blocks, const void *owner) TN_MUST_CHECK;
 /* Writes version 3, each tensor aligned to 32 or to what general.alignment was set to. Ways and errors as tn_save_safetensors(); an element
  * that tn_quantize() refuses names its tensor. */
 TN_API tn_status tn_save_gguf(const tn_gguf_writer *writer, const char *path) TN_MUST_CHECK;

@@ -28,6 +28,9 @@ TN_API int64_t tn_dict_count(const tn_dict *dict); /* 0 for NULL */
 /* What stands at place i; NULL and TN_ERR_INDEX outside 0 ... count-1. Lent by the dict. */
 TN_API const char *tn_dict_name(const tn_dict *dict, int64_t i);
 TN_API tn_tensor *tn_dict_tensor(const tn_dict *dict, int64_t i);
+/* The tensors and notes whose names begin with prefix, under what follows it; the dict is the scope's: "fc.weight" of tn_dict_part(dict,
+ * "model."). Empty where there are none; NULL for either is TN_ERR_ARGUMENT. */
+TN_API tn_dict *tn_dict_part(const tn_dict *dict, const char *prefix);
 /* Notes: __metadata__ of a safetensors file ("format" is "pt" in PyTorch's). */
 TN_API tn_status tn_dict_set_note(tn_dict *dict, const char *key, const char *text);
 TN_API const char *tn_dict_note(const tn_dict *dict, const char *key); /* NULL where there is none; no error */

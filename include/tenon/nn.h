@@ -225,6 +225,24 @@ typedef struct tn_linear_layer_args {
 } tn_linear_layer_args;
 TN_API tn_module *tn_linear_new_with(const tn_linear_layer_args *args);
 
+/* LoRA (Hu et al. 2021): trains a few numbers beside a model's own. Each linear layer of the module whose name is among .targets (all, where NULL) computes
+ * x Wᵀ + b + alpha / rank x Aᵀ Bᵀ from now on, with new parameters lora_A [rank, in], uniform on ±1/√in, and lora_B [out, rank], zeros; every other
+ * parameter is frozen. tn_add_lora(llama, .rank = 8, .targets = "q_proj,v_proj"). A layer that has them keeps them. No layer of that name is
+ * TN_ERR_ARGUMENT. */
+#define TN_LORA_OPTIONS(X)                                                                                                    \
+    X(int64_t, rank, 8)                                                                                                       \
+    X(double, alpha, 16)                                                                                                      \
+    X(const char *, targets, NULL)
+typedef struct tn_lora_args {
+    size_t size TN_SIZE_(tn_lora_args);
+    TN_LORA_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    void *module TN_ZERO_; /* tn_add_lora(module, ...) */
+} tn_lora_args;
+TN_API tn_status tn_add_lora_with(const tn_lora_args *args) TN_MUST_CHECK;
+/* Adds alpha / rank B A to each weight and makes B zeros: the module computes what it did, by its weights alone. */
+TN_API tn_status tn_merge_lora(void *module) TN_MUST_CHECK;
+
 /* A 2-D cross-correlation: x [n, in, h, w], y [n, out, h', w'], h' = (h + 2 padding - dilation (kernel - 1) - 1) / stride + 1 rounded
  * down. Parameters weight [out, in / groups, kernel, kernel] and bias [out], both uniform on ±1/√(in / groups kernel²).
  * tn_conv2d_new(in, out, kernel, ...); what ends in _hw gives height and width apart: .stride_hw = {2, 1}. */

@@ -316,12 +316,22 @@ TN_API tn_status tn_clip_grad_value(const tn_list *params, double clip_value);
 /* ---- state, as named tensors (io.h) --------------------------------------------------------------------------------------- */
 
 /* All that a resumed run needs, by PyTorch's names: "state.0.exp_avg" for each parameter that was stepped, counted over the groups, and
- * "param_groups.0.lr" for each option, numbers as f64 of rank 0; "param_groups.0.params", i64, are the group's parameters. State tensors
- * are shared with the optimiser: save them before the next step. */
+ * "param_groups.0.lr" for each option: f64, i64 or bool of rank 0, beta1 and beta2 as "betas" [2], ns_a to ns_c as "ns_coefficients" [3],
+ * adjust_lr_fn as a note ("match_rms_adamw"); "param_groups.0.params", i64, are the group's parameters. State tensors are shared with the
+ * optimiser: save them before the next step. */
 TN_API tn_dict *tn_optim_state_dict(const tn_optim *optim);
 /* Takes all of it back, in an optimiser made over parameters of the same shapes in the same groups; tensors are converted to the
- * parameters' dtypes. Errors: a name that is missing, that the method does not know or does not use, a shape, an option out of its
- * range. On failure nothing has changed. */
+ * parameters' dtypes. So it takes what PyTorch saved:
+ *
+ *     torch.save({"model": net.state_dict(), "optim": opt.state_dict()}, "run.pt")
+ *
+ *     tn_dict *run = tn_load_pt("run.pt");
+ *     tn_check(tn_load_state_dict(net, tn_dict_part(run, "model.")));
+ *     tn_check(tn_load_optim_state(opt, tn_dict_part(run, "optim.")));
+ *
+ * What only says how PyTorch computes (foreach, fused, capturable, differentiable) and what its OneCycleLR and CyclicLR keep in groups is
+ * passed by; a switch that is missing is off. Errors: another name that is missing, one that the method does not know or does not use, a
+ * shape, an option out of its range. On failure nothing has changed. */
 TN_API tn_status tn_load_optim_state(tn_optim *optim, const tn_dict *dict);
 
 /* ---- a moving average of weights ------------------------------------------------------------------------------------------ */

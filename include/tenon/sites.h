@@ -72,6 +72,24 @@ static inline tn_loader *tn_at_loader_ptr_(tn_loader *result, const char *file, 
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_decoder *tn_at_decoder_ptr_(tn_decoder *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline const tn_llama_args *tn_at_const_tn_llama_args_ptr_(const tn_llama_args *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline const float *tn_at_const_float_ptr_(const float *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_event_writer *tn_at_event_writer_ptr_(tn_event_writer *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -109,12 +127,6 @@ static inline tn_list *tn_at_list_ptr_(tn_list *result, const char *file, int li
     return result;
 }
 static inline tn_module *tn_at_module_ptr_(tn_module *result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(!result))
-        tn_site_(NULL, file, line);
-    return result;
-}
-static inline const tn_llama_args *tn_at_const_tn_llama_args_ptr_(const tn_llama_args *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
         tn_site_(NULL, file, line);
@@ -171,6 +183,18 @@ static inline tn_table *tn_at_table_ptr_(tn_table *result, const char *file, int
 static inline tn_device_id tn_at_device_(tn_device_id result, const char *file, int line)
 {
     tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_tokenizer *tn_at_tokenizer_ptr_(tn_tokenizer *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_text_stream *tn_at_text_stream_ptr_(tn_text_stream *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
     return result;
 }
 
@@ -295,6 +319,16 @@ inline tn_loader *tn_loader_new(tn_dataset *dataset, tn_loader_args args = {})
 {
     args.dataset = dataset;
     return tn_loader_new_with(&args);
+}
+inline tn_decoder *tn_decoder_new(void *llama, tn_decoder_args args = {})
+{
+    args.llama = llama;
+    return tn_decoder_new_with(&args);
+}
+inline tn_decoder *tn_decoder_open(const char *path, tn_decoder_open_args args = {})
+{
+    args.path = path;
+    return tn_decoder_open_with(&args);
 }
 inline tn_status tn_event_scalar(tn_event_writer *writer, tn_event_scalar_args args = {})
 {
@@ -471,6 +505,11 @@ inline tn_module *tn_linear_new(int64_t in_features, int64_t out_features, tn_li
     args.in_features = in_features;
     args.out_features = out_features;
     return tn_linear_new_with(&args);
+}
+inline tn_status tn_add_lora(void *module, tn_lora_args args = {})
+{
+    args.module = module;
+    return tn_add_lora_with(&args);
 }
 inline tn_module *tn_conv2d_new(int64_t in_channels, tn_conv2d_layer_args args = {})
 {
@@ -2128,6 +2167,78 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     args.num_samples = num_samples;
     return tn_multinomial_with(&args);
 }
+inline tn_tokenizer *tn_tokenizer_new(const char *path, tn_tokenizer_args args = {})
+{
+    args.path = path;
+    return tn_tokenizer_new_with(&args);
+}
+inline tn_tokenizer *tn_tokenizer_gguf_new(const char *model, tn_tokenizer_gguf_args args = {})
+{
+    args.model = model;
+    return tn_tokenizer_gguf_new_with(&args);
+}
+inline tn_tokenizer *tn_tokenizer_gguf_new(const char *model, const tn_span *tokens, tn_tokenizer_gguf_args args = {})
+{
+    args.model = model;
+    args.tokens = tokens;
+    return tn_tokenizer_gguf_new_with(&args);
+}
+inline tn_tokenizer *tn_tokenizer_gguf_new(const char *model, const tn_span *tokens, int64_t count, tn_tokenizer_gguf_args args = {})
+{
+    args.model = model;
+    args.tokens = tokens;
+    args.count = count;
+    return tn_tokenizer_gguf_new_with(&args);
+}
+inline tn_tensor *tn_tokenizer_encode(const tn_tokenizer *tokenizer, tn_tokenizer_encode_args args = {})
+{
+    args.tokenizer = tokenizer;
+    return tn_tokenizer_encode_with(&args);
+}
+inline tn_tensor *tn_tokenizer_encode(const tn_tokenizer *tokenizer, const char *text, tn_tokenizer_encode_args args = {})
+{
+    args.tokenizer = tokenizer;
+    args.text = text;
+    return tn_tokenizer_encode_with(&args);
+}
+inline tn_tensor *tn_tokenizer_encode(const tn_tokenizer *tokenizer, const char *text, int64_t bytes, tn_tokenizer_encode_args args = {})
+{
+    args.tokenizer = tokenizer;
+    args.text = text;
+    args.bytes = bytes;
+    return tn_tokenizer_encode_with(&args);
+}
+inline int64_t tn_tokenizer_decode(const tn_tokenizer *tokenizer, tn_tokenizer_decode_args args = {})
+{
+    args.tokenizer = tokenizer;
+    return tn_tokenizer_decode_with(&args);
+}
+inline int64_t tn_tokenizer_decode(const tn_tokenizer *tokenizer, const tn_tensor *ids, tn_tokenizer_decode_args args = {})
+{
+    args.tokenizer = tokenizer;
+    args.ids = ids;
+    return tn_tokenizer_decode_with(&args);
+}
+inline int64_t tn_tokenizer_decode(const tn_tokenizer *tokenizer, const tn_tensor *ids, char *text, tn_tokenizer_decode_args args = {})
+{
+    args.tokenizer = tokenizer;
+    args.ids = ids;
+    args.text = text;
+    return tn_tokenizer_decode_with(&args);
+}
+inline int64_t tn_tokenizer_decode(const tn_tokenizer *tokenizer, const tn_tensor *ids, char *text, int64_t capacity, tn_tokenizer_decode_args args = {})
+{
+    args.tokenizer = tokenizer;
+    args.ids = ids;
+    args.text = text;
+    args.capacity = capacity;
+    return tn_tokenizer_decode_with(&args);
+}
+inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_stream_args args = {})
+{
+    args.tokenizer = tokenizer;
+    return tn_text_stream_new_with(&args);
+}
 #define tn_backward(...) \
     tn_at_checked_(tn_backward(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_grad_of(...) \
@@ -2146,6 +2257,10 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_sampler_ptr_(tn_weighted_sampler_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(tn_loader_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_new(...) \
+    tn_at_decoder_ptr_(tn_decoder_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_open(...) \
+    tn_at_decoder_ptr_(tn_decoder_open(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_scalar(...) \
     tn_at_checked_(tn_event_scalar(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_image(...) \
@@ -2176,6 +2291,8 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_checked_(tn_load_state_dict(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
     tn_at_module_ptr_(tn_linear_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_add_lora(...) \
+    tn_at_checked_(tn_add_lora(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_new(...) \
     tn_at_module_ptr_(tn_conv2d_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool2d_new(...) \
@@ -2474,6 +2591,16 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_tensor_ptr_(tn_randperm(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_multinomial(...) \
     tn_at_tensor_ptr_(tn_multinomial(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_new(...) \
+    tn_at_tokenizer_ptr_(tn_tokenizer_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_gguf_new(...) \
+    tn_at_tokenizer_ptr_(tn_tokenizer_gguf_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_encode(...) \
+    tn_at_tensor_ptr_(tn_tokenizer_encode(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_decode(...) \
+    tn_at_int64_t_(tn_tokenizer_decode(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_text_stream_new(...) \
+    tn_at_text_stream_ptr_(tn_text_stream_new(__VA_ARGS__), __FILE__, __LINE__)
 #else
 #define TN_LIST_tn_backward_args_(X) TN_BACKWARD_OPTIONS(X)
 #define TN_LIST_tn_grad_of_args_(X) TN_GRAD_OPTIONS(X)
@@ -2483,6 +2610,8 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
 #define TN_LIST_tn_random_split_args_(X) TN_RANDOM_SPLIT_OPTIONS(X)
 #define TN_LIST_tn_weighted_sampler_args_(X) TN_WEIGHTED_SAMPLER_OPTIONS(X)
 #define TN_LIST_tn_loader_args_(X) TN_LOADER_OPTIONS(X)
+#define TN_LIST_tn_decoder_args_(X) TN_DECODER_OPTIONS(X)
+#define TN_LIST_tn_decoder_open_args_(X) TN_DECODER_OPEN_OPTIONS(X)
 #define TN_LIST_tn_event_scalar_args_(X) TN_EVENT_SCALAR_OPTIONS(X)
 #define TN_LIST_tn_load_image_args_(X) TN_LOAD_IMAGE_OPTIONS(X)
 #define TN_LIST_tn_save_image_args_(X) TN_SAVE_IMAGE_OPTIONS(X)
@@ -2497,6 +2626,7 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
 #define TN_LIST_tn_confusion_matrix_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_load_args_(X) TN_LOAD_OPTIONS(X)
 #define TN_LIST_tn_linear_layer_args_(X) TN_LINEAR_LAYER_OPTIONS(X)
+#define TN_LIST_tn_lora_args_(X) TN_LORA_OPTIONS(X)
 #define TN_LIST_tn_conv2d_layer_args_(X) TN_CONV2D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_max_pool2d_layer_args_(X) TN_MAX_POOL2D_LAYER_OPTIONS(X)
 #define TN_LIST_tn_avg_pool2d_layer_args_(X) TN_AVG_POOL2D_LAYER_OPTIONS(X)
@@ -2610,6 +2740,11 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
 #define TN_LIST_tn_uniform_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_randperm_args_(X) TN_TENSOR_OPTIONS(X)
 #define TN_LIST_tn_multinomial_args_(X) TN_MULTINOMIAL_OPTIONS(X)
+#define TN_LIST_tn_tokenizer_args_(X) TN_TOKENIZER_OPTIONS(X)
+#define TN_LIST_tn_tokenizer_gguf_args_(X) TN_TOKENIZER_GGUF_OPTIONS(X)
+#define TN_LIST_tn_tokenizer_encode_args_(X) TN_TOKENIZER_ENCODE_OPTIONS(X)
+#define TN_LIST_tn_tokenizer_decode_args_(X) TN_TOKENIZER_DECODE_OPTIONS(X)
+#define TN_LIST_tn_text_stream_args_(X) TN_TEXT_STREAM_OPTIONS(X)
 #define tn_backward(...) \
     tn_at_checked_(TN_CALL_((tn_backward_with), tn_backward_args, TN_LIST_tn_backward_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_grad_of(...) \
@@ -2628,6 +2763,10 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_sampler_ptr_(TN_CALL_((tn_weighted_sampler_new_with), tn_weighted_sampler_args, TN_LIST_tn_weighted_sampler_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_loader_new(...) \
     tn_at_loader_ptr_(TN_CALL_((tn_loader_new_with), tn_loader_args, TN_LIST_tn_loader_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_new(...) \
+    tn_at_decoder_ptr_(TN_CALL_((tn_decoder_new_with), tn_decoder_args, TN_LIST_tn_decoder_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_open(...) \
+    tn_at_decoder_ptr_(TN_CALL_((tn_decoder_open_with), tn_decoder_open_args, TN_LIST_tn_decoder_open_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_scalar(...) \
     tn_at_checked_(TN_CALL_((tn_event_scalar_with), tn_event_scalar_args, TN_LIST_tn_event_scalar_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_image(...) \
@@ -2658,6 +2797,8 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_checked_(TN_CALL_((tn_load_state_dict_with), tn_load_args, TN_LIST_tn_load_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_linear_new_with), tn_linear_layer_args, TN_LIST_tn_linear_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_add_lora(...) \
+    tn_at_checked_(TN_CALL_((tn_add_lora_with), tn_lora_args, TN_LIST_tn_lora_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_new(...) \
     tn_at_module_ptr_(TN_CALL_((tn_conv2d_new_with), tn_conv2d_layer_args, TN_LIST_tn_conv2d_layer_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool2d_new(...) \
@@ -2956,6 +3097,16 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_tensor_ptr_(TN_CALL_((tn_randperm_with), tn_randperm_args, TN_LIST_tn_randperm_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_multinomial(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_multinomial_with), tn_multinomial_args, TN_LIST_tn_multinomial_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_new(...) \
+    tn_at_tokenizer_ptr_(TN_CALL_((tn_tokenizer_new_with), tn_tokenizer_args, TN_LIST_tn_tokenizer_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_gguf_new(...) \
+    tn_at_tokenizer_ptr_(TN_CALL_((tn_tokenizer_gguf_new_with), tn_tokenizer_gguf_args, TN_LIST_tn_tokenizer_gguf_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_encode(...) \
+    tn_at_tensor_ptr_(TN_CALL_((tn_tokenizer_encode_with), tn_tokenizer_encode_args, TN_LIST_tn_tokenizer_encode_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_decode(...) \
+    tn_at_int64_t_(TN_CALL_((tn_tokenizer_decode_with), tn_tokenizer_decode_args, TN_LIST_tn_tokenizer_decode_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_text_stream_new(...) \
+    tn_at_text_stream_ptr_(TN_CALL_((tn_text_stream_new_with), tn_text_stream_args, TN_LIST_tn_text_stream_args_, __VA_ARGS__), __FILE__, __LINE__)
 #endif
 
 #define tn_set_requires_grad(...) \
@@ -3040,6 +3191,22 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_tensor_ptr_(tn_load_mnist(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_draw_digits(...) \
     tn_at_tensor_ptr_(tn_draw_digits(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_new_with(...) \
+    tn_at_decoder_ptr_(tn_decoder_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_open_with(...) \
+    tn_at_decoder_ptr_(tn_decoder_open_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_config(...) \
+    tn_at_const_tn_llama_args_ptr_(tn_decoder_config(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_feed(...) \
+    tn_at_const_float_ptr_(tn_decoder_feed(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_feed_all(...) \
+    tn_at_const_float_ptr_(tn_decoder_feed_all(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_step(...) \
+    tn_at_const_float_ptr_(tn_decoder_step(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_length(...) \
+    tn_at_int64_t_(tn_decoder_length(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_rewind(...) \
+    tn_at_status_(tn_decoder_rewind(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_writer_new(...) \
     tn_at_event_writer_ptr_(tn_event_writer_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_scalar_with(...) \
@@ -3078,8 +3245,8 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_checked_(tn_gguf_copy_key(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_gguf_add(...) \
     tn_at_checked_(tn_gguf_add(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_gguf_copy_tensor(...) \
-    tn_at_checked_(tn_gguf_copy_tensor(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_add_blocks(...) \
+    tn_at_checked_(tn_gguf_add_blocks(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_gguf(...) \
     tn_at_checked_(tn_save_gguf(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_image_with(...) \
@@ -3116,6 +3283,8 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_int64_t_(tn_dict_count(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dict_tensor(...) \
     tn_at_tensor_ptr_(tn_dict_tensor(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_dict_part(...) \
+    tn_at_dict_ptr_(tn_dict_part(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dict_set_note(...) \
     tn_at_status_(tn_dict_set_note(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dict_note_count(...) \
@@ -3230,6 +3399,10 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_status_(tn_summary(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_linear_new_with(...) \
     tn_at_module_ptr_(tn_linear_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_add_lora_with(...) \
+    tn_at_checked_(tn_add_lora_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_merge_lora(...) \
+    tn_at_checked_(tn_merge_lora(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_conv2d_new_with(...) \
     tn_at_module_ptr_(tn_conv2d_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_max_pool2d_new_with(...) \
@@ -3966,5 +4139,25 @@ inline tn_tensor *tn_multinomial(const tn_tensor *p, int64_t num_samples, tn_mul
     tn_at_tensor_ptr_(tn_bernoulli(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_multinomial_with(...) \
     tn_at_tensor_ptr_(tn_multinomial_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_new_with(...) \
+    tn_at_tokenizer_ptr_(tn_tokenizer_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_gguf_new_with(...) \
+    tn_at_tokenizer_ptr_(tn_tokenizer_gguf_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_encode_with(...) \
+    tn_at_tensor_ptr_(tn_tokenizer_encode_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_decode_with(...) \
+    tn_at_int64_t_(tn_tokenizer_decode_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_text_stream_new_with(...) \
+    tn_at_text_stream_ptr_(tn_text_stream_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_vocab_size(...) \
+    tn_at_int64_t_(tn_tokenizer_vocab_size(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_id(...) \
+    tn_at_int64_t_(tn_tokenizer_id(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_bos(...) \
+    tn_at_int64_t_(tn_tokenizer_bos(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_eos(...) \
+    tn_at_int64_t_(tn_tokenizer_eos(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_unk(...) \
+    tn_at_int64_t_(tn_tokenizer_unk(__VA_ARGS__), __FILE__, __LINE__)
 
 #endif

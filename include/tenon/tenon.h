@@ -15,12 +15,14 @@
 #include <tenon/image.h>
 #include <tenon/nn.h>
 #include <tenon/llama.h>
+#include <tenon/decoder.h>
 #include <tenon/optim.h>
 #include <tenon/schedule.h>
 #include <tenon/checkpoint.h>
 #include <tenon/progress.h>
 #include <tenon/events.h>
 #include <tenon/plot.h>
+#include <tenon/tokenizer.h>
 
 /* Last: macros of the functions' names that tell where in a program an error arose, and the options' short forms. */
 #ifndef TN_NO_SITES

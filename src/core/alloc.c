@@ -115,6 +115,22 @@ static void make_room(int64_t need, int64_t cap)
     }
 }
 
+/* So many bytes from the system, if the limit lets them. The lock is held. */
+static void *take_system(int64_t size)
+{
+    void *block = NULL;
+    from_system++;
+    make_room(size, limit);
+    if (size <= limit - in_use - cached) {
+        block = system_alloc((size_t)size);
+        if (!block && cached > 0) { /* the system has none: what we cached may help */
+            make_room(INT64_MAX / 2, 0);
+            block = system_alloc((size_t)size);
+        }
+    }
+    return block;
+}
+
 /* A block of the class from the shared lists or the system. */
 static void *alloc_shared(int c, int64_t size)
 {
@@ -125,15 +141,7 @@ static void *alloc_shared(int c, int64_t size)
         shared[c] = block->next;
         cached -= size;
     } else {
-        from_system++;
-        make_room(size, limit);
-        if (size <= limit - in_use - cached) {
-            block = system_alloc((size_t)size);
-            if (!block && cached > 0) { /* the system has none: what we cached may help */
-                make_room(INT64_MAX / 2, 0);
-                block = system_alloc((size_t)size);
-            }
-        }
+        block = take_system(size);
     }
     if (block)
         in_use += size;
@@ -141,6 +149,11 @@ static void *alloc_shared(int c, int64_t size)
         peak = in_use;
     pthread_mutex_unlock(&lock);
     return block;
+}
+
+static void *no_memory(size_t wanted)
+{
+    return tn_fail(TN_ERR_MEMORY, "out of memory: %zu bytes asked for, %lld in use", wanted, (long long)tn_get_memory_stats().in_use);
 }
 
 void *tn_alloc(size_t wanted)
@@ -165,9 +178,32 @@ void *tn_alloc(size_t wanted)
         return block;
     }
     void *memory = alloc_shared(c, size);
+    return memory ? memory : no_memory(wanted);
+}
+
+void *tn_alloc_pages(size_t size)
+{
+    if (TN_UNLIKELY(size > (size_t)1 << 46))
+        return tn_fail(TN_ERR_MEMORY, "out of memory: %zu bytes asked for", size);
+    pthread_mutex_lock(&lock);
+    settle();
+    allocations++;
+    void *block = take_system((int64_t)size);
+    in_use += block ? (int64_t)size : 0;
+    peak = in_use > peak ? in_use : peak;
+    pthread_mutex_unlock(&lock);
+    return block ? block : no_memory(size);
+}
+
+void tn_free_pages(void *memory, size_t size)
+{
     if (!memory)
-        tn_fail(TN_ERR_MEMORY, "out of memory: %zu bytes asked for, %lld in use", wanted, (long long)tn_get_memory_stats().in_use);
-    return memory;
+        return;
+    pthread_mutex_lock(&lock);
+    settle();
+    in_use -= (int64_t)size;
+    system_free(memory, size);
+    pthread_mutex_unlock(&lock);
 }
 
 void *tn_alloc_zero(size_t size)

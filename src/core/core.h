@@ -67,6 +67,10 @@ enum { TN_TEXT_SIZE = 200 };
 char *tn_text_buffer(void);
 /* Frees the thread's message and buffers. */
 void tn_texts_thread_end(void);
+/* alloc.c: exactly so many bytes, of the system and back to it, for what is large and lives long: aligned to 64, from 4 MiB on in 2 MiB pages
+ * where the system has them. Counted and limited as tn_alloc()'s; NULL with an error on no memory. */
+void *tn_alloc_pages(size_t size);
+void tn_free_pages(void *memory, size_t size);
 /* alloc.c: gives the thread's cache and counts to the process. */
 void tn_alloc_thread_end(void);
 

@@ -3,6 +3,8 @@
 
 #include "core/core.h"
 
+#include <sched.h>
+
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -60,4 +62,38 @@ void tn_parallel_for(int64_t n, int64_t grain, void (*body)(int64_t begin, int64
     for (int64_t i = 0; i < pieces; i++)
         body(n * i / pieces, n * (i + 1) / pieces, context);
 #endif
+}
+
+void tn_parallel_team(int most, void (*body)(int thread, int threads, void *context), void *context)
+{
+    const int width = tn_parallel_width(), threads = width < most ? width : most;
+    if (threads <= 1) {
+        body(0, 1, context);
+        return;
+    }
+#ifdef _OPENMP
+#pragma omp parallel num_threads(threads)
+    body(omp_get_thread_num(), omp_get_num_threads(), context);
+#endif
+}
+
+void tn_barrier_wait(tn_barrier *barrier, int threads)
+{
+    enum { SPINS = 2000 }; /* some microseconds; who has no core of its own must let the others run */
+    if (threads <= 1)
+        return;
+    const unsigned turn = __atomic_load_n(&barrier->turn, __ATOMIC_ACQUIRE);
+    if (__atomic_add_fetch(&barrier->arrived, 1, __ATOMIC_ACQ_REL) == (unsigned)threads) {
+        __atomic_store_n(&barrier->arrived, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&barrier->turn, turn + 1, __ATOMIC_RELEASE);
+        return;
+    }
+    for (int spins = 0; __atomic_load_n(&barrier->turn, __ATOMIC_ACQUIRE) == turn; spins++) {
+        if (spins >= SPINS)
+            sched_yield();
+#if defined(__x86_64__)
+        else
+            __builtin_ia32_pause();
+#endif
+    }
 }

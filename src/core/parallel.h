@@ -10,4 +10,13 @@ void tn_parallel_for(int64_t n, int64_t grain, void (*body)(int64_t begin, int64
 /* How many pieces run at once at most: tn_get_num_threads(), 1 inside a body. */
 int tn_parallel_width(void);
 
+/* Calls body(thread, threads, context) once on each of at most `most` threads, which may wait for each other: a program of many short steps in
+ * one parallel region. On one thread where it is called within a body. */
+void tn_parallel_team(int most, void (*body)(int thread, int threads, void *context), void *context);
+/* Returns when all `threads` of the team have called it; what they wrote before is seen after. The barrier begins as zeros. */
+typedef struct tn_barrier {
+    unsigned arrived, turn;
+} tn_barrier;
+void tn_barrier_wait(tn_barrier *barrier, int threads);
+
 #endif

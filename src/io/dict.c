@@ -155,6 +155,24 @@ tn_tensor *tn_dict_get(const tn_dict *dict, const char *name)
                    (long long)tn_dict_count(dict));
 }
 
+tn_dict *tn_dict_part(const tn_dict *dict, const char *prefix)
+{
+    if (!dict || !prefix)
+        return tn_fail(TN_ERR_ARGUMENT, "dict_part: %s is NULL", dict ? "prefix" : "dict");
+    size_t length = strlen(prefix);
+    tn_dict *part = tn_adopt(tn_dict_new());
+    bool good = part != NULL;
+    for (int64_t i = 0; good && i < dict->tensors.count; i++) {
+        const entry *e = &dict->tensors.entries[i];
+        good = strncmp(e->name, prefix, length) != 0 || tn_dict_set(part, e->name + length, e->value) == TN_OK;
+    }
+    for (int64_t i = 0; good && i < dict->notes.count; i++) {
+        const entry *e = &dict->notes.entries[i];
+        good = strncmp(e->name, prefix, length) != 0 || tn_dict_set_note(part, e->name + length, e->value) == TN_OK;
+    }
+    return good ? part : NULL;
+}
+
 static const entry *entry_at(const char *op, const map *m, int64_t i)
 {
     if (m && i >= 0 && i < m->count)

@@ -82,7 +82,6 @@ static int64_t find(const place *places, int64_t count, const char *name)
 
 /* A walk through a header. */
 typedef struct walk {
-    const char *op, *path;
     shard *shard;
     const uint8_t *at, *end;
     int64_t text_count; /* so far */
@@ -90,7 +89,8 @@ typedef struct walk {
     bool keeps; /* the second walk */
 } walk;
 
-#define BAD(...) (tn_fail(TN_ERR_FORMAT, "%s: %s: " __VA_ARGS__), false)
+/* What is wrong in a walk; read_shard() puts the file in front. */
+#define BAD(...) (tn_fail(TN_ERR_FORMAT, __VA_ARGS__), false)
 
 static uint64_t little(const uint8_t *b, size_t bytes)
 {
@@ -103,7 +103,7 @@ static uint64_t little(const uint8_t *b, size_t bytes)
 static bool take(walk *w, size_t bytes, uint64_t *value)
 {
     if ((size_t)(w->end - w->at) < bytes)
-        return BAD("the file ends inside its header", w->op, w->path);
+        return BAD("the file ends inside its header");
     *value = little(w->at, bytes);
     w->at += bytes;
     return true;
@@ -116,7 +116,7 @@ static bool take_count(walk *w, const char *what, size_t least, int64_t *count)
     if (!take(w, 8, &n))
         return false;
     if (n > (uint64_t)(w->end - w->at) / least)
-        return BAD("%llu %s cannot stand in the %lld bytes that follow", w->op, w->path, (unsigned long long)n, what,
+        return BAD("%llu %s cannot stand in the %lld bytes that follow", (unsigned long long)n, what,
                    (long long)(w->end - w->at));
     *count = (int64_t)n;
     return true;
@@ -141,18 +141,26 @@ static bool take_text(walk *w, int64_t *number)
     return true;
 }
 
-/* The same of a name: UTF-8 and no 0 in it. NULL in the first walk. */
-static bool take_name(walk *w, const char *what, const char **name)
+/* The same of a name: UTF-8 and no 0 in it. In the first walk it is in the mapping, with no 0 behind it. */
+static bool take_name(walk *w, const char **name, size_t *length)
 {
     int64_t number;
-    const uint8_t *at = w->at + 8;
+    const char *at = (const char *)w->at + 8;
     if (!take_text(w, &number))
         return false;
-    const size_t length = (size_t)(w->at - at);
-    if (length == 0 || memchr(at, 0, length) || !tn_is_utf8((const char *)at, length))
-        return BAD("the name of %s %lld is empty, has a 0 in it or is not UTF-8", w->op, w->path, what, (long long)number);
-    *name = w->keeps ? w->shard->texts[number].data : NULL;
+    *length = (size_t)((const char *)w->at - at);
+    if (*length == 0 || memchr(at, 0, *length) || !tn_is_utf8(at, *length))
+        return BAD("its name is empty, has a 0 in it or is not UTF-8");
+    *name = w->keeps ? w->shard->texts[number].data : at;
     return true;
+}
+
+/* Puts which key or tensor it is in front of what is wrong with it: its number, and its name where that is known. False. */
+static bool wrong(const char *what, int64_t i, const char *name, size_t length)
+{
+    const int most = length < 100 ? (int)length : 100;
+    tn_fail_within("%s %lld%s%.*s%s", what, (long long)i, most ? ", \"" : "", most, most ? name : "", most ? "\"" : "");
+    return false;
 }
 
 /* ---- values ------------------------------------------------------------------------------------------------------------- */
@@ -173,6 +181,24 @@ const char *tn_gguf_kind_name(tn_gguf_kind kind)
     return (int)kind >= 0 && (int)kind < TN_COUNT(names) ? names[kind] : NULL;
 }
 
+/* False where a number of an integer kind does not fit, or the kind is none of those. */
+static bool whole(tn_gguf_kind kind, const uint8_t *at, int64_t *value)
+{
+    const size_t bytes = tn_gguf_kind_bytes(kind);
+    const uint64_t bits = little(at, bytes);
+    switch (kind) {
+    case TN_GGUF_U8:
+    case TN_GGUF_U16:
+    case TN_GGUF_U32: *value = (int64_t)bits; return true;
+    case TN_GGUF_I8: *value = (int8_t)bits; return true;
+    case TN_GGUF_I16: *value = (int16_t)bits; return true;
+    case TN_GGUF_I32: *value = (int32_t)bits; return true;
+    case TN_GGUF_U64:
+    case TN_GGUF_I64: *value = (int64_t)bits; return kind == TN_GGUF_I64 || bits <= INT64_MAX;
+    default: return false;
+    }
+}
+
 enum { MOST_NESTED = 8 };
 
 static bool take_array(walk *w, tn_gguf_entry *entry, int depth);
@@ -189,8 +215,8 @@ static bool take_value(walk *w, uint64_t kind, tn_gguf_entry *entry, int depth)
     if (kind == TN_GGUF_ARRAY)
         return take_array(w, entry, depth);
     if (!bytes)
-        return BAD("a value of kind %llu, which GGUF has not", w->op, w->path, (unsigned long long)kind);
-    return take(w, bytes, &value) && (kind != TN_GGUF_BOOL || value <= 1 || BAD("a bool that is neither 0 nor 1", w->op, w->path));
+        return BAD("kind %llu, which GGUF has not", (unsigned long long)kind);
+    return take(w, bytes, &value) && (kind != TN_GGUF_BOOL || value <= 1 || BAD("a bool that is neither 0 nor 1"));
 }
 
 static bool take_array(walk *w, tn_gguf_entry *entry, int depth)
@@ -201,7 +227,7 @@ static bool take_array(walk *w, tn_gguf_entry *entry, int depth)
         return false;
     const size_t bytes = kind <= INT32_MAX ? tn_gguf_kind_bytes((int64_t)kind) : 0;
     if (depth == MOST_NESTED)
-        return BAD("arrays inside arrays, more than %d deep", w->op, w->path, MOST_NESTED);
+        return BAD("arrays inside arrays, more than %d deep", MOST_NESTED);
     if (!take_count(w, "elements of an array", bytes ? bytes : kind == TN_GGUF_ARRAY ? 12 : 8, &entry->count))
         return false;
     entry->element = (tn_gguf_kind)kind;
@@ -210,23 +236,24 @@ static bool take_array(walk *w, tn_gguf_entry *entry, int depth)
         return true;
     }
     if (entry->count == 0 && !tn_gguf_kind_name((tn_gguf_kind)kind))
-        return BAD("an array of kind %llu, which GGUF has not", w->op, w->path, (unsigned long long)kind);
+        return BAD("an array of kind %llu, which GGUF has not", (unsigned long long)kind);
     for (int64_t i = 0; i < entry->count; i++)
         if (!take_value(w, kind, &inner, depth + 1))
             return false;
     return true;
 }
 
-static bool take_key(walk *w, key *k)
+static bool take_key(walk *w, int64_t i, key *k)
 {
-    const char *name;
+    const char *name = NULL;
+    size_t length = 0;
     uint64_t kind;
-    if (!take_name(w, "key", &name) || !take(w, 4, &kind))
-        return false;
+    if (!take_name(w, &name, &length) || !take(w, 4, &kind))
+        return wrong("value", i, name, name ? length : 0);
     k->kind_at = w->at - 4;
     k->first = w->text_count;
     if (!take_value(w, kind, &k->entry, 0))
-        return false;
+        return wrong("value", i, name, length);
     k->entry.key = name;
     k->at = k->kind_at + (kind == TN_GGUF_ARRAY ? 16 : 4);
     k->end = w->at;
@@ -237,22 +264,22 @@ static bool take_key(walk *w, key *k)
 
 bool tn_gguf_alignment_holds(int64_t alignment) { return alignment > 0 && alignment <= 1 << 30 && (alignment & (alignment - 1)) == 0; }
 
-/* Name, dimensions (rows first), type, offset from where the tensors begin. */
-static bool take_tensor(walk *w, tensor *t)
+/* What follows a tensor's name: dimensions (rows first), type, offset from where the tensors begin. */
+static bool take_shape(walk *w, tensor *t)
 {
     uint64_t dims, type, offset;
-    if (!take_name(w, "tensor", &t->name) || !take(w, 4, &dims))
+    if (!take(w, 4, &dims))
         return false;
     const uint8_t *sizes = w->at;
     if (dims > (size_t)(w->end - w->at) / 8)
-        return BAD("a tensor of %llu dimensions cannot stand in the %lld bytes that follow", w->op, w->path, (unsigned long long)dims,
+        return BAD("%llu dimensions cannot stand in the %lld bytes that follow", (unsigned long long)dims,
                    (long long)(w->end - w->at));
     w->at += 8 * dims;
     if (!take(w, 4, &type) || !take(w, 8, &offset))
         return false;
     const int64_t block = type <= INT32_MAX ? tn_quant_block((tn_quant)type) : 0;
     if (dims > TN_MAX_DIMS || !block) {
-        tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: a tensor of type %llu with %llu dimensions: Tenon has no such blocks", w->op, w->path,
+        tn_fail(TN_ERR_UNSUPPORTED, "type %llu with %llu dimensions: Tenon has no such blocks",
                 (unsigned long long)type, (unsigned long long)dims);
         return false;
     }
@@ -261,18 +288,25 @@ static bool take_tensor(walk *w, tensor *t)
     for (int d = 0; d < (int)dims; d++) {
         const uint64_t size = little(sizes + 8 * d, 8);
         if (size > INT64_MAX || __builtin_mul_overflow(numel, (int64_t)size, &numel))
-            return BAD("a tensor whose shape is none", w->op, w->path);
+            return BAD("its shape is none");
         t->blocks.shape.sizes[(int)dims - 1 - d] = (int64_t)size;
     }
     const int64_t row = dims ? t->blocks.shape.sizes[dims - 1] : 1;
     if (row % block != 0)
-        return BAD("a tensor with rows of %lld, no whole number of %s's blocks of %lld", w->op, w->path, (long long)row,
+        return BAD("rows of %lld, no whole number of %s's blocks of %lld", (long long)row,
                    tn_quant_name((tn_quant)type), (long long)block);
     if (__builtin_mul_overflow(numel / block, (int64_t)tn_quant_block_bytes((tn_quant)type), &bytes) || offset > INT64_MAX)
-        return BAD("a tensor that is larger than a file can be", w->op, w->path);
+        return BAD("it is larger than a file can be");
     t->blocks.size = (size_t)bytes;
     t->offset = (int64_t)offset;
     return true;
+}
+
+static bool take_tensor(walk *w, int64_t i, tensor *t)
+{
+    size_t length = 0;
+    t->name = NULL;
+    return (take_name(w, &t->name, &length) && take_shape(w, t)) || wrong("tensor", i, t->name, t->name ? length : 0);
 }
 
 /* The tensors' bytes begin at `begin`, and all of them lie in the file. */
@@ -282,11 +316,11 @@ static bool place_tensors(walk *w, int64_t begin, int64_t alignment)
         tensor *t = &w->shard->tensors[i];
         int64_t end;
         if (t->offset % alignment != 0)
-            return BAD("\"%s\" is at %lld, no multiple of the alignment of %lld", w->op, w->path, t->name, (long long)t->offset,
+            return BAD("\"%s\" is at %lld, no multiple of the alignment of %lld", t->name, (long long)t->offset,
                        (long long)alignment);
         if (__builtin_add_overflow(t->offset, begin, &t->offset) || __builtin_add_overflow(t->offset, (int64_t)t->blocks.size, &end) ||
             end > w->shard->size)
-            return BAD("\"%s\" has %zu bytes from %lld on, and the file ends at %lld", w->op, w->path, t->name, t->blocks.size,
+            return BAD("\"%s\" has %zu bytes from %lld on, and the file ends at %lld", t->name, t->blocks.size,
                        (long long)t->offset, (long long)w->shard->size);
         t->blocks.data = tn_mapping_bytes(w->shard->mapping) + t->offset;
         t->mapping = w->shard->mapping;
@@ -300,12 +334,12 @@ static bool take_start(walk *w)
 {
     uint64_t magic, version;
     if (w->shard->size < 24 || memcmp(w->at, "GGUF", 4) != 0)
-        return BAD("no GGUF file", w->op, w->path);
+        return BAD("no GGUF file");
     if (!take(w, 4, &magic) || !take(w, 4, &version))
         return false;
     if (version != 2 && version != TN_GGUF_VERSION) {
         const bool swapped = __builtin_bswap32((uint32_t)version) == TN_GGUF_VERSION;
-        tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: GGUF %s: versions 2 and 3 in little endian are read", w->op, w->path,
+        tn_fail(TN_ERR_UNSUPPORTED, "GGUF %s: versions 2 and 3 in little endian are read",
                 swapped ? "in big endian" : version == 1 ? "of version 1" : "of a version that is not known");
         return false;
     }
@@ -318,14 +352,14 @@ static bool take_header(walk *w, const uint8_t *bytes, bool keeps)
     shard *s = w->shard;
     key k;
     tensor t;
-    *w = (walk){w->op, w->path, s, bytes, bytes + s->size, 0, 0, keeps};
+    *w = (walk){s, bytes, bytes + s->size, 0, 0, keeps};
     if (!take_start(w))
         return false;
     for (int64_t i = 0; i < s->key_count; i++)
-        if (!take_key(w, keeps ? &s->keys[i] : &k))
+        if (!take_key(w, i, keeps ? &s->keys[i] : &k))
             return false;
     for (int64_t i = 0; i < s->tensor_count; i++)
-        if (!take_tensor(w, keeps ? &s->tensors[i] : &t))
+        if (!take_tensor(w, i, keeps ? &s->tensors[i] : &t))
             return false;
     s->text_count = w->text_count;
     s->letter_count = w->letter_count;
@@ -337,8 +371,6 @@ static const key *key_of(const shard *s, const char *name)
     const int64_t at = find(s->by_key, s->key_count, name);
     return at >= 0 ? &s->keys[at] : NULL;
 }
-
-static int64_t int_of(const char *op, const char *path, const key *k);
 
 /* The shard's header in memory of its own, its tensors placed. */
 static bool keep_header(walk *w, const uint8_t *bytes)
@@ -355,11 +387,13 @@ static bool keep_header(walk *w, const uint8_t *bytes)
         s->by_key[i] = (place){s->keys[i].entry.key, i};
     const char *twice = sorted(s->by_key, s->key_count);
     if (twice)
-        return BAD("\"%s\" is there twice", w->op, w->path, twice);
+        return BAD("\"%s\" is there twice", twice);
     const key *said = key_of(s, "general.alignment");
-    const int64_t alignment = said ? int_of(w->op, w->path, said) : TN_GGUF_ALIGNMENT;
-    if (tn_failing() || !tn_gguf_alignment_holds(alignment))
-        return BAD("an alignment of %lld, which is no power of two", w->op, w->path, (long long)alignment);
+    int64_t alignment = TN_GGUF_ALIGNMENT;
+    if (said && !whole(said->entry.kind, said->at, &alignment))
+        return BAD("general.alignment is %s, not an integer that fits", tn_gguf_kind_name(said->entry.kind));
+    if (!tn_gguf_alignment_holds(alignment))
+        return BAD("an alignment of %lld, which is no power of two", (long long)alignment);
     const int64_t header = w->at - bytes;
     return place_tensors(w, (header + alignment - 1) / alignment * alignment, alignment);
 }
@@ -369,13 +403,20 @@ static bool read_shard(const char *op, const char *path, shard *s)
     tn_reader file;
     if (!tn_reader_open(&file, op, path, false))
         return false;
-    walk w = {.op = op, .path = path, .shard = s};
+    walk w = {.shard = s};
     s->size = file.size;
-    s->mapping = file.size > 0 ? tn_mapping_new(&file) : NULL;
-    bool ok = s->mapping || tn_failing() || BAD("no GGUF file", op, path);
+    if (s->size > 0)
+        s->mapping = tn_mapping_new(&file);
+    else
+        tn_fail(TN_ERR_FORMAT, "%s: %s: no GGUF file", op, path);
     tn_reader_close(&file);
-    const uint8_t *bytes = s->mapping ? (const uint8_t *)tn_mapping_bytes(s->mapping) : NULL;
-    return ok && bytes && take_header(&w, bytes, false) && keep_header(&w, bytes);
+    if (!s->mapping)
+        return false;
+    const uint8_t *bytes = (const uint8_t *)tn_mapping_bytes(s->mapping);
+    if (take_header(&w, bytes, false) && keep_header(&w, bytes))
+        return true;
+    tn_fail_within("%s: %s", op, path);
+    return false;
 }
 
 static void free_shard(shard *s)
@@ -403,6 +444,8 @@ const tn_class tn_gguf_class = {"gguf", sizeof(tn_gguf), gguf_free};
 
 /* ---- a model of one or more files --------------------------------------------------------------------------------------- */
 
+static int64_t int_of(const char *op, const char *path, const key *k);
+
 /* An integer of the shard, or `missing`. */
 static int64_t shard_int(const char *op, const char *path, const shard *s, const char *name, int64_t missing)
 {
@@ -425,7 +468,7 @@ static bool read_split(const char *op, tn_gguf *g, int64_t count)
 {
     const char *path = g->path;
     if (shard_int(op, path, g->shards, "split.no", 0) != 0)
-        return BAD("this is not the first of the model's files", op, path);
+        return BAD("%s: %s: this is not the first of the model's files", op, path);
     char *number = split_number(op, g->path, count);
     shard *all = number ? tn_alloc_zero((size_t)count * sizeof *all) : NULL;
     if (!all)
@@ -441,7 +484,7 @@ static bool read_split(const char *op, tn_gguf *g, int64_t count)
         memcpy(number, digits, 5);
         ok = read_shard(op, g->path, &all[i]);
         if (ok && (shard_int(op, path, &all[i], "split.no", -1) != i || shard_int(op, path, &all[i], "split.count", -1) != count))
-            ok = BAD("this is not file %lld of %lld of the model", op, path, (long long)i + 1, (long long)count);
+            ok = BAD("%s: %s: this is not file %lld of %lld of the model", op, path, (long long)i + 1, (long long)count);
     }
     memcpy(number, "00001", 5);
     return ok;
@@ -453,7 +496,7 @@ static bool gather_tensors(const char *op, tn_gguf *g, int64_t due)
     for (int64_t i = 0; i < g->shard_count; i++)
         count += g->shards[i].tensor_count;
     if (due >= 0 && due != count)
-        return BAD("the model's files have %lld tensors, and %lld are due", op, g->path, (long long)count, (long long)due);
+        return BAD("%s: %s: the model's files have %lld tensors, and %lld are due", op, g->path, (long long)count, (long long)due);
     g->tensor_count = count;
     g->tensors = tn_alloc((size_t)count * sizeof *g->tensors);
     g->by_name = tn_alloc((size_t)count * sizeof *g->by_name);
@@ -465,7 +508,7 @@ static bool gather_tensors(const char *op, tn_gguf *g, int64_t due)
             g->by_name[at] = (place){g->tensors[at].name, at};
         }
     const char *twice = sorted(g->by_name, count);
-    return !twice || BAD("\"%s\" is there twice", op, g->path, twice);
+    return !twice || BAD("%s: %s: \"%s\" is there twice", op, g->path, twice);
 }
 
 static bool read_model(const char *op, const char *path, tn_gguf *g)
@@ -483,7 +526,7 @@ static bool read_model(const char *op, const char *path, tn_gguf *g)
     if (tn_failing())
         return false;
     if (count < 0 || count > 99999)
-        return BAD("a model of %lld files", op, path, (long long)count);
+        return BAD("%s: %s: a model of %lld files", op, path, (long long)count);
     return (count <= 1 || read_split(op, g, count)) && gather_tensors(op, g, tensors);
 }
 
@@ -519,24 +562,6 @@ static void *other_kind(const char *op, const char *path, const key *k, const ch
     const bool array = k->entry.kind == TN_GGUF_ARRAY;
     return tn_fail(TN_ERR_FORMAT, "%s: %s: \"%s\" is %s%s%s, not %s", op, path, k->entry.key, array ? "an array of " : "",
                    tn_gguf_kind_name(k->entry.element), array ? "s" : "", wanted);
-}
-
-/* False where a number of an integer kind does not fit, or the kind is none of those. */
-static bool whole(tn_gguf_kind kind, const uint8_t *at, int64_t *value)
-{
-    const size_t bytes = tn_gguf_kind_bytes(kind);
-    const uint64_t bits = little(at, bytes);
-    switch (kind) {
-    case TN_GGUF_U8:
-    case TN_GGUF_U16:
-    case TN_GGUF_U32: *value = (int64_t)bits; return true;
-    case TN_GGUF_I8: *value = (int8_t)bits; return true;
-    case TN_GGUF_I16: *value = (int16_t)bits; return true;
-    case TN_GGUF_I32: *value = (int32_t)bits; return true;
-    case TN_GGUF_U64:
-    case TN_GGUF_I64: *value = (int64_t)bits; return kind == TN_GGUF_I64 || bits <= INT64_MAX;
-    default: return false;
-    }
 }
 
 static double real(tn_gguf_kind kind, const uint8_t *at)

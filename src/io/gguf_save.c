@@ -18,7 +18,7 @@ typedef struct value {
 
 typedef struct entry {
     char *name;
-    const void *owner; /* the tensor, or the file that blocks.data is of */
+    const void *owner; /* the tensor, or what blocks.data is of */
     const tn_tensor *tensor;
     tn_blocks blocks;
 } entry;
@@ -108,18 +108,20 @@ static buffer *begin(tn_gguf_writer *w, const char *key, size_t size)
 {
     buffer bytes = {tn_alloc(size), 0, size};
     value *v = value_of(w, key);
-    char *copy = v || !bytes.data || !tn_grow(&w->values, w->value_count, &w->value_capacity, sizeof *w->values) ? NULL : copy_text(key);
-    if (!v && !copy) {
+    if (bytes.data && !v) {
+        char *copy = tn_grow(&w->values, w->value_count, &w->value_capacity, sizeof *w->values) ? copy_text(key) : NULL;
+        if (copy) {
+            v = &w->values[w->value_count++];
+            *v = (value){.key = copy};
+        }
+    }
+    if (!bytes.data || !v) {
         tn_free(bytes.data, size);
         return NULL;
     }
-    if (!v) {
-        v = &w->values[w->value_count++];
-        *v = (value){.key = copy};
-    }
     tn_free(v->bytes.data, v->bytes.size);
     v->bytes = bytes;
-    return bytes.data ? &v->bytes : NULL;
+    return &v->bytes;
 }
 
 static tn_status set_bits(tn_gguf_writer *w, const char *key, tn_gguf_kind kind, uint64_t bits)
@@ -202,7 +204,7 @@ tn_status tn_gguf_set_array(tn_gguf_writer *w, const char *key, tn_gguf_kind kin
     for (int64_t i = 0; fits && kind == TN_GGUF_STRING && i < count; i++)
         fits = ((const char *const *)data)[i] != NULL;
     if (!fits) {
-        tn_fail(TN_ERR_ARGUMENT, "gguf_set_array: \"%s\": %lld elements of kind %d: data or one of them is NULL, or the kind is none of numbers or text",
+        tn_fail(TN_ERR_ARGUMENT, "gguf_set_array: \"%s\": %lld elements of kind %d: one of them is NULL, or the kind is none of numbers or text",
                 key, (long long)count, (int)kind);
         return TN_ERR_ARGUMENT;
     }
@@ -273,16 +275,13 @@ tn_status tn_gguf_add(tn_gguf_writer *w, const char *name, tn_tensor *tensor, tn
     return add("gguf_add", w, name, tensor, tensor, (tn_blocks){type, tn_shape_of(tensor), NULL, (size_t)bytes});
 }
 
-tn_status tn_gguf_copy_tensor(tn_gguf_writer *w, const tn_gguf *file, const char *name)
+tn_status tn_gguf_add_blocks(tn_gguf_writer *w, const char *name, tn_blocks blocks, const void *owner)
 {
-    if (!good("gguf_copy_tensor", w, name))
-        return tn_last_status();
-    const int64_t at = tn_gguf_find(file, name);
-    if (at < 0) {
-        tn_fail(file ? TN_ERR_INDEX : TN_ERR_ARGUMENT, "gguf_copy_tensor: %s \"%s\"", file ? "no tensor" : "file is NULL: no", name);
-        return tn_last_status();
-    }
-    return add("gguf_copy_tensor", w, name, file, NULL, tn_gguf_blocks(file, at));
+    const int64_t bytes = good("gguf_add_blocks", w, name) ? tn_blocks_bytes(blocks.type, blocks.shape) : -1;
+    if (bytes >= 0 && ((size_t)bytes != blocks.size || (!blocks.data && bytes > 0)))
+        tn_fail(TN_ERR_ARGUMENT, "gguf_add_blocks: \"%s\": %s of %s needs %lld bytes and has %zu", name, tn_shape_text(blocks.shape),
+                tn_quant_name(blocks.type), (long long)bytes, blocks.data ? blocks.size : 0);
+    return tn_failing() ? tn_last_status() : add("gguf_add_blocks", w, name, owner, NULL, blocks);
 }
 
 /* ---- the file ----------------------------------------------------------------------------------------------------------- */

@@ -83,25 +83,29 @@ ROW(MXFP4, 32, 17, of_table(e2m1, tn_bits_f32(*b < 2 ? 0x200000u << *b : (uint32
 
 /* ---- 256 elements, in groups with a scale of few bits each ---------------------------------------------------------------------- */
 
-/* 16 bytes of scales and minima, 64 of quants, d, dmin. Byte i of 32 has element i, 32 + i, 64 + i and 96 + i, two bits each. */
+/* Group j of 16 of 16 elements in Q2_K, Q3_K and Q6_K: the 2 bits of byte i of a run of 32 are element i, 32 + i, 64 + i and 96 + i. */
+static const uint8_t *two_bits(const uint8_t *b, int j) { return b + j / 8 * 32 + j % 2 * 16; }
+static int two_shift(int j) { return j % 8 / 2 * 2; }
+
+/* 16 bytes of scales and minima, 64 of quants, d, dmin. */
 ROW(Q2_K, 256, 84, {
-    const float d = half(b + 80), dmin = half(b + 82);
-    for (int i = 0; i < 256; i++) {
-        const uint8_t scale = b[i / 16];
-        const int q = b[16 + i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3;
-        y[i] = d * (float)(scale & 15) * (float)q - dmin * (float)(scale >> 4);
+    for (int j = 0; j < 16; j++) {
+        const float d = half(b + 80) * (float)(b[j] & 15), m = half(b + 82) * (float)(b[j] >> 4);
+        const uint8_t *q = two_bits(b + 16, j);
+        for (int i = 0; i < 16; i++)
+            y[16 * j + i] = d * (float)(q[i] >> two_shift(j) & 3) - m;
     }
 })
 
-/* 32 bytes of third bits (one bit in each for each 32 elements), 64 of quants as in Q2_K, 12 of scales, d. */
+/* 32 bytes of third bits (one bit in each for each 32 elements), 64 of quants, 12 of scales, d. */
 ROW(Q3_K, 256, 110, {
     const uint8_t *s = b + 96;
-    const float d = half(b + 108);
-    for (int i = 0; i < 256; i++) {
-        const int j = i / 16;
+    for (int j = 0; j < 16; j++) {
         const int scale = (s[j % 8] >> j / 8 * 4 & 15) | (s[8 + j % 4] >> j / 4 * 2 & 3) << 4;
-        const int q = b[32 + i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3;
-        y[i] = d * (float)(scale - 32) * (float)(q - (b[i % 32] >> i / 32 & 1 ? 0 : 4));
+        const float d = half(b + 108) * (float)(scale - 32);
+        const uint8_t *q = two_bits(b + 32, j);
+        for (int i = 0; i < 16; i++)
+            y[16 * j + i] = d * (float)((q[i] >> two_shift(j) & 3) + (b[j % 2 * 16 + i] >> j / 2 & 1) * 4 - 4);
     }
 })
 
@@ -127,12 +131,13 @@ ROW(Q5_K, 256, 176, {
     }
 })
 
-/* 128 bytes of low nibbles, 64 of upper two bits, 16 scales, d. 64 bytes have two halves of 64 elements; 32 the bits of four of 32. */
+/* 128 bytes of low nibbles (64 have two halves of 64 elements), 64 of upper two bits, 16 scales, d. */
 ROW(Q6_K, 256, 210, {
-    const float d = half(b + 208);
-    for (int i = 0; i < 256; i++) {
-        const int low = b[i / 128 * 64 + i % 64] >> i % 128 / 64 * 4 & 15, high = b[128 + i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3;
-        y[i] = d * (float)(int8_t)b[192 + i / 16] * (float)((low | high << 4) - 32);
+    for (int j = 0; j < 16; j++) {
+        const float d = half(b + 208) * (float)(int8_t)b[192 + j];
+        const uint8_t *low = b + j / 8 * 64 + j % 4 * 16, *high = two_bits(b + 128, j);
+        for (int i = 0; i < 16; i++)
+            y[16 * j + i] = d * (float)((low[i] >> j % 8 / 4 * 4 & 15) + (high[i] >> two_shift(j) & 3) * 16 - 32);
     }
 })
 

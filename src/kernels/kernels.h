@@ -10,6 +10,7 @@
 
 #include <tenon/tensor.h>
 
+#include "kernels/decode.h"
 #include "kernels/elementwise.h"
 #include "kernels/packed.h"
 
@@ -343,7 +344,8 @@ typedef struct tn_step_item {
     X(avg_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, void *dx), (dtype, pool, dy, dx))              \
     X(rnn_forward, (tn_dtype dtype, const tn_rnn *rnn), (dtype, rnn))                                                         \
     X(rnn_backward, (tn_dtype dtype, const tn_rnn_grad *grad), (dtype, grad))                                                 \
-    TN_PACKED_KERNEL_LIST(X)
+    TN_PACKED_KERNEL_LIST(X)                                                                                                  \
+    TN_DECODE_KERNEL_LIST(X)
 
 typedef struct tn_kernels {
     const char *name;

@@ -20,7 +20,7 @@
  *   Q8    blocks of 32 along cols, W = scale q with scale f16 and q int8: what GGUF's Q8_0 holds, bit for bit. x becomes such blocks too, its
  *         scale f32 and |q| <= 127; sums of 32 are whole numbers, those of blocks f32.
  *   Q4    the same with q = 0 ... 15 less 8: Q4_0.
- * cols that is no multiple of 32 counts zeros up to one. Q8 and Q4 of floats are rounded by the law of Q8_0 and Q4_0.
+ * cols that is no multiple of 32 counts zeros up to one. Q8 and Q4 of floats are rounded as kernels/blocks.h does for files.
  *
  * Layout, the same on every instruction set: panels of 16 rows, the last filled with zeros. A panel is a row of "units" of 16 x 4 bytes, for
  * each of its rows the next 1 (F32), 2 (BF16) or 4 (Q8) elements; Q8 has q + 128. Q4's unit has, in the low and high halves of 4 bytes, elements

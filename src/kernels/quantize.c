@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { STEPS = 16 }; /* scales tried: up to STEPS / 2 in either direction, an STEPS / 2-th of a quantum each */
+enum { STEPS = 8 }; /* scales tried: up to STEPS / 2 in either direction, an STEPS / 2-th of a quantum each */
 
 /* ---- sums over groups of 16 or 32 ----------------------------------------------------------------------------------------------- */
 
@@ -59,12 +59,17 @@ static float error_of(const float *x, const float *q, int n, float d, float m)
 static float reciprocal(float d) { return d != 0 ? 1 / d : 0; }
 static float bounded(float x, float low, float high) { return x < low ? low : x > high ? high : x; }
 
+static void put16(uint8_t *b, uint16_t bits)
+{
+    b[0] = (uint8_t)bits;
+    b[1] = (uint8_t)(bits >> 8);
+}
+
 /* The nearest f16, infinities apart, into b; returns what it stands for. */
 static float put_half(uint8_t *b, float d)
 {
     const tn_f16 h = tn_store_f16(bounded(d, -65504, 65504));
-    b[0] = (uint8_t)h.bits;
-    b[1] = (uint8_t)(h.bits >> 8);
+    put16(b, h.bits);
     return tn_load_f16(h);
 }
 
@@ -84,12 +89,6 @@ void tn_quantize_F32(const float *x, int64_t n, uint8_t *b)
         for (int k = 0; k < 4; k++)
             b[4 * i + k] = (uint8_t)(bits >> 8 * k);
     }
-}
-
-static void put16(uint8_t *b, uint16_t bits)
-{
-    b[0] = (uint8_t)bits;
-    b[1] = (uint8_t)(bits >> 8);
 }
 
 void tn_quantize_F16(const float *x, int64_t n, uint8_t *b)

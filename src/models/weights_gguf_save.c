@@ -135,8 +135,8 @@ static bool put_tensor(const writing *g, const tn_weight *weight)
     const int64_t heads = strcmp(g->architecture, "llama") == 0 ? tn_weight_heads(g->w, weight) : 0, columns = b->shape.sizes[b->shape.ndim - 1];
     const tn_quant wanted = vector ? TN_QUANT_F32 : g->target->type == TN_QUANT_NONE ? b->type : g->target->type;
     tn_weight_name(weight->kind, weight->layer, true, name);
-    if (g->w->gguf && wanted == b->type && (weight->interleaved_heads > 0) == (heads > 0))
-        return tn_gguf_copy_tensor(g->out, g->w->gguf, name) == TN_OK;
+    if (wanted == b->type && (weight->interleaved_heads > 0) == (heads > 0))
+        return tn_gguf_add_blocks(g->out, name, *b, g->w->owner) == TN_OK;
     const tn_quant type = tn_quant_makes(wanted) ? tn_quant_for_row(wanted, columns) : TN_QUANT_F32;
     if (type != wanted)
         report(g, name, type, wanted, columns);

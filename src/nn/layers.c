@@ -1,21 +1,20 @@
 /* Linear, Dropout, Flatten, Identity. */
 #include <math.h>
 
-#include "nn/layer.h"
+#include "nn/linear.h"
 #include "ops/random.h"
 
 /* ---- linear ------------------------------------------------------------------------------------------------------------- */
 
-typedef struct linear {
-    tn_module base;
-    tn_tensor *weight, *bias; /* [out, in], [out] or NULL */
-    tn_activation activation;
-} linear;
-
 static tn_tensor *linear_forward(linear *self, tn_tensor *x)
 {
     tn_linear_op_args args = {.size = sizeof args, .activation = self->activation, .x = x, .weight = self->weight, .bias = self->bias};
-    return tn_linear_with(&args);
+    if (!self->lora_A)
+        return tn_linear_with(&args);
+    args.activation = TN_ACTIVATION_NONE;
+    tn_tensor *y = tn_linear_with(&args);
+    y = y ? tn_add(y, tn_lora_part(self, x)) : NULL;
+    return self->activation == TN_ACTIVATION_RELU ? tn_relu(y) : y;
 }
 
 static size_t linear_describe(const tn_module *module, char *text, size_t size)
@@ -30,6 +29,7 @@ static size_t linear_describe(const tn_module *module, char *text, size_t size)
 TN_MODULE_THUNK_(linear, out_[0] = linear_forward((linear *)(void *)module_, in_[0]); return tn_last_status()) = {
     sizeof(tn_module_type), "linear", sizeof(linear), 1, 1, linear_thunk_, NULL, NULL, linear_describe,
 };
+const tn_module_type *const tn_linear_type = &linear_module;
 
 tn_module *tn_linear_new_with(const tn_linear_layer_args *a)
 {

@@ -85,9 +85,9 @@ double tn_rope_frequency(const tn_rope_tables_args *a, int64_t j)
     return share * frequency + (1 - share) * frequency / a->factor;
 }
 
-/* The frequencies f [half]; false with an error. */
-static bool put_frequencies(const tn_rope_tables_args *a, double *f, int64_t half)
+bool tn_rope_frequencies(const tn_rope_tables_args *a, double *f)
 {
+    const int64_t half = a->dim / 2;
     const tn_tensor *factors = a->freq_factors;
     if (factors && (!tn_ready("rope_tables", "freq_factors", factors) || tn_to_doubles(factors, f, half) != TN_OK))
         return false;
@@ -119,7 +119,7 @@ tn_tensor *tn_rope_tables_with(const tn_rope_tables_args *a)
     TN_NO_GRAD;
     const int64_t half = a->dim / 2;
     tn_tensor *frequencies = tn_new("rope_tables", TN_SHAPE(half), TN_F64, a->positions->storage->device);
-    if (!frequencies || !put_frequencies(a, (double *)(void *)tn_ptr(frequencies), half))
+    if (!frequencies || !tn_rope_frequencies(a, (double *)(void *)tn_ptr(frequencies)))
         return NULL;
     tn_tensor *angles = tn_mul(tn_unsqueeze(tn_cast(a->positions, TN_F64), -1), frequencies);
     const tn_dtype dtype = tn_dtype_or_default(a->dtype);

@@ -6,7 +6,7 @@
 #include "optim/optim.h"
 
 /* Defines tn_<name>_new_with and the method behind it; what follows the op sets fields of tn_method. */
-#define TYPE_(type) _Generic((type)0, double: TN_OPTION_DOUBLE, bool: TN_OPTION_BOOL, default: TN_OPTION_INT)
+#define TYPE_(type) _Generic((type)0, double: TN_OPTION_DOUBLE, bool: TN_OPTION_BOOL, tn_adjust_lr: TN_OPTION_ADJUST_LR, int: TN_OPTION_INT)
 #define METHOD(kind, LIST, OP, ...)                                                                                           \
     static const tn_option kind##_options[] = {                                                                               \
         {"lr", offsetof(tn_##kind##_args, lr), TN_OPTION_DOUBLE}, LIST(kind##_OPTION_){NULL, 0, TN_OPTION_DOUBLE}};           \
@@ -92,7 +92,8 @@ static void adamw_scalars(const void *args, tn_slot_steps *now, tn_step_scalars 
     adam_scalars(&adam, now, c);
 }
 #define adamw_OPTION_(type, name, value) OPTION_(adamw, type, name)
-METHOD(adamw, TN_ADAMW_OPTIONS, ADAM, .states = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}, .step = true, .uses = adamw_uses)
+METHOD(adamw, TN_ADAMW_OPTIONS, ADAM, .states = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}, .step = true, .uses = adamw_uses,
+       .always = "decoupled_weight_decay")
 
 static double nadam_mu(const tn_nadam_args *a, double t) { return a->beta1 * (1 - 0.5 * pow(0.96, t * a->momentum_decay)); }
 

@@ -50,6 +50,18 @@ bool tn_named_put_int(tn_dict *dict, const int64_t *values, int64_t n, const cha
     return put_numbers(dict, name, TN_I64, values, n);
 }
 
+bool tn_named_put_bool(tn_dict *dict, bool value, const char *format, ...)
+{
+    MAKE_NAME(name, format);
+    return put_numbers(dict, name, TN_BOOL, &value, TN_NAMED_SCALAR);
+}
+
+bool tn_named_put_note(tn_dict *dict, const char *text, const char *format, ...)
+{
+    MAKE_NAME(name, format);
+    return tn_dict_set_note(dict, name, text) == TN_OK;
+}
+
 /* ---- in ----------------------------------------------------------------------------------------------------------------- */
 
 static size_t used_size(const tn_named *in) { return (size_t)tn_dict_count(in->dict) + 1; }
@@ -93,6 +105,12 @@ const tn_tensor *tn_named_find(tn_named *in, const char *format, ...)
 {
     MAKE_NAME(name, format);
     return find(in, name);
+}
+
+const char *tn_named_note(const tn_named *in, const char *format, ...)
+{
+    MAKE_NAME(name, format);
+    return tn_dict_note(in->dict, name);
 }
 
 /* The tensor of n numbers, or of one; NULL with an error. */

@@ -8,9 +8,11 @@
 
 /* Shares a tensor under a name made by printf. */
 bool tn_named_put(tn_dict *dict, tn_tensor *x, const char *format, ...) TN_PRINTF(3, 4);
-/* Sets an f64 or i64 tensor of rank 0, or of n numbers where n >= 0, under a name made by printf. */
+/* Sets an f64 or i64 tensor of rank 0, or of n numbers where n >= 0, or a bool of rank 0, under a name made by printf. */
 bool tn_named_put_double(tn_dict *dict, const double *values, int64_t n, const char *format, ...) TN_PRINTF(4, 5);
 bool tn_named_put_int(tn_dict *dict, const int64_t *values, int64_t n, const char *format, ...) TN_PRINTF(4, 5);
+bool tn_named_put_bool(tn_dict *dict, bool value, const char *format, ...) TN_PRINTF(3, 4);
+bool tn_named_put_note(tn_dict *dict, const char *text, const char *format, ...) TN_PRINTF(3, 4);
 enum { TN_NAMED_SCALAR = -1 };
 
 /* Reads a dict; each name that is asked for and there counts as used. */
@@ -26,6 +28,7 @@ bool tn_named_done(const tn_named *in, const char *whose);
 void tn_named_end(tn_named *in);
 /* The tensor of a name made by printf, or NULL without an error. */
 const tn_tensor *tn_named_find(tn_named *in, const char *format, ...) TN_PRINTF(2, 3);
+const char *tn_named_note(const tn_named *in, const char *format, ...) TN_PRINTF(2, 3);
 /* Reads numbers of any dtype, one of rank 0 or n; false with an error where the name is missing, or the shape or a value is another. */
 bool tn_named_get_double(tn_named *in, double *values, int64_t n, const char *format, ...) TN_PRINTF(4, 5);
 bool tn_named_get_int(tn_named *in, int64_t *values, int64_t n, const char *format, ...) TN_PRINTF(4, 5);

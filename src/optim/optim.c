@@ -43,8 +43,8 @@ double tn_option_get(const void *args, const tn_option *option)
     double value;
     switch (option->type) {
     case TN_OPTION_DOUBLE: memcpy(&value, at, sizeof value); return value;
-    case TN_OPTION_INT: memcpy(&whole, at, sizeof whole); return whole;
-    default: return *(const bool *)at;
+    case TN_OPTION_BOOL: return *(const bool *)at;
+    default: memcpy(&whole, at, sizeof whole); return whole;
     }
 }
 
@@ -54,8 +54,8 @@ void tn_option_set(void *args, const tn_option *option, double value)
     int whole = value >= INT_MIN && value <= INT_MAX ? (int)value : 0;
     switch (option->type) {
     case TN_OPTION_DOUBLE: memcpy(at, &value, sizeof value); break;
-    case TN_OPTION_INT: memcpy(at, &whole, sizeof whole); break;
-    default: *(bool *)at = value != 0;
+    case TN_OPTION_BOOL: *(bool *)at = value != 0; break;
+    default: memcpy(at, &whole, sizeof whole);
     }
 }
 
@@ -75,7 +75,7 @@ static bool value_fits(const char *method, const tn_option *option, double value
         tn_fail(TN_ERR_ARGUMENT, "%s: %s is %g: it must be at most 1", method, name, value);
     else if (option->type == TN_OPTION_BOOL && value != 0 && value != 1)
         tn_fail(TN_ERR_ARGUMENT, "%s: %s is %g: 0 or 1 is needed", method, name, value);
-    else if (option->type == TN_OPTION_INT && (value != floor(value) || value > INT32_MAX))
+    else if (option->type >= TN_OPTION_INT && (value != floor(value) || value > INT32_MAX))
         tn_fail(TN_ERR_ARGUMENT, "%s: %s is %g: a whole number is needed", method, name, value);
     return !tn_failing();
 }

@@ -11,7 +11,7 @@
 typedef struct tn_option {
     const char *name;
     size_t offset;
-    enum { TN_OPTION_DOUBLE, TN_OPTION_BOOL, TN_OPTION_INT } type;
+    enum { TN_OPTION_DOUBLE, TN_OPTION_BOOL, TN_OPTION_INT, TN_OPTION_ADJUST_LR } type; /* the last: an int that files name by a word */
 } tn_option;
 
 /* How far a parameter came. */
@@ -29,6 +29,7 @@ typedef struct tn_method {
     const tn_option *options;                /* lr first; ends with a NULL name */
     const char *states[TN_STEP_STATES];      /* the state tensors' names in a file, in the op's order */
     bool step, mu_product;                   /* these numbers are part of a parameter's state too */
+    const char *always;                      /* an option of PyTorch's method that here is always true, or NULL */
     unsigned (*uses)(const void *args);      /* a bit for each state in use; NULL: all that have a name */
     bool (*check)(const void *args);         /* what ranges do not say; false with an error; NULL: nothing */
     double (*start)(const void *args);       /* what the states begin as; NULL: 0 */

@@ -6,6 +6,30 @@
 #include "optim/named.h"
 #include "optim/optim.h"
 
+/* ---- options as a file has them ------------------------------------------------------------------------------------------- */
+
+enum { TOGETHER = 3 };
+
+/* PyTorch's tuples are options one by one here. Gives how many of them, from this one on, stand under one name, and the name. */
+static int together(const tn_option *option, const char **name)
+{
+    static const struct {
+        const char *first, *name;
+        int count;
+    } tuples[] = {{"beta1", "betas", 2}, {"ns_a", "ns_coefficients", TOGETHER}};
+    *name = option->name;
+    for (int i = 0; i < TN_COUNT(tuples); i++)
+        if (!strcmp(option->name, tuples[i].first)) {
+            *name = tuples[i].name;
+            return tuples[i].count;
+        }
+    return 1;
+}
+
+static const char *const adjustments[] = {"original", "match_rms_adamw", "spectral_unclamped"}; /* in the order of tn_adjust_lr */
+/* Of PyTorch's groups: how it computes, and what its OneCycleLR and CyclicLR keep there. */
+static const char *const passed_by[] = {"foreach", "fused", "capturable", "differentiable", "max_lr", "min_lr", "max_momentum", "base_momentum"};
+
 /* ---- out ---------------------------------------------------------------------------------------------------------------- */
 
 static bool put_slot(tn_dict *dict, const tn_method *method, const tn_slot *s, int i)
@@ -29,13 +53,32 @@ static int64_t *members(const tn_group *group)
     return numbers;
 }
 
+/* One option, or `count` of them together. */
+static bool put_option(tn_dict *dict, const void *args, const tn_option *option, int count, const char *name, int g)
+{
+    double values[TOGETHER];
+    for (int k = 0; k < count; k++)
+        values[k] = tn_option_get(args, &option[k]);
+    int64_t whole = (int64_t)values[0];
+    switch (option->type) {
+    case TN_OPTION_BOOL: return tn_named_put_bool(dict, whole != 0, "param_groups.%d.%s", g, name);
+    case TN_OPTION_INT: return tn_named_put_int(dict, &whole, TN_NAMED_SCALAR, "param_groups.%d.%s", g, name);
+    case TN_OPTION_ADJUST_LR: return tn_named_put_note(dict, adjustments[whole], "param_groups.%d.%s", g, name);
+    default: return tn_named_put_double(dict, values, count > 1 ? count : TN_NAMED_SCALAR, "param_groups.%d.%s", g, name);
+    }
+}
+
 static bool put_group(tn_dict *dict, const tn_method *method, const tn_group *group, int g)
 {
-    for (const tn_option *option = method->options; option->name; option++) {
-        double value = tn_option_get(group->args, option);
-        if (!tn_named_put_double(dict, &value, TN_NAMED_SCALAR, "param_groups.%d.%s", g, option->name))
+    const char *name;
+    int count;
+    for (const tn_option *option = method->options; option->name; option += count) {
+        count = together(option, &name);
+        if (!put_option(dict, group->args, option, count, name, g))
             return false;
     }
+    if (method->always && !tn_named_put_bool(dict, true, "param_groups.%d.%s", g, method->always))
+        return false;
     if (!isnan(group->initial_lr) &&
         !tn_named_put_double(dict, &group->initial_lr, TN_NAMED_SCALAR, "param_groups.%d.initial_lr", g))
         return false;
@@ -96,19 +139,62 @@ static bool same_members(tn_named *in, const tn_group *group, int g)
     return good && !tn_failing();
 }
 
+/* The word's place among the adjustments; without a word, PyTorch's None, it is the first. False with an error. */
+static bool get_adjustment(const tn_named *in, double *value, const char *name, int g)
+{
+    const char *word = tn_named_note(in, "param_groups.%d.%s", g, name);
+    for (*value = 0; word && *value < TN_COUNT(adjustments); ++*value)
+        if (!strcmp(word, adjustments[(int)*value]))
+            return true;
+    if (word)
+        tn_fail(TN_ERR_ARGUMENT, "%s: \"param_groups.%d.%s\" is \"%s\": no such value is possible", in->op, g, name, word);
+    return !word;
+}
+
+/* One option, or `count` of them together; a switch that is not there is off, as those are that PyTorch had not yet. */
+static bool get_option(tn_named *in, void *args, const tn_option *option, int count, const char *name, int g)
+{
+    double values[TOGETHER] = {0};
+    bool good = true;
+    if (option->type == TN_OPTION_ADJUST_LR)
+        good = get_adjustment(in, values, name, g);
+    else if (option->type != TN_OPTION_BOOL || tn_named_find(in, "param_groups.%d.%s", g, name))
+        good = tn_named_get_double(in, values, count > 1 ? count : TN_NAMED_SCALAR, "param_groups.%d.%s", g, name);
+    for (int k = 0; good && k < count; k++) {
+        tn_option_set(args, &option[k], values[k]);
+        good = tn_option_get(args, &option[k]) == values[k];
+        if (!good)
+            tn_fail(TN_ERR_ARGUMENT, "%s: \"param_groups.%d.%s\" is %g: no such value is possible", in->op, g, name, values[k]);
+    }
+    return good;
+}
+
+/* What of PyTorch's groups is no option here. */
+static bool get_others(tn_named *in, const tn_method *method, int g)
+{
+    double on = 1;
+    for (int i = 0; i < TN_COUNT(passed_by); i++)
+        tn_named_find(in, "param_groups.%d.%s", g, passed_by[i]);
+    if (method->always && tn_named_find(in, "param_groups.%d.%s", g, method->always) &&
+        !tn_named_get_double(in, &on, TN_NAMED_SCALAR, "param_groups.%d.%s", g, method->always))
+        return false;
+    if (on != 1)
+        tn_fail(TN_ERR_ARGUMENT, "%s: \"param_groups.%d.%s\" is %g: of %s it is always 1", in->op, g, method->always, on, method->name);
+    return on == 1;
+}
+
 static bool get_group(tn_named *in, const tn_method *method, const tn_group *group, int g, void *args, double *initial_lr)
 {
+    const char *name;
+    int count;
     memcpy(args, group->args, method->args_size);
-    for (const tn_option *option = method->options; option->name; option++) {
-        double value;
-        if (!tn_named_get_double(in, &value, TN_NAMED_SCALAR, "param_groups.%d.%s", g, option->name))
+    for (const tn_option *option = method->options; option->name; option += count) {
+        count = together(option, &name);
+        if (!get_option(in, args, option, count, name, g))
             return false;
-        tn_option_set(args, option, value);
-        if (tn_option_get(args, option) != value) {
-            tn_fail(TN_ERR_ARGUMENT, "%s: \"param_groups.%d.%s\" is %g: no such value is possible", in->op, g, option->name, value);
-            return false;
-        }
     }
+    if (!get_others(in, method, g))
+        return false;
     *initial_lr = NAN;
     if (tn_named_find(in, "param_groups.%d.initial_lr", g) &&
         !tn_named_get_double(in, initial_lr, TN_NAMED_SCALAR, "param_groups.%d.initial_lr", g))

@@ -9,29 +9,31 @@
 
 enum { NAME_SIZE = 1024 };
 
-static void put(tn_dict *all, const char *prefix, const char *name, tn_tensor *x)
+/* Puts a tensor or a note. */
+static void put(tn_dict *all, const char *prefix, const char *name, tn_tensor *x, const char *note)
 {
     char full[NAME_SIZE];
     if (snprintf(full, sizeof full, "%s%s", prefix, name) >= NAME_SIZE)
         tn_fail(TN_ERR_ARGUMENT, "save_checkpoint: the name %s is longer than %d bytes", name, NAME_SIZE - 1);
     else if (x)
         (void)tn_dict_set(all, full, x);
+    else if (note)
+        (void)tn_dict_set_note(all, full, note);
 }
 
 static void put_all(tn_dict *all, const char *prefix, const tn_dict *part)
 {
     for (int64_t i = 0; i < tn_dict_count(part); i++)
-        put(all, prefix, tn_dict_name(part, i), tn_dict_tensor(part, i));
+        put(all, prefix, tn_dict_name(part, i), tn_dict_tensor(part, i), NULL);
+    for (int64_t i = 0; i < tn_dict_note_count(part); i++)
+        put(all, prefix, tn_dict_note_key(part, i), NULL, tn_dict_note(part, tn_dict_note_key(part, i)));
 }
 
 /* What stands under a prefix, its names without it; NULL with an error where there is nothing. */
 static tn_dict *part_of(const tn_dict *all, const char *prefix)
 {
-    tn_dict *part = tn_adopt(tn_dict_new());
-    for (int64_t i = 0; part && i < tn_dict_count(all); i++)
-        if (strncmp(tn_dict_name(all, i), prefix, strlen(prefix)) == 0)
-            (void)tn_dict_set(part, tn_dict_name(all, i) + strlen(prefix), tn_dict_tensor(all, i));
-    if (part && !tn_failing() && tn_dict_count(part) == 0)
+    tn_dict *part = tn_dict_part(all, prefix);
+    if (part && !tn_failing() && tn_dict_count(part) + tn_dict_note_count(part) == 0)
         tn_fail(TN_ERR_ARGUMENT, "the checkpoint holds no \"%s\"", prefix);
     return tn_failing() ? NULL : part;
 }
@@ -56,8 +58,8 @@ tn_status tn_save_checkpoint_with(const tn_checkpoint_args *args)
     put_all(all, "ema.", args->ema ? tn_ema_state_dict(args->ema) : NULL);
     put_all(all, "extra.", args->extra);
     if (args->loader)
-        put(all, "loader", "", tn_get_loader_state(args->loader));
-    put(all, "random", "", tn_get_rng_state());
+        put(all, "loader", "", tn_get_loader_state(args->loader), NULL);
+    put(all, "random", "", tn_get_rng_state(), NULL);
     return tn_failing() ? tn_last_status() : tn_save_safetensors(all, args->path);
 }
 

@@ -27,6 +27,8 @@ def blocks_of(name, count, rng):
         usual = (rng.standard_normal(count) * 0.05).astype("<f2").view("<u2")
         i = np.arange(count)
         data[:, at:at + 2] = np.where(i % 4 < 3, usual, odd[(i // 4 + at * 7 + 2) % len(odd)]).astype("<u2").view(np.uint8).reshape(count, 2)
+    if name == "MXFP4":  # powers of two as denormals, and the largest
+        data[3::4, 0] = np.resize([0, 1, 2, 254, 255], len(data[3::4]))
     return data
 
 

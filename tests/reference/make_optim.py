@@ -1,6 +1,8 @@
 """Writes tests/reference/optim.h: parameters after 50 steps of PyTorch's optimisers in float64 and in float32, on gradients that
 test_optim.c makes too; of the first parameter every fourth element. Lion, which PyTorch has not, and Muon without its bfloat16
-(muon_exact) are computed by their formulas. Run: python tests/reference/make_optim.py"""
+(muon_exact) are computed by their formulas. Writes files/optim.pt too: what some of the float64 runs are after 40 steps, saved as
+PyTorch's programs save a checkpoint. Run: python tests/reference/make_optim.py"""
+import copy
 import os
 
 import torch
@@ -88,6 +90,9 @@ CASES = [
                                            adjust_lr_fn="spectral_unclamped")),
     ("groups", O.Adam, dict(lr=0.01, weight_decay=0.1)),  # the last two parameters with options of their own
 ]
+SAVED = ["sgd_nesterov", "adam_amsgrad", "adamw", "nadam_options", "radam_options", "adamax_options", "adagrad_options", "adadelta_options",
+         "rmsprop_all", "muon_exact_options", "groups"]
+saved = {}
 
 
 def run(name, kind, options, dtype, steps):
@@ -101,6 +106,9 @@ def run(name, kind, options, dtype, steps):
     else:
         optim = kind(params, foreach=False, **options)
     for t in range(steps):
+        if t == 40 and name in SAVED and dtype == torch.float64:
+            model = {str(i): p.data for i, p in enumerate(params)}
+            saved[name] = copy.deepcopy({"model": model, "optim": optim.state_dict()})
         for i, p in enumerate(params):
             # The last parameter has no gradient in every third step.
             p.grad = None if i == 2 and t % 3 == 1 else fill(1000 * t + i, p.numel(), -1, 2).reshape(p.shape).to(dtype)
@@ -117,3 +125,4 @@ with open(os.path.join(here, "optim.h"), "w") as out:
             values = ["%.*g" % (digits, v) for v in run(name, kind, options, dtype, steps)]
             rows = ["    " + ", ".join(values[i:i + 5]) for i in range(0, len(values), 5)]
             out.write("static const double %s_%s[] = {\n%s,\n};\n" % (name, suffix, ",\n".join(rows)))
+torch.save(saved, os.path.join(here, "files", "optim.pt"))

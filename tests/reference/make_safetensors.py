@@ -1,6 +1,7 @@
-"""Makes tests/reference/torch.safetensors by PyTorch's library, and with a path checks there what test_io wrote:
-python tests/reference/make_safetensors.py [FILE written by test_io, see test_io.c]"""
-import os, sys
+"""Makes tests/reference/torch.safetensors by PyTorch's library, or checks by it what Tenon wrote: sample.safetensors is the same, and the
+checkpoints go on by PyTorch as they did by Tenon. Of a FOLDER:
+TN_TEST_KEEP=FOLDER/sample.safetensors test_io && TN_TEST_KEEP=FOLDER test_checkpoint && python tests/reference/make_safetensors.py FOLDER"""
+import glob, os, sys
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -20,13 +21,48 @@ values = {
     "empty": torch.zeros(0, 5),
     "naïve \"name\"\\": torch.ones(1),
 }
-if len(sys.argv) == 1:
-    save_file(values, os.path.join(here, "torch.safetensors"), metadata={"format": "pt", "note": "line 1\nline 2"})
-else:
-    got = load_file(sys.argv[1])
+
+
+def check_sample(path):
+    got = load_file(path)
     assert list(sorted(got)) == list(sorted(values)), sorted(got)
     for name, x in values.items():
         assert got[name].dtype == x.dtype and got[name].shape == x.shape and torch.equal(got[name], x), name
-    with safe_open(sys.argv[1], "pt") as f:
+    with safe_open(path, "pt") as f:
         assert f.metadata() == {"format": "pt", "note": "line 1\nline 2"}, f.metadata()
-    print("PyTorch reads the same")
+    print("PyTorch reads the sample as it was")
+
+
+def optim_state(checkpoint):
+    """What load_state_dict() of an optimiser takes, from a checkpoint's names."""
+    parts = {"state": {}, "param_groups": {}}
+    for name, x in checkpoint.items():
+        if name.startswith("optim."):
+            _, part, i, key = name.split(".", 3)
+            parts[part].setdefault(int(i), {})[key] = x if part == "state" else x.tolist()
+    return {"state": parts["state"], "param_groups": [group for _, group in sorted(parts["param_groups"].items())]}
+
+
+def go_on(path):
+    checkpoint, after = load_file(path), load_file(path.replace(".safetensors", ".after.safetensors"))
+    net = torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.Tanh(), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1)).double()
+    net.load_state_dict({name[7:]: x for name, x in checkpoint.items() if name.startswith("module.")})
+    kind = os.path.basename(path).split(".")[0]
+    opt = getattr(torch.optim, kind)(net.parameters(), lr=1)
+    opt.load_state_dict(optim_state(checkpoint))
+    x = torch.arange(20, dtype=torch.float64).reshape(20, 1) / 10
+    for _ in range(5):
+        opt.zero_grad()
+        torch.nn.functional.mse_loss(net(x), torch.sin(x)).backward()
+        opt.step()
+    apart = max(((x - after[name]).abs().max() / (1 + x.abs().max())).item() for name, x in net.state_dict().items())
+    assert sorted(net.state_dict()) == sorted(after) and apart < 1e-12, (path, apart)
+    print(f"{kind}: PyTorch goes on from Tenon's checkpoint; the two ends differ by {apart:.1e}")
+
+
+if len(sys.argv) == 1:
+    save_file(values, os.path.join(here, "torch.safetensors"), metadata={"format": "pt", "note": "line 1\nline 2"})
+else:
+    check_sample(os.path.join(sys.argv[1], "sample.safetensors"))
+    for path in sorted(glob.glob(os.path.join(sys.argv[1], "*.after.safetensors"))):
+        go_on(path.replace(".after", ""))

@@ -1,7 +1,7 @@
 /* Packed weights (kernels/packed.h): rows into panels and back. */
-#include <math.h>
 #include <string.h>
 
+#include "kernels/blocks.h"
 #include "kernels/cpu/cpu.h"
 
 static char *panel_of(const tn_packed_matrix *w, int64_t row)
@@ -12,36 +12,6 @@ static char *panel_of(const tn_packed_matrix *w, int64_t row)
 /* ---- blocks, as GGUF has them: an f16, then what Q8_0 and Q4_0 hold --------------------------------------------------------- */
 
 enum { Q8_BYTES = 34, Q4_BYTES = 18 };
-
-static void round_q8(const float *restrict x, uint8_t *restrict block)
-{
-    float most = 0;
-    for (int k = 0; k < TN_PACKED_BLOCK; k++)
-        most = fabsf(x[k]) > most ? fabsf(x[k]) : most;
-    const float scale = most / 127.0f, inverse = scale != 0 ? 1.0f / scale : 0;
-    const tn_f16 half = tn_store_f16(scale);
-    memcpy(block, &half, 2);
-    for (int k = 0; k < TN_PACKED_BLOCK; k++)
-        block[2 + k] = (uint8_t)(int8_t)roundf(x[k] * inverse);
-}
-
-static void round_q4(const float *restrict x, uint8_t *restrict block)
-{
-    float most = 0, at_most = 0;
-    for (int k = 0; k < TN_PACKED_BLOCK; k++)
-        if (fabsf(x[k]) > most)
-            most = fabsf(x[k]), at_most = x[k];
-    const float scale = at_most / -8.0f, inverse = scale != 0 ? 1.0f / scale : 0;
-    const tn_f16 half = tn_store_f16(scale);
-    memcpy(block, &half, 2);
-    int q[TN_PACKED_BLOCK];
-    for (int k = 0; k < TN_PACKED_BLOCK; k++) {
-        const float value = x[k] * inverse + 8.5f;
-        q[k] = value < 15.0f ? (int)value : 15;
-    }
-    for (int k = 0; k < TN_PACKED_BLOCK / 2; k++)
-        block[2 + k] = (uint8_t)(q[k] | q[k + 16] << 4);
-}
 
 /* Block b of a row, to its place: 4 bytes to a unit. */
 static void place_block(const tn_packed_matrix *w, int64_t row, int64_t b, const uint8_t *block)
@@ -95,7 +65,7 @@ static void place_row(const tn_packed_matrix *w, int64_t row, const float *x)
             uint8_t block[Q8_BYTES];
             if (x)
                 memcpy(part, x + b * TN_PACKED_BLOCK, (size_t)tn_min_i64(TN_PACKED_BLOCK, w->cols - b * TN_PACKED_BLOCK) * sizeof(float));
-            (w->kind == TN_PACKED_Q8 ? round_q8 : round_q4)(part, block);
+            (w->kind == TN_PACKED_Q8 ? tn_quantize_Q8_0 : tn_quantize_Q4_0)(part, 1, block);
             place_block(w, row, b, block);
         }
     }

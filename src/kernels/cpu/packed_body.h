@@ -20,12 +20,11 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job
         for (int i = 0; i < width; i++)
             sum[p][i] = splat(0);
 #if BLOCKS == 0
+    (void)ahead;
     for (int64_t u = 0; u < part->count; u++) {
         vi unit[PANELS_MOST * NV];
         TN_UNROLL
         for (int p = 0; p < panels; p++) {
-            if (ahead)
-                __builtin_prefetch(w[p] + u * 64 + ahead);
             TN_UNROLL
             for (int v = 0; v < NV; v++)
                 unit[p * NV + v] = *(const vi *)(const void *)(w[p] + u * 64 + v * TN_VECTOR_BYTES);
@@ -57,7 +56,7 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job
             TN_UNROLL
             for (int p = 0; p < panels; p++) {
                 if (ahead)
-                    __builtin_prefetch(w[p] + (b * BLOCKS + u) * 64 + ahead);
+                    __builtin_prefetch(w[p] + (b * BLOCKS + u) * 64 + ahead, 0, 2);
                 TN_UNROLL
                 for (int v = 0; v < NV; v++)
                     unit[p * NV + v] = *(const vi *)(const void *)(w[p] + (b * BLOCKS + u) * 64 + v * TN_VECTOR_BYTES);
@@ -80,7 +79,7 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job
         TN_UNROLL
         for (int p = 0; p < panels; p++) {
             if (ahead)
-                __builtin_prefetch(scales[p] + b * 32 + ahead);
+                __builtin_prefetch(scales[p] + b * 32 + ahead, 0, 2);
             TN_UNROLL
             for (int v = 0; v < NV; v++) {
                 const vf scale = halves((const uint16_t *)(const void *)(scales[p] + b * 32) + v * LANES);
@@ -111,7 +110,7 @@ TARGET static void NAME(row)(const job *j, int64_t first, int64_t count)
             for (int s = 0; s < STREAMS; s++)
                 part_panel(j, &part, s, s * run + at < count ? first + s * run + at : NONE, begin);
             const input_tile x = input_tile_of(j, 0, 1, begin);
-            NAME(tile)(STREAMS, 1, AHEAD, j, &part, &x);
+            NAME(tile)(STREAMS, 1, BLOCKS ? AHEAD : 0, j, &part, &x);
         }
 }
 

@@ -5,8 +5,9 @@
 #include "core/core.h"
 #include "kernels/cpu/packed_vector.h"
 
-/* Bytes that one row of x by W fetches ahead of each stream. */
-enum { AHEAD = 2048, PANELS_MOST = STREAMS > PANELS ? STREAMS : PANELS };
+/* Bytes that one row of x by W fetches ahead of each stream into the second cache, with Q8 and Q4: their loops are too long for the processor to
+ * see far enough itself. With F32 and BF16 it does, and what is asked for costs more than it brings (Zen 4). */
+enum { AHEAD = 8192, PANELS_MOST = STREAMS > PANELS ? STREAMS : PANELS };
 
 typedef struct job {
     const tn_packed_matrix *w;

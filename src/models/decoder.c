@@ -1,0 +1,437 @@
+/* Decoding: one pass over the weights for the rows of a call, be they the tokens of a prompt or one token of each sequence. All threads
+ * work through the layers together, meeting where a step needs what the others wrote. */
+#include "models/decoder.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/parallel.h"
+#include "kernels/kernels.h"
+#include "models/weights.h"
+
+enum {
+    MOST_ROWS = 256, /* of a pass: longer prompts are read in pieces */
+    MOST_SEQUENCES = 1 << 20,
+};
+
+/* ---- a pass --------------------------------------------------------------------------------------------------------------- */
+
+typedef struct pass {
+    const tn_decoder *d;
+    const tn_kernels *kernels;
+    int64_t n;                /* rows */
+    const int64_t *tokens;    /* [n] */
+    const int64_t *sequences; /* [n]; those of one sequence stand in order */
+    const int64_t *positions; /* [n] */
+    int64_t outs;             /* the last so many rows get logits */
+    float *x, *y, *q, *attended, *gate, *up; /* [n, hidden] twice, [n, q + k + v], [n, heads head_dim], [n, intermediate] twice */
+    float *cos, *sin;                        /* [n, head_dim / 2] */
+    char *prepared;                          /* of packed_input; for one row each thread has its own */
+    size_t prepared_bytes;
+    float *scores; /* [threads, heads of a group, capacity rounded up to 16] */
+    int64_t scores_length;
+    tn_barrier *barrier;
+    int threads; /* at most */
+} pass;
+
+/* x normed and as products take it. For one row each thread does it for itself, which is cheaper than to meet. */
+static const void *prepared_norm(const pass *p, const tn_packed_matrix *w, const float *x, const float *norm, int64_t n, int thread, int threads)
+{
+    const int64_t cols = w->cols;
+    const double eps = p->d->config.rms_norm_eps;
+    if (n == 1) {
+        float *y = p->y + thread * cols;
+        char *own = p->prepared + (size_t)thread * p->prepared_bytes;
+        p->kernels->decode_norm(cols, x, norm, eps, y);
+        p->kernels->packed_input(w->kind, 1, cols, y, cols, own, 0, 1);
+        return own;
+    }
+    for (int64_t i = n * thread / threads; i < n * (thread + 1) / threads; i++)
+        p->kernels->decode_norm(cols, x + i * cols, norm, eps, p->y + i * cols);
+    tn_barrier_wait(p->barrier, threads);
+    p->kernels->packed_input(w->kind, n, cols, p->y, cols, p->prepared, thread, threads);
+    tn_barrier_wait(p->barrier, threads);
+    return p->prepared;
+}
+
+static const void *prepared(const pass *p, const tn_packed_matrix *w, const float *x, int thread, int threads)
+{
+    char *own = p->n == 1 ? p->prepared + (size_t)thread * p->prepared_bytes : p->prepared;
+    p->kernels->packed_input(w->kind, p->n, w->cols, x, w->cols, own, p->n == 1 ? 0 : thread, p->n == 1 ? 1 : threads);
+    if (p->n > 1)
+        tn_barrier_wait(p->barrier, threads);
+    return own;
+}
+
+/* `count` heads [count, head_dim] normed where the model does so, and turned by row i's position. */
+static void turn(const pass *p, float *heads, int64_t count, const float *norm, int64_t i)
+{
+    const tn_llama_args *c = &p->d->config;
+    const int64_t half = c->head_dim / 2;
+    for (int64_t h = 0; norm && h < count; h++)
+        p->kernels->decode_norm(c->head_dim, heads + h * c->head_dim, norm, c->rms_norm_eps, heads + h * c->head_dim);
+    const tn_rope_rows rows = {.rows = count, .width = c->head_dim, .half = half, .table_rows = 1, .x = heads, .cos = p->cos + i * half,
+                               .sin = p->sin + i * half, .y = heads};
+    p->kernels->rope(TN_F32, &rows);
+}
+
+/* Row i's key and value of head g go to the cache, and its queries look at what that then holds. */
+static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t g, int thread)
+{
+    const tn_decoder *d = p->d;
+    const tn_llama_args *c = &d->config;
+    const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, group = c->num_attention_heads / kv_heads;
+    float *row = p->q + i * (c->num_attention_heads + 2 * kv_heads) * size;
+    float *q = row + g * group * size, *k = row + (c->num_attention_heads + g) * size, *v = k + kv_heads * size;
+    turn(p, q, group, l->q_norm, i);
+    turn(p, k, 1, l->k_norm, i);
+    const int64_t head = (p->sequences[i] * kv_heads + g) * d->capacity, at = head + p->positions[i] % d->capacity; /* rows of the cache */
+    const size_t row_bytes = (size_t)size * tn_dtype_size(d->cache);
+    const bool scaled = d->cache == TN_I8;
+    p->kernels->decode_store(d->cache, 1, size, k, l->keys + (size_t)at * row_bytes, size, scaled ? l->key_scales + at : NULL, 1);
+    p->kernels->decode_store(d->cache, 1, size, v, l->values + (size_t)at * row_bytes, size, scaled ? l->value_scales + at : NULL, 1);
+    const tn_decode_attention attention = {
+        .heads = group, .kv_heads = 1, .size = size, .length = p->positions[i] < d->capacity ? p->positions[i] + 1 : d->capacity,
+        .scale = 1 / sqrt((double)size), .q = q, .dtype = d->cache, .k = l->keys + (size_t)head * row_bytes,
+        .v = l->values + (size_t)head * row_bytes, .row = size, .k_scale = scaled ? l->key_scales + head : NULL,
+        .v_scale = scaled ? l->value_scales + head : NULL, .scores = p->scores + thread * group * p->scores_length, .y = p->attended + (i * c->num_attention_heads + g * group) * size};
+    p->kernels->decode_attention(&attention, 0, 1);
+}
+
+static void run_layer(const pass *p, const tn_decoder_layer *l, int thread, int threads)
+{
+    const tn_llama_args *c = &p->d->config;
+    const int64_t n = p->n, hidden = c->hidden_size, wide = c->intermediate_size, kv_heads = c->num_key_value_heads;
+    p->kernels->packed_product(&l->qkv, n, prepared_norm(p, &l->qkv, p->x, l->input_norm, n, thread, threads), p->q, l->qkv.rows, false, thread,
+                               threads);
+    tn_barrier_wait(p->barrier, threads);
+    /* A head of a sequence is one thread's: it writes what it reads. */
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t g = 0; g < kv_heads; g++)
+            if ((p->sequences[i] * kv_heads + g) % threads == thread)
+                attend(p, l, i, g, thread);
+    tn_barrier_wait(p->barrier, threads);
+    p->kernels->packed_product(&l->out, n, prepared(p, &l->out, p->attended, thread, threads), p->x, hidden, true, thread, threads);
+    tn_barrier_wait(p->barrier, threads);
+    const void *normed = prepared_norm(p, &l->gate, p->x, l->post_norm, n, thread, threads);
+    p->kernels->packed_product(&l->gate, n, normed, p->gate, wide, false, thread, threads);
+    p->kernels->packed_product(&l->up, n, normed, p->up, wide, false, thread, threads);
+    int64_t begin, end; /* the rows of gate and up that are this thread's */
+    tn_packed_share(wide, thread, threads, &begin, &end);
+    for (int64_t i = 0; i < n; i++)
+        p->kernels->decode_gate(end - begin, p->gate + i * wide + begin, p->up + i * wide + begin);
+    tn_barrier_wait(p->barrier, threads);
+    p->kernels->packed_product(&l->down, n, prepared(p, &l->down, p->gate, thread, threads), p->x, hidden, true, thread, threads);
+    tn_barrier_wait(p->barrier, threads);
+}
+
+static void run(int thread, int threads, void *context)
+{
+    const pass *p = context;
+    const tn_decoder *d = p->d;
+    const int64_t hidden = d->config.hidden_size;
+    for (int64_t i = p->n * thread / threads; i < p->n * (thread + 1) / threads; i++)
+        p->kernels->packed_unpack(&d->embedding, p->tokens[i], p->x + i * hidden);
+    tn_barrier_wait(p->barrier, threads);
+    for (int64_t i = 0; i < d->config.num_hidden_layers; i++)
+        run_layer(p, &d->layers[i], thread, threads);
+    if (p->outs) {
+        const float *last = p->x + (p->n - p->outs) * hidden;
+        const void *normed = prepared_norm(p, &d->head, last, d->norm, p->outs, thread, threads);
+        p->kernels->packed_product(&d->head, p->outs, normed, d->logits, d->head.rows, false, thread, threads);
+    }
+}
+
+/* ---- its memory ----------------------------------------------------------------------------------------------------------- */
+
+static void *taken(char *block, size_t *at, size_t bytes)
+{
+    char *part = block ? block + *at : NULL;
+    *at += (bytes + 63) / 64 * 64;
+    return part;
+}
+
+/* Lays a pass's buffers out in a block, or with NULL only measures them. */
+static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t outs, int threads)
+{
+    const tn_llama_args *c = &d->config;
+    const int64_t queries = c->num_attention_heads * c->head_dim, group = c->num_attention_heads / c->num_key_value_heads;
+    const int64_t widest = queries > c->intermediate_size ? queries : c->intermediate_size, y_rows = rows > threads ? rows : threads;
+    const size_t row = sizeof(float) * (size_t)rows;
+    size_t at = 0;
+    p->x = taken(block, &at, row * (size_t)c->hidden_size);
+    p->y = taken(block, &at, sizeof(float) * (size_t)(y_rows * c->hidden_size));
+    p->q = taken(block, &at, row * (size_t)d->layers[0].qkv.rows);
+    p->attended = taken(block, &at, row * (size_t)queries);
+    p->gate = taken(block, &at, row * (size_t)c->intermediate_size);
+    p->up = taken(block, &at, row * (size_t)c->intermediate_size);
+    p->cos = taken(block, &at, row * (size_t)c->head_dim / 2);
+    p->sin = taken(block, &at, row * (size_t)c->head_dim / 2);
+    const size_t one = tn_packed_input_bytes(d->head.kind, 1, widest > c->hidden_size ? widest : c->hidden_size);
+    const size_t all = tn_packed_input_bytes(d->head.kind, rows, widest > c->hidden_size ? widest : c->hidden_size);
+    p->prepared_bytes = one;
+    p->prepared = taken(block, &at, all > one * (size_t)threads ? all : one * (size_t)threads);
+    p->scores_length = (d->capacity + 15) / 16 * 16;
+    p->scores = taken(block, &at, sizeof(float) * (size_t)(threads * group * p->scores_length));
+    d->logits = taken(block, &at, sizeof(float) * (size_t)(outs * c->vocab_size));
+    return at;
+}
+
+/* Gives the pass its buffers, made anew only where it needs more than any before. */
+static bool find_memory(pass *p, tn_decoder *d)
+{
+    const int threads = p->threads = tn_parallel_width();
+    if (p->n > d->scratch_rows || p->outs > d->scratch_outs || threads > d->scratch_threads) {
+        const int64_t rows = p->n > d->scratch_rows ? p->n : d->scratch_rows, outs = p->outs > d->scratch_outs ? p->outs : d->scratch_outs;
+        const int most = threads > d->scratch_threads ? threads : d->scratch_threads;
+        const size_t bytes = lay_out(p, d, NULL, rows, outs, most);
+        char *scratch = tn_alloc(bytes);
+        if (!scratch)
+            return false;
+        tn_free(d->scratch, d->scratch_bytes);
+        d->scratch = scratch;
+        d->scratch_bytes = bytes;
+        d->scratch_rows = rows;
+        d->scratch_outs = outs;
+        d->scratch_threads = most;
+    }
+    lay_out(p, d, d->scratch, d->scratch_rows, d->scratch_outs, d->scratch_threads);
+    return true;
+}
+
+/* Runs n rows; logits of the last `outs`. */
+static const float *run_rows(tn_decoder *d, int64_t n, const int64_t *tokens, const int64_t *sequences, const int64_t *positions, int64_t outs)
+{
+    tn_barrier barrier = {0};
+    pass p = {.d = d, .barrier = &barrier, .kernels = tn_kernels_of(TN_CPU), .n = n, .tokens = tokens, .sequences = sequences, .positions = positions, .outs = outs};
+    if (!find_memory(&p, d))
+        return NULL;
+    const int64_t half = d->config.head_dim / 2;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < half; j++) {
+            const double angle = (double)positions[i] * d->frequencies[j];
+            p.cos[i * half + j] = (float)cos(angle);
+            p.sin[i * half + j] = (float)sin(angle);
+        }
+    tn_parallel_team(p.threads, run, &p);
+    for (int64_t i = 0; i < n; i++)
+        d->lengths[sequences[i]] = positions[i] + 1;
+    return d->logits;
+}
+
+/* ---- calls ---------------------------------------------------------------------------------------------------------------- */
+
+static const tn_class decoder_class;
+
+static bool is_decoder(const char *name, const tn_decoder *d)
+{
+    if (!tn_failing() && (!d || d->base.cls != &decoder_class))
+        tn_fail(TN_ERR_ARGUMENT, "%s: decoder is %s", name, d ? "no decoder" : "NULL");
+    return !tn_failing();
+}
+
+static bool rows_fit(const char *name, const tn_decoder *d, const int64_t *sequences, int64_t sequence_count, const int64_t *tokens, int64_t count)
+{
+    if (!is_decoder(name, d))
+        return false;
+    if (!tokens || !sequences || count < 1)
+        tn_fail(TN_ERR_ARGUMENT, "%s: %lld tokens%s: at least one is needed", name, (long long)count, tokens && sequences ? "" : ", NULL");
+    for (int64_t i = 0; i < sequence_count && !tn_failing(); i++)
+        if (sequences[i] < 0 || sequences[i] >= d->sequences)
+            tn_fail(TN_ERR_INDEX, "%s: sequence %lld: the decoder has %lld", name, (long long)sequences[i], (long long)d->sequences);
+    for (int64_t i = 0; i < count && !tn_failing(); i++)
+        if (tokens[i] < 0 || tokens[i] >= d->config.vocab_size)
+            tn_fail(TN_ERR_INDEX, "%s: token %lld is %lld: the model has %lld", name, (long long)i, (long long)tokens[i],
+                    (long long)d->config.vocab_size);
+    return !tn_failing();
+}
+
+/* Feeds in pieces; where all logits are wanted they must be one piece, which grows the scratch. */
+static const float *fed(const char *name, tn_decoder *d, int64_t sequence, const int64_t *tokens, int64_t count, bool all)
+{
+    if (!rows_fit(name, d, &sequence, 1, tokens, count))
+        return NULL;
+    const int64_t before = d->lengths[sequence];
+    const float *logits = NULL;
+    int64_t sequences[MOST_ROWS], positions[MOST_ROWS];
+    for (int64_t first = 0, n; first < count; first += n) {
+        n = count - first < MOST_ROWS ? count - first : MOST_ROWS;
+        for (int64_t i = 0; i < n; i++) {
+            sequences[i] = sequence;
+            positions[i] = before + first + i;
+        }
+        logits = run_rows(d, n, tokens + first, sequences, positions, all ? n : first + n == count);
+        if (!logits) {
+            d->lengths[sequence] = before;
+            return NULL;
+        }
+    }
+    return logits;
+}
+
+const float *tn_decoder_feed(tn_decoder *d, int64_t sequence, const int64_t *tokens, int64_t count)
+{
+    return fed("decoder_feed", d, sequence, tokens, count, false);
+}
+
+const float *tn_decoder_feed_all(tn_decoder *d, int64_t sequence, const int64_t *tokens, int64_t count)
+{
+    if (count > MOST_ROWS)
+        return tn_fail(TN_ERR_ARGUMENT, "decoder_feed_all: %lld tokens: at most %d at a time", (long long)count, MOST_ROWS);
+    return fed("decoder_feed_all", d, sequence, tokens, count, true);
+}
+
+const float *tn_decoder_step(tn_decoder *d, const int64_t *sequences, const int64_t *tokens, int64_t count)
+{
+    int64_t positions[MOST_ROWS];
+    if (!rows_fit("decoder_step", d, sequences, count, tokens, count))
+        return NULL;
+    if (count > MOST_ROWS)
+        return tn_fail(TN_ERR_ARGUMENT, "decoder_step: %lld sequences: at most %d at a time", (long long)count, MOST_ROWS);
+    for (int64_t i = 0; i < count; i++) {
+        for (int64_t j = 0; j < i; j++)
+            if (sequences[i] == sequences[j])
+                return tn_fail(TN_ERR_ARGUMENT, "decoder_step: sequence %lld is there twice", (long long)sequences[i]);
+        positions[i] = d->lengths[sequences[i]];
+    }
+    return run_rows(d, count, tokens, sequences, positions, count);
+}
+
+int64_t tn_decoder_length(const tn_decoder *d, int64_t sequence)
+{
+    int64_t token = 0;
+    return rows_fit("decoder_length", d, &sequence, 1, &token, 1) ? d->lengths[sequence] : -1;
+}
+
+tn_status tn_decoder_rewind(tn_decoder *d, int64_t sequence, int64_t length)
+{
+    const int64_t now = tn_decoder_length(d, sequence);
+    if (now < 0)
+        return tn_last_status();
+    if (length < 0 || length > now)
+        tn_fail(TN_ERR_INDEX, "decoder_rewind: length %lld: the sequence has %lld tokens", (long long)length, (long long)now);
+    else if (now > d->capacity && length < now && length > 0)
+        tn_fail(TN_ERR_STATE, "decoder_rewind: length %lld: of %lld tokens the last %lld are remembered, and what came before cannot be again",
+                (long long)length, (long long)now, (long long)d->capacity);
+    if (!tn_failing())
+        d->lengths[sequence] = length;
+    return tn_last_status();
+}
+
+const tn_llama_args *tn_decoder_config(const tn_decoder *d) { return is_decoder("decoder_config", d) ? &d->config : NULL; }
+
+/* ---- making one ----------------------------------------------------------------------------------------------------------- */
+
+static void decoder_free(void *self)
+{
+    tn_decoder *d = self;
+    tn_free_pages(d->block, d->block_bytes);
+    tn_free_pages(d->caches, d->cache_bytes);
+    tn_free(d->scratch, d->scratch_bytes);
+    tn_free(d->layers, sizeof *d->layers * (size_t)d->config.num_hidden_layers);
+    tn_free(d->lengths, sizeof *d->lengths * (size_t)d->sequences);
+}
+static const tn_class decoder_class = {"decoder", sizeof(tn_decoder), decoder_free};
+
+/* The kind of packed weights of a type; TN_PACKED_KINDS for what is none. */
+static tn_packed_kind kind_of(tn_quant type)
+{
+    switch (type) {
+    case TN_QUANT_F32: return TN_PACKED_F32;
+    case TN_QUANT_BF16: return TN_PACKED_BF16;
+    case TN_QUANT_Q8_0: return TN_PACKED_Q8;
+    case TN_QUANT_Q4_0: return TN_PACKED_Q4;
+    default: return TN_PACKED_KINDS;
+    }
+}
+
+/* The kind that loses least of what the weights have: by the type that most of their bytes are. */
+static tn_packed_kind natural_kind(const tn_weights *weights)
+{
+    size_t bytes[TN_PACKED_KINDS] = {0};
+    for (int64_t i = 0; i < weights->count; i++) {
+        const tn_blocks *blocks = &weights->weights[i].blocks;
+        const tn_packed_kind kind = blocks->type == TN_QUANT_F16 ? TN_PACKED_BF16 : kind_of(blocks->type);
+        bytes[kind == TN_PACKED_KINDS ? TN_PACKED_Q8 : kind] += blocks->size;
+    }
+    int most = 0;
+    for (int kind = 1; kind < TN_PACKED_KINDS; kind++)
+        most = bytes[kind] > bytes[most] ? kind : most;
+    return (tn_packed_kind)most;
+}
+
+static bool take_caches(tn_decoder *d)
+{
+    const tn_llama_args *c = &d->config;
+    size_t rows;
+    if (__builtin_mul_overflow((size_t)d->sequences * (size_t)d->capacity, (size_t)c->num_key_value_heads, &rows) || rows > SIZE_MAX >> 34) {
+        tn_fail(TN_ERR_MEMORY, "decoder: a cache of %lld sequences of %lld tokens is beyond any memory", (long long)d->sequences, (long long)d->capacity);
+        return false;
+    }
+    const size_t data = rows * (size_t)c->head_dim * tn_dtype_size(d->cache), scales = d->cache == TN_I8 ? rows * sizeof(float) : 0;
+    const size_t each = (data + 63) / 64 * 64 + (scales + 63) / 64 * 64;
+    d->cache_bytes = 2 * each * (size_t)c->num_hidden_layers;
+    if (!(d->caches = tn_alloc_pages(d->cache_bytes)))
+        return false;
+    for (int64_t i = 0; i < c->num_hidden_layers; i++) {
+        tn_decoder_layer *l = &d->layers[i];
+        l->keys = d->caches + 2 * each * (size_t)i;
+        l->values = l->keys + each;
+        if (scales) {
+            l->key_scales = (float *)(void *)(l->keys + (data + 63) / 64 * 64);
+            l->value_scales = (float *)(void *)(l->values + (data + 63) / 64 * 64);
+        }
+    }
+    return true;
+}
+
+/* From weights, which it releases. */
+static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a)
+{
+    tn_decoder *d = weights ? tn_object_new(&decoder_class) : NULL;
+    const tn_packed_kind kind = !weights ? TN_PACKED_KINDS : a->weights == TN_QUANT_NONE ? natural_kind(weights) : kind_of(a->weights);
+    if (d) {
+        d->config = weights->config;
+        d->cache = a->cache;
+        d->capacity = a->context ? a->context : d->config.max_position_embeddings;
+        if (d->config.sliding_window && d->config.sliding_window < d->capacity)
+            d->capacity = d->config.sliding_window;
+        d->sequences = a->sequences;
+        d->lengths = tn_alloc_zero(sizeof *d->lengths * (size_t)d->sequences);
+        d->layers = tn_alloc_zero(sizeof *d->layers * (size_t)d->config.num_hidden_layers);
+        if (!d->lengths || !d->layers || !take_caches(d) || tn_decoder_pack(d, weights, kind) != TN_OK) {
+            tn_release(d);
+            d = NULL;
+        }
+    }
+    tn_release(weights);
+    return d;
+}
+
+static bool options_fit(const tn_decoder_args *a)
+{
+    if (tn_failing())
+        return false;
+    if (a->weights != TN_QUANT_NONE && kind_of(a->weights) == TN_PACKED_KINDS)
+        tn_fail(TN_ERR_UNSUPPORTED, "decoder: weights are computed with as F32, BF16, Q8_0 or Q4_0, not %s",
+                tn_quant_name(a->weights) ? tn_quant_name(a->weights) : "what is no type");
+    else if (a->cache != TN_F32 && a->cache != TN_BF16 && a->cache != TN_I8)
+        tn_fail(TN_ERR_DTYPE, "decoder: the cache is f32, bf16 or i8, not %s", tn_dtype_name(a->cache));
+    else if (a->context < 0 || a->context > INT32_MAX || a->sequences < 1 || a->sequences > MOST_SEQUENCES)
+        tn_fail(TN_ERR_ARGUMENT, "decoder: context %lld and sequences %lld: from 0 (the model's), and from 1 to %d", (long long)a->context,
+                (long long)a->sequences, MOST_SEQUENCES);
+    return !tn_failing();
+}
+
+tn_decoder *tn_decoder_new_with(const tn_decoder_args *a)
+{
+    TN_KNOWN(tn_decoder_args, a);
+    return options_fit(a) ? decoder_of(tn_weights_of(a->llama), a) : NULL;
+}
+
+tn_decoder *tn_decoder_open_with(const tn_decoder_open_args *a)
+{
+    TN_KNOWN(tn_decoder_open_args, a);
+    const tn_decoder_args args = {.size = sizeof args, .weights = a->weights, .cache = a->cache, .context = a->context, .sequences = a->sequences};
+    return options_fit(&args) ? decoder_of(tn_weights_open(a->path), &args) : NULL;
+}

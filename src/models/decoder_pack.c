@@ -1,0 +1,138 @@
+/* A decoder's weights, packed from a model's. */
+#include "core/parallel.h"
+#include "kernels/kernels.h"
+#include "models/decoder.h"
+#include "models/weights.h"
+#include "ops/rope.h"
+
+/* ---- where each part lies ------------------------------------------------------------------------------------------------- */
+
+/* Takes bytes at *at of a block, aligned to 64; NULL while the block is only measured. */
+static void *taken(char *block, size_t *at, size_t bytes)
+{
+    char *part = block ? block + *at : NULL;
+    *at += (bytes + 63) / 64 * 64;
+    return part;
+}
+
+static void take_matrix(tn_packed_matrix *w, char *block, size_t *at, tn_packed_kind kind, int64_t rows, int64_t cols)
+{
+    *w = (tn_packed_matrix){kind, rows, cols, taken(block, at, tn_packed_bytes(kind, rows, cols)), NULL};
+}
+
+static float *take_floats(char *block, size_t *at, int64_t count) { return taken(block, at, (size_t)count * sizeof(float)); }
+
+/* Lays the weights out in a block, or with NULL only measures it. */
+static size_t lay_out(tn_decoder *d, char *block, tn_packed_kind kind)
+{
+    const tn_llama_args *c = &d->config;
+    const int64_t heads = c->num_attention_heads, all = heads + 2 * c->num_key_value_heads;
+    size_t at = 0;
+    take_matrix(&d->embedding, block, &at, kind, c->vocab_size, c->hidden_size);
+    if (c->tie_word_embeddings)
+        d->head = d->embedding;
+    else
+        take_matrix(&d->head, block, &at, kind, c->vocab_size, c->hidden_size);
+    d->norm = take_floats(block, &at, c->hidden_size);
+    d->frequencies = taken(block, &at, (size_t)c->head_dim / 2 * sizeof *d->frequencies);
+    for (int64_t i = 0; i < c->num_hidden_layers; i++) {
+        tn_decoder_layer *l = &d->layers[i];
+        take_matrix(&l->qkv, block, &at, kind, all * c->head_dim, c->hidden_size);
+        take_matrix(&l->out, block, &at, kind, c->hidden_size, heads * c->head_dim);
+        take_matrix(&l->gate, block, &at, kind, c->intermediate_size, c->hidden_size);
+        take_matrix(&l->up, block, &at, kind, c->intermediate_size, c->hidden_size);
+        take_matrix(&l->down, block, &at, kind, c->hidden_size, c->intermediate_size);
+        l->input_norm = take_floats(block, &at, c->hidden_size);
+        l->post_norm = take_floats(block, &at, c->hidden_size);
+        l->qkv.bias = c->attention_bias ? take_floats(block, &at, all * c->head_dim) : NULL;
+        l->q_norm = c->qk_norm ? take_floats(block, &at, c->head_dim) : NULL;
+        l->k_norm = c->qk_norm ? take_floats(block, &at, c->head_dim) : NULL;
+    }
+    return at;
+}
+
+/* ---- packing -------------------------------------------------------------------------------------------------------------- */
+
+typedef struct rows_job {
+    const tn_packed_matrix *w;
+    const tn_weight *weight;
+    int64_t first; /* the row of w that takes the weight's row 0 */
+    float *floats; /* [threads, cols] */
+} rows_job;
+
+static bool packs_as_it_is(const tn_packed_matrix *w, const tn_weight *weight)
+{
+    return (w->kind == TN_PACKED_Q8 && weight->blocks.type == TN_QUANT_Q8_0) || (w->kind == TN_PACKED_Q4 && weight->blocks.type == TN_QUANT_Q4_0);
+}
+
+static void pack_rows(int thread, int threads, void *context)
+{
+    const rows_job *job = context;
+    const tn_kernels *kernels = tn_kernels_of(TN_CPU);
+    const int64_t panels = (job->weight->blocks.shape.sizes[0] + TN_PACKED_ROWS - 1) / TN_PACKED_ROWS, rows = job->weight->blocks.shape.sizes[0];
+    const int64_t begin = panels * thread / threads * TN_PACKED_ROWS, end = panels * (thread + 1) / threads * TN_PACKED_ROWS;
+    float *floats = job->floats + thread * job->w->cols;
+    for (int64_t row = begin; row < end && row < rows; row++)
+        if (packs_as_it_is(job->w, job->weight))
+            kernels->packed_pack_blocks(job->w, job->first + row, 1, tn_weight_row(job->weight, row));
+        else {
+            (void)tn_weight_floats(job->weight, row, floats); /* of a matrix it does not fail */
+            kernels->packed_pack(job->w, job->first + row, 1, floats, job->w->cols);
+        }
+}
+
+/* A layer's weight (layer 0 for what is no layer's) into rows of w from `first` on; false with an error. */
+static bool pack(const tn_weights *weights, tn_weight_kind kind, int64_t layer, const tn_packed_matrix *w, int64_t first)
+{
+    const int threads = tn_parallel_width();
+    const size_t bytes = (size_t)threads * (size_t)w->cols * sizeof(float);
+    rows_job job = {w, tn_weights_at(weights, kind, layer), first, tn_alloc(bytes)};
+    if (!job.floats)
+        return false;
+    tn_parallel_team(threads, pack_rows, &job);
+    tn_free(job.floats, bytes);
+    return true;
+}
+
+/* A vector. */
+static bool copy(const tn_weights *weights, tn_weight_kind kind, int64_t layer, float *out)
+{
+    return tn_weight_floats(tn_weights_at(weights, kind, layer), 0, out) == TN_OK;
+}
+
+static bool pack_layer(const tn_decoder *d, const tn_weights *weights, int64_t i)
+{
+    const tn_llama_args *c = &d->config;
+    const tn_decoder_layer *l = &d->layers[i];
+    const int64_t k = c->num_attention_heads * c->head_dim, v = k + c->num_key_value_heads * c->head_dim; /* where they begin in qkv */
+    float *bias = (float *)(uintptr_t)l->qkv.bias;
+    return pack(weights, TN_WEIGHT_Q, i, &l->qkv, 0) && pack(weights, TN_WEIGHT_K, i, &l->qkv, k) && pack(weights, TN_WEIGHT_V, i, &l->qkv, v) &&
+           pack(weights, TN_WEIGHT_O, i, &l->out, 0) && pack(weights, TN_WEIGHT_GATE, i, &l->gate, 0) &&
+           pack(weights, TN_WEIGHT_UP, i, &l->up, 0) && pack(weights, TN_WEIGHT_DOWN, i, &l->down, 0) &&
+           copy(weights, TN_WEIGHT_INPUT_NORM, i, l->input_norm) && copy(weights, TN_WEIGHT_POST_NORM, i, l->post_norm) &&
+           (!bias || (copy(weights, TN_WEIGHT_Q_BIAS, i, bias) && copy(weights, TN_WEIGHT_K_BIAS, i, bias + k) &&
+                      copy(weights, TN_WEIGHT_V_BIAS, i, bias + v))) &&
+           (!l->q_norm || (copy(weights, TN_WEIGHT_Q_NORM, i, l->q_norm) && copy(weights, TN_WEIGHT_K_NORM, i, l->k_norm)));
+}
+
+static bool find_frequencies(const tn_decoder *d, const tn_tensor *divisors)
+{
+    const tn_llama_args *c = &d->config;
+    const tn_rope_tables_args tables = {.size = sizeof tables, .base = c->rope_theta, .factor = c->rope_factor,
+                                        .original_length = c->rope_original_length, .low_freq_factor = c->rope_low_freq_factor,
+                                        .high_freq_factor = c->rope_high_freq_factor, .freq_factors = divisors, .dim = c->head_dim};
+    return tn_rope_frequencies(&tables, d->frequencies);
+}
+
+tn_status tn_decoder_pack(tn_decoder *d, const tn_weights *weights, tn_packed_kind kind)
+{
+    d->block_bytes = lay_out(d, NULL, kind);
+    if (!(d->block = tn_alloc_pages(d->block_bytes)))
+        return TN_ERR_MEMORY;
+    lay_out(d, d->block, kind);
+    bool good = find_frequencies(d, weights->rope_freqs) && pack(weights, TN_WEIGHT_EMBED, 0, &d->embedding, 0) &&
+                copy(weights, TN_WEIGHT_NORM, 0, d->norm) && (d->head.data == d->embedding.data || pack(weights, TN_WEIGHT_LM_HEAD, 0, &d->head, 0));
+    for (int64_t i = 0; good && i < d->config.num_hidden_layers; i++)
+        good = pack_layer(d, weights, i);
+    return good ? TN_OK : tn_last_status();
+}

@@ -1,0 +1,241 @@
+/* What decoding does between its products, on every instruction set that this machine has, against plain loops in f64; teams of threads, their
+ * barrier and exact allocations.  labels: quick, threads */
+#include "check.h"
+
+#include "core/core.h"
+#include "core/parallel.h"
+#include "kernels/kernels.h"
+
+extern const tn_kernels tn_portable_kernels;
+#ifdef TENON_HAVE_AVX2
+extern const tn_kernels tn_avx2_kernels;
+#endif
+#ifdef TENON_HAVE_AVX512
+extern const tn_kernels tn_avx512_kernels;
+#endif
+
+static const tn_kernels *tables[3];
+static int table_count;
+
+static void find_tables(void)
+{
+    tables[table_count++] = &tn_portable_kernels;
+#ifdef TENON_HAVE_AVX2
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+        tables[table_count++] = &tn_avx2_kernels;
+#endif
+#ifdef TENON_HAVE_AVX512
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        tables[table_count++] = &tn_avx512_kernels;
+#endif
+}
+
+static float number(void)
+{
+    static uint32_t state = 7;
+    state = state * 1664525u + 1013904223u;
+    return (float)(int32_t)state * 0x1p-31f;
+}
+
+static void fill(float *x, int64_t n, float size)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = number() * size;
+}
+
+static const int64_t lengths[] = {1, 7, 16, 33, 64, 288, 1000};
+enum { MOST = 1000, LENGTHS = sizeof lengths / sizeof *lengths };
+
+static void test_rows(void **state)
+{
+    (void)state;
+    float x[MOST], weight[MOST], y[MOST], up[MOST];
+    for (int t = 0; t < table_count; t++)
+        for (int s = 0; s < LENGTHS; s++) {
+            const int64_t n = lengths[s];
+            fill(x, n, 3), fill(weight, n, 1), fill(up, n, 1);
+            double squares = 0;
+            for (int64_t i = 0; i < n; i++)
+                squares += (double)x[i] * (double)x[i];
+            assert_int_equal(tables[t]->decode_norm(n, x, weight, 1e-5, y), TN_OK);
+            for (int64_t i = 0; i < n; i++)
+                assert_true(fabs((double)y[i] - (double)x[i] * (double)weight[i] / sqrt(squares / (double)n + 1e-5)) <= 1e-6);
+            memcpy(y, x, sizeof x);
+            assert_int_equal(tables[t]->decode_gate(n, y, up), TN_OK);
+            for (int64_t i = 0; i < n; i++)
+                assert_true(fabs((double)y[i] - (double)x[i] / (1 + exp(-(double)x[i])) * (double)up[i]) <= 1e-6);
+        }
+}
+
+static void test_argmax(void **state)
+{
+    (void)state;
+    float x[MOST], max;
+    int64_t index;
+    for (int t = 0; t < table_count; t++)
+        for (int s = 0; s < LENGTHS; s++) {
+            const int64_t n = lengths[s], at = n * 2 / 3;
+            fill(x, n, 1);
+            x[at] = x[n - 1] = 2;
+            assert_int_equal(tables[t]->decode_argmax(n, x, &index, &max), TN_OK);
+            assert_int_equal(index, at);
+            assert_true(max == 2);
+            x[n - 1] = NAN;
+            assert_int_equal(tables[t]->decode_argmax(n, x, &index, &max), TN_OK);
+            assert_int_equal(index, n - 1);
+            assert_true(isnan(max));
+            for (int64_t i = 0; i < n; i++)
+                x[i] = -INFINITY;
+            assert_int_equal(tables[t]->decode_argmax(n, x, &index, &max), TN_OK);
+            assert_int_equal(index, 0);
+        }
+}
+
+/* Row j of head g as the cache keeps it. */
+static double kept(tn_dtype dtype, const void *cache, const float *scale, int64_t g, int64_t j, int64_t d, const tn_decode_attention *a)
+{
+    const int64_t at = g * a->head + j * a->row + d;
+    if (dtype == TN_F32)
+        return (double)((const float *)cache)[at];
+    if (dtype == TN_I8)
+        return (double)scale[g * a->scale_head + j] * ((const int8_t *)cache)[at];
+    const uint32_t bits = (uint32_t)((const tn_bf16 *)cache)[at].bits << 16;
+    float value;
+    memcpy(&value, &bits, 4);
+    return (double)value;
+}
+
+static void check_attention(const tn_kernels *table, tn_dtype dtype, int64_t heads, int64_t kv_heads, int64_t size, int64_t length)
+{
+    static const double steps[] = {0, 1.0 / 256, 1.0 / 254}; /* half a step of the cache at magnitude 1 */
+    const int64_t head = (length + 2) * (size + 3), rounded = (length + 15) / 16 * 16;
+    float *x = malloc((size_t)(length * size) * sizeof *x), *q = malloc((size_t)(heads * size) * sizeof *q);
+    float *y = malloc((size_t)(heads * size) * sizeof *y), *once = malloc((size_t)(heads * size) * sizeof *y);
+    float *scores = malloc((size_t)(heads * rounded) * sizeof *scores), *scales = malloc((size_t)(2 * kv_heads * (length + 1)) * sizeof *scales);
+    char *caches[2];
+    tn_decode_attention a = {.heads = heads, .kv_heads = kv_heads, .size = size, .length = length, .scale = 0.7, .q = q, .dtype = dtype, .head = head,
+                             .row = size + 3, .scale_head = length + 1, .scores = scores, .y = y};
+    fill(q, heads * size, 2);
+    for (int of = 0; of < 2; of++) {
+        caches[of] = malloc((size_t)(kv_heads * head) * 4);
+        memset(caches[of], 0x7f, (size_t)(kv_heads * head) * 4);
+        for (int64_t g = 0; g < kv_heads; g++) {
+            float *scale = scales + (of * kv_heads + g) * (length + 1);
+            char *to = caches[of] + g * head * (dtype == TN_F32 ? 4 : dtype == TN_BF16 ? 2 : 1);
+            fill(x, length * size, 1);
+            assert_int_equal(table->decode_store(dtype, length, size, x, to, a.row, dtype == TN_I8 ? scale : NULL, 1), TN_OK);
+            for (int64_t j = 0; j < length; j++)
+                for (int64_t d = 0; d < size; d++)
+                    assert_true(fabs(kept(dtype, caches[of], scales + of * kv_heads * (length + 1), g, j, d, &a) - (double)x[j * size + d]) <=
+                                steps[dtype == TN_F32 ? 0 : dtype == TN_BF16 ? 1 : 2] * 1.001);
+        }
+    }
+    a.k = caches[0], a.v = caches[1];
+    if (dtype == TN_I8)
+        a.k_scale = scales, a.v_scale = scales + kv_heads * (length + 1);
+    assert_int_equal(table->decode_attention(&a, 0, 1), TN_OK);
+    double *p = malloc((size_t)length * sizeof *p);
+    for (int64_t h = 0; h < heads; h++) {
+        const int64_t g = h / (heads / kv_heads);
+        double most = -INFINITY, sum = 0;
+        for (int64_t j = 0; j < length; j++) {
+            p[j] = 0;
+            for (int64_t d = 0; d < size; d++)
+                p[j] += 0.7 * (double)q[h * size + d] * kept(dtype, a.k, a.k_scale, g, j, d, &a);
+            most = p[j] > most ? p[j] : most;
+        }
+        for (int64_t j = 0; j < length; j++)
+            sum += p[j] = exp(p[j] - most);
+        for (int64_t d = 0; d < size; d++) {
+            double due = 0;
+            for (int64_t j = 0; j < length; j++)
+                due += p[j] / sum * kept(dtype, a.v, a.v_scale, g, j, d, &a);
+            if (!(fabs((double)y[h * size + d] - due) <= 1e-5))
+                fail_msg("%s: %lld heads of %lld, %lld rows: y[%lld, %lld] is %.9g, %.9g was due", table->name, (long long)heads, (long long)size,
+                         (long long)length, (long long)h, (long long)d, (double)y[h * size + d], due);
+        }
+    }
+    memcpy(once, y, (size_t)(heads * size) * sizeof *y);
+    for (int t = 0; t < 4; t++)
+        assert_int_equal(table->decode_attention(&a, t, 4), TN_OK);
+    assert_memory_equal(once, y, (size_t)(heads * size) * sizeof *y);
+    free(x), free(q), free(y), free(once), free(scores), free(scales), free(caches[0]), free(caches[1]), free(p);
+}
+
+static void test_attention(void **state)
+{
+    (void)state;
+    static const tn_dtype dtypes[] = {TN_F32, TN_BF16, TN_I8};
+    static const int64_t heads[][3] = {{6, 6, 48}, {8, 4, 8}, {4, 1, 64}, {2, 2, 128}, {3, 3, 21}};
+    static const int64_t rows[] = {1, 2, 15, 16, 17, 100, 257};
+    for (int t = 0; t < table_count; t++)
+        for (int d = 0; d < 3; d++)
+            for (int h = 0; h < 5; h++)
+                for (int r = 0; r < 7; r++)
+                    check_attention(tables[t], dtypes[d], heads[h][0], heads[h][1], heads[h][2], rows[r]);
+}
+
+enum { STEPS = 200, TEAM = 4 };
+typedef struct relay {
+    tn_barrier barrier;
+    int threads, wrong;
+    int at[2][TEAM];
+} relay;
+
+/* Each step reads what all wrote in the one before. */
+static void run_relay(int thread, int threads, void *context)
+{
+    relay *r = context;
+    if (thread == 0)
+        r->threads = threads;
+    for (int step = 0; step < STEPS; step++) {
+        r->at[step % 2][thread] = step;
+        tn_barrier_wait(&r->barrier, threads);
+        for (int t = 0; t < threads; t++)
+            if (r->at[step % 2][t] != step)
+                __atomic_store_n(&r->wrong, 1, __ATOMIC_RELAXED);
+    }
+}
+
+static void test_team(void **state)
+{
+    (void)state;
+    const int before = tn_get_num_threads();
+    for (int threads = 1; threads <= TEAM; threads++) {
+        relay r = {.threads = 0};
+        assert_int_equal(tn_set_num_threads(threads), TN_OK);
+        tn_parallel_team(3, run_relay, &r);
+        assert_true(r.threads >= 1 && r.threads <= (threads < 3 ? threads : 3));
+        assert_int_equal(r.wrong, 0);
+    }
+    assert_int_equal(tn_set_num_threads(before), TN_OK);
+}
+
+static void test_pages(void **state)
+{
+    (void)state;
+    const int64_t before = tn_get_memory_stats().in_use;
+    const size_t size = ((size_t)9 << 20) + 64;
+    char *memory = tn_alloc_pages(size);
+    check_good();
+    assert_int_equal((uintptr_t)memory % 64, 0);
+    memset(memory, 1, size);
+    assert_int_equal(tn_get_memory_stats().in_use - before, (int64_t)size);
+    tn_free_pages(memory, size);
+    tn_free_pages(NULL, 1);
+    assert_int_equal(tn_get_memory_stats().in_use, before);
+    tn_memory_set_limit(before + 1000);
+    assert_null(tn_alloc_pages(2000));
+    check_error(TN_ERR_MEMORY, "2000 bytes");
+    tn_memory_set_limit(0);
+    assert_null(tn_alloc_pages((size_t)1 << 47));
+    check_error(TN_ERR_MEMORY, "out of memory");
+}
+
+int main(void)
+{
+    find_tables();
+    const struct CMUnitTest tests[] = {TEST(test_rows), TEST(test_argmax), TEST(test_attention), TEST(test_team), TEST(test_pages)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

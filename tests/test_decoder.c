@@ -1,0 +1,251 @@
+/* A decoder beside the module that it was made of: whole prompts, token by token, batches, every kind of weights and of cache.
+ * labels: isa, threads, quick */
+#include "op_table.h"
+
+#include <math.h>
+
+#include <tenon/decoder.h>
+
+#include "core/core.h"
+
+enum { VOCAB = 50, LENGTH = 21 };
+#define SIZES .vocab_size = VOCAB, .hidden_size = 48, .intermediate_size = 80, .num_hidden_layers = 2, .initializer_range = 0.3
+
+static tn_module *configured(int which)
+{
+    switch (which) {
+    case 0: return tn_llama_new(SIZES, .num_attention_heads = 6);
+    case 1: return tn_llama_new(SIZES, .num_attention_heads = 6, .num_key_value_heads = 2, .tie_word_embeddings = true);
+    case 2: return tn_llama_new(SIZES, .num_attention_heads = 6, .num_key_value_heads = 1, .rope_interleaved = true);
+    case 3: return tn_llama_new(SIZES, .num_attention_heads = 4, .head_dim = 16, .rope_factor = 8, .rope_original_length = 24, .rope_theta = 5000);
+    case 4: return tn_llama_new(SIZES, .num_attention_heads = 4, .num_key_value_heads = 2, .attention_bias = true);
+    case 5: return tn_llama_new(SIZES, .num_attention_heads = 4, .num_key_value_heads = 2, .qk_norm = true, .head_dim = 24);
+    case 6: return tn_llama_new(SIZES, .num_attention_heads = 4, .sliding_window = 5);
+    default: return NULL;
+    }
+}
+
+/* Biases and norms are not what they begin as, so that one that is left out shows. */
+static tn_module *model_of(int which)
+{
+    tn_manual_seed((uint64_t)which + 1);
+    tn_module *llama = configured(which);
+    if (!llama)
+        return NULL;
+    TN_NO_GRAD;
+    const tn_dict *all = tn_named_parameters(llama);
+    for (int64_t i = 0; i < tn_dict_count(all); i++)
+        if (tn_ndim(tn_dict_tensor(all, i)) == 1)
+            tn_init_uniform(tn_dict_tensor(all, i), 0.5, 1.5);
+    return tn_adopt(llama);
+}
+
+static int64_t tokens[LENGTH];
+static void fill_tokens(void)
+{
+    for (int i = 0; i < LENGTH; i++)
+        tokens[i] = (i * i * 7 + 3 * i + 1) % VOCAB;
+}
+
+/* The module's logits of all tokens [LENGTH, VOCAB]. */
+static const float *expected(tn_module *llama)
+{
+    TN_NO_GRAD;
+    return tn_data(tn_contiguous(tn_call(llama, tn_from_ints(tokens, TN_SHAPE(LENGTH)))));
+}
+
+/* The largest difference, in parts of the largest logit. */
+static double difference(const float *a, const float *b, int64_t count)
+{
+    double most = 0, worst = 0;
+    for (int64_t i = 0; i < count; i++) {
+        most = fmax(most, fabs((double)b[i]));
+        worst = fmax(worst, isfinite(a[i]) ? fabs((double)a[i] - (double)b[i]) : INFINITY);
+    }
+    return worst / most;
+}
+
+/* The root of the squared differences' share of the squares. */
+static double distance(const float *a, const float *b, int64_t count)
+{
+    double off = 0, all = 0;
+    for (int64_t i = 0; i < count; i++) {
+        off += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        all += (double)b[i] * b[i];
+    }
+    return sqrt(off / all);
+}
+
+static void prompts_and_tokens(void **state)
+{
+    (void)state;
+    fill_tokens();
+    for (int which = 0;; which++) {
+        TN_SCOPE;
+        tn_module *llama = model_of(which);
+        if (!llama)
+            break;
+        const float *right = expected(llama);
+        tn_decoder *whole = tn_adopt(tn_decoder_new(llama, .sequences = 2)), *single = tn_adopt(tn_decoder_new(llama));
+        assert_true(difference(tn_decoder_feed_all(whole, 0, tokens, LENGTH), right, LENGTH * VOCAB) < 1e-5);
+        assert_true(difference(tn_decoder_feed(whole, 1, tokens, LENGTH), right + (LENGTH - 1) * VOCAB, VOCAB) < 1e-5);
+        for (int i = 0; i < LENGTH; i++)
+            assert_true(difference(tn_decoder_feed(single, 0, tokens + i, 1), right + i * VOCAB, VOCAB) < 1e-5);
+        assert_int_equal(tn_decoder_length(single, 0), LENGTH);
+        if (tn_llama_config(llama)->sliding_window == 0) { /* taken back and read again in two pieces */
+            assert_int_equal(tn_decoder_rewind(single, 0, 4), TN_OK);
+            assert_non_null(tn_decoder_feed(single, 0, tokens + 4, 9));
+            assert_true(difference(tn_decoder_feed(single, 0, tokens + 13, 8), right + (LENGTH - 1) * VOCAB, VOCAB) < 1e-5);
+        }
+        check_good();
+    }
+}
+
+/* Sequences of unequal lengths, one token each at a time, are as each by itself, to the bit. */
+static void batches(void **state)
+{
+    (void)state;
+    fill_tokens();
+    for (int kind = 0; kind < 4; kind++) {
+        TN_SCOPE;
+        const tn_quant kinds[] = {TN_QUANT_F32, TN_QUANT_BF16, TN_QUANT_Q8_0, TN_QUANT_Q4_0};
+        tn_module *llama = model_of(1);
+        tn_decoder *many = tn_adopt(tn_decoder_new(llama, .sequences = 5, .weights = kinds[kind]));
+        tn_decoder *one = tn_adopt(tn_decoder_new(llama, .weights = kinds[kind]));
+        const int64_t order[5] = {3, 0, 4, 1, 2};
+        int64_t next[5];
+        float alone[VOCAB];
+        for (int64_t s = 0; s < 5; s++)
+            assert_non_null(tn_decoder_feed(many, s, tokens, 2 * s + 1));
+        for (int turn = 0; turn < 3; turn++) {
+            for (int i = 0; i < 5; i++)
+                next[i] = tokens[2 * order[i] + 1 + turn];
+            const float *together = tn_decoder_step(many, order, next, 5);
+            assert_non_null(together);
+            for (int i = 0; i < 5; i++) {
+                assert_int_equal(tn_decoder_rewind(one, 0, 0), TN_OK);
+                assert_non_null(tn_decoder_feed(one, 0, tokens, 2 * order[i] + 1));
+                for (int t = 0; t <= turn; t++)
+                    memcpy(alone, tn_decoder_feed(one, 0, tokens + 2 * order[i] + 1 + t, 1), sizeof alone);
+                assert_true(difference(together + i * VOCAB, alone, VOCAB) < 1e-6);
+            }
+        }
+        check_good();
+    }
+}
+
+/* What rounding costs: of the weights, and of the cache. */
+static void narrow_kinds(void **state)
+{
+    (void)state;
+    fill_tokens();
+    const struct {
+        tn_quant weights;
+        tn_dtype cache;
+        double least, most;
+    } rows[] = {
+        {TN_QUANT_F32, TN_BF16, 1e-5, 5e-3}, {TN_QUANT_F32, TN_I8, 1e-5, 1e-2},  {TN_QUANT_BF16, TN_F32, 1e-5, 1e-2},
+        {TN_QUANT_Q8_0, TN_F32, 1e-5, 3e-2}, {TN_QUANT_Q8_0, TN_I8, 1e-5, 3e-2}, {TN_QUANT_Q4_0, TN_F32, 1e-3, 3e-1},
+    };
+    for (int i = 0; i < TN_COUNT(rows); i++) {
+        TN_SCOPE;
+        tn_manual_seed(3);
+        tn_module *llama = tn_adopt(tn_llama_new(SIZES, .initializer_range = 0.1, .num_attention_heads = 6, .num_key_value_heads = 2));
+        const float *right = expected(llama);
+        tn_decoder *decoder = tn_adopt(tn_decoder_new(llama, .weights = rows[i].weights, .cache = rows[i].cache));
+        const double off = distance(tn_decoder_feed_all(decoder, 0, tokens, LENGTH), right, LENGTH * VOCAB);
+        if (!(off > rows[i].least && off < rows[i].most))
+            fail_msg("%s weights, %s cache: %g", tn_quant_name(rows[i].weights), tn_dtype_name(rows[i].cache), off);
+        check_good();
+    }
+}
+
+/* A context that is too short forgets its oldest tokens: as a sliding window of that length. */
+static void rolling(void **state)
+{
+    (void)state;
+    fill_tokens();
+    TN_SCOPE;
+    tn_module *llama = model_of(6);
+    const float *right = expected(llama);
+    tn_manual_seed(7);
+    tn_module *wide = tn_adopt(tn_llama_new(SIZES, .num_attention_heads = 4));
+    assert_int_equal(tn_load_state_dict(wide, tn_state_dict(llama)), TN_OK);
+    tn_decoder *decoder = tn_adopt(tn_decoder_new(wide, .context = 5));
+    for (int i = 0; i < LENGTH; i++)
+        assert_true(difference(tn_decoder_feed(decoder, 0, tokens + i, 1), right + i * VOCAB, VOCAB) < 1e-5);
+    check_fails(tn_decoder_rewind(decoder, 0, 7), TN_ERR_STATE, "decoder_rewind: length 7 21 tokens last 5");
+    assert_int_equal(tn_decoder_rewind(decoder, 0, 0), TN_OK);
+    assert_true(difference(tn_decoder_feed(decoder, 0, tokens, LENGTH), right + (LENGTH - 1) * VOCAB, VOCAB) < 1e-5);
+    check_good();
+}
+
+/* Prompts longer than a pass. */
+static void long_prompts(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    TN_NO_GRAD;
+    tn_module *llama = model_of(1);
+    tn_tensor *ids = tn_randint(TN_SHAPE(600), 0, VOCAB);
+    const float *right = tn_data(tn_contiguous(tn_select(tn_call(llama, ids), 0, -1)));
+    tn_decoder *decoder = tn_adopt(tn_decoder_new(llama));
+    assert_true(difference(tn_decoder_feed(decoder, 0, tn_data(ids), 600), right, VOCAB) < 1e-5);
+    check_good();
+}
+
+static void same_bits(void **state)
+{
+    (void)state;
+    fill_tokens();
+    TN_SCOPE;
+    tn_module *llama = model_of(4);
+    const int threads = tn_get_num_threads();
+    float first[LENGTH * VOCAB];
+    for (int most = 1; most <= 3; most++) {
+        assert_int_equal(tn_set_num_threads(most), TN_OK);
+        tn_decoder *decoder = tn_adopt(tn_decoder_new(llama, .weights = TN_QUANT_Q8_0));
+        const float *logits = tn_decoder_feed_all(decoder, 0, tokens, LENGTH);
+        assert_non_null(logits);
+        if (most == 1)
+            memcpy(first, logits, sizeof first);
+        assert_memory_equal(first, logits, sizeof first);
+    }
+    assert_int_equal(tn_set_num_threads(threads), TN_OK);
+}
+
+static void bad_inputs(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_module *llama = model_of(0), *other = tn_adopt(tn_relu_new());
+    tn_decoder *d = tn_adopt(tn_decoder_new(llama, .sequences = 2));
+    const int64_t token = 3, high = VOCAB, both[2] = {1, 1}, two[2] = {3, 4};
+    check_fails(tn_decoder_new(NULL), TN_ERR_ARGUMENT, "NULL");
+    check_fails(tn_decoder_new(other), TN_ERR_ARGUMENT, "relu is no llama");
+    check_fails(tn_decoder_new(llama, .weights = TN_QUANT_Q4_K), TN_ERR_UNSUPPORTED, "decoder: weights Q4_K");
+    check_fails(tn_decoder_new(llama, .weights = (tn_quant)99), TN_ERR_UNSUPPORTED, "no type");
+    check_fails(tn_decoder_new(llama, .cache = TN_F16), TN_ERR_DTYPE, "decoder: the cache float16");
+    check_fails(tn_decoder_new(llama, .sequences = 0), TN_ERR_ARGUMENT, "decoder: sequences 0");
+    check_fails(tn_decoder_new(llama, .sequences = 1 << 21), TN_ERR_ARGUMENT, "decoder: sequences 2097152");
+    check_fails(tn_decoder_new(llama, .context = -1), TN_ERR_ARGUMENT, "decoder: context -1");
+    check_fails(tn_decoder_new(llama, .context = INT32_MAX, .sequences = 1 << 20), TN_ERR_MEMORY, "decoder: a cache");
+    check_fails(tn_decoder_open("absent.gguf"), TN_ERR_IO, "absent.gguf");
+    check_fails(tn_decoder_feed(d, 2, &token, 1), TN_ERR_INDEX, "decoder_feed: sequence 2: the decoder has 2");
+    check_fails(tn_decoder_feed(d, 0, &high, 1), TN_ERR_INDEX, "decoder_feed: token 0 is 50");
+    check_fails(tn_decoder_feed(d, 0, &token, 0), TN_ERR_ARGUMENT, "decoder_feed: 0 tokens");
+    check_fails(tn_decoder_feed(NULL, 0, &token, 1), TN_ERR_ARGUMENT, "decoder_feed: decoder is NULL");
+    check_fails(tn_decoder_feed((tn_decoder *)(void *)llama, 0, &token, 1), TN_ERR_ARGUMENT, "decoder_feed: decoder is no decoder");
+    check_fails(tn_decoder_step(d, both, two, 2), TN_ERR_ARGUMENT, "decoder_step: sequence 1 is there twice");
+    check_fails(tn_decoder_rewind(d, 0, 1), TN_ERR_INDEX, "decoder_rewind: length 1: the sequence has 0");
+    check_fails(tn_decoder_length(d, -1), TN_ERR_INDEX, "decoder_length: sequence -1");
+    assert_int_equal(tn_decoder_length(d, 0), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(prompts_and_tokens), TEST(batches), TEST(narrow_kinds), TEST(rolling), TEST(long_prompts), TEST(same_bits), TEST(bad_inputs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
