@@ -274,6 +274,31 @@ static void test_types_of_other_files(void **state)
     check_error(TN_ERR_IO, "absent.bin");
 }
 
+static void test_what_a_target_lacks(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_module *both = tn_adopt(tn_llama_new(.vocab_size = 5, .hidden_size = 8, .intermediate_size = 8, .num_hidden_layers = 1, .num_attention_heads = 2,
+                                            .attention_bias = true, .qk_norm = true));
+    assert_int_equal(tn_llama_save(both, in_folder("both.gguf")), TN_ERR_UNSUPPORTED);
+    check_error(TN_ERR_UNSUPPORTED, "norms of queries and keys and biases too");
+    tn_module *llama = tn_adopt(tn_llama_load(path_of("v1.bin")));
+    ((float *)tn_data_mut(tn_parameter(llama, "model.layers.1.mlp.up_proj.weight")))[7] = INFINITY;
+    check_good();
+    assert_int_equal(tn_llama_save(llama, in_folder("infinite.bin")), TN_OK);
+    assert_int_equal(tn_llama_convert(in_folder("infinite.bin"), in_folder("x.bin"), .type = TN_QUANT_Q8_0), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "\"model.layers.1.mlp.up_proj.weight\" has an element that is inf");
+    assert_int_equal(access(in_folder("x.bin"), F_OK), -1); /* and nothing is there */
+    assert_null(tn_llama_new(.vocab_size = 5, .hidden_size = 8, .intermediate_size = 8, .num_hidden_layers = 1, .num_attention_heads = 1,
+                             .head_dim = 1026, .rope_freqs = tn_ones(TN_SHAPE(513))));
+    check_error(TN_ERR_UNSUPPORTED, "rope_freqs of head_dim 1026: at most 1024");
+    assert_null(tn_llama_new(.vocab_size = 5, .hidden_size = 8, .intermediate_size = 8, .num_hidden_layers = 1, .num_attention_heads = 1,
+                             .rope_freqs = tn_ones(TN_SHAPE(3))));
+    check_error(TN_ERR_SHAPE, "3");
+    assert_null(tn_llama_rope_freqs(llama));
+    check_good();
+}
+
 static void test_a_gguf_files_values_are_kept(void **state)
 {
     (void)state;
@@ -735,6 +760,7 @@ int main(void)
         TEST(test_types_of_a_gguf_file),
         TEST(test_blocks_whose_rows_move),
         TEST(test_types_of_other_files),
+        TEST(test_what_a_target_lacks),
         TEST(test_a_gguf_files_values_are_kept),
         TEST(test_inspecting),
         TEST(test_files_cut_and_changed),

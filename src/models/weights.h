@@ -81,6 +81,13 @@ tn_dtype tn_quant_dtype(tn_quant type);
 /* "model.layers.3.mlp.up_proj.weight" or "blk.3.ffn_up.weight". */
 void tn_weight_name(tn_weight_kind kind, int64_t layer, bool gguf, char name[64]);
 
+/* A configuration with what the header says where nothing is said. */
+static inline tn_llama_args tn_llama_defaults(void)
+{
+#define TN_LLAMA_DEFAULT_(type, name, value) .name = value,
+    return (tn_llama_args){.size = sizeof(tn_llama_args), TN_LLAMA_OPTIONS(TN_LLAMA_DEFAULT_)};
+#undef TN_LLAMA_DEFAULT_
+}
 /* llama.c: what was 0 computed; false with an error of that status where sizes are missing or do not fit. */
 bool tn_llama_completed(const char *op, tn_status status, tn_llama_args *config);
 
