@@ -498,6 +498,8 @@ static void test_errors(void **state)
     check_error(TN_ERR_ARGUMENT, "an empty list");
     assert_null(tn_sgd_new(TN_LIST(p)));
     check_error(TN_ERR_ARGUMENT, "lr is 0");
+    assert_null(tn_sgd_new(TN_LIST(p), -1));
+    check_error(TN_ERR_ARGUMENT, "lr is -1: it must be above 0");
     assert_null(tn_sgd_new(TN_LIST(p), 0.1, .nesterov = true));
     check_error(TN_ERR_ARGUMENT, "nesterov needs a momentum");
     assert_null(tn_sgd_new(TN_LIST(p), 0.1, .momentum = -1));

@@ -17,7 +17,7 @@ static const char *in_folder(const char *name)
 
 static const char *contents(const char *path)
 {
-    static char text[1024];
+    static char text[1 << 16];
     FILE *file = fopen(path, "rb");
     assert_non_null(file);
     text[fread(text, 1, sizeof text - 1, file)] = 0;
@@ -59,6 +59,17 @@ static void test_curves(void **state)
     tn_release(plot);
 }
 
+/* Where an SVG has a text. */
+static void legend_at(const char *svg, const char *text, double *x, double *y)
+{
+    const char *place = NULL, *here = strstr(svg, text);
+    assert_non_null(here);
+    for (const char *p = svg; (p = strstr(p, "translate(")) && p < here; p++)
+        place = p;
+    assert_non_null(place);
+    assert_int_equal(sscanf(place, "translate(%lf,%lf)", x, y), 2);
+}
+
 static void test_surface_with_a_path(void **state)
 {
     (void)state;
@@ -68,6 +79,11 @@ static void test_surface_with_a_path(void **state)
     tn_check(tn_plot_point3(plot, "path", 0.5, 0.25, 3));
     tn_check(tn_plot_point3(plot, "path", 0.25, 0.5, 2));
     save_and_look(plot, picture, "<?xml");
+    if (access(picture, F_OK) == 0) {
+        double x, y;
+        legend_at(contents(picture), ">path<", &x, &y);
+        assert_true(x > 60 && x < 300 && y > 540 && y < 600); /* whole, and below the axes */
+    }
     assert_string_equal(contents(tn_plot_csv(plot)), "a,path: y,path: f\n0.5,0.25,3\n0.25,0.5,2\n");
     tn_release(plot);
 }

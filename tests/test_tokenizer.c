@@ -269,7 +269,7 @@ static void test_long_text(void **state)
     (void)state;
     static const char *const files[] = {"sp_bpe_llama.model", "llama2c.bin", "hf_llama3.json", "hf_llama2.json", "tiktoken_o200k.tiktoken", "sp_unigram_bytes.model"};
     static const char *const words[] = {"lorem", "a", "aaab", "\xe4\xbd\xa0\xc3\xa9", "7", "AbC"};
-    size_t size = 1 << 16;
+    size_t size = test_quickly() ? 1 << 16 : 1 << 20;
     char *text = malloc(size);
     for (size_t f = 0; f < sizeof files / sizeof *files; f++) {
         if (without_cjson(files[f]))

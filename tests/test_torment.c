@@ -526,38 +526,6 @@ static void test_files_of_arrays(void **state)
     unlink(path);
 }
 
-/* A model read and written as another kind. context: the file, and the other's name. */
-static bool files_of_llamas(void *context)
-{
-    TN_SCOPE;
-    char *const *paths = context;
-    tn_module *llama = tn_llama_load(paths[0]);
-    const bool good = llama && tn_llama_save(llama, paths[1]) == TN_OK && tn_llama_convert(paths[0], paths[1], .type = TN_QUANT_F16) == TN_OK;
-    tn_release(llama);
-    return good;
-}
-
-static void test_files_of_llamas(void **state)
-{
-    (void)state;
-    char folder[] = "/tmp/tenon-torment-XXXXXX", path[64];
-    assert_non_null(mkdtemp(folder));
-    const char *files[] = {"v2.bin", "llama3.gguf",
-#ifdef TENON_HAVE_CJSON
-                           "qwen2", "llama3",
-#endif
-    };
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        for (int k = 0; k < (i > 1 ? 2 : 1); k++) {
-            char from[512];
-            snprintf(from, sizeof from, "%s/tests/reference/llama/%s", TN_SOURCE_DIR, files[i]);
-            snprintf(path, sizeof path, "%s/out%s", folder, k ? ".safetensors" : ".gguf");
-            torment(files_of_llamas, (char *[]){from, path}, 50);
-            unlink(path);
-        }
-    rmdir(folder);
-}
-
 /* A GGUF file written, with a value set twice, and read. */
 static bool a_gguf_file(void *path)
 {
@@ -598,6 +566,38 @@ static void test_a_decoder(void **state)
     assert_non_null(llama);
     torment(a_decoder, llama, 8);
     tn_release(llama);
+}
+
+/* A model read and written as another kind. context: the file, and the other's name. */
+static bool files_of_llamas(void *context)
+{
+    TN_SCOPE;
+    char *const *paths = context;
+    tn_module *llama = tn_llama_load(paths[0]);
+    const bool good = llama && tn_llama_save(llama, paths[1]) == TN_OK && tn_llama_convert(paths[0], paths[1], .type = TN_QUANT_F16) == TN_OK;
+    tn_release(llama);
+    return good;
+}
+
+static void test_files_of_llamas(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/tenon-torment-XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    const char *files[] = {"v2.bin", "llama3.gguf",
+#ifdef TENON_HAVE_CJSON
+                           "qwen2", "llama3",
+#endif
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        for (int k = 0; k < (i > 1 ? 2 : 1); k++) {
+            char from[512];
+            snprintf(from, sizeof from, "%s/tests/reference/llama/%s", TN_SOURCE_DIR, files[i]);
+            snprintf(path, sizeof path, "%s/out%s", folder, k ? ".safetensors" : ".gguf");
+            torment(files_of_llamas, (char *[]){from, path}, 50);
+            unlink(path);
+        }
+    rmdir(folder);
 }
 
 /* Printing works as far as there is memory, and says nothing of it. */

@@ -321,7 +321,9 @@ static void put_script(FILE *out, const tn_plot *plot, const char *picture)
     static const char *const styles[] = {"lines lw 2", "lines lw 2 dt 2", "points pt 7 ps 0.7", "linespoints lw 2 pt 7 ps 0.8"};
     fprintf(out, "set encoding utf8\nset terminal %s size 960,600 font 'Sans,13'\n", plot->svg ? "svg" : "pngcairo");
     put_text(out, "set output ", picture);
-    fputs("\nset datafile missing 'nan'\nset grid lt 1 lw 0.6 lc rgb '#dddddd'\nset key bmargin center horizontal noenhanced height 1\n", out);
+    fputs("\nset datafile missing 'nan'\nset grid lt 1 lw 0.6 lc rgb '#dddddd'\n", out);
+    /* below the axes: of a surface at a place on the page, gnuplot cuts it off at the left there otherwise */
+    fprintf(out, "set key %s horizontal noenhanced height 1\n", plot->space ? "at screen 0.05,0.06 left center" : "bmargin center");
     put_setting(out, "set title ", plot->title);
     put_setting(out, "set xlabel ", plot->xlabel);
     put_setting(out, "set ylabel ", plot->ylabel);

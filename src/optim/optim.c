@@ -186,11 +186,13 @@ tn_optim *tn_optim_make(const tn_method *method, const void *args)
 {
     const tn_list *params = NULL;
     memcpy(&params, (const char *)args + method->params_offset, sizeof params);
-    if (tn_failing() || !has_params(method, params, 0) || !tn_options_fit(method, args))
+    if (tn_failing() || !has_params(method, params, 0))
         return NULL;
     double lr = tn_option_get(args, &method->options[0]);
-    if (lr == 0)
+    if (lr <= 0)
         return tn_fail(TN_ERR_ARGUMENT, "%s: lr is %g: it must be above 0 (tn_set_lr takes 0 too)", method->name, lr);
+    if (!tn_options_fit(method, args))
+        return NULL;
     tn_optim *o = tn_object_new(&optim_class);
     if (!o)
         return NULL;

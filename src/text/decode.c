@@ -28,9 +28,10 @@ bool tn_state_drain(tn_text_state *s, bool end)
 {
     const char *held = s->held.data;
     int64_t size = (int64_t)s->held.size, at = 0;
-    bool cut, good = true, all_wrong = s->whole_runs && !tn_is_utf8(held, (size_t)size);
+    bool cut, good = true;
     if (s->whole_runs && !end)
         return true;
+    bool all_wrong = s->whole_runs && size && !tn_is_utf8(held, (size_t)size);
     for (int64_t taken; good && at < size; at += taken) {
         int n;
         if (!all_wrong && tn_utf8_next(held + at, size - at, &n) >= 0) {

@@ -1,4 +1,5 @@
-/* Tokenisers of every format: what a file makes encodes a text and decodes all its ids. seeds: tokenizers/*.* */
+/* Tokenisers of every format: what a file makes encodes a text and decodes all its ids.
+ * seeds: tokenizers/hf_*.json tokenizers/ll*.* tokenizers/sp_*.model tokenizers/tik*.tiktoken */
 #include "fuzz.h"
 
 static void use(tn_tokenizer *t)

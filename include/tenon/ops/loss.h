@@ -124,7 +124,7 @@ TN_API tn_tensor *tn_kl_div_with(const tn_kl_div_args *args);
 
 #define TN_COSINE_OPTIONS(X)                                                                                                  \
     X(int, dim, 1)                                                                                                            \
-    X(double, eps, 1e-8) /* a length counts as at least this */
+    X(double, eps, 1e-8) /* a length counts as at least this, then as a constant (PyTorch's gradient goes on through it) */
 typedef struct tn_cosine_similarity_args { /* tn_cosine_similarity(a, b, .dim = -1) */
     size_t size TN_SIZE_(tn_cosine_similarity_args);
     TN_COSINE_OPTIONS(TN_FIELD_)
