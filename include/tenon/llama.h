@@ -109,7 +109,11 @@ TN_API tn_status tn_llama_load_tuned(void *llama, const char *path) TN_MUST_CHEC
 
 /* Tells of a weight that is not what was asked for: "blk.0.ffn_down.weight: F16, for its rows of 172 are no multiple of Q8_0's 32". */
 typedef void (*tn_llama_report)(const char *line, void *context);
-#define TN_LLAMA_CONVERT_OPTIONS(X)                                                                                               X(tn_quant, type, TN_QUANT_NONE)   /* of the matrices; NONE: what they are, or F32 where the target has no such type */         X(int, llama2_version, 0)          /* of a .bin in F32: 0 or 1; one in Q8_0 is version 2 */                                   X(tn_llama_report, report, NULL)   /* called during the conversion */                                                         X(void *, context, NULL)
+#define TN_LLAMA_CONVERT_OPTIONS(X)                                                                                           \
+    X(tn_quant, type, TN_QUANT_NONE) /* of the matrices; NONE: what they are, or F32 where the target has no such type */     \
+    X(int, llama2_version, 0)        /* of a .bin in F32: 0 or 1; one in Q8_0 is version 2 */                                 \
+    X(tn_llama_report, report, NULL) /* called during the conversion */                                                       \
+    X(void *, context, NULL)
 typedef struct tn_llama_convert_args { /* tn_llama_convert("stories15M.bin", "stories15M.gguf", .type = TN_QUANT_Q8_0) */
     size_t size TN_SIZE_(tn_llama_convert_args);
     TN_LLAMA_CONVERT_OPTIONS(TN_FIELD_)
