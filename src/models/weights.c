@@ -3,7 +3,7 @@
 
 #include "io/file.h"
 #include "kernels/blocks.h"
-#include "nn/module.h"
+#include "nn/linear.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -238,7 +238,7 @@ tn_weights *tn_weights_of(void *llama)
     TN_SCOPE;
     const tn_llama_args *config = tn_llama_config(llama);
     tn_tensor *freqs = config ? tn_llama_rope_freqs(llama) : NULL;
-    tn_dict *dict = config ? tn_state_dict(llama) : NULL;
+    tn_dict *dict = config ? tn_state_dict_merged(llama) : NULL;
     for (int64_t i = 0; i < tn_dict_count(dict); i++)
         if (tn_dict_tensor(dict, i)->dtype == TN_F64)
             return tn_fail(TN_ERR_DTYPE, "llama: %s is float64, which no file of weights holds: cast the model with tn_module_to_dtype() first",

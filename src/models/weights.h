@@ -59,7 +59,7 @@ typedef struct tn_weights {
 
 /* A file or a folder of any kind that llama.h names. Checked: each weight that the configuration asks for is there once, of its shape. */
 tn_weights *tn_weights_open(const char *path);
-/* A llama module's parameters, shared. */
+/* A llama module's parameters, shared; weights with LoRA's parts are merged copies. */
 tn_weights *tn_weights_of(void *llama);
 /* By name; NULL with TN_ERR_FORMAT where there is none. */
 const tn_weight *tn_weights_find(const tn_weights *weights, const char *name);
