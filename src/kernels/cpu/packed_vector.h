@@ -3,6 +3,8 @@
 #ifndef TN_PACKED_VECTOR_H
 #define TN_PACKED_VECTOR_H
 
+#include <string.h>
+
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/vector.h"
 
@@ -118,6 +120,39 @@ TN_INLINE float largest_of(vf x)
     HALVINGS(FOLD_)
 #undef FOLD_
     return x[0];
+}
+
+/* Units of F32, or where `pairs` of BF16, of a few rows of x (at most LANES, a constant) side by side: unit u of row i to to[u * to_row + i]. */
+TN_INLINE void side_by_side(int width, bool pairs, int64_t cols, const float *x, int64_t x_row, int32_t *to, int64_t to_row)
+{
+    const int64_t each = pairs ? 2 : 1, units = tn_ceil_div(cols, each);
+    int64_t u = 0;
+    for (; (u + LANES) * each <= cols; u += LANES) {
+        tn_bf16 half[LANES][2 * LANES];
+        vf unit[LANES];
+        for (int i = 0; i < width && pairs; i++) {
+            TN_INDEPENDENT
+            for (int k = 0; k < 2 * LANES; k++)
+                half[i][k] = tn_store_bf16(x[i * x_row + u * 2 + k]);
+        }
+        TN_UNROLL
+        for (int i = 0; i < LANES; i++)
+            unit[i] = i >= width ? splat(0) : pairs ? *(const vf *)(const void *)half[i] : *(const vf *)(x + i * x_row + u);
+        if (width == 1) {
+            *(vf *)(void *)(to + u) = unit[0];
+            continue;
+        }
+        transpose(unit);
+        TN_UNROLL
+        for (int k = 0; k < LANES; k++)
+            memcpy(to + (u + k) * to_row, &unit[k], (size_t)width * 4);
+    }
+    for (; u < units; u++)
+        for (int i = 0; i < width; i++) {
+            const float *row = x + i * x_row + u * each;
+            const uint32_t first = tn_store_bf16(row[0]).bits, second = u * 2 + 1 < cols ? tn_store_bf16(row[1]).bits : 0;
+            to[u * to_row + i] = (int32_t)(pairs ? first | second << 16 : tn_f32_bits(row[0]));
+        }
 }
 
 /* sum + the products of 4 bytes: w's without a sign, x's with. */
