@@ -96,6 +96,12 @@ static inline tn_event_writer *tn_at_event_writer_ptr_(tn_event_writer *result, 
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_tokenizer *tn_at_tokenizer_ptr_(tn_tokenizer *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_gguf *tn_at_gguf_ptr_(tn_gguf *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -183,12 +189,6 @@ static inline tn_table *tn_at_table_ptr_(tn_table *result, const char *file, int
 static inline tn_device_id tn_at_device_(tn_device_id result, const char *file, int line)
 {
     tn_site_(NULL, file, line);
-    return result;
-}
-static inline tn_tokenizer *tn_at_tokenizer_ptr_(tn_tokenizer *result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(!result))
-        tn_site_(NULL, file, line);
     return result;
 }
 static inline tn_text_stream *tn_at_text_stream_ptr_(tn_text_stream *result, const char *file, int line)
@@ -3250,6 +3250,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_event_writer_ptr_(tn_event_writer_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_scalar_with(...) \
     tn_at_checked_(tn_event_scalar_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_open(...) \
+    tn_at_tokenizer_ptr_(tn_tokenizer_open(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_generate_with(...) \
     tn_at_checked_(tn_generate_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_map_gguf(...) \
