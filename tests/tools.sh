@@ -184,6 +184,16 @@ has windows 'windows of 16$'
 : > empty
 refused 1 'there is none to foretell' perplexity empty --model "$shared/model.bin"
 
+if uses CJSON; then
+    for i in 1 2 3 4 5 6; do cat plain text; done > lesson
+    "$tenon" finetune --model "$shared/model.bin" --data lesson --steps 2 --batch-size 2 --context 16 --lr 0.01 --lora-rank 4 --save tuned.safetensors > said 2> /dev/null
+    has said '^after 2 steps: loss [0-9.]*$'
+    "$tenon" generate --model "$shared/model.bin" --finetuned tuned.safetensors --prompt '' -n 127 2> /dev/null > tuned
+    ! cmp -s tuned plain || fail "fine-tuning changes nothing"
+    refused 1 'absent' generate --model "$shared/model.bin" --finetuned absent --prompt x
+fi
+refused 64 '--model and --data must be given' finetune --model x
+
 printf 'hello\n\nand who are you\n' > lines
 "$tenon" chat --model "$shared/model.bin" --template llama2 --system 'Be brief.' -n 8 < lines > answers
 "$tenon" chat --model "$shared/model.bin" --template llama2 --system 'Be brief.' -n 8 < lines > again
