@@ -106,19 +106,45 @@ static double kept(tn_dtype dtype, const void *cache, const float *scale, int64_
     return (double)value;
 }
 
-static void check_attention(const tn_kernels *table, tn_dtype dtype, int64_t heads, int64_t kv_heads, int64_t size, int64_t length)
+/* What one query of head h is due to see, [size]. */
+static void look(const tn_decode_attention *a, int64_t h, const float *q, int64_t length, const double *k, const double *v, double *p, double *due)
 {
+    const int64_t at = h / (a->heads / a->kv_heads) * a->length * a->size;
+    double most = -INFINITY, sum = 0;
+    for (int64_t j = 0; j < length; j++) {
+        p[j] = 0;
+        for (int64_t d = 0; d < a->size; d++)
+            p[j] += a->scale * (double)q[d] * k[at + j * a->size + d];
+        most = p[j] > most ? p[j] : most;
+    }
+    for (int64_t j = 0; j < length; j++)
+        sum += p[j] = exp(p[j] - most);
+    memset(due, 0, (size_t)a->size * sizeof *due);
+    for (int64_t j = 0; j < length; j++)
+        for (int64_t d = 0; d < a->size; d++)
+            due[d] += p[j] / sum * v[at + j * a->size + d];
+}
+
+static void check_attention(const tn_kernels *table, tn_dtype dtype, const int64_t heads[3], int64_t rows, int64_t length)
+{
+    enum { THREADS = 4 };
     static const double steps[] = {0, 1.0 / 256, 1.0 / 254}; /* half a step of the cache at magnitude 1 */
-    const int64_t head = (length + 2) * (size + 3), rounded = (length + 15) / 16 * 16;
-    float *x = malloc((size_t)(length * size) * sizeof *x), *q = malloc((size_t)(heads * size) * sizeof *q);
-    float *y = malloc((size_t)(heads * size) * sizeof *y), *once = malloc((size_t)(heads * size) * sizeof *y);
-    float *scores = malloc((size_t)(heads * rounded) * sizeof *scores), *scales = malloc((size_t)(2 * kv_heads * (length + 1)) * sizeof *scales);
+    const int64_t kv_heads = heads[1], size = heads[2], head = (length + 2) * (size + 3), rounded = (length + 15) / 16 * 16;
+    const int64_t q_row = heads[0] * size + 5, y_row = heads[0] * size + 2, floats = rows > 1 ? THREADS * tn_decode_tiles_floats(size) : heads[0] * rounded;
+    float *x = malloc((size_t)(length * size) * sizeof *x), *q = malloc((size_t)(rows * q_row) * sizeof *q);
+    float *y = malloc((size_t)(rows * y_row) * sizeof *y), *once = malloc((size_t)(rows * y_row) * sizeof *y);
+    float *scratch = aligned_alloc(64, (size_t)(floats + 15) / 16 * 64), *scales = malloc((size_t)(2 * kv_heads * (length + 1)) * sizeof *scales);
+    double *p = malloc((size_t)(length + size) * sizeof *p), *seen[2];
     char *caches[2];
-    tn_decode_attention a = {.heads = heads, .kv_heads = kv_heads, .size = size, .length = length, .scale = 0.7, .q = q, .dtype = dtype, .head = head,
-                             .row = size + 3, .scale_head = length + 1, .scores = scores, .y = y};
-    fill(q, heads * size, 2);
+    tn_decode_attention a = {.rows = rows, .heads = heads[0], .kv_heads = kv_heads, .size = size, .length = length, .scale = 0.7, .q = q,
+                             .q_row = q_row, .y_row = y_row, .dtype = dtype, .head = head, .row = size + 3, .scale_head = length + 1,
+                             .scratch = scratch, .y = y};
+    fill(q, rows * q_row, 2);
+    memset(scratch, 0x7f, (size_t)floats * sizeof *scratch);
+    memset(y, 0, (size_t)(rows * y_row) * sizeof *y);
     for (int of = 0; of < 2; of++) {
         caches[of] = malloc((size_t)(kv_heads * head) * 4);
+        seen[of] = malloc((size_t)(kv_heads * length * size) * sizeof *seen[of]);
         memset(caches[of], 0x7f, (size_t)(kv_heads * head) * 4);
         for (int64_t g = 0; g < kv_heads; g++) {
             float *scale = scales + (of * kv_heads + g) * (length + 1);
@@ -126,54 +152,63 @@ static void check_attention(const tn_kernels *table, tn_dtype dtype, int64_t hea
             fill(x, length * size, 1);
             assert_int_equal(table->decode_store(dtype, length, size, x, to, a.row, dtype == TN_I8 ? scale : NULL, 1), TN_OK);
             for (int64_t j = 0; j < length; j++)
-                for (int64_t d = 0; d < size; d++)
-                    assert_true(fabs(kept(dtype, caches[of], scales + of * kv_heads * (length + 1), g, j, d, &a) - (double)x[j * size + d]) <=
-                                steps[dtype == TN_F32 ? 0 : dtype == TN_BF16 ? 1 : 2] * 1.001);
+                for (int64_t d = 0; d < size; d++) {
+                    const double value = kept(dtype, caches[of], scales + of * kv_heads * (length + 1), g, j, d, &a);
+                    assert_true(fabs(value - (double)x[j * size + d]) <= steps[dtype == TN_F32 ? 0 : dtype == TN_BF16 ? 1 : 2] * 1.001);
+                    seen[of][(g * length + j) * size + d] = value;
+                }
         }
     }
     a.k = caches[0], a.v = caches[1];
     if (dtype == TN_I8)
         a.k_scale = scales, a.v_scale = scales + kv_heads * (length + 1);
     assert_int_equal(table->decode_attention(&a, 0, 1), TN_OK);
-    double *p = malloc((size_t)length * sizeof *p);
-    for (int64_t h = 0; h < heads; h++) {
-        const int64_t g = h / (heads / kv_heads);
-        double most = -INFINITY, sum = 0;
-        for (int64_t j = 0; j < length; j++) {
-            p[j] = 0;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t h = 0; h < heads[0]; h++) {
+            look(&a, h, q + i * q_row + h * size, length - rows + 1 + i, seen[0], seen[1], p + size, p);
             for (int64_t d = 0; d < size; d++)
-                p[j] += 0.7 * (double)q[h * size + d] * kept(dtype, a.k, a.k_scale, g, j, d, &a);
-            most = p[j] > most ? p[j] : most;
+                if (!(fabs((double)y[i * y_row + h * size + d] - p[d]) <= 1e-5))
+                    fail_msg("%s: %lld heads of %lld, %lld rows of %lld: y[%lld, %lld, %lld] is %.9g, %.9g was due", table->name, (long long)heads[0],
+                             (long long)size, (long long)rows, (long long)length, (long long)i, (long long)h, (long long)d,
+                             (double)y[i * y_row + h * size + d], p[d]);
         }
-        for (int64_t j = 0; j < length; j++)
-            sum += p[j] = exp(p[j] - most);
-        for (int64_t d = 0; d < size; d++) {
-            double due = 0;
-            for (int64_t j = 0; j < length; j++)
-                due += p[j] / sum * kept(dtype, a.v, a.v_scale, g, j, d, &a);
-            if (!(fabs((double)y[h * size + d] - due) <= 1e-5))
-                fail_msg("%s: %lld heads of %lld, %lld rows: y[%lld, %lld] is %.9g, %.9g was due", table->name, (long long)heads, (long long)size,
-                         (long long)length, (long long)h, (long long)d, (double)y[h * size + d], due);
-        }
-    }
-    memcpy(once, y, (size_t)(heads * size) * sizeof *y);
-    for (int t = 0; t < 4; t++)
-        assert_int_equal(table->decode_attention(&a, t, 4), TN_OK);
-    assert_memory_equal(once, y, (size_t)(heads * size) * sizeof *y);
-    free(x), free(q), free(y), free(once), free(scores), free(scales), free(caches[0]), free(caches[1]), free(p);
+    memcpy(once, y, (size_t)(rows * y_row) * sizeof *y);
+    for (int t = 0; t < THREADS; t++)
+        assert_int_equal(table->decode_attention(&a, t, THREADS), TN_OK);
+    assert_memory_equal(once, y, (size_t)(rows * y_row) * sizeof *y);
+    free(x), free(q), free(y), free(once), free(scratch), free(scales), free(p);
+    for (int of = 0; of < 2; of++)
+        free(caches[of]), free(seen[of]);
 }
+
+static const tn_dtype dtypes[] = {TN_F32, TN_BF16, TN_I8};
 
 static void test_attention(void **state)
 {
     (void)state;
-    static const tn_dtype dtypes[] = {TN_F32, TN_BF16, TN_I8};
     static const int64_t heads[][3] = {{6, 6, 48}, {8, 4, 8}, {4, 1, 64}, {2, 2, 128}, {3, 3, 21}};
     static const int64_t rows[] = {1, 2, 15, 16, 17, 100, 257};
     for (int t = 0; t < table_count; t++)
         for (int d = 0; d < 3; d++)
             for (int h = 0; h < 5; h++)
                 for (int r = 0; r < 7; r++)
-                    check_attention(tables[t], dtypes[d], heads[h][0], heads[h][1], heads[h][2], rows[r]);
+                    check_attention(tables[t], dtypes[d], heads[h], 1, rows[r]);
+}
+
+/* Rows of a sequence, with and without earlier ones. */
+static void test_attention_of_rows(void **state)
+{
+    (void)state;
+    static const int64_t heads[][3] = {{2, 2, 48}, {3, 1, 8}, {3, 1, 64}, {6, 2, 128}, {1, 1, 21}};
+    static const int64_t rows[][2] = {{2, 0}, {2, 62}, {7, 0}, {7, 130}, {64, 0}, {64, 1}, {65, 70}};
+    for (int t = 0; t < table_count; t++)
+        for (int d = 0; d < 3; d++) {
+            for (int h = 0; h < 5; h++)
+                for (int r = 0; r < 7; r++)
+                    check_attention(tables[t], dtypes[d], heads[h], rows[r][0], rows[r][0] + rows[r][1]);
+            check_attention(tables[t], dtypes[d], heads[0], 256, 256);
+            check_attention(tables[t], dtypes[d], heads[1], 256, 300);
+        }
 }
 
 enum { STEPS = 200, TEAM = 4 };
@@ -236,6 +271,6 @@ static void test_pages(void **state)
 int main(void)
 {
     find_tables();
-    const struct CMUnitTest tests[] = {TEST(test_rows), TEST(test_argmax), TEST(test_attention), TEST(test_team), TEST(test_pages)};
+    const struct CMUnitTest tests[] = {TEST(test_rows), TEST(test_argmax), TEST(test_attention), TEST(test_attention_of_rows), TEST(test_team), TEST(test_pages)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,6 +16,8 @@
 #include <tenon/nn.h>
 #include <tenon/llama.h>
 #include <tenon/decoder.h>
+#include <tenon/generate.h>
+#include <tenon/chat.h>
 #include <tenon/optim.h>
 #include <tenon/schedule.h>
 #include <tenon/checkpoint.h>

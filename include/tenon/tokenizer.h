@@ -110,6 +110,9 @@ TN_API int64_t tn_tokenizer_vocab_size(const tn_tokenizer *tokenizer); /* the la
 TN_API const char *tn_tokenizer_token(const tn_tokenizer *tokenizer, int64_t id, int64_t *bytes);
 /* The id of a token so written, its text ended by a 0; -1 where there is none. */
 TN_API int64_t tn_tokenizer_id(const tn_tokenizer *tokenizer, const char *token);
+/* Whether the file says that encoding begins with the beginning's token: 1, 0, or -1 where it does not tell (llama2.c's, SentencePiece's,
+ * llama3.np's and tiktoken's) and on error. */
+TN_API int tn_tokenizer_adds_bos(const tn_tokenizer *tokenizer);
 /* Ids of the beginning, the end and the unknown; -1 where the file names none. tokenizer.json names the first two by its template or by their
  * usual texts, "<s>", "<|begin_of_text|>" and "</s>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>"; the model's configuration has the last word. */
 TN_API int64_t tn_tokenizer_bos(const tn_tokenizer *tokenizer);

@@ -1,4 +1,4 @@
-/* What decoding does between its products, on one token's rows of f32: raw pointers, no parallel region, no allocation. Beside kernels/packed.h;
+/* What decoding does between its products, on tokens' rows of f32: raw pointers, no parallel region, no allocation. Beside kernels/packed.h;
  * the rotary embedding of a token's heads is the slot rope (rows: the heads, table_rows: 1). */
 #ifndef TN_KERNELS_DECODE_H
 #define TN_KERNELS_DECODE_H
@@ -7,28 +7,39 @@
 
 #include <tenon/tensor.h>
 
-/* One query of each head over a cache of keys and values: y = softmax(scale q k') v. Element d of row j of key/value head g is
+/* Queries of each head over a cache of keys and values: y = softmax(scale q k') v. Element d of row j of key/value head g is
  * k[g * head + j * row + d]; its dtype is f32, bf16 or i8 (times the row's scale, k_scale[g * scale_head + j]). Head h reads head
- * h / (heads / kv_heads). The order of the rows is free, so a cache may roll. */
+ * h / (heads / kv_heads). With one row the order of the cache's rows is free, so it may roll. Several are a sequence's, in order, and the last in
+ * the cache are theirs: query i sees the first length - rows + 1 + i. */
 typedef struct tn_decode_attention {
-    int64_t heads, kv_heads, size, length; /* size: of a head; length: rows of the cache, at least 1 */
+    int64_t rows, heads, kv_heads, size, length; /* rows: of q, at least 1; size: of a head; length: rows of the cache, at least `rows` */
     double scale;
-    const float *q; /* [heads, size] */
+    const float *q; /* [rows, heads, size], rows q_row apart */
+    int64_t q_row, y_row;
     tn_dtype dtype;
     const void *k, *v;
     int64_t head, row;             /* strides of k and of v, in elements */
     const float *k_scale, *v_scale; /* i8 only */
     int64_t scale_head;
-    float *scores; /* scratch: [heads, length rounded up to 16] */
-    float *y;      /* [heads, size] */
+    float *scratch; /* one row: [heads, length rounded up to 16]; else tn_decode_tiles_floats() for each thread. Aligned to 64 */
+    float *y;       /* [rows, heads, size], rows y_row apart */
 } tn_decode_attention;
+
+/* Several rows go by tiles: so many queries (rows of each head of a group) at a time over blocks of so many rows of the cache. */
+enum { TN_DECODE_QUERIES = 192, TN_DECODE_KEYS = 64, TN_DECODE_TALL = 6 };
+/* A block of keys and one of values; a tile of scores; the queries' sums so far, of v and (16 lanes) of 1, and their largest. */
+static inline int64_t tn_decode_tiles_floats(int64_t size)
+{
+    const int64_t wide = (size + 15) / 16 * 16;
+    return 2 * TN_DECODE_KEYS * wide + TN_DECODE_TALL * TN_DECODE_KEYS + TN_DECODE_QUERIES * (wide + 16 + 1);
+}
 
 /* The slots, for TN_KERNEL_LIST.
  *   decode_norm: y = x weight / sqrt(mean of x x + eps), [n].
  *   decode_gate: gate = silu(gate) up, [n]: SwiGLU.
  *   decode_store: rows of the cache from x [rows, size]: row i goes to out + i * stride elements of dtype; i8 writes scale[i * scale_stride] too
  *   (largest magnitude / 127).
- *   decode_attention: threads share the heads.
+ *   decode_attention: threads share the heads; with several rows the key/value heads.
  *   decode_argmax: the first of the largest of x [n], and its value; NaN counts as largest. */
 #define TN_DECODE_KERNEL_LIST(X)                                                                                              \
     X(decode_norm, (int64_t n, const float *x, const float *weight, double eps, float *y), (n, x, weight, eps, y))            \

@@ -28,8 +28,8 @@ typedef struct pass {
     float *cos, *sin;                        /* [n, head_dim / 2] */
     char *prepared;                          /* of packed_input; for one row each thread has its own */
     size_t prepared_bytes;
-    float *scores; /* [threads, heads of a group, capacity rounded up to 16] */
-    int64_t scores_length;
+    float *looks; /* each thread's scratch of decode_attention */
+    int64_t looks_floats;
     tn_barrier *barrier;
     int threads; /* at most */
 } pass;
@@ -75,41 +75,67 @@ static void turn(const pass *p, float *heads, int64_t count, const float *norm, 
     p->kernels->rope(TN_F32, &rows);
 }
 
-/* Row i's key and value of head g go to the cache, and its queries look at what that then holds. */
-static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t g, int thread)
+static float *projected(const pass *p, int64_t i) { return p->q + i * p->d->layers[0].qkv.rows; }
+
+/* Row i's key and value of head g go to the cache, and its queries are turned. */
+static void store(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t g)
 {
     const tn_decoder *d = p->d;
     const tn_llama_args *c = &d->config;
     const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, group = c->num_attention_heads / kv_heads;
-    float *row = p->q + i * (c->num_attention_heads + 2 * kv_heads) * size;
-    float *q = row + g * group * size, *k = row + (c->num_attention_heads + g) * size, *v = k + kv_heads * size;
-    turn(p, q, group, l->q_norm, i);
+    float *k = projected(p, i) + (c->num_attention_heads + g) * size, *v = k + kv_heads * size;
+    turn(p, projected(p, i) + g * group * size, group, l->q_norm, i);
     turn(p, k, 1, l->k_norm, i);
-    const int64_t head = (p->sequences[i] * kv_heads + g) * d->capacity, at = head + p->positions[i] % d->capacity; /* rows of the cache */
+    const int64_t at = (p->sequences[i] * kv_heads + g) * d->capacity + p->positions[i] % d->capacity; /* row of the cache */
     const size_t row_bytes = (size_t)size * tn_dtype_size(d->cache);
     const bool scaled = d->cache == TN_I8;
     p->kernels->decode_store(d->cache, 1, size, k, l->keys + (size_t)at * row_bytes, size, scaled ? l->key_scales + at : NULL, 1);
     p->kernels->decode_store(d->cache, 1, size, v, l->values + (size_t)at * row_bytes, size, scaled ? l->value_scales + at : NULL, 1);
+}
+
+/* The queries of `rows` rows of a sequence from i on look at what the cache of head g holds. */
+static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t g, int thread)
+{
+    const tn_decoder *d = p->d;
+    const tn_llama_args *c = &d->config;
+    const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, group = c->num_attention_heads / kv_heads;
+    const int64_t head = (p->sequences[i] * kv_heads + g) * d->capacity, length = p->positions[i] + rows, y_row = c->num_attention_heads * size;
+    const size_t row_bytes = (size_t)size * tn_dtype_size(d->cache);
+    const bool scaled = d->cache == TN_I8;
     const tn_decode_attention attention = {
-        .heads = group, .kv_heads = 1, .size = size, .length = p->positions[i] < d->capacity ? p->positions[i] + 1 : d->capacity,
-        .scale = 1 / sqrt((double)size), .q = q, .dtype = d->cache, .k = l->keys + (size_t)head * row_bytes,
-        .v = l->values + (size_t)head * row_bytes, .row = size, .k_scale = scaled ? l->key_scales + head : NULL,
-        .v_scale = scaled ? l->value_scales + head : NULL, .scores = p->scores + thread * group * p->scores_length, .y = p->attended + (i * c->num_attention_heads + g * group) * size};
+        .rows = rows, .heads = group, .kv_heads = 1, .size = size, .length = length < d->capacity ? length : d->capacity,
+        .scale = 1 / sqrt((double)size), .q = projected(p, i) + g * group * size, .q_row = l->qkv.rows, .y_row = y_row, .dtype = d->cache,
+        .k = l->keys + (size_t)head * row_bytes, .v = l->values + (size_t)head * row_bytes, .row = size,
+        .k_scale = scaled ? l->key_scales + head : NULL, .v_scale = scaled ? l->value_scales + head : NULL,
+        .scratch = p->looks + thread * p->looks_floats, .y = p->attended + i * y_row + g * group * size};
     p->kernels->decode_attention(&attention, 0, 1);
+}
+
+/* All of a pass's rows: of one sequence at once where none of them takes another's place in the cache. A head of a sequence is one thread's: it
+ * writes what it reads. */
+static void attend_all(const pass *p, const tn_decoder_layer *l, int thread, int threads)
+{
+    const int64_t n = p->n, kv_heads = p->d->config.num_key_value_heads;
+    const bool whole = p->sequences[0] == p->sequences[n - 1] && p->positions[n - 1] < p->d->capacity;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t g = 0; g < kv_heads; g++)
+            if ((p->sequences[i] * kv_heads + g) % threads == thread) {
+                store(p, l, i, g);
+                if (!whole)
+                    attend(p, l, i, 1, g, thread);
+                else if (i == n - 1)
+                    attend(p, l, 0, n, g, thread);
+            }
 }
 
 static void run_layer(const pass *p, const tn_decoder_layer *l, int thread, int threads)
 {
     const tn_llama_args *c = &p->d->config;
-    const int64_t n = p->n, hidden = c->hidden_size, wide = c->intermediate_size, kv_heads = c->num_key_value_heads;
+    const int64_t n = p->n, hidden = c->hidden_size, wide = c->intermediate_size;
     p->kernels->packed_product(&l->qkv, n, prepared_norm(p, &l->qkv, p->x, l->input_norm, n, thread, threads), p->q, l->qkv.rows, false, thread,
                                threads);
     tn_barrier_wait(p->barrier, threads);
-    /* A head of a sequence is one thread's: it writes what it reads. */
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t g = 0; g < kv_heads; g++)
-            if ((p->sequences[i] * kv_heads + g) % threads == thread)
-                attend(p, l, i, g, thread);
+    attend_all(p, l, thread, threads);
     tn_barrier_wait(p->barrier, threads);
     p->kernels->packed_product(&l->out, n, prepared(p, &l->out, p->attended, thread, threads), p->x, hidden, true, thread, threads);
     tn_barrier_wait(p->barrier, threads);
@@ -144,13 +170,6 @@ static void run(int thread, int threads, void *context)
 
 /* ---- its memory ----------------------------------------------------------------------------------------------------------- */
 
-static void *taken(char *block, size_t *at, size_t bytes)
-{
-    char *part = block ? block + *at : NULL;
-    *at += (bytes + 63) / 64 * 64;
-    return part;
-}
-
 /* Lays a pass's buffers out in a block, or with NULL only measures them. */
 static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t outs, int threads)
 {
@@ -159,21 +178,22 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
     const int64_t widest = queries > c->intermediate_size ? queries : c->intermediate_size, y_rows = rows > threads ? rows : threads;
     const size_t row = sizeof(float) * (size_t)rows;
     size_t at = 0;
-    p->x = taken(block, &at, row * (size_t)c->hidden_size);
-    p->y = taken(block, &at, sizeof(float) * (size_t)(y_rows * c->hidden_size));
-    p->q = taken(block, &at, row * (size_t)d->layers[0].qkv.rows);
-    p->attended = taken(block, &at, row * (size_t)queries);
-    p->gate = taken(block, &at, row * (size_t)c->intermediate_size);
-    p->up = taken(block, &at, row * (size_t)c->intermediate_size);
-    p->cos = taken(block, &at, row * (size_t)c->head_dim / 2);
-    p->sin = taken(block, &at, row * (size_t)c->head_dim / 2);
+    p->x = tn_taken(block, &at, row * (size_t)c->hidden_size);
+    p->y = tn_taken(block, &at, sizeof(float) * (size_t)(y_rows * c->hidden_size));
+    p->q = tn_taken(block, &at, row * (size_t)d->layers[0].qkv.rows);
+    p->attended = tn_taken(block, &at, row * (size_t)queries);
+    p->gate = tn_taken(block, &at, row * (size_t)c->intermediate_size);
+    p->up = tn_taken(block, &at, row * (size_t)c->intermediate_size);
+    p->cos = tn_taken(block, &at, row * (size_t)c->head_dim / 2);
+    p->sin = tn_taken(block, &at, row * (size_t)c->head_dim / 2);
     const size_t one = tn_packed_input_bytes(d->head.kind, 1, widest > c->hidden_size ? widest : c->hidden_size);
     const size_t all = tn_packed_input_bytes(d->head.kind, rows, widest > c->hidden_size ? widest : c->hidden_size);
     p->prepared_bytes = one;
-    p->prepared = taken(block, &at, all > one * (size_t)threads ? all : one * (size_t)threads);
-    p->scores_length = (d->capacity + 15) / 16 * 16;
-    p->scores = taken(block, &at, sizeof(float) * (size_t)(threads * group * p->scores_length));
-    d->logits = taken(block, &at, sizeof(float) * (size_t)(outs * c->vocab_size));
+    p->prepared = tn_taken(block, &at, all > one * (size_t)threads ? all : one * (size_t)threads);
+    const int64_t of_one = group * ((d->capacity + 15) / 16 * 16), of_many = tn_decode_tiles_floats(c->head_dim);
+    p->looks_floats = rows > 1 && of_many > of_one ? of_many : of_one;
+    p->looks = tn_taken(block, &at, sizeof(float) * (size_t)(threads * p->looks_floats));
+    d->logits = tn_taken(block, &at, sizeof(float) * (size_t)(outs * c->vocab_size));
     return at;
 }
 

@@ -7,20 +7,12 @@
 
 /* ---- where each part lies ------------------------------------------------------------------------------------------------- */
 
-/* Takes bytes at *at of a block, aligned to 64; NULL while the block is only measured. */
-static void *taken(char *block, size_t *at, size_t bytes)
-{
-    char *part = block ? block + *at : NULL;
-    *at += (bytes + 63) / 64 * 64;
-    return part;
-}
-
 static void take_matrix(tn_packed_matrix *w, char *block, size_t *at, tn_packed_kind kind, int64_t rows, int64_t cols)
 {
-    *w = (tn_packed_matrix){kind, rows, cols, taken(block, at, tn_packed_bytes(kind, rows, cols)), NULL};
+    *w = (tn_packed_matrix){kind, rows, cols, tn_taken(block, at, tn_packed_bytes(kind, rows, cols)), NULL};
 }
 
-static float *take_floats(char *block, size_t *at, int64_t count) { return taken(block, at, (size_t)count * sizeof(float)); }
+static float *take_floats(char *block, size_t *at, int64_t count) { return tn_taken(block, at, (size_t)count * sizeof(float)); }
 
 /* Lays the weights out in a block, or with NULL only measures it. */
 static size_t lay_out(tn_decoder *d, char *block, tn_packed_kind kind)
@@ -34,7 +26,7 @@ static size_t lay_out(tn_decoder *d, char *block, tn_packed_kind kind)
     else
         take_matrix(&d->head, block, &at, kind, c->vocab_size, c->hidden_size);
     d->norm = take_floats(block, &at, c->hidden_size);
-    d->frequencies = taken(block, &at, (size_t)c->head_dim / 2 * sizeof *d->frequencies);
+    d->frequencies = tn_taken(block, &at, (size_t)c->head_dim / 2 * sizeof *d->frequencies);
     for (int64_t i = 0; i < c->num_hidden_layers; i++) {
         tn_decoder_layer *l = &d->layers[i];
         take_matrix(&l->qkv, block, &at, kind, all * c->head_dim, c->hidden_size);
@@ -57,7 +49,7 @@ typedef struct rows_job {
     const tn_packed_matrix *w;
     const tn_weight *weight;
     int64_t first; /* the row of w that takes the weight's row 0 */
-    float *floats; /* [threads, cols] */
+    float *floats; /* [threads, 16, cols] */
 } rows_job;
 
 static bool packs_as_it_is(const tn_packed_matrix *w, const tn_weight *weight)
@@ -65,27 +57,38 @@ static bool packs_as_it_is(const tn_packed_matrix *w, const tn_weight *weight)
     return (w->kind == TN_PACKED_Q8 && weight->blocks.type == TN_QUANT_Q8_0) || (w->kind == TN_PACKED_Q4 && weight->blocks.type == TN_QUANT_Q4_0);
 }
 
+/* Rows as floats where they lie; NULL where they are not. */
+static const float *floats_of(const tn_weight *weight, int64_t row)
+{
+    const void *at = weight->blocks.type == TN_QUANT_F32 && !weight->interleaved_heads ? tn_weight_row(weight, row) : NULL;
+    return (uintptr_t)at % sizeof(float) == 0 ? at : NULL;
+}
+
 static void pack_rows(int thread, int threads, void *context)
 {
     const rows_job *job = context;
     const tn_kernels *kernels = tn_kernels_of(TN_CPU);
-    const int64_t panels = (job->weight->blocks.shape.sizes[0] + TN_PACKED_ROWS - 1) / TN_PACKED_ROWS, rows = job->weight->blocks.shape.sizes[0];
-    const int64_t begin = panels * thread / threads * TN_PACKED_ROWS, end = panels * (thread + 1) / threads * TN_PACKED_ROWS;
-    float *floats = job->floats + thread * job->w->cols;
-    for (int64_t row = begin; row < end && row < rows; row++)
-        if (packs_as_it_is(job->w, job->weight))
-            kernels->packed_pack_blocks(job->w, job->first + row, 1, tn_weight_row(job->weight, row));
-        else {
-            (void)tn_weight_floats(job->weight, row, floats); /* of a matrix it does not fail */
-            kernels->packed_pack(job->w, job->first + row, 1, floats, job->w->cols);
+    const int64_t rows = job->weight->blocks.shape.sizes[0], cols = job->w->cols, panels = tn_packed_panels(rows);
+    float *own = job->floats + thread * TN_PACKED_ROWS * cols;
+    for (int64_t panel = panels * thread / threads; panel < panels * (thread + 1) / threads; panel++) {
+        const int64_t row = panel * TN_PACKED_ROWS, count = rows - row < TN_PACKED_ROWS ? rows - row : TN_PACKED_ROWS;
+        if (packs_as_it_is(job->w, job->weight)) {
+            for (int64_t i = 0; i < count; i++)
+                kernels->packed_pack_blocks(job->w, job->first + row + i, 1, tn_weight_row(job->weight, row + i));
+            continue;
         }
+        const float *floats = floats_of(job->weight, row);
+        for (int64_t i = 0; i < count && !floats; i++)
+            (void)tn_weight_floats(job->weight, row + i, own + i * cols); /* of a matrix it does not fail */
+        kernels->packed_pack(job->w, job->first + row, count, floats ? floats : own, cols);
+    }
 }
 
 /* A layer's weight (layer 0 for what is no layer's) into rows of w from `first` on; false with an error. */
 static bool pack(const tn_weights *weights, tn_weight_kind kind, int64_t layer, const tn_packed_matrix *w, int64_t first)
 {
     const int threads = tn_parallel_width();
-    const size_t bytes = (size_t)threads * (size_t)w->cols * sizeof(float);
+    const size_t bytes = (size_t)threads * TN_PACKED_ROWS * (size_t)w->cols * sizeof(float);
     rows_job job = {w, tn_weights_at(weights, kind, layer), first, tn_alloc(bytes)};
     if (!job.floats)
         return false;

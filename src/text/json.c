@@ -468,6 +468,7 @@ static bool read_hugging_face(reader *r, const cJSON *root)
     t->join_spaces = !there(decoder);
     if ((there(post) && !read_post_processor(r, post)) || (there(decoder) && !read_decoder(r, decoder, &fused)))
         return false;
+    t->tells_ends = true;
     t->bos = find_end(t, t->before, t->before_count, begins);
     t->eos = find_end(t, t->behind, t->behind_count, ends);
     return true;

@@ -198,6 +198,7 @@ struct tn_tokenizer {
     int64_t bos, eos, unk;
     int64_t before[8], behind[8]; /* what encoding puts around the text unless told otherwise */
     int before_count, behind_count;
+    bool tells_ends; /* the file says what those are, none too; else it is the caller's to say */
 
     tn_text_step steps[TN_STEPS_MAX];
     int step_count;

@@ -272,6 +272,11 @@ tn_tensor *tn_tokenizer_encode_with(const tn_tokenizer_encode_args *args)
 
 /* ---- asking -------------------------------------------------------------------------------------------------------------- */
 
+int tn_tokenizer_adds_bos(const tn_tokenizer *t)
+{
+    return !tn_is_tokenizer("tokenizer_adds_bos", t) || !t->tells_ends ? -1 : t->before_count > 0;
+}
+
 int64_t tn_tokenizer_vocab_size(const tn_tokenizer *t) { return tn_is_tokenizer("tokenizer_vocab_size", t) ? t->vocab.count : -1; }
 int64_t tn_tokenizer_bos(const tn_tokenizer *t) { return tn_is_tokenizer("tokenizer_bos", t) ? t->bos : -1; }
 int64_t tn_tokenizer_eos(const tn_tokenizer *t) { return tn_is_tokenizer("tokenizer_eos", t) ? t->eos : -1; }

@@ -89,38 +89,6 @@ TN_INLINE float one_f32(const void *at) { return *(const float *)at; }
 TN_INLINE float one_bf16(const void *at) { return tn_load_bf16(*(const tn_bf16 *)at); }
 TN_INLINE float one_i8(const void *at) { return *(const int8_t *)at; }
 
-/* The sum of each of LANES vectors, in its lane: step d leaves d vectors, of whose lanes half come from either of two. */
-#define OF_(l, d) ((l) & (d) ? LANES + (l) : (l)),
-#define TO_(l, d) ((l) & (d) ? LANES + ((l) ^ (d)) : (l) ^ (d)),
-#if TN_VECTOR_BYTES == 64
-#define EACH_(F, d) F(0, d) F(1, d) F(2, d) F(3, d) F(4, d) F(5, d) F(6, d) F(7, d) F(8, d) F(9, d) F(10, d) F(11, d) F(12, d) F(13, d) F(14, d)
-#define LAST_ 15
-#elif TN_VECTOR_BYTES == 32
-#define EACH_(F, d) F(0, d) F(1, d) F(2, d) F(3, d) F(4, d) F(5, d) F(6, d)
-#define LAST_ 7
-#else
-#define EACH_(F, d) F(0, d) F(1, d) F(2, d)
-#define LAST_ 3
-#endif
-#define HALVE(d)                                                                                                              \
-    TN_UNROLL                                                                                                                 \
-    for (int i = 0; i < (d); i++) {                                                                                           \
-        const vf a = x[i], b = x[i + (d) < LANES ? i + (d) : i];                                                              \
-        x[i] = __builtin_shufflevector(a, b, EACH_(OF_, d) LANES + LAST_) + __builtin_shufflevector(a, b, EACH_(TO_, d) LANES + (LAST_ ^ (d)));  \
-    }
-TN_INLINE vf sums_of(vf *x)
-{
-#if LANES >= 16
-    HALVE(8)
-#endif
-#if LANES >= 8
-    HALVE(4)
-#endif
-    HALVE(2)
-    HALVE(1)
-    return x[0];
-}
-
 /* scores[j] = scale q k[j]; length rounded up to LANES. sums[c] = of p[j] v[j] for a few vectors. The loaders and the width are constants. */
 #define ATTENTION(T, suffix)                                                                                                  \
     static void scores_##suffix(const tn_decode_attention *a, const float *q, const T *k, const float *k_scale, float *scores) \
@@ -184,7 +152,7 @@ TN_INLINE vf sums_of(vf *x)
     static void head_##suffix(const tn_decode_attention *a, int64_t h)                                                        \
     {                                                                                                                         \
         const int64_t g = h / (a->heads / a->kv_heads);                                                                       \
-        float *scores = a->scores + h * tn_ceil_div(a->length, TN_PACKED_ROWS) * TN_PACKED_ROWS;                              \
+        float *scores = a->scratch + h * tn_ceil_div(a->length, TN_PACKED_ROWS) * TN_PACKED_ROWS;                              \
         scores_##suffix(a, a->q + h * a->size, (const T *)a->k + g * a->head, a->k_scale ? a->k_scale + g * a->scale_head : NULL, scores); \
         softmax(a->length, scores, a->v_scale ? a->v_scale + g * a->scale_head : NULL);                                       \
         values_##suffix(a, scores, (const T *)a->v + g * a->head, a->y + h * a->size);                                        \
@@ -209,9 +177,195 @@ ATTENTION(tn_bf16, bf16)
 ATTENTION(int8_t, i8)
 #undef ATTENTION
 
+/* ---- attention: many queries of a sequence ------------------------------------------------------------------------------------ */
+
+enum { KEYS = TN_DECODE_KEYS, TALL = TN_DECODE_TALL, QUERIES = TN_DECODE_QUERIES, ACROSS = LANES == 16 ? 4 : 2 };
+
+static int64_t wide_of(const tn_decode_attention *a) { return tn_ceil_div(a->size, TN_PACKED_ROWS) * TN_PACKED_ROWS; }
+
+/* `count` rows of the cache from `first` on: keys times scale, transposed, k [size, KEYS], the last one repeated up to whole vectors; values
+ * v [count, wide], with zeros behind. */
+#define BLOCK(T, suffix)                                                                                                      \
+    static void block_##suffix(const tn_decode_attention *a, int64_t g, int64_t first, int64_t count, float *k, float *v)     \
+    {                                                                                                                         \
+        const T *keys = (const T *)a->k + g * a->head + first * a->row, *values = (const T *)a->v + g * a->head + first * a->row; \
+        const float *k_scale = a->k_scale ? a->k_scale + g * a->scale_head + first : NULL;                                    \
+        const float *v_scale = a->v_scale ? a->v_scale + g * a->scale_head + first : NULL;                                    \
+        const int64_t wide = wide_of(a);                                                                                      \
+        for (int64_t j = 0; j < count; j += LANES) {                                                                          \
+            const T *row[LANES];                                                                                              \
+            float scale[LANES];                                                                                               \
+            for (int l = 0; l < LANES; l++) {                                                                                 \
+                const int64_t at = tn_min_i64(j + l, count - 1);                                                              \
+                row[l] = keys + at * a->row;                                                                                  \
+                scale[l] = (float)a->scale * (k_scale ? k_scale[at] : 1);                                                     \
+            }                                                                                                                 \
+            int64_t d = 0;                                                                                                    \
+            for (; d + LANES <= a->size; d += LANES) {                                                                        \
+                vf x[LANES];                                                                                                  \
+                TN_UNROLL                                                                                                     \
+                for (int l = 0; l < LANES; l++)                                                                               \
+                    x[l] = load_##suffix(row[l] + d);                                                                         \
+                transpose(x);                                                                                                 \
+                TN_UNROLL                                                                                                     \
+                for (int l = 0; l < LANES; l++)                                                                               \
+                    *(vf *)(k + (d + l) * KEYS + j) = x[l] * *(const vf *)scale;                                              \
+            }                                                                                                                 \
+            for (; d < a->size; d++)                                                                                          \
+                for (int l = 0; l < LANES; l++)                                                                               \
+                    k[d * KEYS + j + l] = one_##suffix(row[l] + d) * scale[l];                                                \
+        }                                                                                                                     \
+        for (int64_t j = 0; j < count; j++, values += a->row, v += wide) {                                                    \
+            const float scale = v_scale ? v_scale[j] : 1;                                                                     \
+            int64_t d = 0;                                                                                                    \
+            for (; d + LANES <= a->size; d += LANES)                                                                          \
+                *(vf *)(v + d) = load_##suffix(values + d) * splat(scale);                                                    \
+            for (; d < wide; d++)                                                                                             \
+                v[d] = d < a->size ? one_##suffix(values + d) * scale : 0;                                                    \
+        }                                                                                                                     \
+    }
+BLOCK(float, f32)
+BLOCK(tn_bf16, bf16)
+BLOCK(int8_t, i8)
+#undef BLOCK
+
+/* c [TALL, across vectors] = (or +=) a b, of rows a[i] [depth]. across is a constant. */
+TN_INLINE void tile(int across, int64_t depth, const float *const *a, const float *b, int64_t b_row, float *c, int64_t c_row, bool add)
+{
+    vf sum[TALL][ACROSS];
+    TN_UNROLL
+    for (int i = 0; i < TALL; i++)
+        TN_UNROLL
+        for (int v = 0; v < across; v++)
+            sum[i][v] = add ? *(const vf *)(c + i * c_row + v * LANES) : splat(0);
+    for (int64_t k = 0; k < depth; k++) {
+        vf right[ACROSS];
+        TN_UNROLL
+        for (int v = 0; v < across; v++)
+            right[v] = *(const vf *)(b + k * b_row + v * LANES);
+        TN_UNROLL
+        for (int i = 0; i < TALL; i++) {
+            const vf left = splat(a[i][k]);
+            TN_UNROLL
+            for (int v = 0; v < across; v++)
+                sum[i][v] = fma_(left, right[v], sum[i][v]);
+        }
+    }
+    TN_UNROLL
+    for (int i = 0; i < TALL; i++)
+        TN_UNROLL
+        for (int v = 0; v < across; v++)
+            *(vf *)(c + i * c_row + v * LANES) = sum[i][v];
+}
+
+static void multiply(int64_t vectors, int64_t depth, const float *const *a, const float *b, int64_t b_row, float *c, int64_t c_row, bool add)
+{
+    for (; vectors >= ACROSS; vectors -= ACROSS, b += ACROSS * LANES, c += ACROSS * LANES)
+        tile(ACROSS, depth, a, b, b_row, c, c_row, add);
+    if (ACROSS > 2 && vectors == 3)
+        tile(ACROSS > 2 ? 3 : 1, depth, a, b, b_row, c, c_row, add);
+    else if (ACROSS > 2 && vectors == 2)
+        tile(2, depth, a, b, b_row, c, c_row, add);
+    else if (vectors == 1)
+        tile(1, depth, a, b, b_row, c, c_row, add);
+}
+
+/* So many queries' state. */
+typedef struct queries {
+    int64_t wide;
+    float *k, *v, *p; /* [size, KEYS], [KEYS, wide], [TALL, KEYS] */
+    float *y;         /* [QUERIES, wide]: sums of exp(score - most) v */
+    float *sum;       /* [QUERIES, LANES]: of exp(score - most) */
+    float *most;      /* [QUERIES] */
+} queries;
+
+/* The scores of TALL queries from m on become exp(score - most); row i sees the first seen[i] of the block. What y and sum have is shrunk where
+ * a larger one came. */
+static void soften(const queries *s, int64_t m, int64_t vectors, const int64_t *seen)
+{
+    for (int i = 0; i < TALL; i++, m++) {
+        float *p = s->p + i * KEYS, *y = s->y + m * s->wide;
+        for (int64_t j = tn_max_i64(0, seen[i]); j < vectors * LANES; j++)
+            p[j] = -INFINITY;
+        vf top = splat(s->most[m]), sum = *(const vf *)(s->sum + m * LANES);
+        for (int64_t v = 0; v < vectors; v++)
+            top = larger(top, *(const vf *)(p + v * LANES));
+        const float most = largest_of(top);
+        if (most > s->most[m]) {
+            const vf factor = splat(tn_exp_f32_(s->most[m] - most));
+            sum *= factor;
+            for (int64_t d = 0; d < s->wide; d += LANES)
+                *(vf *)(y + d) *= factor;
+            s->most[m] = most;
+        }
+        for (int64_t v = 0; v < vectors; v++, p += LANES) {
+            TN_INDEPENDENT
+            for (int l = 0; l < LANES; l++)
+                p[l] = tn_exp_f32_(p[l] - most);
+            sum += *(const vf *)p;
+        }
+        *(vf *)(s->sum + m * LANES) = sum;
+    }
+}
+
+/* Row of q, and the first element of its head, of query m of a group. */
+static int64_t row_of(const tn_decode_attention *a, int64_t m) { return m * a->kv_heads / a->heads; }
+static int64_t column_of(const tn_decode_attention *a, int64_t g, int64_t m)
+{
+    const int64_t group = a->heads / a->kv_heads;
+    return (g * group + m % group) * a->size;
+}
+
+/* TALL queries from from + m on, the last repeated beyond `count`, and the block of rows from `first` on. */
+static void look(const tn_decode_attention *a, const queries *s, int64_t g, int64_t from, int64_t m, int64_t count, int64_t first)
+{
+    const float *q[TALL], *p[TALL];
+    int64_t seen[TALL];
+    for (int i = 0; i < TALL; i++) {
+        const int64_t at = from + tn_min_i64(m + i, count - 1), row = row_of(a, at);
+        q[i] = a->q + row * a->q_row + column_of(a, g, at);
+        p[i] = s->p + i * KEYS;
+        seen[i] = a->length - a->rows + 1 + row - first;
+    }
+    const int64_t depth = tn_min_i64(KEYS, seen[TALL - 1]), vectors = tn_ceil_div(depth, LANES);
+    if (depth <= 0)
+        return;
+    multiply(vectors, a->size, q, s->k, KEYS, s->p, KEYS, false);
+    soften(s, m, vectors, seen);
+    multiply(s->wide / LANES, depth, p, s->v, s->wide, s->y + m * s->wide, s->wide, true);
+}
+
+/* A key/value head's. */
+static void head_rows(const tn_decode_attention *a, int64_t g, float *scratch)
+{
+    const int64_t all = a->rows * a->heads / a->kv_heads, wide = wide_of(a);
+    queries s = {.wide = wide, .k = scratch};
+    s.v = s.k + KEYS * wide, s.p = s.v + KEYS * wide, s.y = s.p + TALL * KEYS, s.sum = s.y + QUERIES * wide, s.most = s.sum + QUERIES * LANES;
+    for (int64_t from = 0; from < all; from += QUERIES) {
+        const int64_t count = tn_min_i64(QUERIES, all - from), length = a->length - a->rows + 1 + row_of(a, from + count - 1);
+        memset(s.y, 0, (size_t)(QUERIES * (wide + LANES)) * sizeof(float)); /* and sum */
+        for (int m = 0; m < QUERIES; m++)
+            s.most[m] = -INFINITY;
+        for (int64_t first = 0; first < length; first += KEYS) {
+            (a->dtype == TN_F32 ? block_f32 : a->dtype == TN_BF16 ? block_bf16 : block_i8)(a, g, first, tn_min_i64(KEYS, length - first), s.k, s.v);
+            for (int64_t m = 0; m < count; m += TALL)
+                look(a, &s, g, from, m, count, first);
+        }
+        for (int64_t m = 0; m < count; m++) {
+            float *y = a->y + row_of(a, from + m) * a->y_row + column_of(a, g, from + m), sum = 0;
+            for (int l = 0; l < LANES; l++)
+                sum += s.sum[m * LANES + l];
+            for (int64_t d = 0; d < a->size; d++)
+                y[d] = s.y[m * wide + d] / sum;
+        }
+    }
+}
+
 tn_status TN_K(decode_attention)(const tn_decode_attention *a, int thread, int threads)
 {
-    for (int64_t h = a->heads * thread / threads; h < a->heads * (thread + 1) / threads; h++)
+    for (int64_t g = a->kv_heads * thread / threads; a->rows > 1 && g < a->kv_heads * (thread + 1) / threads; g++)
+        head_rows(a, g, a->scratch + thread * tn_decode_tiles_floats(a->size));
+    for (int64_t h = a->heads * thread / threads; a->rows == 1 && h < a->heads * (thread + 1) / threads; h++)
         (a->dtype == TN_F32 ? head_f32 : a->dtype == TN_BF16 ? head_bf16 : head_i8)(a, h);
     return TN_OK;
 }

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "kernels/blocks.h"
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/packed_vector.h"
 
 static char *panel_of(const tn_packed_matrix *w, int64_t row)
 {
@@ -71,6 +71,17 @@ static void place_row(const tn_packed_matrix *w, int64_t row, const float *x)
     }
 }
 
+/* All rows of a panel, of floats. */
+static void place_panel(const tn_packed_matrix *w, int64_t first, const float *x, int64_t x_row)
+{
+    int32_t *to = (int32_t *)(void *)panel_of(w, first);
+    for (int lane = 0; lane < TN_PACKED_ROWS; lane += LANES)
+        if (w->kind == TN_PACKED_F32)
+            side_by_side(LANES, false, w->cols, x + lane * x_row, x_row, to + lane, TN_PACKED_ROWS);
+        else
+            side_by_side(LANES, true, w->cols, x + lane * x_row, x_row, to + lane, TN_PACKED_ROWS);
+}
+
 /* What the last panel has beyond the last row. */
 static void place_rest(const tn_packed_matrix *w, int64_t end)
 {
@@ -81,8 +92,14 @@ static void place_rest(const tn_packed_matrix *w, int64_t end)
 
 tn_status TN_K(packed_pack)(const tn_packed_matrix *w, int64_t first, int64_t count, const float *rows, int64_t row)
 {
-    for (int64_t i = 0; i < count; i++)
-        place_row(w, first + i, rows + i * row);
+    const bool panels = w->kind == TN_PACKED_F32 || w->kind == TN_PACKED_BF16;
+    for (int64_t i = 0, step; i < count; i += step) {
+        step = panels && (first + i) % TN_PACKED_ROWS == 0 && count - i >= TN_PACKED_ROWS ? TN_PACKED_ROWS : 1;
+        if (step == 1)
+            place_row(w, first + i, rows + i * row);
+        else
+            place_panel(w, first + i, rows + i * row, row);
+    }
     place_rest(w, first + count);
     return TN_OK;
 }

@@ -249,37 +249,49 @@ static float round_block(const float *restrict x, int8_t *restrict q, int32_t *l
     return max < INFINITY ? scale : NAN;
 }
 
+/* A tile of F32 or BF16. */
+TN_INLINE void lay(int width, tn_packed_kind kind, int64_t cols, const float *x, int64_t x_row, int32_t *to)
+{
+    if (kind == TN_PACKED_F32)
+        side_by_side(width, false, cols, x, x_row, to, width);
+    else
+        side_by_side(width, true, cols, x, x_row, to, width);
+}
+
+/* Row i of a tile of Q8 and Q4. */
+static void lay_blocks(int width, int64_t cols, const float *x, int32_t *to, float *scales, int32_t *less)
+{
+    for (int64_t b = 0; b * TN_PACKED_BLOCK < cols; b++) {
+        const int64_t left = tn_min_i64(TN_PACKED_BLOCK, cols - b * TN_PACKED_BLOCK);
+        float part[TN_PACKED_BLOCK] = {0};
+        int32_t q[TN_PACKED_BLOCK / 4];
+        memcpy(part, x + b * TN_PACKED_BLOCK, (size_t)left * sizeof(float));
+        scales[b * width] = round_block(part, (int8_t *)q, &less[b * width]);
+        for (int u = 0; u < TN_PACKED_BLOCK / 4; u++)
+            to[(b * 8 + u) * width] = q[u];
+    }
+}
+
 tn_status TN_K(packed_input)(tn_packed_kind kind, int64_t n, int64_t cols, const float *x, int64_t x_row, void *prepared, int thread, int threads)
 {
+    const bool whole = kind == TN_PACKED_F32 || kind == TN_PACKED_BF16;
     const int64_t units = units_of(kind, cols), blocks = tn_packed_blocks(cols), begin = n * thread / threads, end = n * (thread + 1) / threads;
-    int32_t *to = prepared, *less = to + n * (units + blocks);
-    float *scales = (float *)(void *)(to + n * units);
-    for (int64_t token = 0; token < end;) {
-        const int width = tile_width(most_of(kind), n - token);
-        for (int64_t i = tn_max_i64(0, begin - token); i < width && token + i < end; i++) {
-            const float *row = x + (token + i) * x_row;
-            int32_t *at = to + token * units + i;
-            if (kind == TN_PACKED_F32) {
-                for (int64_t k = 0; k < cols; k++)
-                    at[k * width] = (int32_t)tn_f32_bits(row[k]);
-            } else if (kind == TN_PACKED_BF16) {
-                for (int64_t u = 0; u < units; u++) {
-                    const uint32_t first = tn_store_bf16(row[2 * u]).bits, second = 2 * u + 1 < cols ? tn_store_bf16(row[2 * u + 1]).bits : 0;
-                    at[u * width] = (int32_t)(first | second << 16);
-                }
-            } else {
-                for (int64_t b = 0; b < blocks; b++) {
-                    const int64_t left = tn_min_i64(TN_PACKED_BLOCK, cols - b * TN_PACKED_BLOCK), place = token * blocks + b * width + i;
-                    float part[TN_PACKED_BLOCK] = {0};
-                    int32_t q[TN_PACKED_BLOCK / 4];
-                    memcpy(part, row + b * TN_PACKED_BLOCK, (size_t)left * sizeof(float));
-                    scales[place] = round_block(part, (int8_t *)q, &less[place]);
-                    for (int u = 0; u < TN_PACKED_BLOCK / 4; u++)
-                        at[(b * 8 + u) * width] = q[u];
-                }
-            }
-        }
-        token += width;
+    int32_t *words = prepared, *less = words + n * (units + blocks);
+    float *scales = (float *)(void *)(words + n * units);
+    for (int64_t token = 0, width; token < end; token += width) { /* a tile is the thread's who has its first row */
+        width = tile_width(most_of(kind), n - token);
+        int32_t *to = words + token * units;
+        if (token < begin)
+            continue;
+        if (!whole)
+            for (int64_t i = 0; i < width; i++)
+                lay_blocks((int)width, cols, x + (token + i) * x_row, to + i, scales + token * blocks + i, less + token * blocks + i);
+        else if (width == WIDE)
+            lay(WIDE, kind, cols, x + token * x_row, x_row, to);
+        else if (width == 4)
+            lay(4, kind, cols, x + token * x_row, x_row, to);
+        else
+            lay(1, kind, cols, x + token * x_row, x_row, to);
     }
     return TN_OK;
 }

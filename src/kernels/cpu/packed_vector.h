@@ -3,6 +3,8 @@
 #ifndef TN_PACKED_VECTOR_H
 #define TN_PACKED_VECTOR_H
 
+#include <string.h>
+
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/vector.h"
 
@@ -31,6 +33,7 @@ enum { CHUNK = 192 };
 TN_INLINE vf splat(float x) { return (vf)_mm512_set1_ps(x); }
 TN_INLINE vi splat_i32(int32_t x) { return (vi)_mm512_set1_epi32(x); }
 TN_INLINE vf fma_(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+TN_INLINE vf larger(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); } /* b where one is NaN */
 TN_INLINE vf floats(vi x) { return (vf)_mm512_cvtepi32_ps((__m512i)x); }
 TN_INLINE vf halves(const uint16_t *x) { return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)x)); }
 TN_INLINE vi pairs(vi a, vi b) { return (vi)_mm512_madd_epi16((__m512i)a, (__m512i)b); }
@@ -38,6 +41,7 @@ TN_INLINE vi pairs(vi a, vi b) { return (vi)_mm512_madd_epi16((__m512i)a, (__m51
 TN_INLINE vf splat(float x) { return (vf)_mm256_set1_ps(x); }
 TN_INLINE vi splat_i32(int32_t x) { return (vi)_mm256_set1_epi32(x); }
 TN_INLINE vf fma_(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+TN_INLINE vf larger(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
 TN_INLINE vf floats(vi x) { return (vf)_mm256_cvtepi32_ps((__m256i)x); }
 TN_INLINE vf halves(const uint16_t *x) { return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)x)); }
 TN_INLINE vi pairs(vi a, vi b) { return (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
@@ -45,6 +49,11 @@ TN_INLINE vi pairs(vi a, vi b) { return (vi)_mm256_madd_epi16((__m256i)a, (__m25
 TN_INLINE vf splat(float x) { return (vf){x, x, x, x}; }
 TN_INLINE vi splat_i32(int32_t x) { return (vi){x, x, x, x}; }
 TN_INLINE vf fma_(vf a, vf b, vf c) { return a * b + c; }
+TN_INLINE vf larger(vf a, vf b)
+{
+    const vi mask = a > b;
+    return (vf)(((vi)a & mask) | ((vi)b & ~mask));
+}
 TN_INLINE vf floats(vi x) { return (vf){(float)x[0], (float)x[1], (float)x[2], (float)x[3]}; }
 TN_INLINE vf halves(const uint16_t *x)
 {
@@ -56,6 +65,95 @@ TN_INLINE vi pairs(vi a, vi b) { return (vi)_mm_madd_epi16((__m128i)a, (__m128i)
 TN_INLINE vi pairs(vi a, vi b) { return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16); } /* of 16-bit halves, signed */
 #endif
 #endif
+
+/* Steps across lanes: of two vectors d rows apart, half of the lanes come from either. */
+#define OF_(l, d) ((l) & (d) ? LANES + (l) : (l)),
+#define TO_(l, d) ((l) & (d) ? LANES + ((l) ^ (d)) : (l) ^ (d)),
+#define FIRST_(l, d) ((l) & (d) ? LANES + ((l) ^ (d)) : (l)),
+#define SECOND_(l, d) ((l) & (d) ? LANES + (l) : (l) ^ (d)),
+#define OTHER_(l, d) (l) ^ (d),
+#if TN_VECTOR_BYTES == 64
+#define EACH_(F, d) F(0, d) F(1, d) F(2, d) F(3, d) F(4, d) F(5, d) F(6, d) F(7, d) F(8, d) F(9, d) F(10, d) F(11, d) F(12, d) F(13, d) F(14, d)
+#define LAST_ 15
+#define HALVINGS(F) F(8) F(4) F(2) F(1)
+#elif TN_VECTOR_BYTES == 32
+#define EACH_(F, d) F(0, d) F(1, d) F(2, d) F(3, d) F(4, d) F(5, d) F(6, d)
+#define LAST_ 7
+#define HALVINGS(F) F(4) F(2) F(1)
+#else
+#define EACH_(F, d) F(0, d) F(1, d) F(2, d)
+#define LAST_ 3
+#define HALVINGS(F) F(2) F(1)
+#endif
+
+/* The sum of each of LANES vectors, in its lane: step d leaves d vectors. */
+TN_INLINE vf sums_of(vf *x)
+{
+#define HALVE_(d)                                                                                                             \
+    TN_UNROLL                                                                                                                 \
+    for (int i = 0; i < (d); i++) {                                                                                           \
+        const vf a = x[i], b = x[i + (d) < LANES ? i + (d) : i];                                                              \
+        x[i] = __builtin_shufflevector(a, b, EACH_(OF_, d) LANES + LAST_) + __builtin_shufflevector(a, b, EACH_(TO_, d) LANES + (LAST_ ^ (d)));  \
+    }
+    HALVINGS(HALVE_)
+#undef HALVE_
+    return x[0];
+}
+/* LANES vectors, transposed. */
+TN_INLINE void transpose(vf *x)
+{
+#define EXCHANGE_(d)                                                                                                          \
+    TN_UNROLL                                                                                                                 \
+    for (int i = 0; i < LANES; i++)                                                                                           \
+        if (!(i & (d))) {                                                                                                     \
+            const vf a = x[i], b = x[i + (d) < LANES ? i + (d) : i];                                                          \
+            x[i] = __builtin_shufflevector(a, b, EACH_(FIRST_, d) LANES + (LAST_ ^ (d)));                                     \
+            x[i + (d) < LANES ? i + (d) : i] = __builtin_shufflevector(a, b, EACH_(SECOND_, d) LANES + LAST_);                \
+        }
+    HALVINGS(EXCHANGE_)
+#undef EXCHANGE_
+}
+/* The largest lane. */
+TN_INLINE float largest_of(vf x)
+{
+#define FOLD_(d) x = larger(x, __builtin_shufflevector(x, x, EACH_(OTHER_, d) LAST_ ^ (d)));
+    HALVINGS(FOLD_)
+#undef FOLD_
+    return x[0];
+}
+
+/* Units of F32, or where `pairs` of BF16, of a few rows of x (at most LANES, a constant) side by side: unit u of row i to to[u * to_row + i]. */
+TN_INLINE void side_by_side(int width, bool pairs, int64_t cols, const float *x, int64_t x_row, int32_t *to, int64_t to_row)
+{
+    const int64_t each = pairs ? 2 : 1, units = tn_ceil_div(cols, each);
+    int64_t u = 0;
+    for (; (u + LANES) * each <= cols; u += LANES) {
+        tn_bf16 half[LANES][2 * LANES];
+        vf unit[LANES];
+        for (int i = 0; i < width && pairs; i++) {
+            TN_INDEPENDENT
+            for (int k = 0; k < 2 * LANES; k++)
+                half[i][k] = tn_store_bf16(x[i * x_row + u * 2 + k]);
+        }
+        TN_UNROLL
+        for (int i = 0; i < LANES; i++)
+            unit[i] = i >= width ? splat(0) : pairs ? *(const vf *)(const void *)half[i] : *(const vf *)(x + i * x_row + u);
+        if (width == 1) {
+            *(vf *)(void *)(to + u) = unit[0];
+            continue;
+        }
+        transpose(unit);
+        TN_UNROLL
+        for (int k = 0; k < LANES; k++)
+            memcpy(to + (u + k) * to_row, &unit[k], (size_t)width * 4);
+    }
+    for (; u < units; u++)
+        for (int i = 0; i < width; i++) {
+            const float *row = x + i * x_row + u * each;
+            const uint32_t first = tn_store_bf16(row[0]).bits, second = u * 2 + 1 < cols ? tn_store_bf16(row[1]).bits : 0;
+            to[u * to_row + i] = (int32_t)(pairs ? first | second << 16 : tn_f32_bits(row[0]));
+        }
+}
 
 /* sum + the products of 4 bytes: w's without a sign, x's with. */
 TN_INLINE vi bytes_plain(vi sum, vi w, vi x)

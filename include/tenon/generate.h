@@ -1,0 +1,69 @@
+/* Tenon: writing text with a decoder.
+ *
+ *     static bool show(const char *text, int64_t bytes, void *context) { return fwrite(text, 1, (size_t)bytes, stdout) == (size_t)bytes; }
+ *
+ *     tn_decoder *decoder = tn_decoder_open("model.bin");
+ *     tn_tokenizer *tokenizer = tn_tokenizer_open("model.bin");
+ *     tn_check(tn_generate(decoder, tokenizer, "There was a boy", .max_tokens = 200, .on_text = show)); */
+#ifndef TENON_GENERATE_H
+#define TENON_GENERATE_H
+
+#include <tenon/decoder.h>
+#include <tenon/tokenizer.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The tokeniser that belongs to a model's file or folder, the caller's: the GGUF file's own, or tokenizer.json, tokenizer.model (SentencePiece's or
+ * tiktoken's), tokenizer.bin or tokenizer.model.np of the folder, that of its own kind first beside a .bin and an .npz. TN_ERR_IO where there is
+ * none, which names what was looked for. */
+TN_API tn_tokenizer *tn_tokenizer_open(const char *path);
+
+/* What was read and written, and how long each took. */
+typedef struct tn_generated {
+    int64_t prompt_tokens, tokens; /* tokens: those that were drawn, the closing one too */
+    double prompt_seconds, seconds;
+} tn_generated;
+
+/* Text as it comes, whole characters, not closed by a 0; false ends the writing. */
+typedef bool (*tn_text_callback)(const char *text, int64_t bytes, void *context);
+
+/* A token is drawn from the logits in this order: penalties, temperature, then the softmax of the top_k best, of those the fewest whose sum
+ * reaches top_p, of those the ones at least min_p as likely as the best. */
+#define TN_GENERATE_OPTIONS(X)                                                                                                \
+    X(int64_t, max_tokens, 256)                                                                                               \
+    X(double, temperature, 0)          /* 0: the best, always (the first of equals) */                                       \
+    X(int64_t, top_k, 0)               /* 0: all */                                                                           \
+    X(double, top_p, 1)                                                                                                       \
+    X(double, min_p, 0)                                                                                                       \
+    X(double, repetition_penalty, 1)   /* divides logits above 0 of tokens that were there, multiplies those below (Keskar et al. 2019) */ \
+    X(double, presence_penalty, 0)     /* is taken from the logits of tokens that were there */                              \
+    X(int64_t, penalty_last, 64)       /* there: among so many last ones, the prompt's too */                                \
+    X(int64_t, seed, -1)               /* of the draws; -1: drawn from the thread's random state */                          \
+    X(const char *const *, stop, NULL) /* [stop_count] texts that end the writing; they are not given to on_text */           \
+    X(int64_t, stop_count, 0)                                                                                                 \
+    X(int64_t, eos, -1)                /* a token that ends it beside the tokeniser's eos */                                  \
+    X(int64_t, sequence, 0)            /* of the decoder, which goes on where it stands */                                   \
+    X(bool, allow_special, false)      /* the prompt's special tokens are taken as such */                                   \
+    X(int, add_bos, -1)                /* 0, 1, or -1: where the sequence is empty and the tokeniser's file does not say no */                 \
+    X(tn_text_callback, on_text, NULL)                                                                                        \
+    X(void *, context, NULL)           /* what it gets */                                                                    \
+    X(tn_generated *, report, NULL)    /* takes what was done, on failure too */
+typedef struct tn_generate_args {
+    size_t size TN_SIZE_(tn_generate_args);
+    TN_GENERATE_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    tn_decoder *decoder TN_ZERO_;
+    tn_tokenizer *tokenizer TN_ZERO_;
+    const char *prompt TN_ZERO_; /* closed by a 0 */
+} tn_generate_args;
+/* Reads the prompt and writes on until max_tokens, the end's token, a stop text, or until on_text says false. The decoder's sequence then has the
+ * prompt and all that was drawn but the last token. TN_ERR_ARGUMENT: a prompt of no tokens, options out of their range. */
+TN_API tn_status tn_generate_with(const tn_generate_args *args) TN_MUST_CHECK;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
