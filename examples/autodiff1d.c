@@ -1,18 +1,20 @@
-/* Gradient descent on f(x) = log((x - 7)² + 6) from x = 1: the gradient by backward, and by hand beside it.  usage: autodiff1d [PICTURE]
+/* Gradient descent on f(x) = log((x - 7)² + 6) from x = 1: the gradient by backward, and by hand beside it.
  * examples/pytorch/autodiff1d.py is the same program on PyTorch. */
 #include <math.h>
 #include <stdio.h>
 
-#include <tenon/tenon.h>
+#include "options.h"
 
 static double by_hand(double x) { return 2 * (x - 7) / ((x - 7) * (x - 7) + 6); }
 
 int main(int argc, char **argv)
 {
     const double rate = 1.5;
-    const char *picture = argc > 1 ? argv[1] : "autodiff1d.png";
+    options o = {.about = "Gradient descent on log((x - 7)² + 6): the gradient by backward, and by hand beside it.", .takes = "p",
+                 .plot = "autodiff1d.png"};
+    read_options(&o, argc, argv);
     tn_set_error_handler(tn_die);
-    tn_plot *plot = tn_plot_new(picture, .title = "Gradient descent on log((x - 7)² + 6)", .ylabel = "f(x)");
+    tn_plot *plot = tn_plot_new(o.plot, .title = "Gradient descent on log((x - 7)² + 6)", .ylabel = "f(x)");
     for (int i = 0; i <= 280; i++)
         tn_check(tn_plot_point(plot, "f(x)", i * 0.05, log((i * 0.05 - 7) * (i * 0.05 - 7) + 6)));
     tn_check(tn_plot_series(plot, "20 steps from 1", .style = TN_PLOT_LINE_POINTS));
@@ -34,7 +36,7 @@ int main(int argc, char **argv)
     }
     printf("the two gradients differ by %.1e at most\n", apart);
     tn_check(tn_plot_save(plot));
-    printf("the picture: %s, its numbers: %s\n", picture, tn_plot_csv(plot));
+    printf("the picture: %s, its numbers: %s\n", o.plot, tn_plot_csv(plot));
     tn_release(opt);
     tn_release(plot);
     return apart < 1e-12 ? 0 : 1;

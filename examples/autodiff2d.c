@@ -1,8 +1,8 @@
-/* Gradient descent on f(x) = ½ xᵀA x + bᵀx, whose lowest point is where A x = -b: the path over the surface.  usage: autodiff2d [PICTURE]
+/* Gradient descent on f(x) = ½ xᵀA x + bᵀx, whose lowest point is where A x = -b: the path over the surface.
  * examples/pytorch/autodiff2d.py is the same program on PyTorch. */
 #include <stdio.h>
 
-#include <tenon/tenon.h>
+#include "options.h"
 
 enum { GRID = 41 };
 
@@ -16,11 +16,12 @@ static tn_tensor *quadratic(tn_tensor *x, tn_tensor *a, tn_tensor *b)
 int main(int argc, char **argv)
 {
     const double rate = 0.1, low = -3, high = 3;
-    const char *picture = argc > 1 ? argv[1] : "autodiff2d.png";
+    options o = {.about = "Gradient descent on ½ xᵀA x + bᵀx: the path over the surface.", .takes = "p", .plot = "autodiff2d.png"};
+    read_options(&o, argc, argv);
     tn_set_error_handler(tn_die);
     tn_tensor *a = tn_from_doubles(((double[]){3, 1, 1, 2}), TN_SHAPE(2, 2)), *b = tn_from_doubles(((double[]){-1, 1}), TN_SHAPE(2));
 
-    tn_plot *plot = tn_plot_new(picture, .title = "Gradient descent on ½ xᵀA x + bᵀx", .xlabel = "x1", .ylabel = "x2", .zlabel = "f");
+    tn_plot *plot = tn_plot_new(o.plot, .title = "Gradient descent on ½ xᵀA x + bᵀx", .xlabel = "x1", .ylabel = "x2", .zlabel = "f");
     tn_tensor *line = tn_linspace(low, high, GRID, .dtype = TN_F64), *along[2] = {
         tn_expand(line, TN_SHAPE(GRID, GRID)), tn_expand(tn_unsqueeze(line, 1), TN_SHAPE(GRID, GRID))};
     tn_tensor *grid = tn_stack(along, 2, -1);                   /* [rows, columns, 2]: x1 along the columns, x2 along the rows */
@@ -42,7 +43,7 @@ int main(int argc, char **argv)
     }
     printf("the lowest point is (0.6, -0.8), where f is -0.7\n");
     tn_check(tn_plot_save(plot));
-    printf("the picture: %s, its numbers: %s\n", picture, tn_plot_csv(plot));
+    printf("the picture: %s, its numbers: %s\n", o.plot, tn_plot_csv(plot));
     tn_release(opt);
     tn_release(plot);
     return tn_allclose(x, tn_from_doubles(((double[]){0.6, -0.8}), TN_SHAPE(2)), 0, 0.05, false) ? 0 : 1;

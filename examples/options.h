@@ -14,8 +14,8 @@ typedef struct options {
     const char *takes;    /* the options by their letters below: "ersp" are epochs, lr, seed and plot */
     const char *networks; /* the choices of --network, "conv|mlp" */
     const char *network;
-    int64_t batch_size, test_batch_size, epochs, steps, seed;
-    double lr;
+    int64_t batch_size, test_batch_size, epochs, steps, seed, shuffle;
+    double lr, dropout;
     const char *device, *data, *plot, *save, *load;
 } options;
 
@@ -33,6 +33,8 @@ static const option_row option_rows[] = {
     {'e', "epochs", "N", "Passes over the training data", offsetof(options, epochs), WHOLE, 1, 1e5},
     {'i', "steps", "N", "Training steps", offsetof(options, steps), WHOLE, 1, 1e7},
     {'r', "lr", "RATE", "The learning rate", offsetof(options, lr), REAL, 1e-12, 1e3},
+    {'o', "dropout", "P", "The share of activations that is dropped", offsetof(options, dropout), REAL, 0, 1},
+    {'f', "shuffle", "0|1", "Whether the items come in random order", offsetof(options, shuffle), WHOLE, 0, 1},
     {'s', "seed", "N", "Of whatever is random", offsetof(options, seed), WHOLE, 0, 9e15},
     {'v', "device", "NAME", "cpu, or cuda:0", offsetof(options, device), TEXT, 0, 0},
     {'d', "data", "PATH", "Where the data are", offsetof(options, data), TEXT, 0, 0},

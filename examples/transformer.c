@@ -24,33 +24,33 @@ static tn_tensor *judge_forward(judge *net, tn_tensor *x)                       
 }
 TN_MODULE(judge, judge_forward);
 
-static judge *judge_new(int64_t words)
+static judge *judge_new(int64_t words, double dropout)
 {
     judge *net = TN_NEW(judge);
     TN_CHILD(net, word, tn_embedding_new(words, WIDTH, .padding_idx = PADDING));
     TN_CHILD(net, place, tn_embedding_new(LONGEST, WIDTH));
-    TN_CHILD(net, encoder, tn_transformer_encoder_layer_new(WIDTH, HEADS, .dim_feedforward = 2048, .dropout = 0.1, .batch_first = true));
+    TN_CHILD(net, encoder, tn_transformer_encoder_layer_new(WIDTH, HEADS, .dim_feedforward = 2048, .dropout = dropout, .batch_first = true));
     TN_CHILD(net, out, tn_linear_new(WIDTH, 1));
     return net;
 }
 
 int main(int argc, char **argv)
 {
-    options o = {.about = "A Transformer layer learns which sentences are acceptable.", .takes = "bersvdpwl", .batch_size = 128,
-                 .epochs = 10, .lr = 1e-4, .seed = 1, .device = "cpu", .data = "data/cola", .plot = "transformer.png"};
+    options o = {.about = "A Transformer layer learns which sentences are acceptable.", .takes = "berofsvdpwl", .batch_size = 128,
+                 .epochs = 10, .lr = 1e-4, .dropout = 0.1, .shuffle = 1, .seed = 1, .device = "cpu", .data = "data/cola", .plot = "transformer.png"};
     read_options(&o, argc, argv);
     tn_set_error_handler(tn_die);
     tn_manual_seed((uint64_t)o.seed);
     tn_table *train_table = open_sentences(o.data, "in_domain_train.tsv"), *dev_table = open_sentences(o.data, "dev.tsv");
     vocabulary words = vocabulary_of(train_table, 3);
     sentences train = number_sentences(train_table, &words), dev = number_sentences(dev_table, &words);
-    tn_loader *loader = tn_loader_new(tn_tensor_dataset_new(train.x, train.y), .batch_size = o.batch_size, .shuffle = true);
+    tn_loader *loader = tn_loader_new(tn_tensor_dataset_new(train.x, train.y), .batch_size = o.batch_size, .shuffle = o.shuffle);
     tn_loader *dev_loader = tn_loader_new(tn_tensor_dataset_new(dev.x, dev.y), .batch_size = o.batch_size);
     double good = tn_item(tn_mean(train.y));
     tn_tensor *pos_weight = tn_full(TN_SHAPE(1), (1 - good) / good);            /* the bad ones together weigh as much as the good ones */
     printf("%lld sentences, %.1f %% of them good; %lld words\n", (long long)tn_size(train.x, 0), 100 * good, (long long)words.count);
 
-    judge *net = judge_new(FIRST_WORD + words.count);
+    judge *net = judge_new(FIRST_WORD + words.count, o.dropout);
     tn_check(tn_module_to(net, tn_device(o.device)));
     if (o.load)
         tn_check(tn_load_module(net, o.load));

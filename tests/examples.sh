@@ -16,6 +16,14 @@ has autodiff1d.csv '^1,3.737669618,3.737669618$'
 "$bin/autodiff2d" > 2d
 has 2d '^  30   0.57'
 [ "$(wc -l < autodiff2d.csv)" = 32 ] || fail "autodiff2d.csv has not 31 points"
+for example in autodiff1d autodiff2d; do
+    "$bin/$example" --help > help
+    has help '^  -p, --plot=FILE .*The picture, .png or .svg'
+    "$bin/$example" --plot other.svg > other
+    has other '^the picture: other.svg, its numbers: other.csv$'
+    [ -s other.csv ] || fail "$example --plot left no other.csv"
+    rm other.*
+done
 "$bin/ts_prediction" --epochs 8 > series
 has series '^epoch  8: train loss .*, test loss [0-9.]*e-04$'
 [ "$(wc -l < ts_prediction.csv)" = 393 ] || fail "ts_prediction.csv has not 392 points"

@@ -296,6 +296,8 @@ static const struct {
     P("c\xff\n\1\n.", TN_ERR_UNSUPPORTED, "?.? is refused"),
     P("ctorch\nFloatStorage\n)R.", TN_ERR_FORMAT, "calls a known name with other arguments"),
     P("ccollections\nOrderedDict\nK\1\x85R.", TN_ERR_FORMAT, "other arguments"),
+    P("ccollections\nCounter\n)\x85R.", TN_ERR_FORMAT, "other arguments"),
+    P("ccollections\nCounter\n)R.", TN_ERR_FORMAT, "other arguments"),
     P("ccollections\nOrderedDict\n)\x81.", TN_ERR_UNSUPPORTED, "operation 0x81"),
     P("I1\n.", TN_ERR_UNSUPPORTED, "operation 0x49 at byte 0"),
     P("", TN_ERR_FORMAT, "ends without its stop"),

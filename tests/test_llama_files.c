@@ -205,6 +205,36 @@ static void test_types_of_a_gguf_file(void **state)
     check_error(TN_ERR_UNSUPPORTED, "Q5_1 is only read");
 }
 
+/* A llama with biases becomes a qwen2, whose rows of queries and keys stand in another order: blocks move as they are. */
+static void test_blocks_whose_rows_move(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    static const char *const biases[] = {"blk.0.attn_q.bias", "blk.0.attn_k.bias", "blk.0.attn_v.bias"};
+    save_wide("wide.gguf");
+    assert_int_equal(tn_llama_convert(in_folder("wide.gguf"), in_folder("typed.gguf"), .type = TN_QUANT_Q8_0), TN_OK);
+    tn_gguf *file = tn_map_gguf(in_folder("typed.gguf"));
+    tn_gguf_writer *w = tn_adopt(tn_gguf_writer_new());
+    for (int64_t i = 0; i < tn_gguf_key_count(file); i++)
+        assert_int_equal(tn_gguf_copy_key(w, file, tn_gguf_entry_at(file, i).key), TN_OK);
+    for (int64_t i = 0; i < tn_gguf_count(file); i++)
+        assert_int_equal(tn_gguf_add_blocks(w, tn_gguf_name(file, i), tn_gguf_blocks(file, i), file), TN_OK);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(tn_gguf_add(w, biases[i], tn_randn(TN_SHAPE(i ? 32 : 64)), TN_QUANT_F32), TN_OK);
+    assert_int_equal(tn_save_gguf(w, in_folder("biased.gguf")), TN_OK);
+    assert_int_equal(tn_llama_convert(in_folder("biased.gguf"), in_folder("moved.gguf")), TN_OK);
+    const tn_weights *from = tn_adopt(tn_weights_open(in_folder("biased.gguf"))), *to = tn_adopt(tn_weights_open(in_folder("moved.gguf")));
+    check_same(from, to, "moved");
+    check_types(to, TN_QUANT_Q8_0);
+    const tn_weight *q = tn_weights_find(from, "model.layers.0.self_attn.q_proj.weight"), *moved = tn_weights_find(to, q->name);
+    assert_true(q->interleaved_heads == 4 && moved->interleaved_heads == 0);
+    assert_memory_equal(tn_weight_row(moved, 9), tn_weight_row(q, 9), 68);
+    assert_memory_equal(moved->blocks.data, q->blocks.data, 68);                                            /* row 0 is row 0 */
+    assert_memory_equal((const char *)moved->blocks.data + 9 * 68, (const char *)q->blocks.data + 3 * 68, 68); /* 9 = 8 + 1 is 2 * 1 + 1 */
+    assert_null(tn_weights_find(to, "model.norm.bias"));
+    check_error(TN_ERR_FORMAT, "the model has no weight \"model.norm.bias\"");
+}
+
 static void test_types_of_other_files(void **state)
 {
     (void)state;
@@ -242,6 +272,31 @@ static void test_types_of_other_files(void **state)
     check_error(TN_ERR_IO, "cannot be made a folder");
     assert_int_equal(tn_llama_convert(in_folder("absent.bin"), in_folder("x.bin")), TN_ERR_IO);
     check_error(TN_ERR_IO, "absent.bin");
+}
+
+static void test_what_a_target_lacks(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_module *both = tn_adopt(tn_llama_new(.vocab_size = 5, .hidden_size = 8, .intermediate_size = 8, .num_hidden_layers = 1, .num_attention_heads = 2,
+                                            .attention_bias = true, .qk_norm = true));
+    assert_int_equal(tn_llama_save(both, in_folder("both.gguf")), TN_ERR_UNSUPPORTED);
+    check_error(TN_ERR_UNSUPPORTED, "norms of queries and keys and biases too");
+    tn_module *llama = tn_adopt(tn_llama_load(path_of("v1.bin")));
+    ((float *)tn_data_mut(tn_parameter(llama, "model.layers.1.mlp.up_proj.weight")))[7] = INFINITY;
+    check_good();
+    assert_int_equal(tn_llama_save(llama, in_folder("infinite.bin")), TN_OK);
+    assert_int_equal(tn_llama_convert(in_folder("infinite.bin"), in_folder("x.bin"), .type = TN_QUANT_Q8_0), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "\"model.layers.1.mlp.up_proj.weight\" has an element that is inf");
+    assert_int_equal(access(in_folder("x.bin"), F_OK), -1); /* and nothing is there */
+    assert_null(tn_llama_new(.vocab_size = 5, .hidden_size = 8, .intermediate_size = 8, .num_hidden_layers = 1, .num_attention_heads = 1,
+                             .head_dim = 1026, .rope_freqs = tn_ones(TN_SHAPE(513))));
+    check_error(TN_ERR_UNSUPPORTED, "rope_freqs of head_dim 1026: at most 1024");
+    assert_null(tn_llama_new(.vocab_size = 5, .hidden_size = 8, .intermediate_size = 8, .num_hidden_layers = 1, .num_attention_heads = 1,
+                             .rope_freqs = tn_ones(TN_SHAPE(3))));
+    check_error(TN_ERR_SHAPE, "3");
+    assert_null(tn_llama_rope_freqs(llama));
+    check_good();
 }
 
 static void test_a_gguf_files_values_are_kept(void **state)
@@ -703,7 +758,9 @@ int main(void)
         TEST(test_every_format_into_every_other),
         TEST(test_modules_saved_and_loaded),
         TEST(test_types_of_a_gguf_file),
+        TEST(test_blocks_whose_rows_move),
         TEST(test_types_of_other_files),
+        TEST(test_what_a_target_lacks),
         TEST(test_a_gguf_files_values_are_kept),
         TEST(test_inspecting),
         TEST(test_files_cut_and_changed),

@@ -4,17 +4,18 @@ import re
 import time
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 LONGEST, WIDTH, HEADS = 44, 512, 4
 
 
 class Judge(nn.Module):
-    def __init__(self, words):
+    def __init__(self, words, dropout):
         super().__init__()
         self.word = nn.Embedding(words, WIDTH, padding_idx=0)
         self.place = nn.Embedding(LONGEST, WIDTH)
-        self.encoder = nn.TransformerEncoderLayer(WIDTH, HEADS, 2048, 0.1, batch_first=True)
+        self.encoder = nn.TransformerEncoderLayer(WIDTH, HEADS, 2048, dropout, batch_first=True)
         self.out = nn.Linear(WIDTH, 1)
 
     def forward(self, x):
@@ -26,8 +27,8 @@ class Judge(nn.Module):
 
 
 def read(path):
-    rows = [line.rstrip("\n").split("\t") for line in open(path, encoding="utf-8")]
-    words = [re.findall(r"[a-z0-9']+|[^a-z0-9'\s]", row[3].lower()) for row in rows]
+    rows = [line.rstrip(b"\n").split(b"\t") for line in open(path, "rb")]
+    words = [re.findall(rb"[a-z0-9']+|[^a-z0-9'\s]", row[3].lower()) for row in rows]  # of bytes, as the example's
     return words, torch.tensor([float(row[1]) for row in rows])
 
 
@@ -35,9 +36,12 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--batch-size", type=int, default=128)
 parser.add_argument("--epochs", type=int, default=10)
 parser.add_argument("--lr", type=float, default=1e-4)
+parser.add_argument("--dropout", type=float, default=0.1)
+parser.add_argument("--shuffle", type=int, default=1)
 parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--device", default="cpu")
 parser.add_argument("--data", default="data/cola")
+parser.add_argument("--load", help="begin from the weights that the example's --save wrote")
 o = parser.parse_args()
 
 torch.manual_seed(o.seed)
@@ -56,10 +60,12 @@ def number(sentences):
 
 train_x, dev_x, train_y, dev_y = number(train_words), number(dev_words), train_y.to(o.device), dev_y.to(o.device)
 pos_weight = (1 - train_y.mean()) / train_y.mean()
-net = Judge(2 + len(numbers)).to(o.device)
+net = Judge(2 + len(numbers), o.dropout).to(o.device)
+if o.load:
+    net.load_state_dict(load_file(o.load))
 opt = torch.optim.Adam(net.parameters(), o.lr)
 for epoch in range(1, o.epochs + 1):
-    start, order, losses = time.time(), torch.randperm(len(train_x)), []
+    start, order, losses = time.time(), torch.randperm(len(train_x)) if o.shuffle else torch.arange(len(train_x)), []
     for i in range(0, len(train_x), o.batch_size):
         items = order[i:i + o.batch_size]
         loss = nn.functional.binary_cross_entropy_with_logits(net(train_x[items]), train_y[items], pos_weight=pos_weight)

@@ -60,8 +60,8 @@ typedef struct tn_sampler_class {
     int64_t (*length)(void *self);
     tn_status (*order)(void *self, int64_t *items); /* [length]; draws from the thread's random state, which the loader has set */
     void (*free)(void *self);                       /* may be NULL */
-    /* Of one that makes the batches too (PyTorch's batch_sampler): how many items, 1 or more, batch n = 0, 1, ... takes of the order; it is asked
-     * until all are taken. NULL: a loader's .batch_size of them, which with .drop_last is else left as it is. */
+    /* Of one that makes the batches too (PyTorch's batch_sampler): how many items, 1 or more, batch n = 0, 1, ... takes of the order; asked until
+     * all are taken. A loader is then given neither .batch_size nor .drop_last. NULL: batches are the loader's. */
     int64_t (*batch)(void *self, int64_t n);
 } tn_sampler_class;
 typedef struct tn_sampler tn_sampler;

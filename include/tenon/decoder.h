@@ -29,8 +29,9 @@ typedef struct tn_decoder_args {
     char tn_ TN_ZERO_;
     void *llama TN_ZERO_;
 } tn_decoder_args;
-/* A decoder of a module's weights as they are now; the module is not needed afterwards. The norms stay f32. A sequence longer than .context, or
- * than the model's sliding_window, forgets its oldest token with each new one. Memory of the cache is taken as it is used. */
+/* A decoder of a module's weights as they are now, LoRA's parts merged into them; the module is not needed afterwards. The norms stay f32. A
+ * sequence longer than .context, or than the model's sliding_window, forgets its oldest token with each new one. Memory of the cache is taken as
+ * it is used. */
 TN_API tn_decoder *tn_decoder_new_with(const tn_decoder_args *args);
 
 #define TN_DECODER_OPEN_OPTIONS(X) TN_DECODER_OPTIONS(X)

@@ -3,7 +3,7 @@
  *     static bool show(const char *text, int64_t bytes, void *context) { return fwrite(text, 1, (size_t)bytes, stdout) == (size_t)bytes; }
  *
  *     tn_decoder *decoder = tn_decoder_open("model.bin");
- *     tn_tokenizer *tokenizer = tn_tokenizer_new("tokenizer.bin");
+ *     tn_tokenizer *tokenizer = tn_tokenizer_open("model.bin");
  *     tn_check(tn_generate(decoder, tokenizer, "There was a boy", .max_tokens = 200, .on_text = show)); */
 #ifndef TENON_GENERATE_H
 #define TENON_GENERATE_H
@@ -14,6 +14,11 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* The tokeniser that belongs to a model's file or folder, the caller's: the GGUF file's own, or tokenizer.json, tokenizer.model (SentencePiece's or
+ * tiktoken's), tokenizer.bin or tokenizer.model.np of the folder, that of its own kind first beside a .bin and an .npz. TN_ERR_IO where there is
+ * none, which names what was looked for. */
+TN_API tn_tokenizer *tn_tokenizer_open(const char *path);
 
 /* What was read and written, and how long each took. */
 typedef struct tn_generated {

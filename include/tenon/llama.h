@@ -82,12 +82,38 @@ TN_API tn_module *tn_llama_load_with(const tn_llama_load_args *args);
  * - .gguf: for llama.cpp, without a tokeniser;
  * - .bin: a llama2.c checkpoint, version 0 (f32); TN_ERR_UNSUPPORTED where its programs could not run the model;
  * - anything else: a folder, made where there is none, of config.json and model.safetensors, which transformers reads.
- * Ways and errors as tn_save_safetensors(). Rows of q_proj and k_proj are put into the order that the target has. */
+ * Ways and errors as tn_save_safetensors(). Rows of q_proj and k_proj are put into the order that the target has. LoRA's parts are merged into the
+ * weights that are written. */
 TN_API tn_status tn_llama_save(void *llama, const char *path) TN_MUST_CHECK;
+
+/* ---- fine-tuning ----------------------------------------------------------------------------------------------------------- */
+
+/* tn_llama_save_tuned(llama, "poet.safetensors", .model = "stories15M.bin"): what training changed, without the rest of the model. Written are the
+ * parameters that require a gradient, and LoRA's, by their names; and as notes "config", the model's sizes, "lora_alpha" and, where all are of one
+ * rank, "lora_rank". TN_ERR_ARGUMENT where nothing trains, TN_ERR_UNSUPPORTED where two layers have another alpha. Ways as tn_save_safetensors(). */
+#define TN_LLAMA_SAVE_TUNED_OPTIONS(X) X(const char *, model, NULL) /* what was tuned, a note for people, "model" */
+typedef struct tn_llama_save_tuned_args {
+    size_t size TN_SIZE_(tn_llama_save_tuned_args);
+    TN_LLAMA_SAVE_TUNED_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+    void *llama TN_ZERO_;
+    const char *path TN_ZERO_;
+} tn_llama_save_tuned_args;
+TN_API tn_status tn_llama_save_tuned_with(const tn_llama_save_tuned_args *args) TN_MUST_CHECK;
+/* Puts such a file into the model that it was tuned from: linear layers get LoRA's parts where the file has them, its values are copied, and the
+ * parameters that the file has are the ones that require a gradient from now on. These change nothing: TN_ERR_ARGUMENT names what the
+ * model has not, or says which sizes the file is for, TN_ERR_SHAPE a shape or a rank that differs, TN_ERR_FORMAT half of a LoRA pair or no alpha. */
+TN_API tn_status tn_llama_load_tuned(void *llama, const char *path) TN_MUST_CHECK;
+
+/* ---- files into files ------------------------------------------------------------------------------------------------------- */
 
 /* Tells of a weight that is not what was asked for: "blk.0.ffn_down.weight: F16, for its rows of 172 are no multiple of Q8_0's 32". */
 typedef void (*tn_llama_report)(const char *line, void *context);
-#define TN_LLAMA_CONVERT_OPTIONS(X)                                                                                               X(tn_quant, type, TN_QUANT_NONE)   /* of the matrices; NONE: what they are, or F32 where the target has no such type */         X(int, llama2_version, 0)          /* of a .bin in F32: 0 or 1; one in Q8_0 is version 2 */                                   X(tn_llama_report, report, NULL)   /* called during the conversion */                                                         X(void *, context, NULL)
+#define TN_LLAMA_CONVERT_OPTIONS(X)                                                                                           \
+    X(tn_quant, type, TN_QUANT_NONE) /* of the matrices; NONE: what they are, or F32 where the target has no such type */     \
+    X(int, llama2_version, 0)        /* of a .bin in F32: 0 or 1; one in Q8_0 is version 2 */                                 \
+    X(tn_llama_report, report, NULL) /* called during the conversion */                                                       \
+    X(void *, context, NULL)
 typedef struct tn_llama_convert_args { /* tn_llama_convert("stories15M.bin", "stories15M.gguf", .type = TN_QUANT_Q8_0) */
     size_t size TN_SIZE_(tn_llama_convert_args);
     TN_LLAMA_CONVERT_OPTIONS(TN_FIELD_)

@@ -31,10 +31,11 @@ TN_API tn_status tn_schedule_step_metric(tn_schedule *schedule, double metric) T
 TN_API int64_t tn_last_epoch(const tn_schedule *schedule);
 
 /* What a resumed run needs, by PyTorch's names: "last_epoch", "base_lrs" and what else the law counts; of a composed one
- * "_schedulers.0.last_epoch" and so on. The rates themselves are in the optimiser's state. */
+ * "_schedulers.0.last_epoch" and so on. The note "law" says which it is
+ * (an NPZ file keeps no notes). The rates themselves are in the optimiser's state. */
 TN_API tn_dict *tn_schedule_state_dict(const tn_schedule *schedule);
-/* Takes it back, in a schedule made with the same arguments. A name that is missing or of another law is an error; on failure nothing has
- * changed. */
+/* Takes it back, in a schedule made with the same arguments; PyTorch's state (tn_load_pt()) too, of which the arguments, by which its law is
+ * told, are passed by. A state of another law, or a name that is missing or no part of it, is an error; on failure nothing has changed. */
 TN_API tn_status tn_load_schedule_state(tn_schedule *schedule, const tn_dict *dict);
 
 /* ---- the laws ---------------------------------------------------------------------------------------------------------- */

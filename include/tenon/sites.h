@@ -96,6 +96,12 @@ static inline tn_event_writer *tn_at_event_writer_ptr_(tn_event_writer *result, 
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_tokenizer *tn_at_tokenizer_ptr_(tn_tokenizer *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_gguf *tn_at_gguf_ptr_(tn_gguf *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -183,12 +189,6 @@ static inline tn_table *tn_at_table_ptr_(tn_table *result, const char *file, int
 static inline tn_device_id tn_at_device_(tn_device_id result, const char *file, int line)
 {
     tn_site_(NULL, file, line);
-    return result;
-}
-static inline tn_tokenizer *tn_at_tokenizer_ptr_(tn_tokenizer *result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(!result))
-        tn_site_(NULL, file, line);
     return result;
 }
 static inline tn_text_stream *tn_at_text_stream_ptr_(tn_text_stream *result, const char *file, int line)
@@ -450,6 +450,17 @@ inline tn_module *tn_llama_load(const char *path, tn_llama_load_args args = {})
 {
     args.path = path;
     return tn_llama_load_with(&args);
+}
+inline tn_status tn_llama_save_tuned(void *llama, tn_llama_save_tuned_args args = {})
+{
+    args.llama = llama;
+    return tn_llama_save_tuned_with(&args);
+}
+inline tn_status tn_llama_save_tuned(void *llama, const char *path, tn_llama_save_tuned_args args = {})
+{
+    args.llama = llama;
+    args.path = path;
+    return tn_llama_save_tuned_with(&args);
 }
 inline tn_status tn_llama_convert(const char *in, tn_llama_convert_args args = {})
 {
@@ -2299,6 +2310,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_module_ptr_(tn_llama_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_llama_load(...) \
     tn_at_module_ptr_(tn_llama_load(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_save_tuned(...) \
+    tn_at_checked_(tn_llama_save_tuned(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_llama_convert(...) \
     tn_at_checked_(tn_llama_convert(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
@@ -2642,6 +2655,7 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
 #define TN_LIST_tn_npz_args_(X) TN_NPZ_OPTIONS(X)
 #define TN_LIST_tn_llama_args_(X) TN_LLAMA_OPTIONS(X)
 #define TN_LIST_tn_llama_load_args_(X) TN_LLAMA_LOAD_OPTIONS(X)
+#define TN_LIST_tn_llama_save_tuned_args_(X) TN_LLAMA_SAVE_TUNED_OPTIONS(X)
 #define TN_LIST_tn_llama_convert_args_(X) TN_LLAMA_CONVERT_OPTIONS(X)
 #define TN_LIST_tn_metric_args_(X) TN_METRIC_OPTIONS(X)
 #define TN_LIST_tn_confusion_matrix_args_(X) TN_METRIC_OPTIONS(X)
@@ -2808,6 +2822,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_module_ptr_(TN_CALL_((tn_llama_new_with), tn_llama_args, TN_LIST_tn_llama_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_llama_load(...) \
     tn_at_module_ptr_(TN_CALL_((tn_llama_load_with), tn_llama_load_args, TN_LIST_tn_llama_load_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_save_tuned(...) \
+    tn_at_checked_(TN_CALL_((tn_llama_save_tuned_with), tn_llama_save_tuned_args, TN_LIST_tn_llama_save_tuned_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_llama_convert(...) \
     tn_at_checked_(TN_CALL_((tn_llama_convert_with), tn_llama_convert_args, TN_LIST_tn_llama_convert_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy(...) \
@@ -3234,6 +3250,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_event_writer_ptr_(tn_event_writer_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_scalar_with(...) \
     tn_at_checked_(tn_event_scalar_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_tokenizer_open(...) \
+    tn_at_tokenizer_ptr_(tn_tokenizer_open(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_generate_with(...) \
     tn_at_checked_(tn_generate_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_map_gguf(...) \
@@ -3354,6 +3372,10 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_module_ptr_(tn_llama_load_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_llama_save(...) \
     tn_at_checked_(tn_llama_save(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_save_tuned_with(...) \
+    tn_at_checked_(tn_llama_save_tuned_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_load_tuned(...) \
+    tn_at_checked_(tn_llama_load_tuned(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_llama_convert_with(...) \
     tn_at_checked_(tn_llama_convert_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_accuracy_with(...) \

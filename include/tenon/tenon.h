@@ -17,6 +17,7 @@
 #include <tenon/llama.h>
 #include <tenon/decoder.h>
 #include <tenon/generate.h>
+#include <tenon/chat.h>
 #include <tenon/optim.h>
 #include <tenon/schedule.h>
 #include <tenon/checkpoint.h>

@@ -30,7 +30,7 @@ struct tn_loader {
     bool active;
     int64_t *items; /* [count] */
     int64_t count, batches;
-    int64_t *starts; /* [count + 1], batches + 1 used: where each batch begins in the order, if the sampler makes them; NULL: at multiples of batch_size */
+    int64_t *starts; /* [count + 1], batches + 1 of them used: where each batch of a sampler's own begins; NULL: at multiples of batch_size */
     size_t starts_bytes;
     int64_t most; /* items of the largest batch */
     int64_t given; /* batches of the epoch that its loop was given */

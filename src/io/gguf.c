@@ -4,65 +4,16 @@
 
 #include "io/safetensors.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A name to look for, and where what has it stands. */
-typedef struct place {
-    const char *name;
-    int64_t at;
-} place;
-
-/* A string of the file in the shard's memory, with a 0 behind it. */
-typedef struct text {
-    const char *data;
-    size_t length;
-} text;
-
-typedef struct key {
-    tn_gguf_entry entry;
-    const uint8_t *kind_at, *at, *end; /* in the mapping: the kind's number, the value (of an array its first element), its end */
-    int64_t first;                     /* its first string */
-} key;
-
-typedef struct tensor {
-    const char *name;
-    tn_blocks blocks;
-    tn_mapping *mapping;
-    int64_t offset; /* of its bytes in the mapping */
-} tensor;
-
-/* One file. */
-typedef struct shard {
-    tn_mapping *mapping;
-    int64_t size;
-    key *keys;
-    place *by_key; /* sorted by name */
-    tensor *tensors;
-    text *texts;
-    char *letters;
-    int64_t key_count, tensor_count, text_count;
-    size_t letter_count;
-} shard;
-
-struct tn_gguf {
-    tn_object base;
-    char *path;
-    size_t path_size;
-    shard *shards;
-    tensor *tensors; /* of all shards */
-    place *by_name;
-    int64_t shard_count, tensor_count;
-};
-
 /* ---- names -------------------------------------------------------------------------------------------------------------- */
 
-static int by_name(const void *a, const void *b) { return strcmp(((const place *)a)->name, ((const place *)b)->name); }
+static int by_name(const void *a, const void *b) { return strcmp(((const tn_gguf_place *)a)->name, ((const tn_gguf_place *)b)->name); }
 
 /* Sorts places; the name that is there twice, or NULL. */
-static const char *sorted(place *places, int64_t count)
+static const char *sorted(tn_gguf_place *places, int64_t count)
 {
     qsort(places, (size_t)count, sizeof *places, by_name);
     for (int64_t i = 1; i < count; i++)
@@ -71,10 +22,10 @@ static const char *sorted(place *places, int64_t count)
     return NULL;
 }
 
-static int64_t find(const place *places, int64_t count, const char *name)
+int64_t tn_gguf_place_of(const tn_gguf_place *places, int64_t count, const char *name)
 {
-    const place wanted = {name, 0};
-    const place *found = name && count > 0 ? bsearch(&wanted, places, (size_t)count, sizeof *places, by_name) : NULL;
+    const tn_gguf_place wanted = {name, 0};
+    const tn_gguf_place *found = name && count > 0 ? bsearch(&wanted, places, (size_t)count, sizeof *places, by_name) : NULL;
     return found ? found->at : -1;
 }
 
@@ -82,7 +33,7 @@ static int64_t find(const place *places, int64_t count, const char *name)
 
 /* A walk through a header. */
 typedef struct walk {
-    shard *shard;
+    tn_gguf_shard *shard;
     const uint8_t *at, *end;
     int64_t text_count; /* so far */
     size_t letter_count;
@@ -92,7 +43,7 @@ typedef struct walk {
 /* What is wrong in a walk; read_shard() puts the file in front. */
 #define BAD(...) (tn_fail(TN_ERR_FORMAT, __VA_ARGS__), false)
 
-static uint64_t little(const uint8_t *b, size_t bytes)
+uint64_t tn_gguf_little(const uint8_t *b, size_t bytes)
 {
     uint64_t value = 0;
     for (size_t i = 0; i < bytes; i++)
@@ -104,7 +55,7 @@ static bool take(walk *w, size_t bytes, uint64_t *value)
 {
     if ((size_t)(w->end - w->at) < bytes)
         return BAD("the file ends inside its header");
-    *value = little(w->at, bytes);
+    *value = tn_gguf_little(w->at, bytes);
     w->at += bytes;
     return true;
 }
@@ -133,7 +84,7 @@ static bool take_text(walk *w, int64_t *number)
         char *to = w->shard->letters + w->letter_count;
         memcpy(to, w->at, (size_t)length);
         to[length] = 0;
-        w->shard->texts[w->text_count] = (text){to, (size_t)length};
+        w->shard->texts[w->text_count] = (tn_gguf_text){to, (size_t)length};
     }
     w->text_count++;
     w->letter_count += (size_t)length + 1;
@@ -182,10 +133,10 @@ const char *tn_gguf_kind_name(tn_gguf_kind kind)
 }
 
 /* False where a number of an integer kind does not fit, or the kind is none of those. */
-static bool whole(tn_gguf_kind kind, const uint8_t *at, int64_t *value)
+bool tn_gguf_whole(tn_gguf_kind kind, const uint8_t *at, int64_t *value)
 {
     const size_t bytes = tn_gguf_kind_bytes(kind);
-    const uint64_t bits = little(at, bytes);
+    const uint64_t bits = tn_gguf_little(at, bytes);
     switch (kind) {
     case TN_GGUF_U8:
     case TN_GGUF_U16:
@@ -243,7 +194,7 @@ static bool take_array(walk *w, tn_gguf_entry *entry, int depth)
     return true;
 }
 
-static bool take_key(walk *w, int64_t i, key *k)
+static bool take_key(walk *w, int64_t i, tn_gguf_key *k)
 {
     const char *name = NULL;
     size_t length = 0;
@@ -265,7 +216,7 @@ static bool take_key(walk *w, int64_t i, key *k)
 bool tn_gguf_alignment_holds(int64_t alignment) { return alignment > 0 && alignment <= 1 << 30 && (alignment & (alignment - 1)) == 0; }
 
 /* What follows a tensor's name: dimensions (rows first), type, offset from where the tensors begin. */
-static bool take_shape(walk *w, tensor *t)
+static bool take_shape(walk *w, tn_gguf_item *t)
 {
     uint64_t dims, type, offset;
     if (!take(w, 4, &dims))
@@ -286,7 +237,7 @@ static bool take_shape(walk *w, tensor *t)
     t->blocks = (tn_blocks){.type = (tn_quant)type, .shape.ndim = (int)dims};
     int64_t numel = 1, bytes;
     for (int d = 0; d < (int)dims; d++) {
-        const uint64_t size = little(sizes + 8 * d, 8);
+        const uint64_t size = tn_gguf_little(sizes + 8 * d, 8);
         if (size > INT64_MAX || __builtin_mul_overflow(numel, (int64_t)size, &numel))
             return BAD("its shape is none");
         t->blocks.shape.sizes[(int)dims - 1 - d] = (int64_t)size;
@@ -302,7 +253,7 @@ static bool take_shape(walk *w, tensor *t)
     return true;
 }
 
-static bool take_tensor(walk *w, int64_t i, tensor *t)
+static bool take_tensor(walk *w, int64_t i, tn_gguf_item *t)
 {
     size_t length = 0;
     t->name = NULL;
@@ -313,7 +264,7 @@ static bool take_tensor(walk *w, int64_t i, tensor *t)
 static bool place_tensors(walk *w, int64_t begin, int64_t alignment)
 {
     for (int64_t i = 0; i < w->shard->tensor_count; i++) {
-        tensor *t = &w->shard->tensors[i];
+        tn_gguf_item *t = &w->shard->tensors[i];
         int64_t end;
         if (t->offset % alignment != 0)
             return BAD("\"%s\" is at %lld, no multiple of the alignment of %lld", t->name, (long long)t->offset,
@@ -349,9 +300,9 @@ static bool take_start(walk *w)
 /* A whole header. The first walk checks, and sees how much text there is; w->at is its end then. */
 static bool take_header(walk *w, const uint8_t *bytes, bool keeps)
 {
-    shard *s = w->shard;
-    key k;
-    tensor t;
+    tn_gguf_shard *s = w->shard;
+    tn_gguf_key k;
+    tn_gguf_item t;
     *w = (walk){s, bytes, bytes + s->size, 0, 0, keeps};
     if (!take_start(w))
         return false;
@@ -366,16 +317,16 @@ static bool take_header(walk *w, const uint8_t *bytes, bool keeps)
     return true;
 }
 
-static const key *key_of(const shard *s, const char *name)
+const tn_gguf_key *tn_gguf_key_of(const tn_gguf_shard *s, const char *name)
 {
-    const int64_t at = find(s->by_key, s->key_count, name);
+    const int64_t at = tn_gguf_place_of(s->by_key, s->key_count, name);
     return at >= 0 ? &s->keys[at] : NULL;
 }
 
 /* The shard's header in memory of its own, its tensors placed. */
 static bool keep_header(walk *w, const uint8_t *bytes)
 {
-    shard *s = w->shard;
+    tn_gguf_shard *s = w->shard;
     s->keys = tn_alloc_zero((size_t)s->key_count * sizeof *s->keys);
     s->by_key = tn_alloc((size_t)s->key_count * sizeof *s->by_key);
     s->tensors = tn_alloc_zero((size_t)s->tensor_count * sizeof *s->tensors);
@@ -384,13 +335,13 @@ static bool keep_header(walk *w, const uint8_t *bytes)
     if (!s->keys || !s->by_key || !s->tensors || !s->texts || !s->letters || !take_header(w, bytes, true))
         return false;
     for (int64_t i = 0; i < s->key_count; i++)
-        s->by_key[i] = (place){s->keys[i].entry.key, i};
+        s->by_key[i] = (tn_gguf_place){s->keys[i].entry.key, i};
     const char *twice = sorted(s->by_key, s->key_count);
     if (twice)
         return BAD("\"%s\" is there twice", twice);
-    const key *said = key_of(s, "general.alignment");
+    const tn_gguf_key *said = tn_gguf_key_of(s, "general.alignment");
     int64_t alignment = TN_GGUF_ALIGNMENT;
-    if (said && !whole(said->entry.kind, said->at, &alignment))
+    if (said && !tn_gguf_whole(said->entry.kind, said->at, &alignment))
         return BAD("general.alignment is %s, not an integer that fits", tn_gguf_kind_name(said->entry.kind));
     if (!tn_gguf_alignment_holds(alignment))
         return BAD("an alignment of %lld, which is no power of two", (long long)alignment);
@@ -398,7 +349,7 @@ static bool keep_header(walk *w, const uint8_t *bytes)
     return place_tensors(w, (header + alignment - 1) / alignment * alignment, alignment);
 }
 
-static bool read_shard(const char *op, const char *path, shard *s)
+static bool read_shard(const char *op, const char *path, tn_gguf_shard *s)
 {
     tn_reader file;
     if (!tn_reader_open(&file, op, path, false))
@@ -419,7 +370,7 @@ static bool read_shard(const char *op, const char *path, shard *s)
     return false;
 }
 
-static void free_shard(shard *s)
+static void free_shard(tn_gguf_shard *s)
 {
     tn_free(s->keys, (size_t)s->key_count * sizeof *s->keys);
     tn_free(s->by_key, (size_t)s->key_count * sizeof *s->by_key);
@@ -444,13 +395,12 @@ const tn_class tn_gguf_class = {"gguf", sizeof(tn_gguf), gguf_free};
 
 /* ---- a model of one or more files --------------------------------------------------------------------------------------- */
 
-static int64_t int_of(const char *op, const char *path, const key *k);
 
 /* An integer of the shard, or `missing`. */
-static int64_t shard_int(const char *op, const char *path, const shard *s, const char *name, int64_t missing)
+static int64_t shard_int(const char *op, const char *path, const tn_gguf_shard *s, const char *name, int64_t missing)
 {
-    const key *k = key_of(s, name);
-    return k ? int_of(op, path, k) : missing;
+    const tn_gguf_key *k = tn_gguf_key_of(s, name);
+    return k ? tn_gguf_int_of(op, path, k) : missing;
 }
 
 /* "name-00001-of-00003.gguf": where its number stands, checked to be the first of count; NULL with an error. */
@@ -470,7 +420,7 @@ static bool read_split(const char *op, tn_gguf *g, int64_t count)
     if (shard_int(op, path, g->shards, "split.no", 0) != 0)
         return BAD("%s: %s: this is not the first of the model's files", op, path);
     char *number = split_number(op, g->path, count);
-    shard *all = number ? tn_alloc_zero((size_t)count * sizeof *all) : NULL;
+    tn_gguf_shard *all = number ? tn_alloc_zero((size_t)count * sizeof *all) : NULL;
     if (!all)
         return false;
     all[0] = g->shards[0];
@@ -505,7 +455,7 @@ static bool gather_tensors(const char *op, tn_gguf *g, int64_t due)
     for (int64_t i = 0, at = 0; i < g->shard_count; i++)
         for (int64_t k = 0; k < g->shards[i].tensor_count; k++, at++) {
             g->tensors[at] = g->shards[i].tensors[k];
-            g->by_name[at] = (place){g->tensors[at].name, at};
+            g->by_name[at] = (tn_gguf_place){g->tensors[at].name, at};
         }
     const char *twice = sorted(g->by_name, count);
     return !twice || BAD("%s: %s: \"%s\" is there twice", op, g->path, twice);
@@ -541,199 +491,4 @@ tn_gguf *tn_map_gguf(const char *path)
         return tn_autorelease(g);
     tn_release(g);
     return NULL;
-}
-
-/* ---- asking for values -------------------------------------------------------------------------------------------------- */
-
-int64_t tn_gguf_key_count(const tn_gguf *g) { return g ? g->shards[0].key_count : 0; }
-int64_t tn_gguf_find_key(const tn_gguf *g, const char *name) { return g ? find(g->shards[0].by_key, g->shards[0].key_count, name) : -1; }
-
-tn_gguf_entry tn_gguf_entry_at(const tn_gguf *g, int64_t i)
-{
-    if (i >= 0 && i < tn_gguf_key_count(g))
-        return g->shards[0].keys[i].entry;
-    tn_fail(TN_ERR_INDEX, "gguf_entry_at: place %lld is out of range for %lld", (long long)i, (long long)tn_gguf_key_count(g));
-    return (tn_gguf_entry){0};
-}
-
-/* What a value is and what was wanted. */
-static void *other_kind(const char *op, const char *path, const key *k, const char *wanted)
-{
-    const bool array = k->entry.kind == TN_GGUF_ARRAY;
-    return tn_fail(TN_ERR_FORMAT, "%s: %s: \"%s\" is %s%s%s, not %s", op, path, k->entry.key, array ? "an array of " : "",
-                   tn_gguf_kind_name(k->entry.element), array ? "s" : "", wanted);
-}
-
-static double real(tn_gguf_kind kind, const uint8_t *at)
-{
-    union { uint32_t u; float f; } single = {(uint32_t)little(at, 4)};
-    if (kind == TN_GGUF_F32)
-        return (double)single.f;
-    union { uint64_t u; double f; } wide = {little(at, 8)};
-    return wide.f;
-}
-
-static int64_t int_of(const char *op, const char *path, const key *k)
-{
-    int64_t value;
-    if (whole(k->entry.kind, k->at, &value))
-        return value;
-    other_kind(op, path, k, "an integer that fits");
-    return 0;
-}
-
-/* The key, or NULL: with an error (*failed), or because there is none. */
-static const key *asked(const char *op, const tn_gguf *g, const char *name, bool *failed)
-{
-    if (!tn_failing() && (!g || g->base.cls != &tn_gguf_class || !name))
-        tn_fail(TN_ERR_ARGUMENT, "%s: %s is NULL", op, name ? "file" : "key");
-    *failed = tn_failing();
-    return *failed ? NULL : key_of(&g->shards[0], name);
-}
-
-int64_t tn_gguf_int(const tn_gguf *g, const char *name, int64_t missing)
-{
-    bool failed;
-    const key *k = asked("gguf_int", g, name, &failed);
-    return k ? int_of("gguf_int", g->path, k) : failed ? 0 : missing;
-}
-
-double tn_gguf_float(const tn_gguf *g, const char *name, double missing)
-{
-    bool failed;
-    int64_t value;
-    const key *k = asked("gguf_float", g, name, &failed);
-    if (!k)
-        return failed ? (double)NAN : missing;
-    if (k->entry.kind == TN_GGUF_F32 || k->entry.kind == TN_GGUF_F64)
-        return real(k->entry.kind, k->at);
-    if (whole(k->entry.kind, k->at, &value))
-        return (double)value;
-    other_kind("gguf_float", g->path, k, "a number");
-    return (double)NAN;
-}
-
-bool tn_gguf_bool(const tn_gguf *g, const char *name, bool missing)
-{
-    bool failed;
-    const key *k = asked("gguf_bool", g, name, &failed);
-    if (!k)
-        return !failed && missing;
-    if (k->entry.kind == TN_GGUF_BOOL)
-        return *k->at != 0;
-    return other_kind("gguf_bool", g->path, k, "a BOOL");
-}
-
-const char *tn_gguf_string(const tn_gguf *g, const char *name, const char *missing)
-{
-    bool failed;
-    const key *k = asked("gguf_string", g, name, &failed);
-    if (!k)
-        return failed ? NULL : missing;
-    if (k->entry.kind == TN_GGUF_STRING)
-        return g->shards[0].texts[k->first].data;
-    return other_kind("gguf_string", g->path, k, "a STRING");
-}
-
-/* The same of a key that must be there. */
-static const key *needed(const char *op, const tn_gguf *g, const char *name)
-{
-    bool failed;
-    const key *k = asked(op, g, name, &failed);
-    if (!k && !failed)
-        tn_fail(TN_ERR_INDEX, "%s: %s: no value \"%s\"", op, g->path, name);
-    return k;
-}
-
-const char *tn_gguf_string_at(const tn_gguf *g, const char *name, int64_t i, size_t *length)
-{
-    const key *k = needed("gguf_string_at", g, name);
-    if (!k)
-        return NULL;
-    if (k->entry.kind != TN_GGUF_ARRAY || k->entry.element != TN_GGUF_STRING)
-        return other_kind("gguf_string_at", g->path, k, "an array of STRINGs");
-    if (i < 0 || i >= k->entry.count)
-        return tn_fail(TN_ERR_INDEX, "gguf_string_at: \"%s\" has %lld strings: %lld is outside", name, (long long)k->entry.count, (long long)i);
-    const text *t = &g->shards[0].texts[k->first + i];
-    if (length)
-        *length = t->length;
-    return t->data;
-}
-
-tn_tensor *tn_gguf_numbers(const tn_gguf *g, const char *name)
-{
-    const key *k = needed("gguf_numbers", g, name);
-    if (!k)
-        return NULL;
-    const tn_gguf_kind kind = k->entry.element;
-    const size_t bytes = tn_gguf_kind_bytes(kind);
-    if (k->entry.kind != TN_GGUF_ARRAY || !bytes)
-        return other_kind("gguf_numbers", g->path, k, "an array of numbers");
-    const tn_dtype dtype = kind == TN_GGUF_F32 ? TN_F32 : kind == TN_GGUF_F64 ? TN_F64 : kind == TN_GGUF_BOOL ? TN_BOOL : TN_I64;
-    tn_tensor *x = tn_new("gguf_numbers", TN_SHAPE(k->entry.count), dtype, (tn_device_id){TN_CPU, 0});
-    for (int64_t i = 0; x && i < k->entry.count; i++) {
-        const uint8_t *at = k->at + (size_t)i * bytes;
-        if (dtype == TN_F32)
-            ((float *)tn_ptr(x))[i] = (float)real(kind, at);
-        else if (dtype == TN_F64)
-            ((double *)tn_ptr(x))[i] = real(kind, at);
-        else if (dtype == TN_BOOL)
-            ((bool *)tn_ptr(x))[i] = *at != 0;
-        else if (!whole(kind, at, (int64_t *)tn_ptr(x) + i))
-            return other_kind("gguf_numbers", g->path, k, "an array of numbers that fit");
-    }
-    return x;
-}
-
-bool tn_gguf_raw(const char *op, const tn_gguf *g, const char *name, const uint8_t **bytes, size_t *size)
-{
-    const key *k = needed(op, g, name);
-    if (!k)
-        return false;
-    *bytes = k->kind_at;
-    *size = (size_t)(k->end - k->kind_at);
-    return true;
-}
-
-/* ---- asking for tensors ------------------------------------------------------------------------------------------------- */
-
-int64_t tn_gguf_count(const tn_gguf *g) { return g ? g->tensor_count : 0; }
-int64_t tn_gguf_find(const tn_gguf *g, const char *name) { return g ? find(g->by_name, g->tensor_count, name) : -1; }
-
-static const tensor *tensor_at(const char *op, const tn_gguf *g, int64_t i)
-{
-    if (i >= 0 && i < tn_gguf_count(g))
-        return &g->tensors[i];
-    return tn_fail(TN_ERR_INDEX, "%s: place %lld is out of range for %lld", op, (long long)i, (long long)tn_gguf_count(g));
-}
-
-const char *tn_gguf_name(const tn_gguf *g, int64_t i)
-{
-    const tensor *t = tensor_at("gguf_name", g, i);
-    return t ? t->name : NULL;
-}
-
-tn_blocks tn_gguf_blocks(const tn_gguf *g, int64_t i)
-{
-    const tensor *t = tensor_at("gguf_blocks", g, i);
-    return t ? t->blocks : (tn_blocks){0};
-}
-
-tn_tensor *tn_gguf_tensor(const tn_gguf *g, const char *name, tn_dtype dtype)
-{
-    bool failed;
-    (void)asked("gguf_tensor", g, name, &failed);
-    if (failed)
-        return NULL;
-    const int64_t at = tn_gguf_find(g, name);
-    if (at < 0)
-        return tn_fail(TN_ERR_INDEX, "gguf_tensor: %s: no tensor \"%s\" among the file's %lld", g->path, name, (long long)g->tensor_count);
-    const tensor *t = &g->tensors[at];
-    const tn_quant type = t->blocks.type;
-    const tn_dtype own = type == TN_QUANT_F16 ? TN_F16 : type == TN_QUANT_BF16 ? TN_BF16 : TN_F32;
-    if (dtype == TN_DTYPE_DEFAULT)
-        dtype = own;
-    if (dtype == own && tn_quant_block(type) == 1 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
-        return tn_mapping_tensor(t->mapping, t->offset, t->blocks.shape, dtype);
-    return tn_dequantize(t->blocks, dtype);
 }

@@ -6,13 +6,14 @@
 #include <string.h>
 
 /* The names that are understood. */
-enum { ORDERED_DICT = 1, REBUILD_TENSOR, REBUILD_PARAMETER, SIZE, STORAGE_TYPE };
+enum { ORDERED_DICT = 1, COUNTER, REBUILD_TENSOR, REBUILD_PARAMETER, SIZE, STORAGE_TYPE };
 static const struct {
     const char *name;
     uint8_t global;
     int8_t dtype;
 } globals[] = {
     {"collections.OrderedDict", ORDERED_DICT, TN_DTYPE_DEFAULT},
+    {"collections.Counter", COUNTER, TN_DTYPE_DEFAULT}, /* the milestones of a schedule */
     {"torch._utils._rebuild_tensor_v2", REBUILD_TENSOR, TN_DTYPE_DEFAULT},
     {"torch._utils._rebuild_parameter", REBUILD_PARAMETER, TN_DTYPE_DEFAULT},
     {"torch.Size", SIZE, TN_DTYPE_DEFAULT},
@@ -311,7 +312,8 @@ static bool reduce(tn_pickle *p)
     if (callee->global == ORDERED_DICT && args->count == 0)
         return replace(p, 2, (tn_pickle_value){.kind = TN_PICKLE_DICT, .items = NULL}, args, NULL, 0);
     if ((callee->global == REBUILD_PARAMETER && is(p, args, 0, TN_PICKLE_TENSOR)) ||
-        (callee->global == SIZE && args->count == 1 && is(p, args, 0, TN_PICKLE_TUPLE))) {
+        (callee->global == SIZE && args->count == 1 && is(p, args, 0, TN_PICKLE_TUPLE)) ||
+        (callee->global == COUNTER && args->count == 1 && is(p, args, 0, TN_PICKLE_DICT))) {
         uint32_t place = args->items[0];
         return take(p, p->stack_count - 2, NULL) && push_place(p, place);
     }

@@ -170,13 +170,6 @@ static void run(int thread, int threads, void *context)
 
 /* ---- its memory ----------------------------------------------------------------------------------------------------------- */
 
-static void *taken(char *block, size_t *at, size_t bytes)
-{
-    char *part = block ? block + *at : NULL;
-    *at += (bytes + 63) / 64 * 64;
-    return part;
-}
-
 /* Lays a pass's buffers out in a block, or with NULL only measures them. */
 static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t outs, int threads)
 {
@@ -185,22 +178,22 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
     const int64_t widest = queries > c->intermediate_size ? queries : c->intermediate_size, y_rows = rows > threads ? rows : threads;
     const size_t row = sizeof(float) * (size_t)rows;
     size_t at = 0;
-    p->x = taken(block, &at, row * (size_t)c->hidden_size);
-    p->y = taken(block, &at, sizeof(float) * (size_t)(y_rows * c->hidden_size));
-    p->q = taken(block, &at, row * (size_t)d->layers[0].qkv.rows);
-    p->attended = taken(block, &at, row * (size_t)queries);
-    p->gate = taken(block, &at, row * (size_t)c->intermediate_size);
-    p->up = taken(block, &at, row * (size_t)c->intermediate_size);
-    p->cos = taken(block, &at, row * (size_t)c->head_dim / 2);
-    p->sin = taken(block, &at, row * (size_t)c->head_dim / 2);
+    p->x = tn_taken(block, &at, row * (size_t)c->hidden_size);
+    p->y = tn_taken(block, &at, sizeof(float) * (size_t)(y_rows * c->hidden_size));
+    p->q = tn_taken(block, &at, row * (size_t)d->layers[0].qkv.rows);
+    p->attended = tn_taken(block, &at, row * (size_t)queries);
+    p->gate = tn_taken(block, &at, row * (size_t)c->intermediate_size);
+    p->up = tn_taken(block, &at, row * (size_t)c->intermediate_size);
+    p->cos = tn_taken(block, &at, row * (size_t)c->head_dim / 2);
+    p->sin = tn_taken(block, &at, row * (size_t)c->head_dim / 2);
     const size_t one = tn_packed_input_bytes(d->head.kind, 1, widest > c->hidden_size ? widest : c->hidden_size);
     const size_t all = tn_packed_input_bytes(d->head.kind, rows, widest > c->hidden_size ? widest : c->hidden_size);
     p->prepared_bytes = one;
-    p->prepared = taken(block, &at, all > one * (size_t)threads ? all : one * (size_t)threads);
+    p->prepared = tn_taken(block, &at, all > one * (size_t)threads ? all : one * (size_t)threads);
     const int64_t of_one = group * ((d->capacity + 15) / 16 * 16), of_many = tn_decode_tiles_floats(c->head_dim);
     p->looks_floats = rows > 1 && of_many > of_one ? of_many : of_one;
-    p->looks = taken(block, &at, sizeof(float) * (size_t)(threads * p->looks_floats));
-    d->logits = taken(block, &at, sizeof(float) * (size_t)(outs * c->vocab_size));
+    p->looks = tn_taken(block, &at, sizeof(float) * (size_t)(threads * p->looks_floats));
+    d->logits = tn_taken(block, &at, sizeof(float) * (size_t)(outs * c->vocab_size));
     return at;
 }
 

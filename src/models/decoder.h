@@ -37,6 +37,14 @@ struct tn_decoder {
     float *logits;
 };
 
+/* Takes bytes at *at of a block, aligned to 64; NULL while the block is only measured. */
+static inline void *tn_taken(char *block, size_t *at, size_t bytes)
+{
+    char *part = block ? block + *at : NULL;
+    *at += (bytes + 63) / 64 * 64;
+    return part;
+}
+
 /* Fills a decoder that has its config, cache, sequences and capacity with the model's weights. */
 struct tn_weights;
 tn_status tn_decoder_pack(tn_decoder *decoder, const struct tn_weights *weights, tn_packed_kind kind);

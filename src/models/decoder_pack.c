@@ -7,20 +7,12 @@
 
 /* ---- where each part lies ------------------------------------------------------------------------------------------------- */
 
-/* Takes bytes at *at of a block, aligned to 64; NULL while the block is only measured. */
-static void *taken(char *block, size_t *at, size_t bytes)
-{
-    char *part = block ? block + *at : NULL;
-    *at += (bytes + 63) / 64 * 64;
-    return part;
-}
-
 static void take_matrix(tn_packed_matrix *w, char *block, size_t *at, tn_packed_kind kind, int64_t rows, int64_t cols)
 {
-    *w = (tn_packed_matrix){kind, rows, cols, taken(block, at, tn_packed_bytes(kind, rows, cols)), NULL};
+    *w = (tn_packed_matrix){kind, rows, cols, tn_taken(block, at, tn_packed_bytes(kind, rows, cols)), NULL};
 }
 
-static float *take_floats(char *block, size_t *at, int64_t count) { return taken(block, at, (size_t)count * sizeof(float)); }
+static float *take_floats(char *block, size_t *at, int64_t count) { return tn_taken(block, at, (size_t)count * sizeof(float)); }
 
 /* Lays the weights out in a block, or with NULL only measures it. */
 static size_t lay_out(tn_decoder *d, char *block, tn_packed_kind kind)
@@ -34,7 +26,7 @@ static size_t lay_out(tn_decoder *d, char *block, tn_packed_kind kind)
     else
         take_matrix(&d->head, block, &at, kind, c->vocab_size, c->hidden_size);
     d->norm = take_floats(block, &at, c->hidden_size);
-    d->frequencies = taken(block, &at, (size_t)c->head_dim / 2 * sizeof *d->frequencies);
+    d->frequencies = tn_taken(block, &at, (size_t)c->head_dim / 2 * sizeof *d->frequencies);
     for (int64_t i = 0; i < c->num_hidden_layers; i++) {
         tn_decoder_layer *l = &d->layers[i];
         take_matrix(&l->qkv, block, &at, kind, all * c->head_dim, c->hidden_size);

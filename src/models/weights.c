@@ -3,7 +3,7 @@
 
 #include "io/file.h"
 #include "kernels/blocks.h"
-#include "nn/module.h"
+#include "nn/linear.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -238,7 +238,7 @@ tn_weights *tn_weights_of(void *llama)
     TN_SCOPE;
     const tn_llama_args *config = tn_llama_config(llama);
     tn_tensor *freqs = config ? tn_llama_rope_freqs(llama) : NULL;
-    tn_dict *dict = config ? tn_state_dict(llama) : NULL;
+    tn_dict *dict = config ? tn_state_dict_merged(llama) : NULL;
     for (int64_t i = 0; i < tn_dict_count(dict); i++)
         if (tn_dict_tensor(dict, i)->dtype == TN_F64)
             return tn_fail(TN_ERR_DTYPE, "llama: %s is float64, which no file of weights holds: cast the model with tn_module_to_dtype() first",
@@ -294,35 +294,42 @@ tn_status tn_weight_floats(const tn_weight *weight, int64_t row, float *out)
     return TN_OK;
 }
 
+tn_blocks tn_weight_blocks(const tn_weights *w, const tn_weight *weight, int64_t heads, void **owner)
+{
+    tn_blocks blocks = weight->blocks;
+    const int64_t rows = blocks.shape.sizes[0];
+    const size_t bytes = blocks.size / (size_t)rows;
+    *owner = w->owner;
+    if ((weight->interleaved_heads > 0) == (heads > 0))
+        return blocks;
+    tn_tensor *moved = tn_new("llama", TN_SHAPE((int64_t)blocks.size), TN_U8, (tn_device_id){TN_CPU, 0});
+    for (int64_t row = 0; moved && row < rows; row++) {
+        const int64_t pair = in_pairs(row, rows, heads ? heads : weight->interleaved_heads);
+        memcpy(tn_ptr(moved) + (size_t)(heads ? pair : row) * bytes, (const char *)blocks.data + (size_t)(heads ? row : pair) * bytes, bytes);
+    }
+    blocks.data = moved ? tn_ptr(moved) : NULL;
+    *owner = moved;
+    return blocks;
+}
+
 static void release_owner(void *data, void *owner)
 {
     (void)data;
     tn_release(owner);
 }
 
-/* The weight as it lies. */
-static tn_tensor *as_it_lies(const tn_weights *w, const tn_weight *weight, tn_dtype dtype)
-{
-    if (tn_quant_dtype(weight->blocks.type) != dtype)
-        return tn_dequantize(weight->blocks, dtype);
-    const tn_from_args args = {.size = sizeof args, .dtype = dtype, .data = weight->blocks.data, .shape = weight->blocks.shape,
-                               .release = release_owner, .context = tn_retain(w->owner)};
-    return tn_from_memory_with(&args);
-}
-
 tn_tensor *tn_weight_tensor(const tn_weights *w, const tn_weight *weight, int64_t heads, tn_dtype dtype)
 {
-    const int64_t rows = weight->blocks.shape.sizes[0];
-    if ((weight->interleaved_heads > 0) == (heads > 0))
-        return as_it_lies(w, weight, dtype);
     TN_SCOPE;
-    tn_tensor *from = as_it_lies(w, weight, dtype), *to = from ? tn_new("llama", weight->blocks.shape, dtype, from->storage->device) : NULL;
-    const size_t bytes = to ? (size_t)(to->numel / rows) * tn_item_size(to) : 0;
-    for (int64_t row = 0; to && row < rows; row++) {
-        const int64_t pair = in_pairs(row, rows, heads ? heads : weight->interleaved_heads);
-        memcpy(tn_ptr(to) + (size_t)(heads ? pair : row) * bytes, tn_ptr(from) + (size_t)(heads ? row : pair) * bytes, bytes);
-    }
-    return tn_pass(to);
+    void *owner;
+    const tn_blocks blocks = tn_weight_blocks(w, weight, heads, &owner);
+    if (!owner)
+        return NULL;
+    if (tn_quant_dtype(blocks.type) != dtype)
+        return tn_pass(tn_dequantize(blocks, dtype));
+    const tn_from_args args = {.size = sizeof args, .dtype = dtype, .data = blocks.data, .shape = blocks.shape, .release = release_owner,
+                               .context = tn_retain(owner)};
+    return tn_pass(tn_from_memory_with(&args));
 }
 
 /* ---- which format a file is of --------------------------------------------------------------------------------------------------- */

@@ -59,7 +59,7 @@ typedef struct tn_weights {
 
 /* A file or a folder of any kind that llama.h names. Checked: each weight that the configuration asks for is there once, of its shape. */
 tn_weights *tn_weights_open(const char *path);
-/* A llama module's parameters, shared. */
+/* A llama module's parameters, shared; weights with LoRA's parts are merged copies. */
 tn_weights *tn_weights_of(void *llama);
 /* By name; NULL with TN_ERR_FORMAT where there is none. */
 const tn_weight *tn_weights_find(const tn_weights *weights, const char *name);
@@ -69,8 +69,10 @@ tn_weight *tn_weights_at(const tn_weights *weights, tn_weight_kind kind, int64_t
 const void *tn_weight_row(const tn_weight *weight, int64_t row);
 /* That row as floats [in]. */
 tn_status tn_weight_floats(const tn_weight *weight, int64_t row, float *out);
-/* All of it, rows in our order or, where heads is above 0, in pairs (2j, 2j + 1) of so many heads: f32, f16 or bf16 on the CPU, without a copy where
- * that is how it lies and the owner keeps it in a tensor or a mapping. */
+/* All of it, rows in our order or, where heads is above 0, in pairs (2j, 2j + 1) of so many heads: as it lies in the weights' owner, or moved into a
+ * tensor of the scope. *owner keeps it; NULL with an error. */
+tn_blocks tn_weight_blocks(const tn_weights *weights, const tn_weight *weight, int64_t heads, void **owner);
+/* The same as f32, f16 or bf16 on the CPU, without a copy where that is how it lies. */
 tn_tensor *tn_weight_tensor(const tn_weights *weights, const tn_weight *weight, int64_t heads, tn_dtype dtype);
 /* Heads of what is turned by its position: q_proj's or k_proj's; 0 of all others. */
 int64_t tn_weight_heads(const tn_weights *weights, const tn_weight *weight);
@@ -79,6 +81,13 @@ tn_dtype tn_quant_dtype(tn_quant type);
 /* "model.layers.3.mlp.up_proj.weight" or "blk.3.ffn_up.weight". */
 void tn_weight_name(tn_weight_kind kind, int64_t layer, bool gguf, char name[64]);
 
+/* A configuration with what the header says where nothing is said. */
+static inline tn_llama_args tn_llama_defaults(void)
+{
+#define TN_LLAMA_DEFAULT_(type, name, value) .name = value,
+    return (tn_llama_args){.size = sizeof(tn_llama_args), TN_LLAMA_OPTIONS(TN_LLAMA_DEFAULT_)};
+#undef TN_LLAMA_DEFAULT_
+}
 /* llama.c: what was 0 computed; false with an error of that status where sizes are missing or do not fit. */
 bool tn_llama_completed(const char *op, tn_status status, tn_llama_args *config);
 

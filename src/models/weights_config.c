@@ -157,7 +157,7 @@ static bool read_config(const parse *p, tn_tensor **factors)
         unsupported(p, "a folder with a", "quantization_config");
     if (flag(p, "mlp_bias", false))
         unsupported(p, "a folder with", "mlp_bias");
-    *p->c = (tn_llama_args){.size = sizeof *p->c, .rope_factor = 1, .rope_low_freq_factor = 1, .rope_high_freq_factor = 4, .dtype = TN_DTYPE_DEFAULT};
+    *p->c = tn_llama_defaults();
     p->c->vocab_size = whole(p, "vocab_size", 0);
     p->c->hidden_size = whole(p, "hidden_size", 0);
     p->c->intermediate_size = whole(p, "intermediate_size", 0);
@@ -250,7 +250,8 @@ static void write_scaling(tn_text_out *out, const tn_weights *w)
         tn_put(out, "},\n");
     } else if (c->rope_original_length > 0) {
         tn_put(out, "  \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": %.17g, \"low_freq_factor\": %.17g, \"high_freq_factor\": %.17g, "
-               "\"original_max_position_embeddings\": %.17g},\n", c->rope_factor, c->rope_low_freq_factor, c->rope_high_freq_factor, c->rope_original_length);
+               "\"original_max_position_embeddings\": %.17g},\n",
+               c->rope_factor, c->rope_low_freq_factor, c->rope_high_freq_factor, c->rope_original_length);
     } else if (c->rope_factor != 1) {
         tn_put(out, "  \"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": %.17g},\n", c->rope_factor);
     }

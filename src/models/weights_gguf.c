@@ -49,7 +49,7 @@ static bool read_config(named *n, tn_llama_args *c)
     const int64_t embed = tn_gguf_find(n->file, "token_embd.weight");
     if (embed < 0)
         return TN_WEIGHTS_BAD(n->source, "there is no \"token_embd.weight\"");
-    *c = (tn_llama_args){.size = sizeof *c, .rope_low_freq_factor = 1, .rope_high_freq_factor = 4, .initializer_range = 0.02, .dtype = TN_DTYPE_DEFAULT};
+    *c = tn_llama_defaults();
     c->vocab_size = tn_gguf_blocks(n->file, embed).shape.sizes[0];
     c->hidden_size = whole(n, "embedding_length", 0);
     c->intermediate_size = whole(n, "feed_forward_length", 0);
@@ -67,8 +67,8 @@ static bool read_config(named *n, tn_llama_args *c)
         return false;
     const int64_t turned = whole(n, "rope.dimension_count", c->head_dim), values = whole(n, "attention.value_length", c->head_dim);
     if (turned != c->head_dim || values != c->head_dim || whole(n, "expert_count", 0) != 0)
-        tn_weights_fail(n->source, TN_ERR_UNSUPPORTED, "rope.dimension_count is %lld, attention.value_length %lld and expert_count %lld: the first two "
-                        "must be the heads' %lld and the last 0", (long long)turned, (long long)values, (long long)whole(n, "expert_count", 0),
+        tn_weights_fail(n->source, TN_ERR_UNSUPPORTED, "rope.dimension_count is %lld, attention.value_length %lld and expert_count %lld: the "
+                        "first two must be the heads' %lld and the last 0", (long long)turned, (long long)values, (long long)whole(n, "expert_count", 0),
                         (long long)c->head_dim);
     return !tn_failing();
 }
@@ -94,8 +94,8 @@ static bool take_weights(const named *n, tn_weights *w)
     if (freqs >= 0 && !tn_weights_keep_freqs(n->source, w, tn_gguf_tensor(n->file, "rope_freqs.weight", TN_F32)))
         return false;
     if (tn_gguf_count(n->file) != known)
-        return tn_weights_fail(n->source, TN_ERR_UNSUPPORTED, "%lld tensors, of which a %s of this configuration has %lld: the file holds another model",
-                               (long long)tn_gguf_count(n->file), n->architecture, (long long)known);
+        return tn_weights_fail(n->source, TN_ERR_UNSUPPORTED, "%lld tensors, of which a %s of this configuration has %lld: the file holds "
+                               "another model", (long long)tn_gguf_count(n->file), n->architecture, (long long)known);
     return true;
 }
 
@@ -108,7 +108,8 @@ tn_weights *tn_weights_gguf(tn_weights_source source)
         return NULL;
     if (strcmp(n.architecture, "llama") != 0 && strcmp(n.architecture, "qwen2") != 0 && strcmp(n.architecture, "qwen3") != 0)
         return tn_weights_fail(source, TN_ERR_UNSUPPORTED, "architecture \"%s\": llama, qwen2 and qwen3 are read", n.architecture);
-    tn_weights *w = read_config(&n, &config) ? tn_weights_new(source, &config, 2 * tn_gguf_count(file) + 64, strcmp(n.architecture, "llama") == 0) : NULL;
+    const bool llama = strcmp(n.architecture, "llama") == 0;
+    tn_weights *w = read_config(&n, &config) ? tn_weights_new(source, &config, 2 * tn_gguf_count(file) + 64, llama) : NULL;
     if (!w)
         return NULL;
     w->owner = w->gguf = tn_retain(file);

@@ -117,11 +117,8 @@ static tn_tensor *factors_of(const writing *g)
 static void report(const writing *g, const char *name, tn_quant type, tn_quant wanted, int64_t columns)
 {
     char line[256];
-    if (tn_quant_makes(wanted))
-        snprintf(line, sizeof line, "%s: %s, for its rows of %lld are no multiple of %s's %lld", name, tn_quant_name(type), (long long)columns,
-                 tn_quant_name(wanted), (long long)tn_quant_block(wanted));
-    else
-        snprintf(line, sizeof line, "%s: %s, for its rows of %s change their order", name, tn_quant_name(type), tn_quant_name(wanted));
+    snprintf(line, sizeof line, "%s: %s, for its rows of %lld are no multiple of %s's %lld", name, tn_quant_name(type), (long long)columns,
+             tn_quant_name(wanted), (long long)tn_quant_block(wanted));
     if (g->target->report)
         g->target->report(line, g->target->context);
 }
@@ -130,14 +127,16 @@ static bool put_tensor(const writing *g, const tn_weight *weight)
 {
     TN_SCOPE;
     char name[64];
+    void *owner;
     const tn_blocks *b = &weight->blocks;
-    const bool vector = b->shape.ndim == 1;
     const int64_t heads = strcmp(g->architecture, "llama") == 0 ? tn_weight_heads(g->w, weight) : 0, columns = b->shape.sizes[b->shape.ndim - 1];
-    const tn_quant wanted = vector ? TN_QUANT_F32 : g->target->type == TN_QUANT_NONE ? b->type : g->target->type;
+    const tn_quant wanted = b->shape.ndim == 1 ? TN_QUANT_F32 : g->target->type == TN_QUANT_NONE ? b->type : g->target->type;
     tn_weight_name(weight->kind, weight->layer, true, name);
-    if (wanted == b->type && (weight->interleaved_heads > 0) == (heads > 0))
-        return tn_gguf_add_blocks(g->out, name, *b, g->w->owner) == TN_OK;
-    const tn_quant type = tn_quant_makes(wanted) ? tn_quant_for_row(wanted, columns) : TN_QUANT_F32;
+    if (wanted == b->type) {
+        const tn_blocks blocks = tn_weight_blocks(g->w, weight, heads, &owner);
+        return owner && tn_gguf_add_blocks(g->out, name, blocks, owner) == TN_OK;
+    }
+    const tn_quant type = tn_quant_for_row(wanted, columns);
     if (type != wanted)
         report(g, name, type, wanted, columns);
     const tn_dtype dtype = tn_quant_dtype(b->type);

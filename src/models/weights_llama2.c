@@ -1,15 +1,17 @@
-/* llama2.c's checkpoints (https://github.com/karpathy/llama2.c, export.py), little endian: version 0, 7 int32 and f32 weights; version 1, 256 bytes of
- * header and f32 weights; version 2, the same with int8 weights in groups that have an f32 scale each. */
+/* llama2.c's checkpoints (https://github.com/karpathy/llama2.c, export.py), little endian: version 0, 7 int32 and f32 weights; version 1, 256
+ * bytes of header and f32 weights; version 2, the same with int8 weights in groups that have an f32 scale each. */
 #include "models/weights_llama2.h"
 
 #include "io/file.h"
 
 #include <string.h>
 
-const tn_weight_kind tn_llama2_order0[] = {TN_WEIGHT_EMBED, TN_WEIGHT_INPUT_NORM, TN_WEIGHT_Q,    TN_WEIGHT_K,  TN_WEIGHT_V,    TN_WEIGHT_O,
-                                           TN_WEIGHT_POST_NORM, TN_WEIGHT_GATE,   TN_WEIGHT_DOWN, TN_WEIGHT_UP, TN_WEIGHT_NORM, TN_WEIGHT_LM_HEAD};
-const tn_weight_kind tn_llama2_order1[] = {TN_WEIGHT_INPUT_NORM, TN_WEIGHT_POST_NORM, TN_WEIGHT_NORM, TN_WEIGHT_EMBED, TN_WEIGHT_Q,  TN_WEIGHT_K,
-                                           TN_WEIGHT_V,          TN_WEIGHT_O,         TN_WEIGHT_GATE, TN_WEIGHT_DOWN,  TN_WEIGHT_UP, TN_WEIGHT_LM_HEAD};
+const tn_weight_kind tn_llama2_order0[] = {
+    TN_WEIGHT_EMBED,     TN_WEIGHT_INPUT_NORM, TN_WEIGHT_Q,    TN_WEIGHT_K,  TN_WEIGHT_V,    TN_WEIGHT_O,
+    TN_WEIGHT_POST_NORM, TN_WEIGHT_GATE,       TN_WEIGHT_DOWN, TN_WEIGHT_UP, TN_WEIGHT_NORM, TN_WEIGHT_LM_HEAD};
+const tn_weight_kind tn_llama2_order1[] = {
+    TN_WEIGHT_INPUT_NORM, TN_WEIGHT_POST_NORM, TN_WEIGHT_NORM, TN_WEIGHT_EMBED, TN_WEIGHT_Q,  TN_WEIGHT_K,
+    TN_WEIGHT_V,          TN_WEIGHT_O,         TN_WEIGHT_GATE, TN_WEIGHT_DOWN,  TN_WEIGHT_UP, TN_WEIGHT_LM_HEAD};
 
 typedef struct header {
     int version;
@@ -43,15 +45,19 @@ static bool read_header(tn_weights_source source, tn_reader *r, header *h)
             return TN_WEIGHTS_BAD(source, "the file ends inside its header");
     }
     const int64_t vocab = int_at(at + 20);
-    h->config = (tn_llama_args){.size = sizeof h->config, TN_LLAMA2_FIXED, .hidden_size = int_at(at), .intermediate_size = int_at(at + 4),
-                                .num_hidden_layers = int_at(at + 8), .num_attention_heads = int_at(at + 12),
-                                .num_key_value_heads = int_at(at + 16), .vocab_size = vocab < 0 ? -vocab : vocab,
-                                .max_position_embeddings = int_at(at + 24)};
+    h->config = tn_llama_defaults(); /* those of run.c and runq.c, for every model */
+    h->config.hidden_size = int_at(at);
+    h->config.intermediate_size = int_at(at + 4);
+    h->config.num_hidden_layers = int_at(at + 8);
+    h->config.num_attention_heads = int_at(at + 12);
+    h->config.num_key_value_heads = int_at(at + 16);
+    h->config.vocab_size = vocab < 0 ? -vocab : vocab;
+    h->config.max_position_embeddings = int_at(at + 24);
     h->config.tie_word_embeddings = h->version == 0 ? vocab > 0 : at[28] != 0;
     h->group = h->version == 2 ? int_at(at + 29) : 1;
     if (h->config.num_key_value_heads < 1 || (h->version > 0 && (vocab < 1 || at[28] > 1)) || h->group < 1)
-        return TN_WEIGHTS_BAD(source, "no model of any kind, or a damaged llama2.c checkpoint: %lld key/value heads, a vocabulary of %lld, groups of %lld",
-                              (long long)h->config.num_key_value_heads, (long long)vocab, (long long)h->group);
+        return TN_WEIGHTS_BAD(source, "no model of any kind, or a damaged llama2.c checkpoint: %lld key/value heads, a vocabulary of %lld, groups "
+                              "of %lld", (long long)h->config.num_key_value_heads, (long long)vocab, (long long)h->group);
     if (h->config.num_attention_heads > 0 && h->config.hidden_size % h->config.num_attention_heads)
         return TN_WEIGHTS_BAD(source, "no model of any kind, or a damaged llama2.c checkpoint: %lld heads of a width of %lld",
                               (long long)h->config.num_attention_heads, (long long)h->config.hidden_size);
@@ -69,7 +75,8 @@ static bool measure(tn_weights_source source, const header *h, const tn_weight *
     const int64_t numel = numel_of(weight);
     const bool floats = h->version < 2 || weight->blocks.shape.ndim == 1;
     if (!floats && numel % h->group)
-        return TN_WEIGHTS_BAD(source, "\"%s\" has %lld elements, no whole number of groups of %lld", weight->name, (long long)numel, (long long)h->group);
+        return TN_WEIGHTS_BAD(source, "\"%s\" has %lld elements, no whole number of groups of %lld", weight->name, (long long)numel,
+                              (long long)h->group);
     const int64_t scales = floats ? numel : numel / h->group;
     if (scales > (file - *at) / 4 || (!floats && numel > file - *at - 4 * scales))
         return TN_WEIGHTS_BAD(source, "no model of any kind, or a llama2.c checkpoint that is cut: it ends inside \"%s\"", weight->name);
@@ -88,8 +95,8 @@ static void put_groups(const char *data, int64_t numel, int64_t group, float *ou
     }
 }
 
-/* Points each weight to its place in the file or, of version 2, into `floats`, where it is put. Without either: only measures. Gives in *floats_needed
- * what version 2 dequantises. */
+/* Points each weight to its place in the file or, of version 2, into `floats`, where it is put; without floats it only measures. Gives in
+ * *floats_needed how many version 2 dequantises. */
 static bool walk(tn_weights_source source, const header *h, tn_weights *w, const char *data, int64_t file, float *floats, int64_t *floats_needed)
 {
     const tn_weight_kind *order = h->version ? tn_llama2_order1 : tn_llama2_order0;

@@ -9,9 +9,4 @@ enum { TN_LLAMA2_HEADER0 = 28, TN_LLAMA2_HEADER = 256, TN_LLAMA2_MAGIC = 0x616b3
 extern const tn_weight_kind tn_llama2_order0[TN_LLAMA2_KINDS], tn_llama2_order1[TN_LLAMA2_KINDS];
 static inline bool tn_llama2_in_layer(tn_weight_kind kind) { return kind != TN_WEIGHT_EMBED && kind != TN_WEIGHT_NORM && kind != TN_WEIGHT_LM_HEAD; }
 
-/* What its programs have for every model, run.c and runq.c. */
-#define TN_LLAMA2_FIXED                                                                                                       \
-    .rms_norm_eps = 1e-5, .rope_theta = 10000, .rope_factor = 1, .rope_low_freq_factor = 1, .rope_high_freq_factor = 4,       \
-    .initializer_range = 0.02, .dtype = TN_DTYPE_DEFAULT
-
 #endif

@@ -77,7 +77,8 @@ static bool all_finite(const tn_writer *out, const tn_weight *weight, const tn_t
     const float *f = (const float *)(const void *)tn_ptr(x);
     for (int64_t i = 0; i < x->numel; i++)
         if (!isfinite(f[i])) {
-            tn_fail(TN_ERR_ARGUMENT, "%s: %s: \"%s\" has an element that is %g, which int8 cannot hold", out->op, out->path, weight->name, (double)f[i]);
+            tn_fail(TN_ERR_ARGUMENT, "%s: %s: \"%s\" has an element that is %g, which int8 cannot hold", out->op, out->path, weight->name,
+                    (double)f[i]);
             return false;
         }
     return true;

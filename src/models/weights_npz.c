@@ -25,8 +25,9 @@ static bool guess(tn_weights_source source, const tn_dict *dict, tn_llama_args *
     enum { STORIES_HIDDEN = 288, STORIES_HEADS = 6 };
     int64_t layers = 0, keys = 0, columns;
     char name[64];
-    *c = (tn_llama_args){.size = sizeof *c, .rms_norm_eps = 1e-6, .rope_theta = 10000, .rope_factor = 1, .rope_low_freq_factor = 1, .rope_high_freq_factor = 4,
-                         .initializer_range = 0.02, .max_position_embeddings = 1024, .dtype = TN_DTYPE_DEFAULT};
+    *c = tn_llama_defaults();
+    c->rms_norm_eps = 1e-6;
+    c->max_position_embeddings = 1024;
     if (!matrix(source, dict, "model.embed_tokens.weight", &c->vocab_size, &c->hidden_size) ||
         !matrix(source, dict, "model.layers.0.mlp.gate_proj.weight", &c->intermediate_size, &columns) ||
         !matrix(source, dict, "model.layers.0.self_attn.k_proj.weight", &keys, &columns))

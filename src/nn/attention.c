@@ -145,12 +145,14 @@ static tn_tensor *with_own(const attending *a, tn_tensor *part, tn_tensor *bias)
 /* The unfused way, where the softmax is wanted: *weights is its average over the heads, [n, l, s], or itself. */
 static tn_tensor *attend_seen(const attending *a, tn_tensor *const *parts, double dropout, tn_tensor **weights)
 {
-    tn_tensor *mask = merged(a, a->self->is_causal), *q = tn_mul(parts[0], tn_scalar_f64(1 / sqrt((double)(a->self->embed_dim / a->self->num_heads))));
+    const multihead_attention *self = a->self;
+    tn_tensor *mask = merged(a, self->is_causal);
+    tn_tensor *q = tn_mul(parts[0], tn_scalar_f64(1 / sqrt((double)(self->embed_dim / self->num_heads))));
     tn_tensor *scores = tn_matmul(q, tn_transpose(parts[1], -2, -1));
     if (mask)
         scores = mask->dtype == TN_BOOL ? tn_masked_fill(scores, mask, -HUGE_VAL) : tn_add(scores, mask);
     tn_tensor *p = tn_dropout(tn_softmax(scores, -1), dropout, true);
-    *weights = a->self->average_attn_weights ? tn_mean_with(&(tn_reduce_args){.size = sizeof(tn_reduce_args), .dim = 1, .x = p}) : p;
+    *weights = self->average_attn_weights ? tn_mean_with(&(tn_reduce_args){.size = sizeof(tn_reduce_args), .dim = 1, .x = p}) : p;
     return tn_matmul(p, parts[2]);
 }
 

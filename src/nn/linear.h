@@ -15,5 +15,7 @@ extern const tn_module_type *const tn_linear_type;
 
 /* What the low-rank matrices add to the product with x. */
 tn_tensor *tn_lora_part(const linear *self, tn_tensor *x);
+/* What tn_state_dict() would give after tn_merge_lora(), without lora_A and lora_B: weights that have them are new, all else is shared. The scope's. */
+tn_dict *tn_state_dict_merged(tn_module *module);
 
 #endif

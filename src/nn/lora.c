@@ -1,4 +1,6 @@
 /* Low-rank additions to linear layers. */
+#include <tenon/io.h>
+
 #include "nn/linear.h"
 
 #include <math.h>
@@ -81,6 +83,12 @@ tn_status tn_add_lora_with(const tn_lora_args *args)
     return tn_last_status();
 }
 
+/* What the low-rank matrices make of the weight [out, in]. */
+static tn_tensor *part_of_weight(const linear *self)
+{
+    return tn_mul(tn_matmul(self->lora_B, self->lora_A), tn_scalar_f64(self->lora_scale));
+}
+
 static bool visit_merging(tn_module *module, const char *path, int depth, void *context)
 {
     (void)path, (void)depth, (void)context;
@@ -89,8 +97,7 @@ static bool visit_merging(tn_module *module, const char *path, int depth, void *
         return true;
     TN_SCOPE;
     TN_NO_GRAD;
-    tn_tensor *part = tn_mul(tn_matmul(self->lora_B, self->lora_A), tn_scalar_f64(self->lora_scale));
-    tn_add_(self->weight, part);
+    tn_add_(self->weight, part_of_weight(self));
     tn_init_zeros(self->lora_B);
     return !tn_failing();
 }
@@ -101,4 +108,25 @@ tn_status tn_merge_lora(void *pointer)
     if (module)
         tn_visit_modules(module, visit_merging, NULL);
     return tn_last_status();
+}
+
+static bool put_merged(tn_module *owner, tn_entry *entry, const char *path, void *dict)
+{
+    TN_SCOPE;
+    TN_NO_GRAD;
+    const linear *self = owner->type == tn_linear_type ? (const linear *)(const void *)owner : NULL;
+    tn_tensor *tensor = tn_entry_tensor(entry);
+    const bool low_rank = self && self->lora_A;
+    if (entry->kind == TN_KIND_UNSAVED || (low_rank && (tensor == self->lora_A || tensor == self->lora_B)))
+        return true;
+    if (low_rank && tensor == self->weight)
+        tensor = tn_add(tensor, part_of_weight(self));
+    tensor = tn_detach(tensor);
+    return tensor && tn_dict_set(dict, path, tensor) == TN_OK;
+}
+
+tn_dict *tn_state_dict_merged(tn_module *module)
+{
+    tn_dict *dict = tn_adopt(tn_dict_new());
+    return dict && tn_visit_tensors(module, put_merged, dict) ? dict : NULL;
 }

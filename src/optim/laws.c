@@ -24,7 +24,7 @@ static double step_lr_rate(const tn_schedule *s, int g, double lr)
     int64_t e = s->now.last_epoch;
     return e == 0 || e % a->step_size != 0 ? lr : lr * a->gamma;
 }
-static const tn_law step_lr_law = {.name = "step_lr", .rate = step_lr_rate};
+static const tn_law step_lr_law = {.name = "step_lr", .rate = step_lr_rate, .fields = {"step_size", "gamma"}};
 
 tn_schedule *tn_step_lr_new_with(const tn_step_lr_args *args)
 {
@@ -42,7 +42,7 @@ static double multi_step_lr_rate(const tn_schedule *s, int g, double lr)
         times += s->milestones[i] == s->now.last_epoch;
     return times ? lr * pow(s->args.multi_step_lr.gamma, times) : lr;
 }
-static const tn_law multi_step_lr_law = {.name = "multi_step_lr", .rate = multi_step_lr_rate};
+static const tn_law multi_step_lr_law = {.name = "multi_step_lr", .rate = multi_step_lr_rate, .fields = {"milestones", "gamma"}};
 
 tn_schedule *tn_multi_step_lr_new_with(const tn_multi_step_lr_args *args)
 {
@@ -61,7 +61,7 @@ static double exponential_lr_rate(const tn_schedule *s, int g, double lr)
     (void)g;
     return s->now.last_epoch ? lr * s->args.gamma : lr;
 }
-static const tn_law exponential_lr_law = {.name = "exponential_lr", .rate = exponential_lr_rate};
+static const tn_law exponential_lr_law = {.name = "exponential_lr", .rate = exponential_lr_rate, .fields = {"gamma"}};
 
 tn_schedule *tn_exponential_lr_new(tn_optim *optim, double gamma)
 {
@@ -80,7 +80,7 @@ static double constant_lr_rate(const tn_schedule *s, int g, double lr)
         return s->anew && a->total_iters == 0 ? lr : lr * a->factor;
     return e == a->total_iters ? lr * (1 / a->factor) : lr;
 }
-static const tn_law constant_lr_law = {.name = "constant_lr", .rate = constant_lr_rate};
+static const tn_law constant_lr_law = {.name = "constant_lr", .rate = constant_lr_rate, .fields = {"factor", "total_iters"}};
 
 tn_schedule *tn_constant_lr_new_with(const tn_constant_lr_args *args)
 {
@@ -106,7 +106,7 @@ static double linear_lr_rate(const tn_schedule *s, int g, double lr)
         return may_begin(s, a->total_iters) ? lr * a->start_factor : NAN;
     return e > a->total_iters ? lr : lr * (1 + rise / ((double)a->total_iters * a->start_factor + (double)(e - 1) * rise));
 }
-static const tn_law linear_lr_law = {.name = "linear_lr", .rate = linear_lr_rate};
+static const tn_law linear_lr_law = {.name = "linear_lr", .rate = linear_lr_rate, .fields = {"start_factor", "end_factor", "total_iters"}};
 
 tn_schedule *tn_linear_lr_new_with(const tn_linear_lr_args *args)
 {
@@ -126,7 +126,7 @@ static double polynomial_lr_rate(const tn_schedule *s, int g, double lr)
         return may_begin(s, a->total_iters) ? lr : NAN;
     return e > n ? lr : lr * pow((1 - e / n) / (1 - (e - 1) / n), a->power);
 }
-static const tn_law polynomial_lr_law = {.name = "polynomial_lr", .rate = polynomial_lr_rate};
+static const tn_law polynomial_lr_law = {.name = "polynomial_lr", .rate = polynomial_lr_rate, .fields = {"power", "total_iters"}};
 
 tn_schedule *tn_polynomial_lr_new_with(const tn_polynomial_lr_args *args)
 {
@@ -149,7 +149,8 @@ static double cosine_annealing_lr_rate(const tn_schedule *s, int g, double lr)
         return lr + (s->base_lrs[g] - a->eta_min) * (1 - cos(pi / n)) / 2;
     return (1 + cos(pi * (double)e / n)) / (1 + cos(pi * (double)(e - 1) / n)) * (lr - a->eta_min) + a->eta_min;
 }
-static const tn_law cosine_annealing_lr_law = {.name = "cosine_annealing_lr", .rate = cosine_annealing_lr_rate};
+static const tn_law cosine_annealing_lr_law = {.name = "cosine_annealing_lr", .rate = cosine_annealing_lr_rate,
+    .fields = {"T_max", "eta_min"}};
 
 tn_schedule *tn_cosine_annealing_lr_new_with(const tn_cosine_annealing_lr_args *args)
 {
@@ -183,7 +184,7 @@ static double warm_restarts_rate(const tn_schedule *s, int g, double lr)
     return low + (s->base_lrs[g] - low) * (1 + cos(pi * s->now.number[0] / s->now.number[1])) / 2;
 }
 static const tn_law cosine_annealing_warm_restarts_law = {.name = "cosine_annealing_warm_restarts", .rate = warm_restarts_rate,
-    .numbers = {"T_cur", "T_i"}, .begin = warm_restarts_begin, .advance = warm_restarts_advance};
+    .numbers = {"T_cur", "T_i"}, .fields = {"T_0", "T_mult", "eta_min"}, .begin = warm_restarts_begin, .advance = warm_restarts_advance};
 
 tn_schedule *tn_cosine_annealing_warm_restarts_new_with(const tn_cosine_annealing_warm_restarts_args *args)
 {
@@ -254,7 +255,8 @@ static double one_cycle_lr_momentum(const tn_schedule *s)
     return phase == 0 ? anneal(a->anneal_strategy, a->max_momentum, a->base_momentum, part)
                       : anneal(a->anneal_strategy, a->base_momentum, a->max_momentum, part);
 }
-static const tn_law one_cycle_lr_law = {.name = "one_cycle_lr", .rate = one_cycle_lr_rate, .momentum = one_cycle_lr_momentum};
+static const tn_law one_cycle_lr_law = {.name = "one_cycle_lr", .rate = one_cycle_lr_rate, .momentum = one_cycle_lr_momentum,
+    .fields = {"total_steps", "_schedule_phases", "cycle_momentum", "use_beta1"}};
 
 tn_schedule *tn_one_cycle_lr_new_with(const tn_one_cycle_lr_args *args)
 {
@@ -301,7 +303,8 @@ static double cyclic_lr_momentum(const tn_schedule *s)
     const tn_cyclic_lr_args *a = &s->args.cyclic_lr;
     return a->max_momentum - (a->max_momentum - a->base_momentum) * cyclic_height(s);
 }
-static const tn_law cyclic_lr_law = {.name = "cyclic_lr", .rate = cyclic_lr_rate, .momentum = cyclic_lr_momentum};
+static const tn_law cyclic_lr_law = {.name = "cyclic_lr", .rate = cyclic_lr_rate, .momentum = cyclic_lr_momentum,
+    .fields = {"step_ratio", "total_size", "max_lrs", "gamma", "cycle_momentum", "use_beta1", "base_momentums", "max_momentums"}};
 
 tn_schedule *tn_cyclic_lr_new_with(const tn_cyclic_lr_args *args)
 {
@@ -369,6 +372,7 @@ static void plateau_advance(tn_schedule *s)
     }
 }
 static const tn_law reduce_lr_on_plateau_law = {.name = "reduce_lr_on_plateau", .numbers = {"best", "num_bad_epochs", "cooldown_counter"},
+    .fields = {"patience", "factor", "threshold", "cooldown", "eps", "min_lrs", "default_min_lr", "mode_worse"},
     .begin = plateau_begin, .advance = plateau_advance, .measured = true};
 
 tn_schedule *tn_reduce_lr_on_plateau_new_with(const tn_reduce_lr_on_plateau_args *args)
@@ -445,7 +449,8 @@ static void sequential_advance(tn_schedule *s)
     else
         tn_schedule_advance(s->schedules[i]);
 }
-static const tn_law sequential_lr_law = {.name = "sequential_lr", .begin = sequential_begin, .advance = sequential_advance};
+static const tn_law sequential_lr_law = {.name = "sequential_lr", .fields = {"_milestones"}, .begin = sequential_begin,
+    .advance = sequential_advance};
 
 /* A composed schedule that holds these; their references are taken, on failure too. */
 static tn_schedule *compose(const tn_law *law, tn_optim *optim, tn_schedule *const *schedules, int count)

@@ -101,6 +101,19 @@ static const tn_tensor *find(tn_named *in, const char *name)
     return tn_dict_tensor(in->dict, at);
 }
 
+bool tn_named_pass(tn_named *in, const char *prefix, const char *name)
+{
+    size_t before = strlen(prefix), length = strlen(name);
+    bool any = false;
+    for (int64_t i = 0; i < tn_dict_count(in->dict); i++) {
+        const char *full = tn_dict_name(in->dict, i), *rest = full + before;
+        if (strncmp(full, prefix, before) || strncmp(rest, name, length) || (rest[length] && rest[length] != '.'))
+            continue;
+        in->used[i] = any = true;
+    }
+    return any;
+}
+
 const tn_tensor *tn_named_find(tn_named *in, const char *format, ...)
 {
     MAKE_NAME(name, format);

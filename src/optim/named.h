@@ -26,6 +26,8 @@ bool tn_named_begin(tn_named *in, const char *op, const tn_dict *dict);
 /* False with an error when a name of the dict was not used, or an error sticks. `whose` is said in the message. */
 bool tn_named_done(const tn_named *in, const char *whose);
 void tn_named_end(tn_named *in);
+/* Passes by what has the name made of both, and what is within it ("milestones.3" of "milestones"); gives whether there is any. */
+bool tn_named_pass(tn_named *in, const char *prefix, const char *name);
 /* The tensor of a name made by printf, or NULL without an error. */
 const tn_tensor *tn_named_find(tn_named *in, const char *format, ...) TN_PRINTF(2, 3);
 const char *tn_named_note(const tn_named *in, const char *format, ...) TN_PRINTF(2, 3);

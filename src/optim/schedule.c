@@ -205,7 +205,8 @@ static bool make_prefix(char *text, const char *prefix, int i)
 
 static bool put(tn_dict *dict, const tn_schedule *s, const char *prefix)
 {
-    bool good = tn_named_put_int(dict, &s->now.last_epoch, TN_NAMED_SCALAR, "%slast_epoch", prefix) &&
+    bool good = tn_named_put_note(dict, s->law->name, "%slaw", prefix) &&
+                tn_named_put_int(dict, &s->now.last_epoch, TN_NAMED_SCALAR, "%slast_epoch", prefix) &&
                 (!s->law->rate || tn_named_put_double(dict, s->base_lrs, s->groups, "%sbase_lrs", prefix));
     for (int i = 0; good && i < TN_LAW_NUMBERS && s->law->numbers[i]; i++)
         good = tn_named_put_double(dict, &s->now.number[i], TN_NAMED_SCALAR, "%s%s", prefix, s->law->numbers[i]);
@@ -224,11 +225,36 @@ tn_dict *tn_schedule_state_dict(const tn_schedule *s)
     return dict && put(dict, s, "") ? dict : NULL;
 }
 
+/* Whether the state is one of the law: its note says so, or it has what PyTorch's has, which is passed by. False with an error. */
+static bool of_its_law(tn_named *in, const tn_schedule *s, const char *prefix)
+{
+    static const char *const passed_by[] = {"_step_count", "_is_initial", "_get_lr_called_within_step", "_last_lr", "verbose"};
+    const char *law = tn_named_note(in, "%slaw", prefix), *const *fields = s->law->fields;
+    if (law && strcmp(law, s->law->name) != 0)
+        tn_fail(TN_ERR_ARGUMENT, "%s: \"%slaw\" is \"%s\", and this schedule is %s", in->op, prefix, law, s->law->name);
+    for (int i = 0; !law && i < TN_COUNT(passed_by); i++)
+        tn_named_pass(in, prefix, passed_by[i]);
+    for (int i = 0; !law && i < TN_LAW_FIELDS && fields[i]; i++)
+        if (!tn_named_pass(in, prefix, fields[i]) && i == 0)
+            tn_fail(TN_ERR_ARGUMENT, "%s: this is no state of %s: neither a note \"%slaw\" nor PyTorch's \"%s%s\" is there", in->op,
+                    s->law->name, prefix, prefix, fields[i]);
+    return !tn_failing();
+}
+
+/* In PyTorch's states one whose turn in a sequence has not come is at -1, and a chain is where its first schedule is. */
+static bool get_epoch(tn_named *in, tn_schedule *s, const char *prefix)
+{
+    const tn_tensor *epoch = tn_named_find(in, "%slast_epoch", prefix);
+    s->other.last_epoch = s->schedule_count ? s->schedules[0]->other.last_epoch : 0;
+    if (epoch ? *prefix && epoch->numel == 1 && tn_item(epoch) == -1 : s->schedule_count)
+        return true;
+    return tn_named_get_count(in, &s->other.last_epoch, "%slast_epoch", prefix);
+}
+
 /* Reads into other and spare. */
 static bool get(tn_named *in, tn_schedule *s, const char *prefix)
 {
-    bool good = tn_named_get_count(in, &s->other.last_epoch, "%slast_epoch", prefix) &&
-                (!s->law->rate || tn_named_get_double(in, s->spare, s->groups, "%sbase_lrs", prefix));
+    bool good = of_its_law(in, s, prefix) && (!s->law->rate || tn_named_get_double(in, s->spare, s->groups, "%sbase_lrs", prefix));
     for (int i = 0; good && i < TN_LAW_NUMBERS && s->law->numbers[i]; i++)
         good = tn_named_get_double(in, &s->other.number[i], TN_NAMED_SCALAR, "%s%s", prefix, s->law->numbers[i]);
     for (int g = 0; good && s->law->rate && g < s->groups; g++)
@@ -237,7 +263,7 @@ static bool get(tn_named *in, tn_schedule *s, const char *prefix)
         char inner[PREFIX_SIZE];
         good = make_prefix(inner, prefix, i) && get(in, s->schedules[i], inner);
     }
-    return good;
+    return good && get_epoch(in, s, prefix);
 }
 
 static void take(tn_schedule *s)

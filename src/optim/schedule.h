@@ -6,7 +6,7 @@
 
 #include "optim/optim.h"
 
-enum { TN_LAW_NUMBERS = 3 };
+enum { TN_LAW_NUMBERS = 3, TN_LAW_FIELDS = 8 };
 
 /* A law declares what is its own. last_epoch is counted before rate, momentum and advance are called. */
 typedef struct tn_law {
@@ -15,6 +15,7 @@ typedef struct tn_law {
     double (*rate)(const tn_schedule *s, int g, double lr);
     double (*momentum)(const tn_schedule *s);         /* that of all groups, where s->cycles */
     const char *numbers[TN_LAW_NUMBERS];              /* what it counts besides last_epoch, by their names in a file */
+    const char *fields[TN_LAW_FIELDS];                /* what PyTorch's state has besides, and by the first of which it is told */
     void (*begin)(tn_schedule *s, bool anew);         /* sets the numbers for epoch 0; anew: of a schedule that takes over; NULL: nothing */
     void (*advance)(tn_schedule *s);                  /* brings them to last_epoch; NULL: nothing */
     bool measured;                                    /* each step takes a measure */

@@ -59,8 +59,8 @@ static size_t make_rows(uint8_t *rows, const uint8_t *pixels, size_t count, cons
 static void make_png(const uint8_t *data, size_t size)
 {
     static uint8_t packed[1 << 15];
-    const uint8_t head[13] = {[3] = data[0] % 40, [7] = data[1] % 40, [8] = (uint8_t)(1 << data[2] % 5), [9] = (uint8_t[]){0, 2, 3, 4, 6}[data[3] % 5],
-                              [12] = data[4] & 1};
+    const uint8_t depth = (uint8_t)(1 << data[2] % 5), colour = (uint8_t[]){0, 2, 3, 4, 6}[data[3] % 5];
+    const uint8_t head[13] = {[3] = data[0] % 40, [7] = data[1] % 40, [8] = depth, [9] = colour, [12] = data[4] & 1};
     const size_t colours = data[5] * 3u, clear = data[6];
     if (size < 8 + colours + clear)
         return;

@@ -55,7 +55,7 @@ class Attention(nn.Module):
         if c.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
         angles = torch.arange(l, dtype=torch.float64)[:, None] * frequencies(c)
-        cos, sin = angles.cos(), angles.sin()
+        cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
         q, k = rotated(q, cos, sin, c.rope_interleaved), rotated(k, cos, sin, c.rope_interleaved)
         k, v = (t.repeat_interleave(c.num_attention_heads // c.num_key_value_heads, 1) for t in (k, v))
         scores = q @ k.transpose(-2, -1) / math.sqrt(c.head_dim)

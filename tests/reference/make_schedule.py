@@ -1,6 +1,7 @@
 """Writes tests/reference/schedule.h: the learning rates of PyTorch's schedules at their start and after each of 200 steps, as pairs of a
 value and how often it comes in a row; <name>_1 are those of the second group, <name>_m the momentum's (or beta1's). test_schedule.c
-makes the same schedules. Run: python tests/reference/make_schedule.py"""
+makes the same schedules. Writes files/schedule.pt too: their states, and the optimisers', after 97 steps. Run: python tests/reference/make_schedule.py"""
+import copy
 import os
 import warnings
 
@@ -10,6 +11,7 @@ from torch.optim import lr_scheduler as S
 from ops_common import fill
 
 STEPS = 200
+SAVED = 97
 NOISE = fill(77, STEPS, 0, 1).tolist()
 
 
@@ -63,6 +65,7 @@ CASES = [
     ("sequential_restarts", sgd, lambda o: S.SequentialLR(o, [S.ConstantLR(o), S.StepLR(o, 7), S.CosineAnnealingWarmRestarts(o, 20, 2)], [20, 41])),
     ("sequential_0", sgd, lambda o: S.SequentialLR(o, [S.LinearLR(o, 0.1, total_iters=0), S.ConstantLR(o, 0.25, 0), S.ExponentialLR(o, 0.97)],
                                                    [10, 90])),
+    ("sequential_late", sgd, lambda o: S.SequentialLR(o, [S.ConstantLR(o, 0.5, 20), S.StepLR(o, 7)], [150])),
     ("chained", sgd, lambda o: S.ChainedScheduler([S.ConstantLR(o, 0.3, 20), S.ExponentialLR(o, 0.99)])),
     ("chained_three", sgd, lambda o: S.ChainedScheduler([S.LinearLR(o, total_iters=50), S.MultiStepLR(o, [70]), S.CosineAnnealingLR(o, 250)])),
     ("chained_sequential", sgd, lambda o: S.ChainedScheduler([S.SequentialLR(o, [S.ConstantLR(o), S.ExponentialLR(o, 0.9)], [30]),
@@ -74,7 +77,10 @@ def momentum(group):
     return group["betas"][0] if "betas" in group else group["momentum"]
 
 
-def run(make_optim, make):
+saved = {}
+
+
+def run(name, make_optim, make):
     optim = make_optim()
     schedule = make(optim)
     rows = [[], [], []]
@@ -83,6 +89,8 @@ def run(make_optim, make):
             schedule.step(metric(e - 1) if schedule.mode == "min" else -metric(e - 1))
         elif e:
             schedule.step()
+        if e == SAVED:
+            saved[name] = copy.deepcopy({"schedule": schedule.state_dict(), "optim": optim.state_dict()})
         a, b = optim.param_groups
         for row, value in zip(rows, (a["lr"], b["lr"], momentum(a))):
             row.append(value)
@@ -105,7 +113,7 @@ here = os.path.dirname(os.path.abspath(__file__))
 with open(os.path.join(here, "schedule.h"), "w") as out:
     out.write("/* Written by make_schedule.py with PyTorch %s. */\n" % torch.__version__.split("+")[0])
     for name, make_optim, make in CASES:
-        first, second, moment = run(make_optim, make)
+        first, second, moment = run(name, make_optim, make)
         proportional = all(abs(b - 3 * a) <= 1e-12 for a, b in zip(first, second))
         same = all(abs(b - a) <= 1e-12 for a, b in zip(first, second))
         rows = [("", first)] + ([] if proportional or same else [("_1", second)]) + ([("_m", moment)] if len(set(moment)) > 1 else [])
@@ -118,3 +126,4 @@ with open(os.path.join(here, "schedule.h"), "w") as out:
                     line = "   "
                 line += " " + p + ","
             out.write("static const double %s%s[] = {\n%s\n};\n" % (name, suffix, "\n".join(lines + [line])))
+torch.save(saved, os.path.join(here, "files", "schedule.pt"))

@@ -34,8 +34,8 @@ typedef struct tn_multihead_attention_args { /* tn_multihead_attention_new(embed
  *
  * with only a query its keys and values are its own. key_padding_mask is [batch, s] ([s] without a batch), attn_mask [l, s] or
  * [batch num_heads, l, s]. y is like query. As a second output (tn_call_n) the layer gives the softmax, averaged over the heads,
- * [batch, l, s] (s counts the keys that the options add); then the scores are whole in memory, and a row that sees nothing is NaN where without them it is zeros, as in PyTorch. .dropout works on
- * the softmax while training.
+ * [batch, l, s] (s counts the keys that the options add); then the scores are whole in memory, and a row that sees nothing is NaN where
+ * without them it is zeros, as in PyTorch. .dropout works on the softmax while training.
  * Parameters in_proj_weight [3 embed_dim, embed_dim] (with another .kdim or .vdim q_proj_weight [embed_dim, embed_dim], k_proj_weight
  * [embed_dim, kdim], v_proj_weight [embed_dim, vdim]), Xavier's uniform law; in_proj_bias [3 embed_dim] and out_proj.bias [embed_dim], zeros;
  * out_proj.weight [embed_dim, embed_dim], as of tn_linear_new; with .add_bias_kv bias_k and bias_v [1, 1, embed_dim], Xavier's normal law. */

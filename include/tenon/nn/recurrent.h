@@ -60,7 +60,8 @@ typedef struct tn_rnn_layer_args { /* tn_rnn_new(input_size, hidden_size, .nonli
 /* h = tanh(W_ih x + b_ih + W_hh h + b_hh), or ReLU. */
 TN_API tn_module *tn_rnn_new_with(const tn_rnn_layer_args *args);
 
-/* States are [d num_layers, batch, hidden_size] (h of an LSTM with .proj_size: proj_size; without the batch for one sequence): layer 0, layer 0 reverse, layer 1, ... */
+/* States are [d num_layers, batch, hidden_size] (h of an LSTM with .proj_size has that; without the batch for one sequence): layer 0, layer 0
+ * reverse, layer 1, ... */
 #define TN_RECURRENT_CALL_OPTIONS(X)                                                                                          \
     X(tn_tensor *, h0, NULL)   /* the first state; NULL: zeros */                                                             \
     X(tn_tensor *, c0, NULL)   /* of an LSTM, both or neither */                                                              \

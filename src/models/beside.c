@@ -1,0 +1,155 @@
+/* Finding what belongs to a model: its folder, its tokeniser. */
+#include "models/beside.h"
+
+#include <tenon/generate.h>
+
+#include "io/file.h"
+#include "models/weights.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+bool tn_model_folder(const char *op, const char *path, char folder[TN_PATH_SIZE])
+{
+    struct stat st;
+    if (tn_failing())
+        return false;
+    if (!path || stat(path, &st) != 0) {
+        tn_fail(path ? TN_ERR_IO : TN_ERR_ARGUMENT, "%s: %s: there is no such file or folder", op, path ? path : "NULL");
+        return false;
+    }
+    const char *slash = strrchr(path, '/');
+    const size_t length = S_ISDIR(st.st_mode) ? strlen(path) : slash ? (size_t)(slash - path) + 1 : 0;
+    if (length + 2 > TN_PATH_SIZE) {
+        tn_fail(TN_ERR_ARGUMENT, "%s: a path of %zu bytes", op, length);
+        return false;
+    }
+    memcpy(folder, path, length);
+    strcpy(folder + length, S_ISDIR(st.st_mode) && length && path[length - 1] != '/' ? "/" : "");
+    return true;
+}
+
+bool tn_model_beside(const char *folder, const char *name, char path[TN_PATH_SIZE])
+{
+    struct stat st;
+    return snprintf(path, TN_PATH_SIZE, "%s%s", folder, name) < TN_PATH_SIZE && stat(path, &st) == 0;
+}
+
+tn_gguf *tn_model_gguf(const char *op, const char *path)
+{
+    struct stat st;
+    tn_reader r;
+    char head[4] = "";
+    if (tn_failing() || !path || stat(path, &st) != 0 || !S_ISREG(st.st_mode) || !tn_reader_open(&r, op, path, false))
+        return NULL;
+    const bool good = r.size >= (int64_t)sizeof head && tn_reader_read(&r, head, sizeof head) && memcmp(head, "GGUF", sizeof head) == 0;
+    tn_reader_close(&r);
+    return good ? tn_map_gguf(path) : NULL;
+}
+
+char *tn_model_text(const char *op, const char *path, size_t *size)
+{
+    enum { MOST = 256 << 20 };
+    tn_reader r;
+    if (!tn_reader_open(&r, op, path, false))
+        return NULL;
+    *size = (size_t)r.size;
+    char *text = r.size <= MOST ? tn_alloc(*size + 1) : tn_fail(TN_ERR_FORMAT, "%s: %s: a text of %lld bytes", op, path, (long long)r.size);
+    if (text && !tn_reader_read(&r, text, r.size)) {
+        tn_free(text, *size + 1);
+        text = NULL;
+    }
+    if (text)
+        text[*size] = 0;
+    tn_reader_close(&r);
+    return text;
+}
+
+/* ---- the tokeniser -------------------------------------------------------------------------------------------------------- */
+
+#define GGML "tokenizer.ggml."
+
+/* An array of strings, the file's, tn_alloc()'s; NULL where there is none. */
+static tn_span *spans(const tn_gguf *file, const char *key, int64_t *count)
+{
+    const int64_t place = tn_gguf_find_key(file, key);
+    *count = place >= 0 ? tn_gguf_entry_at(file, place).count : 0;
+    tn_span *all = *count ? tn_alloc((size_t)*count * sizeof *all) : NULL;
+    for (int64_t i = 0; all && i < *count; i++) {
+        size_t length = 0;
+        all[i].data = tn_gguf_string_at(file, key, i, &length);
+        all[i].size = (int64_t)length;
+    }
+    return all;
+}
+
+/* An array of numbers, one for each token, as data of the dtype; NULL where there is none. */
+static const void *numbers(const char *path, const tn_gguf *file, const char *key, int64_t count, tn_dtype dtype)
+{
+    tn_tensor *x = tn_gguf_find_key(file, key) >= 0 ? tn_gguf_numbers(file, key) : NULL;
+    if (x && x->numel != count)
+        return tn_fail(TN_ERR_FORMAT, "tokenizer_open: %s: %lld tokens and %lld numbers in %s", path, (long long)count, (long long)x->numel, key);
+    return (x = x ? tn_cast(x, dtype) : NULL) ? tn_ptr(x) : NULL;
+}
+
+static tn_tokenizer *of_gguf(const char *path, const tn_gguf *file)
+{
+    tn_tokenizer_gguf_args a = {.size = sizeof a};
+    a.model = tn_gguf_string(file, GGML "model", NULL);
+    a.pre = tn_gguf_string(file, GGML "pre", NULL);
+    const bool spm = a.model && strcmp(a.model, "llama") == 0, llama3 = a.pre && strcmp(a.pre, "llama-bpe") == 0;
+    tn_span *tokens = spans(file, GGML "tokens", &a.count), *merges = spans(file, GGML "merges", &a.merge_count);
+    a.tokens = tokens;
+    a.merges = merges;
+    a.scores = numbers(path, file, GGML "scores", a.count, TN_F32);
+    a.types = numbers(path, file, GGML "token_type", a.count, TN_I32);
+    a.bos = tn_gguf_int(file, GGML "bos_token_id", -1);
+    a.eos = tn_gguf_int(file, GGML "eos_token_id", -1);
+    a.unk = tn_gguf_int(file, GGML "unknown_token_id", -1);
+    a.add_bos = tn_gguf_bool(file, GGML "add_bos_token", spm || llama3);
+    a.add_eos = tn_gguf_bool(file, GGML "add_eos_token", false);
+    a.add_space_prefix = tn_gguf_bool(file, GGML "add_space_prefix", true);
+    tn_tokenizer *tokenizer = tn_failing() ? NULL : tn_tokenizer_gguf_new_with(&a);
+    tn_free(tokens, (size_t)a.count * sizeof *tokens);
+    tn_free(merges, (size_t)a.merge_count * sizeof *merges);
+    if (!tokenizer)
+        tn_fail_within("%s", path);
+    return tokenizer;
+}
+
+static tn_tokenizer *of_file(const char *file, const char *model)
+{
+    tn_tokenizer_args a = {.size = sizeof a, .path = file};
+    const size_t length = strlen(file);
+    if (length >= 4 && strcmp(file + length - 4, ".bin") == 0) { /* only llama2.c's asks for the number of tokens */
+        tn_weights *weights = tn_weights_open(model);
+        a.vocab_size = weights ? weights->config.vocab_size : 0;
+        tn_release(weights);
+    }
+    return tn_tokenizer_new_with(&a);
+}
+
+tn_tokenizer *tn_tokenizer_open(const char *path)
+{
+    static const char *const names[] = {"tokenizer.json", "tokenizer.model", "tokenizer.bin", "tokenizer.model.np"};
+    static const struct {
+        const char *ending, *first; /* what is looked for first beside such a file */
+    } pairs[] = {{".bin", "tokenizer.bin"}, {".npz", "tokenizer.model.np"}};
+    char folder[TN_PATH_SIZE], file[TN_PATH_SIZE];
+    TN_SCOPE;
+    if (!tn_model_folder("tokenizer_open", path, folder))
+        return NULL;
+    tn_gguf *gguf = tn_model_gguf("tokenizer_open", path);
+    if (gguf && tn_gguf_find_key(gguf, GGML "tokens") >= 0)
+        return of_gguf(path, gguf);
+    const size_t length = strlen(path);
+    for (int i = 0; i < TN_COUNT(pairs) && !tn_failing(); i++)
+        if (length >= 4 && strcmp(path + length - 4, pairs[i].ending) == 0 && tn_model_beside(folder, pairs[i].first, file))
+            return of_file(file, path);
+    for (int i = 0; i < TN_COUNT(names) && !tn_failing(); i++)
+        if (tn_model_beside(folder, names[i], file))
+            return of_file(file, path);
+    return tn_fail(TN_ERR_IO, "tokenizer_open: %s: no tokenizer: %snone of %s, %s, %s and %s in %s", path, gguf ? "none in the file, and " : "", names[0],
+                   names[1], names[2], names[3], *folder ? folder : "this folder");
+}

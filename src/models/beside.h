@@ -1,0 +1,20 @@
+/* What belongs to a model beside its weights: files in its folder, texts in a GGUF file. */
+#ifndef TN_MODELS_BESIDE_H
+#define TN_MODELS_BESIDE_H
+
+#include <tenon/gguf.h>
+
+#include "core/core.h"
+
+enum { TN_PATH_SIZE = 4096 };
+
+/* The folder that a model's path is, or lies in, closed by a slash ("" of a name alone); false, with an error, where there is no such path. */
+bool tn_model_folder(const char *op, const char *path, char folder[TN_PATH_SIZE]);
+/* The path of a file in that folder; false, without an error, where there is none. */
+bool tn_model_beside(const char *folder, const char *name, char path[TN_PATH_SIZE]);
+/* The model mapped, the scope's, where it is a GGUF file; NULL, without an error, of another. */
+tn_gguf *tn_model_gguf(const char *op, const char *path);
+/* All of a file [*size] and a closing 0, tn_alloc()'s of *size + 1; NULL with an error. */
+char *tn_model_text(const char *op, const char *path, size_t *size);
+
+#endif

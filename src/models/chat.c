@@ -1,0 +1,209 @@
+/* Chat templates. Models bring theirs as Jinja; the ones that there are differ in a few texts each, which stand here. */
+#include <tenon/chat.h>
+
+#include "models/beside.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#ifdef TENON_HAVE_CJSON
+#include <cjson/cJSON.h>
+#endif
+
+enum trim { TRIM_NONE, TRIM_ANSWERS, TRIM_ALL };
+typedef struct chat_template {
+    const char *name;
+    const char *marks[2];     /* what its Jinja has; the first row with all of them is it */
+    const char *bos;          /* before all */
+    const char *system;       /* what stands for a system's message that is not there; NULL: nothing */
+    bool inside;              /* the system's message is the beginning of the user's */
+    enum trim trim;           /* white space around the messages goes */
+    const char *of_system[2]; /* around each message */
+    const char *of_user[2];
+    const char *of_answer[2]; /* the first is what a model begins with itself, where `begun` is "" */
+    const char *begun;        /* behind the user's last message */
+    const char *end;          /* the token that ends an answer */
+} chat_template;
+
+#define LLAMA3(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
+#define CHATML(role) "<|im_start|>" role "\n"
+#define CHATML_TEXTS {CHATML("system"), "<|im_end|>\n"}, {CHATML("user"), "<|im_end|>\n"}, {CHATML("assistant"), "<|im_end|>\n"}, CHATML("assistant"), "<|im_end|>"
+#define QWEN "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+#define LLAMA3_TEXTS {LLAMA3("user"), "<|eot_id|>"}, {LLAMA3("assistant"), "<|eot_id|>"}, LLAMA3("assistant"), "<|eot_id|>"
+#define CUTTING "Cutting Knowledge Date: December 2023\n"
+
+static const chat_template templates[] = {
+    {"qwen2.5", {"<|im_start|>", QWEN}, "", QWEN, false, TRIM_NONE, CHATML_TEXTS},
+    {"qwen2", {"<|im_start|>", "You are a helpful assistant"}, "", "You are a helpful assistant.", false, TRIM_NONE, CHATML_TEXTS},
+    {"chatml", {"<|im_start|>", "<|im_end|>"}, "", NULL, false, TRIM_NONE, CHATML_TEXTS},
+    {"llama3.1", {"<|start_header_id|>", "Cutting Knowledge Date"}, "<|begin_of_text|>", "", false, TRIM_ALL,
+     {LLAMA3("system") CUTTING "Today Date: 26 Jul 2024\n\n", "<|eot_id|>"}, LLAMA3_TEXTS},
+    {"llama3", {"<|start_header_id|>", "<|eot_id|>"}, "<|begin_of_text|>", NULL, false, TRIM_ALL, {LLAMA3("system"), "<|eot_id|>"}, LLAMA3_TEXTS},
+    {"llama2", {"[INST]", "<<SYS>>"}, "", NULL, true, TRIM_ALL, {"<<SYS>>\n", "\n<</SYS>>\n\n"}, {"<s>[INST] ", " [/INST]"}, {" ", " </s>"}, "", "</s>"},
+    {"mistral-v7", {"[INST]", "'[SYSTEM_PROMPT] '"}, "<s>", NULL, false, TRIM_NONE, {"[SYSTEM_PROMPT] ", "[/SYSTEM_PROMPT]"}, {"[INST] ", "[/INST]"},
+     {" ", "</s>"}, "", "</s>"},
+    {"mistral-v7-tekken", {"[INST]", "[SYSTEM_PROMPT]"}, "<s>", NULL, false, TRIM_NONE, {"[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"}, {"[INST]", "[/INST]"},
+     {"", "</s>"}, "", "</s>"},
+    {"mistral-v1", {"' [INST] '", "[/INST]"}, "<s>", NULL, true, TRIM_NONE, {"", "\n\n"}, {" [INST] ", " [/INST]"}, {" ", "</s>"}, "", "</s>"},
+    {"mistral-v3-tekken", {"\"[INST]\"", "[AVAILABLE_TOOLS]"}, "<s>", NULL, true, TRIM_NONE, {"", "\n\n"}, {"[INST]", "[/INST]"}, {"", "</s>"}, "", "</s>"},
+    {"mistral-v3", {"[INST]", "[AVAILABLE_TOOLS]"}, "<s>", NULL, true, TRIM_ANSWERS, {"", "\n\n"}, {"[INST] ", "[/INST]"}, {" ", "</s>"}, "", "</s>"},
+    {"mistral", {"'[INST] '", "' [/INST]'"}, "<s>", NULL, true, TRIM_NONE, {"", "\n\n"}, {"[INST] ", " [/INST]"}, {"", "</s>"}, "", "</s>"},
+};
+
+static const chat_template *template_of(const char *op, const char *name)
+{
+    for (int i = 0; i < TN_COUNT(templates) && !tn_failing() && name; i++)
+        if (strcmp(templates[i].name, name) == 0)
+            return &templates[i];
+    return tn_fail(TN_ERR_ARGUMENT, "%s: no chat template is called \"%s\"", op, name ? name : "NULL");
+}
+
+const char *tn_chat_template_name(int64_t i) { return i >= 0 && i < TN_COUNT(templates) ? templates[i].name : NULL; }
+
+const char *tn_chat_template_named_by(const char *jinja)
+{
+    for (int i = 0; i < TN_COUNT(templates) && jinja; i++)
+        if (strstr(jinja, templates[i].marks[0]) && strstr(jinja, templates[i].marks[1]))
+            return templates[i].name;
+    return NULL;
+}
+
+const char *tn_chat_end(const char *name)
+{
+    const chat_template *t = template_of("chat_end", name);
+    return t ? t->end : NULL;
+}
+
+/* ---- a model's own -------------------------------------------------------------------------------------------------------- */
+
+static const char *recognised(const char *path, const char *jinja)
+{
+    const char *name = tn_chat_template_named_by(jinja);
+    return name || tn_failing() ? name : tn_fail(TN_ERR_UNSUPPORTED, "chat_template_of: %s: its chat template is none of those that Tenon has", path);
+}
+
+static const char *none(const char *path)
+{
+    return tn_fail(TN_ERR_IO, "chat_template_of: %s: no chat template: none in chat_template.jinja, tokenizer_config.json or a GGUF file", path);
+}
+
+#ifdef TENON_HAVE_CJSON
+/* "chat_template": a text, or [{"name": "default", "template": a text}, ...] */
+static const char *of_config(const char *path, const char *text, size_t size)
+{
+    cJSON *json = cJSON_ParseWithLength(text, size);
+    const cJSON *jinja = cJSON_GetObjectItemCaseSensitive(json, "chat_template"), *one;
+    for (one = cJSON_IsArray(jinja) ? jinja->child : NULL; one; one = one->next) {
+        const cJSON *name = cJSON_GetObjectItemCaseSensitive(one, "name");
+        if (cJSON_IsString(name) && strcmp(name->valuestring, "default") == 0) {
+            jinja = cJSON_GetObjectItemCaseSensitive(one, "template");
+            break;
+        }
+    }
+    const char *found = NULL;
+    if (!json)
+        tn_fail(TN_ERR_FORMAT, "chat_template_of: %s: no JSON", path);
+    else
+        found = cJSON_IsString(jinja) ? recognised(path, jinja->valuestring) : none(path);
+    cJSON_Delete(json);
+    return found;
+}
+#else
+static const char *of_config(const char *path, const char *text, size_t size)
+{
+    (void)text, (void)size;
+    return tn_fail(TN_ERR_UNSUPPORTED, "chat_template_of: %s: this build has no cJSON to read it with", path);
+}
+#endif
+
+const char *tn_chat_template_of(const char *path)
+{
+    char folder[TN_PATH_SIZE], file[TN_PATH_SIZE];
+    size_t size;
+    TN_SCOPE;
+    if (!tn_model_folder("chat_template_of", path, folder))
+        return NULL;
+    const tn_gguf *gguf = tn_model_gguf("chat_template_of", path);
+    const char *jinja = gguf ? tn_gguf_string(gguf, "tokenizer.chat_template", NULL) : NULL;
+    if (jinja || tn_failing())
+        return tn_failing() ? NULL : recognised(path, jinja);
+    const bool alone = tn_model_beside(folder, "chat_template.jinja", file);
+    if (!alone && !tn_model_beside(folder, "tokenizer_config.json", file))
+        return none(path);
+    char *text = tn_model_text("chat_template_of", file, &size);
+    const char *name = !text ? NULL : alone ? recognised(file, text) : of_config(file, text, size);
+    tn_free(text, text ? size + 1 : 0);
+    return name;
+}
+
+/* ---- a conversation as text ----------------------------------------------------------------------------------------------- */
+
+typedef struct writing {
+    char *text;
+    size_t size, length; /* of the room; of what would be there */
+} writing;
+
+static void put(writing *w, const char *s, size_t length)
+{
+    if (w->length < w->size)
+        memcpy(w->text + w->length, s, length < w->size - w->length ? length : w->size - w->length);
+    w->length += length;
+}
+static void put_all(writing *w, const char *s) { put(w, s, strlen(s)); }
+
+/* Python's strip() of ASCII; both ends, or the right one alone. */
+static void put_trimmed(writing *w, const char *s, bool left, bool right)
+{
+    size_t length = strlen(s);
+    for (; left && length && isspace((unsigned char)*s); length--)
+        s++;
+    while (right && length && isspace((unsigned char)s[length - 1]))
+        length--;
+    put(w, s, length);
+}
+
+static bool is_role(const tn_chat_message *m, const char *role) { return m->role && m->content && strcmp(m->role, role) == 0; }
+
+/* [system], user, assistant, user, ... up to a user; an answer before `read`. */
+static bool in_order(const tn_chat_message *m, int64_t count, int64_t read)
+{
+    const int64_t first = m && count > 0 && is_role(&m[0], "system");
+    bool good = m && count > first && (count - first) % 2 == 1 && (read == 0 || (read > first && read < count && (read - first) % 2 == 0));
+    for (int64_t i = first; good && i < count; i++)
+        good = is_role(&m[i], (i - first) % 2 ? "assistant" : "user");
+    if (!good)
+        tn_fail(TN_ERR_ARGUMENT, "chat_text: messages go system (or not), user, assistant, user, ... to a user's, and those that were read to an assistant's");
+    return good;
+}
+
+size_t tn_chat_text(const char *name, const tn_chat_message *messages, int64_t count, int64_t read, char *text, size_t size)
+{
+    const chat_template *t = template_of("chat_text", name);
+    if (!t || !in_order(messages, count, read))
+        return 0;
+    writing w = {text, text ? size : 0, 0};
+    const bool given = is_role(&messages[0], "system"), all = t->trim == TRIM_ALL;
+    const char *system = given ? messages[0].content : t->system;
+    put_all(&w, read ? t->of_answer[1] : t->bos);
+    if (read == 0 && system && !t->inside) {
+        put_all(&w, t->of_system[0]);
+        put_trimmed(&w, system, all, all);
+        put_all(&w, t->of_system[1]);
+    }
+    for (int64_t i = read ? read : given; i < count; i++) {
+        const bool user = is_role(&messages[i], "user"), first = i == given && system && t->inside;
+        put_all(&w, user ? t->of_user[0] : t->of_answer[0]);
+        if (first) {
+            put_all(&w, t->of_system[0]);
+            put_all(&w, system);
+            put_all(&w, t->of_system[1]);
+        }
+        put_trimmed(&w, messages[i].content, (all && !first) || (!user && t->trim), all || (!user && t->trim));
+        put_all(&w, user ? t->of_user[1] : t->of_answer[1]);
+    }
+    put_all(&w, t->begun);
+    if (w.size)
+        w.text[w.length < w.size ? w.length : w.size - 1] = 0;
+    return w.length;
+}
