@@ -615,15 +615,17 @@ static bool a_tuned_file(void *context)
 static void test_a_tuned_file(void **state)
 {
     (void)state;
-    TN_SCOPE;
     char path[] = "/tmp/tenon-torment-XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);
-    tn_module *plain = tn_adopt(tn_llama_new(.vocab_size = 9, .hidden_size = 8, .intermediate_size = 12, .num_hidden_layers = 1, .num_attention_heads = 2));
-    tn_module *tuned = tn_module_clone(plain);
-    assert_int_equal(tn_add_lora(tuned, .targets = "q_proj,v_proj"), TN_OK);
-    torment(a_tuned_file, (void *[]){tuned, plain, path}, 20);
+    tn_module *models[2];
+    for (int i = 0; i < 2; i++)
+        models[i] = tn_llama_new(.vocab_size = 9, .hidden_size = 8, .intermediate_size = 12, .num_hidden_layers = 1, .num_attention_heads = 2);
+    assert_int_equal(tn_add_lora(models[0], .targets = "q_proj,v_proj"), TN_OK);
+    torment(a_tuned_file, (void *[]){models[0], models[1], path}, 20);
+    tn_release(models[0]);
+    tn_release(models[1]);
     unlink(path);
 }
 #endif
