@@ -241,7 +241,7 @@ static void beside(void **state)
 /* A GGUF file with a vocabulary; types: how many numbers tokenizer.ggml.token_type has. */
 static void write_gguf(int64_t types, const char *model)
 {
-    static const char *const tokens[] = {"<unk>", "<s>", "</s>", "\xe2\x96\x81", "a", "b", "\xe2\x96\x81" "ab", "ab"};
+    static const char *const tokens[] = {"<unk>", "<s>", "</s>", "▁", "a", "b", "▁ab", "ab"};
     TN_SCOPE;
     tn_gguf_writer *w = tn_adopt(tn_gguf_writer_new());
     tn_tensor *x = tn_zeros(TN_SHAPE(32));
