@@ -24,7 +24,8 @@ configure:
 build: configure
 	@cmake --build $(BUILD) -j $(JOBS)
 
-demo: packages build
+demo: packages configure
+	@cmake --build $(BUILD) -j $(JOBS) --target example_mnist
 	@$(BUILD)/examples/mnist --epochs 4 --plot $(BUILD)/mnist.png $(DEMO_ARGS)
 
 test: packages build
