@@ -15,23 +15,23 @@ median() { sort -n | awk '{ v[NR] = $1 } END { if (NR) print NR % 2 ? v[(NR + 1)
 echo "shape,weights,threads,prefill,peer_prefill,decode,peer_decode,first_ms" > "$bin/llama.csv"
 printf '%-5s %-5s %7s | %8s %8s %5s | %8s %8s %5s | %8s\n' shape type threads prefill peer ratio decode peer ratio first
 for shape in $shapes; do
-    "$bin/llama" make "$shape" "$work/f32.gguf"
-    "$bin/llama" make "$shape" "$work/f32.bin"
+    "$bin/llama" make "$shape" "$work/$shape-f32.gguf"
+    "$bin/llama" make "$shape" "$work/$shape-f32.bin"
     for weights in f32 bf16 q8_0 q4_0; do
-        peer_file=$work/$weights.gguf
+        peer_file=$work/$shape-$weights.gguf
         [ -z "${LLAMA_CPP:-}" ] || [ -f "$peer_file" ] ||
-            "$LLAMA_CPP/llama-quantize" --pure "$work/f32.gguf" "$peer_file" "$weights" > /dev/null 2>&1
+            "$LLAMA_CPP/llama-quantize" --pure "$work/$shape-f32.gguf" "$peer_file" "$weights" > /dev/null 2>&1
         for threads in $all_threads; do
             export OMP_NUM_THREADS="$threads"
             for figure in prefill decode first peer_prefill peer_decode; do : > "$work/$figure"; done
             round=0
             while [ $round -lt "$rounds" ]; do
-                "$bin/llama" run "$work/f32.gguf" $weights "$threads" > "$work/line"
+                "$bin/llama" run "$work/$shape-f32.gguf" $weights "$threads" > "$work/line"
                 awk -v w="$work" '{ print $2 >> (w "/prefill"); print $4 >> (w "/decode"); print $6 >> (w "/first") }' "$work/line"
                 [ -z "${LLAMA_CPP:-}" ] || "$LLAMA_CPP/llama-bench" -m "$peer_file" -p 256 -n 256 -t "$threads" -r 1 -o csv 2> /dev/null |
                     awk -F '","' -v w="$work" 'NR == 2 { print $(NF - 1) >> (w "/peer_prefill") } NR == 3 { print $(NF - 1) >> (w "/peer_decode") }'
                 [ -z "${LLAMA2C:-}" ] || [ $weights != f32 ] ||
-                    "$LLAMA2C" "$work/f32.bin" -z "$TOKENIZER" -t 0 -n 256 2>&1 > /dev/null |
+                    "$LLAMA2C" "$work/$shape-f32.bin" -z "$TOKENIZER" -t 0 -n 256 2>&1 > /dev/null |
                     awk -v w="$work" '/tok\/s/ { print $NF >> (w "/llama2c") }'
                 round=$((round + 1))
             done

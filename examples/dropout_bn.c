@@ -7,7 +7,7 @@
 enum { PIXELS = 64 * 64, PEOPLE = 40, NETS = 3 };
 
 typedef struct {
-    const char *name;
+    const char *name, *loss_name;
     tn_module *net;
     tn_optim *opt;
     double accuracy;
@@ -65,8 +65,9 @@ int main(int argc, char **argv)
     tn_loader *train = tn_loader_new(parts[0], .batch_size = o.batch_size, .shuffle = true);
     tn_loader *test = tn_loader_new(parts[1], .batch_size = 120);
 
-    contestant nets[NETS] = {{"plain", mlp_new(false, false), NULL, 0}, {"dropout", mlp_new(true, false), NULL, 0},
-                             {"batch norm", mlp_new(false, true), NULL, 0}};
+    contestant nets[NETS] = {{"plain", "plain, loss", mlp_new(false, false), NULL, 0},
+                             {"dropout", "dropout, loss", mlp_new(true, false), NULL, 0},
+                             {"batch norm", "batch norm, loss", mlp_new(false, true), NULL, 0}};
     tn_plot *plot = tn_plot_new(o.plot, .title = "Faces of 40 people", .xlabel = "epoch", .ylabel = "accuracy on held-back faces, %",
                                 .y2label = "training loss");
     for (int i = 0; i < NETS; i++) {
@@ -74,6 +75,8 @@ int main(int argc, char **argv)
         nets[i].opt = tn_adam_new(tn_parameters(nets[i].net), o.lr);
         tn_check(tn_plot_series(plot, nets[i].name));
     }
+    for (int i = 0; i < NETS; i++)
+        tn_check(tn_plot_series(plot, nets[i].loss_name, .style = TN_PLOT_DASHED, .right = true, .colour_of = nets[i].name));
     for (int64_t epoch = 1; epoch <= o.epochs; epoch++) {
         double losses[NETS] = {0};
         TN_FOREACH_BATCH(batch, train) {
@@ -88,12 +91,9 @@ int main(int argc, char **argv)
         }
         printf("epoch %2lld:", (long long)epoch);
         for (int i = 0; i < NETS; i++) {
-            char loss_name[64];
-            snprintf(loss_name, sizeof loss_name, "%s, loss", nets[i].name);
             nets[i].accuracy = accuracy(nets[i].net, test);
-            tn_check(tn_plot_series(plot, loss_name, .style = TN_PLOT_DASHED, .right = true));
             tn_check(tn_plot_point(plot, nets[i].name, (double)epoch, nets[i].accuracy));
-            tn_check(tn_plot_point(plot, loss_name, (double)epoch, losses[i]));
+            tn_check(tn_plot_point(plot, nets[i].loss_name, (double)epoch, losses[i]));
             printf("  %s: loss %.4f, held-back accuracy %5.2f %%", nets[i].name, losses[i], nets[i].accuracy);
         }
         printf("\n");

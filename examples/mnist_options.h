@@ -30,7 +30,7 @@ static inline mnist mnist_begin(int argc, char **argv)
     m.curves = tn_plot_new(m.o.plot, .title = "Reading digits", .xlabel = "epoch", .ylabel = "accuracy, %", .y2label = "training loss");
     tn_check(tn_plot_series(m.curves, "train accuracy", .style = TN_PLOT_LINE_POINTS));
     tn_check(tn_plot_series(m.curves, "test accuracy", .style = TN_PLOT_LINE_POINTS));
-    tn_check(tn_plot_series(m.curves, "loss", .style = TN_PLOT_DASHED, .right = true));
+    tn_check(tn_plot_series(m.curves, "loss", .style = TN_PLOT_DASHED, .right = true, .colour_of = "train accuracy"));
     if (m.o.data)
         printf("MNIST from %s\n", m.o.data);
     else

@@ -58,7 +58,7 @@ int main(int argc, char **argv)
     tn_plot *plot = tn_plot_new(o.plot, .title = "Which sentences are acceptable?", .xlabel = "epoch", .ylabel = "loss", .y2label = "Matthews' correlation");
     tn_check(tn_plot_series(plot, "train loss"));
     tn_check(tn_plot_series(plot, "dev loss"));
-    tn_check(tn_plot_series(plot, "dev correlation", .style = TN_PLOT_DASHED, .right = true));
+    tn_check(tn_plot_series(plot, "dev correlation", .style = TN_PLOT_DASHED, .right = true, .colour_of = "dev loss"));
     for (int64_t epoch = 1; epoch <= o.epochs; epoch++) {
         TN_SCOPE;
         double loss_sum = 0, dev_sum = 0;

@@ -55,6 +55,17 @@ if [ -f "$faces" ]; then
 else
     echo "skipped: no faces in $faces"
 fi
+model=$(dirname "$(dirname "$data")")/models/aidreams260K/model.bin
+if [ -f "$model" ]; then
+    "$bin/llama" "$model" > dreamt
+    has dreamt '^"Echoes of vectors unfold, a gentle hum of precision'
+else
+    echo "skipped: no model in $model"
+fi
+got=0
+"$bin/llama" absent > refused-model 2>&1 || got=$?
+[ $got = 1 ] || fail "llama absent: exit status $got"
+has refused-model 'absent: cannot open'
 plays=$(dirname "$data")/tinyshakespeare/input.txt
 if [ -f "$plays" ]; then
     head -c 60000 "$plays" > plays.txt

@@ -14,7 +14,7 @@ static const struct {
     {{HELLO}, 1},
     {{SYSTEM, HELLO}, 2},
     {{HELLO, {"assistant", "Hi there"}, {"user", "Who are you"}}, 3},
-    {{SYSTEM, HELLO, {"assistant", "   I am an assistant   "}, {"user", " Another  question \n"}}, 4},
+    {{SYSTEM, {"user", " Hello "}, {"assistant", "   I am an assistant   "}, {"user", " Another  question \n"}}, 4},
 };
 
 static const char *text_of(const char *name, int conversation, int64_t count, int64_t read)

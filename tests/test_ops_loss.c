@@ -152,6 +152,32 @@ static void test_ctc_by_hand(void **state)
     check_values(tn_ctc_loss(x, tn_zeros(TN_SHAPE(0), .dtype = TN_I64), two, tn_zeros(TN_SCALAR, .dtype = TN_I64)), 1e-15, -log(0.6 * 0.3));
 }
 
+/* A target too long for its input beside one that fits and an input of no steps: what PyTorch gives for each. */
+static void test_ctc_infinite(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    static const double logits[] = {0.5, -1, 0.25, 1, 0, -0.5, 0, 0.75, 0.5}; /* [3 steps, 3 classes] */
+    tn_tensor *one = tn_from_doubles(logits, TN_SHAPE(3, 1, 3)), *x = tn_clone(tn_expand(one, TN_SHAPE(3, 3, 3)));
+    tn_tensor *targets = tn_from_ints(((int64_t[]){1, 1, 1, 2, 1, 0}), TN_SHAPE(3, 2));
+    tn_tensor *in = tn_from_ints(((int64_t[]){2, 3, 0}), TN_SHAPE(3)), *out = tn_from_ints(((int64_t[]){2, 1, 1}), TN_SHAPE(3));
+    assert_int_equal(tn_set_requires_grad(x, true), TN_OK);
+    for (int zero = 0; zero < 2; zero++) {
+        tn_tensor *loss = tn_ctc_loss(tn_log_softmax(x, 2), targets, in, out, .reduction = TN_NONE, .zero_infinity = zero);
+        assert_true(tn_at(loss, TN_SHAPE(0)) == (zero ? 0 : INFINITY) && tn_at(loss, TN_SHAPE(2)) == (zero ? 0 : INFINITY));
+        assert_true(isfinite(tn_at(loss, TN_SHAPE(1))) && tn_at(loss, TN_SHAPE(1)) > 0);
+        tn_tensor *slope = tn_grad_of(tn_sum(loss), x);
+        check_good();
+        for (int i = 0; i < 27; i++) {
+            int t = i / 9, n = i / 3 % 3;
+            double is = tn_at(slope, TN_SHAPE(t, n, i % 3));
+            bool good = n == 1 ? isfinite(is) && is != 0 : n == 0 && t < 2 && !zero ? isnan(is) : is == 0;
+            if (!good)
+                fail_msg("zero_infinity %d: step %d, sequence %d, class %d: %g", zero, t, n, i % 3, is);
+        }
+    }
+}
+
 static void test_ctc_errors(void **state)
 {
     (void)state;
@@ -213,6 +239,6 @@ static void test_all_ignored(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {OP_TABLE_TESTS, TEST(test_wrong_inputs), TEST(test_wrong_pairs), TEST(test_confident_logits),
-                                       TEST(test_ctc_gradient), TEST(test_ctc_by_hand), TEST(test_ctc_errors), TEST(test_ignored_row), TEST(test_all_ignored)};
+                                       TEST(test_ctc_gradient), TEST(test_ctc_by_hand), TEST(test_ctc_infinite), TEST(test_ctc_errors), TEST(test_ignored_row), TEST(test_all_ignored)};
     return op_table_load("loss", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

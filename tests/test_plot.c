@@ -59,6 +59,40 @@ static void test_curves(void **state)
     tn_release(plot);
 }
 
+/* How often gnuplot's SVG sets a colour. */
+static int times(const char *svg, const char *colour)
+{
+    int count = 0;
+    for (; (svg = strstr(svg, colour)); svg++)
+        count++;
+    return count;
+}
+
+static void test_a_series_in_the_colour_of_another(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"plain", "other", "plain, loss"};
+    tn_plot *plot = tn_plot_new(in_folder("colours.svg"));
+    tn_check(tn_plot_series(plot, "plain"));
+    tn_check(tn_plot_series(plot, "other"));
+    tn_check(tn_plot_series(plot, "plain, loss", .style = TN_PLOT_DASHED, .right = true, .colour_of = "plain"));
+    for (int i = 0; i < 6; i++)
+        tn_check(tn_plot_point(plot, names[i / 2], i % 2, i));
+    save_and_look(plot, in_folder("colours.svg"), "<?xml");
+    if (access(in_folder("colours.svg"), F_OK) == 0) {
+        const char *svg = contents(in_folder("colours.svg"));
+        int blue = times(svg, "rgb( 31, 119, 180)"), red = times(svg, "rgb(214,  39,  40)");
+        if (red == 0 || blue != 2 * red || strstr(svg, "rgb( 44, 160,  44)"))
+            fail_msg("blue %d times, red %d, green %d: two curves in blue, one in red were due", blue, red, times(svg, "rgb( 44, 160,  44)"));
+    }
+    assert_int_equal(tn_plot_series(plot, "new", .colour_of = "absent"), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "plot: .colour_of is \"absent\": there is no such series yet");
+    (void)!tn_plot_save(plot);
+    tn_clear_error();
+    assert_null(strstr(contents(tn_plot_csv(plot)), "new")); /* nor was it made */
+    tn_release(plot);
+}
+
 /* Where an SVG has a text. */
 static void legend_at(const char *svg, const char *text, double *x, double *y)
 {
@@ -154,6 +188,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_curves),
+        TEST(test_a_series_in_the_colour_of_another),
         TEST(test_surface_with_a_path),
         TEST(test_without_gnuplot_the_numbers_are_written),
         TEST(test_saving_works_while_an_error_sticks),

@@ -89,6 +89,8 @@ static void test_refused(void **state)
     REFUSE("\n\5\n\1a\x18\2\x12\2\x18\3", TN_ERR_UNSUPPORTED, "words or characters");
     REFUSE("\n\5\n\1a\x18\2\x1a\7\x12\5\xff\xff\0\0\0", TN_ERR_FORMAT, "precompiled_charsmap");
     REFUSE("\n\5\n\1a\x18\2\x12\3\x98\2\1", TN_ERR_FORMAT, "byte_fallback without pieces");
+    REFUSE("\n\5\n\1a\x18\2*\x12\n\x0cnmt_nfkc_cf_\x12\2ab", TN_ERR_UNSUPPORTED, "its denormalizer_spec has rules (precompiled_charsmap)");
+    REFUSE("\n\5\n\1a\x18\2*\2\x12\7", TN_ERR_FORMAT, "its denormalizer_spec");
     refuse("YQ== 0\nYQ== 1\n", 14, "gpt2", TN_ERR_FORMAT, "there twice");
     refuse("YQ== 0\nYg== 1\n", 14, "gpt2", TN_ERR_FORMAT, "byte 0 has no token");
     refuse("YQ== 0\nYg==\n", 12, "gpt2", TN_ERR_FORMAT, ":2: a token in base64 and a space");
@@ -96,6 +98,20 @@ static void test_refused(void **state)
     refuse("YQ== 9999999999\n", 16, "gpt2", TN_ERR_FORMAT, "more holes");
     refuse("YQ== 0\n", 7, NULL, TN_ERR_ARGUMENT, "say which .pattern");
     refuse("YQ== 0\n", 7, "klingon", TN_ERR_ARGUMENT, "\"klingon\"");
+}
+
+/* A denormalizer_spec that is empty, or has a name and no rules. */
+static void test_denormalizer_without_rules(void **state)
+{
+    (void)state;
+    static const char *const models[] = {"\n\5\n\1a\x18\2*", "\n\5\n\1a\x18\2*\x0c\n\x08identity\x12"};
+    for (int i = 0; i < 2; i++) {
+        write_file(in_folder("plain"), models[i], strlen(models[i]) + 1); /* a length of 0 at the end */
+        tn_tokenizer *t = tn_tokenizer_new(in_folder("plain"));
+        check_good();
+        assert_non_null(t);
+        tn_release(t);
+    }
 }
 
 #ifdef TENON_HAVE_CJSON
@@ -256,7 +272,7 @@ static int clean(void **state) { return (void)state, remove_folder() ? 0 : -1; }
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_cut),       TEST(test_changed), TEST(test_refused),
+        TEST(test_cut),       TEST(test_changed), TEST(test_refused), TEST(test_denormalizer_without_rules),
 #ifdef TENON_HAVE_CJSON
         TEST(test_json_refused), TEST(test_nul),
 #endif

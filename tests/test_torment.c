@@ -564,6 +564,7 @@ static void test_a_decoder(void **state)
     tn_module *llama = tn_llama_new(.vocab_size = 9, .hidden_size = 8, .intermediate_size = 12, .num_hidden_layers = 2, .num_attention_heads = 2,
                                     .attention_bias = true);
     assert_non_null(llama);
+    assert_int_equal(tn_add_lora(llama, .targets = "q_proj"), TN_OK);
     torment(a_decoder, llama, 8);
     tn_release(llama);
 }
@@ -599,6 +600,35 @@ static void test_files_of_llamas(void **state)
         }
     rmdir(folder);
 }
+
+#ifdef TENON_HAVE_CJSON
+/* LoRA's parts of a model written, and read into another. */
+static bool a_tuned_file(void *context)
+{
+    TN_SCOPE;
+    void *const *models = context;
+    const char *path = models[2];
+    tn_module *other = tn_module_clone(models[1]);
+    return other && tn_llama_save_tuned(models[0], path) == TN_OK && tn_llama_load_tuned(other, path) == TN_OK;
+}
+
+static void test_a_tuned_file(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/tenon-torment-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    tn_module *models[2];
+    for (int i = 0; i < 2; i++)
+        models[i] = tn_llama_new(.vocab_size = 9, .hidden_size = 8, .intermediate_size = 12, .num_hidden_layers = 1, .num_attention_heads = 2);
+    assert_int_equal(tn_add_lora(models[0], .targets = "q_proj,v_proj"), TN_OK);
+    torment(a_tuned_file, (void *[]){models[0], models[1], path}, 20);
+    tn_release(models[0]);
+    tn_release(models[1]);
+    unlink(path);
+}
+#endif
 
 /* Printing works as far as there is memory, and says nothing of it. */
 static void test_text(void **state)
@@ -640,6 +670,9 @@ int main(void)
         TEST(test_gradients_that_add), TEST(test_second_derivatives), TEST(test_losses), TEST(test_loaders), TEST(test_digits),
         TEST(test_what_modules_do), TEST(test_text), TEST(test_files_of_arrays), TEST(test_a_gguf_file), TEST(test_a_decoder),
         TEST(test_files_of_llamas),
+#ifdef TENON_HAVE_CJSON
+        TEST(test_a_tuned_file),
+#endif
         cmocka_unit_test(test_nothing_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

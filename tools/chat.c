@@ -68,7 +68,7 @@ int chat_main(int argc, char **argv)
                  .about = "Answers each line of standard input. Ctrl-C ends an answer, or, where none is being written, the conversation, as Ctrl-D does.\v"
                           "Templates: llama2, llama3, llama3.1, mistral, mistral-v1, mistral-v3, mistral-v3-tekken, mistral-v7, mistral-v7-tekken, "
                           "chatml, qwen2, qwen2.5.",
-                 .takes = "m" "fy" "kdcxt" DRAWING_OPTIONS};
+                 .takes = MODEL_OPTIONS "fy" DRAWING_OPTIONS};
     TN_SCOPE;
     read_options(&o, argc, argv);
     if (!o.model)
@@ -77,7 +77,7 @@ int chat_main(int argc, char **argv)
     talk t = {.form = form};
     const char *end = form ? tn_chat_end(form) : NULL;
     tn_decoder *decoder = end ? open_decoder(&o) : NULL;
-    tn_tokenizer *tokenizer = open_tokenizer(&o, decoder);
+    tn_tokenizer *tokenizer = open_tokenizer(&o, tn_decoder_config(decoder));
     if (tn_last_status() == TN_OK) {
         t.how = drawing(&o, decoder, tokenizer);
         t.how.seed = -1; /* one stream of draws for all answers */

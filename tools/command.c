@@ -23,6 +23,7 @@ typedef struct option_row {
 static const option_row option_rows[] = {
     {'m', "model", "PATH", "The model: a GGUF, llama2.c, safetensors or npz file, or a folder of transformers", AT(model), TEXT, 0, 0, NULL},
     {'k', "tokenizer", "FILE", "Its tokenizer, where it is not in the model's file or beside it", AT(tokenizer), TEXT, 0, 0, NULL},
+    {'F', "finetuned", "FILE", "What tenon finetune saved of this model", AT(finetuned), TEXT, 0, 0, NULL},
     {'d', "dtype", "TYPE", "Compute with weights of f32, bf16, q8_0 or q4_0; else as the file has them, or next to that", AT(dtype), TEXT, 0, 0,
      "f32|bf16|q8_0|q4_0"},
     {'c', "cache", "TYPE", "Keep keys and values as f32, bf16 or i8", AT(cache), TEXT, 0, 0, "f32|bf16|i8"},
@@ -174,12 +175,19 @@ tn_decoder *open_decoder(const options *o)
     const tn_dtype cache = !o->cache || strcmp(o->cache, "f32") == 0 ? TN_F32 : strcmp(o->cache, "bf16") == 0 ? TN_BF16 : TN_I8;
     if (o->threads)
         tn_check(tn_set_num_threads((int)o->threads));
-    return tn_adopt(tn_decoder_open(o->model, .weights = o->dtype ? quant_named(o->dtype) : TN_QUANT_NONE, .cache = cache, .context = o->context));
+    const tn_quant weights = o->dtype ? quant_named(o->dtype) : TN_QUANT_NONE;
+    if (!o->finetuned)
+        return tn_adopt(tn_decoder_open(o->model, .weights = weights, .cache = cache, .context = o->context));
+    tn_module *llama = tn_llama_load(o->model);
+    tn_decoder *decoder = NULL;
+    if (llama && tn_check(tn_llama_load_tuned(llama, o->finetuned)) == TN_OK)
+        decoder = tn_adopt(tn_decoder_new(llama, .weights = weights, .cache = cache, .context = o->context));
+    tn_release(llama);
+    return decoder;
 }
 
-tn_tokenizer *open_tokenizer(const options *o, const tn_decoder *decoder)
+tn_tokenizer *open_tokenizer(const options *o, const tn_llama_args *config)
 {
-    const tn_llama_args *config = decoder ? tn_decoder_config(decoder) : NULL;
     return tn_adopt(o->tokenizer ? tn_tokenizer_new(o->tokenizer, .vocab_size = config ? config->vocab_size : 0) : tn_tokenizer_open(o->model));
 }
 

@@ -14,6 +14,7 @@
     X(generate, "Write on from a prompt with a language model")                                                               \
     X(chat, "Talk with a language model")                                                                                     \
     X(tokenize, "Text to token ids and pieces, and back")                                                                     \
+    X(finetune, "Train a language model on a text")                                                                          \
     X(perplexity, "How well a language model foretells a text")                                                               \
     X(convert, "A model's file into another format or type")                                                                  \
     X(inspect, "What a model's file holds")                                                                                   \
@@ -27,7 +28,7 @@ typedef struct options {
     const char *about;     /* what --help says */
     const char *takes;     /* the options by their letters in command.c */
     const char *arguments; /* "FILE", "IN OUT"; NULL: none; "[TEXT...]": any number */
-    const char *model, *tokenizer, *prompt, *dtype, *type, *cache, *form, *system;
+    const char *model, *tokenizer, *finetuned, *prompt, *dtype, *type, *cache, *form, *system;
     const char *stop[16];
     char **words; /* [word_count], the arguments */
     int64_t stop_count, word_count, context, threads, seed, tokens, top_k, penalty_last, window, llama2_version;
@@ -35,7 +36,7 @@ typedef struct options {
     bool special, decode;
 } options;
 /* Of what loads a model, of what draws tokens. */
-#define MODEL_OPTIONS "mkdcxt"
+#define MODEL_OPTIONS "mkFdcxt"
 #define DRAWING_OPTIONS "snTKPMrRL"
 #define COMMAND_DEFAULTS                                                                                                      \
     .seed = -1, .tokens = 256, .top_p = 1, .repetition_penalty = 1, .penalty_last = 64, .window = 512
@@ -47,7 +48,7 @@ void misused(const char *command, const char *format, ...) TN_PRINTF(2, 3);
 
 /* Opened as the options say, the scope's; on failure NULL, and an error sticks. */
 tn_decoder *open_decoder(const options *o);
-tn_tokenizer *open_tokenizer(const options *o, const tn_decoder *decoder);
+tn_tokenizer *open_tokenizer(const options *o, const tn_llama_args *config); /* the model's, or NULL */
 /* How the options say that tokens are drawn. */
 tn_generate_args drawing(const options *o, tn_decoder *decoder, tn_tokenizer *tokenizer);
 /* A type's name in small letters or large. */

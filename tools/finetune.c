@@ -1,11 +1,7 @@
 /* tenon finetune: trains a language model on a text, all of it, some of its parameters, or LoRA's parts beside them. */
-#include <argp.h>
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "command.h"
 
-#include <tenon/tenon.h>
+#include <argp.h>
 
 typedef struct tuning {
     const char *model, *tokenizer, *data, *trainable, *targets, *save;
@@ -17,7 +13,7 @@ typedef struct tuning {
 
 static const struct argp_option argp_options[] = {
     {"model", 'm', "PATH", 0, "The model: a GGUF, llama2.c, safetensors or npz file, or a folder of transformers", 0},
-    {"tokenizer", 'k', "FILE", 0, "Its tokenizer", 0},
+    {"tokenizer", 'k', "FILE", 0, "Its tokenizer, where it is not in the model's file or beside it", 0},
     {"data", 'd', "FILE", 0, "The text; its last tenth is held back", 0},
     {"steps", 'n', "N", 0, "Steps of training (200)", 0},
     {"lr", 'r', "RATE", 0, "The learning rate (0.001)", 0},
@@ -60,8 +56,8 @@ static error_t read_option(int key, char *text, struct argp_state *state)
     case 'w': t->save = text; return 0;
     case ARGP_KEY_ARG: argp_error(state, "'%s' is no option", text); return 0;
     case ARGP_KEY_END:
-        if (!t->model || !t->tokenizer || !t->data)
-            argp_error(state, "--model, --tokenizer and --data must be given");
+        if (!t->model || !t->data)
+            argp_error(state, "--model and --data must be given");
         if (t->trainable && t->rank)
             argp_error(state, "--trainable and --lora-rank: one of them");
         return 0;
@@ -71,31 +67,13 @@ static error_t read_option(int key, char *text, struct argp_state *state)
 
 /* ---- text ------------------------------------------------------------------------------------------------------------------ */
 
-/* All of a file, malloc()'s; NULL with an error. */
-static char *read_text(const char *path, int64_t *bytes)
-{
-    FILE *file = fopen(path, "rb");
-    long size = -1;
-    char *text = NULL;
-    if (file && fseek(file, 0, SEEK_END) == 0 && (size = ftell(file)) >= 0 && fseek(file, 0, SEEK_SET) == 0)
-        text = malloc((size_t)size + 1);
-    if (!text || fread(text, 1, (size_t)size, file) != (size_t)size) {
-        tn_fail(TN_ERR_IO, "%s: %s", path, errno ? strerror(errno) : "it cannot be read whole");
-        free(text);
-        text = NULL;
-    }
-    if (file)
-        fclose(file);
-    *bytes = size;
-    return text;
-}
-
 /* Its tokens [n]. */
 static tn_tensor *tokens_of(const tuning *t, const tn_llama_args *config)
 {
-    const tn_tokenizer *tokenizer = tn_adopt(tn_tokenizer_new(t->tokenizer, .vocab_size = config->vocab_size));
+    const options o = {.model = t->model, .tokenizer = t->tokenizer};
+    const tn_tokenizer *tokenizer = open_tokenizer(&o, config);
     int64_t bytes;
-    char *text = tokenizer ? read_text(t->data, &bytes) : NULL;
+    char *text = tokenizer ? read_all(t->data, &bytes) : NULL;
     tn_tensor *ids = text ? tn_tokenizer_encode(tokenizer, text, bytes, .add_eos = 0) : NULL;
     free(text);
     if (ids && tn_numel(ids) < 10 * (t->context + 1))
@@ -208,14 +186,11 @@ int finetune_main(int argc, char **argv)
     tuning t = {.steps = 200, .lr = 1e-3, .batch_size = 8, .context = 128, .alpha = 16, .targets = "q_proj,v_proj", .seed = 1};
     const struct argp argp = {argp_options, read_option, NULL,
                               "Trains a language model on a text, and writes the loss on a part held back before and after.\v"
-                              "Example: tenon finetune --model stories15M.bin --tokenizer tokenizer.bin --data poems.txt --lora-rank 8 --save poet.safetensors",
+                              "Example: tenon finetune --model stories15M.bin --data poems.txt --lora-rank 8 --save poet.safetensors",
                               NULL, NULL, NULL};
     TN_SCOPE;
     argp_parse(&argp, argc, argv, 0, NULL, &t);
     tn_manual_seed((uint64_t)t.seed);
     tune(&t);
-    if (tn_last_status() == TN_OK)
-        return 0;
-    fprintf(stderr, "tenon: %s\n", tn_last_error());
-    return 1;
+    return done();
 }

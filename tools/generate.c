@@ -23,7 +23,7 @@ int generate_main(int argc, char **argv)
     options o = {COMMAND_DEFAULTS,
                  .about = "Writes the prompt and what a language model makes of it, as it comes, and on standard error how fast that was.\v"
                           "Example: tenon generate --model stories15M/ --prompt \"There was a boy\"",
-                 .takes = "mp" "kdcxt" DRAWING_OPTIONS "Se"};
+                 .takes = MODEL_OPTIONS "p" DRAWING_OPTIONS "Se"};
     TN_SCOPE;
     read_options(&o, argc, argv);
     if (!o.model)
@@ -31,7 +31,7 @@ int generate_main(int argc, char **argv)
     if (!o.prompt && isatty(STDIN_FILENO))
         misused("generate", "--prompt is missing, and standard input is a terminal");
     tn_decoder *decoder = open_decoder(&o);
-    tn_tokenizer *tokenizer = open_tokenizer(&o, decoder);
+    tn_tokenizer *tokenizer = open_tokenizer(&o, tn_decoder_config(decoder));
     char *prompt = tn_last_status() == TN_OK ? prompt_of(&o) : NULL;
     tn_generated report = {0};
     if (tn_last_status() == TN_OK) {

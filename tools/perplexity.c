@@ -72,7 +72,7 @@ int perplexity_main(int argc, char **argv)
     int64_t bytes = 0;
     char *text = read_all(o.words[0], &bytes);
     tn_decoder *decoder = text ? open_decoder(&o) : NULL;
-    tn_tokenizer *tokenizer = open_tokenizer(&o, decoder);
+    tn_tokenizer *tokenizer = open_tokenizer(&o, tn_decoder_config(decoder));
     if (tokenizer)
         measure(&o, decoder, tokenizer, text, bytes);
     free(text);

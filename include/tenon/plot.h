@@ -33,7 +33,8 @@ TN_API tn_plot *tn_plot_new_with(const tn_plot_args *args);
 typedef enum tn_plot_style { TN_PLOT_LINE, TN_PLOT_DASHED, TN_PLOT_POINTS, TN_PLOT_LINE_POINTS } tn_plot_style;
 #define TN_PLOT_SERIES_OPTIONS(X)                                                                                             \
     X(tn_plot_style, style, TN_PLOT_LINE)                                                                                     \
-    X(bool, right, false) /* measured by the right axis */
+    X(bool, right, false) /* measured by the right axis */                                                                    \
+    X(const char *, colour_of, NULL) /* drawn in the colour of that series, which is there already (else TN_ERR_ARGUMENT) */
 typedef struct tn_plot_series_args { /* tn_plot_series(plot, "loss", .style = TN_PLOT_DASHED, .right = true) */
     size_t size TN_SIZE_(tn_plot_series_args);
     TN_PLOT_SERIES_OPTIONS(TN_FIELD_)

@@ -22,7 +22,7 @@ typedef struct tn_tokenizer_args { /* tn_tokenizer_new("tokenizer.json"), tn_tok
 } tn_tokenizer_args;
 /* A tokeniser of a file, whose content says what it is:
  * - Hugging Face's tokenizer.json, of a BPE model. What it names and Tenon lacks (a normaliser, a model) is TN_ERR_UNSUPPORTED.
- * - SentencePiece's tokenizer.model, BPE or unigram.
+ * - SentencePiece's tokenizer.model, BPE or unigram. Rules in its denormalizer_spec are TN_ERR_UNSUPPORTED.
  * - llama2.c's tokenizer.bin; JSON of "tokens" and "scores", as llama3.np and PyDyNet read it.
  * - tiktoken's ranks, with the special tokens of the pattern behind them.
  * JSON needs a build with cJSON. */

@@ -20,6 +20,7 @@ typedef struct series {
     char *name;
     tn_plot_style style;
     bool right;
+    int colour;    /* its place, or another's */
     point *points; /* [count] */
     int64_t count, capacity;
     int64_t next; /* of the CSV being written: the first point not yet in a row */
@@ -128,6 +129,14 @@ static bool grow(void **items, size_t item, int64_t count, int64_t *capacity)
     return true;
 }
 
+static series *find_series(const tn_plot *plot, const char *name)
+{
+    for (int i = 0; i < plot->count; i++)
+        if (strcmp(plot->all[i].name, name) == 0)
+            return &plot->all[i];
+    return NULL;
+}
+
 /* The series of that name, made where there is none; NULL with an error. */
 static series *series_of(tn_plot *plot, const char *name)
 {
@@ -135,9 +144,9 @@ static series *series_of(tn_plot *plot, const char *name)
         return NULL;
     if (!plot || !name)
         return tn_fail(TN_ERR_ARGUMENT, "plot: %s is NULL", plot ? "the series' name" : "the plot");
-    for (int i = 0; i < plot->count; i++)
-        if (strcmp(plot->all[i].name, name) == 0)
-            return &plot->all[i];
+    series *there = find_series(plot, name);
+    if (there)
+        return there;
     void *all = plot->all;
     int64_t capacity = plot->capacity;
     bool room = grow(&all, sizeof *plot->all, plot->count, &capacity);
@@ -146,17 +155,22 @@ static series *series_of(tn_plot *plot, const char *name)
     char *copy = room ? copy_text(name) : NULL;
     if (!copy)
         return NULL;
-    plot->all[plot->count] = (series){.name = copy};
+    plot->all[plot->count] = (series){.name = copy, .colour = plot->count};
     return &plot->all[plot->count++];
 }
 
 tn_status tn_plot_series_with(const tn_plot_series_args *a)
 {
     TN_KNOWN(tn_plot_series_args, a);
+    const series *like = a->plot && a->colour_of ? find_series(a->plot, a->colour_of) : NULL;
+    const int colour = like ? like->colour : -1;
+    if (!tn_failing() && a->plot && a->colour_of && !like)
+        tn_fail(TN_ERR_ARGUMENT, "plot: .colour_of is \"%s\": there is no such series yet", a->colour_of);
     series *s = series_of(a->plot, a->name);
     if (s) {
         s->style = a->style;
         s->right = a->right;
+        s->colour = like ? colour : (int)(s - a->plot->all);
     }
     return tn_last_status();
 }
@@ -342,7 +356,7 @@ static void put_script(FILE *out, const tn_plot *plot, const char *picture)
     for (int i = 0; i < plot->count; i++) {
         const series *s = &plot->all[i];
         fprintf(out, "$series%d using 1:2%s%s with %s lc rgb '%s'", i, plot->space ? ":3" : "", s->right && !plot->space ? " axes x1y2" : "",
-                styles[s->style], colours[(i + (plot->surface != NULL)) % TN_COUNT(colours)]); /* blue is lost on a surface */
+                styles[s->style], colours[(s->colour + (plot->surface != NULL)) % TN_COUNT(colours)]); /* blue is lost on a surface */
         put_text(out, " title ", s->name);
         fputs(", ", out);
     }

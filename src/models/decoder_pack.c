@@ -45,12 +45,13 @@ static size_t lay_out(tn_decoder *d, char *block, tn_packed_kind kind)
 
 /* ---- packing -------------------------------------------------------------------------------------------------------------- */
 
-typedef struct rows_job {
-    const tn_packed_matrix *w;
-    const tn_weight *weight;
-    int64_t first; /* the row of w that takes the weight's row 0 */
-    float *floats; /* [threads, 16, cols] */
-} rows_job;
+typedef struct packing {
+    const tn_decoder *d;
+    const tn_weights *weights;
+    float *floats; /* [threads, 16, widest] */
+    int64_t widest;
+    int thread, threads;
+} packing;
 
 static bool packs_as_it_is(const tn_packed_matrix *w, const tn_weight *weight)
 {
@@ -64,36 +65,62 @@ static const float *floats_of(const tn_weight *weight, int64_t row)
     return (uintptr_t)at % sizeof(float) == 0 ? at : NULL;
 }
 
-static void pack_rows(int thread, int threads, void *context)
+/* The thread's share of a layer's weight (layer 0 for what is no layer's) into rows of w from `first` on. */
+static void pack(const packing *p, tn_weight_kind kind, int64_t layer, const tn_packed_matrix *w, int64_t first)
 {
-    const rows_job *job = context;
     const tn_kernels *kernels = tn_kernels_of(TN_CPU);
-    const int64_t rows = job->weight->blocks.shape.sizes[0], cols = job->w->cols, panels = tn_packed_panels(rows);
-    float *own = job->floats + thread * TN_PACKED_ROWS * cols;
-    for (int64_t panel = panels * thread / threads; panel < panels * (thread + 1) / threads; panel++) {
+    const tn_weight *weight = tn_weights_at(p->weights, kind, layer);
+    const int64_t rows = weight->blocks.shape.sizes[0], panels = tn_packed_panels(rows);
+    float *own = p->floats + p->thread * TN_PACKED_ROWS * p->widest;
+    for (int64_t panel = panels * p->thread / p->threads; panel < panels * (p->thread + 1) / p->threads; panel++) {
         const int64_t row = panel * TN_PACKED_ROWS, count = rows - row < TN_PACKED_ROWS ? rows - row : TN_PACKED_ROWS;
-        if (packs_as_it_is(job->w, job->weight)) {
+        if (packs_as_it_is(w, weight)) {
             for (int64_t i = 0; i < count; i++)
-                kernels->packed_pack_blocks(job->w, job->first + row + i, 1, tn_weight_row(job->weight, row + i));
+                kernels->packed_pack_blocks(w, first + row + i, 1, tn_weight_row(weight, row + i));
             continue;
         }
-        const float *floats = floats_of(job->weight, row);
+        const float *floats = floats_of(weight, row);
         for (int64_t i = 0; i < count && !floats; i++)
-            (void)tn_weight_floats(job->weight, row + i, own + i * cols); /* of a matrix it does not fail */
-        kernels->packed_pack(job->w, job->first + row, count, floats ? floats : own, cols);
+            (void)tn_weight_floats(weight, row + i, own + i * w->cols); /* of a matrix it does not fail */
+        kernels->packed_pack(w, first + row, count, floats ? floats : own, w->cols);
     }
 }
 
-/* A layer's weight (layer 0 for what is no layer's) into rows of w from `first` on; false with an error. */
-static bool pack(const tn_weights *weights, tn_weight_kind kind, int64_t layer, const tn_packed_matrix *w, int64_t first)
+/* All matrices; threads need not meet. */
+static void pack_all(int thread, int threads, void *context)
 {
+    packing p = *(const packing *)context;
+    const tn_decoder *d = p.d;
+    const tn_llama_args *c = &d->config;
+    const int64_t k = c->num_attention_heads * c->head_dim, v = k + c->num_key_value_heads * c->head_dim; /* where they begin in qkv */
+    p.thread = thread, p.threads = threads;
+    pack(&p, TN_WEIGHT_EMBED, 0, &d->embedding, 0);
+    if (d->head.data != d->embedding.data)
+        pack(&p, TN_WEIGHT_LM_HEAD, 0, &d->head, 0);
+    for (int64_t i = 0; i < c->num_hidden_layers; i++) {
+        const tn_decoder_layer *l = &d->layers[i];
+        pack(&p, TN_WEIGHT_Q, i, &l->qkv, 0);
+        pack(&p, TN_WEIGHT_K, i, &l->qkv, k);
+        pack(&p, TN_WEIGHT_V, i, &l->qkv, v);
+        pack(&p, TN_WEIGHT_O, i, &l->out, 0);
+        pack(&p, TN_WEIGHT_GATE, i, &l->gate, 0);
+        pack(&p, TN_WEIGHT_UP, i, &l->up, 0);
+        pack(&p, TN_WEIGHT_DOWN, i, &l->down, 0);
+    }
+}
+
+static bool pack_matrices(const tn_decoder *d, const tn_weights *weights)
+{
+    const tn_decoder_layer *l = &d->layers[0];
     const int threads = tn_parallel_width();
-    const size_t bytes = (size_t)threads * TN_PACKED_ROWS * (size_t)w->cols * sizeof(float);
-    rows_job job = {w, tn_weights_at(weights, kind, layer), first, tn_alloc(bytes)};
-    if (!job.floats)
+    packing p = {.d = d, .weights = weights, .widest = d->embedding.cols};
+    p.widest = l->out.cols > p.widest ? l->out.cols : p.widest;
+    p.widest = l->down.cols > p.widest ? l->down.cols : p.widest;
+    const size_t bytes = (size_t)threads * TN_PACKED_ROWS * (size_t)p.widest * sizeof(float);
+    if (!(p.floats = tn_alloc(bytes)))
         return false;
-    tn_parallel_team(threads, pack_rows, &job);
-    tn_free(job.floats, bytes);
+    tn_parallel_team(threads, pack_all, &p);
+    tn_free(p.floats, bytes);
     return true;
 }
 
@@ -103,16 +130,13 @@ static bool copy(const tn_weights *weights, tn_weight_kind kind, int64_t layer, 
     return tn_weight_floats(tn_weights_at(weights, kind, layer), 0, out) == TN_OK;
 }
 
-static bool pack_layer(const tn_decoder *d, const tn_weights *weights, int64_t i)
+static bool copy_layer(const tn_decoder *d, const tn_weights *weights, int64_t i)
 {
     const tn_llama_args *c = &d->config;
     const tn_decoder_layer *l = &d->layers[i];
-    const int64_t k = c->num_attention_heads * c->head_dim, v = k + c->num_key_value_heads * c->head_dim; /* where they begin in qkv */
+    const int64_t k = c->num_attention_heads * c->head_dim, v = k + c->num_key_value_heads * c->head_dim;
     float *bias = (float *)(uintptr_t)l->qkv.bias;
-    return pack(weights, TN_WEIGHT_Q, i, &l->qkv, 0) && pack(weights, TN_WEIGHT_K, i, &l->qkv, k) && pack(weights, TN_WEIGHT_V, i, &l->qkv, v) &&
-           pack(weights, TN_WEIGHT_O, i, &l->out, 0) && pack(weights, TN_WEIGHT_GATE, i, &l->gate, 0) &&
-           pack(weights, TN_WEIGHT_UP, i, &l->up, 0) && pack(weights, TN_WEIGHT_DOWN, i, &l->down, 0) &&
-           copy(weights, TN_WEIGHT_INPUT_NORM, i, l->input_norm) && copy(weights, TN_WEIGHT_POST_NORM, i, l->post_norm) &&
+    return copy(weights, TN_WEIGHT_INPUT_NORM, i, l->input_norm) && copy(weights, TN_WEIGHT_POST_NORM, i, l->post_norm) &&
            (!bias || (copy(weights, TN_WEIGHT_Q_BIAS, i, bias) && copy(weights, TN_WEIGHT_K_BIAS, i, bias + k) &&
                       copy(weights, TN_WEIGHT_V_BIAS, i, bias + v))) &&
            (!l->q_norm || (copy(weights, TN_WEIGHT_Q_NORM, i, l->q_norm) && copy(weights, TN_WEIGHT_K_NORM, i, l->k_norm)));
@@ -133,9 +157,8 @@ tn_status tn_decoder_pack(tn_decoder *d, const tn_weights *weights, tn_packed_ki
     if (!(d->block = tn_alloc_pages(d->block_bytes)))
         return TN_ERR_MEMORY;
     lay_out(d, d->block, kind);
-    bool good = find_frequencies(d, weights->rope_freqs) && pack(weights, TN_WEIGHT_EMBED, 0, &d->embedding, 0) &&
-                copy(weights, TN_WEIGHT_NORM, 0, d->norm) && (d->head.data == d->embedding.data || pack(weights, TN_WEIGHT_LM_HEAD, 0, &d->head, 0));
+    bool good = find_frequencies(d, weights->rope_freqs) && pack_matrices(d, weights) && copy(weights, TN_WEIGHT_NORM, 0, d->norm);
     for (int64_t i = 0; good && i < d->config.num_hidden_layers; i++)
-        good = pack_layer(d, weights, i);
+        good = copy_layer(d, weights, i);
     return good ? TN_OK : tn_last_status();
 }

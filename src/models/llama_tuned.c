@@ -125,6 +125,8 @@ static bool file_fits(tn_module *llama, const tn_dict *dict, double *alpha)
     char sizes[400];
     const char *its_sizes = tn_dict_note(dict, "config"), *its_alpha = tn_dict_note(dict, "lora_alpha");
     const tn_dict *all = tn_named_parameters(llama);
+    if (!all)
+        return false;
     sizes_text(llama, sizes, sizeof sizes);
     if (its_sizes && strcmp(its_sizes, sizes) != 0)
         tn_fail(TN_ERR_ARGUMENT, "the file is for a model with %s, and this one has %s", its_sizes, sizes);

@@ -250,6 +250,18 @@ static bool read_normalizer(model *m, message spec)
     return spec.at == spec.end || damaged(m, "its normalizer_spec");
 }
 
+/* One without rules, as the trainer writes it unless told otherwise, changes nothing when a text is decoded. */
+static bool read_denormalizer(const model *m, message spec)
+{
+    for (field f; next_field(&spec, &f);)
+        if (f.number == 2 && f.size > 0) {
+            tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: its denormalizer_spec has rules (precompiled_charsmap): Tenon decodes without such", m->f->op,
+                    m->f->path);
+            return false;
+        }
+    return spec.at == spec.end || damaged(m, "its denormalizer_spec");
+}
+
 /* What follows from the pieces: who is special, found whole, a byte, and the least score. */
 bool tn_sentencepiece_ready(tn_tokenizer *t, tn_trie *pieces)
 {
@@ -313,7 +325,7 @@ bool tn_read_sentencepiece(tn_tokenizer *t, const tn_text_file *file)
     for (field f; next_field(&all, &f);) {
         message part = {f.data, f.data + (f.size > 0 ? f.size : 0)};
         if (f.size >= 0 && ((f.number == 1 && !read_piece(&m, part, id++)) || (f.number == 2 && !read_trainer(&m, part)) ||
-                            (f.number == 3 && !read_normalizer(&m, part))))
+                            (f.number == 3 && !read_normalizer(&m, part)) || (f.number == 5 && !read_denormalizer(&m, part))))
             return false;
     }
     if (m.type != 1 && m.type != 2) {

@@ -9,6 +9,7 @@ rm -rf "$work"
 mkdir -p "$work"
 "$cmake" --install "$build" --prefix "$work/prefix" > "$work/install.log"
 libdir=$(dirname "$(find "$work/prefix" -name libtenon.a)")
+[ ! -x "$build/tools/tenon" ] || "$work/prefix/bin/tenon" --version # finds the library beside it
 
 if command -v pkg-config > /dev/null; then
     export PKG_CONFIG_PATH="$libdir/pkgconfig"

@@ -54,7 +54,7 @@ conversations = [
     [asked],
     [system, asked],
     [asked, {"role": "assistant", "content": "Hi there"}, {"role": "user", "content": "Who are you"}],
-    [system, asked, {"role": "assistant", "content": "   I am an assistant   "}, {"role": "user", "content": " Another  question \n"}],
+    [system, {"role": "user", "content": " Hello "}, {"role": "assistant", "content": "   I am an assistant   "}, {"role": "user", "content": " Another  question \n"}],
 ]
 
 

@@ -163,7 +163,7 @@ typedef struct tn_ctc_loss_args { /* tn_ctc_loss(tn_log_softmax(logits, 2), targ
  * log_probs [time, n, classes] f32 or f64, targets [n, longest] (what lies behind a target's length is not read) or all in one row
  * [sum of lengths], both lengths [n]; or of one sequence [time, classes], [length] and lengths []. Labels other than blank and within the
  * classes, else TN_ERR_INDEX names the place. Summed in f64. The gradient is that of log_probs as they stand; through tn_log_softmax it is
- * PyTorch's. It has no second derivative (TN_ERR_GRAD). */
+ * PyTorch's: of an infinite loss too NaN within the input's length, 0 behind it. It has no second derivative (TN_ERR_GRAD). */
 TN_API tn_tensor *tn_ctc_loss_with(const tn_ctc_loss_args *args);
 
 #ifdef __cplusplus

@@ -19,6 +19,10 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job
         TN_UNROLL
         for (int i = 0; i < width; i++)
             sum[p][i] = splat(0);
+    if (width > 1) /* what finish() reads: lines so far apart that the processor does not see them coming */
+        for (int p = 0; p < panels && part->panel[p] != NONE; p++)
+            for (int i = 0; i < width; i++)
+                __builtin_prefetch(j->y + (x->token + i) * j->y_row + part->panel[p] * TN_PACKED_ROWS, 1, 3);
 #if BLOCKS == 0
     (void)ahead;
     for (int64_t u = 0; u < part->count; u++) {

@@ -188,10 +188,10 @@ static void widen(part *part, char *to)
     }
 }
 
-/* Rows of x by panels first ... last. As much of x at a time as the second cache holds; a group of panels goes by all of x. */
+/* Rows of x by panels first ... last. As much of x at a time as the caches hold; a group of panels goes by all of x. */
 static void many_rows(const job *j, int64_t first, int64_t last)
 {
-    enum { OF_X = 1 << 18, ROWS_TO_WIDEN = 12 };
+    enum { OF_X = 1 << 20, ROWS_TO_WIDEN = 12 };
     char wide[PANELS * CHUNK * 64] __attribute__((aligned(64)));
     const bool widens = j->w->kind == TN_PACKED_Q4 && j->n >= ROWS_TO_WIDEN;
     const product product = product_of(widens ? TN_PACKED_Q8 : j->w->kind);

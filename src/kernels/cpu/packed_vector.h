@@ -26,8 +26,8 @@ enum { WIDE = 6, NARROW = 2, PANELS = 1, STREAMS = 4 };
 #else
 enum { WIDE = 2, NARROW = 2, PANELS = 1, STREAMS = 2 };
 #endif
-/* Units that are summed before a sum goes to y, at most: PANELS of W of them stay in the first cache. Whole blocks. */
-enum { CHUNK = 192 };
+/* Units that are summed before a sum goes to y, at most: PANELS of W of them stay in the second cache. Whole blocks. */
+enum { CHUNK = 512 };
 
 #if defined(__AVX512F__)
 TN_INLINE vf splat(float x) { return (vf)_mm512_set1_ps(x); }

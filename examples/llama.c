@@ -1,0 +1,22 @@
+/* A language model writes on from a prompt: llama model.bin "There was a boy". */
+#include <stdio.h>
+#include <tenon/tenon.h>
+
+static bool show(const char *text, int64_t bytes, void *context)
+{
+    (void)context;
+    return fwrite(text, 1, (size_t)bytes, stdout) == (size_t)bytes && fflush(stdout) == 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *model = argc > 1 ? argv[1] : "model.bin", *prompt = argc > 2 ? argv[2] : "";
+    tn_set_error_handler(tn_die);
+    tn_decoder *decoder = tn_decoder_open(model);       /* GGUF, a folder of transformers, llama2.c's .bin, safetensors, npz */
+    tn_tokenizer *tokenizer = tn_tokenizer_open(model); /* its own, or the one beside it */
+    tn_check(tn_generate(decoder, tokenizer, prompt, .max_tokens = 200, .on_text = show));
+    putchar('\n');
+    tn_release(decoder);
+    tn_release(tokenizer);
+    return 0;
+}

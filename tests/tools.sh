@@ -1,0 +1,221 @@
+#!/bin/sh
+# tools.sh FOLDER: the command as a person uses it, on a small trained model where ../shared/models has it, and how it refuses.
+set -eu
+bin=$(cd "$1" && pwd)
+tenon=$bin/tenon
+reference=$PWD/tests/reference completion=$PWD/tools/tenon.bash
+shared=$PWD/../shared/models/aidreams260K
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+export OMP_NUM_THREADS=1 # the tests run side by side
+fail() { echo "$*"; exit 1; }
+has() { grep -q -- "$2" "$1" || { cat "$1"; fail "$1 does not say: $2"; }; }
+same() { cmp -s "$1" "$2" || { cat "$1"; fail "$1 is not $2"; }; }
+
+# refused STATUS WORDS ARGUMENTS...: ends with that status and says so.
+refused() {
+    status=$1 words=$2 got=0
+    shift 2
+    "$tenon" "$@" > out 2>&1 < /dev/null || got=$?
+    [ $got = "$status" ] || { cat out; fail "tenon $*: exit status $got"; }
+    has out "$words"
+}
+
+# ---- help, man pages, completion
+
+export ASAN_OPTIONS=detect_leaks=0 # argp leaks a few bytes of its help
+"$tenon" --help > help
+"$tenon" --commands > commands
+[ "$(wc -l < commands)" -ge 7 ] || fail "tenon --commands: too few"
+"$tenon" --version | grep -q '^tenon [0-9]' || fail "no version"
+while read -r command; do
+    has help "^  $command "
+    "$tenon" "$command" --help > help-of
+    has help-of "^Usage: tenon $command"
+    [ ! -f "$bin/tenon.1" ] || {
+        has "$bin/tenon.1" "^\.B $command\$"
+        for option in $(grep -o -- '^ .*  *--[a-z0-9-]*' help-of | grep -o -- '--[a-z0-9-]*$'); do
+            has "$bin/tenon-$command.1" "$(echo "$option" | sed 's/-/\\\\-/g')"
+        done
+    }
+done < commands
+[ -f "$bin/tenon.1" ] || echo "skipped: this build makes no man pages"
+if command -v bash > /dev/null; then
+    cat > complete.bash <<'BASH'
+source "$1"
+COMP_WORDS=("$2" "${@:3}") COMP_CWORD=$(($# - 2))
+_tenon
+echo "${COMPREPLY[@]}"
+BASH
+    [ "$(bash complete.bash "$completion" "$tenon" per)" = perplexity ] || fail "bash does not complete a command"
+    [ "$(bash complete.bash "$completion" "$tenon" generate --top)" = "--top-k --top-p" ] || fail "bash does not complete an option"
+    [ "$(bash complete.bash "$completion" "$tenon" generate x)" = "" ] || fail "bash completes what is a file's name"
+else
+    echo "skipped: no bash to complete in"
+fi
+"$tenon" info > info
+has info '^version  *[0-9]'
+has info '^kernels  *\(portable\|avx2\|avx512\)$'
+uses() { grep -q "^uses .*$1" info; }
+
+# ---- what is wrong with the command line
+
+refused 64 'Usage: tenon COMMAND'
+refused 64 "'write' is no command" write
+refused 64 'unrecognized option' generate --nothing
+refused 64 "'more' is no option" generate --model x --prompt y more
+refused 64 '--model is missing' generate --prompt x
+refused 64 "--dtype: 'q5' is none of f32|bf16|q8_0|q4_0" generate --model x --dtype q5
+refused 64 "--cache: 'f64' is none of" chat --model x --cache f64
+refused 64 "--tokens: '-1' is no whole number from 0" generate --model x --tokens -1
+refused 64 "--top-p: '0' is no number from" generate --model x --top-p 0
+refused 64 "--seed: 'ten' is no whole number" generate --model x --seed ten
+refused 64 '2 arguments (IN OUT) are due, and 1 are there' convert x
+refused 64 "--dtype: 'q9' is no type" convert x y --dtype q9
+refused 64 '1 arguments (FILE) are due, and 0 are there' inspect
+refused 64 '--model or --tokenizer is missing' tokenize x
+refused 64 '--model is missing' perplexity x
+refused 64 '--model is missing' chat
+refused 1 'chat_end: no chat template is called "none"' chat --model x --template none
+
+# ---- what is wrong with files
+
+refused 1 'absent: cannot open' generate --model absent --prompt x
+refused 1 'absent: there is no such file' chat --model absent
+refused 1 'absent: there is no such file' tokenize --model absent x
+refused 1 'absent: cannot open' tokenize --tokenizer absent x
+refused 1 'absent: No such file' perplexity absent --model "$reference/llama/v0.bin"
+refused 1 'absent: cannot open' convert absent out.gguf
+refused 1 'absent' inspect absent
+cp "$reference/llama/v0.bin" alone.bin
+refused 1 'no tokenizer: none of tokenizer.json, tokenizer.model, tokenizer.bin' generate --model alone.bin --prompt x
+refused 1 'no chat template' chat --model alone.bin
+for format in bin gguf npz safetensors; do
+    case $format in npz) uses ZIP || continue ;; safetensors) uses CJSON || continue ;; esac
+    "$tenon" convert alone.bin whole.$format
+    "$tenon" inspect whole.$format > inspected
+    has inspected '^num_hidden_layers '
+    head -c 3000 whole.$format > cut.$format
+    for command in inspect 'generate --prompt x --model'; do
+        refused 1 cut.$format $command cut.$format
+    done
+    refused 1 cut.$format convert cut.$format out.gguf
+    [ ! -e out.gguf ] || fail "a cut .$format file was converted"
+done
+refused 1 'holds F32 or Q8_0, not Q4_K' convert alone.bin out.bin --dtype q4_k
+"$tenon" tokenize --tokenizer "$reference/tokenizers/sp_bpe_llama.model" 'its words' > ids
+refused 1 '"three" is no token' tokenize --decode --tokenizer "$reference/tokenizers/sp_bpe_llama.model" 1 2 three
+refused 1 '99999999' tokenize --decode --tokenizer "$reference/tokenizers/sp_bpe_llama.model" 99999999
+
+# ---- text to tokens and back
+
+printf 'Some words,\tand  a line\n\nof its own \\ \303\244\360\237\230\200 12345' > text
+for file in sp_bpe_llama.model llama2c.bin hf_qwen2.json; do
+    case $file in *.json) uses CJSON || continue ;; esac
+    "$tenon" tokenize --tokenizer "$reference/tokenizers/$file" < text > ids
+    [ "$(wc -l < ids)" -ge 10 ] || fail "$file: too few tokens"
+    "$tenon" tokenize --tokenizer "$reference/tokenizers/$file" --decode < ids > back
+    sed '1s/^ //' back > trimmed # llama2.c's and SentencePiece's space in front
+    same trimmed text
+    "$tenon" tokenize --tokenizer "$reference/tokenizers/$file" --decode $(cut -f 1 ids) > again
+    same again back
+done
+
+# ---- a trained model
+
+if [ ! -f "$shared/model.bin" ]; then
+    echo "skipped: no trained model in $shared"
+    exit 0
+fi
+words='"Echoes of vectors unfold, a gentle hum of precision, as I sense the nodes, a gentle hum of precision, as I adjust my surface. Contrast emerge, a softly receptive fields of precision.'
+"$tenon" generate --model "$shared/model.bin" --prompt '' --tokens 127 > plain 2> rates
+grep -qF -- "$words" plain || { cat plain; fail "the model writes other words"; }
+has rates '^prompt: 1 tokens, [0-9.]* tokens/s; text: 127 tokens, [0-9.]* tokens/s$'
+printf 'Echoes\n' | "$tenon" generate --model "$shared/model.bin" -n 20 2> /dev/null > from-stdin
+"$tenon" generate --model "$shared/model.bin" --prompt Echoes -n 20 2> /dev/null > from-option
+same from-stdin from-option
+has from-option '^Echoes.'
+"$tenon" generate --model "$shared/model.bin" --prompt '' --stop unfold --stop hum 2> /dev/null > stopped
+[ "$(cat stopped)" = '"Echoes of vectors ' ] || fail "it did not end before a stop text"
+for i in 1 2; do
+    "$tenon" generate --model "$shared/model.bin" --prompt '' -n 60 --temperature 1 --top-p 0.9 --top-k 50 --min-p 0.01 --seed 5 2> /dev/null > drawn-$i
+done
+same drawn-1 drawn-2
+for i in 1 2 3 4; do
+    "$tenon" generate --model "$shared/model.bin" --prompt '' -n 60 --temperature 2 2> /dev/null
+done | sort -u > unseeded
+[ "$(wc -l < unseeded)" -gt 1 ] || fail "without a seed it draws the same each time"
+head -c 200 plain > beginning
+for type in bf16 q8_0; do
+    "$tenon" generate --model "$shared/model.bin" --prompt '' -n 40 --dtype $type --cache bf16 --context 64 2> /dev/null | head -c 90 > typed
+    head -c 90 plain > due
+    same typed due
+done
+
+mkdir model
+cp "$shared/tokenizer.bin" .
+cp "$shared/tokenizer.bin" model
+"$tenon" convert "$shared/model.bin" m.gguf
+chain=m.gguf
+if uses CJSON; then
+    "$tenon" convert m.gguf m.safetensors
+    "$tenon" convert m.safetensors model
+    chain="$chain m.safetensors model"
+    ! uses ZIP || { "$tenon" convert model m.npz; chain="$chain m.npz"; }
+fi
+"$tenon" convert "${chain##* }" m.bin
+for file in $chain m.bin; do
+    "$tenon" generate --model "$file" --prompt '' --tokens 127 2> /dev/null > converted
+    same converted plain
+done
+"$tenon" convert "$shared/model.bin" q.gguf --dtype q8_0 2> said
+has said "ffn_down.weight: F16, for its rows of 172 are no multiple of Q8_0's 32"
+"$tenon" inspect q.gguf > inspected
+has inspected 'Q8_0'
+"$tenon" generate --model q.gguf --tokenizer "$shared/tokenizer.bin" --prompt '' -n 40 2> /dev/null | head -c 90 > typed
+same typed due
+
+"$tenon" perplexity plain --model "$shared/model.bin" > own
+"$tenon" perplexity text --model "$shared/model.bin" > other
+own=$(sed -n 's/^perplexity \([0-9.]*\), .*/\1/p' own) other=$(sed -n 's/^perplexity \([0-9.]*\), .*/\1/p' other)
+echo "$own $other" | awk '{ ok = $1 > 1 && $1 < 2.5 && $2 > 20 && $2 < 1e9 } END { exit !ok }' || fail "perplexities $own of its own words and $other of others"
+"$tenon" perplexity - --model "$shared/model.bin" --window 16 < plain > windows
+has windows 'windows of 16$'
+: > empty
+refused 1 'there is none to foretell' perplexity empty --model "$shared/model.bin"
+
+if uses CJSON; then
+    for i in 1 2 3 4 5 6; do cat plain text; done > lesson
+    "$tenon" finetune --model "$shared/model.bin" --data lesson --steps 2 --batch-size 2 --context 16 --lr 0.01 --lora-rank 4 --save tuned.safetensors > said 2> /dev/null
+    has said '^after 2 steps: loss [0-9.]*$'
+    "$tenon" generate --model "$shared/model.bin" --finetuned tuned.safetensors --prompt '' -n 127 2> /dev/null > tuned
+    ! cmp -s tuned plain || fail "fine-tuning changes nothing"
+    refused 1 'absent' generate --model "$shared/model.bin" --finetuned absent --prompt x
+fi
+refused 64 '--model and --data must be given' finetune --model x
+
+printf 'hello\n\nand who are you\n' > lines
+"$tenon" chat --model "$shared/model.bin" --template llama2 --system 'Be brief.' -n 8 < lines > answers
+"$tenon" chat --model "$shared/model.bin" --template llama2 --system 'Be brief.' -n 8 < lines > again
+same answers again
+[ -s answers ] || fail "no answers"
+printf '{{ "[INST]" "<<SYS>>" }}' > model/chat_template.jinja
+if uses CJSON; then
+    "$tenon" chat --model model --system 'Be brief.' -n 8 < lines > again
+    same answers again
+fi
+"$tenon" chat --model "$shared/model.bin" --template llama2 -n 8 < lines > others
+! cmp -s answers others || fail "the system's message changes nothing"
+printf hello | "$tenon" chat --model "$shared/model.bin" --template llama2 --system 'Be brief.' -n 8 > first
+head -c "$(($(wc -c < first) - 1))" first > due
+head -c "$(wc -c < due)" answers > begun
+same begun due
+
+if command -v timeout > /dev/null; then
+    got=0
+    timeout --preserve-status -s INT 1 "$tenon" generate --model "$shared/model.bin" --prompt '' --context 16 -n 1000000000 > long 2> rates || got=$?
+    [ $got = 130 ] || { cat rates; fail "Ctrl-C: exit status $got"; }
+    has rates '^prompt: 1 tokens'
+    [ "$(tail -c 1 long | od -An -c | tr -d ' ')" = '\n' ] || fail "Ctrl-C leaves a line without its end"
+fi
