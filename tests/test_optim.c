@@ -324,6 +324,9 @@ static void test_state_names(void **state)
     const tn_list *params = make_params(TN_F32, false);
     tn_optim *opt = two_groups(params), *nadam = tn_nadam_new(params, 0.1), *sgd = tn_sgd_new(params, 0.1);
     assert_int_equal(tn_dict_find(tn_optim_state_dict(opt), "state.0.step"), -1); /* before the first step there is none */
+    assert_int_equal(tn_set_lr(sgd, 1e300), TN_OK); /* more than any integer holds */
+    check_values(tn_dict_get(tn_optim_state_dict(sgd), "param_groups.0.lr"), 0, 1e300);
+    assert_int_equal(tn_set_lr(sgd, 0.1), TN_OK);
     steps(opt, params, 0, 2);
     steps(nadam, params, 0, 2);
     const tn_dict *dict = tn_optim_state_dict(opt);

@@ -59,7 +59,7 @@ static bool put_option(tn_dict *dict, const void *args, const tn_option *option,
     double values[TOGETHER];
     for (int k = 0; k < count; k++)
         values[k] = tn_option_get(args, &option[k]);
-    int64_t whole = (int64_t)values[0];
+    int64_t whole = option->type == TN_OPTION_DOUBLE ? 0 : (int64_t)values[0];
     switch (option->type) {
     case TN_OPTION_BOOL: return tn_named_put_bool(dict, whole != 0, "param_groups.%d.%s", g, name);
     case TN_OPTION_INT: return tn_named_put_int(dict, &whole, TN_NAMED_SCALAR, "param_groups.%d.%s", g, name);

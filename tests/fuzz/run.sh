@@ -18,7 +18,7 @@ for seeds in $(sed -n '1,5s,.*seeds: \(.*\) \*/.*,\1,p' "$here/$1.c" | tr ' ' '\
     # shellcheck disable=SC2086
     cp "$here/../reference/"$seeds "$corpus"
 done
-if OMP_NUM_THREADS=1 "$folder/fuzz_$1" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=16384 -print_final_stats=1 \
+if OMP_NUM_THREADS=1 "$folder/fuzz_$1" -max_total_time="$seconds" -timeout=30 -rss_limit_mb=2048 -max_len=16384 -print_final_stats=1 \
     -verbosity=0 -artifact_prefix="$folder/$1-" "$corpus" > "$log" 2>&1; then
     echo "$1: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs in $seconds s, no finding"
 else
