@@ -245,9 +245,9 @@ printf '%s%s\n' "$text" "$(sed -n 3p answers)" > whole
 yes 'a longer line than that' | head -n 12 | "$tenon" chat --model "$shared/model.bin" --template mistral-v3 --system 'Be brief.' -n 30 > answers # beyond the context
 [ "$(grep -c . answers)" -ge 10 ] || fail "the chat does not go on beyond the context"
 
-if command -v timeout > /dev/null; then
+if command -v timeout > /dev/null; then # in the foreground: else it sends the signal twice, to the group too
     got=0
-    timeout --preserve-status -s INT 1 "$tenon" generate --model "$shared/model.bin" --prompt '' --context 16 -n 1000000000 > long 2> rates || got=$?
+    timeout --foreground --preserve-status -s INT 1 "$tenon" generate --model "$shared/model.bin" --prompt '' --context 16 -n 1000000000 > long 2> rates || got=$?
     [ $got = 130 ] || { cat rates; fail "Ctrl-C: exit status $got"; }
     has rates '^prompt: 1 tokens'
     [ "$(tail -c 1 long | od -An -c | tr -d ' ')" = '\n' ] || fail "Ctrl-C leaves a line without its end"
