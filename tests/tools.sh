@@ -87,6 +87,12 @@ refused 1 'absent: there is no such file' tokenize --model absent x
 refused 1 'absent: cannot open' tokenize --tokenizer absent x
 refused 1 'absent: No such file' perplexity absent --model "$reference/llama/v0.bin"
 refused 1 'absent: cannot open' convert absent out.gguf
+ranks=$reference/tokenizers/tiktoken_o200k.tiktoken
+refused 1 'say which .pattern they go with' tokenize --tokenizer "$ranks" x
+refused 64 "--pattern: 'p50k' is none of gpt2|cl100k|o200k|llama3" tokenize --tokenizer "$ranks" --pattern p50k x
+refused 64 '--pattern goes with --tokenizer' tokenize --model x --pattern gpt2 x
+"$tenon" tokenize --tokenizer "$ranks" --pattern o200k "don't" > pieces
+[ "$(cut -f 2 pieces | tr -d '\n')" = "don't" ] || fail "--pattern gives other pieces"
 refused 1 'absent' inspect absent
 cp "$reference/llama/v0.bin" alone.bin
 refused 1 'no tokenizer: none of tokenizer.json, tokenizer.model, tokenizer.bin' generate --model alone.bin --prompt x

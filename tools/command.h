@@ -30,6 +30,7 @@ typedef struct options {
     const char *arguments; /* "FILE", "IN OUT"; NULL: none; "[TEXT...]": any number */
     const char *model, *tokenizer, *finetuned, *prompt, *dtype, *type, *cache, *form, *system;
     const char *stop[16];
+    const char *pattern; /* of tiktoken's ranks */
     char **words; /* [word_count], the arguments */
     int64_t stop_count, word_count, context, threads, seed, tokens, top_k, penalty_last, window, llama2_version;
     double temperature, top_p, min_p, repetition_penalty, presence_penalty;
