@@ -260,13 +260,17 @@ static void test_converting_takes_it_along(void **state)
     char small[256];
     const size_t size = small_tokenizer(small);
     make_source("model", "tokenizer.bin", small, size);
+    write_file(in_folder("model/chat_template.jinja"), "{{ '[INST]' '<<SYS>>' }}", 24);
     assert_int_equal(tn_llama_convert(in_folder("model/model.bin"), in_folder("alone.gguf"), .report = keep_line), TN_OK);
     check_ab("alone.gguf");
+    assert_string_equal(tn_chat_template_of(in_folder("alone.gguf")), "llama2");
     assert_int_equal(tn_llama_convert(in_folder("alone.gguf"), in_folder("copy.gguf"), .report = keep_line), TN_OK);
     check_ab("copy.gguf");
+    assert_string_equal(tn_chat_template_of(in_folder("copy.gguf")), "llama2");
     assert_int_equal(tn_llama_convert(in_folder("model/model.bin"), in_folder("copied"), .report = keep_line), TN_OK);
     assert_int_equal(lines, 0);
     assert_int_equal(access(in_folder("copied/tokenizer.bin"), R_OK), 0);
+    assert_string_equal(tn_chat_template_of(in_folder("copied")), "llama2");
 #ifdef TENON_HAVE_CJSON
     check_ab("copied");
 #endif
@@ -282,9 +286,14 @@ static void test_converting_with_one_that_is_named(void **state)
     char small[256];
     const size_t size = small_tokenizer(small);
     make_source("named", "tokenizer.bin", "no tokenizer", 12);
+    write_file(in_folder("named/tokenizer_config.json"), "{", 1);
     lines = 0;
     assert_int_equal(tn_llama_convert(in_folder("named/model.bin"), in_folder("none.gguf"), .report = keep_line), TN_OK);
-    assert_int_equal(lines, 1);
+    assert_int_equal(lines, 2);
+    assert_non_null(strstr(line, "named/tokenizer_config.json is not written: "));
+    unlink(in_folder("named/tokenizer_config.json"));
+    assert_int_equal(tn_llama_convert(in_folder("named/model.bin"), in_folder("none.gguf"), .report = keep_line), TN_OK);
+    assert_int_equal(lines, 3);
     assert_non_null(strstr(line, "named/tokenizer.bin is not written: "));
     assert_string_equal(tn_gguf_string(tn_map_gguf(in_folder("none.gguf")), "tokenizer.ggml.model", ""), "no_vocab");
     char words[128];

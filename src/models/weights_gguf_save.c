@@ -37,6 +37,16 @@ static void put_number(const writing *g, const char *name, double value)
     (void)!tn_gguf_set_float(g->out, key_of(g, name, key), value);
 }
 
+/* What only lies beside the source and cannot be taken along is reported; false where it is memory that lacks. */
+static bool passed_over(const tn_weights_target *t, const char *file)
+{
+    if (tn_last_status() == TN_ERR_MEMORY)
+        return false;
+    tn_weights_report(t, "%s is not written: %s", file, tn_last_error());
+    tn_clear_error();
+    return true;
+}
+
 /* The tokeniser that is named or lies beside the source; without one llama.cpp wants to be told so. */
 static bool put_tokenizer(const writing *g)
 {
@@ -48,13 +58,23 @@ static bool put_tokenizer(const writing *g)
     const tn_tokenizer *tokenizer = file ? tn_adopt(tn_tokenizer_new_with(&args)) : NULL;
     if (tokenizer && tn_gguf_set_tokenizer(g->out, tokenizer, count) == TN_OK)
         return true;
-    if (tn_failing() && (t->tokenizer || tn_last_status() == TN_ERR_MEMORY))
+    if (tn_failing() && (t->tokenizer || !passed_over(t, file ? file : t->in)))
         return false;
-    if (tn_failing()) {
-        tn_weights_report(t, "%s is not written: %s", file, tn_last_error());
-        tn_clear_error();
-    }
     return tn_gguf_set_string(g->out, "tokenizer.ggml.model", "no_vocab") == TN_OK;
+}
+
+/* The chat template that lies beside the source. */
+static bool put_template(const writing *g)
+{
+    const tn_weights_target *t = g->target;
+    char file[TN_PATH_SIZE] = "";
+    size_t size = 0;
+    char *jinja = t->in && !g->w->gguf ? tn_model_jinja(t->op, t->in, file, &size) : NULL;
+    if (!jinja && tn_failing() && !passed_over(t, file))
+        return false;
+    const bool good = !jinja || tn_gguf_set_string(g->out, "tokenizer.chat_template", jinja) == TN_OK;
+    tn_free(jinja, size);
+    return good;
 }
 
 /* What the source says of its origin and its tokeniser. */
@@ -70,7 +90,7 @@ static bool copy_values(const writing *g)
         if (copied && tn_gguf_copy_key(g->out, g->w->gguf, key) != TN_OK)
             return false;
     }
-    return tokens || put_tokenizer(g);
+    return (tokens || put_tokenizer(g)) && put_template(g);
 }
 
 /* llama.cpp's number of a mix of types (llama_ftype). */
