@@ -23,6 +23,7 @@ typedef struct option_row {
 static const option_row option_rows[] = {
     {'m', "model", "PATH", "The model: a GGUF, llama2.c, safetensors or npz file, or a folder of transformers", AT(model), TEXT, 0, 0, NULL},
     {'k', "tokenizer", "FILE", "Its tokenizer, where it is not in the model's file or beside it", AT(tokenizer), TEXT, 0, 0, NULL},
+    {'z', "pattern", "NAME", "Of tiktoken's ranks, which do not tell it; else by how many there are", AT(pattern), TEXT, 0, 0, "gpt2|cl100k|o200k|llama3"},
     {'F', "finetuned", "FILE", "What tenon finetune saved of this model", AT(finetuned), TEXT, 0, 0, NULL},
     {'d', "dtype", "TYPE", "Compute with weights of f32, bf16, q8_0 or q4_0; else as the file has them, or next to that", AT(dtype), TEXT, 0, 0,
      "f32|bf16|q8_0|q4_0"},
@@ -194,7 +195,7 @@ tn_decoder *open_decoder(const options *o)
 
 tn_tokenizer *open_tokenizer(const options *o, const tn_llama_args *config)
 {
-    return tn_adopt(o->tokenizer ? tn_tokenizer_new(o->tokenizer, .vocab_size = config ? config->vocab_size : 0) : tn_tokenizer_open(o->model));
+    return tn_adopt(o->tokenizer ? tn_tokenizer_new(o->tokenizer, .vocab_size = config ? config->vocab_size : 0, .pattern = o->pattern) : tn_tokenizer_open(o->model));
 }
 
 tn_llama_generate_args drawing(const options *o, tn_decoder *decoder, tn_tokenizer *tokenizer)

@@ -2,8 +2,10 @@
 #include "models/weights.h"
 
 #include "io/file.h"
+#include "models/beside.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -69,12 +71,70 @@ static tn_status save_npz(const tn_weights *w, const tn_weights_target *t, const
     return tn_save_npz_with(&(tn_npz_args){.size = sizeof(tn_npz_args), .dict = dict, .path = t->path});
 }
 
+static bool ends_in(const char *path, const char *end)
+{
+    const size_t length = strlen(path), tail = strlen(end);
+    return length > tail && strcmp(path + length - tail, end) == 0;
+}
+
+void tn_weights_report(const tn_weights_target *t, const char *format, ...)
+{
+    char line[2 * TN_PATH_SIZE];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(line, sizeof line, format, list);
+    va_end(list);
+    if (t->report)
+        t->report(line, t->context);
+}
+
+/* A file of the folder, the target. */
+static bool write_file(const tn_weights_target *t, const char *name, const char *text, size_t size)
+{
+    char path[TN_PATH_SIZE];
+    tn_writer out;
+    if (snprintf(path, sizeof path, "%s/%s", t->path, name) >= (int)sizeof path)
+        tn_fail(TN_ERR_ARGUMENT, "%s: a path of more than %zu bytes", t->op, sizeof path);
+    if (tn_failing())
+        return false;
+    const tn_status status = tn_writer_open(&out, t->op, path);
+    return tn_writer_close(&out, status == TN_OK ? tn_writer_write(&out, text, size) : status) == TN_OK;
+}
+
+static bool copy_file(const tn_weights_target *t, const char *from, const char *name)
+{
+    size_t size;
+    char *text = tn_model_text(t->op, from, &size);
+    const bool good = text && write_file(t, name, text, size);
+    tn_free(text, text ? size + 1 : 0);
+    return good;
+}
+
+/* The tokeniser under the name by which it is found, and with it the form of conversations. */
+static bool copy_tokenizer(const tn_weights *w, const tn_weights_target *t)
+{
+    static const char *const more[] = {"tokenizer_config.json", "chat_template.jinja"};
+    char folder[TN_PATH_SIZE], path[TN_PATH_SIZE];
+    const char *file = t->tokenizer ? t->tokenizer : t->in && tn_model_tokenizer(t->op, t->in, path) ? path : NULL;
+    bool good = !tn_failing();
+    if (file)
+        good = good && copy_file(t, file, ends_in(file, ".json")  ? "tokenizer.json"
+                                          : ends_in(file, ".bin") ? "tokenizer.bin"
+                                          : ends_in(file, ".np")  ? "tokenizer.model.np"
+                                                                  : "tokenizer.model");
+    else if (w->gguf && tn_gguf_find_key(w->gguf, "tokenizer.ggml.tokens") >= 0)
+        tn_weights_report(t, "%s: its tokenizer is not written, which in a folder is a file", t->in);
+    for (int i = 0; good && t->in && i < TN_COUNT(more); i++)
+        if (tn_model_folder(t->op, t->in, folder) && tn_model_beside(folder, more[i], path))
+            good = copy_file(t, path, more[i]);
+    return good && !tn_failing();
+}
+
 /* The configuration last: a folder with it is whole. */
 static tn_status save_folder(const tn_weights *w, const tn_weights_target *t, const char *config, size_t size)
 {
-    char path[4096];
+    char path[TN_PATH_SIZE];
     struct stat st;
-    tn_writer out;
     const bool there = stat(t->path, &st) == 0;
     if ((there && !S_ISDIR(st.st_mode)) || (!there && mkdir(t->path, 0777) != 0)) {
         char text[128] = "";
@@ -84,20 +144,12 @@ static tn_status save_folder(const tn_weights *w, const tn_weights_target *t, co
     }
     if (snprintf(path, sizeof path, "%s/model.safetensors", t->path) >= (int)sizeof path)
         tn_fail(TN_ERR_ARGUMENT, "%s: a path of more than %zu bytes", t->op, sizeof path);
-    if (tn_failing() || save_safetensors(w, t, path, NULL) != TN_OK)
+    if (tn_failing() || save_safetensors(w, t, path, NULL) != TN_OK || !copy_tokenizer(w, t) || !write_file(t, "config.json", config, size - 1))
         return tn_last_status();
-    snprintf(path, sizeof path, "%s/config.json", t->path);
-    const tn_status status = tn_writer_open(&out, t->op, path);
-    return tn_writer_close(&out, status == TN_OK ? tn_writer_write(&out, config, size - 1) : status);
+    return TN_OK;
 }
 
 /* ---- which kind ------------------------------------------------------------------------------------------------------------ */
-
-static bool ends_in(const char *path, const char *end)
-{
-    const size_t length = strlen(path), tail = strlen(end);
-    return length > tail && strcmp(path + length - tail, end) == 0;
-}
 
 static tn_status save(const tn_weights *w, const tn_weights_target *t)
 {
@@ -133,6 +185,6 @@ tn_status tn_llama_convert_with(const tn_llama_convert_args *args)
     TN_KNOWN(tn_llama_convert_args, args);
     TN_SCOPE;
     const tn_weights *w = tn_adopt(tn_weights_open(args->in));
-    const tn_weights_target target = {"llama_convert", args->out, args->type, args->llama2_version, args->report, args->context};
+    const tn_weights_target target = {"llama_convert", args->out, args->type, args->llama2_version, args->report, args->context, args->in, args->tokenizer};
     return w ? save(w, &target) : tn_last_status();
 }

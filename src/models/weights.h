@@ -139,7 +139,10 @@ typedef struct tn_weights_target {
     int llama2_version;
     tn_llama_report report;
     void *context;
+    const char *in, *tokenizer; /* where the weights are from; the tokeniser's file. NULL: none is known */
 } tn_weights_target;
+/* The report gets a line, if there is one. */
+void tn_weights_report(const tn_weights_target *target, const char *format, ...) TN_PRINTF(2, 3);
 tn_status tn_weights_save_gguf(const tn_weights *weights, const tn_weights_target *target);
 tn_status tn_weights_save_llama2(const tn_weights *weights, const tn_weights_target *target);
 

@@ -1,6 +1,10 @@
 /* A GGUF file of weights, as llama.cpp reads it. */
 #include "models/weights.h"
 
+#include <tenon/tokenizer.h>
+
+#include "models/beside.h"
+
 #include "ops/rope.h"
 
 #include <stdio.h>
@@ -33,21 +37,60 @@ static void put_number(const writing *g, const char *name, double value)
     (void)!tn_gguf_set_float(g->out, key_of(g, name, key), value);
 }
 
-/* What the source says of its origin and its tokeniser; without a tokeniser llama.cpp wants to be told so. */
+/* What only lies beside the source and cannot be taken along is reported; false where it is memory that lacks. */
+static bool passed_over(const tn_weights_target *t, const char *file)
+{
+    if (tn_last_status() == TN_ERR_MEMORY)
+        return false;
+    tn_weights_report(t, "%s is not written: %s", file, tn_last_error());
+    tn_clear_error();
+    return true;
+}
+
+/* The tokeniser that is named or lies beside the source; without one llama.cpp wants to be told so. */
+static bool put_tokenizer(const writing *g)
+{
+    const tn_weights_target *t = g->target;
+    char beside[TN_PATH_SIZE];
+    const char *file = t->tokenizer ? t->tokenizer : t->in && tn_model_tokenizer(t->op, t->in, beside) ? beside : NULL;
+    const int64_t count = g->w->config.vocab_size;
+    const tn_tokenizer_args args = {.size = sizeof args, .vocab_size = count, .path = file};
+    const tn_tokenizer *tokenizer = file ? tn_adopt(tn_tokenizer_new_with(&args)) : NULL;
+    if (tokenizer && tn_gguf_set_tokenizer(g->out, tokenizer, count) == TN_OK)
+        return true;
+    if (tn_failing() && (t->tokenizer || !passed_over(t, file ? file : t->in)))
+        return false;
+    return tn_gguf_set_string(g->out, "tokenizer.ggml.model", "no_vocab") == TN_OK;
+}
+
+/* The chat template that lies beside the source. */
+static bool put_template(const writing *g)
+{
+    const tn_weights_target *t = g->target;
+    char file[TN_PATH_SIZE] = "";
+    size_t size = 0;
+    char *jinja = t->in && !g->w->gguf ? tn_model_jinja(t->op, t->in, file, &size) : NULL;
+    if (!jinja && tn_failing() && !passed_over(t, file))
+        return false;
+    const bool good = !jinja || tn_gguf_set_string(g->out, "tokenizer.chat_template", jinja) == TN_OK;
+    tn_free(jinja, size);
+    return good;
+}
+
+/* What the source says of its origin and its tokeniser. */
 static bool copy_values(const writing *g)
 {
     static const char *const own[] = {"general.architecture", "general.file_type", "general.quantization_version", "general.alignment"};
+    const bool tokens = !g->target->tokenizer && tn_gguf_find_key(g->w->gguf, "tokenizer.ggml.tokens") >= 0;
     for (int64_t i = 0; i < tn_gguf_key_count(g->w->gguf); i++) {
         const char *key = tn_gguf_entry_at(g->w->gguf, i).key;
-        bool copied = strncmp(key, "general.", 8) == 0 || strncmp(key, "tokenizer.", 10) == 0;
+        bool copied = strncmp(key, "general.", 8) == 0 || (strncmp(key, "tokenizer.", 10) == 0 && (tokens || strncmp(key, "tokenizer.ggml.", 15) != 0));
         for (int k = 0; k < TN_COUNT(own); k++)
             copied = copied && strcmp(key, own[k]) != 0;
         if (copied && tn_gguf_copy_key(g->out, g->w->gguf, key) != TN_OK)
             return false;
     }
-    if (tn_gguf_find_key(g->w->gguf, "tokenizer.ggml.model") < 0)
-        return tn_gguf_set_string(g->out, "tokenizer.ggml.model", "no_vocab") == TN_OK;
-    return true;
+    return (tokens || put_tokenizer(g)) && put_template(g);
 }
 
 /* llama.cpp's number of a mix of types (llama_ftype). */
@@ -114,15 +157,6 @@ static tn_tensor *factors_of(const writing *g)
     return factors;
 }
 
-static void report(const writing *g, const char *name, tn_quant type, tn_quant wanted, int64_t columns)
-{
-    char line[256];
-    snprintf(line, sizeof line, "%s: %s, for its rows of %lld are no multiple of %s's %lld", name, tn_quant_name(type), (long long)columns,
-             tn_quant_name(wanted), (long long)tn_quant_block(wanted));
-    if (g->target->report)
-        g->target->report(line, g->target->context);
-}
-
 static bool put_tensor(const writing *g, const tn_weight *weight)
 {
     TN_SCOPE;
@@ -138,7 +172,8 @@ static bool put_tensor(const writing *g, const tn_weight *weight)
     }
     const tn_quant type = tn_quant_for_row(wanted, columns);
     if (type != wanted)
-        report(g, name, type, wanted, columns);
+        tn_weights_report(g->target, "%s: %s, for its rows of %lld are no multiple of %s's %lld", name, tn_quant_name(type), (long long)columns,
+                          tn_quant_name(wanted), (long long)tn_quant_block(wanted));
     const tn_dtype dtype = tn_quant_dtype(b->type);
     tn_tensor *x = tn_weight_tensor(g->w, weight, heads, dtype == TN_DTYPE_DEFAULT ? TN_F32 : dtype);
     return x && tn_gguf_add(g->out, name, x, type) == TN_OK;
