@@ -333,7 +333,7 @@ static void test_inspecting(void **state)
     assert_int_equal(length, strlen(text));
     assert_non_null(strstr(text, "v0_tied.bin: llama2.c, version 0\nvocab_size 12\nhidden_size 8\n"));
     assert_non_null(strstr(text, "tie_word_embeddings true\n"));
-    assert_non_null(strstr(text, "\nmodel.layers.1.self_attn.k_proj.weight           F32   [4, 8]                  128\n"));
+    assert_non_null(strstr(text, "\nmodel.layers.1.self_attn.k_proj.weight           F32     [4, 8]                  128\n"));
     assert_non_null(strstr(text, "\n20 weights, 1000 numbers, 4000 bytes\n"));
     assert_int_equal(tn_llama_inspect(path_of("v0_tied.bin"), little, sizeof little), length);
     assert_int_equal(strlen(little), sizeof little - 1);
@@ -342,6 +342,39 @@ static void test_inspecting(void **state)
     assert_non_null(strstr(text, "rope_freqs [3]\n"));
     assert_int_equal(tn_llama_inspect(in_folder("absent"), text, sizeof text), 0);
     check_error(TN_ERR_IO, "absent");
+}
+
+/* A type that no numbers are made of is listed, and refused where its numbers are needed. */
+static void test_types_that_are_only_named(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    char text[4096];
+    static const uint8_t zeros[256 * 66];
+    void *llama = tn_adopt(tn_llama_new(.vocab_size = 5, .hidden_size = 256, .intermediate_size = 256, .num_hidden_layers = 1,
+                                        .num_attention_heads = 2));
+    assert_int_equal(tn_llama_save(llama, in_folder("plain.gguf")), TN_OK);
+    tn_gguf *from = tn_map_gguf(in_folder("plain.gguf"));
+    tn_gguf_writer *to = tn_adopt(tn_gguf_writer_new());
+    for (int64_t i = 0; i < tn_gguf_key_count(from); i++)
+        assert_int_equal(tn_gguf_copy_key(to, from, tn_gguf_entry_at(from, i).key), TN_OK);
+    for (int64_t i = 0; i < tn_gguf_count(from); i++) {
+        tn_blocks blocks = tn_gguf_blocks(from, i);
+        if (strcmp(tn_gguf_name(from, i), "blk.0.ffn_up.weight") == 0)
+            blocks = (tn_blocks){TN_QUANT_IQ2_XXS, TN_SHAPE(256, 256), zeros, sizeof zeros};
+        assert_int_equal(tn_gguf_add_blocks(to, tn_gguf_name(from, i), blocks, from), TN_OK);
+    }
+    assert_int_equal(tn_save_gguf(to, in_folder("named.gguf")), TN_OK);
+    assert_true(tn_llama_inspect(in_folder("named.gguf"), text, sizeof text) > 0);
+    assert_non_null(strstr(text, "\nmodel.layers.0.mlp.up_proj.weight                IQ2_XXS [256, 256]            16896\n"));
+    check_good();
+    static const char words[] = "named.gguf: \"model.layers.0.mlp.up_proj.weight\" is IQ2_XXS: Tenon makes no numbers of such blocks";
+    assert_null(tn_llama_load(in_folder("named.gguf")));
+    check_error(TN_ERR_UNSUPPORTED, words);
+    assert_null(tn_decoder_open(in_folder("named.gguf")));
+    check_error(TN_ERR_UNSUPPORTED, words);
+    assert_int_equal(tn_llama_convert(in_folder("named.gguf"), in_folder("x.gguf"), .type = TN_QUANT_F32), TN_ERR_UNSUPPORTED);
+    check_error(TN_ERR_UNSUPPORTED, words);
 }
 
 /* ---- what is no model ------------------------------------------------------------------------------------------------------ */
@@ -763,6 +796,7 @@ int main(void)
         TEST(test_what_a_target_lacks),
         TEST(test_a_gguf_files_values_are_kept),
         TEST(test_inspecting),
+        TEST(test_types_that_are_only_named),
         TEST(test_files_cut_and_changed),
         TEST(test_headers_of_llama2),
         TEST(test_configurations),

@@ -334,7 +334,7 @@ tn_tensor *tn_weight_tensor(const tn_weights *w, const tn_weight *weight, int64_
 
 /* ---- which format a file is of --------------------------------------------------------------------------------------------------- */
 
-tn_weights *tn_weights_open(const char *path)
+tn_weights *tn_weights_list(const char *path)
 {
     const tn_weights_source source = {"llama_load", path};
     struct stat st;
@@ -357,4 +357,19 @@ tn_weights *tn_weights_open(const char *path)
     if (head[8] == '{' && memcmp(head + 4, "\0\0\0", 4) == 0)
         return tn_weights_safetensors(source);
     return tn_weights_llama2(source);
+}
+
+tn_weights *tn_weights_open(const char *path)
+{
+    tn_weights *w = tn_weights_list(path);
+    for (int64_t i = 0; w && i < w->count; i++) {
+        const tn_weight *weight = &w->weights[i];
+        if (!tn_quant_format_of(weight->blocks.type)->dequantize) {
+            tn_fail(TN_ERR_UNSUPPORTED, "llama_load: %s: \"%s\" is %s: Tenon makes no numbers of such blocks", path, weight->name,
+                    tn_quant_name(weight->blocks.type));
+            tn_release(w);
+            return NULL;
+        }
+    }
+    return w;
 }

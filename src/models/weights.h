@@ -59,6 +59,8 @@ typedef struct tn_weights {
 
 /* A file or a folder of any kind that llama.h names. Checked: each weight that the configuration asks for is there once, of its shape. */
 tn_weights *tn_weights_open(const char *path);
+/* The same for listing: of types too that no numbers are made of, which tn_weights_open() refuses. */
+tn_weights *tn_weights_list(const char *path);
 /* A llama module's parameters, shared; weights with LoRA's parts are merged copies. */
 tn_weights *tn_weights_of(void *llama);
 /* By name; NULL with TN_ERR_FORMAT where there is none. */
