@@ -124,7 +124,7 @@ typedef struct tn_llama_convert_args { /* tn_llama_convert("stories15M.bin", "st
 /* A file or folder of any kind that tn_llama_load() reads into one of any kind that tn_llama_save() writes. Types: F32, F16 and BF16 everywhere but
  * in .bin (F32, Q8_0) and .npz (F32, F16); in .gguf, where vectors are F32, all that tn_quantize() makes too, with rows that do not fit by
  * tn_quant_for_row() and reported. What has the type already is copied byte for byte. A GGUF source's general.* and tokenizer.* go into a GGUF
- * target. Memory is taken for what changes its type or its order of rows. Another type is TN_ERR_UNSUPPORTED. */
+ * target. Memory is taken for one weight at a time, where it changes its type or its order of rows. Another type is TN_ERR_UNSUPPORTED. */
 TN_API tn_status tn_llama_convert_with(const tn_llama_convert_args *args) TN_MUST_CHECK;
 
 /* Writes what such a file holds, its kind, its configuration and its weights with types, shapes and bytes, at most size bytes with the closing

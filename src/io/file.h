@@ -2,6 +2,8 @@
 #ifndef TN_FILE_H
 #define TN_FILE_H
 
+#include <tenon/io.h>
+
 #include "core/core.h"
 
 typedef struct tn_gzip tn_gzip;
@@ -59,6 +61,12 @@ tn_status tn_writer_open(tn_writer *w, const char *op, const char *path);
 tn_status tn_writer_write(tn_writer *w, const void *data, size_t n);
 /* Ends the writing: status OK syncs and renames, any other removes the temporary; returns status or what went wrong here. */
 tn_status tn_writer_close(tn_writer *w, tn_status status);
+
+/* What gives a tensor of a dict that is being saved when it is its turn, the scope's: of the shape and dtype of the dict's, which has no memory of
+ * its own. NULL with an error. */
+typedef const tn_tensor *tn_made(const void *context, const char *name);
+tn_status tn_save_safetensors_made(const tn_dict *dict, const char *path, tn_made *made, const void *context);
+tn_status tn_save_npz_made(const tn_npz_args *args, tn_made *made, const void *context);
 
 /* Room for one more element in *array, whose capacity doubles where it is full; false on no memory. */
 bool tn_grow(void *array, size_t count, size_t *capacity, size_t element);
