@@ -655,6 +655,7 @@ static void test_values_of_gguf(void **state)
         {"llama3.gguf", "llama.expert_count", 8, NULL, NULL, TN_ERR_UNSUPPORTED, "expert_count 8"},
         {"llama3.gguf", "llama.rope.dimension_count", 2, NULL, NULL, TN_ERR_UNSUPPORTED, "rope.dimension_count is 2"},
         {"llama3.gguf", "llama.rope.scaling.type", 0, "yarn", NULL, TN_ERR_UNSUPPORTED, "rope.scaling.type \"yarn\""},
+        {"llama3.gguf", "llama.rope.scaling.attn_factor", 2, NULL, NULL, TN_ERR_UNSUPPORTED, "rope.scaling.attn_factor is 2"},
         {"llama3.gguf", "llama.attention.head_count", 0, "four", NULL, TN_ERR_FORMAT, "is STRING"},
         {"llama3.gguf", NULL, 0, NULL, "output_norm.weight", TN_ERR_FORMAT, "there is no \"output_norm.weight\""},
         {"llama3.gguf", NULL, 0, NULL, "token_embd.weight", TN_ERR_FORMAT, "there is no \"token_embd.weight\""},
@@ -672,6 +673,35 @@ static void test_values_of_gguf(void **state)
             assert_non_null(tn_adopt(tn_llama_load(in_folder("changed.gguf"))));
         check_good();
     }
+}
+
+/* As llama.cpp has it: a factor without a type is linear, and what all layers have alike may be a list. */
+static void test_other_ways_of_gguf(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    gguf_with("llama3.gguf", "llama.rope.scaling.factor", 4, NULL, NULL);
+    assert_true(tn_llama_config(tn_adopt(tn_llama_load(in_folder("changed.gguf"))))->rope_factor == 4);
+    static const int32_t heads[] = {2, 2}, other[] = {2, 4};
+    static const float real[] = {2, 2};
+    for (int i = 0; i < 4; i++) {
+        tn_gguf *file = tn_map_gguf(path_of("llama3.gguf"));
+        tn_gguf_writer *w = tn_adopt(tn_gguf_writer_new());
+        for (int64_t k = 0; k < tn_gguf_key_count(file); k++)
+            assert_int_equal(tn_gguf_copy_key(w, file, tn_gguf_entry_at(file, k).key), TN_OK);
+        for (int64_t k = 0; k < tn_gguf_count(file); k++)
+            assert_int_equal(tn_gguf_add_blocks(w, tn_gguf_name(file, k), tn_gguf_blocks(file, k), file), TN_OK);
+        assert_int_equal(tn_gguf_set_array(w, "llama.attention.head_count_kv", i == 2 ? TN_GGUF_F32 : TN_GGUF_I32, i == 0 ? heads : i == 1 ? other : (const void *)real,
+                                           i == 3 ? 0 : 2), TN_OK);
+        assert_int_equal(tn_save_gguf(w, in_folder("listed.gguf")), TN_OK);
+        if (i == 0)
+            assert_int_equal(tn_llama_config(tn_adopt(tn_llama_load(in_folder("listed.gguf"))))->num_key_value_heads, 2);
+        else if (i == 1)
+            expect_failure(in_folder("listed.gguf"), TN_ERR_UNSUPPORTED, "llama.attention.head_count_kv is 2 in layer 0 and 4 in layer 1");
+        else
+            expect_failure(in_folder("listed.gguf"), TN_ERR_FORMAT, "llama.attention.head_count_kv is no integer and no list of them");
+    }
+    check_good();
 }
 
 /* Without a configuration: the file of 288 columns is stories15M's kind, of others nothing tells the heads. */
@@ -803,6 +833,7 @@ int main(void)
         TEST(test_shards),
         TEST(test_weights_that_do_not_fit),
         TEST(test_values_of_gguf),
+        TEST(test_other_ways_of_gguf),
         TEST(test_npz_alone),
         TEST(test_a_trained_model),
     };

@@ -11,8 +11,8 @@
 
 enum { NAME_SIZE = 1024 };
 
-/* Entry i, under its name without .npy. */
-static bool read_entry(const tn_zip *z, int64_t i, tn_dict *dict)
+/* Entry i, under its name without .npy; over the mapping where its bytes lie there from `at` on, which is -1 where they do not. */
+static bool read_entry(const tn_zip *z, int64_t i, tn_dict *dict, tn_mapping *mapping, int64_t at)
 {
     TN_SCOPE;
     char name[NAME_SIZE], where[2 * NAME_SIZE];
@@ -29,9 +29,21 @@ static bool read_entry(const tn_zip *z, int64_t i, tn_dict *dict)
         return false;
     }
     tn_reader r;
-    tn_tensor *x = tn_zip_entry_open(&r, z, i, where) ? tn_npy_read(&r) : NULL;
+    tn_tensor *x = !tn_zip_entry_open(&r, z, i, where) ? NULL : at < 0 ? tn_npy_read(&r) : tn_npy_map(&r, mapping, at);
     tn_reader_close(&r);
     return x && tn_dict_set(dict, name, x) == TN_OK;
+}
+
+static tn_dict *read_entries(const tn_zip *z, tn_mapping *mapping, const int64_t *places)
+{
+    tn_dict *dict = tn_dict_new();
+    bool ok = dict != NULL;
+    for (int64_t i = 0; ok && i < z->count; i++)
+        ok = read_entry(z, i, dict, mapping, places ? places[i] : -1);
+    if (ok)
+        return tn_autorelease(dict);
+    tn_release(dict);
+    return NULL;
 }
 
 tn_dict *tn_load_npz(const char *path)
@@ -39,15 +51,27 @@ tn_dict *tn_load_npz(const char *path)
     tn_zip z;
     if (!tn_zip_open(&z, "load_npz", path))
         return NULL;
-    tn_dict *dict = tn_dict_new();
-    bool ok = dict != NULL;
-    for (int64_t i = 0; ok && i < z.count; i++)
-        ok = read_entry(&z, i, dict);
+    tn_dict *dict = read_entries(&z, NULL, NULL);
     tn_zip_close(&z);
-    if (ok)
-        return tn_autorelease(dict);
-    tn_release(dict);
-    return NULL;
+    return dict;
+}
+
+tn_dict *tn_map_npz(const char *path)
+{
+    tn_zip z;
+    tn_reader file;
+    if (!tn_zip_open(&z, "load_npz", path))
+        return NULL;
+    tn_mapping *mapping = tn_reader_open(&file, z.op, path, false) ? tn_mapping_new(&file) : NULL;
+    int64_t *places = mapping ? tn_alloc((size_t)z.count * sizeof *places) : NULL;
+    if (places)
+        tn_zip_places(&z, tn_mapping_bytes(mapping), file.size, places);
+    tn_dict *dict = places ? read_entries(&z, mapping, places) : NULL;
+    tn_free(places, (size_t)z.count * sizeof *places);
+    tn_mapping_release(mapping);
+    tn_reader_close(&file);
+    tn_zip_close(&z);
+    return dict;
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------------------------ */

@@ -327,6 +327,10 @@ tn_tensor *tn_weight_tensor(const tn_weights *w, const tn_weight *weight, int64_
         return NULL;
     if (tn_quant_dtype(blocks.type) != dtype)
         return tn_pass(tn_dequantize(blocks, dtype));
+    if ((uintptr_t)blocks.data % tn_dtype_size(dtype) != 0) { /* in a zip */
+        tn_tensor *x = tn_new("llama", blocks.shape, dtype, (tn_device_id){TN_CPU, 0});
+        return x ? memcpy(tn_ptr(x), blocks.data, blocks.size), tn_pass(x) : NULL;
+    }
     const tn_from_args args = {.size = sizeof args, .dtype = dtype, .data = blocks.data, .shape = blocks.shape, .release = release_owner,
                                .context = tn_retain(owner)};
     return tn_pass(tn_from_memory_with(&args));
