@@ -150,7 +150,8 @@ static bool put_tensor(const writing *g, const tn_weight *weight, making *m)
     char name[64];
     const tn_blocks *b = &weight->blocks;
     const int64_t heads = strcmp(g->architecture, "llama") == 0 ? tn_weight_heads(g->w, weight) : 0, columns = b->shape.sizes[b->shape.ndim - 1];
-    const tn_quant wanted = b->shape.ndim == 1 ? TN_QUANT_F32 : g->target->type == TN_QUANT_NONE ? b->type : g->target->type;
+    const tn_quant own = weight->group ? TN_QUANT_F32 : b->type; /* GGUF has no such groups */
+    const tn_quant wanted = b->shape.ndim == 1 ? TN_QUANT_F32 : g->target->type == TN_QUANT_NONE ? own : g->target->type;
     const tn_quant type = wanted == b->type ? wanted : tn_quant_for_row(wanted, columns);
     tn_weight_name(weight->kind, weight->layer, true, name);
     if (type != wanted)
