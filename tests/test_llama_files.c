@@ -344,39 +344,6 @@ static void test_inspecting(void **state)
     check_error(TN_ERR_IO, "absent");
 }
 
-/* A type that no numbers are made of is listed, and refused where its numbers are needed. */
-static void test_types_that_are_only_named(void **state)
-{
-    (void)state;
-    TN_SCOPE;
-    char text[4096];
-    static const uint8_t zeros[256 * 66];
-    void *llama = tn_adopt(tn_llama_new(.vocab_size = 5, .hidden_size = 256, .intermediate_size = 256, .num_hidden_layers = 1,
-                                        .num_attention_heads = 2));
-    assert_int_equal(tn_llama_save(llama, in_folder("plain.gguf")), TN_OK);
-    tn_gguf *from = tn_map_gguf(in_folder("plain.gguf"));
-    tn_gguf_writer *to = tn_adopt(tn_gguf_writer_new());
-    for (int64_t i = 0; i < tn_gguf_key_count(from); i++)
-        assert_int_equal(tn_gguf_copy_key(to, from, tn_gguf_entry_at(from, i).key), TN_OK);
-    for (int64_t i = 0; i < tn_gguf_count(from); i++) {
-        tn_blocks blocks = tn_gguf_blocks(from, i);
-        if (strcmp(tn_gguf_name(from, i), "blk.0.ffn_up.weight") == 0)
-            blocks = (tn_blocks){TN_QUANT_IQ2_XXS, TN_SHAPE(256, 256), zeros, sizeof zeros};
-        assert_int_equal(tn_gguf_add_blocks(to, tn_gguf_name(from, i), blocks, from), TN_OK);
-    }
-    assert_int_equal(tn_save_gguf(to, in_folder("named.gguf")), TN_OK);
-    assert_true(tn_llama_inspect(in_folder("named.gguf"), text, sizeof text) > 0);
-    assert_non_null(strstr(text, "\nmodel.layers.0.mlp.up_proj.weight                IQ2_XXS [256, 256]            16896\n"));
-    check_good();
-    static const char words[] = "named.gguf: \"model.layers.0.mlp.up_proj.weight\" is IQ2_XXS: Tenon makes no numbers of such blocks";
-    assert_null(tn_llama_load(in_folder("named.gguf")));
-    check_error(TN_ERR_UNSUPPORTED, words);
-    assert_null(tn_decoder_open(in_folder("named.gguf")));
-    check_error(TN_ERR_UNSUPPORTED, words);
-    assert_int_equal(tn_llama_convert(in_folder("named.gguf"), in_folder("x.gguf"), .type = TN_QUANT_F32), TN_ERR_UNSUPPORTED);
-    check_error(TN_ERR_UNSUPPORTED, words);
-}
-
 /* ---- what is no model ------------------------------------------------------------------------------------------------------ */
 
 static unsigned char bytes[1 << 16];
@@ -618,92 +585,6 @@ static void test_weights_that_do_not_fit(void **state)
     }
 }
 
-/* A GGUF file of a model with values changed or tensors left out. */
-static void gguf_with(const char *model, const char *key, int64_t value, const char *text, const char *without)
-{
-    TN_SCOPE;
-    tn_gguf *file = tn_map_gguf(path_of(model));
-    tn_gguf_writer *w = tn_adopt(tn_gguf_writer_new());
-    for (int64_t i = 0; i < tn_gguf_key_count(file); i++)
-        assert_int_equal(tn_gguf_copy_key(w, file, tn_gguf_entry_at(file, i).key), TN_OK);
-    for (int64_t i = 0; i < tn_gguf_count(file); i++)
-        if (!without || strcmp(tn_gguf_name(file, i), without) != 0)
-            assert_int_equal(tn_gguf_add_blocks(w, tn_gguf_name(file, i), tn_gguf_blocks(file, i), file), TN_OK);
-    if (text)
-        assert_int_equal(tn_gguf_set_string(w, key, text), TN_OK);
-    else if (key)
-        assert_int_equal(tn_gguf_set_int(w, key, TN_GGUF_U32, value), TN_OK);
-    assert_int_equal(tn_save_gguf(w, in_folder("changed.gguf")), TN_OK);
-}
-
-static void test_values_of_gguf(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *model, *key;
-        int64_t value;
-        const char *text, *without;
-        tn_status status;
-        const char *words;
-    } changes[] = {
-        {"llama3.gguf", "general.architecture", 0, "gemma", NULL, TN_ERR_UNSUPPORTED, "architecture \"gemma\""},
-        {"llama3.gguf", "llama.embedding_length", 0, NULL, NULL, TN_ERR_FORMAT, "hidden_size is 0"},
-        {"llama3.gguf", "llama.embedding_length", 16, NULL, NULL, TN_ERR_FORMAT, "\"token_embd.weight\" is [12, 8], and must be [12, 16]"},
-        {"llama3.gguf", "llama.block_count", 4000000000, NULL, NULL, TN_ERR_FORMAT, "num_hidden_layers is 4000000000"},
-        {"llama3.gguf", "llama.block_count", 2000000000, NULL, NULL, TN_ERR_FORMAT, "a model of 2000000000 layers"},
-        {"llama3.gguf", "llama.block_count", 1, NULL, NULL, TN_ERR_UNSUPPORTED, "the file holds another model"},
-        {"llama3.gguf", "llama.expert_count", 8, NULL, NULL, TN_ERR_UNSUPPORTED, "expert_count 8"},
-        {"llama3.gguf", "llama.rope.dimension_count", 2, NULL, NULL, TN_ERR_UNSUPPORTED, "rope.dimension_count is 2"},
-        {"llama3.gguf", "llama.rope.scaling.type", 0, "yarn", NULL, TN_ERR_UNSUPPORTED, "rope.scaling.type \"yarn\""},
-        {"llama3.gguf", "llama.rope.scaling.attn_factor", 2, NULL, NULL, TN_ERR_UNSUPPORTED, "rope.scaling.attn_factor is 2"},
-        {"llama3.gguf", "llama.attention.head_count", 0, "four", NULL, TN_ERR_FORMAT, "is STRING"},
-        {"llama3.gguf", NULL, 0, NULL, "output_norm.weight", TN_ERR_FORMAT, "there is no \"output_norm.weight\""},
-        {"llama3.gguf", NULL, 0, NULL, "token_embd.weight", TN_ERR_FORMAT, "there is no \"token_embd.weight\""},
-        {"qwen3.gguf", NULL, 0, NULL, "blk.1.attn_q_norm.weight", TN_ERR_FORMAT, "there is no \"blk.1.attn_q_norm.weight\""},
-        {"llama_bias.gguf", NULL, 0, NULL, "blk.0.attn_q.bias", TN_ERR_UNSUPPORTED, "the file holds another model"},
-        {"llama3.gguf", NULL, 0, NULL, "rope_freqs.weight", TN_OK, NULL},
-        {"llama3.gguf", NULL, 0, NULL, "output.weight", TN_OK, NULL},
-    };
-    for (int i = 0; i < TN_COUNT(changes); i++) {
-        TN_SCOPE;
-        gguf_with(changes[i].model, changes[i].key, changes[i].value, changes[i].text, changes[i].without);
-        if (changes[i].words)
-            expect_failure(in_folder("changed.gguf"), changes[i].status, changes[i].words);
-        else
-            assert_non_null(tn_adopt(tn_llama_load(in_folder("changed.gguf"))));
-        check_good();
-    }
-}
-
-/* As llama.cpp has it: a factor without a type is linear, and what all layers have alike may be a list. */
-static void test_other_ways_of_gguf(void **state)
-{
-    (void)state;
-    TN_SCOPE;
-    gguf_with("llama3.gguf", "llama.rope.scaling.factor", 4, NULL, NULL);
-    assert_true(tn_llama_config(tn_adopt(tn_llama_load(in_folder("changed.gguf"))))->rope_factor == 4);
-    static const int32_t heads[] = {2, 2}, other[] = {2, 4};
-    static const float real[] = {2, 2};
-    for (int i = 0; i < 4; i++) {
-        tn_gguf *file = tn_map_gguf(path_of("llama3.gguf"));
-        tn_gguf_writer *w = tn_adopt(tn_gguf_writer_new());
-        for (int64_t k = 0; k < tn_gguf_key_count(file); k++)
-            assert_int_equal(tn_gguf_copy_key(w, file, tn_gguf_entry_at(file, k).key), TN_OK);
-        for (int64_t k = 0; k < tn_gguf_count(file); k++)
-            assert_int_equal(tn_gguf_add_blocks(w, tn_gguf_name(file, k), tn_gguf_blocks(file, k), file), TN_OK);
-        assert_int_equal(tn_gguf_set_array(w, "llama.attention.head_count_kv", i == 2 ? TN_GGUF_F32 : TN_GGUF_I32, i == 0 ? heads : i == 1 ? other : (const void *)real,
-                                           i == 3 ? 0 : 2), TN_OK);
-        assert_int_equal(tn_save_gguf(w, in_folder("listed.gguf")), TN_OK);
-        if (i == 0)
-            assert_int_equal(tn_llama_config(tn_adopt(tn_llama_load(in_folder("listed.gguf"))))->num_key_value_heads, 2);
-        else if (i == 1)
-            expect_failure(in_folder("listed.gguf"), TN_ERR_UNSUPPORTED, "llama.attention.head_count_kv is 2 in layer 0 and 4 in layer 1");
-        else
-            expect_failure(in_folder("listed.gguf"), TN_ERR_FORMAT, "llama.attention.head_count_kv is no integer and no list of them");
-    }
-    check_good();
-}
-
 /* Without a configuration: the file of 288 columns is stories15M's kind, of others nothing tells the heads. */
 static void test_npz_alone(void **state)
 {
@@ -826,14 +707,11 @@ int main(void)
         TEST(test_what_a_target_lacks),
         TEST(test_a_gguf_files_values_are_kept),
         TEST(test_inspecting),
-        TEST(test_types_that_are_only_named),
         TEST(test_files_cut_and_changed),
         TEST(test_headers_of_llama2),
         TEST(test_configurations),
         TEST(test_shards),
         TEST(test_weights_that_do_not_fit),
-        TEST(test_values_of_gguf),
-        TEST(test_other_ways_of_gguf),
         TEST(test_npz_alone),
         TEST(test_a_trained_model),
     };
