@@ -373,7 +373,8 @@ static tn_packed_kind kind_for(const tn_decoder_args *a, const tn_weights *weigh
         return kind_of(a->weights);
     for (int64_t i = 0; i < weights->count; i++) {
         const tn_blocks *blocks = &weights->weights[i].blocks;
-        const tn_packed_kind kind = blocks->type == TN_QUANT_F16 ? TN_PACKED_BF16 : kind_of(blocks->type);
+        const bool finer = weights->weights[i].group % TN_PACKED_BLOCK != 0; /* groups that Q8 has not */
+        const tn_packed_kind kind = blocks->type == TN_QUANT_F16 ? TN_PACKED_BF16 : finer ? TN_PACKED_F32 : kind_of(blocks->type);
         bytes[kind == TN_PACKED_KINDS ? TN_PACKED_Q8 : kind] += blocks->size;
     }
     int most = 0;

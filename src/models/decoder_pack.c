@@ -79,6 +79,14 @@ static void pack(const packing *p, tn_weight_kind kind, int64_t layer, const tn_
                 kernels->packed_pack_blocks(w, first + row + i, 1, tn_weight_row(weight, row + i));
             continue;
         }
+        if (w->kind == TN_PACKED_Q8 && weight->group) {
+            bool fits = true;
+            for (int64_t i = 0; i < count && fits; i++)
+                if ((fits = tn_weight_row_q8(weight, row + i, (uint8_t *)own)))
+                    kernels->packed_pack_blocks(w, first + row + i, 1, own);
+            if (fits)
+                continue;
+        }
         const float *floats = floats_of(weight, row);
         for (int64_t i = 0; i < count && !floats; i++)
             (void)tn_weight_floats(weight, row + i, own + i * w->cols); /* of a matrix it does not fail */

@@ -19,8 +19,28 @@ static tn_dtype dtype_of(const tn_weight *weight, tn_quant type, bool npz)
     return dtype == TN_DTYPE_DEFAULT || (npz && dtype == TN_BF16) ? TN_F32 : dtype;
 }
 
-/* The weights under our names; npz has llama2.c's order of rows, and a head even where it is the embedding, which its programs ask for. The
- * scope's. */
+/* What a dict's tensors are made of, one at a time. */
+typedef struct making {
+    const tn_weights *w;
+    const tn_weights_target *t;
+    const tn_dict *dict;
+    bool npz;
+} making;
+
+/* tn_made(): a weight, in llama2.c's order of rows for npz; a tied model's head is its embedding; what is none is in the dict. */
+static const tn_tensor *made(const void *context, const char *name)
+{
+    const making *m = context;
+    for (int64_t i = 0; i < m->w->count; i++) {
+        const tn_weight *weight = &m->w->weights[i];
+        if (strcmp(name, weight->name) == 0)
+            return tn_weight_tensor(m->w, weight, m->npz ? tn_weight_heads(m->w, weight) : 0, dtype_of(weight, m->t->type, m->npz));
+    }
+    return strcmp(name, TN_WEIGHTS_CONFIG) == 0 ? tn_dict_get(m->dict, name) : made(context, m->w->weights[0].name);
+}
+
+/* The weights under our names, all elements of each over the same one: made() has their values. An npz has a head even where it is the embedding,
+ * which its programs ask for. The scope's. */
 static tn_dict *dict_of(const tn_weights *w, const tn_weights_target *t, bool npz)
 {
     if (t->type != TN_QUANT_NONE && (tn_quant_dtype(t->type) == TN_DTYPE_DEFAULT || (npz && t->type == TN_QUANT_BF16)))
@@ -30,7 +50,7 @@ static tn_dict *dict_of(const tn_weights *w, const tn_weights_target *t, bool np
     for (int64_t i = 0; dict && i < w->count; i++) {
         TN_SCOPE;
         const tn_weight *weight = &w->weights[i];
-        tn_tensor *x = tn_weight_tensor(w, weight, npz ? tn_weight_heads(w, weight) : 0, dtype_of(weight, t->type, npz));
+        tn_tensor *x = tn_expand(tn_new("llama", TN_SCALAR, dtype_of(weight, t->type, npz), (tn_device_id){TN_CPU, 0}), weight->blocks.shape);
         if (!x || tn_dict_set(dict, weight->name, x) != TN_OK)
             return NULL;
         if (npz && i == 0 && w->config.tie_word_embeddings && tn_dict_set(dict, "lm_head.weight", x) != TN_OK)
@@ -55,7 +75,7 @@ static tn_status save_safetensors(const tn_weights *w, const tn_weights_target *
     tn_dict *dict = dict_of(w, t, false);
     if (!dict || tn_dict_set_note(dict, "format", "pt") != TN_OK || (config && tn_dict_set_note(dict, TN_WEIGHTS_CONFIG, config) != TN_OK))
         return tn_last_status();
-    return tn_save_safetensors(dict, path);
+    return tn_save_safetensors_made(dict, path, made, &(making){w, t, dict, false});
 }
 
 static tn_status save_npz(const tn_weights *w, const tn_weights_target *t, const char *config, size_t size)
@@ -68,7 +88,7 @@ static tn_status save_npz(const tn_weights *w, const tn_weights_target *t, const
     memcpy(tn_ptr(bytes), config, size - 1);
     if (tn_dict_set(dict, TN_WEIGHTS_CONFIG, bytes) != TN_OK)
         return tn_last_status();
-    return tn_save_npz_with(&(tn_npz_args){.size = sizeof(tn_npz_args), .dict = dict, .path = t->path});
+    return tn_save_npz_made(&(tn_npz_args){.size = sizeof(tn_npz_args), .dict = dict, .path = t->path}, made, &(making){w, t, dict, true});
 }
 
 static bool ends_in(const char *path, const char *end)

@@ -3,8 +3,8 @@
 
 #include <tenon/tokenizer.h>
 
+#include "io/gguf.h"
 #include "models/beside.h"
-
 #include "ops/rope.h"
 
 #include <stdio.h>
@@ -157,26 +157,43 @@ static tn_tensor *factors_of(const writing *g)
     return factors;
 }
 
-static bool put_tensor(const writing *g, const tn_weight *weight)
+/* What makes a tensor when it is its turn to be written. */
+typedef struct making {
+    const tn_weights *w;
+    const tn_weight *weight;
+    int64_t heads; /* tn_weight_blocks()'s */
+} making;
+
+static tn_status make(const void *context, tn_quant type, void *blocks, size_t size)
 {
     TN_SCOPE;
-    char name[64];
+    const making *m = context;
     void *owner;
+    if (type == m->weight->blocks.type) {
+        const tn_blocks moved = tn_weight_blocks(m->w, m->weight, m->heads, &owner);
+        return owner ? memcpy(blocks, moved.data, size), TN_OK : tn_last_status();
+    }
+    const tn_dtype dtype = tn_quant_dtype(m->weight->blocks.type);
+    const tn_tensor *x = tn_weight_tensor(m->w, m->weight, m->heads, dtype == TN_DTYPE_DEFAULT ? TN_F32 : dtype);
+    return x ? tn_quantize(x, type, blocks, size) : tn_last_status();
+}
+
+static bool put_tensor(const writing *g, const tn_weight *weight, making *m)
+{
+    char name[64];
     const tn_blocks *b = &weight->blocks;
     const int64_t heads = strcmp(g->architecture, "llama") == 0 ? tn_weight_heads(g->w, weight) : 0, columns = b->shape.sizes[b->shape.ndim - 1];
-    const tn_quant wanted = b->shape.ndim == 1 ? TN_QUANT_F32 : g->target->type == TN_QUANT_NONE ? b->type : g->target->type;
+    const tn_quant own = weight->group ? TN_QUANT_F32 : b->type; /* GGUF has no such groups */
+    const tn_quant wanted = b->shape.ndim == 1 ? TN_QUANT_F32 : g->target->type == TN_QUANT_NONE ? own : g->target->type;
+    const tn_quant type = wanted == b->type ? wanted : tn_quant_for_row(wanted, columns);
     tn_weight_name(weight->kind, weight->layer, true, name);
-    if (wanted == b->type) {
-        const tn_blocks blocks = tn_weight_blocks(g->w, weight, heads, &owner);
-        return owner && tn_gguf_add_blocks(g->out, name, blocks, owner) == TN_OK;
-    }
-    const tn_quant type = tn_quant_for_row(wanted, columns);
     if (type != wanted)
         tn_weights_report(g->target, "%s: %s, for its rows of %lld are no multiple of %s's %lld", name, tn_quant_name(type), (long long)columns,
                           tn_quant_name(wanted), (long long)tn_quant_block(wanted));
-    const tn_dtype dtype = tn_quant_dtype(b->type);
-    tn_tensor *x = tn_weight_tensor(g->w, weight, heads, dtype == TN_DTYPE_DEFAULT ? TN_F32 : dtype);
-    return x && tn_gguf_add(g->out, name, x, type) == TN_OK;
+    if (type == b->type && (heads > 0) == (weight->interleaved_heads > 0))
+        return tn_gguf_add_blocks(g->out, name, *b, g->w->owner) == TN_OK;
+    *m = (making){g->w, weight, heads};
+    return tn_gguf_add_made(g->out, name, type, b->shape, make, m) == TN_OK;
 }
 
 tn_status tn_weights_save_gguf(const tn_weights *w, const tn_weights_target *t)
@@ -190,8 +207,11 @@ tn_status tn_weights_save_gguf(const tn_weights *w, const tn_weights_target *t)
     if (!g.out || !put_values(&g))
         return tn_last_status();
     tn_tensor *factors = factors_of(&g);
-    bool good = !tn_failing() && (!factors || tn_gguf_add(g.out, "rope_freqs.weight", factors, TN_QUANT_F32) == TN_OK);
+    making *makings = tn_failing() ? NULL : tn_alloc((size_t)w->count * sizeof *makings);
+    bool good = makings && (!factors || tn_gguf_add(g.out, "rope_freqs.weight", factors, TN_QUANT_F32) == TN_OK);
     for (int64_t i = 0; good && i < w->count; i++)
-        good = put_tensor(&g, &w->weights[i]);
-    return good ? tn_save_gguf(g.out, t->path) : tn_last_status();
+        good = put_tensor(&g, &w->weights[i], &makings[i]);
+    const tn_status status = good ? tn_save_gguf(g.out, t->path) : tn_last_status();
+    tn_free(makings, (size_t)w->count * sizeof *makings);
+    return status;
 }
