@@ -3,8 +3,12 @@
  *   TARGET        what the functions may use beyond the instruction set's own
  *   STEP          sum += a unit of w times one of x: of floats (BLOCKS 0) or of whole numbers
  *   BLOCKS        0: F32, BF16; 8: Q8; 4: Q4: units of W to a block of 32
+ *   PLANES        2: Q8_FINE, whose x is the bytes of 16 bits; left out: 1
  *   MOST          rows of x at once
  * defined, and undefines them. */
+#ifndef PLANES
+#define PLANES 1
+#endif
 
 /* Adds to y what `panels` panels of the part and `width` rows of x give; both are constants where this is inlined. */
 TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job *j, const part *part, const input_tile *x)
@@ -49,17 +53,18 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job
         vi whole[PANELS_MOST * NV][MOST];
         TN_UNROLL
         for (int i = 0; i < width; i++) {
-            const vi less = splat_i32(x->less[b * width + i]);
+            const vi less = splat_i32(PLANES == 1 ? x->less[b * width + i] : 0);
             TN_UNROLL
             for (int p = 0; p < panels * NV; p++)
                 whole[p][i] = less;
         }
         TN_UNROLL
-        for (int u = 0; u < BLOCKS; u++) {
+        for (int at = 0; at < BLOCKS * PLANES; at++) {
+            const int u = at % BLOCKS;
             vi unit[PANELS_MOST * NV];
             TN_UNROLL
             for (int p = 0; p < panels; p++) {
-                if (ahead)
+                if (ahead && at == u)
                     __builtin_prefetch(w[p] + (b * BLOCKS + u) * 64 + ahead, 0, 2);
                 TN_UNROLL
                 for (int v = 0; v < NV; v++)
@@ -67,7 +72,7 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job
             }
             TN_UNROLL
             for (int i = 0; i < width; i++) {
-                const vi element = splat_i32(x->units[(b * 8 + u) * width + i]);
+                const vi element = splat_i32(x->units[(b * 8 * PLANES + at) * width + i]);
 #if BLOCKS == 4 /* 16 times what the halves of the bytes are */
                 const vi second = splat_i32(x->units[(b * 8 + 4 + u) * width + i]);
                 TN_UNROLL
@@ -79,6 +84,15 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job
                     whole[p][i] = STEP(whole[p][i], unit[p], element);
 #endif
             }
+#if PLANES == 2
+            TN_UNROLL
+            for (int i = 0; at == BLOCKS - 1 && i < width; i++) {
+                const vi less = splat_i32(x->less[b * width + i]);
+                TN_UNROLL
+                for (int p = 0; p < panels * NV; p++)
+                    whole[p][i] = (whole[p][i] << 8) + less;
+            }
+#endif
         }
         TN_UNROLL
         for (int p = 0; p < panels; p++) {
@@ -138,4 +152,5 @@ TARGET static void NAME(rows)(const job *j, const part *part, int64_t begin)
 #undef TARGET
 #undef STEP
 #undef BLOCKS
+#undef PLANES
 #undef MOST
