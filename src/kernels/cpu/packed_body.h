@@ -132,6 +132,15 @@ TARGET static void NAME(row)(const job *j, int64_t first, int64_t count)
         }
 }
 
+/* The first rows of x bring what comes after this part's panels. */
+TARGET TN_INLINE void NAME(tile_fetching)(int width, bool first, const job *j, const part *part, const input_tile *x)
+{
+    if (BLOCKS && first)
+        NAME(tile)(PANELS, width, PANELS * j->panel_bytes, j, part, x);
+    else
+        NAME(tile)(PANELS, width, 0, j, part, x);
+}
+
 /* All rows of x by a part of PANELS panels. */
 TARGET static void NAME(rows)(const job *j, const part *part, int64_t begin)
 {
@@ -139,11 +148,13 @@ TARGET static void NAME(rows)(const job *j, const part *part, int64_t begin)
         const int width = tile_width(MOST, j->n - token);
         const input_tile x = input_tile_of(j, token, width, begin);
         if (width == MOST)
-            NAME(tile)(PANELS, MOST, 0, j, part, &x);
+            NAME(tile_fetching)(MOST, token == 0, j, part, &x);
         else if (width == 4)
-            NAME(tile)(PANELS, MOST > 4 ? 4 : 1, 0, j, part, &x);
+            NAME(tile_fetching)(MOST > 4 ? 4 : 1, token == 0, j, part, &x);
+        else if (width == 2)
+            NAME(tile_fetching)(MOST > 2 ? 2 : 1, token == 0, j, part, &x);
         else
-            NAME(tile)(PANELS, 1, 0, j, part, &x);
+            NAME(tile_fetching)(1, token == 0, j, part, &x);
         token += width;
     }
 }

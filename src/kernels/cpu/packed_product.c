@@ -41,8 +41,12 @@ typedef struct input_tile {
     const int32_t *less;
 } input_tile;
 
-/* How x is laid out, for both functions: tiles of `most` rows, then of 4, then single ones. */
-static inline int tile_width(int most, int64_t left) { return left >= most ? most : most > 4 && left >= 4 ? 4 : 1; }
+/* How x is laid out, for both functions: tiles of `most` rows, then of 4 and of 2, then single ones. 8 are twice 4, each as many as W's loads keep
+ * up with, where 6 and 2 are not. */
+static inline int tile_width(int most, int64_t left)
+{
+    return left >= most && !(most == 6 && left == 8) ? most : most > 4 && left >= 4 ? 4 : most > 2 && left >= 2 ? 2 : 1;
+}
 static inline int most_of(tn_packed_kind kind) { return tn_packed_in_blocks(kind) ? NARROW : WIDE; }
 
 static inline int64_t units_of(tn_packed_kind kind, int64_t cols)
@@ -318,6 +322,8 @@ tn_status TN_K(packed_input)(tn_packed_kind kind, int64_t n, int64_t cols, const
             lay(WIDE, kind, cols, x + token * x_row, x_row, to);
         else if (width == 4)
             lay(4, kind, cols, x + token * x_row, x_row, to);
+        else if (width == 2)
+            lay(2, kind, cols, x + token * x_row, x_row, to);
         else
             lay(1, kind, cols, x + token * x_row, x_row, to);
     }
