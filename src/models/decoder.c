@@ -94,7 +94,7 @@ static void store(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t g
 }
 
 /* The queries of `rows` rows of a sequence from i on look at what the cache of head g holds. */
-static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t g, int thread)
+static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t g, int thread, int threads)
 {
     const tn_decoder *d = p->d;
     const tn_llama_args *c = &d->config;
@@ -106,6 +106,7 @@ static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t 
         .rows = rows, .heads = group, .kv_heads = 1, .size = size, .length = length < d->capacity ? length : d->capacity,
         .scale = 1 / sqrt((double)size), .q = projected(p, i) + g * group * size, .q_row = l->qkv.rows, .y_row = y_row, .dtype = d->cache,
         .k = l->keys + (size_t)head * row_bytes, .v = l->values + (size_t)head * row_bytes, .row = size,
+        .ahead = head + threads * d->capacity < d->sequences * kv_heads * d->capacity ? threads * d->capacity * size : 0,
         .k_scale = scaled ? l->key_scales + head : NULL, .v_scale = scaled ? l->value_scales + head : NULL,
         .scratch = p->looks + thread * p->looks_floats, .y = p->attended + i * y_row + g * group * size};
     p->kernels->decode_attention(&attention, 0, 1);
@@ -122,9 +123,9 @@ static void attend_all(const pass *p, const tn_decoder_layer *l, int thread, int
             if ((p->sequences[i] * kv_heads + g) % threads == thread) {
                 store(p, l, i, g);
                 if (!whole)
-                    attend(p, l, i, 1, g, thread);
+                    attend(p, l, i, 1, g, thread, threads);
                 else if (i == n - 1)
-                    attend(p, l, 0, n, g, thread);
+                    attend(p, l, 0, n, g, thread, threads);
             }
 }
 
