@@ -80,11 +80,10 @@ tn_status TN_K(decode_argmax)(int64_t n, const float *x, int64_t *index, float *
 /* ---- attention: one query of a head ------------------------------------------------------------------------------------------- */
 
 typedef uint16_t narrow_bf16 __attribute__((vector_size(TN_VECTOR_BYTES / 2), aligned(2), may_alias));
-typedef int8_t narrow_i8 __attribute__((vector_size(TN_VECTOR_BYTES / 4), aligned(1), may_alias));
 
 TN_INLINE vf load_f32(const void *at) { return *(const vf *)at; }
 TN_INLINE vf load_bf16(const void *at) { return (vf)(__builtin_convertvector(*(const narrow_bf16 *)at, vi) << 16); }
-TN_INLINE vf load_i8(const void *at) { return floats(__builtin_convertvector(*(const narrow_i8 *)at, vi)); }
+TN_INLINE vf load_i8(const void *at) { return floats(signed_bytes(at)); } /* gcc 12 makes scalars of a conversion of so few bytes */
 TN_INLINE float one_f32(const void *at) { return *(const float *)at; }
 TN_INLINE float one_bf16(const void *at) { return tn_load_bf16(*(const tn_bf16 *)at); }
 TN_INLINE float one_i8(const void *at) { return *(const int8_t *)at; }
@@ -104,7 +103,8 @@ TN_INLINE float one_i8(const void *at) { return *(const int8_t *)at; }
                 int64_t d = 0;                                                                                                \
                 for (; d + LANES <= a->size; d += LANES) {                                                                    \
                     one = fma_(load_##suffix(row + d), *(const vf *)(q + d), one);                                            \
-                    __builtin_prefetch(v + at + d, 0, 2);                                                                     \
+                    if (d * (int64_t)sizeof(T) % 64 == 0)                                                                     \
+                        __builtin_prefetch(v + at + d, 0, 2);                                                                 \
                 }                                                                                                             \
                 for (; d < a->size; d++)                                                                                      \
                     one[0] += one_##suffix(row + d) * q[d];                                                                   \
@@ -128,8 +128,10 @@ TN_INLINE float one_i8(const void *at) { return *(const int8_t *)at; }
             for (int c = 0; c < width; c++) {                                                                                 \
                 even[c] = fma_(first, load_##suffix(v + j * a->row + c * LANES), even[c]);                                    \
                 odd[c] = fma_(second, load_##suffix(v + (j + 1) * a->row + c * LANES), odd[c]);                               \
-                __builtin_prefetch(next + j * a->row + c * LANES, 0, 2);                                                      \
-                __builtin_prefetch(next + (j + 1) * a->row + c * LANES, 0, 2);                                                \
+                if (c * LANES * (int)sizeof(T) % 64 == 0) {                                                                   \
+                    __builtin_prefetch(next + j * a->row + c * LANES, 0, 2);                                                  \
+                    __builtin_prefetch(next + (j + 1) * a->row + c * LANES, 0, 2);                                            \
+                }                                                                                                             \
             }                                                                                                                 \
         }                                                                                                                     \
         TN_UNROLL                                                                                                             \
