@@ -414,7 +414,7 @@ static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a)
     const tn_packed_kind kind = !weights ? TN_PACKED_KINDS : a->weights == TN_QUANT_NONE ? natural_kind(weights) : kind_of(a->weights);
     if (d) {
         d->config = weights->config;
-        d->cache = a->cache;
+        d->cache = a->cache != TN_DTYPE_DEFAULT ? a->cache : kind == TN_PACKED_F32 ? TN_F32 : TN_BF16;
         d->capacity = a->context ? a->context : d->config.max_position_embeddings;
         if (d->config.sliding_window && d->config.sliding_window < d->capacity)
             d->capacity = d->config.sliding_window;
@@ -437,7 +437,7 @@ static bool options_fit(const tn_decoder_args *a)
     if (a->weights != TN_QUANT_NONE && kind_of(a->weights) == TN_PACKED_KINDS)
         tn_fail(TN_ERR_UNSUPPORTED, "decoder: weights are computed with as F32, BF16, Q8_0 or Q4_0, not %s",
                 tn_quant_name(a->weights) ? tn_quant_name(a->weights) : "what is no type");
-    else if (a->cache != TN_F32 && a->cache != TN_BF16 && a->cache != TN_I8)
+    else if (a->cache != TN_DTYPE_DEFAULT && a->cache != TN_F32 && a->cache != TN_BF16 && a->cache != TN_I8)
         tn_fail(TN_ERR_DTYPE, "decoder: the cache is f32, bf16 or i8, not %s", tn_dtype_name(a->cache));
     else if (a->context < 0 || a->context > INT32_MAX || a->sequences < 1 || a->sequences > MOST_SEQUENCES)
         tn_fail(TN_ERR_ARGUMENT, "decoder: context %lld and sequences %lld: from 0 (the model's), and from 1 to %d", (long long)a->context,
