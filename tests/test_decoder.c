@@ -180,6 +180,26 @@ static void narrow_kinds(void **state)
     }
 }
 
+/* Where none is said the cache is f32 with F32 weights and bf16 with others. */
+static void default_caches(void **state)
+{
+    (void)state;
+    fill_tokens();
+    const tn_quant kinds[] = {TN_QUANT_F32, TN_QUANT_BF16, TN_QUANT_Q8_0, TN_QUANT_Q4_0};
+    for (int kind = 0; kind < TN_COUNT(kinds); kind++) {
+        TN_SCOPE;
+        tn_module *llama = model_of(0);
+        tn_decoder *own = tn_adopt(tn_decoder_new(llama, .weights = kinds[kind]));
+        const float *logits = tn_decoder_feed(own, 0, tokens, LENGTH);
+        for (int narrow = 0; narrow < 2; narrow++) {
+            tn_decoder *said = tn_adopt(tn_decoder_new(llama, .weights = kinds[kind], .cache = narrow ? TN_BF16 : TN_F32));
+            const float *others = tn_decoder_feed(said, 0, tokens, LENGTH);
+            check_good();
+            assert_int_equal(memcmp(logits, others, VOCAB * sizeof(float)) == 0, narrow == (kind > 0));
+        }
+    }
+}
+
 /* A context that is too short forgets its oldest tokens: as a sliding window of that length. */
 static void rolling(void **state)
 {
@@ -272,7 +292,7 @@ static void bad_inputs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(prompts_and_tokens), TEST(batches), TEST(narrow_kinds), TEST(rolling), TEST(long_prompts), TEST(same_bits), TEST(bad_inputs),
+        TEST(prompts_and_tokens), TEST(batches), TEST(narrow_kinds), TEST(default_caches), TEST(rolling), TEST(long_prompts), TEST(same_bits), TEST(bad_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -94,7 +94,7 @@ static void store(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t g
 }
 
 /* The queries of `rows` rows of a sequence from i on look at what the cache of head g holds. */
-static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t g, int thread)
+static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t g, int thread, int threads)
 {
     const tn_decoder *d = p->d;
     const tn_llama_args *c = &d->config;
@@ -106,6 +106,7 @@ static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t 
         .rows = rows, .heads = group, .kv_heads = 1, .size = size, .length = length < d->capacity ? length : d->capacity,
         .scale = 1 / sqrt((double)size), .q = projected(p, i) + g * group * size, .q_row = l->qkv.rows, .y_row = y_row, .dtype = d->cache,
         .k = l->keys + (size_t)head * row_bytes, .v = l->values + (size_t)head * row_bytes, .row = size,
+        .ahead = head + threads * d->capacity < d->sequences * kv_heads * d->capacity ? threads * d->capacity * size : 0,
         .k_scale = scaled ? l->key_scales + head : NULL, .v_scale = scaled ? l->value_scales + head : NULL,
         .scratch = p->looks + thread * p->looks_floats, .y = p->attended + i * y_row + g * group * size};
     p->kernels->decode_attention(&attention, 0, 1);
@@ -122,9 +123,9 @@ static void attend_all(const pass *p, const tn_decoder_layer *l, int thread, int
             if ((p->sequences[i] * kv_heads + g) % threads == thread) {
                 store(p, l, i, g);
                 if (!whole)
-                    attend(p, l, i, 1, g, thread);
+                    attend(p, l, i, 1, g, thread, threads);
                 else if (i == n - 1)
-                    attend(p, l, 0, n, g, thread);
+                    attend(p, l, 0, n, g, thread, threads);
             }
 }
 
@@ -186,8 +187,9 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
     p->up = tn_taken(block, &at, row * (size_t)c->intermediate_size);
     p->cos = tn_taken(block, &at, row * (size_t)c->head_dim / 2);
     p->sin = tn_taken(block, &at, row * (size_t)c->head_dim / 2);
-    const size_t one = tn_packed_input_bytes(d->head.kind, 1, widest > c->hidden_size ? widest : c->hidden_size);
-    const size_t all = tn_packed_input_bytes(d->head.kind, rows, widest > c->hidden_size ? widest : c->hidden_size);
+    const tn_packed_kind kind = d->layers[0].down.kind; /* no other takes more */
+    const size_t one = tn_packed_input_bytes(kind, 1, widest > c->hidden_size ? widest : c->hidden_size);
+    const size_t all = tn_packed_input_bytes(kind, rows, widest > c->hidden_size ? widest : c->hidden_size);
     p->prepared_bytes = one;
     p->prepared = tn_taken(block, &at, all > one * (size_t)threads ? all : one * (size_t)threads);
     const int64_t of_one = group * ((d->capacity + 15) / 16 * 16), of_many = tn_decode_tiles_floats(c->head_dim);
@@ -414,7 +416,7 @@ static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a, tn_
     tn_decoder *d = weights ? tn_object_new(&decoder_class) : NULL;
     if (d) {
         d->config = weights->config;
-        d->cache = a->cache;
+        d->cache = a->cache != TN_DTYPE_DEFAULT ? a->cache : kind == TN_PACKED_F32 ? TN_F32 : TN_BF16;
         d->capacity = a->context ? a->context : d->config.max_position_embeddings;
         if (d->config.sliding_window && d->config.sliding_window < d->capacity)
             d->capacity = d->config.sliding_window;
@@ -437,7 +439,7 @@ static bool options_fit(const tn_decoder_args *a)
     if (a->weights != TN_QUANT_NONE && kind_of(a->weights) == TN_PACKED_KINDS)
         tn_fail(TN_ERR_UNSUPPORTED, "decoder: weights are computed with as F32, BF16, Q8_0 or Q4_0, not %s",
                 tn_quant_name(a->weights) ? tn_quant_name(a->weights) : "what is no type");
-    else if (a->cache != TN_F32 && a->cache != TN_BF16 && a->cache != TN_I8)
+    else if (a->cache != TN_DTYPE_DEFAULT && a->cache != TN_F32 && a->cache != TN_BF16 && a->cache != TN_I8)
         tn_fail(TN_ERR_DTYPE, "decoder: the cache is f32, bf16 or i8, not %s", tn_dtype_name(a->cache));
     else if (a->context < 0 || a->context > INT32_MAX || a->sequences < 1 || a->sequences > MOST_SEQUENCES)
         tn_fail(TN_ERR_ARGUMENT, "decoder: context %lld and sequences %lld: from 0 (the model's), and from 1 to %d", (long long)a->context,
