@@ -144,13 +144,64 @@ static void test_conv_shapes(void **state)
     }
 }
 
+/* 3 x 3 taps with stride 1, which have tiles of their own: rows of tiles by 4, by 2 and alone, and in several pieces. */
+static tn_conv three_by_three(int64_t n, int64_t c_in, int64_t c_out, int64_t h, int64_t w, int64_t pad_h, int64_t pad_w)
+{
+    return (tn_conv){.n = n, .c_in = c_in, .h = h, .w = w, .c_out = c_out, .kh = 3, .kw = 3, .oh = h + 2 * pad_h - 2, .ow = w + 2 * pad_w - 2,
+                     .stride_h = 1, .stride_w = 1, .pad_h = pad_h, .pad_w = pad_w, .dil_h = 1, .dil_w = 1, .groups = 1};
+}
+
+static void test_three_by_three(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        tn_conv c = three_by_three(1 + below(12), 4 + below(14), 4 + below(14), 3 + below(20), 3 + below(i % 4 ? 20 : 80), below(3), below(3));
+        c.activation = below(2) ? TN_UNARY_RELU : 0;
+        assert_int_equal(tn_set_num_threads(1 + i % 3), TN_OK);
+        check_conv(c, TN_F32);
+    }
+    check_conv(three_by_three(33, 64, 64, 8, 8, 1, 1), TN_F32);
+    check_conv(three_by_three(5, 16, 16, 32, 32, 1, 1), TN_F32);
+    check_conv(three_by_three(2, 16, 12, 5, 301, 0, 2), TN_F32);
+}
+
+/* What is not finite shows where the plain sum has it, and nowhere else; what overflows only within a tile does not. */
+static void test_not_finite(void **state)
+{
+    (void)state;
+    static const float odd[] = {INFINITY, NAN, 3e38F};
+    for (int i = 0; i < 3; i++) {
+        tn_conv c = three_by_three(3, 4, 5, 16, 16, 1, 1);
+        buffer x = make(TN_F32, c.n * c.c_in * 256), w = make(TN_F32, c.c_out * c.c_in * 9), bias = make(TN_F32, c.c_out);
+        buffer y = make(TN_F32, c.n * c.c_out * 256), dy = make(TN_F32, y.count), dx = make(TN_F32, x.count), dw = make(TN_F32, w.count);
+        buffer db = make(TN_F32, c.c_out);
+        for (int64_t j = 0; j < w.count; j++)
+            w.plain[j] = ((float *)w.kernel)[j] = 1;
+        ((float *)x.kernel)[300] = odd[i], x.plain[300] = odd[i];
+        ((float *)dy.kernel)[700] = odd[i], dy.plain[700] = odd[i];
+        if (i == 2)
+            ((float *)x.kernel)[302] = -odd[i], x.plain[302] = -odd[i];
+        loops(&c, x, w, bias, y, dy, dx, dw, db);
+        c.x = x.kernel, c.weight = w.kernel, c.bias = bias.kernel, c.y = y.kernel;
+        const tn_kernels *k = tn_kernels_of(TN_CPU);
+        assert_int_equal(k->conv_forward(TN_F32, &c), TN_OK);
+        assert_int_equal(k->conv_backward(TN_F32, &(tn_conv_grad){c, dy.kernel, dx.kernel, dw.kernel, db.kernel}), TN_OK);
+        for (int64_t j = 0; j < y.count; j++)
+            assert_true(isfinite(((float *)y.kernel)[j]) == isfinite(y.plain[j]));
+        for (int64_t j = 0; j < dx.count; j++)
+            assert_true(isfinite(((float *)dx.kernel)[j]) == isfinite(dx.plain[j]));
+        for (int64_t j = 0; j < dw.count && i < 2; j++)
+            assert_true(isfinite(((float *)dw.kernel)[j]) == isfinite(dw.plain[j]));
+        drop(x), drop(w), drop(bias), drop(y), drop(dy), drop(dx), drop(dw), drop(db);
+    }
+}
+
 /* The number of threads changes no bit. */
 static void test_threads(void **state)
 {
     (void)state;
     const tn_kernels *k = tn_kernels_of(TN_CPU);
-    tn_conv c = {.n = 37, .c_in = 5, .h = 12, .w = 13, .c_out = 9, .kh = 3, .kw = 3, .oh = 12, .ow = 13, .stride_h = 1, .stride_w = 1,
-                 .pad_h = 1, .pad_w = 1, .dil_h = 1, .dil_w = 1, .groups = 1};
+    tn_conv c = three_by_three(37, 5, 9, 12, 13, 1, 1);
     buffer x = make(TN_F32, c.n * c.c_in * c.h * c.w), w = make(TN_F32, c.c_out * c.c_in * 9), dy = make(TN_F32, c.n * c.c_out * c.h * c.w);
     for (int64_t i = 0; i < dy.count; i++)
         ((float *)dy.kernel)[i] /= 3; /* so that the order of sums shows */
@@ -301,7 +352,7 @@ static void test_unfold(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_conv), TEST(test_conv_shapes), TEST(test_threads), TEST(test_max_pool),
-                                       TEST(test_avg_pool), TEST(test_unfold)};
+    const struct CMUnitTest tests[] = {TEST(test_conv), TEST(test_conv_shapes), TEST(test_three_by_three), TEST(test_not_finite), TEST(test_threads),
+                                       TEST(test_max_pool), TEST(test_avg_pool), TEST(test_unfold)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
