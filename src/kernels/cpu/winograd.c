@@ -54,6 +54,8 @@ static int64_t groups_per_block(const tiling *t, int64_t rows, int64_t bytes, in
     return groups;
 }
 
+static int64_t group_floats(int64_t count) { return tn_ceil_div(count * (int64_t)sizeof(group), 64) * 16; }
+
 /* ---- forward, and the gradient of x ----------------------------------------------------------------------------------------- */
 
 typedef struct product_job {
@@ -160,27 +162,18 @@ static void product_blocks(int64_t begin, int64_t end, void *context)
 {
     product_job *job = context;
     const tiling *t = job->t;
-    const int64_t in_size = job->in_channels * t->h * t->w, out_size = job->out_channels * t->oh * t->ow, all = job->c->n * t->groups;
+    const int64_t all = job->c->n * t->groups;
     bool whole = true;
     for (int64_t worker = begin; worker < end; worker++) {
         float *v = job->scratch + worker * job->scratch_each, *m = v + PLANES * job->in_step;
+        group *g = (group *)(void *)(m + PLANES * job->out_step);
         memset(v, 0, (size_t)(PLANES * job->in_step) * sizeof(float));
         for (int64_t b = worker * job->blocks / job->workers; b < (worker + 1) * job->blocks / job->workers; b++) {
-            const int64_t first = b * job->per_block, last = tn_min_i64(first + job->per_block, all);
-            int64_t tiles = 0;
-            for (int64_t i = first; i < last; i++) {
-                const group g = group_at(t, i);
-                transform_inputs(t, &g, job->in + g.image * in_size, job->in_channels, v + tiles, job->pitch, job->in_step);
-                tiles += g.tiles;
-            }
+            const int64_t first = b * job->per_block, count = tn_min_i64(job->per_block, all - first);
+            const int64_t tiles = groups_between(t, first, first + count, g);
+            transform_inputs(t, g, count, job->in, job->in_channels, v, job->pitch, job->in_step);
             multiply(job, tiles, v, m);
-            tiles = 0;
-            for (int64_t i = first; i < last; i++) {
-                const group g = group_at(t, i);
-                whole &= transform_outputs(t, &g, m + tiles, job->out_channels, job->pitch, job->out_step, job->bias, job->relu,
-                                           job->out + g.image * out_size);
-                tiles += g.tiles;
-            }
+            whole &= transform_outputs(t, g, count, m, job->out_channels, job->pitch, job->out_step, job->bias, job->relu, job->out);
         }
     }
     if (!whole)
@@ -199,7 +192,7 @@ tn_status TN_K(winograd)(const tn_conv *c, bool transposed, const float *in, flo
     job.blocks = tn_ceil_div(c->n * t.groups, job.per_block);
     job.in_step = job.in_channels * job.pitch + 16;
     job.out_step = job.out_channels * job.pitch + 16;
-    job.scratch_each = PLANES * (job.in_step + job.out_step);
+    job.scratch_each = PLANES * (job.in_step + job.out_step) + group_floats(job.per_block);
     const size_t scratch_size = (size_t)(job.scratch_each * job.workers) * sizeof(float);
     const size_t u_size = (size_t)(PLANES * c->c_in * c->c_out) * sizeof(float);
     job.u = tn_alloc(u_size);
@@ -291,20 +284,18 @@ static void weight_blocks(int64_t begin, int64_t end, void *context)
     const weight_job *job = context;
     const tn_conv *c = job->c;
     const tiling *t = job->t;
-    const int64_t x_size = c->c_in * c->h * c->w, dy_size = c->c_out * c->oh * c->ow, all = c->n * t->groups;
+    const int64_t all = c->n * t->groups;
     for (int64_t worker = begin; worker < end; worker++) {
         float *x = job->scratch + worker * job->scratch_each, *dy = x + PLANES * job->x_step;
+        group *g = (group *)(void *)(dy + PLANES * job->dy_step);
         for (int64_t chunk = worker * job->chunks / job->workers; chunk < (worker + 1) * job->chunks / job->workers; chunk++) {
             float *sums = job->sums + chunk * job->sums_each;
             memset(sums, 0, (size_t)job->sums_each * sizeof(float));
             for (int64_t b = chunk * job->blocks / job->chunks; b < (chunk + 1) * job->blocks / job->chunks; b++) {
-                int64_t tiles = 0;
-                for (int64_t i = b * job->per_block; i < tn_min_i64((b + 1) * job->per_block, all); i++) {
-                    const group g = group_at(t, i);
-                    transform_inputs(t, &g, (const float *)c->x + g.image * x_size, c->c_in, x + tiles, job->pitch, job->x_step);
-                    transform_grads(t, &g, job->dy + g.image * dy_size, c->c_out, dy + tiles, job->pitch, job->dy_step);
-                    tiles += g.tiles;
-                }
+                const int64_t first = b * job->per_block, count = tn_min_i64(job->per_block, all - first);
+                const int64_t tiles = groups_between(t, first, first + count, g);
+                transform_inputs(t, g, count, c->x, c->c_in, x, job->pitch, job->x_step);
+                transform_grads(t, g, count, job->dy, c->c_out, dy, job->pitch, job->dy_step);
                 add_block(job, tiles, x, dy, sums);
             }
         }
@@ -364,7 +355,7 @@ tn_status TN_K(winograd_weights)(const tn_conv *c, const float *dy, float *dw, f
     job.blocks = tn_ceil_div(c->n * t.groups, job.per_block);
     job.x_step = c->c_in * job.pitch + 16;
     job.dy_step = c->c_out * job.pitch + 16;
-    job.scratch_each = PLANES * (job.x_step + job.dy_step);
+    job.scratch_each = PLANES * (job.x_step + job.dy_step) + group_floats(job.per_block);
     job.sums_each = PLANES * 16 * tn_ceil_div(c->c_out, 4) * tn_ceil_div(c->c_in, 4) + tn_ceil_div(c->c_out, 16) * 16;
     job.chunks = tn_max_i64(1, tn_min_i64(tn_min_i64(job.blocks, 16), ((int64_t)8 << 20) / job.sums_each));
     const size_t scratch_size = (size_t)(job.scratch_each * job.workers) * sizeof(float);

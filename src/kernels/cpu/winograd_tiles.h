@@ -21,7 +21,7 @@ typedef struct line {
 } line;
 
 typedef struct group {
-    int64_t image, tiles;
+    int64_t image, tiles, place; /* its first tile's among those of its block */
     __mmask16 lanes;
     line in[4], out[2];
 } group;
@@ -75,9 +75,9 @@ static void set_piece(line *l, int p, int floats, bool there, int64_t y, int64_t
     l->mask[p] = (__mmask16)(there ? (1 << end) - (1 << begin) : 0);
 }
 
-static group group_at(const tiling *t, int64_t index)
+static group group_at(const tiling *t, int64_t index, int64_t place)
 {
-    group g = {.image = index / t->groups};
+    group g = {.image = index / t->groups, .place = place};
     const int64_t rest = index % t->groups, row = rest / t->chunks * t->down, col = rest % t->chunks * t->across;
     const int64_t down = tn_min_i64(t->down, t->rows - row), across = tn_min_i64(t->across, t->cols - col);
     const int floats = t->down == 4 ? 8 : 16;
@@ -92,6 +92,24 @@ static group group_at(const tiling *t, int64_t index)
             set_piece(&g.out[i], p, floats, there, y + i, x, t->oh, t->ow, tn_min_i64(t->ow, 2 * (col + across)));
     }
     return g;
+}
+
+/* Groups first ... last - 1 into `g`; returns how many tiles they have. */
+static int64_t groups_between(const tiling *t, int64_t first, int64_t last, group *g)
+{
+    int64_t tiles = 0;
+    for (int64_t i = first; i < last; i++, tiles += g++->tiles)
+        *g = group_at(t, i, tiles);
+    return tiles;
+}
+
+/* How many of `count` groups are of the first one's image. */
+static int64_t of_one_image(const group *g, int64_t count)
+{
+    int64_t n = 1;
+    while (n < count && g[n].image == g->image)
+        n++;
+    return n;
 }
 
 TN_INLINE void load_line(const tiling *t, const float *x, const line *l, __m512 *a, __m512 *b)
@@ -128,76 +146,107 @@ TN_INLINE void input_side(__m512 *d0, __m512 *d1, __m512 *d2, __m512 *d3)
     *d0 = e0, *d1 = e1, *d2 = e2, *d3 = e3;
 }
 
-/* The tiles of `channels` planes of x: plane f, channel c of v, at v + f * step + c * pitch. */
-static void transform_inputs(const tiling *t, const group *g, const float *x, int64_t channels, float *v, int64_t pitch, int64_t step)
+/* A group's tiles of a plane of x: plane p of the tile at v + p * step. */
+TN_INLINE void transform_input(const tiling *t, const group *g, const float *x, float *v, int64_t step)
 {
-    for (int64_t c = 0; c < channels; c++, x += t->h * t->w, v += pitch) {
-        __m512 d[4][4];
-        TN_UNROLL for (int i = 0; i < 4; i++) {
-            __m512 a, b;
-            load_line(t, x, &g->in[i], &a, &b);
-            TN_UNROLL for (int j = 0; j < 4; j++)
-                d[i][j] = _mm512_maskz_permutex2var_ps(t->inside[j], a, t->pick[j], b);
-            input_side(&d[i][0], &d[i][1], &d[i][2], &d[i][3]);
-        }
-        TN_UNROLL for (int j = 0; j < 4; j++) {
-            input_side(&d[0][j], &d[1][j], &d[2][j], &d[3][j]);
-            TN_UNROLL for (int i = 0; i < 4; i++)
-                _mm512_storeu_ps(v + (4 * i + j) * step, d[i][j]);
-        }
+    __m512 d[4][4];
+    TN_UNROLL for (int i = 0; i < 4; i++) {
+        __m512 a, b;
+        load_line(t, x, &g->in[i], &a, &b);
+        TN_UNROLL for (int j = 0; j < 4; j++)
+            d[i][j] = _mm512_maskz_permutex2var_ps(t->inside[j], a, t->pick[j], b);
+        input_side(&d[i][0], &d[i][1], &d[i][2], &d[i][3]);
+    }
+    TN_UNROLL for (int j = 0; j < 4; j++) {
+        input_side(&d[0][j], &d[1][j], &d[2][j], &d[3][j]);
+        TN_UNROLL for (int i = 0; i < 4; i++)
+            _mm512_storeu_ps(v + (4 * i + j) * step, d[i][j]);
     }
 }
 
-/* The same of gradients of outputs. */
-static void transform_grads(const tiling *t, const group *g, const float *dy, int64_t channels, float *v, int64_t pitch, int64_t step)
+/* The same of a plane of gradients of outputs. */
+TN_INLINE void transform_grad(const tiling *t, const group *g, const float *dy, float *v, int64_t step)
 {
-    for (int64_t c = 0; c < channels; c++, dy += t->oh * t->ow, v += pitch) {
-        __m512 d[2][4];
-        TN_UNROLL for (int i = 0; i < 2; i++) {
-            __m512 a, b;
-            load_line(t, dy, &g->out[i], &a, &b);
-            d[i][0] = _mm512_permutex2var_ps(a, t->split[0], b);
-            d[i][3] = _mm512_permutex2var_ps(a, t->split[1], b);
-            d[i][1] = d[i][0] + d[i][3];
-            d[i][2] = d[i][0] - d[i][3];
-        }
-        TN_UNROLL for (int j = 0; j < 4; j++) {
-            _mm512_storeu_ps(v + j * step, d[0][j]);
-            _mm512_storeu_ps(v + (4 + j) * step, d[0][j] + d[1][j]);
-            _mm512_storeu_ps(v + (8 + j) * step, d[0][j] - d[1][j]);
-            _mm512_storeu_ps(v + (12 + j) * step, d[1][j]);
-        }
+    __m512 d[2][4];
+    TN_UNROLL for (int i = 0; i < 2; i++) {
+        __m512 a, b;
+        load_line(t, dy, &g->out[i], &a, &b);
+        d[i][0] = _mm512_permutex2var_ps(a, t->split[0], b);
+        d[i][3] = _mm512_permutex2var_ps(a, t->split[1], b);
+        d[i][1] = d[i][0] + d[i][3];
+        d[i][2] = d[i][0] - d[i][3];
+    }
+    TN_UNROLL for (int j = 0; j < 4; j++) {
+        _mm512_storeu_ps(v + j * step, d[0][j]);
+        _mm512_storeu_ps(v + (4 + j) * step, d[0][j] + d[1][j]);
+        _mm512_storeu_ps(v + (8 + j) * step, d[0][j] - d[1][j]);
+        _mm512_storeu_ps(v + (12 + j) * step, d[1][j]);
     }
 }
 
-/* `channels` planes of y of products m; false where one is not finite. */
-static bool transform_outputs(const tiling *t, const group *g, const float *m, int64_t channels, int64_t pitch, int64_t step,
-                              const float *bias, bool relu, float *y)
+/* A group's tiles of a plane of y, of products m, with a bias; returns zeros, unless one is not finite. */
+TN_INLINE __m512 transform_output(const tiling *t, const group *g, const float *m, int64_t step, __m512 bias, bool relu, float *y)
 {
     const __m512 zero = _mm512_setzero_ps();
-    __m512 check = zero;
-    for (int64_t c = 0; c < channels; c++, y += t->oh * t->ow, m += pitch) {
-        __m512 p[4][2], out[2][2];
-        const __m512 b = _mm512_set1_ps(bias ? bias[c] : 0);
-        TN_UNROLL for (int i = 0; i < 4; i++) {
-            __m512 s[4];
-            TN_UNROLL for (int j = 0; j < 4; j++)
-                s[j] = _mm512_loadu_ps(m + (4 * i + j) * step);
-            p[i][0] = s[0] + (s[1] + s[2]);
-            p[i][1] = s[3] + (s[1] - s[2]);
-        }
+    __m512 p[4][2], out[2][2], check = zero;
+    TN_UNROLL for (int i = 0; i < 4; i++) {
+        __m512 s[4];
+        TN_UNROLL for (int j = 0; j < 4; j++)
+            s[j] = _mm512_loadu_ps(m + (4 * i + j) * step);
+        p[i][0] = s[0] + (s[1] + s[2]);
+        p[i][1] = s[3] + (s[1] - s[2]);
+    }
+    TN_UNROLL for (int j = 0; j < 2; j++) {
+        out[0][j] = p[0][j] + (p[1][j] + p[2][j]) + bias;
+        out[1][j] = p[3][j] + (p[1][j] - p[2][j]) + bias;
+    }
+    TN_UNROLL for (int i = 0; i < 2; i++) {
         TN_UNROLL for (int j = 0; j < 2; j++) {
-            out[0][j] = p[0][j] + (p[1][j] + p[2][j]) + b;
-            out[1][j] = p[3][j] + (p[1][j] - p[2][j]) + b;
+            check = _mm512_fmadd_ps(_mm512_maskz_mov_ps(g->lanes, out[i][j]), zero, check);
+            if (relu)
+                out[i][j] = _mm512_max_ps(out[i][j], zero);
         }
-        TN_UNROLL for (int i = 0; i < 2; i++) {
-            TN_UNROLL for (int j = 0; j < 2; j++) {
-                check = _mm512_fmadd_ps(_mm512_maskz_mov_ps(g->lanes, out[i][j]), zero, check);
-                if (relu)
-                    out[i][j] = _mm512_max_ps(out[i][j], zero);
-            }
-            store_line(t, y, &g->out[i], out[i][0], out[i][1]);
+        store_line(t, y, &g->out[i], out[i][0], out[i][1]);
+    }
+    return check;
+}
+
+/* Of `count` groups and `channels` planes: channel c of plane p at v + p * step + c * pitch. Plane by plane, which memory likes. */
+static void transform_inputs(const tiling *t, const group *g, int64_t count, const float *x, int64_t channels, float *v, int64_t pitch,
+                             int64_t step)
+{
+    for (int64_t n; count > 0; g += n, count -= n) {
+        n = of_one_image(g, count);
+        for (int64_t c = 0; c < channels; c++)
+            for (int64_t i = 0; i < n; i++)
+                transform_input(t, &g[i], x + (g->image * channels + c) * t->h * t->w, v + c * pitch + g[i].place, step);
+    }
+}
+
+static void transform_grads(const tiling *t, const group *g, int64_t count, const float *dy, int64_t channels, float *v, int64_t pitch,
+                            int64_t step)
+{
+    for (int64_t n; count > 0; g += n, count -= n) {
+        n = of_one_image(g, count);
+        for (int64_t c = 0; c < channels; c++)
+            for (int64_t i = 0; i < n; i++)
+                transform_grad(t, &g[i], dy + (g->image * channels + c) * t->oh * t->ow, v + c * pitch + g[i].place, step);
+    }
+}
+
+/* False where one is not finite. */
+static bool transform_outputs(const tiling *t, const group *g, int64_t count, const float *m, int64_t channels, int64_t pitch,
+                              int64_t step, const float *bias, bool relu, float *y)
+{
+    __m512 check = _mm512_setzero_ps();
+    for (int64_t n; count > 0; g += n, count -= n) {
+        n = of_one_image(g, count);
+        for (int64_t c = 0; c < channels; c++) {
+            const __m512 b = _mm512_set1_ps(bias ? bias[c] : 0);
+            for (int64_t i = 0; i < n; i++)
+                check += transform_output(t, &g[i], m + c * pitch + g[i].place, step, b, relu,
+                                          y + (g->image * channels + c) * t->oh * t->ow);
         }
     }
-    return _mm512_cmp_ps_mask(check, zero, _CMP_EQ_OQ) == 0xffff;
+    return _mm512_cmp_ps_mask(check, _mm512_setzero_ps(), _CMP_EQ_OQ) == 0xffff;
 }
