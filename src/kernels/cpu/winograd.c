@@ -33,7 +33,7 @@ tn_status TN_K(winograd_weights)(const tn_conv *c, const float *dy, float *dw, f
 #include "kernels/cpu/winograd_tiles.h"
 
 /* Planes of a tile; rows of a product's block; bytes that a block's tiles may take; tiles below which the weights' transform does not pay. */
-enum { PLANES = 16, ROWS = 8, BLOCK_BYTES = 512 << 10, FEW = 64 };
+enum { PLANES = 16, ROWS = 8, BLOCK_BYTES = 256 << 10, FEW = 64 };
 
 bool TN_K(winograd_fits)(tn_dtype dtype, const tn_conv *c)
 {
@@ -351,7 +351,7 @@ tn_status TN_K(winograd_weights)(const tn_conv *c, const float *dy, float *dw, f
 {
     const tiling t = tiling_of(c->h, c->w, c->oh, c->ow, c->pad_h, c->pad_w);
     weight_job job = {.c = c, .t = &t, .dy = dy, .dw = dw, .db = db, .workers = tn_parallel_width()};
-    job.per_block = groups_per_block(&t, c->c_in + c->c_out, 2 * BLOCK_BYTES, 256, &job.pitch);
+    job.per_block = groups_per_block(&t, c->c_in + c->c_out, 4 * BLOCK_BYTES, 256, &job.pitch);
     job.blocks = tn_ceil_div(c->n * t.groups, job.per_block);
     job.x_step = c->c_in * job.pitch + 16;
     job.dy_step = c->c_out * job.pitch + 16;

@@ -103,6 +103,9 @@ static int64_t groups_between(const tiling *t, int64_t first, int64_t last, grou
     return tiles;
 }
 
+/* Planes ahead that a prefetch goes, of images of which n groups are in a block. */
+static int64_t planes_ahead(int64_t n) { return tn_ceil_div(8, n); }
+
 /* How many of `count` groups are of the first one's image. */
 static int64_t of_one_image(const group *g, int64_t count)
 {
@@ -136,6 +139,18 @@ TN_INLINE void store_line(const tiling *t, float *y, const line *l, __m512 even,
     } else {
         _mm512_mask_storeu_ps(y + l->at[0], l->mask[0], a);
         _mm512_mask_storeu_ps(y + l->at[1], l->mask[1], b);
+    }
+}
+
+/* Two lines of a plane that is read, or written, soon: planes are shorter than the processor's own prefetching looks. */
+TN_INLINE void prefetch_lines(const tiling *t, const float *x, const line *l, bool write)
+{
+    TN_UNROLL for (int i = 0; i < 4; i++) {
+        const float *at = x + (t->down == 4 ? l[0].at[i] : l[i / 2].at[i % 2]);
+        if (write)
+            __builtin_prefetch(at, 1);
+        else
+            __builtin_prefetch(at);
     }
 }
 
@@ -218,8 +233,11 @@ static void transform_inputs(const tiling *t, const group *g, int64_t count, con
     for (int64_t n; count > 0; g += n, count -= n) {
         n = of_one_image(g, count);
         for (int64_t c = 0; c < channels; c++)
-            for (int64_t i = 0; i < n; i++)
-                transform_input(t, &g[i], x + (g->image * channels + c) * t->h * t->w, v + c * pitch + g[i].place, step);
+            for (int64_t i = 0; i < n; i++) {
+                const float *plane = x + (g->image * channels + c) * t->h * t->w;
+                prefetch_lines(t, plane + planes_ahead(n) * t->h * t->w, g[i].in + 2, false);
+                transform_input(t, &g[i], plane, v + c * pitch + g[i].place, step);
+            }
     }
 }
 
@@ -229,8 +247,11 @@ static void transform_grads(const tiling *t, const group *g, int64_t count, cons
     for (int64_t n; count > 0; g += n, count -= n) {
         n = of_one_image(g, count);
         for (int64_t c = 0; c < channels; c++)
-            for (int64_t i = 0; i < n; i++)
-                transform_grad(t, &g[i], dy + (g->image * channels + c) * t->oh * t->ow, v + c * pitch + g[i].place, step);
+            for (int64_t i = 0; i < n; i++) {
+                const float *plane = dy + (g->image * channels + c) * t->oh * t->ow;
+                prefetch_lines(t, plane + planes_ahead(n) * t->oh * t->ow, g[i].out, false);
+                transform_grad(t, &g[i], plane, v + c * pitch + g[i].place, step);
+            }
     }
 }
 
@@ -243,9 +264,11 @@ static bool transform_outputs(const tiling *t, const group *g, int64_t count, co
         n = of_one_image(g, count);
         for (int64_t c = 0; c < channels; c++) {
             const __m512 b = _mm512_set1_ps(bias ? bias[c] : 0);
-            for (int64_t i = 0; i < n; i++)
-                check += transform_output(t, &g[i], m + c * pitch + g[i].place, step, b, relu,
-                                          y + (g->image * channels + c) * t->oh * t->ow);
+            for (int64_t i = 0; i < n; i++) {
+                float *plane = y + (g->image * channels + c) * t->oh * t->ow;
+                prefetch_lines(t, plane + planes_ahead(n) * t->oh * t->ow, g[i].out, true);
+                check += transform_output(t, &g[i], m + c * pitch + g[i].place, step, b, relu, plane);
+            }
         }
     }
     return _mm512_cmp_ps_mask(check, _mm512_setzero_ps(), _CMP_EQ_OQ) == 0xffff;
