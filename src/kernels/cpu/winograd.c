@@ -33,7 +33,7 @@ tn_status TN_K(winograd_weights)(const tn_conv *c, const float *dy, float *dw, f
 #include "kernels/cpu/winograd_tiles.h"
 
 /* Planes of a tile; rows of a product's block; bytes that a block's tiles may take; tiles below which the weights' transform does not pay. */
-enum { PLANES = 16, ROWS = 8, BLOCK_BYTES = 256 << 10, FEW = 64 };
+enum { PLANES = 16, ROWS = 8, BLOCK_BYTES = 256 << 10, FEW = 16 };
 
 bool TN_K(winograd_fits)(tn_dtype dtype, const tn_conv *c)
 {
@@ -67,35 +67,44 @@ typedef struct product_job {
     int64_t in_channels, out_channels, pitch, in_step, out_step, per_block, blocks, workers, scratch_each;
 } product_job;
 
-/* G w G' of one kernel, turned about where `transposed`. */
-static void transform_kernel(const float *w, bool transposed, float *u)
+/* G w G' of as many kernels as there are lanes, of which lane l has its first tap at w[at[l]], and the others `down` and `right` from there. */
+TN_INLINE void transform_kernels(const float *w, __m512i at, __mmask16 lanes, int down, int right, float *u, int64_t step)
 {
-    float rows[4][3];
-    for (int x = 0; x < 3; x++) {
-        const int at = transposed ? 8 - x : x, down = transposed ? -3 : 3;
-        const float a = w[at], b = w[at + down], c = w[at + 2 * down];
-        rows[0][x] = a, rows[1][x] = (a + c + b) * 0.5F, rows[2][x] = (a + c - b) * 0.5F, rows[3][x] = c;
+    const __m512 half = _mm512_set1_ps(0.5F), zero = _mm512_setzero_ps();
+    __m512 rows[4][3];
+    TN_UNROLL for (int x = 0; x < 3; x++) {
+        __m512 tap[3];
+        TN_UNROLL for (int y = 0; y < 3; y++)
+            tap[y] = _mm512_mask_i32gather_ps(zero, lanes, at, w + y * down + x * right, 4);
+        rows[0][x] = tap[0], rows[3][x] = tap[2];
+        rows[1][x] = (tap[0] + tap[2] + tap[1]) * half, rows[2][x] = (tap[0] + tap[2] - tap[1]) * half;
     }
-    for (int y = 0; y < 4; y++) {
-        const float a = rows[y][0], b = rows[y][1], c = rows[y][2];
-        u[4 * y] = a, u[4 * y + 1] = (a + c + b) * 0.5F, u[4 * y + 2] = (a + c - b) * 0.5F, u[4 * y + 3] = c;
+    TN_UNROLL for (int y = 0; y < 4; y++, u += 4 * step) {
+        const __m512 a = rows[y][0], b = rows[y][1], c = rows[y][2];
+        _mm512_mask_storeu_ps(u, lanes, a);
+        _mm512_mask_storeu_ps(u + step, lanes, (a + c + b) * half);
+        _mm512_mask_storeu_ps(u + 2 * step, lanes, (a + c - b) * half);
+        _mm512_mask_storeu_ps(u + 3 * step, lanes, c);
     }
 }
 
+/* Lanes are the rows of a block, for two inputs or more. */
 static void transform_weights(int64_t begin, int64_t end, void *context)
 {
     const product_job *job = context;
     const int64_t in = job->in_channels, out = job->out_channels;
+    const int64_t of_row = 9 * (job->transposed ? 1 : in), of_input = 9 * (job->transposed ? out : 1);
+    const int down = job->transposed ? -3 : 3, right = job->transposed ? -1 : 1;
     for (int64_t b = begin; b < end; b++) {
-        const int64_t first = block_begin(out, b), rows = block_begin(out, b + 1) - first;
-        for (int64_t r = 0; r < rows; r++)
-            for (int64_t i = 0; i < in; i++) {
-                const int64_t from = job->transposed ? i * out + first + r : (first + r) * in + i;
-                float u[PLANES], *to = job->u + first * in + i * rows + r;
-                transform_kernel(job->weight + 9 * from, job->transposed, u);
-                for (int p = 0; p < PLANES; p++)
-                    to[p * in * out] = u[p];
-            }
+        const int64_t first = block_begin(out, b), rows = block_begin(out, b + 1) - first, together = 16 / rows;
+        const float *w = job->weight + first * of_row + (job->transposed ? 8 : 0);
+        int32_t at[16] = {0};
+        for (int64_t l = 0; l < together * rows; l++)
+            at[l] = (int32_t)(l % rows * of_row + l / rows * of_input);
+        for (int64_t i = 0; i < in; i += together) {
+            const __mmask16 lanes = (__mmask16)((1 << tn_min_i64(together, in - i) * rows) - 1);
+            transform_kernels(w + i * of_input, _mm512_loadu_si512(at), lanes, down, right, job->u + first * in + i * rows, in * out);
+        }
     }
 }
 
@@ -198,7 +207,7 @@ tn_status TN_K(winograd)(const tn_conv *c, bool transposed, const float *in, flo
     job.u = tn_alloc(u_size);
     job.scratch = job.u ? tn_alloc(scratch_size) : NULL;
     if (job.scratch) {
-        tn_parallel_for(block_count(job.out_channels), tn_ceil_div(TN_GRAIN, job.in_channels * 9 * ROWS), transform_weights, &job);
+        tn_parallel_for(block_count(job.out_channels), tn_ceil_div(TN_GRAIN / 4, job.in_channels * 9 * ROWS), transform_weights, &job);
         tn_parallel_for(job.workers, 1, product_blocks, &job);
     }
     *whole = job.whole;
@@ -215,6 +224,7 @@ typedef struct weight_job {
     const float *dy;
     float *dw, *db, *sums, *scratch; /* sums: for each chunk, [plane][4 outputs][4 inputs][4 x 4], then db [c_out] */
     int64_t pitch, x_step, dy_step, per_block, blocks, chunks, workers, scratch_each, sums_each;
+    bool whole;
 } weight_job;
 
 /* Sixteen vectors' sums, one to a lane. */
@@ -302,14 +312,18 @@ static void weight_blocks(int64_t begin, int64_t end, void *context)
     }
 }
 
-/* dw of 4 outputs and 4 inputs of their sums, the planes of which lie `step` apart. */
-static __m512 weights_of(const tn_conv *c, const float *sums, int64_t step, int64_t o, int64_t i, float *dw)
+/* dw of 4 outputs and 4 inputs: their sums, of all chunks in their order, turned back. Zeros, unless one is not finite. */
+static __m512 weights_of(const weight_job *job, const float *sums, int64_t step, int64_t o, int64_t i)
 {
+    const tn_conv *c = job->c;
     const __m512 half = _mm512_set1_ps(0.5F);
     __m512 s[4][4], t[4][3], check = _mm512_setzero_ps();
     float w[9][16];
-    for (int p = 0; p < PLANES; p++)
+    for (int p = 0; p < PLANES; p++) {
         s[p / 4][p % 4] = _mm512_loadu_ps(sums + p * step);
+        for (int64_t chunk = 1; chunk < job->chunks; chunk++)
+            s[p / 4][p % 4] += _mm512_loadu_ps(sums + p * step + chunk * job->sums_each);
+    }
     for (int y = 0; y < 4; y++) {
         t[y][0] = s[y][0] + (s[y][1] + s[y][2]) * half;
         t[y][1] = (s[y][1] - s[y][2]) * half;
@@ -325,32 +339,32 @@ static __m512 weights_of(const tn_conv *c, const float *sums, int64_t step, int6
     for (int64_t r = 0; r < tn_min_i64(4, c->c_out - o); r++)
         for (int64_t k = 0; k < tn_min_i64(4, c->c_in - i); k++)
             for (int tap = 0; tap < 9; tap++)
-                dw[((o + r) * c->c_in + i + k) * 9 + tap] = w[tap][4 * r + k];
+                job->dw[((o + r) * c->c_in + i + k) * 9 + tap] = w[tap][4 * r + k];
     return check;
 }
 
-/* dw and db of the chunks' sums, added in their order; false where one is not finite. */
-static bool finish_weights(const weight_job *job)
+static void finish_weights(int64_t begin, int64_t end, void *context)
 {
+    weight_job *job = context;
     const tn_conv *c = job->c;
-    const int64_t blocks = tn_ceil_div(c->c_out, 4) * tn_ceil_div(c->c_in, 4);
-    float *sums = job->sums;
+    const int64_t across = tn_ceil_div(c->c_in, 4), step = 16 * across * tn_ceil_div(c->c_out, 4);
     __m512 check = _mm512_setzero_ps();
-    for (int64_t chunk = 1; chunk < job->chunks; chunk++)
-        for (int64_t i = 0; i < job->sums_each; i++)
-            sums[i] += sums[chunk * job->sums_each + i];
-    for (int64_t o = 0, b = 0; o < c->c_out && job->dw; o += 4)
-        for (int64_t i = 0; i < c->c_in; i += 4, b++)
-            check += weights_of(c, sums + 16 * b, 16 * blocks, o, i, job->dw);
-    if (job->db)
-        memcpy(job->db, sums + PLANES * 16 * blocks, (size_t)c->c_out * sizeof(float));
-    return _mm512_cmp_ps_mask(check, _mm512_setzero_ps(), _CMP_EQ_OQ) == 0xffff;
+    for (int64_t b = begin; b < end; b++)
+        check += weights_of(job, job->sums + 16 * b, step, b / across * 4, b % across * 4);
+    if (_mm512_cmp_ps_mask(check, _mm512_setzero_ps(), _CMP_EQ_OQ) != 0xffff)
+        __atomic_store_n(&job->whole, false, __ATOMIC_RELAXED);
+    for (int64_t o = 0; o < c->c_out && job->db && begin == 0; o++) {
+        const float *own = job->sums + PLANES * step + o;
+        job->db[o] = 0;
+        for (int64_t chunk = 0; chunk < job->chunks; chunk++)
+            job->db[o] += own[chunk * job->sums_each];
+    }
 }
 
 tn_status TN_K(winograd_weights)(const tn_conv *c, const float *dy, float *dw, float *db, bool *whole)
 {
     const tiling t = tiling_of(c->h, c->w, c->oh, c->ow, c->pad_h, c->pad_w);
-    weight_job job = {.c = c, .t = &t, .dy = dy, .dw = dw, .db = db, .workers = tn_parallel_width()};
+    weight_job job = {.c = c, .t = &t, .dy = dy, .dw = dw, .db = db, .workers = tn_parallel_width(), .whole = true};
     job.per_block = groups_per_block(&t, c->c_in + c->c_out, 4 * BLOCK_BYTES, 256, &job.pitch);
     job.blocks = tn_ceil_div(c->n * t.groups, job.per_block);
     job.x_step = c->c_in * job.pitch + 16;
@@ -364,8 +378,9 @@ tn_status TN_K(winograd_weights)(const tn_conv *c, const float *dy, float *dw, f
     job.scratch = job.sums ? tn_alloc(scratch_size) : NULL;
     if (job.scratch) {
         tn_parallel_for(job.workers, 1, weight_blocks, &job);
-        *whole = finish_weights(&job);
+        tn_parallel_for(tn_ceil_div(c->c_out, 4) * tn_ceil_div(c->c_in, 4), 32, finish_weights, &job);
     }
+    *whole = job.whole;
     tn_free(job.scratch, scratch_size);
     tn_free(job.sums, sums_size);
     return job.scratch ? TN_OK : TN_ERR_MEMORY;
