@@ -196,6 +196,51 @@ static void test_not_finite(void **state)
     }
 }
 
+static void make_absolute(buffer b)
+{
+    for (int64_t i = 0; i < b.count; i++)
+        b.plain[i] = fabs(b.plain[i]);
+}
+
+/* The largest error of the kernel's results, in units of 2^-24 of the sum of the terms' absolute values. */
+static double error_of(buffer result, buffer exact, buffer absolute)
+{
+    double worst = 0;
+    for (int64_t i = 0; i < result.count; i++)
+        worst = fmax(worst, fabs(((float *)result.kernel)[i] - exact.plain[i]) / absolute.plain[i]);
+    return worst * 0x1p24;
+}
+
+/* Tiles add before they multiply, which rounds once more: the error is that of a sum in some order all the same. */
+static void test_error(void **state)
+{
+    (void)state;
+    tn_conv c = three_by_three(4, 64, 48, 16, 16, 1, 1);
+    buffer x = make(TN_F32, c.n * c.c_in * 256), w = make(TN_F32, c.c_out * c.c_in * 9), bias = make(TN_F32, c.c_out);
+    buffer dy = make(TN_F32, c.n * c.c_out * 256), *in[] = {&x, &w, &bias, &dy}, out[2][4];
+    for (int i = 0; i < 4; i++)
+        for (int64_t j = 0; j < in[i]->count; j++)
+            in[i]->plain[j] = ((float *)in[i]->kernel)[j] = (float)below(1 << 20) / (1 << 20) - (i ? 0.5F : 0);
+    for (int i = 0; i < 2; i++) {
+        out[i][0] = make(TN_F32, dy.count), out[i][1] = make(TN_F32, x.count), out[i][2] = make(TN_F32, w.count);
+        out[i][3] = make(TN_F32, bias.count);
+        loops(&c, x, w, bias, out[i][0], dy, out[i][1], out[i][2], out[i][3]);
+        for (int j = 0; j < 4; j++)
+            make_absolute(*in[j]);
+    }
+    c.x = x.kernel, c.weight = w.kernel, c.bias = bias.kernel, c.y = out[0][0].kernel;
+    const tn_kernels *k = tn_kernels_of(TN_CPU);
+    assert_int_equal(k->conv_forward(TN_F32, &c), TN_OK);
+    assert_int_equal(k->conv_backward(TN_F32, &(tn_conv_grad){c, dy.kernel, out[0][1].kernel, out[0][2].kernel, out[0][3].kernel}), TN_OK);
+    static const double most[] = {6, 6, 2, 2};
+    for (int i = 0; i < 4; i++) {
+        double error = error_of(out[0][i], out[0][i], out[1][i]);
+        if (!(error <= most[i]))
+            fail_msg("result %d is off by %g units, %g are allowed", i, error, most[i]);
+        drop(out[0][i]), drop(out[1][i]), drop(*in[i]);
+    }
+}
+
 /* The number of threads changes no bit. */
 static void test_threads(void **state)
 {
@@ -352,7 +397,7 @@ static void test_unfold(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_conv), TEST(test_conv_shapes), TEST(test_three_by_three), TEST(test_not_finite), TEST(test_threads),
+    const struct CMUnitTest tests[] = {TEST(test_conv), TEST(test_conv_shapes), TEST(test_three_by_three), TEST(test_not_finite), TEST(test_error), TEST(test_threads),
                                        TEST(test_max_pool), TEST(test_avg_pool), TEST(test_unfold)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

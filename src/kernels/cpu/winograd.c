@@ -9,7 +9,8 @@
  *          | 0 -1  1  0 |         | 1/2 -1/2 1/2 |
  *          | 0 -1  0  1 |         | 0    0    1  |
  *
- * Blocks of tiles, cut by shape alone, go through all of it within the second cache. */
+ * Blocks of tiles, cut by shape alone, go through all of it within the second cache. The error is no larger than the plain sum's: at 64
+ * channels, 2 units of 2^-24 of the sum of the terms' absolute values (tests/test_conv.c). */
 #include "kernels/cpu/winograd.h"
 
 #include <string.h>
