@@ -93,40 +93,45 @@ static void store(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t g
     p->kernels->decode_store(d->cache, 1, size, v, l->values + (size_t)at * row_bytes, size, scaled ? l->value_scales + at : NULL, 1);
 }
 
-/* The queries of `rows` rows of a sequence from i on look at what the cache of head g holds. */
-static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t g, int thread, int threads)
+/* `count` heads of queries from h on, all of one key/value head, of `rows` rows of a sequence from i on look at what the cache holds. */
+static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t h, int64_t count, int thread, int threads)
 {
     const tn_decoder *d = p->d;
     const tn_llama_args *c = &d->config;
-    const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, group = c->num_attention_heads / kv_heads;
+    const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, g = h / (c->num_attention_heads / kv_heads);
     const int64_t head = (p->sequences[i] * kv_heads + g) * d->capacity, length = p->positions[i] + rows, y_row = c->num_attention_heads * size;
     const size_t row_bytes = (size_t)size * tn_dtype_size(d->cache);
     const bool scaled = d->cache == TN_I8;
     const tn_decode_attention attention = {
-        .rows = rows, .heads = group, .kv_heads = 1, .size = size, .length = length < d->capacity ? length : d->capacity,
-        .scale = 1 / sqrt((double)size), .q = projected(p, i) + g * group * size, .q_row = l->qkv.rows, .y_row = y_row, .dtype = d->cache,
+        .rows = rows, .heads = count, .kv_heads = 1, .size = size, .length = length < d->capacity ? length : d->capacity,
+        .scale = 1 / sqrt((double)size), .q = projected(p, i) + h * size, .q_row = l->qkv.rows, .y_row = y_row, .dtype = d->cache,
         .k = l->keys + (size_t)head * row_bytes, .v = l->values + (size_t)head * row_bytes, .row = size,
         .ahead = head + threads * d->capacity < d->sequences * kv_heads * d->capacity ? threads * d->capacity * size : 0,
         .k_scale = scaled ? l->key_scales + head : NULL, .v_scale = scaled ? l->value_scales + head : NULL,
-        .scratch = p->looks + thread * p->looks_floats, .y = p->attended + i * y_row + g * group * size};
+        .scratch = p->looks + thread * p->looks_floats, .y = p->attended + i * y_row + h * size};
     p->kernels->decode_attention(&attention, 0, 1);
 }
 
-/* All of a pass's rows: of one sequence at once where none of them takes another's place in the cache. A head of a sequence is one thread's: it
- * writes what it reads. */
+/* All of a pass's rows: of one sequence at once where none of them takes another's place in the cache. A key/value head of a sequence is one
+ * thread's, which reads what it wrote; where threads would be left over they meet in between and share out the heads of queries. */
 static void attend_all(const pass *p, const tn_decoder_layer *l, int thread, int threads)
 {
-    const int64_t n = p->n, kv_heads = p->d->config.num_key_value_heads;
-    const bool whole = p->sequences[0] == p->sequences[n - 1] && p->positions[n - 1] < p->d->capacity;
+    const int64_t n = p->n, kv_heads = p->d->config.num_key_value_heads, heads = p->d->config.num_attention_heads, group = heads / kv_heads;
+    const bool one = p->sequences[0] == p->sequences[n - 1], whole = one && p->positions[n - 1] < p->d->capacity;
+    const int64_t rows = whole ? n : 1, runs = n / rows; /* rows that look at once */
+    const bool split = (!one || runs == 1) && group > 1 && runs * kv_heads < 2 * threads && runs * kv_heads % threads != 0;
     for (int64_t i = 0; i < n; i++)
         for (int64_t g = 0; g < kv_heads; g++)
             if ((p->sequences[i] * kv_heads + g) % threads == thread) {
                 store(p, l, i, g);
-                if (!whole)
-                    attend(p, l, i, 1, g, thread, threads);
-                else if (i == n - 1)
-                    attend(p, l, 0, n, g, thread, threads);
+                if (!split && (i + 1) % rows == 0)
+                    attend(p, l, i + 1 - rows, rows, g * group, group, thread, threads);
             }
+    if (!split)
+        return;
+    tn_barrier_wait(p->barrier, threads);
+    for (int64_t at = thread; at < runs * heads; at += threads)
+        attend(p, l, at / heads * rows, rows, at % heads, 1, thread, threads);
 }
 
 static void run_layer(const pass *p, const tn_decoder_layer *l, int thread, int threads)
