@@ -180,6 +180,26 @@ static void narrow_kinds(void **state)
     }
 }
 
+/* Where none is said the cache is f32 with F32 weights and bf16 with others. */
+static void default_caches(void **state)
+{
+    (void)state;
+    fill_tokens();
+    const tn_quant kinds[] = {TN_QUANT_F32, TN_QUANT_BF16, TN_QUANT_Q8_0, TN_QUANT_Q4_0};
+    for (int kind = 0; kind < TN_COUNT(kinds); kind++) {
+        TN_SCOPE;
+        tn_module *llama = model_of(0);
+        tn_decoder *own = tn_adopt(tn_decoder_new(llama, .weights = kinds[kind]));
+        const float *logits = tn_decoder_feed(own, 0, tokens, LENGTH);
+        for (int narrow = 0; narrow < 2; narrow++) {
+            tn_decoder *said = tn_adopt(tn_decoder_new(llama, .weights = kinds[kind], .cache = narrow ? TN_BF16 : TN_F32));
+            const float *others = tn_decoder_feed(said, 0, tokens, LENGTH);
+            check_good();
+            assert_int_equal(memcmp(logits, others, VOCAB * sizeof(float)) == 0, narrow == (kind > 0));
+        }
+    }
+}
+
 /* A context that is too short forgets its oldest tokens: as a sliding window of that length. */
 static void rolling(void **state)
 {
@@ -259,13 +279,20 @@ static void bad_inputs(void **state)
     check_fails(tn_decoder_step(d, both, two, 2), TN_ERR_ARGUMENT, "decoder_step: sequence 1 is there twice");
     check_fails(tn_decoder_rewind(d, 0, 1), TN_ERR_INDEX, "decoder_rewind: length 1: the sequence has 0");
     check_fails(tn_decoder_length(d, -1), TN_ERR_INDEX, "decoder_length: sequence -1");
-    assert_int_equal(tn_decoder_length(d, 0), 0);
+    int64_t order[257], zeros[257] = {0};
+    for (int i = 0; i < 257; i++)
+        order[i] = i;
+    tn_decoder *many = tn_adopt(tn_decoder_new(llama, .sequences = 257));
+    check_fails(tn_decoder_feed_all(d, 0, zeros, 257), TN_ERR_ARGUMENT, "decoder_feed_all: 257 tokens: at most 256");
+    check_fails(tn_decoder_step(many, order, zeros, 257), TN_ERR_ARGUMENT, "decoder_step: 257 sequences: at most 256");
+    assert_non_null(tn_decoder_step(many, order + 1, zeros, 256));
+    assert_int_equal(tn_decoder_length(many, 0) + tn_decoder_length(d, 0), 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(prompts_and_tokens), TEST(batches), TEST(narrow_kinds), TEST(rolling), TEST(long_prompts), TEST(same_bits), TEST(bad_inputs),
+        TEST(prompts_and_tokens), TEST(batches), TEST(narrow_kinds), TEST(default_caches), TEST(rolling), TEST(long_prompts), TEST(same_bits), TEST(bad_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -569,6 +569,27 @@ static void test_a_decoder(void **state)
     tn_release(llama);
 }
 
+/* Two texts written together. */
+static bool writing(void *llama)
+{
+    TN_SCOPE;
+    tn_tokenizer *tokenizer = tn_adopt(tn_tokenizer_new(TN_SOURCE_DIR "/tests/reference/tokenizers/llama2c.bin"));
+    tn_decoder *decoder = tn_adopt(tn_decoder_new(llama, .sequences = 2));
+    tn_llama_generate_args each[2] = {tn_llama_prompt(decoder, tokenizer, "a"), tn_llama_prompt(decoder, tokenizer, "b c")};
+    each[0].max_tokens = each[1].max_tokens = 3;
+    each[0].repetition_penalty = 2;
+    each[1].sequence = each[1].temperature = each[1].seed = 1;
+    return decoder && tokenizer && tn_llama_generate_all(each, 2) == TN_OK;
+}
+static void test_writing(void **state)
+{
+    (void)state;
+    tn_module *llama = tn_llama_new(.vocab_size = 400, .hidden_size = 8, .intermediate_size = 12, .num_hidden_layers = 1, .num_attention_heads = 2);
+    assert_non_null(llama);
+    torment(writing, llama, 20);
+    tn_release(llama);
+}
+
 /* A model read and written as another kind. context: the file, and the other's name. */
 static bool files_of_llamas(void *context)
 {
@@ -599,6 +620,26 @@ static void test_files_of_llamas(void **state)
             unlink(path);
         }
     rmdir(folder);
+}
+
+/* A tokeniser read, used and written. context: its file. */
+static bool a_tokenizer(void *context)
+{
+    TN_SCOPE;
+    tn_tokenizer *t = tn_adopt(tn_tokenizer_new(context, .pattern = "llama3"));
+    tn_gguf_writer *w = tn_adopt(tn_gguf_writer_new());
+    return tn_tokenizer_decode(t, tn_tokenizer_encode(t, "hear me speak", 13), NULL, 0) > 0 && tn_gguf_set_tokenizer(w, t, 0) == TN_OK;
+}
+
+static void test_tokenizers(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"llama2c.bin", "sp_bpe_llama.model", "tiktoken_llama3.tiktoken"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/tests/reference/tokenizers/%s", TN_SOURCE_DIR, files[i]);
+        torment(a_tokenizer, path, 20);
+    }
 }
 
 #ifdef TENON_HAVE_CJSON
@@ -668,8 +709,9 @@ int main(void)
         TEST(test_making_mixed_layers), TEST(test_a_step_of_mixed_layers),
         TEST(test_making_the_reader), TEST(test_a_step_of_the_reader), TEST(test_making_the_translator), TEST(test_a_step_of_the_translator),
         TEST(test_gradients_that_add), TEST(test_second_derivatives), TEST(test_losses), TEST(test_loaders), TEST(test_digits),
-        TEST(test_what_modules_do), TEST(test_text), TEST(test_files_of_arrays), TEST(test_a_gguf_file), TEST(test_a_decoder),
+        TEST(test_what_modules_do), TEST(test_text), TEST(test_files_of_arrays), TEST(test_a_gguf_file), TEST(test_a_decoder), TEST(test_writing),
         TEST(test_files_of_llamas),
+        TEST(test_tokenizers),
 #ifdef TENON_HAVE_CJSON
         TEST(test_a_tuned_file),
 #endif

@@ -94,7 +94,7 @@ static void store(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t g
 }
 
 /* The queries of `rows` rows of a sequence from i on look at what the cache of head g holds. */
-static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t g, int thread)
+static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t g, int thread, int threads)
 {
     const tn_decoder *d = p->d;
     const tn_llama_args *c = &d->config;
@@ -106,6 +106,7 @@ static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t 
         .rows = rows, .heads = group, .kv_heads = 1, .size = size, .length = length < d->capacity ? length : d->capacity,
         .scale = 1 / sqrt((double)size), .q = projected(p, i) + g * group * size, .q_row = l->qkv.rows, .y_row = y_row, .dtype = d->cache,
         .k = l->keys + (size_t)head * row_bytes, .v = l->values + (size_t)head * row_bytes, .row = size,
+        .ahead = head + threads * d->capacity < d->sequences * kv_heads * d->capacity ? threads * d->capacity * size : 0,
         .k_scale = scaled ? l->key_scales + head : NULL, .v_scale = scaled ? l->value_scales + head : NULL,
         .scratch = p->looks + thread * p->looks_floats, .y = p->attended + i * y_row + g * group * size};
     p->kernels->decode_attention(&attention, 0, 1);
@@ -122,9 +123,9 @@ static void attend_all(const pass *p, const tn_decoder_layer *l, int thread, int
             if ((p->sequences[i] * kv_heads + g) % threads == thread) {
                 store(p, l, i, g);
                 if (!whole)
-                    attend(p, l, i, 1, g, thread);
+                    attend(p, l, i, 1, g, thread, threads);
                 else if (i == n - 1)
-                    attend(p, l, 0, n, g, thread);
+                    attend(p, l, 0, n, g, thread, threads);
             }
 }
 
@@ -186,8 +187,9 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
     p->up = tn_taken(block, &at, row * (size_t)c->intermediate_size);
     p->cos = tn_taken(block, &at, row * (size_t)c->head_dim / 2);
     p->sin = tn_taken(block, &at, row * (size_t)c->head_dim / 2);
-    const size_t one = tn_packed_input_bytes(d->head.kind, 1, widest > c->hidden_size ? widest : c->hidden_size);
-    const size_t all = tn_packed_input_bytes(d->head.kind, rows, widest > c->hidden_size ? widest : c->hidden_size);
+    const tn_packed_kind kind = d->layers[0].down.kind; /* no other takes more */
+    const size_t one = tn_packed_input_bytes(kind, 1, widest > c->hidden_size ? widest : c->hidden_size);
+    const size_t all = tn_packed_input_bytes(kind, rows, widest > c->hidden_size ? widest : c->hidden_size);
     p->prepared_bytes = one;
     p->prepared = tn_taken(block, &at, all > one * (size_t)threads ? all : one * (size_t)threads);
     const int64_t of_one = group * ((d->capacity + 15) / 16 * 16), of_many = tn_decode_tiles_floats(c->head_dim);
@@ -365,13 +367,16 @@ static tn_packed_kind kind_of(tn_quant type)
     }
 }
 
-/* The kind that loses least of what the weights have: by the type that most of their bytes are. */
-static tn_packed_kind natural_kind(const tn_weights *weights)
+/* The kind that is asked for, or else the one that loses least of what the weights have: by the type that most of their bytes are. */
+static tn_packed_kind kind_for(const tn_decoder_args *a, const tn_weights *weights)
 {
     size_t bytes[TN_PACKED_KINDS] = {0};
+    if (a->weights != TN_QUANT_NONE || !weights)
+        return kind_of(a->weights);
     for (int64_t i = 0; i < weights->count; i++) {
         const tn_blocks *blocks = &weights->weights[i].blocks;
-        const tn_packed_kind kind = blocks->type == TN_QUANT_F16 ? TN_PACKED_BF16 : kind_of(blocks->type);
+        const bool finer = weights->weights[i].group % TN_PACKED_BLOCK != 0; /* groups that Q8 has not */
+        const tn_packed_kind kind = blocks->type == TN_QUANT_F16 ? TN_PACKED_BF16 : finer ? TN_PACKED_F32 : kind_of(blocks->type);
         bytes[kind == TN_PACKED_KINDS ? TN_PACKED_Q8 : kind] += blocks->size;
     }
     int most = 0;
@@ -405,14 +410,13 @@ static bool take_caches(tn_decoder *d)
     return true;
 }
 
-/* From weights, which it releases. */
-static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a)
+/* Of that kind from weights, which it releases. */
+static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a, tn_packed_kind kind)
 {
     tn_decoder *d = weights ? tn_object_new(&decoder_class) : NULL;
-    const tn_packed_kind kind = !weights ? TN_PACKED_KINDS : a->weights == TN_QUANT_NONE ? natural_kind(weights) : kind_of(a->weights);
     if (d) {
         d->config = weights->config;
-        d->cache = a->cache;
+        d->cache = a->cache != TN_DTYPE_DEFAULT ? a->cache : kind == TN_PACKED_F32 ? TN_F32 : TN_BF16;
         d->capacity = a->context ? a->context : d->config.max_position_embeddings;
         if (d->config.sliding_window && d->config.sliding_window < d->capacity)
             d->capacity = d->config.sliding_window;
@@ -435,7 +439,7 @@ static bool options_fit(const tn_decoder_args *a)
     if (a->weights != TN_QUANT_NONE && kind_of(a->weights) == TN_PACKED_KINDS)
         tn_fail(TN_ERR_UNSUPPORTED, "decoder: weights are computed with as F32, BF16, Q8_0 or Q4_0, not %s",
                 tn_quant_name(a->weights) ? tn_quant_name(a->weights) : "what is no type");
-    else if (a->cache != TN_F32 && a->cache != TN_BF16 && a->cache != TN_I8)
+    else if (a->cache != TN_DTYPE_DEFAULT && a->cache != TN_F32 && a->cache != TN_BF16 && a->cache != TN_I8)
         tn_fail(TN_ERR_DTYPE, "decoder: the cache is f32, bf16 or i8, not %s", tn_dtype_name(a->cache));
     else if (a->context < 0 || a->context > INT32_MAX || a->sequences < 1 || a->sequences > MOST_SEQUENCES)
         tn_fail(TN_ERR_ARGUMENT, "decoder: context %lld and sequences %lld: from 0 (the model's), and from 1 to %d", (long long)a->context,
@@ -446,12 +450,21 @@ static bool options_fit(const tn_decoder_args *a)
 tn_decoder *tn_decoder_new_with(const tn_decoder_args *a)
 {
     TN_KNOWN(tn_decoder_args, a);
-    return options_fit(a) ? decoder_of(tn_weights_of(a->llama), a) : NULL;
+    tn_weights *weights = options_fit(a) ? tn_weights_of(a->llama) : NULL;
+    return decoder_of(weights, a, kind_for(a, weights));
 }
 
 tn_decoder *tn_decoder_open_with(const tn_decoder_open_args *a)
 {
     TN_KNOWN(tn_decoder_open_args, a);
     const tn_decoder_args args = {.size = sizeof args, .weights = a->weights, .cache = a->cache, .context = a->context, .sequences = a->sequences};
-    return options_fit(&args) ? decoder_of(tn_weights_open(a->path), &args) : NULL;
+    tn_weights *weights = options_fit(&args) ? tn_weights_open(a->path) : NULL;
+    const tn_packed_kind kind = kind_for(&args, weights);
+    if (!weights || !a->tuned)
+        return decoder_of(weights, &args, kind);
+    TN_SCOPE;
+    tn_release(weights);
+    const tn_llama_load_args whole = {.size = sizeof whole, .dtype = TN_F32, .path = a->path};
+    tn_module *llama = tn_adopt(tn_llama_load_with(&whole));
+    return llama && tn_llama_load_tuned(llama, a->tuned) == TN_OK ? decoder_of(tn_weights_of(llama), &args, kind) : NULL;
 }

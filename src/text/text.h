@@ -146,7 +146,7 @@ enum { TN_PREPEND_NEVER, TN_PREPEND_FIRST, TN_PREPEND_ALWAYS };
 struct tn_text_step {
     tn_step_run run;
     tn_bytes what, with; /* what is looked for or put in, and what comes in its place */
-    tn_pattern *pattern;
+    tn_pattern *pattern; /* NULL, or what is looked for, whose source is in `what` */
     tn_trie trie;
     int mode;            /* a split's, or when a step prepends */
     bool invert, flag;   /* see the steps */
@@ -260,6 +260,8 @@ tn_tokenizer *tn_tokenizer_empty(void);
 tn_tensor *tn_tokenizer_encode_counted(const tn_tokenizer_encode_args *args, int64_t *work);
 /* The normal token of that text; -1: none. */
 int32_t tn_model_token(const tn_tokenizer *t, const char *text, int64_t size);
+/* Bytes that a stream has room for at once, enough for any token: each byte of it may become a U+FFFD. */
+static inline int64_t tn_most_text(const tn_tokenizer *t) { return 3 * (int64_t)t->vocab.longest + 64; }
 /* What the token of an id below vocab.count is written as. */
 tn_span tn_token_text(const tn_tokenizer *t, int64_t id);
 /* A step at the chain's end, cleared; NULL with an error where there are too many. */
@@ -284,7 +286,7 @@ bool tn_finish_vocab(tn_tokenizer *t);
 /* sentencepiece.c: the steps up to the model, and what the types and scores mean; pieces, unless NULL, is filled. Of GGUF's too. */
 bool tn_sentencepiece_steps(tn_tokenizer *t, const char *op);
 bool tn_sentencepiece_ready(tn_tokenizer *t, tn_trie *pieces);
-extern const char tn_pattern_gpt2[], tn_pattern_llama3[], tn_pattern_qwen2[];
+extern const char tn_pattern_gpt2[], tn_pattern_llama3[], tn_pattern_qwen2[], tn_pattern_tekken[];
 
 /* ---- readers: a file's bytes into a cleared tokeniser; false with an error ------------------------------------------------ */
 
