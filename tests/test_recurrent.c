@@ -491,7 +491,8 @@ static void test_ulp(void **state)
         const float *in = tn_data(x), *got = tn_data(y);
         double worst = 0;
         for (int i = 0; i < N; i++) {
-            const double right = k ? 1 / (1 + exp(-(double)in[i])) : tanh((double)in[i]), unit = fabs(nextafterf((float)right, INFINITY) - (float)right);
+            const double right = k ? 1 / (1 + exp(-(double)in[i])) : tanh((double)in[i]);
+            const double unit = fabs(nextafterf((float)right, INFINITY) - (float)right);
             worst = fmax(worst, fabs(got[i] - right) / unit);
         }
         assert_true(worst > 0.3 && worst <= 4);

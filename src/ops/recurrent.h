@@ -17,8 +17,8 @@ typedef struct tn_recurrence {
     tn_tensor *w_hr;                      /* [proj, hidden] of an LSTM whose h it makes; NULL: none */
 } tn_recurrence;
 
-/* y, like x with hidden or proj elements; *h and *c become the last states, shaped as the first, c of an LSTM. float32 and float64. All are the scope's; NULL on
- * error: x or a state that does not fit the weights, dtypes or devices that differ. */
+/* y, like x with hidden or proj elements; *h and *c become the last states, shaped as the first, c of an LSTM. float32 and float64. All are the
+ * scope's; NULL on error: x or a state that does not fit the weights, dtypes or devices that differ. */
 tn_tensor *tn_recur(const tn_recurrence *layer, tn_tensor **h, tn_tensor **c);
 
 #endif

@@ -83,8 +83,8 @@ static void FN(gru_row_backward)(int64_t n, const T *restrict gates, const T *re
 }
 
 /* y: of a plain network. */
-static void FN(backward_row)(tn_rnn_kind kind, int64_t n, const void *gates, const void *y_, const void *kept, const void *h, const void *c, const void *dy_,
-                             void *dh_, void *dc, void *dgates, void *dkept, void *part)
+static void FN(backward_row)(tn_rnn_kind kind, int64_t n, const void *gates, const void *y_, const void *kept, const void *h, const void *c,
+                             const void *dy_, void *dh_, void *dc, void *dgates, void *dkept, void *part)
 {
     const T *y = y_, *dy = dy_, *dh = dh_;
     T *slope = dgates;

@@ -257,7 +257,8 @@ static void forward_tile(const walk *w, int64_t begin, int64_t end)
     for (int64_t i = 0; i < r->steps; i++) {
         const int64_t t = r->reverse ? r->steps - 1 - i : i, n = tn_min_i64(tn_rnn_active(r, t), end) - begin;
         for (int64_t b = begin; b < begin + n; b++) {
-            const int64_t row = r->first[t] + b, was = tn_rnn_former(r, t, b), next = tn_rnn_ends(r, t, b) ? row : r->first[r->reverse ? t - 1 : t + 1] + b;
+            const int64_t row = r->first[t] + b, was = tn_rnn_former(r, t, b);
+            const int64_t next = tn_rnn_ends(r, t, b) ? row : r->first[r->reverse ? t - 1 : t + 1] + b;
             at[b - begin] = (place){.x = (const float *)r->x + row * r->in, .h = was < 0 ? first + b * hidden : y + was * hidden,
                                     .y = y + row * hidden, .c = c ? c + b * hidden : NULL, .saved = saved ? saved + row * width : NULL,
                                     .next_y = y + next * hidden, .next_saved = saved ? saved + next * width : NULL};
@@ -474,7 +475,8 @@ static void backward_step(const walk *w, grad_work *work, int64_t t, int64_t beg
     for (int64_t i = 0; i < n; i++, work->rows++) {
         const int64_t b = begin + i, row = r->first[t] + b, was = tn_rnn_former(r, t, b);
         grad_place *p = &at[i];
-        *p = (grad_place){.saved = saved ? saved + row * saved_row : NULL, .y = y + row * hidden, .h = was < 0 ? (const float *)r->h + b * hidden : y + was * hidden,
+        *p = (grad_place){.saved = saved ? saved + row * saved_row : NULL, .y = y + row * hidden,
+                          .h = was < 0 ? (const float *)r->h + b * hidden : y + was * hidden,
                           .dy = (const float *)d->dy + tn_rnn_dy_at(d, t, b), .dh = work->dh + i * padded, .dc = work->dc + i * padded,
                           .dgates = work->dgates + work->rows * w->l.slots * padded};
         if (d->dc)
@@ -611,11 +613,12 @@ tn_status TN_K(rnn_small_backward)(const tn_rnn_grad *d)
     w.sums_size = packed_size(&w, r->in, w.l.xn) + packed_size(&w, r->hidden, w.l.hn) + row;
     w.scratch_bytes = (sizeof(grad_work) + 63) / 64 * 64 + (size_t)(3 * TILE * w.units * LANES + w.chunk * row) * sizeof(float);
     w.scratch_bytes = (w.scratch_bytes + 63) / 64 * 64;
-    const size_t floats = (size_t)(x + h + w.parts * w.sums_size) * sizeof(float), bytes = (floats + 63) / 64 * 64 + (size_t)w.workers * w.scratch_bytes;
+    const size_t floats = ((size_t)(x + h + w.parts * w.sums_size) * sizeof(float) + 63) / 64 * 64;
+    const size_t bytes = floats + (size_t)w.workers * w.scratch_bytes;
     if (!(w.w_x = tn_alloc(bytes)))
         return TN_ERR_MEMORY;
     w.w_h = w.w_x + x, w.sums = w.w_h + h;
-    w.scratch = (char *)w.w_x + (floats + 63) / 64 * 64;
+    w.scratch = (char *)w.w_x + floats;
     if (d->dx)
         pack_by_column(&w, r->w_ih, r->in, w.l.x0, w.l.xn, w.w_x);
     pack_by_column(&w, r->w_hh, r->hidden, w.l.h0, w.l.hn, w.w_h);
