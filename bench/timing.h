@@ -33,9 +33,11 @@ static inline bool timing_wants_more(const timing *t, double seconds)
     return t->count < 3 || (t->sum < 1e3 * seconds && t->count < MOST_TIMES);
 }
 
-static inline void timing_add(timing *t, double ms)
+/* So many calls took so long. */
+static inline void timing_add(timing *t, double ms, int calls)
 {
-    t->sum += t->times[t->count++] = ms;
+    t->sum += ms;
+    t->times[t->count++] = ms / calls;
 }
 
 static inline void timing_close(timing *t)

@@ -1,7 +1,7 @@
 /* A network of networks.h, timed.  usage: training NETWORK THREADS train|one|many [SECONDS] or training NETWORK THREADS losses FILE
  *   train       a step: zero_grad, forward, loss, backward and Adam; the batch changes each step
  *   one, many   the forward pass alone, of one example and of a batch
- * Prints "network.what threads median_ms least_ms gflop peak_mb", the peak being the whole process's.
+ * Prints "network.what threads median_ms least_ms gflop 0 0 0 peak_mb", the peak being the whole process's (bytes are operators.c's).
  *   losses      writes the first weights and the batches to FILE, for training.py, and prints the losses of the first 20 steps
  * training.py is the same program on PyTorch. */
 #include <stdio.h>
@@ -85,12 +85,12 @@ int main(int argc, char **argv)
         while (timing_wants_more(&t, seconds)) {
             const double begin = now_ms();
             step(&p);
-            timing_add(&t, now_ms() - begin);
+            timing_add(&t, now_ms() - begin, 1);
         }
         timing_close(&t);
         struct rusage usage;
         getrusage(RUSAGE_SELF, &usage);
-        printf("%s.%s %s %.4f %.4f %.6g %.1f\n", kind->name, what, argv[2], t.median, t.least, train ? kind->gflop : (double)batch * kind->forward,
+        printf("%s.%s %s %.4f %.4f %.6g 0 0 0 %.1f\n", kind->name, what, argv[2], t.median, t.least, train ? kind->gflop : (double)batch * kind->forward,
                (double)usage.ru_maxrss / 1024);
     }
     tn_release(p.opt);

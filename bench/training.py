@@ -1,25 +1,20 @@
 """bench/training.c on PyTorch.  usage: training.py NETWORK THREADS train|one|many [SECONDS] [tuned] [compile] [bf16]
           or training.py NETWORK THREADS losses FILE, or training.py NETWORK 1 flops
-The peak is the process's less that after the imports. Settings: tuned (channels_last, fused Adam, memory kept by malloc), compile
-(torch.compile), bf16 (autocast). losses prints "ours theirs" of each step, ours from standard input, and fails where they differ by more than
-1e-3; flops counts a training step and one example's forward pass."""
-import os
+Prints "network.what threads median_ms least_ms peak_mb", the peak being the process's less that after the imports. Settings: tuned
+(channels_last, fused Adam, memory kept by malloc), compile (torch.compile), bf16 (autocast). losses prints "ours theirs" of each step, ours
+from standard input, and fails where they differ by more than 1e-3; flops counts a training step and one example's forward pass."""
+import contextlib
+import resource
 import sys
 import time
 
-network, threads, what, rest = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4:]
-tuned, compiled, bf16 = ("tuned" in rest), ("compile" in rest), ("bf16" in rest)
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "8589934592", "MALLOC_TOP_PAD_": "268435456"}
-if tuned and "MALLOC_TOP_PAD_" not in os.environ:  # malloc reads them when a program begins
-    os.execve(sys.executable, [sys.executable] + sys.argv, dict(os.environ, **MALLOC))
-
-import contextlib
-import resource
-
+import settings  # before torch
 import torch
 
 from networks import NETWORKS, drawn
 
+network, threads, what, rest = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4:]
+tuned, compiled, bf16 = settings.tuned, "compile" in rest, "bf16" in rest
 BATCHES, WARMUP, LOSSES = 4, 2, 20
 torch.set_num_threads(threads)
 torch.manual_seed(1)
@@ -95,4 +90,4 @@ else:
         total += times[-1]
     times.sort()
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - after_import) / 1024
-    print(f"{network}.{what} {threads} {times[len(times) // 2]:.4f} {times[0]:.4f} 0 {peak:.1f}")
+    print(f"{network}.{what} {threads} {times[len(times) // 2]:.4f} {times[0]:.4f} {peak:.1f}")
