@@ -31,6 +31,7 @@ typedef struct walk {
     tn_tensor **dx; /* of the node that is visited, where it has many inputs */
     size_t dx_bytes;
     bool create_graph, keep_graph;
+    int autocast;        /* the thread's; inside the walk it is each node's own */
     bool detect_anomaly; /* the thread's; inside the walk it is off, for a NaN there is the node's */
     const struct walk *outer; /* the walk inside which this one runs, and the grad mode then */
     tn_grad_mode mode;
@@ -144,6 +145,7 @@ static void finish(walk **walking)
     walk *w = *walking;
     current = w->outer;
     tn_grad_mode_restore(&w->mode);
+    tn_this.autocast = w->autocast;
     tn_this.detect_anomaly = w->detect_anomaly;
     for (int64_t i = 0; i < w->count; i++) {
         entry *e = &w->entries[i];
@@ -311,6 +313,7 @@ static bool visit(walk *w, entry *e)
     if (!dx)
         return false;
     tn_span span = tn_span_begin("backward", node->name);
+    tn_this.autocast = node->autocast;
     node->backward(node, e->grads, dx);
     tn_span_end(&span);
     bool good = !tn_failing() && (TN_LIKELY(!w->detect_anomaly) || tn_backward_is_sound(node, e->grads, dx));
@@ -464,6 +467,7 @@ static bool walk_graph(walk *w, const char *op, tn_tensor *const *outputs, tn_te
     TN_CLEANUP_(finish) walk *walking = w;
     w->outer = current;
     w->mode = tn_grad_mode_set(w->create_graph);
+    w->autocast = tn_this.autocast;
     w->detect_anomaly = tn_set_detect_anomaly(false);
     if (!discover(w, outputs, n_out))
         return false;

@@ -99,6 +99,7 @@ tn_tensor *tn_record_(tn_tensor *const *ys, int outputs, const char *name, tn_ba
         return NULL;
     node->name = name;
     node->backward = backward;
+    node->autocast = tn_this.autocast;
     for (int i = 0; i < n_inputs; i++) {
         tn_edge edge = tn_edge_of(inputs[i]);
         tn_retain(edge.target);

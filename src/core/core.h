@@ -36,6 +36,7 @@ typedef struct tn_free_block {
 typedef struct tn_thread {
     int status; /* the sticking error, TN_OK when none */
     bool no_grad;
+    int autocast; /* the tn_dtype that products of f32 may round their operands to; TN_F32: none */
     bool detect_anomaly; /* every result and gradient is looked at for NaN */
     bool draining;
     bool registered; /* the thread's end will be noticed */
@@ -55,6 +56,9 @@ typedef struct tn_thread {
 } tn_thread;
 
 extern __thread tn_thread tn_this __attribute__((tls_model("initial-exec")));
+
+/* Whether products of f32 are under TN_AUTOCAST(TN_BF16). */
+static inline bool tn_rounds_to_bf16(void) { return tn_this.autocast == TN_BF16; }
 
 /* True while an error sticks: operators return NULL at once. */
 static inline bool tn_failing(void) { return TN_UNLIKELY(tn_this.status != TN_OK); }

@@ -90,4 +90,13 @@ const tn_kernels *tn_kernels_of(int device_type)
     return &cpu_kernels;
 }
 
+bool tn_has_bf16_products(void)
+{
+#ifdef TENON_HAVE_AVX512
+    return strcmp(tn_kernels_of(TN_CPU)->name, tn_avx512_kernels.name) == 0 && __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 const char *tn_cpu_isa(void) { return tn_kernels_of(TN_CPU)->name; }

@@ -129,6 +129,7 @@ typedef struct tn_gemm {
     double alpha, beta;
     const void *bias;   /* [n], added to each row, or NULL */
     int activation;     /* 0 or TN_UNARY_RELU, after bias */
+    bool rounded;       /* f32: the elements of a and b may be rounded to bf16 before they are multiplied; sums are f32 all the same */
     /* Within the CPU's kernels, for many products with one b; else NULL. */
     const void *packed; /* b as gemm_pack() laid it out */
     void *scratch;      /* gemm_scratch_bytes() of the caller's: the product stays on the calling thread and cannot fail */
@@ -150,6 +151,7 @@ typedef struct tn_attention {
     int64_t mask_column;
     bool mask_is_bool; /* true: allowed; else what is added, of the dtype */
     bool causal;       /* column j is allowed for row i where j <= i */
+    bool rounded;      /* its products are as tn_gemm's rounded */
     double scale, dropout;
     uint64_t seed, offset;     /* of dropout's random numbers */
     void *y, *stats;           /* dense [batch, heads, l, ev], [batch, heads, l, 2]: a row's max and 1 / its sum of exp(score - max) */
@@ -356,5 +358,7 @@ typedef struct tn_kernels {
 
 /* The table of a device, NULL where no backend is built for it; its choice of instruction set is made once. The one list of backends is in kernels/backends.c. */
 const tn_kernels *tn_kernels_of(int device_type);
+/* Whether the CPU's products of f32 are faster where they may round to bf16. */
+bool tn_has_bf16_products(void);
 
 #endif

@@ -30,6 +30,7 @@ static tn_attention operands(const tn_attention *form, const tn_tensor *q, const
     }
     f.y = tn_ptr(y);
     f.stats = tn_ptr(stats);
+    f.rounded = tn_rounds_to_bf16();
     return f;
 }
 

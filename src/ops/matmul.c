@@ -64,7 +64,7 @@ static bool multiply(tn_tensor *c, const tn_tensor *a, bool a_transposed, const 
                  .a_row = a->strides[ra], .a_col = a->strides[ca], .b_row = b->strides[rb], .b_col = b->strides[cb],
                  .c_row = b->sizes[cb], .a_batch = all.a[inner], .b_batch = all.b[inner], .c_batch = all.c[inner],
                  .alpha = with.alpha, .beta = with.beta, .bias = with.bias ? tn_ptr(with.bias) : NULL,
-                 .activation = with.activation == TN_ACTIVATION_RELU ? TN_UNARY_RELU : 0};
+                 .activation = with.activation == TN_ACTIVATION_RELU ? TN_UNARY_RELU : 0, .rounded = tn_rounds_to_bf16()};
     if (c->numel == 0)
         return true;
     /* A b that the whole batch shares: the batch is only more rows. */
@@ -370,7 +370,7 @@ tn_tensor *tn_linear_with(const tn_linear_op_args *args)
                        .c = tn_ptr(y), .a_row = row_stride(x), .a_col = x->strides[x->ndim - 1],
                        .b_row = weight->strides[1], .b_col = weight->strides[0], .c_row = weight->sizes[0], .alpha = 1,
                        .bias = bias ? tn_ptr(dense_bias) : NULL,
-                       .activation = args->activation == TN_ACTIVATION_RELU ? TN_UNARY_RELU : 0};
+                       .activation = args->activation == TN_ACTIVATION_RELU ? TN_UNARY_RELU : 0, .rounded = tn_rounds_to_bf16()};
     if (y->numel > 0 && tn_kernels_for(y)->gemm((tn_dtype)y->dtype, &g) != TN_OK)
         return NULL;
     return tn_record(y, "linear", linear_backward, TN_INPUTS(x, weight, bias),

@@ -10,6 +10,26 @@
 extern "C" {
 #endif
 
+/* ---- autocast, per thread ----------------------------------------------------------------------------------------------- */
+
+/* TN_AUTOCAST(TN_BF16); is a declaration: to the end of the enclosing block products of float32 (matmul, linear, attention, and layers
+ * made of them) may round the elements that they multiply to bfloat16. Tensors, parameters, gradients and sums stay float32, so no loss
+ * needs a scale; a result is off by about 2^-8 of its largest terms. Backward runs as each operator's forward did, wherever it is called.
+ * A product of one row or column is bound by memory, and is not rounded. Processors with AVX512-BF16 take up to half the time; on others it
+ * is slower than without, and the first use says so to the log. TN_AUTOCAST(TN_F32) switches it off. Unlike PyTorch's, results are float32.
+ *
+ * tn_autocast_set does it without a block: any other dtype is TN_ERR_DTYPE and changes nothing. It returns what tn_autocast_restore brings
+ * back. tn_autocast_dtype: what is set, TN_F32 at first. */
+typedef struct tn_autocast_mode {
+    tn_dtype former;
+} tn_autocast_mode;
+TN_API tn_dtype tn_autocast_dtype(void);
+TN_API tn_autocast_mode tn_autocast_set(tn_dtype dtype);
+TN_API void tn_autocast_restore(tn_autocast_mode *mode);
+#define TN_AUTOCAST(dtype) TN_CLEANUP_(tn_autocast_restore) tn_autocast_mode TN_UNIQUE_(tn_autocast_at_) = tn_autocast_set(dtype)
+
+/* ---- products ----------------------------------------------------------------------------------------------------------- */
+
 /* What an operator with an option .activation applies to its result, in the same pass. */
 typedef enum tn_activation { TN_ACTIVATION_NONE, TN_ACTIVATION_RELU } tn_activation;
 

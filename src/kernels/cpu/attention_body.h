@@ -5,13 +5,14 @@
 typedef struct FN(work) {
     T *p, *dp, *keep; /* tiles; forward has no dp, and keep is NULL without dropout */
     T *packed, *product;
+    bool rounded;
 } FN(work);
 
 static FN(work) FN(work_of)(const attention_task *task, int64_t worker, bool backward)
 {
     T *at = (T *)task->scratch + worker * task->size, *tiles = at + task->packed + task->product;
     T *keep = task->a->dropout > 0 ? tiles + (backward ? 2 : 1) * TILE : NULL;
-    return (FN(work)){tiles, tiles + TILE, keep, at, at + task->packed};
+    return (FN(work)){tiles, tiles + TILE, keep, at, at + task->packed, task->a->rounded};
 }
 
 static const T *FN(at)(const tn_attention_rows *x, int64_t b, int64_t h, int64_t i)
@@ -38,7 +39,7 @@ static void FN(multiply)(const FN(work) *work, int64_t m, int64_t n, int64_t k, 
                          int64_t c_row)
 {
     tn_gemm g = {.batch = 1, .m = m, .n = n, .k = k, .a = a.data, .b = b.data, .c = c, .a_row = a.row, .a_col = a.col, .b_row = b.row,
-                 .b_col = b.col, .c_row = c_row, .alpha = alpha, .beta = beta, .scratch = work->product};
+                 .b_col = b.col, .c_row = c_row, .alpha = alpha, .beta = beta, .rounded = work->rounded, .scratch = work->product};
     g.packed = m > 1 ? work->packed : NULL; /* for one row b is read once, as it lies */
     if (k > 0 && g.packed)
         TN_K(gemm_pack)(DTYPE, &g, work->packed);

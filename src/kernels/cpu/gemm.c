@@ -1,5 +1,5 @@
-/* Matrix products. f32 and f64 by the packed kernel of gemm_template.h, the 16-bit floats through f32, integers by
- * plain loops. */
+/* Matrix products. f32 and f64 by the packed kernel of gemm_template.h, f32 also with operands rounded to bf16, the 16-bit floats through
+ * f32, integers by plain loops. */
 #include <string.h>
 #include <unistd.h>
 
@@ -66,28 +66,159 @@ enum { VECTOR_BYTES = 16, MR = 6, NV = 2 };
 #define SPLAT_F64(x) ((vec_f64){(x), (x)})
 #endif
 
+typedef float vec_f32 __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+typedef float vec4_f32 __attribute__((vector_size(16), aligned(4), may_alias));
+typedef double vec_f64 __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
+typedef double vec4_f64 __attribute__((vector_size(32), aligned(8), may_alias));
+
 /* KC makes a panel of b 32 KiB or less. */
 #define T float
+#define V vec_f32
+#define V4 vec4_f32
 #define NAME(x) x##_f32
 #define LANES (VECTOR_BYTES / 4)
 #define KC (VECTOR_BYTES == 64 ? 256 : 512)
 #define FMA FMA_F32
 #define SPLAT SPLAT_F32
+#define STEP FMA
+#define DEPTH 1
+#define TARGET
 #include "kernels/cpu/gemm_template.h"
-#undef T
 #undef NAME
-#undef LANES
+#undef PACK
+
+/* ---- floats that are rounded to bf16 as they are packed (tn_gemm's rounded) ---------------------------------------- */
+
+/* For processors without products of bf16: the same numbers, multiplied as floats. */
+static void pack_rounded(float *restrict dst, int width, const float *restrict src, int count, int64_t k, int64_t across, int64_t along)
+{
+    pack_f32(dst, width, src, count, k, across, along);
+    for (int64_t i = 0; i < width * k; i++)
+        dst[i] = tn_load_bf16(tn_store_bf16(dst[i]));
+}
+#define NAME(x) x##_rounded
+#define PACK pack_rounded
+#include "kernels/cpu/gemm_template.h"
+#undef NAME
 #undef KC
+#undef STEP
+#undef DEPTH
+#undef TARGET
+#undef PACK
+
+#if defined(__AVX512F__)
+#define TARGET __attribute__((target("avx512bf16")))
+
+/* Units of width columns each, for 16 of them: pairs (src[i * across], src[i * across + along]) of bf16, by lanes; the second is 0 where
+ * `last`. */
+TARGET static ALWAYS_INLINE __m512i pairs_of(const float *src, int64_t along, __mmask16 lanes, bool last)
+{
+    const __m256i low = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes, src));
+    const __m256i high = last ? _mm256_setzero_si256() : (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes, src + along));
+    return _mm512_or_si512(_mm512_cvtepu16_epi32(low), _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
+}
+
+static ALWAYS_INLINE float pair_of(float low, float high)
+{
+    return tn_bits_f32(tn_store_bf16(low).bits | (uint32_t)tn_store_bf16(high).bits << 16);
+}
+
+/* Four rows of contiguous k, side by side as units. */
+TARGET static inline void pack4_bf16(float *restrict dst, int width, const float *restrict src, int64_t k, int64_t across)
+{
+    int64_t p = 0;
+    for (; p + 8 <= k; p += 8, dst += 4 * width) {
+        vec4_f32 r[4];
+        UNROLL
+        for (int i = 0; i < 4; i++)
+            r[i] = (vec4_f32)_mm256_cvtneps_pbh(_mm256_loadu_ps(src + i * across + p));
+        const vec4_f32 low01 = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5), high01 = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+        const vec4_f32 low23 = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5), high23 = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+        *(vec4_f32 *)dst = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);
+        *(vec4_f32 *)(dst + width) = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);
+        *(vec4_f32 *)(dst + 2 * width) = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);
+        *(vec4_f32 *)(dst + 3 * width) = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);
+    }
+    for (; p < k; p += 2, dst += width)
+        for (int i = 0; i < 4; i++)
+            dst[i] = pair_of(src[i * across + p], p + 1 < k ? src[i * across + p + 1] : 0);
+}
+
+TARGET static void pack_bf16(float *restrict dst, int width, const float *restrict src, int count, int64_t k, int64_t across, int64_t along)
+{
+    if (across == 1) {
+        for (int64_t p = 0; p < k; p += 2, dst += width)
+            for (int i = 0; i < width; i += 16) {
+                const int have = count - i, room = width - i;
+                const __mmask16 lanes = (__mmask16)(have >= 16 ? 0xffff : have > 0 ? (1u << have) - 1 : 0);
+                _mm512_mask_storeu_epi32(dst + i, (__mmask16)(room >= 16 ? 0xffff : (1u << room) - 1),
+                                         pairs_of(src + p * along + i, along, lanes, p + 1 == k));
+            }
+        return;
+    }
+    int i = 0;
+    if (along == 1)
+        for (; i + 4 <= count; i += 4)
+            pack4_bf16(dst + i, width, src + i * across, k, across);
+    if (i < width)
+        for (int64_t p = 0; p < k; p += 2)
+            for (int r = i; r < width; r++)
+                dst[p / 2 * width + r] =
+                    r < count ? pair_of(src[r * across + p * along], p + 1 < k ? src[r * across + (p + 1) * along] : 0) : 0;
+}
+#define NAME(x) x##_bf16
+#define KC 512
+#define STEP(a, b, c) ((vec_f32)_mm512_dpbf16_ps((__m512)(c), (__m512bh)(a), (__m512bh)(b)))
+#define DEPTH 2
+#define PACK pack_bf16
+#include "kernels/cpu/gemm_template.h"
+#undef NAME
+#undef KC
+#undef STEP
+#undef DEPTH
+#undef TARGET
+#undef PACK
+static bool has_bf16(void) { return __builtin_cpu_supports("avx512bf16"); }
+#endif
+
+#undef T
+#undef V
+#undef V4
+#undef LANES
 #undef FMA
 #undef SPLAT
 
 #define T double
+#define V vec_f64
+#define V4 vec4_f64
 #define NAME(x) x##_f64
 #define LANES (VECTOR_BYTES / 8)
 #define KC 256
 #define FMA FMA_F64
 #define SPLAT SPLAT_F64
+#define STEP FMA
+#define DEPTH 1
+#define TARGET
 #include "kernels/cpu/gemm_template.h"
+
+/* What a product of floats and its packing are done by. */
+typedef struct floats {
+    tn_status (*gemm)(const tn_gemm *gemm);
+    size_t (*packed_bytes)(const tn_gemm *gemm);
+    size_t (*scratch_bytes)(const tn_gemm *gemm, int64_t rows);
+    void (*pack)(const tn_gemm *gemm, float *packed);
+} floats;
+#define FLOATS(name) ((floats){gemm_##name, packed_bytes_##name, scratch_bytes_##name, pack_whole_##name})
+static floats floats_of(const tn_gemm *gemm)
+{
+    if (!gemm->rounded)
+        return FLOATS(f32);
+#if defined(__AVX512F__)
+    if (has_bf16())
+        return FLOATS(bf16);
+#endif
+    return FLOATS(rounded);
+}
 
 /* ---- 16-bit floats: converted once, multiplied in float, rounded once -------------------------------------------- */
 
@@ -198,7 +329,7 @@ static tn_status gemm_integer(const tn_gemm *gemm, void (*rows)(int64_t, int64_t
 tn_status TN_K(gemm)(tn_dtype dtype, const tn_gemm *gemm)
 {
     switch (dtype) {
-    case TN_F32: return gemm_f32(gemm);
+    case TN_F32: return floats_of(gemm).gemm(gemm);
     case TN_F64: return gemm_f64(gemm);
     case TN_F16:
     case TN_BF16: return gemm_half(dtype, gemm);
@@ -213,12 +344,12 @@ tn_status TN_K(gemm)(tn_dtype dtype, const tn_gemm *gemm)
 
 size_t TN_K(gemm_packed_bytes)(tn_dtype dtype, const tn_gemm *gemm)
 {
-    return dtype == TN_F64 ? packed_bytes_f64(gemm) : packed_bytes_f32(gemm);
+    return dtype == TN_F64 ? packed_bytes_f64(gemm) : floats_of(gemm).packed_bytes(gemm);
 }
 
 size_t TN_K(gemm_scratch_bytes)(tn_dtype dtype, const tn_gemm *gemm, int64_t rows)
 {
-    return dtype == TN_F64 ? scratch_bytes_f64(gemm, rows) : scratch_bytes_f32(gemm, rows);
+    return dtype == TN_F64 ? scratch_bytes_f64(gemm, rows) : floats_of(gemm).scratch_bytes(gemm, rows);
 }
 
 void TN_K(gemm_pack)(tn_dtype dtype, const tn_gemm *gemm, void *packed)
@@ -226,5 +357,5 @@ void TN_K(gemm_pack)(tn_dtype dtype, const tn_gemm *gemm, void *packed)
     if (dtype == TN_F64)
         pack_whole_f64(gemm, packed);
     else
-        pack_whole_f32(gemm, packed);
+        floats_of(gemm).pack(gemm, packed);
 }

@@ -1,5 +1,5 @@
-/* The packed matrix product of one floating type, included by gemm.c once for float and once for double (no include
- * guard, on purpose).
+/* The packed matrix product of one floating type, included by gemm.c once for each way to multiply (no include guard, on purpose): float,
+ * double, and float whose operands are rounded to bf16 as they are packed.
  *
  * The plan is that of BLIS (Van Zee and van de Geijn 2015): panels of MR rows of a and of NR columns of b are packed so
  * that the micro-kernel reads both in order and keeps its MR x NR results in registers; KC steps of k at a time, so
@@ -9,12 +9,14 @@
  * are shared among threads. KC is a constant of the type for the same reason; only the sizes that change no sum come
  * from the machine's caches.
  *
- * The includer defines T, NAME(x), LANES, MR, NV, KC, FMA(a, b, c) and SPLAT(x). */
+ * What is packed is units of DEPTH steps of k: elements, or pairs of bf16 in the bits of a float.
+ *
+ * The includer defines T, its vectors V and V4, NAME(x), LANES, MR, NV, KC, FMA(a, b, c), SPLAT(x); DEPTH; STEP(a, b, c), which is FMA
+ * for units; TARGET, the attribute of what uses it; and where panels are not packed as they are PACK(dst, width, src, count, k, across,
+ * along). */
 
 #define NR (NV * LANES)
-
-typedef T NAME(vec) __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
-typedef T NAME(vec4) __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+#define UNITS(k) (((k) + DEPTH - 1) / DEPTH)
 
 /* One product of the batch, or a block of it: c's strides are general, so that a and b may change places. */
 typedef struct NAME(product) {
@@ -42,22 +44,24 @@ typedef struct NAME(finish) {
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
 
+#ifndef PACK
+#define PACK NAME(pack)
 /* Four rows of length k side by side: dst[p * width + i] = src[i * across + p]. */
 static inline void NAME(pack4)(T *restrict dst, int width, const T *restrict src, int64_t k, int64_t across)
 {
     int64_t p = 0;
     for (; p + 4 <= k; p += 4, dst += 4 * width) {
-        const NAME(vec4) r0 = *(const NAME(vec4) *)(src + p), r1 = *(const NAME(vec4) *)(src + across + p);
-        const NAME(vec4) r2 = *(const NAME(vec4) *)(src + 2 * across + p),
-                         r3 = *(const NAME(vec4) *)(src + 3 * across + p);
-        const NAME(vec4) low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5),
+        const V4 r0 = *(const V4 *)(src + p), r1 = *(const V4 *)(src + across + p);
+        const V4 r2 = *(const V4 *)(src + 2 * across + p),
+                         r3 = *(const V4 *)(src + 3 * across + p);
+        const V4 low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5),
                          high01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
-        const NAME(vec4) low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5),
+        const V4 low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5),
                          high23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
-        *(NAME(vec4) *)dst = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);
-        *(NAME(vec4) *)(dst + width) = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);
-        *(NAME(vec4) *)(dst + 2 * width) = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);
-        *(NAME(vec4) *)(dst + 3 * width) = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);
+        *(V4 *)dst = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);
+        *(V4 *)(dst + width) = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);
+        *(V4 *)(dst + 2 * width) = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);
+        *(V4 *)(dst + 3 * width) = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);
     }
     for (; p < k; p++, dst += width)
         for (int i = 0; i < 4; i++)
@@ -82,6 +86,7 @@ static ALWAYS_INLINE void NAME(pack)(T *restrict dst, int width, const T *restri
             for (int r = i; r < width; r++)
                 dst[p * width + r] = r < count ? src[r * across + p * along] : (T)0;
 }
+#endif
 
 /* Fetches part i of `parts` of what a panel of b will be packed from, a line at a time, while the panel before it is
  * used. */
@@ -94,61 +99,61 @@ static inline void NAME(fetch_b)(const T *b, int64_t i, int64_t parts, int64_t k
         __builtin_prefetch(row == 1 ? b + l / lines * col + l % lines * LINE : b + l * row, 0, 2);
 }
 
-static void NAME(pack_a)(T *restrict dst, const T *restrict a, int count, int64_t k, int64_t row, int64_t col)
+TARGET static void NAME(pack_a)(T *restrict dst, const T *restrict a, int count, int64_t k, int64_t row, int64_t col)
 {
-    NAME(pack)(dst, MR, a, count, k, row, col);
+    PACK(dst, MR, a, count, k, row, col);
 }
 
-static void NAME(pack_b)(T *restrict dst, const T *restrict b, int count, int64_t k, int64_t row, int64_t col)
+TARGET static void NAME(pack_b)(T *restrict dst, const T *restrict b, int count, int64_t k, int64_t row, int64_t col)
 {
-    NAME(pack)(dst, NR, b, count, k, col, row);
+    PACK(dst, NR, b, count, k, col, row);
 }
 
 /* ---- the micro-kernel -------------------------------------------------------------------------------------------- */
 
-/* tile[rows][NR] = the product of a panel of a and a panel of b; rows is a constant where this is inlined. */
-static ALWAYS_INLINE void NAME(tile_of)(int rows, int64_t k, const T *restrict a, const T *restrict b, T *restrict tile)
+/* tile[rows][NR] = the product of a panel of a and a panel of b, so many units deep; rows is a constant where this is inlined. */
+TARGET static ALWAYS_INLINE void NAME(tile_of)(int rows, int64_t units, const T *restrict a, const T *restrict b, T *restrict tile)
 {
-    NAME(vec) sum[MR][NV];
+    V sum[MR][NV];
     UNROLL
     for (int i = 0; i < rows; i++)
         UNROLL
         for (int v = 0; v < NV; v++)
             sum[i][v] = SPLAT((T)0);
-    for (int64_t p = 0; p < k; p++, a += MR, b += NR) {
-        NAME(vec) column[NV];
+    for (int64_t p = 0; p < units; p++, a += MR, b += NR) {
+        V column[NV];
         UNROLL
         for (int v = 0; v < NV; v++)
-            column[v] = *(const NAME(vec) *)(b + v * LANES);
+            column[v] = *(const V *)(b + v * LANES);
         UNROLL
         for (int i = 0; i < rows; i++) {
-            const NAME(vec) element = SPLAT(a[i]);
+            const V element = SPLAT(a[i]);
             UNROLL
             for (int v = 0; v < NV; v++)
-                sum[i][v] = FMA(element, column[v], sum[i][v]);
+                sum[i][v] = STEP(element, column[v], sum[i][v]);
         }
     }
     UNROLL
     for (int i = 0; i < rows; i++)
         UNROLL
         for (int v = 0; v < NV; v++)
-            *(NAME(vec) *)(tile + i * NR + v * LANES) = sum[i][v];
+            *(V *)(tile + i * NR + v * LANES) = sum[i][v];
 }
 
 /* The least of the compiled heights that holds `rows`; the rows of zeros beyond cost less than a kernel for each
  * height. */
-static void NAME(tile)(int rows, int64_t k, const T *restrict a, const T *restrict b, T *restrict tile)
+TARGET static void NAME(tile)(int rows, int64_t units, const T *restrict a, const T *restrict b, T *restrict tile)
 {
     if (rows == 1)
-        NAME(tile_of)(1, k, a, b, tile);
+        NAME(tile_of)(1, units, a, b, tile);
     else if (rows == 2)
-        NAME(tile_of)(2, k, a, b, tile);
+        NAME(tile_of)(2, units, a, b, tile);
     else if (rows <= 4)
-        NAME(tile_of)(4, k, a, b, tile);
+        NAME(tile_of)(4, units, a, b, tile);
     else if (MR > 8 && rows <= 8)
-        NAME(tile_of)(MR > 8 ? 8 : MR, k, a, b, tile);
+        NAME(tile_of)(MR > 8 ? 8 : MR, units, a, b, tile);
     else
-        NAME(tile_of)(MR, k, a, b, tile);
+        NAME(tile_of)(MR, units, a, b, tile);
 }
 
 /* ---- c = relu(alpha tile + beta c + bias) ------------------------------------------------------------------------ */
@@ -157,18 +162,18 @@ static void NAME(tile)(int rows, int64_t k, const T *restrict a, const T *restri
 static ALWAYS_INLINE void NAME(finish_rows)(const T *restrict tile, int rows, const NAME(finish) *f, bool add,
                                             bool more)
 {
-    const NAME(vec) alpha = SPLAT(f->alpha), beta = SPLAT(f->beta);
+    const V alpha = SPLAT(f->alpha), beta = SPLAT(f->beta);
     for (int i = 0; i < rows; i++)
         UNROLL
         for (int v = 0; v < NV; v++) {
-            NAME(vec) *c = (NAME(vec) *)(f->c + i * f->c_row + v * LANES);
-            NAME(vec) x = *(const NAME(vec) *)(tile + i * NR + v * LANES) * alpha;
+            V *c = (V *)(f->c + i * f->c_row + v * LANES);
+            V x = *(const V *)(tile + i * NR + v * LANES) * alpha;
             if (add)
                 x += *c * beta;
             if (more && f->bias)
-                x += f->bias_col ? *(const NAME(vec) *)(f->bias + v * LANES) : SPLAT(f->bias[i]);
+                x += f->bias_col ? *(const V *)(f->bias + v * LANES) : SPLAT(f->bias[i]);
             if (more && f->relu)
-                x = (NAME(vec))((__typeof__(x < x))x & ~(x < SPLAT((T)0)));
+                x = (V)((__typeof__(x < x))x & ~(x < SPLAT((T)0)));
             *c = x;
         }
 }
@@ -205,20 +210,20 @@ static void NAME(finish_edge)(const T *restrict tile, int rows, int cols, const 
 /* How a product is cut: among workers, and into blocks within one. */
 typedef struct NAME(cut) {
     int64_t kc, mc, nc;
-    int64_t a_size, b_size; /* elements of packed a and b, of one worker */
+    int64_t a_size, b_size; /* units of packed a and b, of one worker */
 } NAME(cut);
 
-/* Steps of k in one pass. */
+/* Steps of k in one pass, whole units. */
 static int64_t NAME(pass)(int64_t k)
 {
     const int64_t passes = (k + KC - 1) / KC;
-    return passes ? (k + passes - 1) / passes : 0;
+    return passes ? UNITS((k + passes - 1) / passes) * DEPTH : 0;
 }
 
 static NAME(cut) NAME(cut_of)(int64_t m, int64_t n, int64_t k)
 {
     const int64_t kc = NAME(pass)(k);
-    const int64_t element = (int64_t)sizeof(T), depth = kc ? kc : 1;
+    const int64_t element = (int64_t)sizeof(T), depth = kc ? kc / DEPTH : 1;
     int64_t mc = second_cache() / 2 / (depth * element) / MR * MR,
             nc = ((int64_t)2 << 20) / (depth * element) / NR * NR;
     const int64_t m_up = (m + MR - 1) / MR * MR, n_up = (n + NR - 1) / NR * NR;
@@ -229,7 +234,7 @@ static NAME(cut) NAME(cut_of)(int64_t m, int64_t n, int64_t k)
     mc = blocks > 1 ? ((m_up / MR + blocks - 1) / blocks) * MR : m_up;
     nc = nc < n_up ? nc : n_up;
     /* With one block of rows a panel of b serves at once and is not kept. */
-    return (NAME(cut)){kc, mc, nc, mc * kc, (blocks > 1 ? nc : NR) * kc};
+    return (NAME(cut)){kc, mc, nc, mc * depth, (blocks > 1 ? nc : NR) * depth};
 }
 
 /* One block of a against the panels of b; those are packed on the way when the block is the first. */
@@ -237,16 +242,16 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
                         T *b)
 {
     const int64_t mc = g->m - i0 < cut->mc ? g->m - i0 : cut->mc, nc = g->n - j0 < cut->nc ? g->n - j0 : cut->nc;
-    const int64_t kc = g->k - p0 < cut->kc ? g->k - p0 : cut->kc;
+    const int64_t kc = g->k - p0 < cut->kc ? g->k - p0 : cut->kc, units = UNITS(kc);
     const bool first = p0 == 0, last = p0 + kc == g->k, keep = cut->mc < g->m;
     T tile[MR * NR] __attribute__((aligned(64)));
     NAME(finish) f = {.c_row = g->c_row, .c_col = g->c_col, .alpha = g->alpha, .beta = first ? g->beta : 1,
                       .bias_row = g->bias_row, .bias_col = g->bias_col, .relu = last && g->relu};
     for (int64_t j = 0; j < nc; j += NR) {
-        const T *panel = g->packed ? g->packed + p0 * g->packed_n + (g->packed_j + j0 + j) * kc : b + (keep ? j * kc : 0);
+        const T *panel = g->packed ? g->packed + p0 / DEPTH * g->packed_n + (g->packed_j + j0 + j) * units : b + (keep ? j * units : 0);
         const int cols = (int)(nc - j < NR ? nc - j : NR);
         if (i0 == 0 && !g->packed)
-            NAME(pack_b)(b + (keep ? j * kc : 0), g->b + p0 * g->b_row + (j0 + j) * g->b_col, cols, kc, g->b_row, g->b_col);
+            NAME(pack_b)(b + (keep ? j * units : 0), g->b + p0 * g->b_row + (j0 + j) * g->b_col, cols, kc, g->b_row, g->b_col);
         const bool ahead = i0 == 0 && !g->packed && j + 2 * NR <= nc && (g->b_row == 1 || g->b_col == 1);
         for (int64_t i = 0; i < mc; i += MR) {
             const int rows = (int)(mc - i < MR ? mc - i : MR);
@@ -257,7 +262,7 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
             f.bias = last && g->bias ? g->bias + (i0 + i) * g->bias_row + (j0 + j) * g->bias_col : NULL;
             for (int r = 0; r < rows; r++)
                 __builtin_prefetch(f.c + r * g->c_row, 1), __builtin_prefetch(f.c + r * g->c_row + NR - 1, 1);
-            NAME(tile)(rows, kc, a + i * kc, panel, tile);
+            NAME(tile)(rows, units, a + i * units, panel, tile);
             if (cols == NR && g->c_col == 1)
                 NAME(finish_full)(tile, rows, &f);
             else
@@ -274,7 +279,7 @@ static void NAME(blocks)(const NAME(product) *g, const NAME(cut) *cut, T *a, T *
             for (int64_t i0 = 0; i0 < g->m; i0 += cut->mc) {
                 const int64_t mc = g->m - i0 < cut->mc ? g->m - i0 : cut->mc;
                 for (int64_t i = 0; i < mc; i += MR)
-                    NAME(pack_a)(a + i * kc, g->a + (i0 + i) * g->a_row + p0 * g->a_col,
+                    NAME(pack_a)(a + i * UNITS(kc), g->a + (i0 + i) * g->a_row + p0 * g->a_col,
                                  (int)(mc - i < MR ? mc - i : MR), kc, g->a_row, g->a_col);
                 NAME(block)(g, cut, i0, j0, p0, a, b);
             }
@@ -291,7 +296,7 @@ static inline void NAME(finish_one)(const NAME(product) *g, int64_t j, T sum)
     NAME(finish_edge)(tile, 1, 1, &f);
 }
 
-static inline T NAME(lanes_sum)(NAME(vec) x)
+static inline T NAME(lanes_sum)(V x)
 {
     T sum = x[0];
     for (int i = 1; i < LANES; i++)
@@ -303,17 +308,17 @@ static inline T NAME(lanes_sum)(NAME(vec) x)
 static ALWAYS_INLINE void NAME(dots)(int columns, const NAME(product) *g, int64_t j)
 {
     const T *a = g->a, *b = g->b + j * g->b_col;
-    NAME(vec) sum[4][2];
+    V sum[4][2];
     for (int q = 0; q < columns; q++)
         sum[q][0] = sum[q][1] = SPLAT((T)0);
     int64_t p = 0;
     for (; p + 2 * LANES <= g->k; p += 2 * LANES) {
-        const NAME(vec) a0 = *(const NAME(vec) *)(a + p), a1 = *(const NAME(vec) *)(a + p + LANES);
+        const V a0 = *(const V *)(a + p), a1 = *(const V *)(a + p + LANES);
         UNROLL
         for (int q = 0; q < columns; q++) {
             const T *column = b + q * g->b_col + p;
-            sum[q][0] = FMA(a0, *(const NAME(vec) *)column, sum[q][0]);
-            sum[q][1] = FMA(a1, *(const NAME(vec) *)(column + LANES), sum[q][1]);
+            sum[q][0] = FMA(a0, *(const V *)column, sum[q][0]);
+            sum[q][1] = FMA(a1, *(const V *)(column + LANES), sum[q][1]);
         }
     }
     for (int q = 0; q < columns; q++) {
@@ -333,21 +338,21 @@ static void NAME(strip)(const NAME(product) *g, int64_t j, int64_t width)
     const T *b = g->b + j;
     int64_t p = 0;
     for (; p + ROWS <= g->k; p += ROWS, b += ROWS * g->b_row) {
-        NAME(vec) element[ROWS];
+        V element[ROWS];
         for (int r = 0; r < ROWS; r++)
             element[r] = SPLAT(g->a[p + r]);
         for (int64_t v = 0; v < width; v += LANES) {
-            NAME(vec) s = *(NAME(vec) *)(sum + v);
+            V s = *(V *)(sum + v);
             UNROLL
             for (int r = 0; r < ROWS; r++)
-                s = FMA(element[r], *(const NAME(vec) *)(b + r * g->b_row + v), s);
-            *(NAME(vec) *)(sum + v) = s;
+                s = FMA(element[r], *(const V *)(b + r * g->b_row + v), s);
+            *(V *)(sum + v) = s;
         }
     }
     for (; p < g->k; p++, b += g->b_row) {
-        const NAME(vec) element = SPLAT(g->a[p]);
+        const V element = SPLAT(g->a[p]);
         for (int64_t v = 0; v < width; v += LANES)
-            *(NAME(vec) *)(sum + v) = FMA(element, *(const NAME(vec) *)(b + v), *(NAME(vec) *)(sum + v));
+            *(V *)(sum + v) = FMA(element, *(const V *)(b + v), *(V *)(sum + v));
     }
     for (int64_t i = 0; i < width; i++)
         NAME(finish_one)(g, j + i, sum[i]);
@@ -375,7 +380,6 @@ static void NAME(row_times)(const NAME(product) *g, int64_t begin, int64_t end)
         NAME(finish_one)(g, j, sum);
     }
 }
-
 /* ---- a whole call ------------------------------------------------------------------------------------------------ */
 
 /* The call as the workers see it: `tasks` pieces, `parts_m` x `parts_n` of each product of the batch. */
@@ -516,12 +520,12 @@ static tn_status NAME(gemm)(const tn_gemm *gemm)
 
 static size_t NAME(packed_bytes)(const tn_gemm *gemm)
 {
-    return (size_t)((gemm->n + NR - 1) / NR * NR * gemm->k) * sizeof(T);
+    return (size_t)((gemm->n + NR - 1) / NR * NR * UNITS(gemm->k)) * sizeof(T);
 }
 
 static size_t NAME(scratch_bytes)(const tn_gemm *gemm, int64_t rows)
 {
-    return (size_t)((rows + MR - 1) / MR * MR * NAME(pass)(gemm->k)) * sizeof(T);
+    return (size_t)((rows + MR - 1) / MR * MR * UNITS(NAME(pass)(gemm->k))) * sizeof(T);
 }
 
 /* Pass after pass over k, in each the panels of NR columns one after the other. */
@@ -531,9 +535,10 @@ static void NAME(pack_whole)(const tn_gemm *gemm, T *packed)
     for (int64_t p0 = 0; p0 < gemm->k; p0 += depth) {
         const int64_t kc = gemm->k - p0 < depth ? gemm->k - p0 : depth;
         for (int64_t j = 0; j < gemm->n; j += NR)
-            NAME(pack_b)(packed + p0 * columns + j * kc, (const T *)gemm->b + p0 * gemm->b_row + j * gemm->b_col,
+            NAME(pack_b)(packed + p0 / DEPTH * columns + j * UNITS(kc), (const T *)gemm->b + p0 * gemm->b_row + j * gemm->b_col,
                          (int)(gemm->n - j < NR ? gemm->n - j : NR), kc, gemm->b_row, gemm->b_col);
     }
 }
 
 #undef NR
+#undef UNITS
