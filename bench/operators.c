@@ -1,6 +1,7 @@
-/* Operators, timed.  usage: operators THREADS [SECONDS] < operators.txt
+/* Operators, timed.  usage: operators THREADS [SECONDS] [bf16] < operators.txt
  * For each line "family what sizes" prints "family.what.sizes threads median_ms least_ms gflop read updated written", the last three in MB: what the
- * operator must read, change in place and write at least. operators.py is the same on PyTorch. */
+ * operator must read, change in place and write at least. bf16: under autocast. FLOPs are those of products and attention, a multiply-add being two;
+ * of other operators one for each element. operators.py is the same on PyTorch. */
 #include <stdio.h>
 #include <string.h>
 
@@ -205,9 +206,11 @@ static void measure(row *r, const char *name, const char *threads, double second
     }
     timing_close(&t);
 
-    double flop = r->w.flop, read = 0, updated = 0, written = r->y ? bytes(r->y) : 0;
-    for (int i = 0; i < r->w.inputs; i++)
+    double flop = r->w.flop, elements = r->y ? (double)tn_numel(r->y) : 0, read = 0, updated = 0, written = r->y ? bytes(r->y) : 0;
+    for (int i = 0; i < r->w.inputs; i++) {
         read += bytes(r->w.in[i]);
+        elements = r->w.read > 0 || (double)tn_numel(r->w.in[i]) < elements ? elements : (double)tn_numel(r->w.in[i]);
+    }
     if (r->w.read > 0)
         read = r->w.read;
     if (r->what == 'b') {
@@ -218,9 +221,11 @@ static void measure(row *r, const char *name, const char *threads, double second
             written += bytes(r->wanted[i]);
     }
     if (r->w.opt) /* the gradient; the parameter and two moments */
-        read = 4. * (double)r->w.size[0], updated = 3 * read;
+        elements = (double)r->w.size[0], read = 4 * elements, updated = 3 * read;
     if (!r->w.inputs && !r->w.opt)
-        written = 0; /* making a tensor touches nothing */
+        elements = written = 0; /* making a tensor touches nothing */
+    if (flop <= 0)
+        flop = elements;
     printf("%s %s %.6f %.6f %.6g %.6g %.6g %.6g\n", name, threads, t.median, t.least, 1e-9 * flop, 1e-6 * read, 1e-6 * updated, 1e-6 * written);
     fflush(stdout);
 }
@@ -228,9 +233,15 @@ static void measure(row *r, const char *name, const char *threads, double second
 int main(int argc, char **argv)
 {
     const char *threads = argc > 1 ? argv[1] : "1";
+    double seconds = 0.3;
     tn_set_error_handler(tn_die);
     tn_check(tn_set_num_threads(atoi(threads)));
     tn_manual_seed(1);
+    for (int i = 2; i < argc; i++)
+        if (!strcmp(argv[i], "bf16"))
+            tn_autocast_set(TN_BF16);
+        else
+            seconds = atof(argv[i]);
     char line[256];
     while (fgets(line, sizeof line, stdin)) {
         TN_SCOPE;
@@ -248,7 +259,7 @@ int main(int argc, char **argv)
                     r.w.size[k] = strtoll(++at, NULL, 10);
                 r.forward = families[i].forward;
                 families[i].make(&r.w);
-                measure(&r, line, threads, argc > 2 ? atof(argv[2]) : 0.3);
+                measure(&r, line, threads, seconds);
             }
         if (!r.forward) {
             fprintf(stderr, "%s: no such operator\n", line);

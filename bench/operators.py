@@ -1,4 +1,4 @@
-"""bench/operators.c on PyTorch.  usage: operators.py THREADS [SECONDS] [tuned] < operators.txt
+"""bench/operators.c on PyTorch.  usage: operators.py THREADS [SECONDS] [tuned] [bf16] < operators.txt
 Prints "family.what.sizes threads median_ms least_ms". Settings as of training.py."""
 import sys
 import time
@@ -93,6 +93,7 @@ def row(family, what, *sizes):
     measure(".".join((family, what, *sizes)), lambda: torch.autograd.grad(y, wanted, dy, retain_graph=True))
 
 
-for line in sys.stdin:
-    if line.strip() and line[0] != "#":
-        row(*line.split())
+with torch.autocast("cpu", torch.bfloat16, enabled="bf16" in sys.argv):
+    for line in sys.stdin:
+        if line.strip() and line[0] != "#":
+            row(*line.split())

@@ -1,9 +1,10 @@
-/* A network of networks.h, timed.  usage: training NETWORK THREADS train|one|many [SECONDS] or training NETWORK THREADS losses FILE
+/* A network of networks.h, timed.  usage: training NETWORK THREADS train|one|many [SECONDS] [bf16]
+ * or training NETWORK THREADS losses FILE [STEPS] [bf16]
  *   train       a step: zero_grad, forward, loss, backward and Adam; the batch changes each step
  *   one, many   the forward pass alone, of one example and of a batch
  * Prints "network.what threads median_ms least_ms gflop 0 0 0 peak_mb", the peak being the whole process's (bytes are operators.c's).
- *   losses      writes the first weights and the batches to FILE, for training.py, and prints the losses of the first 20 steps
- * training.py is the same program on PyTorch. */
+ *   losses      writes the first weights and the batches to FILE, for training.py, and prints the losses of the first STEPS (20)
+ * bf16: under autocast. training.py is the same program on PyTorch. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -11,7 +12,7 @@
 #include "networks.h"
 #include "timing.h"
 
-enum { BATCHES = 4, WARMUP = 2, LOSSES = 20 };
+enum { BATCHES = 4, WARMUP = 2 };
 
 typedef struct program {
     const network *kind;
@@ -39,7 +40,7 @@ static double step(program *p)
     return tn_item(loss);
 }
 
-static void print_losses(program *p, const char *path)
+static void print_losses(program *p, const char *path, int steps)
 {
     tn_dict *all = tn_state_dict(p->net);
     for (int i = 0; i < BATCHES; i++) {
@@ -50,22 +51,26 @@ static void print_losses(program *p, const char *path)
         tn_check(tn_dict_set(all, name, p->y[i]));
     }
     tn_check(tn_save_safetensors(all, path));
-    for (int i = 0; i < LOSSES; i++)
+    for (int i = 0; i < steps; i++)
         printf("%.6f\n", step(p));
 }
 
 int main(int argc, char **argv)
 {
+    const bool bf16 = argc > 1 && !strcmp(argv[argc - 1], "bf16");
+    argc -= bf16;
     const network *kind = argc > 3 ? network_named(argv[1]) : NULL;
     const char *what = argc > 3 ? argv[3] : "";
     const bool losses = !strcmp(what, "losses"), train = losses || !strcmp(what, "train"), many = !strcmp(what, "many");
     if (!kind || (losses && argc < 5) || (!train && !many && strcmp(what, "one") != 0)) {
-        fprintf(stderr, "usage: %s NETWORK THREADS train|one|many [SECONDS]\n       %s NETWORK THREADS losses FILE\n", argv[0], argv[0]);
+        fprintf(stderr, "usage: %s NETWORK THREADS train|one|many [SECONDS] [bf16]\n       %s NETWORK THREADS losses FILE [STEPS] [bf16]\n", argv[0],
+                argv[0]);
         return 2;
     }
     tn_set_error_handler(tn_die);
     tn_check(tn_set_num_threads(atoi(argv[2])));
     tn_manual_seed(1);
+    tn_autocast_set(bf16 ? TN_BF16 : TN_F32);
     program p = {.kind = kind, .net = kind->make()};
     if (train)
         p.opt = tn_adam_new(tn_parameters(p.net), 1e-4);
@@ -76,7 +81,7 @@ int main(int argc, char **argv)
     }
     tn_train(p.net, train);
     if (losses) {
-        print_losses(&p, argv[4]);
+        print_losses(&p, argv[4], argc > 5 ? atoi(argv[5]) : 20);
     } else {
         static timing t;
         const double seconds = argc > 4 ? atof(argv[4]) : 2;

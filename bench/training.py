@@ -15,7 +15,7 @@ from networks import NETWORKS, drawn
 
 network, threads, what, rest = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4:]
 tuned, compiled, bf16 = settings.tuned, "compile" in rest, "bf16" in rest
-BATCHES, WARMUP, LOSSES = 4, 2, 20
+BATCHES, WARMUP = 4, 2
 torch.set_num_threads(threads)
 torch.manual_seed(1)
 after_import = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -78,7 +78,7 @@ elif what == "losses":
         ours, theirs = float(line), step()
         bad += abs(ours - theirs) > 1e-3 * max(1, abs(theirs))
         print(f"{ours:.6f} {theirs:.6f}")
-    sys.exit(bad > 0 or turn != LOSSES)
+    sys.exit(bad > 0 or not turn)
 else:
     seconds, times, total = next((float(r) for r in rest if r[0].isdigit()), 2), [], 0
     for _ in range(WARMUP):
