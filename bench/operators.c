@@ -233,7 +233,7 @@ static void measure(row *r, const char *name, const char *threads, double second
 int main(int argc, char **argv)
 {
     const char *threads = argc > 1 ? argv[1] : "1";
-    double seconds = 0.3;
+    double seconds = 0.1;
     tn_set_error_handler(tn_die);
     tn_check(tn_set_num_threads(atoi(threads)));
     tn_manual_seed(1);

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 torch.set_num_threads(int(sys.argv[1]))
-seconds = next((float(a) for a in sys.argv[2:] if a[0].isdigit()), 0.3)
+seconds = next((float(a) for a in sys.argv[2:] if a[0].isdigit()), 0.1)
 torch.manual_seed(1)
 
 

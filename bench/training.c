@@ -84,7 +84,7 @@ int main(int argc, char **argv)
         print_losses(&p, argv[4], argc > 5 ? atoi(argv[5]) : 20);
     } else {
         static timing t;
-        const double seconds = argc > 4 ? atof(argv[4]) : 2;
+        const double seconds = argc > 4 ? atof(argv[4]) : 1;
         for (int i = 0; i < WARMUP; i++)
             step(&p);
         while (timing_wants_more(&t, seconds)) {

@@ -80,7 +80,7 @@ elif what == "losses":
         print(f"{ours:.6f} {theirs:.6f}")
     sys.exit(bad > 0 or not turn)
 else:
-    seconds, times, total = next((float(r) for r in rest if r[0].isdigit()), 2), [], 0
+    seconds, times, total = next((float(r) for r in rest if r[0].isdigit()), 1), [], 0
     for _ in range(WARMUP):
         step()
     while len(times) < 3 or total < 1e3 * seconds and len(times) < 10000:
