@@ -15,12 +15,14 @@ awk -F, -v dir="$data" '$1 == "row" || $2 != 1 || $3 != "f32" || $5 + $6 + $7 ==
     { x = $4 / ($5 + 2 * $6 + $7) * 1e3; print x, $4 / $8 * 1e3, ($11 == "" ? "nan" : $4 / $11 * 1e3), $1 > (dir "/points")
       peak = $19 > peak ? $19 : peak; if ($21 > copy[$23]) copy[$23] = $21 }
     END { print "peak = " peak + 0 > (dir "/roofs"); n = split("L1 L2 L3 memory", level, " ")
-          for (i = 1; i <= n; i++) print level[i] " = " copy[level[i]] + 1e-9 > (dir "/roofs") }' "$csv"
-for file in networks operators points; do [ -f "$data/$file" ] || echo none 1 1 > "$data/$file"; done
-gnuplot << END
-set terminal svg size 1500,900 dynamic background rgb 'white'
+          for (i = 1; i <= n; i++) print level[i] " = " (level[i] in copy ? copy[level[i]] : "NaN") > (dir "/roofs") }' "$csv"
+panels=
+for file in networks operators; do [ ! -f "$data/$file" ] || panels="$panels $file"; done
+count=$(echo "$panels" | wc -w)
+[ -z "$panels" ] || gnuplot << END
+set terminal svg size 1500,$((450 * count)) dynamic background rgb 'white'
 set output '$folder/ratios.svg'
-set multiplot layout 2,1 title "PyTorch's time over Tenon's: one thread, f32"
+set multiplot layout $count,1 title "PyTorch's time over Tenon's: one thread, f32"
 set style data histograms
 set style histogram clustered gap 1
 set style fill solid 0.8
@@ -28,11 +30,11 @@ set logscale y 2
 set xtics rotate by -60 noenhanced font ',9'
 set grid y
 set key top right
-do for [file in 'networks operators'] {
+do for [file in '$panels'] {
     plot '$data/'.file using 2:xtic(1) title 'default' lc rgb '#4477aa', '' using 3 title 'tuned' lc rgb '#ee7733', 1 with lines lc rgb 'black' notitle
 }
-unset multiplot
-reset
+END
+[ ! -f "$data/points" ] || gnuplot << END
 set terminal svg size 1200,800 dynamic background rgb 'white'
 set output '$folder/roofline.svg'
 load '$data/roofs'
@@ -43,8 +45,8 @@ set logscale xy
 set key bottom right
 set grid
 roof(bandwidth, x) = bandwidth * x < peak ? bandwidth * x : peak
-plot [0.05:2000] roof(L1, x) title sprintf('L1, %.0f GB/s', L1), roof(L2, x) title sprintf('L2, %.0f GB/s', L2), roof(L3, x) title sprintf('L3, %.0f GB/s', L3), \
+plot [0.02:2000] roof(L1, x) title sprintf('L1, %.0f GB/s', L1), roof(L2, x) title sprintf('L2, %.0f GB/s', L2), roof(L3, x) title sprintf('L3, %.0f GB/s', L3), \
     roof(memory, x) title sprintf('memory, %.0f GB/s', memory), '$data/points' using 1:2 with points pt 7 ps 0.6 lc rgb '#004488' title 'Tenon', \
     '$data/points' using 1:3 with points pt 6 ps 0.8 lc rgb '#bb5566' title 'PyTorch default'
 END
-echo "the pictures: $folder/ratios.svg, $folder/roofline.svg"
+echo "the pictures: ratios.svg and roofline.svg beside it"

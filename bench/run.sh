@@ -1,7 +1,7 @@
 #!/bin/sh
 # Tenon beside PyTorch, in turn, in one session: training steps, forward passes and operators, each with the share of what the machine was
 # measured to give.   usage: run.sh FOLDER-OF-BENCHMARKS [ROUNDS] [ROWS] [THREADS] [DTYPES]
-# ROWS are "mlp.train", "mlp.one", ... and families of operators.txt, "linear"; all, where not said. PYTHON names an interpreter that has PyTorch;
+# ROWS are "mlp.losses", "mlp.train", "mlp.one", "mlp.many", ... and families of operators.txt, "linear"; all, where not said. PYTHON names an interpreter that has PyTorch;
 # without one Tenon's figures stand alone. Writes into that folder bench.csv, where rows of former runs stay until they are measured again, and from
 # it tables.md, ratios.png and roofline.png.
 set -eu
@@ -23,6 +23,25 @@ csv=$bin/bench.csv
 header=row,threads,dtype,gflop,read_mb,updated_mb,written_mb,ours_ms,ours_min,ours_mb
 header=$header,default_ms,default_min,default_mb,default_how,tuned_ms,tuned_min,tuned_mb,tuned_how,peak_gflops,read_gbytes,copy_gbytes,update_gbytes,level
 [ -f "$csv" ] || echo $header > "$csv"
+
+# In f32 the losses of the first 20 steps beside PyTorch's, in bf16 the loss after 100 steps beside that of f32. Fails where they differ.
+losses() { # losses NETWORK THREADS DTYPE
+    export OMP_NUM_THREADS="$2"
+    if [ "$3" = bf16 ]; then
+        "$bin/training" "$1" "$2" losses "$work/start" 100 | tail -n 1 > "$work/theirs"
+        "$bin/training" "$1" "$2" losses "$work/start" 100 bf16 | tail -n 1 > "$work/ours"
+        what='100 steps in bf16 and in f32, 1e-2'
+    else
+        [ -n "$python" ] || return 0
+        "$bin/training" "$1" "$2" losses "$work/start" > "$work/ours"
+        "$python" "$here/training.py" "$1" "$2" losses "$work/start" 20 > "$work/theirs"
+        what="20 steps beside PyTorch's, 1e-3"
+    fi
+    paste "$work/ours" "$work/theirs" | awk -v name="$1" -v what="$what" -v most="${what##*, }" '
+        function size(x) { return x < 0 ? -x : x }
+        { d = size($1 - $2) / size($2); greatest = d > greatest ? d : greatest }
+        END { bad = NR == 0 || greatest > most; printf "%s: losses of %s allowed: %.1e%s\n", name, what, greatest, bad ? ", TOO MUCH" : ""; exit bad }'
+}
 
 # The figures of one row, or of all rows of a family of operators, become lines of the CSV.
 measure() { # measure ROW THREADS DTYPE
@@ -63,17 +82,20 @@ measure() { # measure ROW THREADS DTYPE
 faster() { [ -s "$work/turns/$1" ] && awk -v file="$1" 'FNR == NR { a = $3; next } { b = $3 } END { exit !(a < b) }' "$work/turns/$1" "$work/turns/$2"; }
 
 if [ -z "$rows" ]; then
-    for network in mlp lenet transformer llama resnet gru lstm; do rows="$rows $network.train $network.one $network.many"; done
+    for network in mlp lenet transformer llama resnet gru lstm; do rows="$rows $network.losses $network.train $network.one $network.many"; done
     rows="$rows $(awk '/^[a-z]/ && !seen[$1]++ { print $1 }' "$here/operators.txt")"
 fi
-awk -F, -v head=only -f "$here/table.awk" /dev/null
+awk -F, -f "$here/table.awk" /dev/null
+failed=0
 for dtype in $dtypes; do
     for row in $rows; do
         for threads in $all_threads; do
             case $dtype.$row in
+            *.*.losses) [ "$threads" != "${all_threads%% *}" ] || losses "${row%.*}" "$threads" "$dtype" || failed=1 ;;
             f32.* | bf16.*.* | bf16.linear | bf16.conv | bf16.attention) measure "$row" "$threads" "$dtype" ;;
             esac
         done
     done
 done
 sh "$here/report.sh" "$bin"
+exit $failed

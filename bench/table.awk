@@ -1,8 +1,9 @@
-# Lines of bench.csv as a table of Markdown. head=only: its head alone; head=no: without it; only=REGEX: rows that match.
+# Lines of bench.csv as a table of Markdown. head=no: without its head; only=REGEX, dtype=: rows that match; view=threads: what a second thread gives,
+# of rows that were measured on one and on two.
 # The bound is the longer of the FLOPs at the peak of multiply-adds (in bf16 twice that of f32) and the bytes at the bandwidth of the level that holds
 # them: what is both read and written at that of copying, what is changed in place at that of changing, what is more at that of reading.
 function time(ms) { return ms == "" ? "-" : ms < 0.001 ? sprintf("%.0f ns", 1e6 * ms) : ms < 1 ? sprintf("%.1f µs", 1e3 * ms) : sprintf("%.2f ms", ms) }
-function ratio(a, b) { return a == "" ? "-" : sprintf("%.2f", a / b) }
+function ratio(a, b) { return a == "" || b == "" ? "-" : sprintf("%.2f", a / b) }
 function bound(    flops, bytes, both) {
     flops = $4 / ($19 * ($3 == "bf16" ? 2 : 1)) * 1000
     both = $5 < $7 ? $5 : $7
@@ -11,12 +12,21 @@ function bound(    flops, bytes, both) {
     return bytes > flops ? bytes : flops
 }
 BEGIN {
-    if (head != "no") {
-        print "| row | threads | dtype | Tenon | PyTorch default | ratio | PyTorch tuned | ratio | bound | of bound | MB | default MB |"
-        print "|---|---|---|---|---|---|---|---|---|---|---|---|"
-    }
+    if (view == "threads")
+        print "| row | dtype | 2 threads over 1 | multiply-adds alone | PyTorch default | PyTorch tuned |\n|---|---|---|---|---|---|"
+    else if (head != "no")
+        print "| row | threads | dtype | Tenon | PyTorch default | ratio | PyTorch tuned | ratio | bound | of bound | MB | default MB |\n" \
+            "|---|---|---|---|---|---|---|---|---|---|---|---|"
 }
-$1 != "row" && (only == "" || $1 ~ only) {
+$1 == "row" || (only != "" && $1 !~ only) || (dtype != "" && $3 != dtype) { next }
+view == "threads" {
+    if ($2 == 1) {
+        ours[$1 $3] = $8; theirs[$1 $3] = $11; tuned[$1 $3] = $15; peak[$1 $3] = $19
+    } else if ($2 == 2 && $1 $3 in ours)
+        printf("| %s | %s | %s | %s | %s | %s |\n", $1, $3, ratio(ours[$1 $3], $8), ratio($19, peak[$1 $3]), ratio(theirs[$1 $3], $11), ratio(tuned[$1 $3], $15))
+    next
+}
+{
     b = bound()
     printf("| %s | %s | %s | %s | %s%s | %s | %s%s | %s | %s | %s | %s | %s |\n", $1, $2, $3, time($8), time($11), $14 == "compile" ? " (compiled)" : "",
         ratio($11, $8), time($15), $18 == "compile" ? " (compiled)" : "", ratio($15, $8), b > 1e-4 ? limit : "calls",
