@@ -1,5 +1,6 @@
 #!/bin/sh
-# Puts the tables of docs/performance.csv into docs/performance.md; with a folder of benchmarks first takes its CSV and pictures.   usage: fill.sh [FOLDER]
+# Puts the tables of docs/performance.csv into docs/performance.md; with a folder of benchmarks first takes its CSV and pictures.
+# usage: fill.sh [FOLDER]
 set -eu
 here=$(dirname "$0")
 docs=$here/../docs

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Tenon beside PyTorch, in turn, in one session: training steps, forward passes and operators, each with the share of what the machine was
 # measured to give.   usage: run.sh FOLDER-OF-BENCHMARKS [ROUNDS] [ROWS] [THREADS] [DTYPES]
-# ROWS are "mlp.losses", "mlp.train", "mlp.one", "mlp.many", ... and families of operators.txt, "linear"; all, where not said. PYTHON names an interpreter that has PyTorch;
-# without one Tenon's figures stand alone. Writes into that folder bench.csv, where rows of former runs stay until they are measured again, and from
-# it tables.md, ratios.png and roofline.png.
+# ROWS are "mlp.losses", "mlp.train", "mlp.one", "mlp.many", ... and operators, "linear" or "linear.forward.256"; all (for hours), where not said.
+# PYTHON names an interpreter that has PyTorch; without one Tenon's figures stand alone. Writes into that folder bench.csv, where rows of former
+# runs stay until they are measured again, and from it tables.md, ratios.svg and roofline.svg.
 set -eu
 bin=$1
 rounds=${2:-5}
@@ -49,13 +49,13 @@ measure() { # measure ROW THREADS DTYPE
     bf16=
     [ "$3" = f32 ] || bf16=bf16
     case $1 in
-    *.*)
+    *.train | *.one | *.many)
         ours="'$bin/training' ${1%%.*} $2 ${1#*.} $bf16"
         theirs="'$python' '$here/training.py' ${1%%.*} $2 ${1#*.} $bf16"
         compiled="$theirs compile"
         ;;
     *)
-        grep "^$1 " "$here/operators.txt" > "$work/list"
+        grep "^$(echo "$1" | tr . ' ') " "$here/operators.txt" > "$work/list"
         ours="'$bin/operators' $2 $bf16 < '$work/list'"
         theirs="'$python' '$here/operators.py' $2 $bf16"
         compiled=:
@@ -92,7 +92,7 @@ for dtype in $dtypes; do
         for threads in $all_threads; do
             case $dtype.$row in
             *.*.losses) [ "$threads" != "${all_threads%% *}" ] || losses "${row%.*}" "$threads" "$dtype" || failed=1 ;;
-            f32.* | bf16.*.* | bf16.linear | bf16.conv | bf16.attention) measure "$row" "$threads" "$dtype" ;;
+            f32.* | *.train | *.one | *.many | bf16.linear* | bf16.conv* | bf16.attention*) measure "$row" "$threads" "$dtype" ;;
             esac
         done
     done

@@ -1,5 +1,5 @@
-"""How PyTorch is run. `tuned` among the arguments: channels_last, fused Adam, and memory that malloc keeps. Imported before torch, for malloc reads its
-variables when a program begins."""
+"""How PyTorch is run. `tuned` among the arguments: channels_last, fused Adam, and memory that malloc keeps. Imported before torch, for malloc
+reads its variables when a program begins."""
 import os
 import sys
 

@@ -95,8 +95,8 @@ int main(int argc, char **argv)
         timing_close(&t);
         struct rusage usage;
         getrusage(RUSAGE_SELF, &usage);
-        printf("%s.%s %s %.4f %.4f %.6g 0 0 0 %.1f\n", kind->name, what, argv[2], t.median, t.least, train ? kind->gflop : (double)batch * kind->forward,
-               (double)usage.ru_maxrss / 1024);
+        printf("%s.%s %s %.4f %.4f %.6g 0 0 0 %.1f\n", kind->name, what, argv[2], t.median, t.least,
+               train ? kind->gflop : (double)batch * kind->forward, (double)usage.ru_maxrss / 1024);
     }
     tn_release(p.opt);
     tn_release(p.net);
