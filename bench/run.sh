@@ -8,7 +8,7 @@ set -eu
 bin=$1
 rounds=${2:-5}
 rows=${3:-}
-all_threads=${4:-1 2}
+all_threads=${4:-$(nproc | awk '{ print 1, ($1 > 1 ? 2 : ""), ($1 > 2 ? $1 : "") }')}
 dtypes=${5:-f32 bf16}
 here=$(dirname "$0")
 python=${PYTHON:-python3}
