@@ -2,10 +2,10 @@
 #include <stdio.h>
 #include <tenon/tenon.h>
 
-static bool show(const char *text, int64_t bytes, void *context)
+static bool show(const tn_llama_token *token, void *context)
 {
     (void)context;
-    return fwrite(text, 1, (size_t)bytes, stdout) == (size_t)bytes && fflush(stdout) == 0;
+    return fputs(token->text, stdout) >= 0 && fflush(stdout) == 0;
 }
 
 int main(int argc, char **argv)
@@ -14,7 +14,7 @@ int main(int argc, char **argv)
     tn_set_error_handler(tn_die);
     tn_decoder *decoder = tn_decoder_open(model);       /* GGUF, a folder of transformers, llama2.c's .bin, safetensors, npz */
     tn_tokenizer *tokenizer = tn_tokenizer_open(model); /* its own, or the one beside it */
-    tn_check(tn_generate(decoder, tokenizer, prompt, .max_tokens = 200, .on_text = show));
+    tn_check(tn_llama_generate(decoder, tokenizer, prompt, .max_tokens = 200, .on_token = show));
     putchar('\n');
     tn_release(decoder);
     tn_release(tokenizer);

@@ -8,13 +8,16 @@ enum { CASES = sizeof chat_cases / sizeof *chat_cases };
 #define SYSTEM {"system", " You are a helpful assistant"}
 #define HELLO {"user", "Hello"}
 static const struct {
-    tn_chat_message messages[4];
+    tn_chat_message messages[6];
     int64_t count;
-} conversations[4] = {
+} conversations[6] = {
     {{HELLO}, 1},
     {{SYSTEM, HELLO}, 2},
     {{HELLO, {"assistant", "Hi there"}, {"user", "Who are you"}}, 3},
     {{SYSTEM, {"user", " Hello "}, {"assistant", "   I am an assistant   "}, {"user", " Another  question \n"}}, 4},
+    {{{"user", "\u3000 What is 2 + 2?\u00a0\n"}, {"assistant", "<think>\nTwo and two.\n</think>\n\n Four. \u2003"}, {"user", "\x1f\tAnd 3 + 3?"},
+      {"assistant", "a</think>b</think>\n\nSix <think> no"}, {"user", "\u65e5\u672c\u3000"}}, 5},
+    {{{"system", " \n"}, {"user", "a"}, {"assistant", "\n"}, {"user", "b"}, {"assistant", "[INST] \"c\" "}, {"user", "d"}}, 6},
 };
 
 static const char *text_of(const char *name, int conversation, int64_t count, int64_t read)
@@ -32,7 +35,7 @@ static void texts(void **state)
 {
     (void)state;
     for (int i = 0; i < CASES; i++)
-        for (int c = 0; c < 4; c++)
+        for (int c = 0; c < 6; c++)
             if (chat_cases[i].texts[c] && strcmp(text_of(chat_cases[i].name, c, conversations[c].count, 0), chat_cases[i].texts[c]))
                 fail_msg("%s, conversation %d:\n%s\nis due, and this came:\n%s", chat_cases[i].model, c, chat_cases[i].texts[c],
                          text_of(chat_cases[i].name, c, conversations[c].count, 0));

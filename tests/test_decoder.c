@@ -259,7 +259,14 @@ static void bad_inputs(void **state)
     check_fails(tn_decoder_step(d, both, two, 2), TN_ERR_ARGUMENT, "decoder_step: sequence 1 is there twice");
     check_fails(tn_decoder_rewind(d, 0, 1), TN_ERR_INDEX, "decoder_rewind: length 1: the sequence has 0");
     check_fails(tn_decoder_length(d, -1), TN_ERR_INDEX, "decoder_length: sequence -1");
-    assert_int_equal(tn_decoder_length(d, 0), 0);
+    int64_t order[257], zeros[257] = {0};
+    for (int i = 0; i < 257; i++)
+        order[i] = i;
+    tn_decoder *many = tn_adopt(tn_decoder_new(llama, .sequences = 257));
+    check_fails(tn_decoder_feed_all(d, 0, zeros, 257), TN_ERR_ARGUMENT, "decoder_feed_all: 257 tokens: at most 256");
+    check_fails(tn_decoder_step(many, order, zeros, 257), TN_ERR_ARGUMENT, "decoder_step: 257 sequences: at most 256");
+    assert_non_null(tn_decoder_step(many, order + 1, zeros, 256));
+    assert_int_equal(tn_decoder_length(many, 0) + tn_decoder_length(d, 0), 0);
 }
 
 int main(void)

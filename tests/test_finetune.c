@@ -204,6 +204,36 @@ static void tuned_files_give_the_same_tokens(void **state)
     }
 }
 
+/* A file's decoder with what was tuned of it computes in the file's own type, or in the one that is asked for. */
+static void decoders_open_with_tuned_files(void **state)
+{
+    (void)state;
+    without_cjson_skip();
+    TN_SCOPE;
+    const struct {
+        tn_quant file, asked, computed;
+    } rows[] = {{TN_QUANT_F32, TN_QUANT_NONE, TN_QUANT_F32}, {TN_QUANT_BF16, TN_QUANT_NONE, TN_QUANT_BF16}, {TN_QUANT_Q8_0, TN_QUANT_NONE, TN_QUANT_Q8_0},
+                {TN_QUANT_Q8_0, TN_QUANT_F32, TN_QUANT_F32}};
+    const int64_t tokens[5] = {7, 3, 40, 3, 11};
+    assert_int_equal(tn_llama_save(untuned(TN_F32), in_folder("base.gguf")), TN_OK);
+    assert_int_equal(tn_llama_save_tuned(tuned(LORA, TN_F32, lora_f32, 20, 1e-4), in_folder("tuned.safetensors")), TN_OK);
+    for (int i = 0; i < (int)(sizeof rows / sizeof *rows); i++) {
+        float opened[VOCAB];
+        assert_int_equal(tn_llama_convert(in_folder("base.gguf"), in_folder("typed.gguf"), .type = rows[i].file), TN_OK);
+        tn_decoder *decoder = tn_adopt(tn_decoder_open(in_folder("typed.gguf"), .tuned = in_folder("tuned.safetensors"), .weights = rows[i].asked));
+        check_good();
+        memcpy(opened, tn_decoder_feed(decoder, 0, tokens, 5), sizeof opened);
+        tn_module *llama = tn_adopt(tn_llama_load(in_folder("typed.gguf")));
+        tn_decoder *plain = tn_adopt(tn_decoder_new(llama, .weights = rows[i].computed));
+        assert_memory_not_equal(opened, tn_decoder_feed(plain, 0, tokens, 5), sizeof opened);
+        assert_int_equal(tn_llama_load_tuned(llama, in_folder("tuned.safetensors")), TN_OK);
+        tn_decoder *due = tn_adopt(tn_decoder_new(llama, .weights = rows[i].computed));
+        assert_memory_equal(opened, tn_decoder_feed(due, 0, tokens, 5), sizeof opened);
+    }
+    check_fails(tn_decoder_open(in_folder("typed.gguf"), .tuned = in_folder("absent")), TN_ERR_IO, "absent");
+    check_fails(tn_decoder_open(in_folder("absent"), .tuned = in_folder("tuned.safetensors")), TN_ERR_IO, "absent");
+}
+
 /* A file over a model that has LoRA's parts of another alpha and values: the file's count. */
 static void tuned_files_over_tuned_models(void **state)
 {
@@ -308,7 +338,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(losses_are_those_of_pytorch), TEST(decoders_take_in_lora), TEST(saved_models_have_lora_in_them), TEST(tuned_files_give_the_same_tokens),
-        TEST(tuned_files_over_tuned_models), TEST(saving_fails), TEST(loading_fails),
+        TEST(decoders_open_with_tuned_files), TEST(tuned_files_over_tuned_models), TEST(saving_fails), TEST(loading_fails),
     };
     if (!make_folder("finetune"))
         return 1;

@@ -569,6 +569,27 @@ static void test_a_decoder(void **state)
     tn_release(llama);
 }
 
+/* Two texts written together. */
+static bool writing(void *llama)
+{
+    TN_SCOPE;
+    tn_tokenizer *tokenizer = tn_adopt(tn_tokenizer_new(TN_SOURCE_DIR "/tests/reference/tokenizers/llama2c.bin"));
+    tn_decoder *decoder = tn_adopt(tn_decoder_new(llama, .sequences = 2));
+    tn_llama_generate_args each[2] = {tn_llama_prompt(decoder, tokenizer, "a"), tn_llama_prompt(decoder, tokenizer, "b c")};
+    each[0].max_tokens = each[1].max_tokens = 3;
+    each[0].repetition_penalty = 2;
+    each[1].sequence = each[1].temperature = each[1].seed = 1;
+    return decoder && tokenizer && tn_llama_generate_all(each, 2) == TN_OK;
+}
+static void test_writing(void **state)
+{
+    (void)state;
+    tn_module *llama = tn_llama_new(.vocab_size = 400, .hidden_size = 8, .intermediate_size = 12, .num_hidden_layers = 1, .num_attention_heads = 2);
+    assert_non_null(llama);
+    torment(writing, llama, 20);
+    tn_release(llama);
+}
+
 /* A model read and written as another kind. context: the file, and the other's name. */
 static bool files_of_llamas(void *context)
 {
@@ -668,7 +689,7 @@ int main(void)
         TEST(test_making_mixed_layers), TEST(test_a_step_of_mixed_layers),
         TEST(test_making_the_reader), TEST(test_a_step_of_the_reader), TEST(test_making_the_translator), TEST(test_a_step_of_the_translator),
         TEST(test_gradients_that_add), TEST(test_second_derivatives), TEST(test_losses), TEST(test_loaders), TEST(test_digits),
-        TEST(test_what_modules_do), TEST(test_text), TEST(test_files_of_arrays), TEST(test_a_gguf_file), TEST(test_a_decoder),
+        TEST(test_what_modules_do), TEST(test_text), TEST(test_files_of_arrays), TEST(test_a_gguf_file), TEST(test_a_decoder), TEST(test_writing),
         TEST(test_files_of_llamas),
 #ifdef TENON_HAVE_CJSON
         TEST(test_a_tuned_file),

@@ -54,6 +54,8 @@ BASH
 else
     echo "skipped: no bash to complete in"
 fi
+"$tenon" chat --help > help-of
+has help-of '^Templates: .*llama3.1'
 "$tenon" info > info
 has info '^version  *[0-9]'
 has info '^kernels  *\(portable\|avx2\|avx512\)$'
@@ -135,13 +137,23 @@ has rates '^prompt: 1 tokens, [0-9.]* tokens/s; text: 127 tokens, [0-9.]* tokens
 printf 'Echoes\n' | "$tenon" generate --model "$shared/model.bin" -n 20 2> /dev/null > from-stdin
 "$tenon" generate --model "$shared/model.bin" --prompt Echoes -n 20 2> /dev/null > from-option
 same from-stdin from-option
-has from-option '^Echoes.'
+has from-option '^Echoes of probability unfold, '
 "$tenon" generate --model "$shared/model.bin" --prompt '' --stop unfold --stop hum 2> /dev/null > stopped
 [ "$(cat stopped)" = '"Echoes of vectors ' ] || fail "it did not end before a stop text"
 for i in 1 2; do
     "$tenon" generate --model "$shared/model.bin" --prompt '' -n 60 --temperature 1 --top-p 0.9 --top-k 50 --min-p 0.01 --seed 5 2> /dev/null > drawn-$i
 done
 same drawn-1 drawn-2
+for options in '' '--temperature 1 --seed 5'; do
+    "$tenon" generate --model "$shared/model.bin" --prompt 'The light' --prompt '' --prompt 'Echoes' -n 30 $options > several 2> rates
+    for prompt in 'The light' '' Echoes; do
+        [ "$prompt" = 'The light' ] || echo
+        "$tenon" generate --model "$shared/model.bin" --prompt "$prompt" -n 30 $options 2> /dev/null
+        options=$(echo "$options" | sed 's/6$/7/; s/5$/6/') # the next prompt's seed
+    done > due
+    same several due
+    has rates '^prompt: [0-9]* tokens, [0-9.]* tokens/s; text: 90 tokens, [0-9.]* tokens/s$'
+done
 for i in 1 2 3 4; do
     "$tenon" generate --model "$shared/model.bin" --prompt '' -n 60 --temperature 2 2> /dev/null
 done | sort -u > unseeded
@@ -193,7 +205,18 @@ if uses CJSON; then
     ! cmp -s tuned plain || fail "fine-tuning changes nothing"
     refused 1 'absent' generate --model "$shared/model.bin" --finetuned absent --prompt x
 fi
-refused 64 '--model and --data must be given' finetune --model x
+for options in '--model x' '--data x'; do
+    refused 64 '--model and --data must be given' finetune $options
+done
+refused 1 'the tokenizer has [0-9]* tokens and the model 12' generate --model alone.bin --tokenizer "$reference/tokenizers/sp_bpe_llama.model" --prompt a
+refused 64 '--trainable and --lora-rank: one of them' finetune --model x --data x --trainable lm_head --lora-rank 2
+refused 64 "--steps: '0' is no whole number from 1" finetune --model x --data x --steps 0
+refused 64 "--lr: 'fast' is no number from" finetune --model x --data x --lr fast
+refused 64 "'more' is no option" finetune --model x --data x more
+refused 1 'absent: cannot open' finetune --model absent --data text
+refused 1 'absent: No such file' finetune --model "$shared/model.bin" --data absent
+refused 1 'absent/x: cannot be written' finetune --model "$shared/model.bin" --data text --save absent/x
+refused 1 'tokens: for a --context of 64 there must be 650' finetune --model "$shared/model.bin" --data text --context 64
 
 printf 'hello\n\nand who are you\n' > lines
 "$tenon" chat --model "$shared/model.bin" --template llama2 --system 'Be brief.' -n 8 < lines > answers
@@ -212,9 +235,19 @@ head -c "$(($(wc -c < first) - 1))" first > due
 head -c "$(wc -c < due)" answers > begun
 same begun due
 
-if command -v timeout > /dev/null; then
+# An answer that --tokens cuts is in the conversation, whole: the third is what the model writes behind the template's text of all before it.
+printf 'hello\nand who are you\nor what\n' | "$tenon" chat --model "$shared/model.bin" --template llama2 -n 8 > answers
+text=$(awk 'NR == 1 { t = "[INST] hello [/INST] " $0 " </s><s>[INST] and who are you [/INST] " }
+    NR == 2 { printf "%s", t $0 " </s><s>[INST] or what [/INST]" }' answers)
+"$tenon" generate --model "$shared/model.bin" --special --prompt "$text" -n 8 2> /dev/null > due
+printf '%s%s\n' "$text" "$(sed -n 3p answers)" > whole
+[ "$(tr -d ' ' < whole)" = "$(tr -d ' ' < due)" ] || { cat whole due; fail "the chat's third answer is another"; }
+yes 'a longer line than that' | head -n 12 | "$tenon" chat --model "$shared/model.bin" --template mistral-v3 --system 'Be brief.' -n 30 > answers # beyond the context
+[ "$(grep -c . answers)" -ge 10 ] || fail "the chat does not go on beyond the context"
+
+if command -v timeout > /dev/null; then # in the foreground: else it sends the signal twice, to the group too
     got=0
-    timeout --preserve-status -s INT 1 "$tenon" generate --model "$shared/model.bin" --prompt '' --context 16 -n 1000000000 > long 2> rates || got=$?
+    timeout --foreground --preserve-status -s INT 1 "$tenon" generate --model "$shared/model.bin" --prompt '' --context 16 -n 1000000000 > long 2> rates || got=$?
     [ $got = 130 ] || { cat rates; fail "Ctrl-C: exit status $got"; }
     has rates '^prompt: 1 tokens'
     [ "$(tail -c 1 long | od -An -c | tr -d ' ')" = '\n' ] || fail "Ctrl-C leaves a line without its end"

@@ -6,40 +6,109 @@
 
 typedef struct talk {
     const char *form;
-    tn_chat_message messages[3]; /* of them the template needs the system's, the last answer's place and the user's */
-    tn_generate_args how;
-    char *text;
-    size_t room;
+    tn_llama_generate_args how;
+    tn_chat_message *said; /* [count], all of the conversation */
+    int64_t count;
+    int64_t *known; /* [known_count] tokens: those that the decoder has, and behind them the one drawn last */
+    int64_t known_count, known_room;
+    FILE *answer; /* what is being written */
 } talk;
 
-/* The turn's text: the first with the system's message, the others behind the answer that was written. */
-static const char *turn_text(talk *t, const char *system, const char *line, bool first)
+static bool know(talk *t, const int64_t *tokens, int64_t count)
 {
-    tn_chat_message *m = t->messages;
-    int64_t count = 0;
-    if (system && first)
-        m[count++] = (tn_chat_message){"system", system};
-    if (!first) {
-        m[count++] = (tn_chat_message){"user", ""};
-        m[count++] = (tn_chat_message){"assistant", ""};
-    }
-    m[count] = (tn_chat_message){"user", line};
-    const size_t length = tn_chat_text(t->form, m, count + 1, first ? 0 : count, NULL, 0);
-    if (length >= t->room) {
-        char *more = realloc(t->text, t->room = 2 * length + 1);
+    if (t->known_count + count > t->known_room) {
+        const int64_t room = 2 * (t->known_count + count);
+        int64_t *more = realloc(t->known, sizeof *more * (size_t)room);
         if (!more)
-            return tn_fail(TN_ERR_MEMORY, "no memory for a text of %zu bytes", length);
-        t->text = more;
+            return tn_fail(TN_ERR_MEMORY, "no memory for %lld tokens", (long long)room);
+        t->known = more;
+        t->known_room = room;
     }
-    return tn_chat_text(t->form, m, count + 1, first ? 0 : count, t->text, t->room) ? t->text : NULL;
+    memcpy(t->known + t->known_count, tokens, sizeof *tokens * (size_t)count);
+    t->known_count += count;
+    return true;
 }
 
-static void converse(talk *t, const char *system)
+static bool show(const tn_llama_token *token, void *context)
+{
+    talk *t = context;
+    const int64_t space = token->bytes && *token->text == ' ' && ftell(t->answer) == 0; /* belongs to the template */
+    if (fwrite(token->text + space, 1, (size_t)(token->bytes - space), t->answer) != (size_t)(token->bytes - space))
+        tn_fail(TN_ERR_MEMORY, "no memory for the answer");
+    return know(t, &token->token, 1) && show_text(token->text + space, token->bytes - space);
+}
+
+/* Adds a message, whose text it takes. */
+static void say(talk *t, const char *role, char *text)
+{
+    tn_chat_message *more = text ? realloc(t->said, sizeof *more * (size_t)(t->count + 1)) : NULL;
+    if (!more) {
+        tn_fail(TN_ERR_MEMORY, "no memory for %lld messages", (long long)t->count);
+        free(text);
+        return;
+    }
+    t->said = more;
+    t->said[t->count++] = (tn_chat_message){role, text};
+}
+
+/* The tokens of the whole conversation as the template has it. */
+static tn_tensor *whole(const talk *t)
+{
+    const size_t length = tn_chat_text(t->form, t->said, t->count, 0, NULL, 0);
+    char *text = length ? malloc(length + 1) : NULL;
+    if (length && !text)
+        return tn_fail(TN_ERR_MEMORY, "no memory for a text of %zu bytes", length);
+    if (text)
+        tn_chat_text(t->form, t->said, t->count, 0, text, length + 1);
+    tn_tensor *ids = text ? tn_tokenizer_encode(t->how.tokenizer, text, (int64_t)length, .add_bos = 0, .add_eos = 0, .allow_special = true) : NULL;
+    free(text);
+    return ids;
+}
+
+/* How many of the tokens the decoder has already; those that it has otherwise are taken back. A template may leave a part of an answer out, or put the
+ * system's message elsewhere, and the answer's text may have other tokens than those that were drawn. */
+static int64_t take_back(const talk *t, const int64_t *ids, int64_t count)
+{
+    int64_t length = tn_decoder_length(t->how.decoder, 0), same = 0;
+    while (same < length && same < count - 1 && ids[same] == t->known[same])
+        same++;
+    if (same < length && tn_decoder_rewind(t->how.decoder, 0, same) == TN_ERR_STATE) {
+        tn_clear_error(); /* the first ones were forgotten since: all are read again */
+        same = 0;
+        tn_check(tn_decoder_rewind(t->how.decoder, 0, 0));
+    }
+    return same;
+}
+
+static void answer(talk *t, const char *line)
+{
+    TN_SCOPE;
+    char *text = NULL;
+    size_t bytes;
+    say(t, "user", strdup(line));
+    const tn_tensor *tokens = tn_last_status() == TN_OK ? whole(t) : NULL;
+    if (!tokens)
+        return;
+    const int64_t *ids = tn_data(tokens), count = tn_numel(tokens), read = take_back(t, ids, count);
+    t->known_count = 0;
+    if (know(t, ids, count) && !(t->answer = open_memstream(&text, &bytes)))
+        tn_fail(TN_ERR_MEMORY, "no memory for the answer");
+    if (tn_last_status() != TN_OK)
+        return;
+    t->how.ids = ids + read;
+    t->how.id_count = count - read;
+    tn_check(tn_llama_generate_with(&t->how));
+    putchar('\n');
+    fclose(t->answer);
+    say(t, "assistant", text);
+}
+
+static void converse(talk *t)
 {
     const bool person = isatty(STDIN_FILENO);
     char *line = NULL;
     size_t room = 0;
-    for (bool first = true; tn_last_status() == TN_OK;) {
+    while (tn_last_status() == TN_OK) {
         catch_interrupts();
         if (person)
             fputs("> ", stdout), fflush(stdout);
@@ -52,22 +121,20 @@ static void converse(talk *t, const char *system)
             break;
         }
         line[strcspn(line, "\n")] = 0;
-        if (!*line)
-            continue;
-        if ((t->how.prompt = turn_text(t, system, line, first)))
-            tn_check(tn_generate_with(&t->how));
-        putchar('\n');
-        first = false;
+        if (*line)
+            answer(t, line);
     }
     free(line);
 }
 
 int chat_main(int argc, char **argv)
 {
+    char about[600] = "Answers each line of standard input. Ctrl-C ends an answer, or, where none is being written, the conversation, as Ctrl-D does."
+                      "\vTemplates:";
+    for (int64_t i = 0; tn_chat_template_name(i); i++)
+        snprintf(about + strlen(about), sizeof about - strlen(about), "%s %s", i ? "," : "", tn_chat_template_name(i));
     options o = {COMMAND_DEFAULTS,
-                 .about = "Answers each line of standard input. Ctrl-C ends an answer, or, where none is being written, the conversation, as Ctrl-D does.\v"
-                          "Templates: llama2, llama3, llama3.1, mistral, mistral-v1, mistral-v3, mistral-v3-tekken, mistral-v7, mistral-v7-tekken, "
-                          "chatml, qwen2, qwen2.5.",
+                 .about = about,
                  .takes = MODEL_OPTIONS "fy" DRAWING_OPTIONS};
     TN_SCOPE;
     read_options(&o, argc, argv);
@@ -81,13 +148,18 @@ int chat_main(int argc, char **argv)
     if (tn_last_status() == TN_OK) {
         t.how = drawing(&o, decoder, tokenizer);
         t.how.seed = -1; /* one stream of draws for all answers */
-        t.how.add_bos = 0; /* the template has it */
-        t.how.allow_special = true;
         t.how.eos = tn_tokenizer_id(tokenizer, end);
         t.how.stop = &end;
         t.how.stop_count = 1;
-        converse(&t, o.system);
+        t.how.on_token = show;
+        t.how.context = &t;
+        if (o.system)
+            say(&t, "system", strdup(o.system));
+        converse(&t);
     }
-    free(t.text);
+    while (t.count > 0)
+        free((char *)(uintptr_t)t.said[--t.count].content);
+    free(t.said);
+    free(t.known);
     return done();
 }

@@ -15,7 +15,7 @@ typedef struct option_row {
     char letter;
     const char *name, *value, *text; /* value NULL: a switch */
     size_t offset;                   /* of the field that takes the value */
-    enum { TEXT, LIST, WHOLE, REAL, SWITCH } kind; /* const char *, its array, int64_t, double, bool */
+    enum { TEXT, LIST, WHOLE, REAL, SWITCH } kind; /* const char *, texts, int64_t, double, bool */
     double least, most;              /* of a number */
     const char *choices;             /* of a text, "f32|bf16" */
 } option_row;
@@ -29,9 +29,10 @@ static const option_row option_rows[] = {
     {'c', "cache", "TYPE", "Keep keys and values as f32, bf16 or i8", AT(cache), TEXT, 0, 0, "f32|bf16|i8"},
     {'x', "context", "N", "Tokens that are remembered; 0: as many as the model was made for", AT(context), WHOLE, 0, 2147483647, NULL},
     {'t', "threads", "N", "Threads; 0: as many as there are cores", AT(threads), WHOLE, 0, 4096, NULL},
-    {'p', "prompt", "TEXT", "The text to go on from; else what comes on standard input", AT(prompt), TEXT, 0, 0, NULL},
+    {'p', "prompt", "TEXT", "The text to go on from; else what comes on standard input. Several are written together", AT(prompts),
+     LIST, 0, 0, NULL},
     {'n', "tokens", "N", "Tokens to write at most, of each answer in a chat", AT(tokens), WHOLE, 0, 1e9, NULL},
-    {'s', "seed", "N", "Of the draws, where the temperature is above 0; -1: another each time", AT(seed), WHOLE, -1, 9e15, NULL},
+    {'s', "seed", "N", "Of the draws, where the temperature is above 0, a second prompt's is N + 1; -1: others each time", AT(seed), WHOLE, -1, 9e15, NULL},
     {'T', "temperature", "T", "0: the likeliest token, always", AT(temperature), REAL, 0, 1e6, NULL},
     {'K', "top-k", "N", "Draw from the N likeliest; 0: from all", AT(top_k), WHOLE, 0, 1e9, NULL},
     {'P', "top-p", "P", "Draw from the fewest that have this share", AT(top_p), REAL, 1e-12, 1, NULL},
@@ -39,7 +40,7 @@ static const option_row option_rows[] = {
     {'r', "repetition-penalty", "R", "Divides the logits of tokens that were there", AT(repetition_penalty), REAL, 1e-6, 1e6, NULL},
     {'R', "presence-penalty", "R", "Is taken from the logits of tokens that were there", AT(presence_penalty), REAL, -1e6, 1e6, NULL},
     {'L', "penalty-last", "N", "There: among the last N", AT(penalty_last), WHOLE, 0, 1e9, NULL},
-    {'S', "stop", "TEXT", "End before this text; up to 16 times", AT(stop), LIST, 0, 0, NULL},
+    {'S', "stop", "TEXT", "End before this text; may stand several times", AT(stop), LIST, 0, 0, NULL},
     {'e', "special", NULL, "Take special tokens in the text as such, and show them", AT(special), SWITCH, 0, 0, NULL},
     {'f', "template", "NAME", "The form of the conversation; else the one in the model's files", AT(form), TEXT, 0, 0, NULL},
     {'y', "system", "TEXT", "What the model is told first", AT(system), TEXT, 0, 0, NULL},
@@ -48,6 +49,17 @@ static const option_row option_rows[] = {
     {'q', "dtype", "TYPE", "Type of the matrices: f32, f16, bf16, and in GGUF files q8_0, q5_0, q4_0, q4_k and q6_k; else what they are", AT(type), TEXT,
      0, 0, NULL},
     {'V', "llama2-version", "N", "Of a llama2.c file of f32: 0 or 1", AT(llama2_version), WHOLE, 0, 1, NULL},
+    {'a', "data", "FILE", "The text, - is standard input; its last tenth is held back", AT(data), TEXT, 0, 0, NULL},
+    {'i', "steps", "N", "Steps of training", AT(steps), WHOLE, 1, 1e9, NULL},
+    {'l', "lr", "RATE", "The learning rate", AT(lr), REAL, 1e-12, 1e3, NULL},
+    {'b', "batch-size", "N", "Windows in a step", AT(batch_size), WHOLE, 1, 1e6, NULL},
+    {'C', "context", "N", "Tokens in a window", AT(context), WHOLE, 1, 1e6, NULL},
+    {'u', "trainable", "PREFIX,...", "Train parameters whose names begin so, \"lm_head,model.layers.5\"; else all", AT(trainable), TEXT, 0, 0, NULL},
+    {'o', "lora-rank", "N", "Train low-rank parts of N beside the weights, which stay as they are; 0: none", AT(rank), WHOLE, 0, 1e6, NULL},
+    {'A', "lora-alpha", "A", "They count A / N", AT(alpha), REAL, -1e6, 1e6, NULL},
+    {'O', "lora-targets", "NAME,...", "The layers that get them", AT(targets), TEXT, 0, 0, NULL},
+    {'g', "seed", "N", "Of whatever is random", AT(seed), WHOLE, 0, 9e15, NULL},
+    {'W', "save", "FILE", "Write what was trained, without the rest of the model, as safetensors", AT(save), TEXT, 0, 0, NULL},
 };
 enum { OPTION_ROWS = sizeof option_rows / sizeof *option_rows };
 
@@ -82,9 +94,10 @@ static void take(const option_row *row, char *text, options *o, struct argp_stat
     } else if (row->kind == WHOLE || row->kind == REAL) {
         take_number(row, text, field, state);
     } else if (row->kind == LIST) {
-        if (o->stop_count == sizeof o->stop / sizeof *o->stop)
-            argp_error(state, "--%s: more than %lld of them", row->name, (long long)o->stop_count);
-        o->stop[o->stop_count++] = text;
+        texts *list = field;
+        if (list->count == sizeof list->text / sizeof *list->text)
+            argp_error(state, "--%s: more than %lld of them", row->name, (long long)list->count);
+        list->text[list->count++] = text;
     } else {
         if (row->choices && !is_choice(row->choices, text))
             argp_error(state, "--%s: '%s' is none of %s", row->name, text, row->choices);
@@ -175,15 +188,8 @@ tn_decoder *open_decoder(const options *o)
     const tn_dtype cache = !o->cache || strcmp(o->cache, "f32") == 0 ? TN_F32 : strcmp(o->cache, "bf16") == 0 ? TN_BF16 : TN_I8;
     if (o->threads)
         tn_check(tn_set_num_threads((int)o->threads));
-    const tn_quant weights = o->dtype ? quant_named(o->dtype) : TN_QUANT_NONE;
-    if (!o->finetuned)
-        return tn_adopt(tn_decoder_open(o->model, .weights = weights, .cache = cache, .context = o->context));
-    tn_module *llama = tn_llama_load(o->model);
-    tn_decoder *decoder = NULL;
-    if (llama && tn_check(tn_llama_load_tuned(llama, o->finetuned)) == TN_OK)
-        decoder = tn_adopt(tn_decoder_new(llama, .weights = weights, .cache = cache, .context = o->context));
-    tn_release(llama);
-    return decoder;
+    return tn_adopt(tn_decoder_open(o->model, .weights = o->dtype ? quant_named(o->dtype) : TN_QUANT_NONE, .cache = cache, .context = o->context,
+                                    .sequences = o->prompts.count > 1 ? o->prompts.count : 1, .tuned = o->finetuned));
 }
 
 tn_tokenizer *open_tokenizer(const options *o, const tn_llama_args *config)
@@ -191,15 +197,15 @@ tn_tokenizer *open_tokenizer(const options *o, const tn_llama_args *config)
     return tn_adopt(o->tokenizer ? tn_tokenizer_new(o->tokenizer, .vocab_size = config ? config->vocab_size : 0) : tn_tokenizer_open(o->model));
 }
 
-tn_generate_args drawing(const options *o, tn_decoder *decoder, tn_tokenizer *tokenizer)
+tn_llama_generate_args drawing(const options *o, tn_decoder *decoder, tn_tokenizer *tokenizer)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     tn_manual_seed(o->seed >= 0 ? (uint64_t)o->seed : (uint64_t)now.tv_sec * 1000000007u ^ (uint64_t)now.tv_nsec ^ (uint64_t)getpid() << 32);
-    return (tn_generate_args){.size = sizeof(tn_generate_args), .decoder = decoder, .tokenizer = tokenizer, .max_tokens = o->tokens,
+    return (tn_llama_generate_args){.size = sizeof(tn_llama_generate_args), .decoder = decoder, .tokenizer = tokenizer, .max_tokens = o->tokens,
                               .temperature = o->temperature, .top_k = o->top_k, .top_p = o->top_p, .min_p = o->min_p,
                               .repetition_penalty = o->repetition_penalty, .presence_penalty = o->presence_penalty, .penalty_last = o->penalty_last,
-                              .seed = o->seed, .eos = -1, .add_bos = -1, .on_text = show_text};
+                              .seed = o->seed, .eos = -1, .add_bos = -1};
 }
 
 /* ---- texts ---------------------------------------------------------------------------------------------------------------- */
@@ -245,9 +251,8 @@ void catch_interrupts(void)
     sigaction(SIGINT, &action, NULL);
 }
 
-bool show_text(const char *text, int64_t bytes, void *context)
+bool show_text(const char *text, int64_t bytes)
 {
-    (void)context;
     if (fwrite(text, 1, (size_t)bytes, stdout) != (size_t)bytes || fflush(stdout) != 0)
         tn_fail(TN_ERR_IO, "standard output: %s", strerror(errno));
     return !interrupted && tn_last_status() == TN_OK;

@@ -14,7 +14,7 @@
     X(generate, "Write on from a prompt with a language model")                                                               \
     X(chat, "Talk with a language model")                                                                                     \
     X(tokenize, "Text to token ids and pieces, and back")                                                                     \
-    X(finetune, "Train a language model on a text")                                                                          \
+    X(finetune, "Train a language model on a text")                                                                           \
     X(perplexity, "How well a language model foretells a text")                                                               \
     X(convert, "A model's file into another format or type")                                                                  \
     X(inspect, "What a model's file holds")                                                                                   \
@@ -23,16 +23,22 @@
 COMMANDS(COMMAND_MAIN)
 #undef COMMAND_MAIN
 
+/* What an option that may stand several times was given. */
+typedef struct texts {
+    const char *text[256];
+    int64_t count;
+} texts;
+
 /* The options of all commands; a command fills in its defaults. */
 typedef struct options {
     const char *about;     /* what --help says */
     const char *takes;     /* the options by their letters in command.c */
     const char *arguments; /* "FILE", "IN OUT"; NULL: none; "[TEXT...]": any number */
-    const char *model, *tokenizer, *finetuned, *prompt, *dtype, *type, *cache, *form, *system;
-    const char *stop[16];
+    const char *model, *tokenizer, *finetuned, *dtype, *type, *cache, *form, *system, *data, *trainable, *targets, *save;
+    texts prompts, stop;
     char **words; /* [word_count], the arguments */
-    int64_t stop_count, word_count, context, threads, seed, tokens, top_k, penalty_last, window, llama2_version;
-    double temperature, top_p, min_p, repetition_penalty, presence_penalty;
+    int64_t word_count, context, threads, seed, tokens, top_k, penalty_last, window, llama2_version, steps, batch_size, rank;
+    double temperature, top_p, min_p, repetition_penalty, presence_penalty, lr, alpha;
     bool special, decode;
 } options;
 /* Of what loads a model, of what draws tokens. */
@@ -50,7 +56,7 @@ void misused(const char *command, const char *format, ...) TN_PRINTF(2, 3);
 tn_decoder *open_decoder(const options *o);
 tn_tokenizer *open_tokenizer(const options *o, const tn_llama_args *config); /* the model's, or NULL */
 /* How the options say that tokens are drawn. */
-tn_generate_args drawing(const options *o, tn_decoder *decoder, tn_tokenizer *tokenizer);
+tn_llama_generate_args drawing(const options *o, tn_decoder *decoder, tn_tokenizer *tokenizer);
 /* A type's name in small letters or large. */
 tn_quant quant_named(const char *name);
 /* All of a file ("-": of standard input), malloc()'s and closed by a 0; NULL with an error. */
@@ -59,8 +65,8 @@ char *read_all(const char *path, int64_t *bytes);
 /* Ctrl-C sets `interrupted`; a second one ends the program. */
 extern volatile sig_atomic_t interrupted;
 void catch_interrupts(void);
-/* A tn_text_callback: writes on standard output at once; false after Ctrl-C. */
-bool show_text(const char *text, int64_t bytes, void *context);
+/* Writes on standard output at once; false after Ctrl-C. */
+bool show_text(const char *text, int64_t bytes);
 /* The command's exit status: 0, or 1 after it has said what error sticks. */
 int done(void);
 

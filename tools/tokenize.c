@@ -64,7 +64,7 @@ static void show_text_of(const options *o, const tn_tokenizer *tokenizer, const 
     const int64_t length = tn_tokenizer_decode(tokenizer, all, NULL, 0, .skip_special = !o->special);
     char *out = length >= 0 ? malloc((size_t)length + 1) : NULL;
     if (out && tn_tokenizer_decode(tokenizer, all, out, length + 1, .skip_special = !o->special) == length)
-        show_text(out, length, NULL);
+        show_text(out, length);
     free(out);
     free(ids);
 }

@@ -34,14 +34,17 @@ typedef struct tn_decoder_args {
  * it is used. */
 TN_API tn_decoder *tn_decoder_new_with(const tn_decoder_args *args);
 
-#define TN_DECODER_OPEN_OPTIONS(X) TN_DECODER_OPTIONS(X)
+#define TN_DECODER_OPEN_OPTIONS(X)                                                                                            \
+    TN_DECODER_OPTIONS(X)                                                                                                     \
+    X(const char *, tuned, NULL) /* what tn_llama_save_tuned() wrote of this model */
 typedef struct tn_decoder_open_args {
     size_t size TN_SIZE_(tn_decoder_open_args);
     TN_DECODER_OPEN_OPTIONS(TN_FIELD_)
     char tn_ TN_ZERO_;
     const char *path TN_ZERO_;
 } tn_decoder_open_args;
-/* The same of a model's file or folder, of any kind that tn_llama_load() reads, without the module between: tn_decoder_open("model.gguf"). */
+/* The same of a model's file or folder, of any kind that tn_llama_load() reads, without the module between: tn_decoder_open("model.gguf"). With
+ * .tuned it is that model with tn_llama_load_tuned(), in f32 while it is put together. */
 TN_API tn_decoder *tn_decoder_open_with(const tn_decoder_open_args *args);
 
 /* The model's configuration, lent; NULL on error. */
@@ -49,9 +52,9 @@ TN_API const tn_llama_args *tn_decoder_config(const tn_decoder *decoder);
 /* Appends tokens [count], at least 1, to a sequence: the logits [vocab_size] of what comes next, lent until the decoder's next call. NULL on error
  * (TN_ERR_INDEX: no such sequence or token), and then nothing was appended. */
 TN_API const float *tn_decoder_feed(tn_decoder *decoder, int64_t sequence, const int64_t *tokens, int64_t count);
-/* The same, with the logits after each of the tokens: [count, vocab_size]. */
+/* The same of at most 256 tokens, with the logits after each of them: [count, vocab_size]. */
 TN_API const float *tn_decoder_feed_all(tn_decoder *decoder, int64_t sequence, const int64_t *tokens, int64_t count);
-/* One token for each of count sequences, none twice: logits [count, vocab_size]. The weights are read once for all. */
+/* One token for each of count sequences, at most 256 and none twice: logits [count, vocab_size]. The weights are read once for all. */
 TN_API const float *tn_decoder_step(tn_decoder *decoder, const int64_t *sequences, const int64_t *tokens, int64_t count);
 /* How many tokens a sequence was given; -1 on error. */
 TN_API int64_t tn_decoder_length(const tn_decoder *decoder, int64_t sequence);

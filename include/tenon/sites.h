@@ -356,23 +356,23 @@ inline tn_status tn_event_scalar(tn_event_writer *writer, const char *tag, doubl
     args.step = step;
     return tn_event_scalar_with(&args);
 }
-inline tn_status tn_generate(tn_decoder *decoder, tn_generate_args args = {})
+inline tn_status tn_llama_generate(tn_decoder *decoder, tn_llama_generate_args args = {})
 {
     args.decoder = decoder;
-    return tn_generate_with(&args);
+    return tn_llama_generate_with(&args);
 }
-inline tn_status tn_generate(tn_decoder *decoder, tn_tokenizer *tokenizer, tn_generate_args args = {})
+inline tn_status tn_llama_generate(tn_decoder *decoder, tn_tokenizer *tokenizer, tn_llama_generate_args args = {})
 {
     args.decoder = decoder;
     args.tokenizer = tokenizer;
-    return tn_generate_with(&args);
+    return tn_llama_generate_with(&args);
 }
-inline tn_status tn_generate(tn_decoder *decoder, tn_tokenizer *tokenizer, const char *prompt, tn_generate_args args = {})
+inline tn_status tn_llama_generate(tn_decoder *decoder, tn_tokenizer *tokenizer, const char *prompt, tn_llama_generate_args args = {})
 {
     args.decoder = decoder;
     args.tokenizer = tokenizer;
     args.prompt = prompt;
-    return tn_generate_with(&args);
+    return tn_llama_generate_with(&args);
 }
 inline tn_tensor *tn_load_image(const char *path, tn_load_image_args args = {})
 {
@@ -2292,8 +2292,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_decoder_ptr_(tn_decoder_open(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_scalar(...) \
     tn_at_checked_(tn_event_scalar(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_generate(...) \
-    tn_at_checked_(tn_generate(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_generate(...) \
+    tn_at_checked_(tn_llama_generate(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_image(...) \
     tn_at_tensor_ptr_(tn_load_image(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_image(...) \
@@ -2646,7 +2646,7 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
 #define TN_LIST_tn_decoder_args_(X) TN_DECODER_OPTIONS(X)
 #define TN_LIST_tn_decoder_open_args_(X) TN_DECODER_OPEN_OPTIONS(X)
 #define TN_LIST_tn_event_scalar_args_(X) TN_EVENT_SCALAR_OPTIONS(X)
-#define TN_LIST_tn_generate_args_(X) TN_GENERATE_OPTIONS(X)
+#define TN_LIST_tn_llama_generate_args_(X) TN_LLAMA_GENERATE_OPTIONS(X)
 #define TN_LIST_tn_load_image_args_(X) TN_LOAD_IMAGE_OPTIONS(X)
 #define TN_LIST_tn_save_image_args_(X) TN_SAVE_IMAGE_OPTIONS(X)
 #define TN_LIST_tn_image_folder_args_(X) TN_IMAGE_FOLDER_OPTIONS(X)
@@ -2804,8 +2804,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_decoder_ptr_(TN_CALL_((tn_decoder_open_with), tn_decoder_open_args, TN_LIST_tn_decoder_open_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_scalar(...) \
     tn_at_checked_(TN_CALL_((tn_event_scalar_with), tn_event_scalar_args, TN_LIST_tn_event_scalar_args_, __VA_ARGS__), __FILE__, __LINE__)
-#define tn_generate(...) \
-    tn_at_checked_(TN_CALL_((tn_generate_with), tn_generate_args, TN_LIST_tn_generate_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_generate(...) \
+    tn_at_checked_(TN_CALL_((tn_llama_generate_with), tn_llama_generate_args, TN_LIST_tn_llama_generate_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_image(...) \
     tn_at_tensor_ptr_(TN_CALL_((tn_load_image_with), tn_load_image_args, TN_LIST_tn_load_image_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_save_image(...) \
@@ -3252,8 +3252,10 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_checked_(tn_event_scalar_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_tokenizer_open(...) \
     tn_at_tokenizer_ptr_(tn_tokenizer_open(__VA_ARGS__), __FILE__, __LINE__)
-#define tn_generate_with(...) \
-    tn_at_checked_(tn_generate_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_generate_with(...) \
+    tn_at_checked_(tn_llama_generate_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_llama_generate_all(...) \
+    tn_at_checked_(tn_llama_generate_all(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_map_gguf(...) \
     tn_at_gguf_ptr_(tn_map_gguf(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_gguf_key_count(...) \

@@ -2,8 +2,8 @@
 #include <tenon/chat.h>
 
 #include "models/beside.h"
+#include "text/text.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,14 +11,15 @@
 #include <cjson/cJSON.h>
 #endif
 
-enum trim { TRIM_NONE, TRIM_ANSWERS, TRIM_ALL };
+enum place { ALONE, IN_FIRST, IN_LAST }; /* a system's message: by itself, or the beginning of the first or of the last user's */
+enum trim { TRIM_NONE, TRIM_THOUGHTS, TRIM_ANSWERS, TRIM_ALL }; /* what goes: what an answer thought before; white space around answers, around all */
 typedef struct chat_template {
     const char *name;
     const char *marks[2];     /* what its Jinja has; the first row with all of them is it */
     const char *bos;          /* before all */
     const char *system;       /* what stands for a system's message that is not there; NULL: nothing */
-    bool inside;              /* the system's message is the beginning of the user's */
-    enum trim trim;           /* white space around the messages goes */
+    enum place place;
+    enum trim trim;
     const char *of_system[2]; /* around each message */
     const char *of_user[2];
     const char *of_answer[2]; /* the first is what a model begins with itself, where `begun` is "" */
@@ -34,21 +35,24 @@ typedef struct chat_template {
 #define CUTTING "Cutting Knowledge Date: December 2023\n"
 
 static const chat_template templates[] = {
-    {"qwen2.5", {"<|im_start|>", QWEN}, "", QWEN, false, TRIM_NONE, CHATML_TEXTS},
-    {"qwen2", {"<|im_start|>", "You are a helpful assistant"}, "", "You are a helpful assistant.", false, TRIM_NONE, CHATML_TEXTS},
-    {"chatml", {"<|im_start|>", "<|im_end|>"}, "", NULL, false, TRIM_NONE, CHATML_TEXTS},
-    {"llama3.1", {"<|start_header_id|>", "Cutting Knowledge Date"}, "<|begin_of_text|>", "", false, TRIM_ALL,
+    {"qwen2.5", {"<|im_start|>", QWEN}, "", QWEN, ALONE, TRIM_NONE, CHATML_TEXTS},
+    {"qwen2", {"<|im_start|>", "You are a helpful assistant"}, "", "You are a helpful assistant.", ALONE, TRIM_NONE, CHATML_TEXTS},
+    {"qwen3", {"<|im_start|>", "</think>"}, "", NULL, ALONE, TRIM_THOUGHTS, CHATML_TEXTS},
+    {"smollm2", {"<|im_start|>", "trained by Hugging Face<|im_end|>"}, "", "You are a helpful AI assistant named SmolLM, trained by Hugging Face", ALONE,
+     TRIM_NONE, CHATML_TEXTS},
+    {"chatml", {"<|im_start|>", "<|im_end|>"}, "", NULL, ALONE, TRIM_NONE, CHATML_TEXTS},
+    {"llama3.1", {"<|start_header_id|>", "Cutting Knowledge Date"}, "<|begin_of_text|>", "", ALONE, TRIM_ALL,
      {LLAMA3("system") CUTTING "Today Date: 26 Jul 2024\n\n", "<|eot_id|>"}, LLAMA3_TEXTS},
-    {"llama3", {"<|start_header_id|>", "<|eot_id|>"}, "<|begin_of_text|>", NULL, false, TRIM_ALL, {LLAMA3("system"), "<|eot_id|>"}, LLAMA3_TEXTS},
-    {"llama2", {"[INST]", "<<SYS>>"}, "", NULL, true, TRIM_ALL, {"<<SYS>>\n", "\n<</SYS>>\n\n"}, {"<s>[INST] ", " [/INST]"}, {" ", " </s>"}, "", "</s>"},
-    {"mistral-v7", {"[INST]", "'[SYSTEM_PROMPT] '"}, "<s>", NULL, false, TRIM_NONE, {"[SYSTEM_PROMPT] ", "[/SYSTEM_PROMPT]"}, {"[INST] ", "[/INST]"},
+    {"llama3", {"<|start_header_id|>", "<|eot_id|>"}, "<|begin_of_text|>", NULL, ALONE, TRIM_ALL, {LLAMA3("system"), "<|eot_id|>"}, LLAMA3_TEXTS},
+    {"llama2", {"[INST]", "<<SYS>>"}, "", NULL, IN_FIRST, TRIM_ALL, {"<<SYS>>\n", "\n<</SYS>>\n\n"}, {"<s>[INST] ", " [/INST]"}, {" ", " </s>"}, "", "</s>"},
+    {"mistral-v7", {"[INST]", "'[SYSTEM_PROMPT] '"}, "<s>", NULL, ALONE, TRIM_NONE, {"[SYSTEM_PROMPT] ", "[/SYSTEM_PROMPT]"}, {"[INST] ", "[/INST]"},
      {" ", "</s>"}, "", "</s>"},
-    {"mistral-v7-tekken", {"[INST]", "[SYSTEM_PROMPT]"}, "<s>", NULL, false, TRIM_NONE, {"[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"}, {"[INST]", "[/INST]"},
+    {"mistral-v7-tekken", {"[INST]", "[SYSTEM_PROMPT]"}, "<s>", NULL, ALONE, TRIM_NONE, {"[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"}, {"[INST]", "[/INST]"},
      {"", "</s>"}, "", "</s>"},
-    {"mistral-v1", {"' [INST] '", "[/INST]"}, "<s>", NULL, true, TRIM_NONE, {"", "\n\n"}, {" [INST] ", " [/INST]"}, {" ", "</s>"}, "", "</s>"},
-    {"mistral-v3-tekken", {"\"[INST]\"", "[AVAILABLE_TOOLS]"}, "<s>", NULL, true, TRIM_NONE, {"", "\n\n"}, {"[INST]", "[/INST]"}, {"", "</s>"}, "", "</s>"},
-    {"mistral-v3", {"[INST]", "[AVAILABLE_TOOLS]"}, "<s>", NULL, true, TRIM_ANSWERS, {"", "\n\n"}, {"[INST] ", "[/INST]"}, {" ", "</s>"}, "", "</s>"},
-    {"mistral", {"'[INST] '", "' [/INST]'"}, "<s>", NULL, true, TRIM_NONE, {"", "\n\n"}, {"[INST] ", " [/INST]"}, {"", "</s>"}, "", "</s>"},
+    {"mistral-v1", {"' [INST] '", "[/INST]"}, "<s>", NULL, IN_FIRST, TRIM_NONE, {"", "\n\n"}, {" [INST] ", " [/INST]"}, {" ", "</s>"}, "", "</s>"},
+    {"mistral-v3-tekken", {"\"[INST]\"", "[AVAILABLE_TOOLS]"}, "<s>", NULL, IN_LAST, TRIM_NONE, {"", "\n\n"}, {"[INST]", "[/INST]"}, {"", "</s>"}, "", "</s>"},
+    {"mistral-v3", {"[INST]", "[AVAILABLE_TOOLS]"}, "<s>", NULL, IN_LAST, TRIM_ANSWERS, {"", "\n\n"}, {"[INST] ", "[/INST]"}, {" ", "</s>"}, "", "</s>"},
+    {"mistral", {"'[INST] '", "' [/INST]'"}, "<s>", NULL, IN_FIRST, TRIM_NONE, {"", "\n\n"}, {"[INST] ", " [/INST]"}, {"", "</s>"}, "", "</s>"},
 };
 
 static const chat_template *template_of(const char *op, const char *name)
@@ -152,15 +156,35 @@ static void put(writing *w, const char *s, size_t length)
 }
 static void put_all(writing *w, const char *s) { put(w, s, strlen(s)); }
 
-/* Python's strip() of ASCII; both ends, or the right one alone. */
+/* Python's isspace() of the character at s; how many bytes it has, 0 where it is none. */
+static size_t space(const char *s, size_t length)
+{
+    int taken = 0;
+    const int32_t point = length ? tn_utf8_next(s, (int64_t)length, &taken) : -1;
+    return tn_white_space(point) || (point >= 0x1C && point <= 0x1F) ? (size_t)taken : 0;
+}
+
+/* Python's strip(), of both ends or the right one alone. */
 static void put_trimmed(writing *w, const char *s, bool left, bool right)
 {
-    size_t length = strlen(s);
-    for (; left && length && isspace((unsigned char)*s); length--)
-        s++;
-    while (right && length && isspace((unsigned char)s[length - 1]))
-        length--;
-    put(w, s, length);
+    size_t length = strlen(s), end = 0; /* end: behind the last character that is no white space */
+    for (size_t n; left && (n = space(s, length)); length -= n)
+        s += n;
+    for (size_t at = 0, n; right && at < length; at += n) {
+        if (!(n = space(s + at, length - at)))
+            end = at + (n = 1);
+    }
+    put(w, s, right ? end : length);
+}
+
+/* What an answer has behind its thoughts. */
+static const char *behind_thoughts(const char *s)
+{
+    for (const char *mark; (mark = strstr(s, "</think>"));) {
+        s = mark + strlen("</think>");
+        s += strspn(s, "\n");
+    }
+    return s;
 }
 
 static bool is_role(const tn_chat_message *m, const char *role) { return m->role && m->content && strcmp(m->role, role) == 0; }
@@ -186,20 +210,22 @@ size_t tn_chat_text(const char *name, const tn_chat_message *messages, int64_t c
     const bool given = is_role(&messages[0], "system"), all = t->trim == TRIM_ALL;
     const char *system = given ? messages[0].content : t->system;
     put_all(&w, read ? t->of_answer[1] : t->bos);
-    if (read == 0 && system && !t->inside) {
+    if (read == 0 && system && t->place == ALONE) {
         put_all(&w, t->of_system[0]);
         put_trimmed(&w, system, all, all);
         put_all(&w, t->of_system[1]);
     }
     for (int64_t i = read ? read : given; i < count; i++) {
-        const bool user = is_role(&messages[i], "user"), first = i == given && system && t->inside;
+        const bool user = is_role(&messages[i], "user"), inside = system && i == (t->place == IN_FIRST ? given : t->place == IN_LAST ? count - 1 : -1);
         put_all(&w, user ? t->of_user[0] : t->of_answer[0]);
-        if (first) {
+        if (inside) {
             put_all(&w, t->of_system[0]);
             put_all(&w, system);
             put_all(&w, t->of_system[1]);
         }
-        put_trimmed(&w, messages[i].content, (all && !first) || (!user && t->trim), all || (!user && t->trim));
+        const char *content = !user && t->trim == TRIM_THOUGHTS ? behind_thoughts(messages[i].content) : messages[i].content;
+        const bool trimmed = all || (!user && t->trim == TRIM_ANSWERS);
+        put_trimmed(&w, content, trimmed && !inside, trimmed);
         put_all(&w, user ? t->of_user[1] : t->of_answer[1]);
     }
     put_all(&w, t->begun);

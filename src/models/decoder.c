@@ -365,10 +365,12 @@ static tn_packed_kind kind_of(tn_quant type)
     }
 }
 
-/* The kind that loses least of what the weights have: by the type that most of their bytes are. */
-static tn_packed_kind natural_kind(const tn_weights *weights)
+/* The kind that is asked for, or else the one that loses least of what the weights have: by the type that most of their bytes are. */
+static tn_packed_kind kind_for(const tn_decoder_args *a, const tn_weights *weights)
 {
     size_t bytes[TN_PACKED_KINDS] = {0};
+    if (a->weights != TN_QUANT_NONE || !weights)
+        return kind_of(a->weights);
     for (int64_t i = 0; i < weights->count; i++) {
         const tn_blocks *blocks = &weights->weights[i].blocks;
         const tn_packed_kind kind = blocks->type == TN_QUANT_F16 ? TN_PACKED_BF16 : kind_of(blocks->type);
@@ -405,11 +407,10 @@ static bool take_caches(tn_decoder *d)
     return true;
 }
 
-/* From weights, which it releases. */
-static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a)
+/* Of that kind from weights, which it releases. */
+static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a, tn_packed_kind kind)
 {
     tn_decoder *d = weights ? tn_object_new(&decoder_class) : NULL;
-    const tn_packed_kind kind = !weights ? TN_PACKED_KINDS : a->weights == TN_QUANT_NONE ? natural_kind(weights) : kind_of(a->weights);
     if (d) {
         d->config = weights->config;
         d->cache = a->cache;
@@ -446,12 +447,21 @@ static bool options_fit(const tn_decoder_args *a)
 tn_decoder *tn_decoder_new_with(const tn_decoder_args *a)
 {
     TN_KNOWN(tn_decoder_args, a);
-    return options_fit(a) ? decoder_of(tn_weights_of(a->llama), a) : NULL;
+    tn_weights *weights = options_fit(a) ? tn_weights_of(a->llama) : NULL;
+    return decoder_of(weights, a, kind_for(a, weights));
 }
 
 tn_decoder *tn_decoder_open_with(const tn_decoder_open_args *a)
 {
     TN_KNOWN(tn_decoder_open_args, a);
     const tn_decoder_args args = {.size = sizeof args, .weights = a->weights, .cache = a->cache, .context = a->context, .sequences = a->sequences};
-    return options_fit(&args) ? decoder_of(tn_weights_open(a->path), &args) : NULL;
+    tn_weights *weights = options_fit(&args) ? tn_weights_open(a->path) : NULL;
+    const tn_packed_kind kind = kind_for(&args, weights);
+    if (!weights || !a->tuned)
+        return decoder_of(weights, &args, kind);
+    TN_SCOPE;
+    tn_release(weights);
+    const tn_llama_load_args whole = {.size = sizeof whole, .dtype = TN_F32, .path = a->path};
+    tn_module *llama = tn_adopt(tn_llama_load_with(&whole));
+    return llama && tn_llama_load_tuned(llama, a->tuned) == TN_OK ? decoder_of(tn_weights_of(llama), &args, kind) : NULL;
 }

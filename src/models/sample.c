@@ -2,18 +2,17 @@
 #include "models/sample.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
 #include "kernels/philox.h"
 
-static bool penalises(const tn_generate_args *how)
+static bool penalises(const tn_llama_generate_args *how)
 {
     return (how->repetition_penalty != 1 || how->presence_penalty != 0) && how->penalty_last > 0;
 }
 
-bool tn_chooser_make(tn_chooser *c, const tn_generate_args *how, int64_t vocab)
+bool tn_chooser_make(tn_chooser *c, const tn_llama_generate_args *how, int64_t vocab)
 {
     const bool penalties = penalises(how), drawn = how->temperature > 0;
     *c = (tn_chooser){.how = how, .vocab = vocab, .seed = how->seed >= 0 ? (uint64_t)how->seed : tn_random_below(UINT64_MAX)};
@@ -50,13 +49,6 @@ static void penalise(tn_chooser *c, const float *logits)
     }
 }
 
-/* The likeliest first; of equals the first token. */
-static int by_chance(const void *a, const void *b)
-{
-    const tn_candidate *x = a, *y = b;
-    return x->p != y->p ? (x->p > y->p ? -1 : 1) : x->token < y->token ? -1 : x->token > y->token;
-}
-
 /* Fills the candidates with chances relative to the best's, whose sum goes into *sum, but for those below `least`; how many. */
 static int64_t likely(tn_chooser *c, float max, double least, double *sum)
 {
@@ -66,35 +58,74 @@ static int64_t likely(tn_chooser *c, float max, double least, double *sum)
         const float p = expf((float)((c->logits[t] - max) / c->how->temperature));
         *sum += p;
         if (p > 0 && p >= least)
-            c->candidates[count++] = (tn_candidate){p, (int32_t)t};
+            c->candidates[count++] = (tn_choice){p, (int32_t)t};
     }
     return count;
 }
 
-/* Sorts and cuts by top_k, top_p and min_p; how many stay. What all together are less likely than 1 - top_p no cut can reach. */
-static int64_t cut(tn_chooser *c, int64_t count, double sum)
+/* Of equals the first token. */
+static bool likelier(const tn_choice *x, const tn_choice *y) { return x->p > y->p || (x->p == y->p && x->token < y->token); }
+
+static void swap(tn_choice *x, tn_choice *y)
 {
-    const tn_generate_args *how = c->how;
-    const double least = how->top_k > 0 ? 0 : (1 - how->top_p) * sum / (double)c->vocab;
-    int64_t left = 0, n = 0;
-    for (int64_t i = 0; i < count; i++)
-        if (c->candidates[i].p >= least)
-            c->candidates[left++] = c->candidates[i];
-    qsort(c->candidates, (size_t)left, sizeof *c->candidates, by_chance);
-    if (how->top_k > 0) {
-        left = how->top_k < left ? how->top_k : left;
-        sum = 0;
-        for (int64_t i = 0; i < left; i++)
-            sum += c->candidates[i].p;
+    const tn_choice z = *x;
+    *x = *y;
+    *y = z;
+}
+
+/* Lets heap[i] sink to its place among heap [count], whose likeliest is the first. */
+static void sink(tn_choice *heap, int64_t i, int64_t count)
+{
+    for (int64_t child; (child = 2 * i + 1) < count; i = child) {
+        child += child + 1 < count && likelier(&heap[child + 1], &heap[child]);
+        if (!likelier(&heap[child], &heap[i]))
+            return;
+        swap(&heap[child], &heap[i]);
     }
-    for (double reached = 0; n < left && (n == 0 || (reached < how->top_p * sum && c->candidates[n].p >= how->min_p)); n++)
-        reached += c->candidates[n].p;
+}
+
+/* The likeliest of heap [count] goes behind the others, which stay a heap. */
+static void pop(tn_choice *heap, int64_t count)
+{
+    swap(heap, heap + count - 1);
+    sink(heap, 0, count - 1);
+}
+
+/* Brings those that top_k, top_p and min_p leave to the front, the likeliest first; how many. Only so many are sorted, without qsort(), which asks
+ * for memory. What all together are less likely than 1 - top_p no cut can reach. */
+static int64_t cut(tn_chooser *c, int64_t among, double sum)
+{
+    const tn_llama_generate_args *how = c->how;
+    const double least = how->top_k > 0 ? 0 : (1 - how->top_p) * sum / (double)c->vocab;
+    tn_choice *all = c->candidates;
+    int64_t count = 0, popped = 0, n = 0;
+    for (int64_t i = 0; i < among; i++)
+        if (all[i].p >= least)
+            all[count++] = all[i];
+    tn_choice *last = all + count - 1; /* popped ones stand from there on to the front */
+    for (int64_t i = count / 2; i-- > 0;)
+        sink(all, i, count);
+    if (how->top_k > 0 && how->top_k < count)
+        for (sum = 0; popped < how->top_k; popped++) {
+            pop(all, count - popped);
+            sum += last[-popped].p;
+        }
+    const int64_t most = popped ? popped : count;
+    for (double reached = 0; n < most; n++) {
+        if (n == popped)
+            pop(all, count - popped++);
+        if (n && (reached >= how->top_p * sum || last[-n].p < how->min_p))
+            break;
+        reached += last[-n].p;
+    }
+    for (int64_t i = 0; i < n && i < count / 2; i++)
+        swap(&all[i], last - i);
     return n;
 }
 
 int64_t tn_choose(tn_chooser *c, const float *logits)
 {
-    const tn_generate_args *how = c->how;
+    const tn_llama_generate_args *how = c->how;
     int64_t best;
     float max;
     if (c->logits) {

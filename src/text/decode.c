@@ -244,6 +244,14 @@ tn_text_stream *tn_text_stream_new_with(const tn_text_stream_args *a)
         return NULL;
     stream->tokenizer = tn_retain(a->tokenizer);
     state_begin(&stream->state, a->tokenizer, a->skip_special);
+    tn_bytes *room[] = {&stream->state.held, &stream->state.out};
+    for (int i = 0; i < 2; i++) {
+        room[i]->capacity = (size_t)tn_most_text(a->tokenizer);
+        if (!(room[i]->data = tn_alloc(room[i]->capacity))) {
+            tn_release(stream);
+            return NULL;
+        }
+    }
     return stream;
 }
 

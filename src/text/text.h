@@ -260,6 +260,8 @@ tn_tokenizer *tn_tokenizer_empty(void);
 tn_tensor *tn_tokenizer_encode_counted(const tn_tokenizer_encode_args *args, int64_t *work);
 /* The normal token of that text; -1: none. */
 int32_t tn_model_token(const tn_tokenizer *t, const char *text, int64_t size);
+/* Bytes that a stream has room for at once, enough for any token: each byte of it may become a U+FFFD. */
+static inline int64_t tn_most_text(const tn_tokenizer *t) { return 3 * (int64_t)t->vocab.longest + 64; }
 /* What the token of an id below vocab.count is written as. */
 tn_span tn_token_text(const tn_tokenizer *t, int64_t id);
 /* A step at the chain's end, cleared; NULL with an error where there are too many. */
