@@ -36,7 +36,7 @@ END {
         for (l = 1; l < level_count && 1e6 * bytes > 1024 * value[2, levels[l], 2, 1]; l++)
             ;
         print key, threads, dtype, median(3, key, 5), median(3, key, 6), median(3, key, 7), median(3, key, 8), median(3, key, 3), least(3, key, 4),
-            median(3, key, 9), median(4, key, 3), least(4, key, 4), median(4, key, 5), how, median(5, key, 3), least(5, key, 4), median(5, key, 5),
-            tuned_how, median(1, "peak", 1), median(2, levels[l], 3), median(2, levels[l], 4), median(2, levels[l], 5), levels[l]
+            median(3, key, 9), median(4, key, 3), least(4, key, 4), mb, how, median(5, key, 3), least(5, key, 4), tuned_mb, tuned_how,
+            median(1, "peak", 1), median(2, levels[l], 3), median(2, levels[l], 4), median(2, levels[l], 5), levels[l]
     }
 }

@@ -68,17 +68,18 @@ measure() { # measure ROW THREADS DTYPE
     mkdir "$work/turns"
     # The first round has both ways of PyTorch, eager and compiled; the others the better one.
     sh "$here/turns.sh" 1 "$work/turns" "'$bin/peak' $2" "'$bin/bandwidth' $2" "$ours" "$theirs" "$tuned" "$compiled" "$compiled_tuned"
-    how=eager tuned_how=eager
+    how=eager tuned_how=eager mb=$(memory 4) tuned_mb=$(memory 5) # eager's: compiling takes much more
     ! faster 6 4 || { how=compile theirs=$compiled && mv "$work/turns/6" "$work/turns/4"; }
     ! faster 7 5 || { tuned_how=compile tuned=$compiled_tuned && mv "$work/turns/7" "$work/turns/5"; }
     sh "$here/turns.sh" $((rounds - 1)) "$work/turns" "'$bin/peak' $2" "'$bin/bandwidth' $2" "$ours" "$theirs" "$tuned"
-    awk -v OFS=, -v threads="$2" -v dtype="$3" -v how=$how -v tuned_how=$tuned_how -f "$here/collect.awk" \
-        "$work/turns/1" "$work/turns/2" "$work/turns/3" "$work/turns/4" "$work/turns/5" > "$work/lines"
+    awk -v OFS=, -v threads="$2" -v dtype="$3" -v how=$how -v tuned_how=$tuned_how -v mb="$mb" -v tuned_mb="$tuned_mb" \
+        -f "$here/collect.awk" "$work/turns/1" "$work/turns/2" "$work/turns/3" "$work/turns/4" "$work/turns/5" > "$work/lines"
     awk -F, 'FNR == NR { new[$1 FS $2 FS $3]; next } !($1 FS $2 FS $3 in new)' "$work/lines" "$csv" > "$work/csv"
     cat "$work/csv" "$work/lines" > "$csv"
     awk -F, -v head=no -f "$here/table.awk" "$work/lines"
 }
 
+memory() { awk 'NR == 1 { print $5 }' "$work/turns/$1"; }
 faster() { [ -s "$work/turns/$1" ] && awk -v file="$1" 'FNR == NR { a = $3; next } { b = $3 } END { exit !(a < b) }' "$work/turns/$1" "$work/turns/$2"; }
 
 if [ -z "$rows" ]; then
