@@ -33,6 +33,7 @@ test: packages build
 
 bench: build
 	@sh bench/run.sh $(BUILD)/bench
+	@sh bench/llama.sh $(BUILD)/bench
 
 docs: configure
 	@cmake --build $(BUILD) --target docs

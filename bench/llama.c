@@ -1,8 +1,10 @@
 /* A Llama's prefill and decoding, for bench/llama.sh to run beside llama.cpp and llama2.c.
- * usage: llama make 15M|110M FILE              a model of random weights in the shape of stories15M or stories110M, as .gguf or .bin
+ * usage: llama make 15M|110M FOLDER      random weights in the shape of stories15M or stories110M: f32.gguf, f32.bin and q8_0.bin (llama2.c's)
  *        llama run FILE f32|bf16|q8_0|q4_0 THREADS [SEQUENCES]
- * run prints tokens/s of a prompt of 256 tokens and of 256 tokens decoded after one, each with its logits and their argmax (by SEQUENCES at a
- * time, then in all), and the milliseconds from opening the file to the first token. */
+ *        llama first FILE f32|bf16|q8_0|q4_0 THREADS
+ * run prints "prefill_per_s decode_per_s gflop bytes": tokens/s of a prompt of 256 tokens, with the last one's logits, and of 256 tokens decoded, each
+ * with its logits and their argmax (by SEQUENCES at a time, then in all); what the prompt's products and its attention take, and the weights that
+ * a decoded token reads. first prints the milliseconds from opening the file to the first token's logits. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,48 +21,84 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int make(const char *shape, const char *path)
+static int make(const char *shape, const char *folder)
 {
     const bool large = strcmp(shape, "110M") == 0;
+    char gguf[1000], plain[1000], whole[1000];
+    snprintf(gguf, sizeof gguf, "%s/f32.gguf", folder);
+    snprintf(plain, sizeof plain, "%s/f32.bin", folder);
+    snprintf(whole, sizeof whole, "%s/q8_0.bin", folder);
     tn_manual_seed(1);
     tn_module *llama = tn_adopt(tn_llama_new(.vocab_size = 32000, .hidden_size = large ? 768 : 288, .intermediate_size = large ? 2048 : 768,
                                              .num_hidden_layers = large ? 12 : 6, .num_attention_heads = large ? 12 : 6,
                                              .max_position_embeddings = large ? 1024 : 512, .tie_word_embeddings = true));
-    tn_check(tn_llama_save(llama, path));
+    tn_check(tn_llama_save(llama, gguf));
+    tn_check(tn_llama_save(llama, plain));
+    tn_check(tn_llama_convert(gguf, whole, .type = TN_QUANT_Q8_0));
     return 0;
 }
 
-static int64_t best(const float *logits, int64_t count)
+/* The first of the largest; by lanes, as a vector of any width holds them. */
+static int64_t best(const float *x, int64_t n)
 {
+    enum { LANES = 32 };
+    float most[LANES], all;
+    for (int l = 0; l < LANES; l++)
+        most[l] = x[0];
+    for (int64_t i = 0; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++)
+            most[l] = x[i + l] > most[l] ? x[i + l] : most[l];
+    all = most[0];
+    for (int l = 1; l < LANES; l++)
+        all = most[l] > all ? most[l] : all;
+    for (int64_t i = n / LANES * LANES; i < n; i++)
+        all = x[i] > all ? x[i] : all;
     int64_t at = 0;
-    for (int64_t i = 1; i < count; i++)
-        at = logits[i] > logits[at] ? i : at;
+    while (at < n - 1 && x[at] != all)
+        at++;
     return at;
 }
 
-static int run(const char *path, const char *weights, int64_t sequences)
+static tn_decoder *opened(const char *path, const char *weights, int64_t sequences)
 {
     const char *const names[] = {"f32", "F32", "bf16", "BF16", "q8_0", "Q8_0", "q4_0", "Q4_0"};
     tn_quant type = TN_QUANT_NONE;
     for (int i = 0; i < 8; i += 2)
         if (strcmp(weights, names[i]) == 0)
             type = tn_quant_named(names[i + 1]);
+    return tn_adopt(tn_decoder_open(path, .weights = type, .sequences = sequences));
+}
+
+static int first(const char *path, const char *weights)
+{
     const double start = now();
-    tn_decoder *decoder = tn_adopt(tn_decoder_open(path, .weights = type, .sequences = sequences));
-    int64_t tokens[TOKENS], ids[MOST_SEQUENCES], next[MOST_SEQUENCES], vocabulary;
+    const int64_t token = 1;
+    tn_decoder *decoder = opened(path, weights, 1);
+    const float *logits = tn_decoder_feed(decoder, 0, &token, 1);
+    tn_check(tn_last_status());
+    const int64_t next = best(logits, tn_decoder_config(decoder)->vocab_size);
+    const double seconds = now() - start;
+    printf("%.2f\n", next >= 0 ? 1e3 * seconds : 0);
+    return 0;
+}
+
+static int run(const char *path, const char *weights, int64_t sequences)
+{
+    tn_decoder *decoder = opened(path, weights, sequences);
+    int64_t tokens[TOKENS], ids[MOST_SEQUENCES], next[MOST_SEQUENCES];
+    const float *logits = NULL;
+    double prompt = 0;
+    tn_check(tn_last_status());
     for (int i = 0; i < TOKENS; i++)
         tokens[i] = 1 + i * 97 % 31000;
-    const float *logits = tn_decoder_feed(decoder, 0, tokens, 1);
-    tn_check(tn_last_status());
-    const double first = now() - start;
-    vocabulary = tn_decoder_config(decoder)->vocab_size;
-    double prompt = 0, decode = 0;
-    for (int round = 0; round < 2; round++) { /* the first warms up */
+    for (int round = 0; round < 3; round++) { /* the first warms up */
         tn_check(tn_decoder_rewind(decoder, 0, 0));
         const double before = now();
         logits = tn_decoder_feed(decoder, 0, tokens, TOKENS);
-        prompt = now() - before;
+        prompt += round ? (now() - before) / 2 : 0;
     }
+    const tn_llama_args *c = tn_decoder_config(decoder);
+    const int64_t vocabulary = c->vocab_size, head = vocabulary * c->hidden_size;
     for (int64_t s = 0; s < sequences; s++) {
         ids[s] = s;
         next[s] = best(logits, vocabulary);
@@ -72,9 +110,13 @@ static int run(const char *path, const char *weights, int64_t sequences)
         for (int64_t s = 0; s < sequences && logits; s++)
             next[s] = best(logits + s * vocabulary, vocabulary);
     }
-    decode = now() - before;
+    const double decode = now() - before;
     tn_check(tn_last_status());
-    printf("prefill %.1f decode %.1f first %.2f\n", TOKENS / prompt, (double)(TOKENS * sequences) / decode, 1e3 * first);
+    const int64_t layers = c->num_hidden_layers * (4 * c->hidden_size * c->hidden_size + 3 * c->hidden_size * c->intermediate_size);
+    const double each = strcmp(weights, "f32") == 0 ? 4 : strcmp(weights, "bf16") == 0 ? 2 : strcmp(weights, "q8_0") == 0 ? 34.0 / 32 : 18.0 / 32;
+    const int64_t attention = c->num_hidden_layers * c->hidden_size * TOKENS * (TOKENS + 1); /* a token looks at itself and those before it */
+    printf("%.1f %.1f %.4f %.0f\n", TOKENS / prompt, (double)(TOKENS * sequences) / decode, 2e-9 * (double)(TOKENS * layers + attention + head),
+           each * (double)(layers + head));
     return 0;
 }
 
@@ -84,10 +126,13 @@ int main(int argc, char **argv)
     if (argc == 4 && strcmp(argv[1], "make") == 0)
         return make(argv[2], argv[3]);
     const int64_t sequences = argc > 5 ? atoi(argv[5]) : 1;
-    if ((argc == 5 || argc == 6) && strcmp(argv[1], "run") == 0 && sequences >= 1 && sequences <= MOST_SEQUENCES) {
+    if ((argc == 5 || argc == 6) && sequences >= 1 && sequences <= MOST_SEQUENCES) {
         tn_check(tn_set_num_threads(atoi(argv[4])));
-        return run(argv[2], argv[3], sequences);
+        if (strcmp(argv[1], "run") == 0)
+            return run(argv[2], argv[3], sequences);
+        if (strcmp(argv[1], "first") == 0 && argc == 5)
+            return first(argv[2], argv[3]);
     }
-    fprintf(stderr, "usage: llama make 15M|110M FILE, or llama run FILE f32|bf16|q8_0|q4_0 THREADS [SEQUENCES]\n");
+    fprintf(stderr, "usage: llama make 15M|110M FOLDER, llama run FILE f32|bf16|q8_0|q4_0 THREADS [SEQUENCES], or llama first FILE TYPE THREADS\n");
     return 64;
 }

@@ -4,7 +4,6 @@
  * streams that read the same bytes; prefill of 256 tokens in tokens/s and GFLOP/s, with the shares of the fp32 peak and of the kind's own. */
 #include <pthread.h>
 #include <stdio.h>
-#include <sys/mman.h>
 
 #include "kernels/kernels.h"
 #include "peak.h"
@@ -23,9 +22,9 @@ static double peak_of(int kind, int threads, double fp32)
 {
 #if defined(__x86_64__)
     if (kind == 1 && __builtin_cpu_supports("avx512bf16"))
-        return 2e-9 * 12 * 32 * peak_rate(threads, peak_bf16, 1000000, 0);
+        return 2e-9 * 12 * 32 * peak_rate(threads, peak_bf16, 1000000);
     if (kind > 1 && __builtin_cpu_supports("avx512vnni"))
-        return 2e-9 * 12 * 64 * peak_rate(threads, peak_vnni, 1000000, 0);
+        return 2e-9 * 12 * 64 * peak_rate(threads, peak_vnni, 1000000);
 #endif
     (void)kind, (void)threads;
     return fp32;
@@ -60,17 +59,6 @@ static double now_of(int threads)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void *pages(size_t bytes)
-{
-    const size_t huge = (size_t)1 << 21;
-    char *memory = mmap(NULL, bytes + huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-        exit(1);
-    memory += huge - (size_t)memory % huge;
-    madvise(memory, bytes, MADV_HUGEPAGE);
-    return memory;
-}
-
 static void build(model *m)
 {
     const shape s = m->shape;
@@ -84,7 +72,7 @@ static void build(model *m)
         m->w[i] = (tn_packed_matrix){m->kind, size[0], size[1], NULL, NULL};
         m->bytes += tn_packed_bytes(m->kind, size[0], size[1]);
     }
-    char *at = m->memory = pages(m->bytes);
+    char *at = m->memory = peak_pages(m->bytes);
     float *row = calloc((size_t)s.hidden, sizeof *row);
     uint32_t state = 1;
     for (int64_t i = 0; i < count; i++) {
@@ -96,12 +84,12 @@ static void build(model *m)
             tn_kernels_of(TN_CPU)->packed_pack(&m->w[i], r, 1, row, m->w[i].cols);
     }
     free(row);
-    m->x = pages(PROMPT * (size_t)s.hidden * sizeof(float));
-    m->y = pages(PROMPT * (size_t)s.hidden * sizeof(float) + (size_t)s.vocabulary * sizeof(float));
+    m->x = (float *)(void *)peak_pages(PROMPT * (size_t)s.hidden * sizeof(float));
+    m->y = (float *)(void *)peak_pages(PROMPT * (size_t)s.hidden * sizeof(float) + 8 * (size_t)s.vocabulary * sizeof(float));
     for (int64_t i = 0; i < PROMPT * s.hidden; i++)
         m->x[i] = (float)(int32_t)(state = state * 1664525u + 1013904223u) * 0x1p-31f;
     for (int t = 0; t < MOST_THREADS; t++)
-        m->prepared[t] = t < m->threads ? pages(tn_packed_input_bytes(m->kind, PROMPT, s.hidden)) : NULL;
+        m->prepared[t] = t < m->threads ? peak_pages(tn_packed_input_bytes(m->kind, PROMPT, s.hidden)) : NULL;
 }
 
 static void wait_for_all(const model *m)
@@ -110,7 +98,7 @@ static void wait_for_all(const model *m)
         pthread_barrier_wait(m->barrier);
 }
 
-/* Thread t's share of a pass of n tokens: one token is prepared by each thread for itself. The head takes one row. */
+/* Thread t's share of a pass of n tokens: one token is prepared by each thread for itself. Of a prompt the head takes one row. */
 static void pass(const model *m, int t)
 {
     const tn_kernels *k = tn_kernels_of(TN_CPU);
@@ -131,8 +119,9 @@ static void pass(const model *m, int t)
                 wait_for_all(m);
         }
     }
-    k->packed_input(m->kind, 1, s.dim, m->x, s.hidden, m->prepared[t], 0, 1);
-    k->packed_product(&m->w[s.layers * PRODUCTS], 1, m->prepared[t], m->y, s.vocabulary, false, t, m->threads);
+    const int64_t outs = m->n == PROMPT ? 1 : m->n;
+    k->packed_input(m->kind, outs, s.dim, m->x, s.hidden, m->prepared[t], 0, 1);
+    k->packed_product(&m->w[s.layers * PRODUCTS], outs, m->prepared[t], m->y, s.vocabulary, false, t, m->threads);
     wait_for_all(m);
 }
 
@@ -175,54 +164,6 @@ static double time_passes(model *m, int64_t n, int repeats)
     return workers[0].best;
 }
 
-/* ---- reading the same bytes -------------------------------------------------------------------------------------------------- */
-
-typedef struct reader {
-    const char *data;
-    size_t bytes;
-    int streams, repeats, threads;
-    double best, sum;
-} reader;
-
-static void *read_streams(void *context)
-{
-    typedef float line __attribute__((vector_size(16), may_alias));
-    reader *r = context;
-    const size_t run = r->bytes / (size_t)r->streams / 128 * 128;
-    line sum[8] = {{0}};
-    for (int i = 0; i < r->repeats; i++) {
-        const double begin = now_of(r->threads);
-        for (size_t at = 0; at < run; at += 128)
-            for (int s = 0; s < r->streams; s++)
-                for (int v = 0; v < 8; v++)
-                    sum[v] += *(const line *)(const void *)(r->data + (size_t)s * run + at + v * 16);
-        const double seconds = now_of(r->threads) - begin;
-        r->best = i == 0 || seconds < r->best ? seconds : r->best;
-    }
-    for (int v = 0; v < 8; v++)
-        r->sum += (double)sum[v][0];
-    r->best = (double)(run * (size_t)r->streams) / r->best;
-    return NULL;
-}
-
-static double time_reading(const model *m, int streams, int repeats)
-{
-    pthread_t ids[MOST_THREADS];
-    reader readers[MOST_THREADS];
-    double rate = 0;
-    for (int t = 0; t < m->threads; t++) {
-        const size_t share = m->bytes / (size_t)m->threads / 64 * 64;
-        readers[t] = (reader){m->memory + (size_t)t * share, share, streams, repeats, m->threads, 0, 0};
-        if (pthread_create(&ids[t], NULL, read_streams, &readers[t]))
-            exit(1);
-    }
-    for (int t = 0; t < m->threads; t++) {
-        pthread_join(ids[t], NULL);
-        rate += readers[t].best;
-    }
-    return rate;
-}
-
 int main(int argc, char **argv)
 {
     const char *wanted = argc > 1 ? argv[1] : "15M";
@@ -249,10 +190,8 @@ int main(int argc, char **argv)
             decode[k] = of_decode > decode[k] ? of_decode : decode[k];
             prefill[k] = of_prefill > prefill[k] ? of_prefill : prefill[k];
             eight[k] = of_eight > eight[k] ? of_eight : eight[k];
-            for (int streams = 1; streams <= 8; streams *= streams == 1 ? 4 : 2) {
-                const double rate = time_reading(&models[k], streams, repeats);
-                read[k] = rate > read[k] ? rate : read[k];
-            }
+            const double rate = peak_gbytes(models[k].threads, models[k].memory, models[k].bytes, repeats, 0);
+            read[k] = rate > read[k] ? rate : read[k];
         }
     }
     const double flop = 2.0 * PROMPT * (double)s.layers * (double)(4 * s.dim * s.dim + 3 * s.dim * s.hidden) + 2.0 * (double)(s.dim * s.vocabulary);
@@ -260,8 +199,8 @@ int main(int argc, char **argv)
            "decode/s", "GB/s", "reads", "share", "8 tok/s", "prefill/s", "GFLOP/s", "of fp32", "of own");
     for (int k = 0; k < 4; k++)
         if (argc <= 4 || !strcmp(argv[4], kinds[k]))
-            printf("%-5s %9.1f %6.1f %6.1f %4.0f%% %9.0f | %9.0f %8.1f %6.0f%% %5.0f%%\n", kinds[k], decode[k], 1e-9 * decode[k] * (double)models[k].bytes, 1e-9 * read[k],
-                   100 * decode[k] * (double)models[k].bytes / read[k], eight[k], prefill[k] * PROMPT, 1e-9 * flop * prefill[k],
+            printf("%-5s %9.1f %6.1f %6.1f %4.0f%% %9.0f | %9.0f %8.1f %6.0f%% %5.0f%%\n", kinds[k], decode[k], 1e-9 * decode[k] * (double)models[k].bytes, read[k],
+                   100e-9 * decode[k] * (double)models[k].bytes / read[k], eight[k], prefill[k] * PROMPT, 1e-9 * flop * prefill[k],
                    100e-9 * flop * prefill[k] / fp32, 100e-9 * flop * prefill[k] / own[k]);
     return 0;
 }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include <tenon/tenon.h>
@@ -24,14 +25,12 @@ static inline double peak_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* A body runs so many rounds and returns something that depends on its work; `data` is the thread's own memory. */
-typedef double (*peak_body)(int64_t rounds, const float *data, size_t count);
+/* A body runs so many rounds and returns something that depends on its work. */
+typedef double (*peak_body)(int64_t rounds);
 
 typedef struct peak_job {
     peak_body body;
     int64_t rounds;
-    float *data;
-    size_t count;
     double seconds, result;
 } peak_job;
 
@@ -41,39 +40,32 @@ static inline void *peak_run(void *context)
     peak_job *job = context;
     for (int t = 0; t < 9; t++) {
         const double begin = peak_now();
-        job->result += job->body(job->rounds, job->data, job->count);
+        job->result += job->body(job->rounds);
         const double seconds = peak_now() - begin;
         job->seconds = t == 0 || seconds < job->seconds ? seconds : job->seconds;
     }
     return NULL;
 }
 
-/* The sum over the threads of rounds per second; 0 when threads or memory are refused. */
-static inline double peak_rate(int threads, peak_body body, int64_t rounds, size_t count)
+/* The sum over the threads of rounds per second; 0 when threads are refused. */
+static inline double peak_rate(int threads, peak_body body, int64_t rounds)
 {
     enum { MOST = 256 };
     peak_job jobs[MOST];
     pthread_t ids[MOST];
     int made = 0;
-    bool good = true;
     double rate = 0;
     threads = threads < 1 ? 1 : threads > MOST ? MOST : threads;
-    for (; good && made < threads; made++) {
-        jobs[made] = (peak_job){.body = body, .rounds = rounds, .count = count};
-        jobs[made].data = aligned_alloc(64, (count + 16) * sizeof(float));
-        good = jobs[made].data != NULL;
-        if (good)
-            memset(jobs[made].data, 0, (count + 16) * sizeof(float));
-        good = good && !pthread_create(&ids[made], NULL, peak_run, &jobs[made]);
-        if (!good)
-            free(jobs[made--].data);
+    for (; made < threads; made++) {
+        jobs[made] = (peak_job){.body = body, .rounds = rounds};
+        if (pthread_create(&ids[made], NULL, peak_run, &jobs[made]))
+            break;
     }
     for (int i = 0; i < made; i++) {
         pthread_join(ids[i], NULL);
         rate += (double)rounds / jobs[i].seconds;
-        free(jobs[i].data);
     }
-    return good ? rate : 0;
+    return made == threads ? rate : 0;
 }
 
 /* ---- multiply-adds: twelve chains, for a latency of four to six cycles at two a cycle ---------------------------- */
@@ -81,9 +73,8 @@ static inline double peak_rate(int threads, peak_body body, int64_t rounds, size
 #define PEAK_CHAINS_(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
 #define PEAK_SUM_(i) memcpy(&first, &x##i, sizeof first), sum += (double)first;
 #define PEAK_BODY_(isa, attribute, type, splat)                                                                        \
-    attribute static inline double peak_##isa(int64_t rounds, const float *data, size_t count)                         \
+    attribute static inline double peak_##isa(int64_t rounds)                                                          \
     {                                                                                                                  \
-        (void)data, (void)count;                                                                                       \
         const type scale = splat(0.999f), add = splat(0.001f);                                                         \
         PEAK_CHAINS_(PEAK_BEGIN_##isa)                                                                                 \
         for (int64_t r = 0; r < rounds; r++) {                                                                         \
@@ -129,30 +120,126 @@ static inline double peak_gflops(int threads)
     else if (!strcmp(tn_cpu_isa(), "avx2"))
         body = peak_avx2, lanes = 8;
 #endif
-    return 2e-9 * 12 * lanes * peak_rate(threads, body, 1000000, 0);
+    return 2e-9 * 12 * lanes * peak_rate(threads, body, 1000000);
 }
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
-static inline double peak_read(int64_t rounds, const float *data, size_t count)
+typedef int64_t peak_line __attribute__((vector_size(64), aligned(16), may_alias));
+
+/* Reads so many runs of memory side by side; streams is a constant where this is inlined. */
+__attribute__((always_inline)) static inline int64_t peak_read_streams(const char *data, size_t run, int streams)
 {
-    typedef float line __attribute__((vector_size(16), may_alias));
-    line sum[8] = {{0}};
-    for (int64_t r = 0; r < rounds; r++)
-        for (size_t i = 0; i + 32 <= count; i += 32)
-            for (int v = 0; v < 8; v++)
-                sum[v] += *(const line *)(data + i + 4 * v);
-    double total = 0;
-    for (int v = 0; v < 8; v++)
-        total += (double)sum[v][0];
+    peak_line sum[8] = {{0}};
+    int64_t total = 0;
+    for (size_t at = 0; at + sizeof *sum <= run; at += sizeof *sum)
+        _Pragma("GCC unroll 8")
+        for (int s = 0; s < streams; s++)
+            sum[s] += *(const peak_line *)(const void *)(data + (size_t)s * run + at);
+    for (int s = 0; s < 8; s++)
+        total += sum[s][0];
     return total;
 }
+#define PEAK_READ_(isa, attribute)                                                                                     \
+    attribute static inline int64_t peak_read_##isa(const char *data, size_t run, int streams)                         \
+    {                                                                                                                  \
+        return streams == 1 ? peak_read_streams(data, run, 1) : streams == 4 ? peak_read_streams(data, run, 4)         \
+                                                                             : peak_read_streams(data, run, 8);        \
+    }
+PEAK_READ_(portable, )
+#if defined(__x86_64__)
+PEAK_READ_(avx512, __attribute__((target("avx512f"))))
+PEAK_READ_(avx2, __attribute__((target("avx2"))))
+#endif
 
-/* What the threads together read from memory in GB/s, each from 128 MiB of its own: more than caches hold. */
-static inline double peak_gbytes(int threads)
+enum { PEAK_MOST_PASSES = 1000, PEAK_MOST_READERS = 64 };
+static const int peak_streams[] = {1, 4, 8};
+
+typedef struct peak_reading {
+    const char *data;
+    size_t share; /* bytes of a thread, behind one another */
+    int threads, passes;
+    pthread_barrier_t barrier;
+    double seconds[3][PEAK_MOST_PASSES]; /* of a pass of all threads */
+} peak_reading;
+typedef struct peak_reader {
+    peak_reading *reading;
+    int thread;
+    int64_t sum;
+} peak_reader;
+
+static inline void *peak_read(void *context)
 {
-    const size_t count = (size_t)32 << 20;
-    return 1e-9 * (double)count * sizeof(float) * peak_rate(threads, peak_read, 1, count);
+    peak_reader *r = context;
+    peak_reading *all = r->reading;
+    int64_t (*body)(const char *data, size_t run, int streams) = peak_read_portable;
+#if defined(__x86_64__)
+    body = !strcmp(tn_cpu_isa(), "avx512") ? peak_read_avx512 : !strcmp(tn_cpu_isa(), "avx2") ? peak_read_avx2 : body;
+#endif
+    for (int i = 0; i < all->passes; i++)
+        for (int k = 0; k < 3; k++) {
+            pthread_barrier_wait(&all->barrier);
+            const double begin = peak_now();
+            r->sum += body(all->data + (size_t)r->thread * all->share, all->share / (size_t)peak_streams[k] / 64 * 64, peak_streams[k]);
+            pthread_barrier_wait(&all->barrier);
+            if (r->thread == 0)
+                all->seconds[k][i] = peak_now() - begin;
+        }
+    return NULL;
+}
+
+static inline int peak_by_size(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* GB/s at which the threads together read `bytes` of data: the best of 1, 4 and 8 streams each, whose passes take turns. Of a stream's passes
+ * counts the one at `quantile` of their times: 0 the least, 0.5 the median. 0 when threads or memory are refused. */
+static inline double peak_gbytes(int threads, const char *data, size_t bytes, int passes, double quantile)
+{
+    pthread_t ids[PEAK_MOST_READERS];
+    peak_reader readers[PEAK_MOST_READERS];
+    peak_reading *all = malloc(sizeof *all);
+    double best = 0;
+    threads = threads < 1 ? 1 : threads > PEAK_MOST_READERS ? PEAK_MOST_READERS : threads;
+    if (!all)
+        return 0;
+    all->data = data;
+    all->share = bytes / (size_t)threads / 64 * 64;
+    all->threads = threads;
+    all->passes = passes < 1 ? 1 : passes > PEAK_MOST_PASSES ? PEAK_MOST_PASSES : passes;
+    pthread_barrier_init(&all->barrier, NULL, (unsigned)threads);
+    for (int t = 0; t < threads; t++) {
+        readers[t] = (peak_reader){all, t, 0};
+        if (pthread_create(&ids[t], NULL, peak_read, &readers[t]))
+            exit(1); /* those that wait at the barrier cannot be called back */
+    }
+    for (int t = 0; t < threads; t++)
+        pthread_join(ids[t], NULL);
+    for (int k = 0; k < 3; k++) {
+        qsort(all->seconds[k], (size_t)all->passes, sizeof(double), peak_by_size);
+        const double rate = 1e-9 * (double)all->share * threads / all->seconds[k][(int)(quantile * (all->passes - 1))];
+        best = rate > best ? rate : best;
+    }
+    pthread_barrier_destroy(&all->barrier);
+    free(all);
+    return best;
+}
+
+/* Zeros in pages of 2 MiB where the system has them; for the whole program. */
+static inline char *peak_pages(size_t bytes)
+{
+    const size_t huge = (size_t)1 << 21;
+    char *memory = mmap(NULL, bytes + huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        exit(1);
+    memory += huge - (size_t)memory % huge;
+#ifdef MADV_HUGEPAGE
+    madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+    memset(memory, 0, bytes);
+    return memory;
 }
 
 #endif

@@ -180,6 +180,26 @@ static void narrow_kinds(void **state)
     }
 }
 
+/* Where none is said the cache is f32 with F32 weights and bf16 with others. */
+static void default_caches(void **state)
+{
+    (void)state;
+    fill_tokens();
+    const tn_quant kinds[] = {TN_QUANT_F32, TN_QUANT_BF16, TN_QUANT_Q8_0, TN_QUANT_Q4_0};
+    for (int kind = 0; kind < TN_COUNT(kinds); kind++) {
+        TN_SCOPE;
+        tn_module *llama = model_of(0);
+        tn_decoder *own = tn_adopt(tn_decoder_new(llama, .weights = kinds[kind]));
+        const float *logits = tn_decoder_feed(own, 0, tokens, LENGTH);
+        for (int narrow = 0; narrow < 2; narrow++) {
+            tn_decoder *said = tn_adopt(tn_decoder_new(llama, .weights = kinds[kind], .cache = narrow ? TN_BF16 : TN_F32));
+            const float *others = tn_decoder_feed(said, 0, tokens, LENGTH);
+            check_good();
+            assert_int_equal(memcmp(logits, others, VOCAB * sizeof(float)) == 0, narrow == (kind > 0));
+        }
+    }
+}
+
 /* A context that is too short forgets its oldest tokens: as a sliding window of that length. */
 static void rolling(void **state)
 {
@@ -214,23 +234,29 @@ static void long_prompts(void **state)
     check_good();
 }
 
+/* However many threads share the heads: one or two of keys and values, more of queries. */
 static void same_bits(void **state)
 {
     (void)state;
     fill_tokens();
-    TN_SCOPE;
-    tn_module *llama = model_of(4);
     const int threads = tn_get_num_threads();
-    float first[LENGTH * VOCAB];
-    for (int most = 1; most <= 3; most++) {
-        assert_int_equal(tn_set_num_threads(most), TN_OK);
-        tn_decoder *decoder = tn_adopt(tn_decoder_new(llama, .weights = TN_QUANT_Q8_0));
-        const float *logits = tn_decoder_feed_all(decoder, 0, tokens, LENGTH);
-        assert_non_null(logits);
-        if (most == 1)
-            memcpy(first, logits, sizeof first);
-        assert_memory_equal(first, logits, sizeof first);
-    }
+    for (int which = 2; which <= 4; which += 2)
+        for (int most = 1; most <= 4; most++) {
+            TN_SCOPE;
+            static float first[(LENGTH + 2) * VOCAB];
+            float got[(LENGTH + 2) * VOCAB];
+            assert_int_equal(tn_set_num_threads(most), TN_OK);
+            tn_decoder *decoder = tn_adopt(tn_decoder_new(model_of(which), .weights = TN_QUANT_Q8_0, .sequences = 2));
+            const float *logits = tn_decoder_feed_all(decoder, 0, tokens, LENGTH);
+            assert_non_null(logits);
+            memcpy(got, logits, LENGTH * VOCAB * sizeof *got);
+            assert_non_null(tn_decoder_feed(decoder, 1, tokens, 7));
+            assert_non_null(logits = tn_decoder_step(decoder, (int64_t[]){1, 0}, tokens, 2));
+            memcpy(got + LENGTH * VOCAB, logits, 2 * VOCAB * sizeof *got);
+            if (most == 1)
+                memcpy(first, got, sizeof first);
+            assert_memory_equal(first, got, sizeof first);
+        }
     assert_int_equal(tn_set_num_threads(threads), TN_OK);
 }
 
@@ -272,7 +298,7 @@ static void bad_inputs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(prompts_and_tokens), TEST(batches), TEST(narrow_kinds), TEST(rolling), TEST(long_prompts), TEST(same_bits), TEST(bad_inputs),
+        TEST(prompts_and_tokens), TEST(batches), TEST(narrow_kinds), TEST(default_caches), TEST(rolling), TEST(long_prompts), TEST(same_bits), TEST(bad_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -204,17 +204,22 @@ static void test_every_rule_of_tensors(void **state)
         {1ull << 31, 1ull << 31, TN_QUANT_F32, 0, 128, TN_ERR_FORMAT, "tensor 0, \"w\": it is larger than a file can be"},
         {UINT64_MAX, 1, TN_QUANT_F32, 0, 128, TN_ERR_FORMAT, "shape is none"},
         {32, 2, 4, 0, 128, TN_ERR_UNSUPPORTED, "type 4 with 2 dimensions"},
-        {32, 2, 16, 0, 128, TN_ERR_UNSUPPORTED, "type 16"},
+        {256, 2, TN_QUANT_IQ2_XXS, 0, 132, TN_ERR_UNSUPPORTED, "dequantize: blocks of IQ2_XXS are known by their size alone"},
+        {256, 2, TN_QUANT_IQ2_XXS, 0, 131, TN_ERR_FORMAT, "\"w\" has 132 bytes from 96 on, and the file ends at 227"},
+        {32, 2, TN_QUANT_IQ2_XXS, 0, 128, TN_ERR_FORMAT, "rows of 32, no whole number of IQ2_XXS's blocks of 256"},
+        {32, 2, TN_QUANT_I32, 0, 256, TN_ERR_UNSUPPORTED, "blocks of I32 are known by their size alone"},
+        {32, 2, 42, 0, 128, TN_ERR_UNSUPPORTED, "type 42"},
         {32, 2, UINT32_MAX, 0, 128, TN_ERR_UNSUPPORTED, "type 4294967295"},
     };
     for (int i = 0; i < TN_COUNT(cases); i++) {
         TN_SCOPE;
         one_tensor(cases[i].columns, cases[i].rows, cases[i].type, cases[i].offset, cases[i].behind);
         tn_gguf *file = mapped("rule");
+        tn_tensor *w = file ? tn_gguf_tensor(file, "w", TN_F32) : NULL;
         if (cases[i].status != TN_OK)
             check_error(cases[i].status, cases[i].words);
         else
-            check_shape(tn_gguf_tensor(file, "w", TN_F32), (int64_t)cases[i].rows, (int64_t)cases[i].columns);
+            check_shape(w, (int64_t)cases[i].rows, (int64_t)cases[i].columns);
     }
     start(3, 1, 0);
     put("sd", "w", N(9));

@@ -55,13 +55,13 @@ static void rounded(tn_packed_kind kind, int64_t cols, const float *row, float *
 {
     for (int64_t k = 0; k < cols; k++)
         out[k] = kind == TN_PACKED_BF16 ? bf16_value(row[k]) : row[k];
-    if (kind != TN_PACKED_Q8 && kind != TN_PACKED_Q4)
+    if (!tn_packed_in_blocks(kind))
         return;
     for (int64_t b = 0; b * 32 < cols; b++) {
         float x[32] = {0};
         for (int64_t k = 0; k < 32 && b * 32 + k < cols; k++)
             x[k] = row[b * 32 + k];
-        const tn_quant_format *format = tn_quant_format_of(kind == TN_PACKED_Q8 ? TN_QUANT_Q8_0 : TN_QUANT_Q4_0);
+        const tn_quant_format *format = tn_quant_format_of(kind == TN_PACKED_Q4 ? TN_QUANT_Q4_0 : TN_QUANT_Q8_0);
         format->quantize(x, 1, blocks);
         format->dequantize(blocks, 1, x);
         blocks += format->bytes;
@@ -70,23 +70,27 @@ static void rounded(tn_packed_kind kind, int64_t cols, const float *row, float *
     }
 }
 
+/* The largest whole number of a block of x. */
+static float top_of(tn_packed_kind kind) { return kind == TN_PACKED_Q8_FINE ? 32512 : 127; }
+
 /* x's row as the kind takes it. */
 static void rounded_input(tn_packed_kind kind, int64_t cols, const float *row, double *out)
 {
     for (int64_t k = 0; k < cols; k++)
         out[k] = (double)(kind == TN_PACKED_BF16 ? bf16_value(row[k]) : row[k]);
-    for (int64_t b = 0; b * 32 < cols && kind != TN_PACKED_F32 && kind != TN_PACKED_BF16; b++) {
+    const float top = top_of(kind);
+    for (int64_t b = 0; b * 32 < cols && tn_packed_in_blocks(kind); b++) {
         const int64_t end = b * 32 + 32 < cols ? b * 32 + 32 : cols;
         float most = 0;
         for (int64_t k = b * 32; k < end; k++)
             most = fabsf(row[k]) > most ? fabsf(row[k]) : most;
         for (int64_t k = b * 32; k < end; k++)
-            out[k] = most > 0 ? (double)(most / 127.0f) * (double)rintf(row[k] * (127.0f / most)) : 0;
+            out[k] = most > 0 ? (double)(most / top) * (double)rintf(row[k] * (top / most)) : 0;
     }
 }
 
 /* No element of x lies where a rounding before rintf() decides: one instruction set multiplies and adds in one step, another in two. */
-static void avoid_ties(float *row, int64_t cols)
+static void avoid_ties(tn_packed_kind kind, float *row, int64_t cols)
 {
     for (int64_t b = 0; b * 32 < cols; b++) {
         const int64_t end = b * 32 + 32 < cols ? b * 32 + 32 : cols;
@@ -94,8 +98,8 @@ static void avoid_ties(float *row, int64_t cols)
         for (int64_t k = b * 32; k < end; k++)
             most = fabsf(row[k]) > most ? fabsf(row[k]) : most;
         for (int64_t k = b * 32; k < end && most > 0; k++) {
-            const float place = row[k] * (127.0f / most);
-            if (fabsf(place - floorf(place) - 0.5f) < 1e-3f)
+            const float place = row[k] * (top_of(kind) / most);
+            if (fabsf(place - floorf(place) - 0.5f) < top_of(kind) * 8e-6f)
                 row[k] = 0;
         }
     }
@@ -111,7 +115,7 @@ static float *floats_new(int64_t n)
     return x;
 }
 
-static const char *const kind_names[] = {"f32", "bf16", "q8", "q4"};
+static const char *const kind_names[] = {"f32", "bf16", "q8", "q4", "q8_fine"};
 
 /* All of y in `threads` shares; rows of y are y_row apart. */
 static void multiply(const tn_kernels *table, const tn_packed_matrix *w, int64_t n, const float *x, int64_t x_row, float *y, int64_t y_row, bool add,
@@ -146,7 +150,7 @@ static void check_product(const tn_kernels *table, tn_packed_kind kind, int64_t 
     assert_int_equal(table->packed_pack(&w, half, rows - half, weights + half * cols, cols), TN_OK);
     for (int64_t r = 0; r < rows; r++) {
         rounded(kind, cols, weights + r * cols, kept + r * cols, blocks);
-        if (kind == TN_PACKED_Q8 || kind == TN_PACKED_Q4)
+        if (tn_packed_in_blocks(kind))
             assert_int_equal(table->packed_pack_blocks(&of_blocks, r, 1, blocks), TN_OK);
         else
             assert_int_equal(table->packed_pack(&of_blocks, r, 1, kept + r * cols, cols), TN_OK);
@@ -158,7 +162,7 @@ static void check_product(const tn_kernels *table, tn_packed_kind kind, int64_t 
     }
 
     for (int64_t i = 0; i < n; i++)
-        avoid_ties(x + i * (cols + 3), cols);
+        avoid_ties(kind, x + i * (cols + 3), cols);
     multiply(table, &w, n, x, cols + 3, y, y_row, false, 1);
     double *element = malloc((size_t)(cols + 1) * sizeof *element);
     for (int64_t i = 0; i < n; i++) {
@@ -227,7 +231,8 @@ static void test_extreme_blocks(void **state)
     static const float values[] = {1, -1, 0x1p-24f, 0, 65504};
     enum { ROWS = 5, COLS = 256 };
     for (int t = 0; t < table_count; t++)
-        for (int q8 = 0; q8 < 2; q8++) {
+        for (tn_packed_kind kind = TN_PACKED_Q8; kind < TN_PACKED_KINDS; kind++) {
+            const bool q8 = kind != TN_PACKED_Q4;
             uint8_t blocks[ROWS * COLS / 32 * 34], *at = blocks;
             float x[COLS], y[ROWS], row[COLS];
             double due[ROWS] = {0};
@@ -245,7 +250,6 @@ static void test_extreme_blocks(void **state)
                             due[r] += (double)x[b * 32 + k] * ((byte & 15) - 8) + (double)x[b * 32 + 16 + k] * ((byte >> 4) - 8);
                     }
                 }
-            const tn_packed_kind kind = q8 ? TN_PACKED_Q8 : TN_PACKED_Q4;
             tn_packed_matrix w = {kind, ROWS, COLS, aligned_alloc(64, tn_packed_bytes(kind, ROWS, COLS)), NULL};
             assert_int_equal(tables[t]->packed_pack_blocks(&w, 0, ROWS, blocks), TN_OK);
             multiply(tables[t], &w, 1, x, COLS, y, ROWS, false, 1);

@@ -20,13 +20,18 @@ static void test_what_types_are(void **state)
     assert_int_equal(tn_quant_block(TN_QUANT_Q5_K), 256);
     assert_int_equal(tn_quant_block_bytes(TN_QUANT_Q5_K), 176);
     assert_true(tn_quant_makes(TN_QUANT_Q4_K) && !tn_quant_makes(TN_QUANT_Q5_K));
-    const tn_quant none[] = {TN_QUANT_NONE, (tn_quant)4, (tn_quant)38, (tn_quant)40, (tn_quant)INT32_MIN};
+    const tn_quant none[] = {TN_QUANT_NONE, (tn_quant)4, (tn_quant)38, (tn_quant)42, (tn_quant)INT32_MIN};
     for (int i = 0; i < TN_COUNT(none); i++) {
         assert_null(tn_quant_name(none[i]));
         assert_int_equal(tn_quant_block(none[i]), 0);
         assert_int_equal(tn_quant_block_bytes(none[i]), 0);
         assert_false(tn_quant_makes(none[i]));
     }
+    assert_int_equal(tn_quant_named("IQ2_XXS"), TN_QUANT_IQ2_XXS);
+    assert_int_equal(tn_quant_block_bytes(TN_QUANT_IQ2_XXS), 66);
+    assert_false(tn_quant_makes(TN_QUANT_IQ2_XXS));
+    assert_null(tn_dequantize((tn_blocks){TN_QUANT_IQ2_XXS, TN_SHAPE(256), all, 66}, TN_F32));
+    check_error(TN_ERR_UNSUPPORTED, "blocks of IQ2_XXS are known by their size alone");
     assert_int_equal(tn_quant_named("Q9_9"), TN_QUANT_NONE);
     assert_int_equal(tn_quant_named(NULL), TN_QUANT_NONE);
     check_good();

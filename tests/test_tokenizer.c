@@ -243,12 +243,15 @@ static void test_gguf_gpt2(void **state)
         types[i] = i < 259 ? TN_TOKEN_NORMAL : i == 259 ? TN_TOKEN_CONTROL : TN_TOKEN_USER;
     const tn_span merges[] = {SPAN("1 1"), SPAN("\xc3\x83 \xc2\xa9")};
 #define NEW(name) tn_adopt(tn_tokenizer_gguf_new("gpt2", tokens, count, .pre = name, .types = types, .merges = merges, .merge_count = 2, .eos = 259))
-    tn_tokenizer *gpt2 = NEW("gpt-2"), *llama = NEW("llama-bpe"), *qwen = NEW("qwen2"), *smol = NEW("smollm");
+    tn_tokenizer *gpt2 = NEW("gpt-2"), *llama = NEW("llama-bpe"), *qwen = NEW("qwen2"), *smol = NEW("smollm"), *tekken = NEW("tekken");
     check_good();
     CHECK_IDS(tn_tokenizer_encode(gpt2, "1111", 4), 256, 256);
     CHECK_IDS(tn_tokenizer_encode(llama, "1111", 4), 256, '1', '1'); /* three digits and one */
     CHECK_IDS(tn_tokenizer_encode(qwen, "11", 2), '1', '1');
     CHECK_IDS(tn_tokenizer_encode(smol, "11", 2), '1', '1');
+    CHECK_IDS(tn_tokenizer_encode(tekken, "11", 2), '1', '1');
+    CHECK_IDS(tn_tokenizer_encode(tekken, "abcX", 4), 258, 'X'); /* small letters, and large ones */
+    CHECK_IDS(tn_tokenizer_encode(llama, "abcX", 4), 'a', 'b', 'c', 'X');
     CHECK_IDS(tn_tokenizer_encode(gpt2, "abc", 3), 'a', 'b', 'c');
     CHECK_IDS(tn_tokenizer_encode(llama, "abc", 3), 258); /* whole, though nothing merges into it */
     CHECK_IDS(tn_tokenizer_encode(gpt2, "e\xcc\x81", 3), 'e', 0xcc, 0x81);

@@ -622,6 +622,26 @@ static void test_files_of_llamas(void **state)
     rmdir(folder);
 }
 
+/* A tokeniser read, used and written. context: its file. */
+static bool a_tokenizer(void *context)
+{
+    TN_SCOPE;
+    tn_tokenizer *t = tn_adopt(tn_tokenizer_new(context, .pattern = "llama3"));
+    tn_gguf_writer *w = tn_adopt(tn_gguf_writer_new());
+    return tn_tokenizer_decode(t, tn_tokenizer_encode(t, "hear me speak", 13), NULL, 0) > 0 && tn_gguf_set_tokenizer(w, t, 0) == TN_OK;
+}
+
+static void test_tokenizers(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"llama2c.bin", "sp_bpe_llama.model", "tiktoken_llama3.tiktoken"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/tests/reference/tokenizers/%s", TN_SOURCE_DIR, files[i]);
+        torment(a_tokenizer, path, 20);
+    }
+}
+
 #ifdef TENON_HAVE_CJSON
 /* LoRA's parts of a model written, and read into another. */
 static bool a_tuned_file(void *context)
@@ -691,6 +711,7 @@ int main(void)
         TEST(test_gradients_that_add), TEST(test_second_derivatives), TEST(test_losses), TEST(test_loaders), TEST(test_digits),
         TEST(test_what_modules_do), TEST(test_text), TEST(test_files_of_arrays), TEST(test_a_gguf_file), TEST(test_a_decoder), TEST(test_writing),
         TEST(test_files_of_llamas),
+        TEST(test_tokenizers),
 #ifdef TENON_HAVE_CJSON
         TEST(test_a_tuned_file),
 #endif

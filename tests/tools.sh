@@ -89,6 +89,12 @@ refused 1 'absent: there is no such file' tokenize --model absent x
 refused 1 'absent: cannot open' tokenize --tokenizer absent x
 refused 1 'absent: No such file' perplexity absent --model "$reference/llama/v0.bin"
 refused 1 'absent: cannot open' convert absent out.gguf
+ranks=$reference/tokenizers/tiktoken_o200k.tiktoken
+refused 1 'say which .pattern they go with' tokenize --tokenizer "$ranks" x
+refused 64 "--pattern: 'p50k' is none of gpt2|cl100k|o200k|llama3" tokenize --tokenizer "$ranks" --pattern p50k x
+refused 64 '--pattern goes with --tokenizer' tokenize --model x --pattern gpt2 x
+"$tenon" tokenize --tokenizer "$ranks" --pattern o200k "don't" > pieces
+[ "$(cut -f 2 pieces | tr -d '\n')" = "don't" ] || fail "--pattern gives other pieces"
 refused 1 'absent' inspect absent
 cp "$reference/llama/v0.bin" alone.bin
 refused 1 'no tokenizer: none of tokenizer.json, tokenizer.model, tokenizer.bin' generate --model alone.bin --prompt x
@@ -165,10 +171,10 @@ for type in bf16 q8_0; do
     same typed due
 done
 
-mkdir model
+"$tenon" convert "$shared/model.bin" m.gguf # its tokenizer is in the file
+"$tenon" generate --model m.gguf --prompt '' --tokens 127 2> /dev/null > converted
+same converted plain
 cp "$shared/tokenizer.bin" .
-cp "$shared/tokenizer.bin" model
-"$tenon" convert "$shared/model.bin" m.gguf
 chain=m.gguf
 if uses CJSON; then
     "$tenon" convert m.gguf m.safetensors
@@ -185,7 +191,7 @@ done
 has said "ffn_down.weight: F16, for its rows of 172 are no multiple of Q8_0's 32"
 "$tenon" inspect q.gguf > inspected
 has inspected 'Q8_0'
-"$tenon" generate --model q.gguf --tokenizer "$shared/tokenizer.bin" --prompt '' -n 40 2> /dev/null | head -c 90 > typed
+"$tenon" generate --model q.gguf --prompt '' -n 40 2> /dev/null | head -c 90 > typed
 same typed due
 
 "$tenon" perplexity plain --model "$shared/model.bin" > own
@@ -223,8 +229,8 @@ printf 'hello\n\nand who are you\n' > lines
 "$tenon" chat --model "$shared/model.bin" --template llama2 --system 'Be brief.' -n 8 < lines > again
 same answers again
 [ -s answers ] || fail "no answers"
-printf '{{ "[INST]" "<<SYS>>" }}' > model/chat_template.jinja
 if uses CJSON; then
+    printf '{{ "[INST]" "<<SYS>>" }}' > model/chat_template.jinja
     "$tenon" chat --model model --system 'Be brief.' -n 8 < lines > again
     same answers again
 fi

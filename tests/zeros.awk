@@ -37,7 +37,7 @@ function prototype(text,   open, head, name, type, parameters, n, part, i, list,
     sub(/\) TN_[A-Z_]+$/, ")", parameters)
     sub(/\)[^)]*$/, "", parameters)
     # A macro's own part, what a macro gives a variable of its own, what ends the program, memory without an owner, text, and formats.
-    if (name ~ /_$/ && FILENAME !~ /elementwise/ || name ~ /^tn_(die|fail|clear_error|alloc|alloc_zero|scope_close|scope_open|grad_mode_restore|grad_mode_set|progress)$/)
+    if (name ~ /_$/ && FILENAME !~ /elementwise/ || name ~ /^tn_(die|fail|clear_error|alloc|alloc_zero|scope_close|scope_open|grad_mode_restore|grad_mode_set|autocast_restore|autocast_set|progress)$/)
         return
     n = parameters == "void" ? 0 : split(parameters, part, /, */)
     list = ""

@@ -23,10 +23,11 @@ typedef struct option_row {
 static const option_row option_rows[] = {
     {'m', "model", "PATH", "The model: a GGUF, llama2.c, safetensors or npz file, or a folder of transformers", AT(model), TEXT, 0, 0, NULL},
     {'k', "tokenizer", "FILE", "Its tokenizer, where it is not in the model's file or beside it", AT(tokenizer), TEXT, 0, 0, NULL},
+    {'z', "pattern", "NAME", "Of tiktoken's ranks, which do not tell it; else by how many there are", AT(pattern), TEXT, 0, 0, "gpt2|cl100k|o200k|llama3"},
     {'F', "finetuned", "FILE", "What tenon finetune saved of this model", AT(finetuned), TEXT, 0, 0, NULL},
     {'d', "dtype", "TYPE", "Compute with weights of f32, bf16, q8_0 or q4_0; else as the file has them, or next to that", AT(dtype), TEXT, 0, 0,
      "f32|bf16|q8_0|q4_0"},
-    {'c', "cache", "TYPE", "Keep keys and values as f32, bf16 or i8", AT(cache), TEXT, 0, 0, "f32|bf16|i8"},
+    {'c', "cache", "TYPE", "Keep keys and values as f32, bf16 or i8 (f32 with f32 weights, else bf16)", AT(cache), TEXT, 0, 0, "f32|bf16|i8"},
     {'x', "context", "N", "Tokens that are remembered; 0: as many as the model was made for", AT(context), WHOLE, 0, 2147483647, NULL},
     {'t', "threads", "N", "Threads; 0: as many as there are cores", AT(threads), WHOLE, 0, 4096, NULL},
     {'p', "prompt", "TEXT", "The text to go on from; else what comes on standard input. Several are written together", AT(prompts),
@@ -185,7 +186,10 @@ tn_quant quant_named(const char *name)
 
 tn_decoder *open_decoder(const options *o)
 {
-    const tn_dtype cache = !o->cache || strcmp(o->cache, "f32") == 0 ? TN_F32 : strcmp(o->cache, "bf16") == 0 ? TN_BF16 : TN_I8;
+    const tn_dtype cache = !o->cache                    ? TN_DTYPE_DEFAULT
+                           : strcmp(o->cache, "f32") == 0  ? TN_F32
+                           : strcmp(o->cache, "bf16") == 0 ? TN_BF16
+                                                          : TN_I8;
     if (o->threads)
         tn_check(tn_set_num_threads((int)o->threads));
     return tn_adopt(tn_decoder_open(o->model, .weights = o->dtype ? quant_named(o->dtype) : TN_QUANT_NONE, .cache = cache, .context = o->context,
@@ -194,7 +198,7 @@ tn_decoder *open_decoder(const options *o)
 
 tn_tokenizer *open_tokenizer(const options *o, const tn_llama_args *config)
 {
-    return tn_adopt(o->tokenizer ? tn_tokenizer_new(o->tokenizer, .vocab_size = config ? config->vocab_size : 0) : tn_tokenizer_open(o->model));
+    return tn_adopt(o->tokenizer ? tn_tokenizer_new(o->tokenizer, .vocab_size = config ? config->vocab_size : 0, .pattern = o->pattern) : tn_tokenizer_open(o->model));
 }
 
 tn_llama_generate_args drawing(const options *o, tn_decoder *decoder, tn_tokenizer *tokenizer)

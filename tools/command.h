@@ -35,6 +35,7 @@ typedef struct options {
     const char *takes;     /* the options by their letters in command.c */
     const char *arguments; /* "FILE", "IN OUT"; NULL: none; "[TEXT...]": any number */
     const char *model, *tokenizer, *finetuned, *dtype, *type, *cache, *form, *system, *data, *trainable, *targets, *save;
+    const char *pattern; /* of tiktoken's ranks */
     texts prompts, stop;
     char **words; /* [word_count], the arguments */
     int64_t word_count, context, threads, seed, tokens, top_k, penalty_last, window, llama2_version, steps, batch_size, rank;

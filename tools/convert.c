@@ -11,13 +11,14 @@ int convert_main(int argc, char **argv)
 {
     options o = {COMMAND_DEFAULTS,
                  .about = "Reads a model of any kind and writes OUT, whose name says what it is to be: .gguf, .safetensors, .npz, .bin (llama2.c's) or else a "
-                          "folder of transformers. Weights that cannot have the type are named with the one that they get.\v"
+                          "folder of transformers. Weights that cannot have the type are named with the one that they get. The tokenizer goes into a GGUF file and "
+                          "a folder.\v"
                           "Example: tenon convert stories15M.bin stories15M.gguf --dtype q8_0",
-                 .takes = "qV", .arguments = "IN OUT"};
+                 .takes = "qVk", .arguments = "IN OUT"};
     read_options(&o, argc, argv);
     const tn_quant type = o.type ? quant_named(o.type) : TN_QUANT_NONE;
     if (o.type && type == TN_QUANT_NONE)
         misused("convert", "--dtype: '%s' is no type", o.type);
-    tn_check(tn_llama_convert(o.words[0], o.words[1], .type = type, .llama2_version = (int)o.llama2_version, .report = report));
+    tn_check(tn_llama_convert(o.words[0], o.words[1], .type = type, .llama2_version = (int)o.llama2_version, .tokenizer = o.tokenizer, .report = report));
     return done();
 }

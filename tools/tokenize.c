@@ -90,11 +90,13 @@ int tokenize_main(int argc, char **argv)
                  .about = "Writes a line for each token of the text, or of standard input: its id, a tab, and its piece as the tokenizer's file writes it. "
                           "With --decode the text of such lines, or of ids alone.\v"
                           "Example: tenon tokenize --tokenizer tokenizer.json \"Hello, world\"",
-                 .takes = "mkeD", .arguments = "[TEXT...]"};
+                 .takes = "mkzeD", .arguments = "[TEXT...]"};
     TN_SCOPE;
     read_options(&o, argc, argv);
     if (!o.model && !o.tokenizer)
         misused("tokenize", "--model or --tokenizer is missing");
+    if (o.pattern && !o.tokenizer)
+        misused("tokenize", "--pattern goes with --tokenizer");
     int64_t bytes = 0;
     tn_tokenizer *tokenizer = open_tokenizer(&o, NULL);
     char *text = tokenizer ? input_of(&o, &bytes) : NULL;

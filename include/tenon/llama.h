@@ -107,13 +107,15 @@ TN_API tn_status tn_llama_load_tuned(void *llama, const char *path) TN_MUST_CHEC
 
 /* ---- files into files ------------------------------------------------------------------------------------------------------- */
 
-/* Tells of a weight that is not what was asked for: "blk.0.ffn_down.weight: F16, for its rows of 172 are no multiple of Q8_0's 32". */
+/* Tells of a weight that is not what was asked for, "blk.0.ffn_down.weight: F16, for its rows of 172 are no multiple of Q8_0's 32", and of a
+ * tokeniser that is not written. */
 typedef void (*tn_llama_report)(const char *line, void *context);
 #define TN_LLAMA_CONVERT_OPTIONS(X)                                                                                           \
     X(tn_quant, type, TN_QUANT_NONE) /* of the matrices; NONE: what they are, or F32 where the target has no such type */     \
     X(int, llama2_version, 0)        /* of a .bin in F32: 0 or 1; one in Q8_0 is version 2 */                                 \
     X(tn_llama_report, report, NULL) /* called during the conversion */                                                       \
-    X(void *, context, NULL)
+    X(void *, context, NULL)                                                                                                  \
+    X(const char *, tokenizer, NULL) /* its file, instead of the one that lies in or beside the source */
 typedef struct tn_llama_convert_args { /* tn_llama_convert("stories15M.bin", "stories15M.gguf", .type = TN_QUANT_Q8_0) */
     size_t size TN_SIZE_(tn_llama_convert_args);
     TN_LLAMA_CONVERT_OPTIONS(TN_FIELD_)
@@ -124,11 +126,13 @@ typedef struct tn_llama_convert_args { /* tn_llama_convert("stories15M.bin", "st
 /* A file or folder of any kind that tn_llama_load() reads into one of any kind that tn_llama_save() writes. Types: F32, F16 and BF16 everywhere but
  * in .bin (F32, Q8_0) and .npz (F32, F16); in .gguf, where vectors are F32, all that tn_quantize() makes too, with rows that do not fit by
  * tn_quant_for_row() and reported. What has the type already is copied byte for byte. A GGUF source's general.* and tokenizer.* go into a GGUF
- * target. Memory is taken for what changes its type or its order of rows. Another type is TN_ERR_UNSUPPORTED. */
+ * target. The tokeniser that tn_tokenizer_open() finds, or the named one, goes with the model: into a GGUF file by tn_gguf_set_tokenizer(), beside
+ * the weights in a folder; and so does a chat template beside the source. What was only found and cannot be written is reported. Memory is taken
+ * for one weight at a time, where it changes its type or its order of rows. Another type is TN_ERR_UNSUPPORTED. */
 TN_API tn_status tn_llama_convert_with(const tn_llama_convert_args *args) TN_MUST_CHECK;
 
 /* Writes what such a file holds, its kind, its configuration and its weights with types, shapes and bytes, at most size bytes with the closing
- * 0; returns the length that it would need, 0 on error. Data are not read. */
+ * 0; returns the length that it would need, 0 on error. Data are not read, so that types are listed which quant.h only names. */
 TN_API size_t tn_llama_inspect(const char *path, char *text, size_t size);
 
 #ifdef __cplusplus

@@ -30,9 +30,30 @@ extern "C" {
     X(IQ4_NL, 20, 32, 18, false)                                                                                              \
     X(IQ4_XS, 23, 256, 136, false)                                                                                            \
     X(MXFP4, 39, 32, 17, false)
+/* The same of types that are only known by name and size: a file of them is mapped, listed and copied, and nothing is made of their blocks. */
+#define TN_QUANT_NAMED_LIST(X)                                                                                                \
+    X(Q8_1, 9, 32, 40)                                                                                                        \
+    X(Q8_K, 15, 256, 292)                                                                                                     \
+    X(IQ2_XXS, 16, 256, 66)                                                                                                   \
+    X(IQ2_XS, 17, 256, 74)                                                                                                    \
+    X(IQ3_XXS, 18, 256, 98)                                                                                                   \
+    X(IQ1_S, 19, 256, 50)                                                                                                     \
+    X(IQ3_S, 21, 256, 110)                                                                                                    \
+    X(IQ2_S, 22, 256, 82)                                                                                                     \
+    X(I8, 24, 1, 1)                                                                                                           \
+    X(I16, 25, 1, 2)                                                                                                          \
+    X(I32, 26, 1, 4)                                                                                                          \
+    X(I64, 27, 1, 8)                                                                                                          \
+    X(F64, 28, 1, 8)                                                                                                          \
+    X(IQ1_M, 29, 256, 56)                                                                                                     \
+    X(TQ1_0, 34, 256, 54)                                                                                                     \
+    X(TQ2_0, 35, 256, 66)                                                                                                     \
+    X(NVFP4, 40, 64, 36)                                                                                                      \
+    X(Q1_0, 41, 128, 18)
 typedef enum tn_quant {
-#define TN_QUANT_ENUM_(name, number, block, bytes, makes) TN_QUANT_##name = number,
+#define TN_QUANT_ENUM_(name, number, ...) TN_QUANT_##name = number,
     TN_QUANT_LIST(TN_QUANT_ENUM_)
+    TN_QUANT_NAMED_LIST(TN_QUANT_ENUM_)
 #undef TN_QUANT_ENUM_
     TN_QUANT_NONE = -1
 } tn_quant;
@@ -57,7 +78,7 @@ typedef struct tn_blocks {
  * type is none. */
 TN_API int64_t tn_blocks_bytes(tn_quant type, tn_shape shape);
 /* The elements as a tensor of f32, f16 or bf16 (rounded from f32) on the CPU; TN_DTYPE_DEFAULT is f32. TN_ERR_ARGUMENT where the size is
- * not that of the shape. */
+ * not that of the shape, TN_ERR_UNSUPPORTED on a type that is only named. */
 TN_API tn_tensor *tn_dequantize(tn_blocks blocks, tn_dtype dtype);
 /* Writes x (any floating dtype, on the CPU) as blocks of tn_blocks_bytes() bytes, which must be size. Scales are searched for by least
  * squares: the squared error is at most that of llama.cpp's without an importance matrix. TN_ERR_ARGUMENT on an element that is not finite or,

@@ -4192,6 +4192,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_tokenizer_ptr_(tn_tokenizer_new_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_tokenizer_gguf_new_with(...) \
     tn_at_tokenizer_ptr_(tn_tokenizer_gguf_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_gguf_set_tokenizer(...) \
+    tn_at_checked_(tn_gguf_set_tokenizer(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_tokenizer_encode_with(...) \
     tn_at_tensor_ptr_(tn_tokenizer_encode_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_tokenizer_decode_with(...) \

@@ -2,7 +2,7 @@
 #ifndef TENON_TOKENIZER_H
 #define TENON_TOKENIZER_H
 
-#include <tenon/tensor.h>
+#include <tenon/gguf.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -35,7 +35,7 @@ typedef struct tn_span {
 } tn_span;
 
 #define TN_TOKENIZER_GGUF_OPTIONS(X)                                                                                          \
-    X(const char *, pre, NULL)         /* tokenizer.ggml.pre: "gpt-2", "llama-bpe", "qwen2", "smollm"; of "gpt2" alone */      \
+    X(const char *, pre, NULL)         /* tokenizer.ggml.pre of "gpt2": "gpt-2", "llama-bpe", "llama3", "llama-v3", "qwen2", "smollm", "tekken" */ \
     X(const float *, scores, NULL)     /* [count], of "llama" */                                                              \
     X(const int32_t *, types, NULL)    /* [count]: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte; NULL: all normal */ \
     X(const tn_span *, merges, NULL)   /* [merge_count]: two tokens with a space between, best first; of "gpt2" */            \
@@ -56,6 +56,12 @@ typedef struct tn_tokenizer_gguf_args { /* tn_tokenizer_gguf_new("gpt2", tokens,
 } tn_tokenizer_gguf_args;
 /* A tokeniser of what a GGUF file says, all of which is copied. */
 TN_API tn_tokenizer *tn_tokenizer_gguf_new_with(const tn_tokenizer_gguf_args *args);
+/* Sets a GGUF file's tokenizer.ggml.* to what makes the same ids there, for a model of `count` tokens (0: the tokeniser's own number), those that the
+ * tokeniser has not being unused: "llama" of SentencePiece's BPE models without a normaliser, of llama2.c's files (where U+2581 is then a space, and
+ * bytes that are no UTF-8 U+FFFD), and of tokenizer.json in their style whose merges scores can order; "gpt2" of tokenizer.json of byte level and
+ * of tiktoken's ranks, by one of the splitters above. llama.cpp reads it. TN_ERR_UNSUPPORTED names what GGUF cannot say: Metaspace, another
+ * normaliser or splitter, unigram models, llama3.np's; TN_ERR_ARGUMENT: the tokeniser has more tokens. */
+TN_API tn_status tn_gguf_set_tokenizer(tn_gguf_writer *writer, const tn_tokenizer *tokenizer, int64_t count) TN_MUST_CHECK;
 
 #define TN_TOKENIZER_ENCODE_OPTIONS(X)                                                                                        \
     X(int, add_bos, -1)          /* the beginning's token in front: 0, 1, or -1: as the file says */                          \

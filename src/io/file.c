@@ -159,20 +159,23 @@ static void release_mapping(void *data, void *mapping)
     tn_mapping_release(mapping);
 }
 
-tn_tensor *tn_mapping_tensor(tn_mapping *m, int64_t at, tn_shape shape, tn_dtype dtype)
+tn_tensor *tn_mapping_over(tn_mapping *m, int64_t at, tn_shape shape, tn_dtype dtype)
 {
     int64_t numel;
     if (!tn_shape_check("map", shape, &numel))
         return NULL;
-    size_t bytes = (size_t)numel * tn_dtype_size(dtype);
-    if ((uintptr_t)(m->data + at) % tn_dtype_size(dtype) == 0) {
-        tn_storage *storage = tn_storage_over(m->data + at, bytes, release_mapping, m);
-        if (storage)
-            __atomic_fetch_add(&m->refs, 1, __ATOMIC_RELAXED);
-        return tn_over_storage(storage, shape, dtype);
-    }
+    tn_storage *storage = tn_storage_over(m->data + at, (size_t)numel * tn_dtype_size(dtype), release_mapping, m);
+    if (storage)
+        __atomic_fetch_add(&m->refs, 1, __ATOMIC_RELAXED);
+    return tn_over_storage(storage, shape, dtype);
+}
+
+tn_tensor *tn_mapping_tensor(tn_mapping *m, int64_t at, tn_shape shape, tn_dtype dtype)
+{
+    if ((uintptr_t)(m->data + at) % tn_dtype_size(dtype) == 0)
+        return tn_mapping_over(m, at, shape, dtype);
     tn_tensor *x = tn_new("map", shape, dtype, (tn_device_id){TN_CPU, 0});
-    return x ? memcpy(tn_ptr(x), m->data + at, bytes), x : NULL;
+    return x ? memcpy(tn_ptr(x), m->data + at, (size_t)x->numel * tn_dtype_size(dtype)), x : NULL;
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------------------------ */

@@ -2,6 +2,8 @@
 #ifndef TN_FILE_H
 #define TN_FILE_H
 
+#include <tenon/io.h>
+
 #include "core/core.h"
 
 typedef struct tn_gzip tn_gzip;
@@ -45,6 +47,8 @@ void tn_mapping_release(tn_mapping *mapping);
 const char *tn_mapping_bytes(const tn_mapping *mapping);
 /* A contiguous tensor over the mapping's bytes from `at` on, the scope's; a copy of them where they are not aligned for its elements. */
 tn_tensor *tn_mapping_tensor(tn_mapping *mapping, int64_t at, tn_shape shape, tn_dtype dtype);
+/* The same never copied, for who reads its bytes at any alignment: no op may see it. */
+tn_tensor *tn_mapping_over(tn_mapping *mapping, int64_t at, tn_shape shape, tn_dtype dtype);
 
 /* A file being written, beside its final name until it is whole: path.tenon0.part, or with another number where that one is written to. What a
  * kill leaves there goes with the next writer of the path. A file that was there gives its mode and must be a regular one. Works while an
@@ -59,6 +63,15 @@ tn_status tn_writer_open(tn_writer *w, const char *op, const char *path);
 tn_status tn_writer_write(tn_writer *w, const void *data, size_t n);
 /* Ends the writing: status OK syncs and renames, any other removes the temporary; returns status or what went wrong here. */
 tn_status tn_writer_close(tn_writer *w, tn_status status);
+
+/* What gives a tensor of a dict that is being saved when it is its turn, the scope's: of the shape and dtype of the dict's, which has no memory of
+ * its own. NULL with an error. */
+typedef const tn_tensor *tn_made(const void *context, const char *name);
+tn_status tn_save_safetensors_made(const tn_dict *dict, const char *path, tn_made *made, const void *context);
+tn_status tn_save_npz_made(const tn_npz_args *args, tn_made *made, const void *context);
+
+/* tn_load_npz() without memory for what lies in the file as it is: f32 and f16 that are not packed are over a mapping, as by tn_mapping_over(). */
+tn_dict *tn_map_npz(const char *path);
 
 /* Room for one more element in *array, whose capacity doubles where it is full; false on no memory. */
 bool tn_grow(void *array, size_t count, size_t *capacity, size_t element);

@@ -72,6 +72,9 @@ int64_t tn_gguf_int_of(const char *op, const char *path, const tn_gguf_key *key)
 size_t tn_gguf_kind_bytes(int64_t kind);
 /* The value of a key as it lies in the file, its kind before it; false with an error where there is no such key. */
 bool tn_gguf_raw(const char *op, const tn_gguf *file, const char *key, const uint8_t **bytes, size_t *size);
+/* A tensor of the writer's whose blocks [size] are made when the file is saved, one tensor at a time. The context lasts until then. */
+typedef tn_status tn_gguf_make(const void *context, tn_quant type, void *blocks, size_t size);
+tn_status tn_gguf_add_made(tn_gguf_writer *writer, const char *name, tn_quant type, tn_shape shape, tn_gguf_make *make, const void *context);
 /* A power of two from 1 to 2^30. */
 bool tn_gguf_alignment_holds(int64_t alignment);
 

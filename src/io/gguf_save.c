@@ -19,7 +19,8 @@ typedef struct value {
 typedef struct entry {
     char *name;
     const void *owner; /* the tensor, or what blocks.data is of */
-    const tn_tensor *tensor;
+    tn_gguf_make *make; /* what makes the blocks of the context; NULL where they are there */
+    const void *context;
     tn_blocks blocks;
 } entry;
 
@@ -234,7 +235,8 @@ tn_status tn_gguf_copy_key(tn_gguf_writer *w, const tn_gguf *file, const char *k
 
 enum { MOST_NAME = 63, MOST_DIMS = 4 };
 
-static tn_status add(const char *op, tn_gguf_writer *w, const char *name, const void *owner, const tn_tensor *tensor, tn_blocks blocks)
+/* Of the new entry its name is copied and its owner retained. */
+static tn_status add(const char *op, tn_gguf_writer *w, const char *name, entry new)
 {
     for (size_t i = 0; i < w->entry_count; i++) {
         if (strcmp(w->entries[i].name, name) == 0) {
@@ -246,17 +248,30 @@ static tn_status add(const char *op, tn_gguf_writer *w, const char *name, const 
         tn_fail(TN_ERR_ARGUMENT, "%s: \"%s\" has %zu bytes: names of GGUF's tensors have up to %d", op, name, strlen(name), MOST_NAME);
         return TN_ERR_ARGUMENT;
     }
-    if (blocks.shape.ndim > MOST_DIMS || blocks.size == 0) {
+    if (new.blocks.shape.ndim > MOST_DIMS || new.blocks.size == 0) {
         tn_fail(TN_ERR_SHAPE, "%s: \"%s\" is %s: GGUF has tensors of 1 to %d dimensions and none that is empty", op, name,
-                tn_shape_text(blocks.shape), MOST_DIMS);
+                tn_shape_text(new.blocks.shape), MOST_DIMS);
         return TN_ERR_SHAPE;
     }
-    char *copy = tn_grow(&w->entries, w->entry_count, &w->entry_capacity, sizeof *w->entries) ? copy_text(name) : NULL;
-    if (!copy)
+    new.name = tn_grow(&w->entries, w->entry_count, &w->entry_capacity, sizeof *w->entries) ? copy_text(name) : NULL;
+    if (!new.name)
         return TN_ERR_MEMORY;
-    w->entries[w->entry_count++] = (entry){copy, tn_retain(owner), tensor, blocks};
+    tn_retain(new.owner);
+    w->entries[w->entry_count++] = new;
     return TN_OK;
 }
+
+tn_status tn_gguf_add_made(tn_gguf_writer *w, const char *name, tn_quant type, tn_shape shape, tn_gguf_make *make, const void *context)
+{
+    const int64_t bytes = good("gguf_add", w, name) ? tn_blocks_bytes(type, shape) : -1;
+    if (bytes < 0) {
+        tn_fail_within("gguf_add: \"%s\"", name);
+        return tn_last_status();
+    }
+    return add("gguf_add", w, name, (entry){.make = make, .context = context, .blocks = {type, shape, NULL, (size_t)bytes}});
+}
+
+static tn_status of_tensor(const void *tensor, tn_quant type, void *blocks, size_t size) { return tn_quantize(tensor, type, blocks, size); }
 
 tn_status tn_gguf_add(tn_gguf_writer *w, const char *name, tn_tensor *tensor, tn_quant type)
 {
@@ -272,7 +287,7 @@ tn_status tn_gguf_add(tn_gguf_writer *w, const char *name, tn_tensor *tensor, tn
         tn_fail_within("gguf_add: \"%s\"", name);
         return tn_last_status();
     }
-    return add("gguf_add", w, name, tensor, tensor, (tn_blocks){type, tn_shape_of(tensor), NULL, (size_t)bytes});
+    return add("gguf_add", w, name, (entry){.owner = tensor, .make = of_tensor, .context = tensor, .blocks = {type, tn_shape_of(tensor), NULL, (size_t)bytes}});
 }
 
 tn_status tn_gguf_add_blocks(tn_gguf_writer *w, const char *name, tn_blocks blocks, const void *owner)
@@ -281,7 +296,7 @@ tn_status tn_gguf_add_blocks(tn_gguf_writer *w, const char *name, tn_blocks bloc
     if (bytes >= 0 && ((size_t)bytes != blocks.size || (!blocks.data && bytes > 0)))
         tn_fail(TN_ERR_ARGUMENT, "gguf_add_blocks: \"%s\": %s of %s needs %lld bytes and has %zu", name, tn_shape_text(blocks.shape),
                 tn_quant_name(blocks.type), (long long)bytes, blocks.data ? blocks.size : 0);
-    return tn_failing() ? tn_last_status() : add("gguf_add_blocks", w, name, owner, NULL, blocks);
+    return tn_failing() ? tn_last_status() : add("gguf_add_blocks", w, name, (entry){.owner = owner, .blocks = blocks});
 }
 
 /* ---- the file ----------------------------------------------------------------------------------------------------------- */
@@ -323,12 +338,12 @@ static tn_status write_zeros(tn_writer *out, size_t n)
 
 static tn_status write_tensor(tn_writer *out, const entry *e)
 {
-    if (!e->tensor)
+    if (!e->make)
         return tn_writer_write(out, e->blocks.data, e->blocks.size);
     uint8_t *blocks = tn_alloc(e->blocks.size);
     if (!blocks)
         return TN_ERR_MEMORY;
-    tn_status status = tn_quantize(e->tensor, e->blocks.type, blocks, e->blocks.size);
+    tn_status status = e->make(e->context, e->blocks.type, blocks, e->blocks.size);
     if (status != TN_OK)
         tn_fail_within("save_gguf: \"%s\"", e->name);
     else

@@ -194,7 +194,7 @@ tn_tensor *tn_gguf_tensor(const tn_gguf *g, const char *name, tn_dtype dtype)
     const tn_dtype own = type == TN_QUANT_F16 ? TN_F16 : type == TN_QUANT_BF16 ? TN_BF16 : TN_F32;
     if (dtype == TN_DTYPE_DEFAULT)
         dtype = own;
-    if (dtype == own && tn_quant_block(type) == 1 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
+    if (dtype == own && (own != TN_F32 || type == TN_QUANT_F32) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
         return tn_mapping_tensor(t->mapping, t->offset, t->blocks.shape, dtype);
     return tn_dequantize(t->blocks, dtype);
 }

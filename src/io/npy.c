@@ -230,15 +230,34 @@ static bool elements_hold(const tn_reader *r, tn_tensor *x, const header *h)
     return false;
 }
 
+/* What follows the header. */
+static tn_tensor *read_elements(tn_reader *r, const header *h)
+{
+    tn_tensor *x = tn_new(r->op, lying(h), h->dtype, (tn_device_id){TN_CPU, 0});
+    if (!x || !tn_reader_read(r, tn_ptr(x), x->numel * (int64_t)tn_item_size(x)) || !tn_reader_end(r) || !elements_hold(r, x, h))
+        return NULL;
+    return turned(x, h);
+}
+
 tn_tensor *tn_npy_read(tn_reader *r)
 {
     header h = {0};
+    return read_header(r, &h) ? read_elements(r, &h) : NULL;
+}
+
+tn_tensor *tn_npy_map(tn_reader *r, tn_mapping *mapping, int64_t at)
+{
+    header h = {0};
+    char passed[4096];
     if (!read_header(r, &h))
         return NULL;
-    tn_tensor *x = tn_new(r->op, lying(&h), h.dtype, (tn_device_id){TN_CPU, 0});
-    if (!x || !tn_reader_read(r, tn_ptr(x), x->numel * (int64_t)tn_item_size(x)) || !tn_reader_end(r) || !elements_hold(r, x, &h))
-        return NULL;
-    return turned(x, &h);
+    if (h.fortran || h.swap || (h.dtype != TN_F32 && h.dtype != TN_F16))
+        return read_elements(r, &h);
+    tn_tensor *x = tn_mapping_over(mapping, at + r->size - r->left, h.shape, h.dtype);
+    while (x && r->left > 0)
+        if (!tn_reader_read(r, passed, r->left < (int64_t)sizeof passed ? r->left : (int64_t)sizeof passed))
+            return NULL;
+    return x && tn_reader_end(r) ? x : NULL;
 }
 
 static tn_tensor *map(const tn_reader *r, const header *h)

@@ -11,8 +11,8 @@
 
 enum { NAME_SIZE = 1024 };
 
-/* Entry i, under its name without .npy. */
-static bool read_entry(const tn_zip *z, int64_t i, tn_dict *dict)
+/* Entry i, under its name without .npy; over the mapping where its bytes lie there from `at` on, which is -1 where they do not. */
+static bool read_entry(const tn_zip *z, int64_t i, tn_dict *dict, tn_mapping *mapping, int64_t at)
 {
     TN_SCOPE;
     char name[NAME_SIZE], where[2 * NAME_SIZE];
@@ -29,9 +29,21 @@ static bool read_entry(const tn_zip *z, int64_t i, tn_dict *dict)
         return false;
     }
     tn_reader r;
-    tn_tensor *x = tn_zip_entry_open(&r, z, i, where) ? tn_npy_read(&r) : NULL;
+    tn_tensor *x = !tn_zip_entry_open(&r, z, i, where) ? NULL : at < 0 ? tn_npy_read(&r) : tn_npy_map(&r, mapping, at);
     tn_reader_close(&r);
     return x && tn_dict_set(dict, name, x) == TN_OK;
+}
+
+static tn_dict *read_entries(const tn_zip *z, tn_mapping *mapping, const int64_t *places)
+{
+    tn_dict *dict = tn_dict_new();
+    bool ok = dict != NULL;
+    for (int64_t i = 0; ok && i < z->count; i++)
+        ok = read_entry(z, i, dict, mapping, places ? places[i] : -1);
+    if (ok)
+        return tn_autorelease(dict);
+    tn_release(dict);
+    return NULL;
 }
 
 tn_dict *tn_load_npz(const char *path)
@@ -39,15 +51,27 @@ tn_dict *tn_load_npz(const char *path)
     tn_zip z;
     if (!tn_zip_open(&z, "load_npz", path))
         return NULL;
-    tn_dict *dict = tn_dict_new();
-    bool ok = dict != NULL;
-    for (int64_t i = 0; ok && i < z.count; i++)
-        ok = read_entry(&z, i, dict);
+    tn_dict *dict = read_entries(&z, NULL, NULL);
     tn_zip_close(&z);
-    if (ok)
-        return tn_autorelease(dict);
-    tn_release(dict);
-    return NULL;
+    return dict;
+}
+
+tn_dict *tn_map_npz(const char *path)
+{
+    tn_zip z;
+    tn_reader file;
+    if (!tn_zip_open(&z, "load_npz", path))
+        return NULL;
+    tn_mapping *mapping = tn_reader_open(&file, z.op, path, false) ? tn_mapping_new(&file) : NULL;
+    int64_t *places = mapping ? tn_alloc((size_t)z.count * sizeof *places) : NULL;
+    if (places)
+        tn_zip_places(&z, tn_mapping_bytes(mapping), file.size, places);
+    tn_dict *dict = places ? read_entries(&z, mapping, places) : NULL;
+    tn_free(places, (size_t)z.count * sizeof *places);
+    tn_mapping_release(mapping);
+    tn_reader_close(&file);
+    tn_zip_close(&z);
+    return dict;
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------------------------ */
@@ -59,7 +83,10 @@ tn_dict *tn_load_npz(const char *path)
 
 /* One tensor as libzip reads it: its header, then its elements, packed while the entry is open where they do not lie so. */
 typedef struct source {
-    const tn_tensor *x;
+    const tn_tensor *x, *open; /* the dict's, and what is read while the entry is open */
+    tn_made *made;
+    const void *context;
+    const char *name;
     char head[TN_NPY_HEADER_SIZE];
     size_t head_size, bytes, at;
     void *packed;
@@ -68,24 +95,30 @@ typedef struct source {
 static void close_source(source *s)
 {
     tn_free(s->packed, s->packed ? s->bytes : 0);
+    tn_release(s->open);
     s->packed = NULL;
+    s->open = NULL;
 }
 
 static zip_int64_t open_source(source *s)
 {
+    TN_SCOPE;
     s->at = 0;
-    if (tn_has(s->x, TN_FLAG_CONTIGUOUS))
+    s->open = tn_retain(s->made ? s->made(s->context, s->name) : s->x);
+    if (!s->open)
+        return -1;
+    if (tn_has(s->open, TN_FLAG_CONTIGUOUS))
         return 0;
     s->packed = tn_alloc(s->bytes);
     if (!s->packed)
-        return -1;
-    tn_pack(s->x, s->packed);
+        return close_source(s), -1;
+    tn_pack(s->open, s->packed);
     return 0;
 }
 
 static zip_int64_t read_source(source *s, char *out, zip_uint64_t n)
 {
-    const char *data = s->packed ? s->packed : tn_ptr(s->x);
+    const char *data = s->packed ? s->packed : tn_ptr(s->open);
     size_t put = 0;
     while (put < n && s->at < s->head_size + s->bytes) {
         bool head = s->at < s->head_size;
@@ -187,7 +220,7 @@ static tn_status write_zip(tn_writer *w, const tn_npz_args *a, source *sources)
     return ok ? TN_OK : TN_ERR_IO;
 }
 
-static bool prepare(source *s, const char *name, const tn_tensor *x)
+static bool prepare(source *s, const char *name, const tn_tensor *x, tn_made *made, const void *context)
 {
     if (strlen(name) + 5 > NAME_SIZE || !*name) {
         tn_fail(TN_ERR_ARGUMENT, "save_npz: a name of %zu bytes: 1 to %d can be written", strlen(name), NAME_SIZE - 5);
@@ -195,23 +228,22 @@ static bool prepare(source *s, const char *name, const tn_tensor *x)
     }
     if (!tn_npy_writable("save_npz", name, x))
         return false;
-    s->x = x;
+    *s = (source){.x = x, .name = name, .made = made, .context = context};
     s->bytes = (size_t)x->numel * tn_item_size(x);
     s->head_size = tn_npy_header("save_npz", x, s->head);
     return s->head_size > 0;
 }
 
-tn_status tn_save_npz_with(const tn_npz_args *args)
+tn_status tn_save_npz_made(const tn_npz_args *args, tn_made *made, const void *context)
 {
     TN_ERROR_ASIDE;
-    TN_KNOWN(tn_npz_args, args);
     int64_t count = tn_dict_count(args->dict);
     if (count == 0)
         tn_fail(TN_ERR_ARGUMENT, args->dict ? "save_npz: the dict holds no tensors" : "save_npz: dict is NULL");
     source *sources = tn_failing() ? NULL : tn_alloc_zero((size_t)count * sizeof *sources);
     bool ok = sources != NULL;
     for (int64_t i = 0; ok && i < count; i++) {
-        ok = prepare(&sources[i], tn_dict_name(args->dict, i), tn_dict_tensor(args->dict, i));
+        ok = prepare(&sources[i], tn_dict_name(args->dict, i), tn_dict_tensor(args->dict, i), made, context);
         if (!ok && tn_last_status() != TN_ERR_ARGUMENT)
             tn_fail_within("\"%s\"", tn_dict_name(args->dict, i));
     }
@@ -227,12 +259,18 @@ tn_status tn_save_npz_with(const tn_npz_args *args)
 
 #else
 
-tn_status tn_save_npz_with(const tn_npz_args *args)
+tn_status tn_save_npz_made(const tn_npz_args *args, tn_made *made, const void *context)
 {
+    (void)args, (void)made, (void)context;
     TN_ERROR_ASIDE;
-    TN_KNOWN(tn_npz_args, args);
     tn_fail(TN_ERR_UNSUPPORTED, "save_npz: this build is without libzip: build with it (libzip-dev)");
     return tn_last_status();
 }
 
 #endif
+
+tn_status tn_save_npz_with(const tn_npz_args *args)
+{
+    TN_KNOWN(tn_npz_args, args);
+    return tn_save_npz_made(args, NULL, NULL);
+}

@@ -20,10 +20,11 @@ const char *tn_quant_name(tn_quant type)
 
 tn_quant tn_quant_named(const char *name)
 {
-#define NAMED(type, number, block, bytes, makes)                                                                              \
+#define NAMED(type, ...)                                                                              \
     if (name && strcmp(name, #type) == 0)                                                                                     \
         return TN_QUANT_##type;
     TN_QUANT_LIST(NAMED)
+    TN_QUANT_NAMED_LIST(NAMED)
 #undef NAMED
     return TN_QUANT_NONE;
 }
@@ -112,6 +113,8 @@ tn_tensor *tn_dequantize(tn_blocks blocks, tn_dtype dtype)
         dtype = TN_F32;
     if (!format)
         return NULL;
+    if (!format->dequantize)
+        return tn_fail(TN_ERR_UNSUPPORTED, "dequantize: blocks of %s are known by their size alone: Tenon makes no numbers of them", format->name);
     if (dtype != TN_F32 && dtype != TN_F16 && dtype != TN_BF16)
         return tn_fail(TN_ERR_DTYPE, "dequantize: makes float32, float16 and bfloat16, not %s", tn_dtype_name(dtype));
     if (blocks.size != (size_t)bytes_of(format, numel) || (!blocks.data && numel > 0))

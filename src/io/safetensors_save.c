@@ -159,7 +159,7 @@ static tn_status write_tensor(tn_writer *w, const tn_tensor *x)
 /* Widest elements first: with the header a multiple of 8, each tensor is then aligned to its elements. */
 static const unsigned char widths[] = {8, 4, 2, 1};
 
-static tn_status write_file(tn_writer *w, const tn_dict *dict, const text *header)
+static tn_status write_file(tn_writer *w, const tn_dict *dict, const text *header, tn_made *made, const void *context)
 {
     unsigned char length[8];
     for (int i = 0; i < 8; i++)
@@ -168,13 +168,20 @@ static tn_status write_file(tn_writer *w, const tn_dict *dict, const text *heade
     if (status == TN_OK)
         status = tn_writer_write(w, header->data, header->used);
     for (int k = 0; k < TN_COUNT(widths); k++)
-        for (int64_t i = 0; status == TN_OK && i < tn_dict_count(dict); i++)
-            if (tn_item_size(tn_dict_tensor(dict, i)) == widths[k])
-                status = write_tensor(w, tn_dict_tensor(dict, i));
+        for (int64_t i = 0; status == TN_OK && i < tn_dict_count(dict); i++) {
+            TN_SCOPE;
+            const tn_tensor *x = tn_dict_tensor(dict, i);
+            if (tn_item_size(x) != widths[k])
+                continue;
+            x = made ? made(context, tn_dict_name(dict, i)) : x;
+            status = x ? write_tensor(w, x) : tn_last_status();
+        }
     return status;
 }
 
-tn_status tn_save_safetensors(const tn_dict *dict, const char *path)
+tn_status tn_save_safetensors(const tn_dict *dict, const char *path) { return tn_save_safetensors_made(dict, path, NULL, NULL); }
+
+tn_status tn_save_safetensors_made(const tn_dict *dict, const char *path, tn_made *made, const void *context)
 {
     if (!dict) {
         tn_fail(TN_ERR_ARGUMENT, "save_safetensors: dict is NULL");
@@ -209,7 +216,7 @@ tn_status tn_save_safetensors(const tn_dict *dict, const char *path)
         put_header(&header, dict, begins);
         tn_writer w;
         status = tn_writer_open(&w, "save_safetensors", path);
-        status = tn_writer_close(&w, status == TN_OK ? write_file(&w, dict, &header) : status);
+        status = tn_writer_close(&w, status == TN_OK ? write_file(&w, dict, &header, made, context) : status);
     }
     tn_free(header.data, length);
     tn_free(begins, (size_t)count * sizeof *begins);

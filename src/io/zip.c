@@ -3,6 +3,7 @@
 
 #ifdef TENON_HAVE_ZIP
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 #include <zip.h>
 
@@ -67,6 +68,48 @@ const char *tn_zip_name(const tn_zip *z, int64_t i)
 
 int64_t tn_zip_find(const tn_zip *z, const char *name) { return zip_name_locate(z->zip, name, 0); }
 
+static uint32_t little(const uint8_t *b, int bytes)
+{
+    uint32_t number = 0;
+    for (int i = 0; i < bytes; i++)
+        number |= (uint32_t)b[i] << 8 * i;
+    return number;
+}
+
+/* Where the central directory begins by the record at the archive's end, which a comment may follow; -1 where it is not found. */
+static int64_t directory_of(const uint8_t *b, int64_t size)
+{
+    enum { END = 22, MOST_COMMENT = 65535 };
+    for (int64_t at = size - END; at >= 0 && at >= size - END - MOST_COMMENT; at--)
+        if (memcmp(b + at, "PK\5\6", 4) == 0 && at + END + little(b + at + 20, 2) == size)
+            return little(b + at + 16, 4);
+    return -1;
+}
+
+void tn_zip_places(const tn_zip *z, const void *bytes, int64_t size, int64_t *places)
+{
+    enum { CENTRAL = 46, LOCAL = 30 };
+    const uint8_t *b = bytes;
+    int64_t at = directory_of(b, size);
+    for (int64_t i = 0; i < z->count; i++) {
+        zip_stat_t st;
+        places[i] = -1;
+        if (at < 0 || at > size - CENTRAL || memcmp(b + at, "PK\1\2", 4) != 0 || zip_stat_index(z->zip, (zip_uint64_t)i, 0, &st) != 0)
+            at = -1; /* and so are all that follow */
+        if (at < 0)
+            continue;
+        const uint8_t *entry = b + at;
+        const int64_t local = little(entry + 42, 4);
+        at += CENTRAL + little(entry + 28, 2) + little(entry + 30, 2) + little(entry + 32, 2);
+        if (st.comp_method != ZIP_CM_STORE || st.encryption_method != ZIP_EM_NONE || st.crc != little(entry + 16, 4) ||
+            st.size != little(entry + 24, 4) || local > size - LOCAL || memcmp(b + local, "PK\3\4", 4) != 0)
+            continue;
+        const int64_t begin = local + LOCAL + little(b + local + 26, 2) + little(b + local + 28, 2);
+        if (begin <= size && st.size <= (uint64_t)(size - begin))
+            places[i] = begin;
+    }
+}
+
 bool tn_zip_entry_open(tn_reader *r, const tn_zip *z, int64_t i, const char *path)
 {
     *r = (tn_reader){.op = z->op, .path = path, .fd = -1};
@@ -115,6 +158,7 @@ bool tn_zip_open(tn_zip *z, const char *op, const char *path)
 void tn_zip_close(tn_zip *z) { (void)z; }
 const char *tn_zip_name(const tn_zip *z, int64_t i) { return (void)z, (void)i, ""; }
 int64_t tn_zip_find(const tn_zip *z, const char *name) { return (void)z, (void)name, -1; }
+void tn_zip_places(const tn_zip *z, const void *bytes, int64_t size, int64_t *places) { (void)z, (void)bytes, (void)size, (void)places; }
 bool tn_zip_entry_open(tn_reader *r, const tn_zip *z, int64_t i, const char *path) { return (void)r, (void)z, (void)i, (void)path, false; }
 int64_t tn_zip_some(tn_reader *r, void *out, int64_t n) { return (void)r, (void)out, (void)n, -1; }
 void tn_zip_entry_close(tn_reader *r) { (void)r; }

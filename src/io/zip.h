@@ -18,6 +18,8 @@ void tn_zip_close(tn_zip *z);
 const char *tn_zip_name(const tn_zip *z, int64_t i);
 /* The place of a name, or -1; no error. */
 int64_t tn_zip_find(const tn_zip *z, const char *name);
+/* Where in the archive's bytes [size] each entry's own begin [count]: -1 of one that is packed, or of an archive over 4 GB. */
+void tn_zip_places(const tn_zip *z, const void *bytes, int64_t size, int64_t *places);
 /* Entry i as a reader, whose errors name path. Close it before the archive. False with an error. */
 bool tn_zip_entry_open(tn_reader *r, const tn_zip *z, int64_t i, const char *path);
 

@@ -13,7 +13,7 @@ typedef struct tn_quant_format {
     const char *name;
     int64_t block;
     size_t bytes;
-    tn_dequantize_row *dequantize;
+    tn_dequantize_row *dequantize; /* NULL of a type that is only named */
     tn_quantize_row *quantize;
 } tn_quant_format;
 /* NULL where type is none. */

@@ -154,7 +154,8 @@ ROW(IQ4_XS, 256, 136, {
 #define QUANTIZER_true(name) tn_quantize_##name
 #define QUANTIZER_false(name) NULL
 #define FORMAT(name, number, block, bytes, makes) [number] = {#name, block, bytes, dequantize_##name, QUANTIZER_##makes(name)},
-static const tn_quant_format formats[] = {TN_QUANT_LIST(FORMAT)};
+#define NAMED(name, number, block, bytes) [number] = {#name, block, bytes, NULL, NULL},
+static const tn_quant_format formats[] = {TN_QUANT_LIST(FORMAT) TN_QUANT_NAMED_LIST(NAMED)};
 
 const tn_quant_format *tn_quant_format_of(tn_quant type)
 {

@@ -20,11 +20,12 @@
  *   Q8    blocks of 32 along cols, W = scale q with scale f16 and q int8: what GGUF's Q8_0 holds, bit for bit. x becomes such blocks too, its
  *         scale f32 and |q| <= 127; sums of 32 are whole numbers, those of blocks f32.
  *   Q4    the same with q = 0 ... 15 less 8: Q4_0.
- * cols that is no multiple of 32 counts zeros up to one. Q8 and Q4 of floats are rounded as kernels/blocks.h does for files.
+ *   Q8_FINE  W as Q8; x in blocks of |q| <= 127 * 256, which takes twice the multiplications: for inputs of few large elements among small ones.
+ * cols that is no multiple of 32 counts zeros up to one. Q8, Q8_FINE and Q4 of floats are rounded as kernels/blocks.h does for files.
  *
  * Layout, the same on every instruction set: panels of 16 rows, the last filled with zeros. A panel is a row of "units" of 16 x 4 bytes, for
- * each of its rows the next 1 (F32), 2 (BF16) or 4 (Q8) elements; Q8 has q + 128. Q4's unit has, in the low and high halves of 4 bytes, elements
- * 4u ... and 16 + 4u ... of the block. Behind the units of Q8 and Q4 are the scales, f16 [blocks, 16]; a panel's bytes are rounded up to 64. */
+ * each of its rows the next 1 (F32), 2 (BF16) or 4 (Q8) elements; Q8 and Q8_FINE have q + 128. Q4's unit has, in the low and high halves of 4 bytes, elements
+ * 4u ... and 16 + 4u ... of the block. Behind the units of blocks are the scales, f16 [blocks, 16]; a panel's bytes are rounded up to 64. */
 #ifndef TN_KERNELS_PACKED_H
 #define TN_KERNELS_PACKED_H
 
@@ -32,7 +33,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum tn_packed_kind { TN_PACKED_F32, TN_PACKED_BF16, TN_PACKED_Q8, TN_PACKED_Q4, TN_PACKED_KINDS } tn_packed_kind;
+typedef enum tn_packed_kind { TN_PACKED_F32, TN_PACKED_BF16, TN_PACKED_Q8, TN_PACKED_Q4, TN_PACKED_Q8_FINE, TN_PACKED_KINDS } tn_packed_kind;
 enum { TN_PACKED_ROWS = 16, TN_PACKED_BLOCK = 32, TN_PACKED_SHARE = 32 };
 
 typedef struct tn_packed_matrix {
@@ -44,10 +45,13 @@ typedef struct tn_packed_matrix {
 
 static inline int64_t tn_packed_blocks(int64_t cols) { return (cols + TN_PACKED_BLOCK - 1) / TN_PACKED_BLOCK; }
 
+static inline bool tn_packed_in_blocks(tn_packed_kind kind) { return kind != TN_PACKED_F32 && kind != TN_PACKED_BF16; }
+
 /* Bytes of one panel of 16 rows. */
 static inline int64_t tn_packed_panel_bytes(tn_packed_kind kind, int64_t cols)
 {
-    const int64_t of_kind[] = {cols * 64, (cols + 1) / 2 * 64, tn_packed_blocks(cols) * (512 + 32), tn_packed_blocks(cols) * (256 + 32)};
+    const int64_t blocks = tn_packed_blocks(cols), of_q8 = blocks * (512 + 32), of_q4 = blocks * (256 + 32);
+    const int64_t of_kind[] = {cols * 64, (cols + 1) / 2 * 64, of_q8, of_q4, of_q8};
     return (of_kind[kind] + 63) / 64 * 64;
 }
 static inline int64_t tn_packed_panels(int64_t rows) { return (rows + TN_PACKED_ROWS - 1) / TN_PACKED_ROWS; }
@@ -59,7 +63,8 @@ static inline size_t tn_packed_bytes(tn_packed_kind kind, int64_t rows, int64_t 
 /* Bytes of a prepared input, aligned to 64. */
 static inline size_t tn_packed_input_bytes(tn_packed_kind kind, int64_t n, int64_t cols)
 {
-    const int64_t blocks = tn_packed_blocks(cols), of_kind[] = {cols * 4, (cols + 1) / 2 * 4, blocks * (32 + 8), blocks * (32 + 8)};
+    const int64_t blocks = tn_packed_blocks(cols);
+    const int64_t of_kind[] = {cols * 4, (cols + 1) / 2 * 4, blocks * (32 + 8), blocks * (32 + 8), blocks * (64 + 8)};
     return (size_t)(n * of_kind[kind] + 63) / 64 * 64;
 }
 
@@ -75,7 +80,7 @@ static inline void tn_packed_share(int64_t rows, int thread, int threads, int64_
 
 /* The slots, for TN_KERNEL_LIST.
  *   packed_pack: rows first ... first + count of W are rows[i * row + j].
- *   packed_pack_blocks: the same of GGUF's blocks, dense: Q8 takes Q8_0 (34 bytes), Q4 takes Q4_0 (18), ceil(cols / 32) to a row.
+ *   packed_pack_blocks: the same of GGUF's blocks, dense: Q8 and Q8_FINE take Q8_0 (34 bytes), Q4 takes Q4_0 (18), ceil(cols / 32) to a row.
  *   packed_unpack: a row of W, [cols].
  *   packed_input: x is x[i * x_row + j]; threads share the rows of x.
  *   packed_product: y[i * y_row + r] = product + bias, or += where add (a residual). */

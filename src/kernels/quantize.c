@@ -105,13 +105,25 @@ void tn_quantize_BF16(const float *x, int64_t n, uint8_t *b)
 
 /* ---- a scale: x is d q ---------------------------------------------------------------------------------------------------------- */
 
-/* The element that is farthest from 0. */
+static float largest(const float *x, int n)
+{
+    float lane[8] = {0}, most = 0;
+    for (int i = 0; i < n; i += 8)
+        for (int l = 0; l < 8; l++)
+            lane[l] = fabsf(x[i + l]) > lane[l] ? fabsf(x[i + l]) : lane[l];
+    for (int l = 0; l < 8; l++)
+        most = lane[l] > most ? lane[l] : most;
+    return most;
+}
+
+/* The element that is farthest from 0, the first of several. */
 static float farthest(const float *x, int n)
 {
-    float most = 0;
-    for (int i = 0; i < n; i++)
-        most = fabsf(x[i]) > fabsf(most) ? x[i] : most;
-    return most;
+    const float most = largest(x, n);
+    int i = 0;
+    while (i < n - 1 && fabsf(x[i]) != most)
+        i++;
+    return most > 0 ? x[i] : 0;
 }
 
 /* The bytes of llama.cpp's, whose q are of the scale before it is rounded, halves away from 0. Where an f16 of that size has few bits the
@@ -119,13 +131,14 @@ static float farthest(const float *x, int n)
 void tn_quantize_Q8_0(const float *x, int64_t n, uint8_t *b)
 {
     for (; n > 0; n--, x += 32, b += 34) {
-        const float most = fabsf(farthest(x, 32)), d = most / 127;
+        const float most = largest(x, 32), d = most / 127;
         const float stored = put_scale(b, d, most, 127), inverse = reciprocal(d < 0x1p-14f ? stored : d);
         float q[32];
         to_whole(x, 32, 0, inverse, -127, 127, q);
         for (int i = 0; i < 32; i++) {
             const float left = x[i] * inverse - q[i]; /* .5 where a half went to an even number */
-            b[2 + i] = (uint8_t)(int8_t)(q[i] + (left == 0.5f && q[i] >= 0 ? 1.0f : left == -0.5f && q[i] <= 0 ? -1.0f : 0.0f));
+            const int up = (left == 0.5f) & (q[i] >= 0), down = (left == -0.5f) & (q[i] <= 0);
+            b[2 + i] = (uint8_t)((int)q[i] + up - down);
         }
     }
 }

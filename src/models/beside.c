@@ -98,7 +98,10 @@ static tn_tokenizer *of_gguf(const char *path, const tn_gguf *file)
     tn_tokenizer_gguf_args a = {.size = sizeof a};
     a.model = tn_gguf_string(file, GGML "model", NULL);
     a.pre = tn_gguf_string(file, GGML "pre", NULL);
-    const bool spm = a.model && strcmp(a.model, "llama") == 0, llama3 = a.pre && strcmp(a.pre, "llama-bpe") == 0;
+    static const char *const begun[] = {"llama-bpe", "llama3", "llama-v3", "tekken"}; /* add_bos where the file does not say */
+    bool add_bos = a.model && strcmp(a.model, "llama") == 0;
+    for (int i = 0; i < TN_COUNT(begun); i++)
+        add_bos |= a.pre && strcmp(a.pre, begun[i]) == 0;
     tn_span *tokens = spans(file, GGML "tokens", &a.count), *merges = spans(file, GGML "merges", &a.merge_count);
     a.tokens = tokens;
     a.merges = merges;
@@ -107,7 +110,7 @@ static tn_tokenizer *of_gguf(const char *path, const tn_gguf *file)
     a.bos = tn_gguf_int(file, GGML "bos_token_id", -1);
     a.eos = tn_gguf_int(file, GGML "eos_token_id", -1);
     a.unk = tn_gguf_int(file, GGML "unknown_token_id", -1);
-    a.add_bos = tn_gguf_bool(file, GGML "add_bos_token", spm || llama3);
+    a.add_bos = tn_gguf_bool(file, GGML "add_bos_token", add_bos);
     a.add_eos = tn_gguf_bool(file, GGML "add_eos_token", false);
     a.add_space_prefix = tn_gguf_bool(file, GGML "add_space_prefix", true);
     tn_tokenizer *tokenizer = tn_failing() ? NULL : tn_tokenizer_gguf_new_with(&a);
@@ -130,26 +133,37 @@ static tn_tokenizer *of_file(const char *file, const char *model)
     return tn_tokenizer_new_with(&a);
 }
 
-tn_tokenizer *tn_tokenizer_open(const char *path)
+static const char *const names[] = {"tokenizer.json", "tokenizer.model", "tokenizer.bin", "tokenizer.model.np"};
+
+bool tn_model_tokenizer(const char *op, const char *path, char file[TN_PATH_SIZE])
 {
-    static const char *const names[] = {"tokenizer.json", "tokenizer.model", "tokenizer.bin", "tokenizer.model.np"};
     static const struct {
         const char *ending, *first; /* what is looked for first beside such a file */
     } pairs[] = {{".bin", "tokenizer.bin"}, {".npz", "tokenizer.model.np"}};
+    char folder[TN_PATH_SIZE];
+    if (!tn_model_folder(op, path, folder))
+        return false;
+    const size_t length = strlen(path);
+    for (int i = 0; i < TN_COUNT(pairs); i++)
+        if (length >= 4 && strcmp(path + length - 4, pairs[i].ending) == 0 && tn_model_beside(folder, pairs[i].first, file))
+            return true;
+    for (int i = 0; i < TN_COUNT(names); i++)
+        if (tn_model_beside(folder, names[i], file))
+            return true;
+    return false;
+}
+
+tn_tokenizer *tn_tokenizer_open(const char *path)
+{
     char folder[TN_PATH_SIZE], file[TN_PATH_SIZE];
     TN_SCOPE;
-    if (!tn_model_folder("tokenizer_open", path, folder))
-        return NULL;
     tn_gguf *gguf = tn_model_gguf("tokenizer_open", path);
     if (gguf && tn_gguf_find_key(gguf, GGML "tokens") >= 0)
         return of_gguf(path, gguf);
-    const size_t length = strlen(path);
-    for (int i = 0; i < TN_COUNT(pairs) && !tn_failing(); i++)
-        if (length >= 4 && strcmp(path + length - 4, pairs[i].ending) == 0 && tn_model_beside(folder, pairs[i].first, file))
-            return of_file(file, path);
-    for (int i = 0; i < TN_COUNT(names) && !tn_failing(); i++)
-        if (tn_model_beside(folder, names[i], file))
-            return of_file(file, path);
-    return tn_fail(TN_ERR_IO, "tokenizer_open: %s: no tokenizer: %snone of %s, %s, %s and %s in %s", path, gguf ? "none in the file, and " : "", names[0],
-                   names[1], names[2], names[3], *folder ? folder : "this folder");
+    if (tn_failing() || tn_model_tokenizer("tokenizer_open", path, file))
+        return tn_failing() ? NULL : of_file(file, path);
+    return !tn_model_folder("tokenizer_open", path, folder)
+               ? NULL
+               : tn_fail(TN_ERR_IO, "tokenizer_open: %s: no tokenizer: %snone of %s, %s, %s and %s in %s", path, gguf ? "none in the file, and " : "", names[0],
+                         names[1], names[2], names[3], *folder ? folder : "this folder");
 }

@@ -12,6 +12,10 @@ enum { TN_PATH_SIZE = 4096 };
 bool tn_model_folder(const char *op, const char *path, char folder[TN_PATH_SIZE]);
 /* The path of a file in that folder; false, without an error, where there is none. */
 bool tn_model_beside(const char *folder, const char *name, char path[TN_PATH_SIZE]);
+/* The file of a tokeniser that lies beside the model; false, with an error or without one where there is none. */
+bool tn_model_tokenizer(const char *op, const char *path, char file[TN_PATH_SIZE]);
+/* The model's chat template in Jinja, tn_alloc()'s of *size, and the file that it is of; NULL with an error, or without one where there is none. */
+char *tn_model_jinja(const char *op, const char *path, char file[TN_PATH_SIZE], size_t *size);
 /* The model mapped, the scope's, where it is a GGUF file; NULL, without an error, of another. */
 tn_gguf *tn_model_gguf(const char *op, const char *path);
 /* All of a file [*size] and a closing 0, tn_alloc()'s of *size + 1; NULL with an error. */

@@ -81,22 +81,18 @@ const char *tn_chat_end(const char *name)
 
 /* ---- a model's own -------------------------------------------------------------------------------------------------------- */
 
-static const char *recognised(const char *path, const char *jinja)
+static char *copied(const char *text, size_t *size)
 {
-    const char *name = tn_chat_template_named_by(jinja);
-    return name || tn_failing() ? name : tn_fail(TN_ERR_UNSUPPORTED, "chat_template_of: %s: its chat template is none of those that Tenon has", path);
-}
-
-static const char *none(const char *path)
-{
-    return tn_fail(TN_ERR_IO, "chat_template_of: %s: no chat template: none in chat_template.jinja, tokenizer_config.json or a GGUF file", path);
+    *size = strlen(text) + 1;
+    char *copy = tn_alloc(*size);
+    return copy ? memcpy(copy, text, *size) : NULL;
 }
 
 #ifdef TENON_HAVE_CJSON
-/* "chat_template": a text, or [{"name": "default", "template": a text}, ...] */
-static const char *of_config(const char *path, const char *text, size_t size)
+/* "chat_template": a text, or [{"name": "default", "template": a text}, ...]; NULL, with an error or, where there is none, without one. */
+static char *of_config(const char *op, const char *path, const char *text, size_t *size)
 {
-    cJSON *json = cJSON_ParseWithLength(text, size);
+    cJSON *json = cJSON_ParseWithLength(text, *size);
     const cJSON *jinja = cJSON_GetObjectItemCaseSensitive(json, "chat_template"), *one;
     for (one = cJSON_IsArray(jinja) ? jinja->child : NULL; one; one = one->next) {
         const cJSON *name = cJSON_GetObjectItemCaseSensitive(one, "name");
@@ -105,39 +101,57 @@ static const char *of_config(const char *path, const char *text, size_t size)
             break;
         }
     }
-    const char *found = NULL;
+    char *found = NULL;
     if (!json)
-        tn_fail(TN_ERR_FORMAT, "chat_template_of: %s: no JSON", path);
-    else
-        found = cJSON_IsString(jinja) ? recognised(path, jinja->valuestring) : none(path);
+        tn_fail(TN_ERR_FORMAT, "%s: %s: no JSON", op, path);
+    else if (cJSON_IsString(jinja))
+        found = copied(jinja->valuestring, size);
     cJSON_Delete(json);
     return found;
 }
 #else
-static const char *of_config(const char *path, const char *text, size_t size)
+static char *of_config(const char *op, const char *path, const char *text, size_t *size)
 {
     (void)text, (void)size;
-    return tn_fail(TN_ERR_UNSUPPORTED, "chat_template_of: %s: this build has no cJSON to read it with", path);
+    return tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: this build has no cJSON to read it with", op, path);
 }
 #endif
 
+char *tn_model_jinja(const char *op, const char *path, char file[TN_PATH_SIZE], size_t *size)
+{
+    char folder[TN_PATH_SIZE];
+    TN_SCOPE;
+    if (!tn_model_folder(op, path, folder))
+        return NULL;
+    const tn_gguf *gguf = tn_model_gguf(op, path);
+    const char *own = gguf ? tn_gguf_string(gguf, "tokenizer.chat_template", NULL) : NULL;
+    snprintf(file, TN_PATH_SIZE, "%s", path);
+    if (own || tn_failing())
+        return tn_failing() ? NULL : copied(own, size);
+    const bool alone = tn_model_beside(folder, "chat_template.jinja", file);
+    char *text = alone || tn_model_beside(folder, "tokenizer_config.json", file) ? tn_model_text(op, file, size) : NULL;
+    if (!text || alone) {
+        *size += text != NULL; /* the closing 0 */
+        return text;
+    }
+    const size_t whole = *size + 1;
+    char *jinja = of_config(op, file, text, size);
+    tn_free(text, whole);
+    return jinja;
+}
+
 const char *tn_chat_template_of(const char *path)
 {
-    char folder[TN_PATH_SIZE], file[TN_PATH_SIZE];
-    size_t size;
-    TN_SCOPE;
-    if (!tn_model_folder("chat_template_of", path, folder))
-        return NULL;
-    const tn_gguf *gguf = tn_model_gguf("chat_template_of", path);
-    const char *jinja = gguf ? tn_gguf_string(gguf, "tokenizer.chat_template", NULL) : NULL;
-    if (jinja || tn_failing())
-        return tn_failing() ? NULL : recognised(path, jinja);
-    const bool alone = tn_model_beside(folder, "chat_template.jinja", file);
-    if (!alone && !tn_model_beside(folder, "tokenizer_config.json", file))
-        return none(path);
-    char *text = tn_model_text("chat_template_of", file, &size);
-    const char *name = !text ? NULL : alone ? recognised(file, text) : of_config(file, text, size);
-    tn_free(text, text ? size + 1 : 0);
+    static const char op[] = "chat_template_of";
+    char file[TN_PATH_SIZE];
+    size_t size = 0;
+    char *jinja = tn_model_jinja(op, path, file, &size);
+    const char *name = jinja ? tn_chat_template_named_by(jinja) : NULL;
+    if (!jinja && !tn_failing())
+        tn_fail(TN_ERR_IO, "%s: %s: no chat template: none in chat_template.jinja, tokenizer_config.json or a GGUF file", op, path);
+    else if (!name && !tn_failing())
+        tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: its chat template is none of those that Tenon has", op, file);
+    tn_free(jinja, size);
     return name;
 }
 

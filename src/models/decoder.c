@@ -93,39 +93,45 @@ static void store(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t g
     p->kernels->decode_store(d->cache, 1, size, v, l->values + (size_t)at * row_bytes, size, scaled ? l->value_scales + at : NULL, 1);
 }
 
-/* The queries of `rows` rows of a sequence from i on look at what the cache of head g holds. */
-static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t g, int thread)
+/* `count` heads of queries from h on, all of one key/value head, of `rows` rows of a sequence from i on look at what the cache holds. */
+static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t h, int64_t count, int thread, int threads)
 {
     const tn_decoder *d = p->d;
     const tn_llama_args *c = &d->config;
-    const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, group = c->num_attention_heads / kv_heads;
+    const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, g = h / (c->num_attention_heads / kv_heads);
     const int64_t head = (p->sequences[i] * kv_heads + g) * d->capacity, length = p->positions[i] + rows, y_row = c->num_attention_heads * size;
     const size_t row_bytes = (size_t)size * tn_dtype_size(d->cache);
     const bool scaled = d->cache == TN_I8;
     const tn_decode_attention attention = {
-        .rows = rows, .heads = group, .kv_heads = 1, .size = size, .length = length < d->capacity ? length : d->capacity,
-        .scale = 1 / sqrt((double)size), .q = projected(p, i) + g * group * size, .q_row = l->qkv.rows, .y_row = y_row, .dtype = d->cache,
+        .rows = rows, .heads = count, .kv_heads = 1, .size = size, .length = length < d->capacity ? length : d->capacity,
+        .scale = 1 / sqrt((double)size), .q = projected(p, i) + h * size, .q_row = l->qkv.rows, .y_row = y_row, .dtype = d->cache,
         .k = l->keys + (size_t)head * row_bytes, .v = l->values + (size_t)head * row_bytes, .row = size,
+        .ahead = head + threads * d->capacity < d->sequences * kv_heads * d->capacity ? threads * d->capacity * size : 0,
         .k_scale = scaled ? l->key_scales + head : NULL, .v_scale = scaled ? l->value_scales + head : NULL,
-        .scratch = p->looks + thread * p->looks_floats, .y = p->attended + i * y_row + g * group * size};
+        .scratch = p->looks + thread * p->looks_floats, .y = p->attended + i * y_row + h * size};
     p->kernels->decode_attention(&attention, 0, 1);
 }
 
-/* All of a pass's rows: of one sequence at once where none of them takes another's place in the cache. A head of a sequence is one thread's: it
- * writes what it reads. */
+/* All of a pass's rows: of one sequence at once where none of them takes another's place in the cache. A key/value head of a sequence is one
+ * thread's, which reads what it wrote; where threads would be left over they meet in between and share out the heads of queries. */
 static void attend_all(const pass *p, const tn_decoder_layer *l, int thread, int threads)
 {
-    const int64_t n = p->n, kv_heads = p->d->config.num_key_value_heads;
-    const bool whole = p->sequences[0] == p->sequences[n - 1] && p->positions[n - 1] < p->d->capacity;
+    const int64_t n = p->n, kv_heads = p->d->config.num_key_value_heads, heads = p->d->config.num_attention_heads, group = heads / kv_heads;
+    const bool one = p->sequences[0] == p->sequences[n - 1], whole = one && p->positions[n - 1] < p->d->capacity;
+    const int64_t rows = whole ? n : 1, runs = n / rows; /* rows that look at once */
+    const bool split = (!one || runs == 1) && group > 1 && runs * kv_heads < 2 * threads && runs * kv_heads % threads != 0;
     for (int64_t i = 0; i < n; i++)
         for (int64_t g = 0; g < kv_heads; g++)
             if ((p->sequences[i] * kv_heads + g) % threads == thread) {
                 store(p, l, i, g);
-                if (!whole)
-                    attend(p, l, i, 1, g, thread);
-                else if (i == n - 1)
-                    attend(p, l, 0, n, g, thread);
+                if (!split && (i + 1) % rows == 0)
+                    attend(p, l, i + 1 - rows, rows, g * group, group, thread, threads);
             }
+    if (!split)
+        return;
+    tn_barrier_wait(p->barrier, threads);
+    for (int64_t at = thread; at < runs * heads; at += threads)
+        attend(p, l, at / heads * rows, rows, at % heads, 1, thread, threads);
 }
 
 static void run_layer(const pass *p, const tn_decoder_layer *l, int thread, int threads)
@@ -186,8 +192,9 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
     p->up = tn_taken(block, &at, row * (size_t)c->intermediate_size);
     p->cos = tn_taken(block, &at, row * (size_t)c->head_dim / 2);
     p->sin = tn_taken(block, &at, row * (size_t)c->head_dim / 2);
-    const size_t one = tn_packed_input_bytes(d->head.kind, 1, widest > c->hidden_size ? widest : c->hidden_size);
-    const size_t all = tn_packed_input_bytes(d->head.kind, rows, widest > c->hidden_size ? widest : c->hidden_size);
+    const tn_packed_kind kind = d->layers[0].down.kind; /* no other takes more */
+    const size_t one = tn_packed_input_bytes(kind, 1, widest > c->hidden_size ? widest : c->hidden_size);
+    const size_t all = tn_packed_input_bytes(kind, rows, widest > c->hidden_size ? widest : c->hidden_size);
     p->prepared_bytes = one;
     p->prepared = tn_taken(block, &at, all > one * (size_t)threads ? all : one * (size_t)threads);
     const int64_t of_one = group * ((d->capacity + 15) / 16 * 16), of_many = tn_decode_tiles_floats(c->head_dim);
@@ -373,7 +380,8 @@ static tn_packed_kind kind_for(const tn_decoder_args *a, const tn_weights *weigh
         return kind_of(a->weights);
     for (int64_t i = 0; i < weights->count; i++) {
         const tn_blocks *blocks = &weights->weights[i].blocks;
-        const tn_packed_kind kind = blocks->type == TN_QUANT_F16 ? TN_PACKED_BF16 : kind_of(blocks->type);
+        const bool finer = weights->weights[i].group % TN_PACKED_BLOCK != 0; /* groups that Q8 has not */
+        const tn_packed_kind kind = blocks->type == TN_QUANT_F16 ? TN_PACKED_BF16 : finer ? TN_PACKED_F32 : kind_of(blocks->type);
         bytes[kind == TN_PACKED_KINDS ? TN_PACKED_Q8 : kind] += blocks->size;
     }
     int most = 0;
@@ -413,7 +421,7 @@ static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a, tn_
     tn_decoder *d = weights ? tn_object_new(&decoder_class) : NULL;
     if (d) {
         d->config = weights->config;
-        d->cache = a->cache;
+        d->cache = a->cache != TN_DTYPE_DEFAULT ? a->cache : kind == TN_PACKED_F32 ? TN_F32 : TN_BF16;
         d->capacity = a->context ? a->context : d->config.max_position_embeddings;
         if (d->config.sliding_window && d->config.sliding_window < d->capacity)
             d->capacity = d->config.sliding_window;
@@ -436,7 +444,7 @@ static bool options_fit(const tn_decoder_args *a)
     if (a->weights != TN_QUANT_NONE && kind_of(a->weights) == TN_PACKED_KINDS)
         tn_fail(TN_ERR_UNSUPPORTED, "decoder: weights are computed with as F32, BF16, Q8_0 or Q4_0, not %s",
                 tn_quant_name(a->weights) ? tn_quant_name(a->weights) : "what is no type");
-    else if (a->cache != TN_F32 && a->cache != TN_BF16 && a->cache != TN_I8)
+    else if (a->cache != TN_DTYPE_DEFAULT && a->cache != TN_F32 && a->cache != TN_BF16 && a->cache != TN_I8)
         tn_fail(TN_ERR_DTYPE, "decoder: the cache is f32, bf16 or i8, not %s", tn_dtype_name(a->cache));
     else if (a->context < 0 || a->context > INT32_MAX || a->sequences < 1 || a->sequences > MOST_SEQUENCES)
         tn_fail(TN_ERR_ARGUMENT, "decoder: context %lld and sequences %lld: from 0 (the model's), and from 1 to %d", (long long)a->context,

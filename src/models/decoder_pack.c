@@ -14,7 +14,8 @@ static void take_matrix(tn_packed_matrix *w, char *block, size_t *at, tn_packed_
 
 static float *take_floats(char *block, size_t *at, int64_t count) { return tn_taken(block, at, (size_t)count * sizeof(float)); }
 
-/* Lays the weights out in a block, or with NULL only measures it. */
+/* Lays the weights out in a block, or with NULL only measures it. What goes into down has few large elements among small ones (it is a product
+ * of two others): in blocks of 8 bits it loses more than all other inputs together. */
 static size_t lay_out(tn_decoder *d, char *block, tn_packed_kind kind)
 {
     const tn_llama_args *c = &d->config;
@@ -33,7 +34,7 @@ static size_t lay_out(tn_decoder *d, char *block, tn_packed_kind kind)
         take_matrix(&l->out, block, &at, kind, c->hidden_size, heads * c->head_dim);
         take_matrix(&l->gate, block, &at, kind, c->intermediate_size, c->hidden_size);
         take_matrix(&l->up, block, &at, kind, c->intermediate_size, c->hidden_size);
-        take_matrix(&l->down, block, &at, kind, c->hidden_size, c->intermediate_size);
+        take_matrix(&l->down, block, &at, kind == TN_PACKED_Q8 ? TN_PACKED_Q8_FINE : kind, c->hidden_size, c->intermediate_size);
         l->input_norm = take_floats(block, &at, c->hidden_size);
         l->post_norm = take_floats(block, &at, c->hidden_size);
         l->qkv.bias = c->attention_bias ? take_floats(block, &at, all * c->head_dim) : NULL;
@@ -55,7 +56,8 @@ typedef struct packing {
 
 static bool packs_as_it_is(const tn_packed_matrix *w, const tn_weight *weight)
 {
-    return (w->kind == TN_PACKED_Q8 && weight->blocks.type == TN_QUANT_Q8_0) || (w->kind == TN_PACKED_Q4 && weight->blocks.type == TN_QUANT_Q4_0);
+    const tn_quant type = weight->blocks.type;
+    return tn_packed_in_blocks(w->kind) && type == (w->kind == TN_PACKED_Q4 ? TN_QUANT_Q4_0 : TN_QUANT_Q8_0);
 }
 
 /* Rows as floats where they lie; NULL where they are not. */
@@ -78,6 +80,14 @@ static void pack(const packing *p, tn_weight_kind kind, int64_t layer, const tn_
             for (int64_t i = 0; i < count; i++)
                 kernels->packed_pack_blocks(w, first + row + i, 1, tn_weight_row(weight, row + i));
             continue;
+        }
+        if (w->kind == TN_PACKED_Q8 && weight->group) {
+            bool fits = true;
+            for (int64_t i = 0; i < count && fits; i++)
+                if ((fits = tn_weight_row_q8(weight, row + i, (uint8_t *)own)))
+                    kernels->packed_pack_blocks(w, first + row + i, 1, own);
+            if (fits)
+                continue;
         }
         const float *floats = floats_of(weight, row);
         for (int64_t i = 0; i < count && !floats; i++)

@@ -65,7 +65,7 @@ static void put_config(tn_text_out *out, const tn_weights *w)
 size_t tn_llama_inspect(const char *path, char *text, size_t size)
 {
     TN_SCOPE;
-    const tn_weights *w = tn_adopt(tn_weights_open(path));
+    const tn_weights *w = tn_adopt(tn_weights_list(path));
     tn_text_out out = {text, text ? size : 0, 0};
     int64_t numbers = 0, bytes = 0;
     if (!w)
@@ -74,7 +74,7 @@ size_t tn_llama_inspect(const char *path, char *text, size_t size)
     put_config(&out, w);
     for (int64_t i = 0; i < w->count; i++) {
         const tn_blocks *b = &w->weights[i].blocks;
-        tn_put(&out, "%-48s %-5s %-14s %12zu\n", w->weights[i].name, tn_quant_name(b->type), tn_shape_text(b->shape), b->size);
+        tn_put(&out, "%-48s %-7s %-14s %12zu\n", w->weights[i].name, tn_quant_name(b->type), tn_shape_text(b->shape), b->size);
         numbers += b->shape.sizes[0] * (b->shape.ndim == 2 ? b->shape.sizes[1] : 1);
         bytes += (int64_t)b->size;
     }

@@ -2,8 +2,10 @@
 #include "models/weights.h"
 
 #include "io/file.h"
+#include "models/beside.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,8 +19,28 @@ static tn_dtype dtype_of(const tn_weight *weight, tn_quant type, bool npz)
     return dtype == TN_DTYPE_DEFAULT || (npz && dtype == TN_BF16) ? TN_F32 : dtype;
 }
 
-/* The weights under our names; npz has llama2.c's order of rows, and a head even where it is the embedding, which its programs ask for. The
- * scope's. */
+/* What a dict's tensors are made of, one at a time. */
+typedef struct making {
+    const tn_weights *w;
+    const tn_weights_target *t;
+    const tn_dict *dict;
+    bool npz;
+} making;
+
+/* tn_made(): a weight, in llama2.c's order of rows for npz; a tied model's head is its embedding; what is none is in the dict. */
+static const tn_tensor *made(const void *context, const char *name)
+{
+    const making *m = context;
+    for (int64_t i = 0; i < m->w->count; i++) {
+        const tn_weight *weight = &m->w->weights[i];
+        if (strcmp(name, weight->name) == 0)
+            return tn_weight_tensor(m->w, weight, m->npz ? tn_weight_heads(m->w, weight) : 0, dtype_of(weight, m->t->type, m->npz));
+    }
+    return strcmp(name, TN_WEIGHTS_CONFIG) == 0 ? tn_dict_get(m->dict, name) : made(context, m->w->weights[0].name);
+}
+
+/* The weights under our names, all elements of each over the same one: made() has their values. An npz has a head even where it is the embedding,
+ * which its programs ask for. The scope's. */
 static tn_dict *dict_of(const tn_weights *w, const tn_weights_target *t, bool npz)
 {
     if (t->type != TN_QUANT_NONE && (tn_quant_dtype(t->type) == TN_DTYPE_DEFAULT || (npz && t->type == TN_QUANT_BF16)))
@@ -28,7 +50,7 @@ static tn_dict *dict_of(const tn_weights *w, const tn_weights_target *t, bool np
     for (int64_t i = 0; dict && i < w->count; i++) {
         TN_SCOPE;
         const tn_weight *weight = &w->weights[i];
-        tn_tensor *x = tn_weight_tensor(w, weight, npz ? tn_weight_heads(w, weight) : 0, dtype_of(weight, t->type, npz));
+        tn_tensor *x = tn_expand(tn_new("llama", TN_SCALAR, dtype_of(weight, t->type, npz), (tn_device_id){TN_CPU, 0}), weight->blocks.shape);
         if (!x || tn_dict_set(dict, weight->name, x) != TN_OK)
             return NULL;
         if (npz && i == 0 && w->config.tie_word_embeddings && tn_dict_set(dict, "lm_head.weight", x) != TN_OK)
@@ -53,7 +75,7 @@ static tn_status save_safetensors(const tn_weights *w, const tn_weights_target *
     tn_dict *dict = dict_of(w, t, false);
     if (!dict || tn_dict_set_note(dict, "format", "pt") != TN_OK || (config && tn_dict_set_note(dict, TN_WEIGHTS_CONFIG, config) != TN_OK))
         return tn_last_status();
-    return tn_save_safetensors(dict, path);
+    return tn_save_safetensors_made(dict, path, made, &(making){w, t, dict, false});
 }
 
 static tn_status save_npz(const tn_weights *w, const tn_weights_target *t, const char *config, size_t size)
@@ -66,15 +88,73 @@ static tn_status save_npz(const tn_weights *w, const tn_weights_target *t, const
     memcpy(tn_ptr(bytes), config, size - 1);
     if (tn_dict_set(dict, TN_WEIGHTS_CONFIG, bytes) != TN_OK)
         return tn_last_status();
-    return tn_save_npz_with(&(tn_npz_args){.size = sizeof(tn_npz_args), .dict = dict, .path = t->path});
+    return tn_save_npz_made(&(tn_npz_args){.size = sizeof(tn_npz_args), .dict = dict, .path = t->path}, made, &(making){w, t, dict, true});
+}
+
+static bool ends_in(const char *path, const char *end)
+{
+    const size_t length = strlen(path), tail = strlen(end);
+    return length > tail && strcmp(path + length - tail, end) == 0;
+}
+
+void tn_weights_report(const tn_weights_target *t, const char *format, ...)
+{
+    char line[2 * TN_PATH_SIZE];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(line, sizeof line, format, list);
+    va_end(list);
+    if (t->report)
+        t->report(line, t->context);
+}
+
+/* A file of the folder, the target. */
+static bool write_file(const tn_weights_target *t, const char *name, const char *text, size_t size)
+{
+    char path[TN_PATH_SIZE];
+    tn_writer out;
+    if (snprintf(path, sizeof path, "%s/%s", t->path, name) >= (int)sizeof path)
+        tn_fail(TN_ERR_ARGUMENT, "%s: a path of more than %zu bytes", t->op, sizeof path);
+    if (tn_failing())
+        return false;
+    const tn_status status = tn_writer_open(&out, t->op, path);
+    return tn_writer_close(&out, status == TN_OK ? tn_writer_write(&out, text, size) : status) == TN_OK;
+}
+
+static bool copy_file(const tn_weights_target *t, const char *from, const char *name)
+{
+    size_t size;
+    char *text = tn_model_text(t->op, from, &size);
+    const bool good = text && write_file(t, name, text, size);
+    tn_free(text, text ? size + 1 : 0);
+    return good;
+}
+
+/* The tokeniser under the name by which it is found, and with it the form of conversations. */
+static bool copy_tokenizer(const tn_weights *w, const tn_weights_target *t)
+{
+    static const char *const more[] = {"tokenizer_config.json", "chat_template.jinja"};
+    char folder[TN_PATH_SIZE], path[TN_PATH_SIZE];
+    const char *file = t->tokenizer ? t->tokenizer : t->in && tn_model_tokenizer(t->op, t->in, path) ? path : NULL;
+    bool good = !tn_failing();
+    if (file)
+        good = good && copy_file(t, file, ends_in(file, ".json")  ? "tokenizer.json"
+                                          : ends_in(file, ".bin") ? "tokenizer.bin"
+                                          : ends_in(file, ".np")  ? "tokenizer.model.np"
+                                                                  : "tokenizer.model");
+    else if (w->gguf && tn_gguf_find_key(w->gguf, "tokenizer.ggml.tokens") >= 0)
+        tn_weights_report(t, "%s: its tokenizer is not written, which in a folder is a file", t->in);
+    for (int i = 0; good && t->in && i < TN_COUNT(more); i++)
+        if (tn_model_folder(t->op, t->in, folder) && tn_model_beside(folder, more[i], path))
+            good = copy_file(t, path, more[i]);
+    return good && !tn_failing();
 }
 
 /* The configuration last: a folder with it is whole. */
 static tn_status save_folder(const tn_weights *w, const tn_weights_target *t, const char *config, size_t size)
 {
-    char path[4096];
+    char path[TN_PATH_SIZE];
     struct stat st;
-    tn_writer out;
     const bool there = stat(t->path, &st) == 0;
     if ((there && !S_ISDIR(st.st_mode)) || (!there && mkdir(t->path, 0777) != 0)) {
         char text[128] = "";
@@ -84,20 +164,12 @@ static tn_status save_folder(const tn_weights *w, const tn_weights_target *t, co
     }
     if (snprintf(path, sizeof path, "%s/model.safetensors", t->path) >= (int)sizeof path)
         tn_fail(TN_ERR_ARGUMENT, "%s: a path of more than %zu bytes", t->op, sizeof path);
-    if (tn_failing() || save_safetensors(w, t, path, NULL) != TN_OK)
+    if (tn_failing() || save_safetensors(w, t, path, NULL) != TN_OK || !copy_tokenizer(w, t) || !write_file(t, "config.json", config, size - 1))
         return tn_last_status();
-    snprintf(path, sizeof path, "%s/config.json", t->path);
-    const tn_status status = tn_writer_open(&out, t->op, path);
-    return tn_writer_close(&out, status == TN_OK ? tn_writer_write(&out, config, size - 1) : status);
+    return TN_OK;
 }
 
 /* ---- which kind ------------------------------------------------------------------------------------------------------------ */
-
-static bool ends_in(const char *path, const char *end)
-{
-    const size_t length = strlen(path), tail = strlen(end);
-    return length > tail && strcmp(path + length - tail, end) == 0;
-}
 
 static tn_status save(const tn_weights *w, const tn_weights_target *t)
 {
@@ -133,6 +205,6 @@ tn_status tn_llama_convert_with(const tn_llama_convert_args *args)
     TN_KNOWN(tn_llama_convert_args, args);
     TN_SCOPE;
     const tn_weights *w = tn_adopt(tn_weights_open(args->in));
-    const tn_weights_target target = {"llama_convert", args->out, args->type, args->llama2_version, args->report, args->context};
+    const tn_weights_target target = {"llama_convert", args->out, args->type, args->llama2_version, args->report, args->context, args->in, args->tokenizer};
     return w ? save(w, &target) : tn_last_status();
 }

@@ -3,8 +3,10 @@
 
 #include "io/file.h"
 #include "kernels/blocks.h"
+#include "kernels/cpu/cpu.h"
 #include "nn/linear.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -271,18 +273,77 @@ static int64_t in_pairs(int64_t row, int64_t rows, int64_t heads)
 static int64_t rows_of(const tn_weight *weight) { return weight->blocks.shape.ndim == 2 ? weight->blocks.shape.sizes[0] : 1; }
 static size_t row_bytes(const tn_weight *weight) { return weight->blocks.size / (size_t)rows_of(weight); }
 
+/* Which row of the file our row of a matrix is. */
+static int64_t row_there(const tn_weight *weight, int64_t row)
+{
+    return weight->interleaved_heads && weight->blocks.shape.ndim == 2 ? in_pairs(row, rows_of(weight), weight->interleaved_heads) : row;
+}
+
 const void *tn_weight_row(const tn_weight *weight, int64_t row)
 {
-    if (weight->interleaved_heads && weight->blocks.shape.ndim == 2)
-        row = in_pairs(row, rows_of(weight), weight->interleaved_heads);
-    return (const char *)weight->blocks.data + (size_t)row * row_bytes(weight);
+    return (const char *)weight->blocks.data + (size_t)row_there(weight, row) * row_bytes(weight);
 }
+
+/* ---- int8 in groups ------------------------------------------------------------------------------------------------------------ */
+
+/* The scale of element i. */
+static float scale_of(const tn_weight *weight, int64_t i)
+{
+    float scale;
+    const int64_t numel = weight->blocks.shape.sizes[0] * weight->blocks.shape.sizes[1];
+    memcpy(&scale, (const char *)weight->blocks.data + numel + 4 * (i / weight->group), sizeof scale);
+    return scale;
+}
+
+/* Row `row` of the file as floats. */
+static void group_floats(const tn_weight *weight, int64_t row, float *out)
+{
+    const int64_t columns = weight->blocks.shape.sizes[1], first = row * columns;
+    const signed char *q = (const signed char *)weight->blocks.data + first;
+    for (int64_t i = 0; i < columns;) {
+        const int64_t left = weight->group - (first + i) % weight->group, end = left < columns - i ? i + left : columns;
+        const float scale = scale_of(weight, first + i);
+        for (; i < end; i++)
+            out[i] = (float)q[i] * scale;
+    }
+}
+
+bool tn_weight_row_q8(const tn_weight *weight, int64_t row, uint8_t *blocks)
+{
+    enum { BLOCK = 32 };
+    const int64_t columns = weight->blocks.shape.sizes[1], first = row_there(weight, row) * columns;
+    if (!weight->group || weight->group % BLOCK != 0 || columns % BLOCK != 0)
+        return false;
+    for (int64_t i = 0; i < columns; i += BLOCK, blocks += 2 + BLOCK) {
+        const float scale = scale_of(weight, first + i);
+        if (scale != 0 && !(fabsf(scale) >= 0x1p-14f && fabsf(scale) <= 65504)) /* f16 has fewer bits there, or none */
+            return false;
+        const uint16_t bits = tn_store_f16(scale).bits;
+        blocks[0] = (uint8_t)bits;
+        blocks[1] = (uint8_t)(bits >> 8);
+        memcpy(blocks + 2, (const char *)weight->blocks.data + first + i, BLOCK);
+    }
+    return true;
+}
+
+static tn_tensor *group_tensor(const tn_weight *weight, bool as_there)
+{
+    tn_tensor *x = tn_new("llama", weight->blocks.shape, TN_F32, (tn_device_id){TN_CPU, 0});
+    const int64_t rows = rows_of(weight), columns = weight->blocks.shape.sizes[1];
+    for (int64_t row = 0; x && row < rows; row++)
+        group_floats(weight, as_there ? row : row_there(weight, row), (float *)(void *)tn_ptr(x) + row * columns);
+    return x;
+}
+
+/* ---- all kinds ----------------------------------------------------------------------------------------------------------------- */
 
 tn_status tn_weight_floats(const tn_weight *weight, int64_t row, float *out)
 {
     const tn_quant_format *format = tn_quant_format_of(weight->blocks.type);
     const int64_t columns = weight->blocks.shape.sizes[weight->blocks.shape.ndim - 1];
     const bool turned = weight->interleaved_heads && weight->blocks.shape.ndim == 1;
+    if (weight->group)
+        return group_floats(weight, row_there(weight, row), out), TN_OK;
     float *to = turned ? tn_alloc((size_t)columns * sizeof *to) : out;
     if (!to)
         return TN_ERR_MEMORY;
@@ -322,11 +383,17 @@ tn_tensor *tn_weight_tensor(const tn_weights *w, const tn_weight *weight, int64_
 {
     TN_SCOPE;
     void *owner;
+    if (weight->group)
+        return tn_pass(tn_cast(group_tensor(weight, heads > 0), dtype));
     const tn_blocks blocks = tn_weight_blocks(w, weight, heads, &owner);
     if (!owner)
         return NULL;
     if (tn_quant_dtype(blocks.type) != dtype)
         return tn_pass(tn_dequantize(blocks, dtype));
+    if ((uintptr_t)blocks.data % tn_dtype_size(dtype) != 0) { /* in a zip */
+        tn_tensor *x = tn_new("llama", blocks.shape, dtype, (tn_device_id){TN_CPU, 0});
+        return x ? memcpy(tn_ptr(x), blocks.data, blocks.size), tn_pass(x) : NULL;
+    }
     const tn_from_args args = {.size = sizeof args, .dtype = dtype, .data = blocks.data, .shape = blocks.shape, .release = release_owner,
                                .context = tn_retain(owner)};
     return tn_pass(tn_from_memory_with(&args));
@@ -334,7 +401,7 @@ tn_tensor *tn_weight_tensor(const tn_weights *w, const tn_weight *weight, int64_
 
 /* ---- which format a file is of --------------------------------------------------------------------------------------------------- */
 
-tn_weights *tn_weights_open(const char *path)
+tn_weights *tn_weights_list(const char *path)
 {
     const tn_weights_source source = {"llama_load", path};
     struct stat st;
@@ -357,4 +424,19 @@ tn_weights *tn_weights_open(const char *path)
     if (head[8] == '{' && memcmp(head + 4, "\0\0\0", 4) == 0)
         return tn_weights_safetensors(source);
     return tn_weights_llama2(source);
+}
+
+tn_weights *tn_weights_open(const char *path)
+{
+    tn_weights *w = tn_weights_list(path);
+    for (int64_t i = 0; w && i < w->count; i++) {
+        const tn_weight *weight = &w->weights[i];
+        if (!weight->group && !tn_quant_format_of(weight->blocks.type)->dequantize) {
+            tn_fail(TN_ERR_UNSUPPORTED, "llama_load: %s: \"%s\" is %s: Tenon makes no numbers of such blocks", path, weight->name,
+                    tn_quant_name(weight->blocks.type));
+            tn_release(w);
+            return NULL;
+        }
+    }
+    return w;
 }

@@ -39,6 +39,7 @@ typedef enum tn_weight_kind {
 typedef struct tn_weight {
     char name[64];     /* "model.layers.0.self_attn.q_proj.weight" */
     tn_blocks blocks;  /* [out, in], or [size] of a norm and a bias; in memory that the owner keeps */
+    int64_t group;     /* above 0, of llama2.c's int8: the blocks are I8, and behind them is a scale, f32 at any alignment, for each so many elements */
     int64_t interleaved_heads; /* above 0, of q_proj and k_proj: so many heads whose rows are (2j, 2j + 1) where ours are (j, j + head_dim / 2) */
     tn_weight_kind kind;
     int64_t layer; /* 0 of what is no layer's */
@@ -59,6 +60,8 @@ typedef struct tn_weights {
 
 /* A file or a folder of any kind that llama.h names. Checked: each weight that the configuration asks for is there once, of its shape. */
 tn_weights *tn_weights_open(const char *path);
+/* The same for listing: of types too that no numbers are made of, which tn_weights_open() refuses. */
+tn_weights *tn_weights_list(const char *path);
 /* A llama module's parameters, shared; weights with LoRA's parts are merged copies. */
 tn_weights *tn_weights_of(void *llama);
 /* By name; NULL with TN_ERR_FORMAT where there is none. */
@@ -69,8 +72,10 @@ tn_weight *tn_weights_at(const tn_weights *weights, tn_weight_kind kind, int64_t
 const void *tn_weight_row(const tn_weight *weight, int64_t row);
 /* That row as floats [in]. */
 tn_status tn_weight_floats(const tn_weight *weight, int64_t row, float *out);
+/* That row of int8 in groups as Q8_0's blocks, scales rounded to f16; false where they would not be those numbers. */
+bool tn_weight_row_q8(const tn_weight *weight, int64_t row, uint8_t *blocks);
 /* All of it, rows in our order or, where heads is above 0, in pairs (2j, 2j + 1) of so many heads: as it lies in the weights' owner, or moved into a
- * tensor of the scope. *owner keeps it; NULL with an error. */
+ * tensor of the scope. *owner keeps it; NULL with an error. Not of int8 in groups. */
 tn_blocks tn_weight_blocks(const tn_weights *weights, const tn_weight *weight, int64_t heads, void **owner);
 /* The same as f32, f16 or bf16 on the CPU, without a copy where that is how it lies. */
 tn_tensor *tn_weight_tensor(const tn_weights *weights, const tn_weight *weight, int64_t heads, tn_dtype dtype);
@@ -139,7 +144,10 @@ typedef struct tn_weights_target {
     int llama2_version;
     tn_llama_report report;
     void *context;
+    const char *in, *tokenizer; /* where the weights are from; the tokeniser's file. NULL: none is known */
 } tn_weights_target;
+/* The report gets a line, if there is one. */
+void tn_weights_report(const tn_weights_target *target, const char *format, ...) TN_PRINTF(2, 3);
 tn_status tn_weights_save_gguf(const tn_weights *weights, const tn_weights_target *target);
 tn_status tn_weights_save_llama2(const tn_weights *weights, const tn_weights_target *target);
 

@@ -19,7 +19,24 @@ static const char *key_of(named *n, const char *name)
     return n->key;
 }
 
-static int64_t whole(named *n, const char *name, int64_t missing) { return tn_gguf_int(n->file, key_of(n, name), missing); }
+/* An integer, or a list with one for each layer, which must be the same for all. */
+static int64_t whole(named *n, const char *name, int64_t missing)
+{
+    TN_SCOPE;
+    const char *key = key_of(n, name);
+    const int64_t at = tn_gguf_find_key(n->file, key);
+    if (at < 0 || tn_gguf_entry_at(n->file, at).kind != TN_GGUF_ARRAY)
+        return tn_gguf_int(n->file, key, missing);
+    const tn_tensor *list = tn_gguf_numbers(n->file, key);
+    const int64_t *values = list && list->dtype == TN_I64 && list->numel > 0 ? tn_data(list) : NULL;
+    for (int64_t i = 1; values && i < list->numel; i++)
+        if (values[i] != values[0])
+            tn_weights_fail(n->source, TN_ERR_UNSUPPORTED, "%s is %lld in layer 0 and %lld in layer %lld: it must be one for all", key,
+                            (long long)values[0], (long long)values[i], (long long)i);
+    if (!values)
+        TN_WEIGHTS_BAD(n->source, "%s is no integer and no list of them", key);
+    return tn_failing() ? missing : values[0];
+}
 
 /* An f32 as the decimal number that was meant: 1e-5, not 9.9999997473787516e-06. */
 static double number(named *n, const char *name, double missing)
@@ -31,17 +48,20 @@ static double number(named *n, const char *name, double missing)
     return (float)meant == (float)value ? meant : value;
 }
 
+/* Where a factor stands without a type, llama.cpp takes it for linear. */
 static bool read_scaling(named *n, tn_llama_args *c)
 {
-    const char *kind = tn_gguf_string(n->file, key_of(n, "rope.scaling.type"), "none");
-    const double old = number(n, "rope.scale_linear", 1);
+    const char *kind = tn_gguf_string(n->file, key_of(n, "rope.scaling.type"), "linear");
+    const double factor = number(n, "rope.scaling.factor", number(n, "rope.scale_linear", 1)), scale = number(n, "rope.scaling.attn_factor", 1);
     c->rope_theta = number(n, "rope.freq_base", 10000);
     if (tn_failing())
         return false;
     if (strcmp(kind, "none") != 0 && strcmp(kind, "linear") != 0)
         return tn_weights_fail(n->source, TN_ERR_UNSUPPORTED, "rope.scaling.type \"%s\" is not among what Tenon's Llama has", kind);
-    c->rope_factor = strcmp(kind, "linear") == 0 ? number(n, "rope.scaling.factor", old) : old;
-    return !tn_failing();
+    if (scale != 1)
+        return tn_weights_fail(n->source, TN_ERR_UNSUPPORTED, "rope.scaling.attn_factor is %g: rotations alone are had", scale);
+    c->rope_factor = strcmp(kind, "linear") == 0 ? factor : 1;
+    return true;
 }
 
 static bool read_config(named *n, tn_llama_args *c)

@@ -1,6 +1,10 @@
 /* A GGUF file of weights, as llama.cpp reads it. */
 #include "models/weights.h"
 
+#include <tenon/tokenizer.h>
+
+#include "io/gguf.h"
+#include "models/beside.h"
 #include "ops/rope.h"
 
 #include <stdio.h>
@@ -33,21 +37,60 @@ static void put_number(const writing *g, const char *name, double value)
     (void)!tn_gguf_set_float(g->out, key_of(g, name, key), value);
 }
 
-/* What the source says of its origin and its tokeniser; without a tokeniser llama.cpp wants to be told so. */
+/* What only lies beside the source and cannot be taken along is reported; false where it is memory that lacks. */
+static bool passed_over(const tn_weights_target *t, const char *file)
+{
+    if (tn_last_status() == TN_ERR_MEMORY)
+        return false;
+    tn_weights_report(t, "%s is not written: %s", file, tn_last_error());
+    tn_clear_error();
+    return true;
+}
+
+/* The tokeniser that is named or lies beside the source; without one llama.cpp wants to be told so. */
+static bool put_tokenizer(const writing *g)
+{
+    const tn_weights_target *t = g->target;
+    char beside[TN_PATH_SIZE];
+    const char *file = t->tokenizer ? t->tokenizer : t->in && tn_model_tokenizer(t->op, t->in, beside) ? beside : NULL;
+    const int64_t count = g->w->config.vocab_size;
+    const tn_tokenizer_args args = {.size = sizeof args, .vocab_size = count, .path = file};
+    const tn_tokenizer *tokenizer = file ? tn_adopt(tn_tokenizer_new_with(&args)) : NULL;
+    if (tokenizer && tn_gguf_set_tokenizer(g->out, tokenizer, count) == TN_OK)
+        return true;
+    if (tn_failing() && (t->tokenizer || !passed_over(t, file ? file : t->in)))
+        return false;
+    return tn_gguf_set_string(g->out, "tokenizer.ggml.model", "no_vocab") == TN_OK;
+}
+
+/* The chat template that lies beside the source. */
+static bool put_template(const writing *g)
+{
+    const tn_weights_target *t = g->target;
+    char file[TN_PATH_SIZE] = "";
+    size_t size = 0;
+    char *jinja = t->in && !g->w->gguf ? tn_model_jinja(t->op, t->in, file, &size) : NULL;
+    if (!jinja && tn_failing() && !passed_over(t, file))
+        return false;
+    const bool good = !jinja || tn_gguf_set_string(g->out, "tokenizer.chat_template", jinja) == TN_OK;
+    tn_free(jinja, size);
+    return good;
+}
+
+/* What the source says of its origin and its tokeniser. */
 static bool copy_values(const writing *g)
 {
     static const char *const own[] = {"general.architecture", "general.file_type", "general.quantization_version", "general.alignment"};
+    const bool tokens = !g->target->tokenizer && tn_gguf_find_key(g->w->gguf, "tokenizer.ggml.tokens") >= 0;
     for (int64_t i = 0; i < tn_gguf_key_count(g->w->gguf); i++) {
         const char *key = tn_gguf_entry_at(g->w->gguf, i).key;
-        bool copied = strncmp(key, "general.", 8) == 0 || strncmp(key, "tokenizer.", 10) == 0;
+        bool copied = strncmp(key, "general.", 8) == 0 || (strncmp(key, "tokenizer.", 10) == 0 && (tokens || strncmp(key, "tokenizer.ggml.", 15) != 0));
         for (int k = 0; k < TN_COUNT(own); k++)
             copied = copied && strcmp(key, own[k]) != 0;
         if (copied && tn_gguf_copy_key(g->out, g->w->gguf, key) != TN_OK)
             return false;
     }
-    if (tn_gguf_find_key(g->w->gguf, "tokenizer.ggml.model") < 0)
-        return tn_gguf_set_string(g->out, "tokenizer.ggml.model", "no_vocab") == TN_OK;
-    return true;
+    return (tokens || put_tokenizer(g)) && put_template(g);
 }
 
 /* llama.cpp's number of a mix of types (llama_ftype). */
@@ -114,34 +157,43 @@ static tn_tensor *factors_of(const writing *g)
     return factors;
 }
 
-static void report(const writing *g, const char *name, tn_quant type, tn_quant wanted, int64_t columns)
-{
-    char line[256];
-    snprintf(line, sizeof line, "%s: %s, for its rows of %lld are no multiple of %s's %lld", name, tn_quant_name(type), (long long)columns,
-             tn_quant_name(wanted), (long long)tn_quant_block(wanted));
-    if (g->target->report)
-        g->target->report(line, g->target->context);
-}
+/* What makes a tensor when it is its turn to be written. */
+typedef struct making {
+    const tn_weights *w;
+    const tn_weight *weight;
+    int64_t heads; /* tn_weight_blocks()'s */
+} making;
 
-static bool put_tensor(const writing *g, const tn_weight *weight)
+static tn_status make(const void *context, tn_quant type, void *blocks, size_t size)
 {
     TN_SCOPE;
-    char name[64];
+    const making *m = context;
     void *owner;
+    if (type == m->weight->blocks.type) {
+        const tn_blocks moved = tn_weight_blocks(m->w, m->weight, m->heads, &owner);
+        return owner ? memcpy(blocks, moved.data, size), TN_OK : tn_last_status();
+    }
+    const tn_dtype dtype = tn_quant_dtype(m->weight->blocks.type);
+    const tn_tensor *x = tn_weight_tensor(m->w, m->weight, m->heads, dtype == TN_DTYPE_DEFAULT ? TN_F32 : dtype);
+    return x ? tn_quantize(x, type, blocks, size) : tn_last_status();
+}
+
+static bool put_tensor(const writing *g, const tn_weight *weight, making *m)
+{
+    char name[64];
     const tn_blocks *b = &weight->blocks;
     const int64_t heads = strcmp(g->architecture, "llama") == 0 ? tn_weight_heads(g->w, weight) : 0, columns = b->shape.sizes[b->shape.ndim - 1];
-    const tn_quant wanted = b->shape.ndim == 1 ? TN_QUANT_F32 : g->target->type == TN_QUANT_NONE ? b->type : g->target->type;
+    const tn_quant own = weight->group ? TN_QUANT_F32 : b->type; /* GGUF has no such groups */
+    const tn_quant wanted = b->shape.ndim == 1 ? TN_QUANT_F32 : g->target->type == TN_QUANT_NONE ? own : g->target->type;
+    const tn_quant type = wanted == b->type ? wanted : tn_quant_for_row(wanted, columns);
     tn_weight_name(weight->kind, weight->layer, true, name);
-    if (wanted == b->type) {
-        const tn_blocks blocks = tn_weight_blocks(g->w, weight, heads, &owner);
-        return owner && tn_gguf_add_blocks(g->out, name, blocks, owner) == TN_OK;
-    }
-    const tn_quant type = tn_quant_for_row(wanted, columns);
     if (type != wanted)
-        report(g, name, type, wanted, columns);
-    const tn_dtype dtype = tn_quant_dtype(b->type);
-    tn_tensor *x = tn_weight_tensor(g->w, weight, heads, dtype == TN_DTYPE_DEFAULT ? TN_F32 : dtype);
-    return x && tn_gguf_add(g->out, name, x, type) == TN_OK;
+        tn_weights_report(g->target, "%s: %s, for its rows of %lld are no multiple of %s's %lld", name, tn_quant_name(type), (long long)columns,
+                          tn_quant_name(wanted), (long long)tn_quant_block(wanted));
+    if (type == b->type && (heads > 0) == (weight->interleaved_heads > 0))
+        return tn_gguf_add_blocks(g->out, name, *b, g->w->owner) == TN_OK;
+    *m = (making){g->w, weight, heads};
+    return tn_gguf_add_made(g->out, name, type, b->shape, make, m) == TN_OK;
 }
 
 tn_status tn_weights_save_gguf(const tn_weights *w, const tn_weights_target *t)
@@ -155,8 +207,11 @@ tn_status tn_weights_save_gguf(const tn_weights *w, const tn_weights_target *t)
     if (!g.out || !put_values(&g))
         return tn_last_status();
     tn_tensor *factors = factors_of(&g);
-    bool good = !tn_failing() && (!factors || tn_gguf_add(g.out, "rope_freqs.weight", factors, TN_QUANT_F32) == TN_OK);
+    making *makings = tn_failing() ? NULL : tn_alloc((size_t)w->count * sizeof *makings);
+    bool good = makings && (!factors || tn_gguf_add(g.out, "rope_freqs.weight", factors, TN_QUANT_F32) == TN_OK);
     for (int64_t i = 0; good && i < w->count; i++)
-        good = put_tensor(&g, &w->weights[i]);
-    return good ? tn_save_gguf(g.out, t->path) : tn_last_status();
+        good = put_tensor(&g, &w->weights[i], &makings[i]);
+    const tn_status status = good ? tn_save_gguf(g.out, t->path) : tn_last_status();
+    tn_free(makings, (size_t)w->count * sizeof *makings);
+    return status;
 }

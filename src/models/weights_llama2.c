@@ -84,23 +84,11 @@ static bool measure(tn_weights_source source, const header *h, const tn_weight *
     return true;
 }
 
-/* numel int8 and their groups' scales as floats. */
-static void put_groups(const char *data, int64_t numel, int64_t group, float *out)
-{
-    const signed char *q = (const signed char *)data;
-    for (int64_t i = 0; i < numel; i++) {
-        float scale;
-        memcpy(&scale, data + numel + 4 * (i / group), sizeof scale);
-        out[i] = (float)q[i] * scale;
-    }
-}
-
-/* Points each weight to its place in the file or, of version 2, into `floats`, where it is put; without floats it only measures. Gives in
- * *floats_needed how many version 2 dequantises. */
-static bool walk(tn_weights_source source, const header *h, tn_weights *w, const char *data, int64_t file, float *floats, int64_t *floats_needed)
+/* Points each weight to its place in the file. */
+static bool walk(tn_weights_source source, const header *h, tn_weights *w, const char *data, int64_t file)
 {
     const tn_weight_kind *order = h->version ? tn_llama2_order1 : tn_llama2_order0;
-    int64_t at = h->size, put = 0;
+    int64_t at = h->size;
     for (int k = 0; k < TN_LLAMA2_KINDS; k++) {
         if (h->version == 0 && order[k] == TN_WEIGHT_LM_HEAD) { /* what once was the table of rotations */
             const int64_t table = h->config.max_position_embeddings * (h->config.hidden_size / h->config.num_attention_heads);
@@ -110,43 +98,30 @@ static bool walk(tn_weights_source source, const header *h, tn_weights *w, const
         }
         for (int64_t layer = 0; layer < (tn_llama2_in_layer(order[k]) ? h->config.num_hidden_layers : 1); layer++) {
             tn_weight *weight = tn_weights_at(w, order[k], layer);
-            const int64_t begin = at, numel = weight ? numel_of(weight) : 0;
+            const int64_t begin = at;
             if (!weight)
                 continue;
             if (!measure(source, h, weight, file, &at))
                 return false;
-            const bool groups = h->version == 2 && weight->blocks.shape.ndim == 2;
-            weight->blocks.type = TN_QUANT_F32;
-            weight->blocks.size = (size_t)numel * sizeof(float);
-            weight->blocks.data = groups && floats ? (const void *)(floats + put) : data + begin;
-            if (groups && floats)
-                put_groups(data + begin, numel, h->group, floats + put);
-            put += groups ? numel : 0;
+            weight->group = h->version == 2 && weight->blocks.shape.ndim == 2 ? h->group : 0;
+            weight->blocks.type = weight->group ? TN_QUANT_I8 : TN_QUANT_F32;
+            weight->blocks.size = (size_t)(at - begin);
+            weight->blocks.data = data + begin;
         }
     }
-    *floats_needed = put;
     if (at != file)
         return TN_WEIGHTS_BAD(source, "no model of any kind, or a damaged llama2.c checkpoint: its header tells of %lld bytes, and there are %lld",
                               (long long)at, (long long)file);
     return true;
 }
 
-/* Everything is in one dict: the file, and what was dequantised. */
 static bool lay_out(tn_weights_source source, const header *h, tn_weights *w, const tn_reader *r)
 {
-    int64_t needed, numel;
-    tn_dict *dict = tn_dict_new();
     tn_mapping *mapping = tn_mapping_new(r);
-    w->owner = dict;
-    tn_tensor *file = mapping ? tn_mapping_tensor(mapping, 0, TN_SHAPE(r->size), TN_U8) : NULL, *floats = NULL;
+    tn_tensor *file = mapping ? tn_mapping_tensor(mapping, 0, TN_SHAPE(r->size), TN_U8) : NULL;
     tn_mapping_release(mapping);
-    if (!file || !dict || tn_dict_set(dict, "file", file) != TN_OK || !walk(source, h, w, tn_ptr(file), r->size, NULL, &needed))
-        return false;
-    if (h->version < 2)
-        return true;
-    floats = tn_shape_check(source.op, TN_SHAPE(needed), &numel) ? tn_new(source.op, TN_SHAPE(needed), TN_F32, (tn_device_id){TN_CPU, 0}) : NULL;
-    return floats && tn_dict_set(dict, "floats", floats) == TN_OK &&
-           walk(source, h, w, tn_ptr(file), r->size, (float *)(void *)tn_ptr(floats), &needed);
+    w->owner = tn_retain(file);
+    return file && walk(source, h, w, tn_ptr(file), r->size);
 }
 
 tn_weights *tn_weights_llama2(tn_weights_source source)

@@ -3,6 +3,8 @@
  * programs have for the one model that they read. */
 #include "models/weights.h"
 
+#include "io/file.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -49,7 +51,7 @@ tn_weights *tn_weights_npz(tn_weights_source source)
 {
     bool found = true;
     tn_llama_config_text text = {0};
-    tn_dict *dict = tn_load_npz(source.path);
+    tn_dict *dict = tn_map_npz(source.path);
     const tn_tensor *config = tn_dict_find(dict, TN_WEIGHTS_CONFIG) >= 0 ? tn_dict_get(dict, TN_WEIGHTS_CONFIG) : NULL;
     if (!dict)
         return NULL;

@@ -1,7 +1,10 @@
-/* A tokeniser from the arrays of a GGUF file's header (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md). */
+/* A tokeniser from the arrays of a GGUF file's header (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md), and any tokeniser as such. */
 #include "text/text.h"
 
+#include "io/file.h"
+
 #include <math.h>
+#include <stdio.h>
 
 static bool bad(const char *what)
 {
@@ -71,40 +74,49 @@ static bool read_added(tn_tokenizer *t, tn_text_step *step)
     return true;
 }
 
-/* The splitters, and with Qwen the normal form C, as these models' tokenizer.json has them. */
+#define DIGITS "\\p{N}" /* each one alone */
+/* The splitters, and with Qwen the normal form C, as these models' tokenizer.json has them. The first of equal rows is what is written. */
+typedef struct splitter {
+    const char *name, *pattern;
+    bool compose, digits, whole_first;
+} splitter;
+static const splitter splitters[] = {
+    {"gpt-2", tn_pattern_gpt2, false, false, false},
+    {"llama-bpe", tn_pattern_llama3, false, false, true},
+    {"llama3", tn_pattern_llama3, false, false, true},
+    {"llama-v3", tn_pattern_llama3, false, false, true},
+    {"qwen2", tn_pattern_qwen2, true, false, false},
+    {"smollm", tn_pattern_gpt2, false, true, false},
+    {"tekken", tn_pattern_tekken, false, false, true},
+};
+
 static bool read_gpt2(tn_tokenizer *t, const tn_tokenizer_gguf_args *a)
 {
-    static const struct {
-        const char *name, *pattern;
-        bool compose, digits, whole_first;
-    } known[] = {{"gpt-2", tn_pattern_gpt2, false, false, false},
-                 {"llama-bpe", tn_pattern_llama3, false, false, true},
-                 {"llama3", tn_pattern_llama3, false, false, true},
-                 {"qwen2", tn_pattern_qwen2, true, false, false},
-                 {"smollm", tn_pattern_gpt2, false, true, false}};
     static const char op[] = "tokenizer_gguf_new";
     int k = 0;
-    while (k < TN_COUNT(known) && (!a->pre || strcmp(a->pre, known[k].name) != 0))
+    while (k < TN_COUNT(splitters) && (!a->pre || strcmp(a->pre, splitters[k].name) != 0))
         k++;
-    if (k == TN_COUNT(known)) {
-        tn_fail(TN_ERR_UNSUPPORTED, "%s: pre is \"%.40s\": Tenon has gpt-2, llama-bpe, qwen2 and smollm", op, a->pre ? a->pre : "NULL");
+    if (k == TN_COUNT(splitters)) {
+        tn_fail(TN_ERR_UNSUPPORTED, "%s: pre is %s%.40s%s: Tenon has gpt-2, llama-bpe (llama3, llama-v3), qwen2, smollm and tekken", op, a->pre ? "\"" : "",
+                a->pre ? a->pre : "not said", a->pre ? "\"" : "");
         return false;
     }
+    const splitter *known = &splitters[k];
     tn_text_step *added, *normal;
     if (!read_merges(t, a) || !tn_add_step(t, op, tn_step_mend) || !(added = tn_add_step(t, op, tn_step_added)) || !read_added(t, added))
         return false;
-    if (known[k].compose) {
+    if (known->compose) {
         if (!(normal = tn_add_step(t, op, tn_step_normal)))
             return false;
         normal->flag = true;
     }
-    if ((known[k].digits && !tn_add_split(t, op, "\\p{N}", 5, TN_SPLIT_ISOLATED, false)) ||
-        !tn_add_split(t, op, known[k].pattern, (int64_t)strlen(known[k].pattern), TN_SPLIT_ISOLATED, false) || !tn_add_step(t, op, tn_step_merge))
+    if ((known->digits && !tn_add_split(t, op, DIGITS, (int64_t)strlen(DIGITS), TN_SPLIT_ISOLATED, false)) ||
+        !tn_add_split(t, op, known->pattern, (int64_t)strlen(known->pattern), TN_SPLIT_ISOLATED, false) || !tn_add_step(t, op, tn_step_merge))
         return false;
     t->merge = TN_MERGE_PAIRS;
     t->unit = TN_UNIT_BYTE;
     t->letters = t->decode_letters = true;
-    t->whole_first = known[k].whole_first;
+    t->whole_first = known->whole_first;
     t->decode = tn_decode_json;
     t->lossy = TN_LOSSY_PART;
     tn_find_letters(t);
@@ -144,4 +156,337 @@ tn_tokenizer *tn_tokenizer_gguf_new_with(const tn_tokenizer_gguf_args *args)
         return t;
     tn_release(t);
     return NULL;
+}
+
+/* ---- the way back -------------------------------------------------------------------------------------------------------- */
+
+static const char metaspace[] = "\xe2\x96\x81";
+
+/* Texts one behind the other, each ended by a 0. */
+typedef struct texts {
+    tn_bytes bytes;
+    int64_t count;
+} texts;
+
+typedef struct ggml {
+    const tn_tokenizer *t;
+    int64_t count;            /* of the tokens that are written */
+    const splitter *splitter; /* of "gpt2"; NULL: the model is "llama" */
+    bool space_prefix;
+    float *scores;  /* [count] */
+    int32_t *types; /* [count] */
+    tn_pair_rule *merges; /* [merge_room] by their rank; left -1: none */
+    size_t merge_room;
+} ggml;
+
+static bool is_text(const tn_bytes *b, const char *text) { return b->size == strlen(text) && memcmp(b->data, text, b->size) == 0; }
+
+/* The steps that say how text is split, one after the other; the last one is the model. */
+static const tn_text_step *next_step(const tn_tokenizer *t, int *i)
+{
+    const tn_text_step *s;
+    do
+        s = &t->steps[(*i)++];
+    while (s->run == tn_step_mend || s->run == tn_step_added || s->run == tn_step_tiktoken);
+    return s;
+}
+
+static bool splits_by(const tn_text_step *s, const char *pattern)
+{
+    return s->run == tn_step_split && s->pattern && s->mode == TN_SPLIT_ISOLATED && !s->invert && is_text(&s->what, pattern);
+}
+
+static bool is_split_so(const tn_tokenizer *t, const splitter *known)
+{
+    int i = 0;
+    const tn_text_step *s = next_step(t, &i);
+    if (known->compose && (s->run != tn_step_normal || !s->flag || !(s = next_step(t, &i))))
+        return false;
+    if (known->digits && (!splits_by(s, DIGITS) || !(s = next_step(t, &i))))
+        return false;
+    return splits_by(s, known->pattern) && next_step(t, &i)->run == tn_step_merge && t->whole_first == known->whole_first;
+}
+
+/* Spaces become U+2581, with one in front or not, and nothing splits: SentencePiece's way. */
+static bool is_sentencepieces(const tn_tokenizer *t, bool *prefix)
+{
+    bool escaped = false;
+    int i = 0;
+    *prefix = false;
+    for (const tn_text_step *s = next_step(t, &i); s->run != tn_step_merge; s = next_step(t, &i)) {
+        const bool replaces = s->run == tn_step_replace && !s->pattern && is_text(&s->what, " ");
+        if (!is_text(&s->with, metaspace) || !(replaces || (s->run == tn_step_prepend && s->mode == TN_PREPEND_ALWAYS && !s->flag)))
+            return false;
+        escaped |= replaces;
+        *prefix |= !replaces;
+    }
+    return escaped;
+}
+
+/* What of a tokeniser GGUF cannot say; NULL: it can say all. */
+static const char *obstacle(ggml *g)
+{
+    const tn_tokenizer *t = g->t;
+    for (size_t i = 0; i < t->added_count; i++)
+        if (t->added[i].left || t->added[i].right || t->added[i].single_word)
+            return "added tokens that take white space with them or stand alone";
+    bool normalised = false;
+    for (int i = 0; i < t->step_count; i++) {
+        const bool finds = t->steps[i].run == tn_step_added;
+        if (finds && normalised && t->steps[i].trie.nodes)
+            return "added tokens that are found in normalised text";
+        normalised |= !finds && t->steps[i].run != tn_step_mend;
+    }
+    if (t->before_count > (t->bos >= 0) || t->behind_count > (t->eos >= 0) || (t->before_count && t->before[0] != t->bos) ||
+        (t->behind_count && t->behind[0] != t->eos))
+        return "a template of more than the beginning and the end";
+    g->space_prefix = true;
+    if (t->decode == tn_decode_llama2c)
+        return NULL;
+    g->space_prefix = t->dummy_prefix;
+    if (t->decode == tn_decode_sentencepiece && t->steps[t->step_count - 1].run == tn_step_unigram)
+        return "a unigram model";
+    if (t->decode == tn_decode_sentencepiece)
+        return t->charsmap_units || t->remove_spaces || t->suffix || !t->escape_spaces ? "a normaliser" : t->byte_fallback ? NULL : "no tokens of bytes";
+    if (t->merge == TN_MERGE_SCORES || t->join_spaces)
+        return t->join_spaces ? "no decoder" : "rules of llama3.np";
+    if (t->unit == TN_UNIT_CHARACTER && (!t->byte_fallback || t->whole_first))
+        return t->whole_first ? "ignore_merges" : "no tokens of bytes";
+    if (t->unit == TN_UNIT_CHARACTER)
+        return is_sentencepieces(t, &g->space_prefix) ? NULL : "a normaliser or splitter";
+    for (int k = 0; k < TN_COUNT(splitters) && !g->splitter; k++)
+        g->splitter = is_split_so(t, &splitters[k]) ? &splitters[k] : NULL;
+    return g->splitter ? NULL : "a splitter";
+}
+
+static bool refuse(const char *what)
+{
+    tn_fail(TN_ERR_UNSUPPORTED, "gguf_set_tokenizer: GGUF cannot hold this tokenizer, for it has %s", what);
+    return false;
+}
+
+static int32_t type_of(const tn_tokenizer *t, int64_t id)
+{
+    const tn_token *token = id < t->vocab.count ? &t->vocab.tokens[id] : NULL;
+    if (!token || !token->text)
+        return TN_TOKEN_UNUSED;
+    if (t->decode == tn_decode_sentencepiece)
+        return token->type;
+    if (id == t->unk && t->unit != TN_UNIT_BYTE)
+        return TN_TOKEN_UNKNOWN;
+    if (t->special[id])
+        return TN_TOKEN_CONTROL;
+    const int byte = t->byte_fallback ? tn_byte_token(token->text, token->size) : -1;
+    return byte >= 0 && t->bytes[byte] == id ? TN_TOKEN_BYTE : token->type;
+}
+
+/* Whether the token's text is bytes, which GGUF has as GPT-2's letters. */
+static bool as_letters(const tn_tokenizer *t, int64_t id) { return t->merge == TN_MERGE_IDS && !t->special[id]; }
+
+static bool fill_types(ggml *g)
+{
+    const tn_tokenizer *t = g->t;
+    for (int64_t id = 0; id < g->count; id++) {
+        const tn_token *token = id < t->vocab.count ? &t->vocab.tokens[id] : NULL;
+        g->types[id] = type_of(t, id);
+        g->scores[id] = token ? token->score : 0;
+        if (token && token->size && tn_vocab_find(&t->vocab, token->text, token->size) != id)
+            return refuse("a token twice"); /* which llama.cpp does not survive */
+        if (token && token->size && !as_letters(t, id) && memchr(token->text, 0, (size_t)token->size))
+            return refuse("a NUL in a token");
+    }
+    for (size_t i = 0; i < t->added_count; i++)
+        if (!t->added[i].special)
+            g->types[t->added[i].id] = TN_TOKEN_USER;
+    return true;
+}
+
+/* ---- merges -------------------------------------------------------------------------------------------------------------- */
+
+/* A normal token, as it is written. */
+static int32_t normal_token(const ggml *g, const char *text, int64_t size)
+{
+    const int32_t id = tn_model_token(g->t, text, size);
+    return id >= 0 && g->types[id] == TN_TOKEN_NORMAL ? id : -1;
+}
+
+/* tokenizer.json's pairs in their order. */
+static bool list_pairs(ggml *g)
+{
+    const tn_pairs *p = &g->t->pairs;
+    for (size_t i = 0; i < p->count; i++)
+        if (p->slots[i].left >= 0 && (size_t)p->slots[i].rank >= g->merge_room)
+            g->merge_room = (size_t)p->slots[i].rank + 1;
+    g->merges = tn_alloc(g->merge_room * sizeof *g->merges);
+    if (!g->merges)
+        return false;
+    memset(g->merges, 0xff, g->merge_room * sizeof *g->merges);
+    for (size_t i = 0; i < p->count; i++) {
+        const tn_pair_rule m = p->slots[i];
+        if (m.left < 0)
+            continue;
+        if (g->types[m.left] != TN_TOKEN_NORMAL || g->types[m.right] != TN_TOKEN_NORMAL || g->types[m.id] != TN_TOKEN_NORMAL)
+            return refuse("merges of special tokens");
+        g->merges[m.rank] = m;
+    }
+    return true;
+}
+
+/* tiktoken's: any two tokens whose joined bytes are a token merge, the lowest one first; of one token in the order of the two. */
+static bool list_joins(ggml *g)
+{
+    size_t count = 0;
+    for (int64_t id = 0; id < g->t->vocab.count; id++) {
+        const tn_token *token = &g->t->vocab.tokens[id];
+        const size_t first = count;
+        for (int32_t at = 1; at < token->size && g->types[id] == TN_TOKEN_NORMAL; at++) {
+            const tn_pair_rule m = {tn_model_token(g->t, token->text, at), tn_model_token(g->t, token->text + at, token->size - at), 0, (int32_t)id};
+            if (m.left < 0 || m.right < 0)
+                continue;
+            if (!tn_grow(&g->merges, count, &g->merge_room, sizeof *g->merges))
+                return false;
+            size_t place = count++;
+            for (; place > first && m.left < g->merges[place - 1].left; place--)
+                g->merges[place] = g->merges[place - 1];
+            g->merges[place] = m;
+        }
+    }
+    for (size_t i = count; i < g->merge_room; i++)
+        g->merges[i].left = -1;
+    return true;
+}
+
+/* Scores that let the same tokens merge in the same order as the pairs do: false where there are none such, for then a token has parts that do not
+ * merge into it, or the pairs of two tokens take turns. */
+static bool score_by_merges(ggml *g)
+{
+    const tn_tokenizer *t = g->t;
+    int32_t last = -1;
+    for (size_t rank = 0; rank < g->merge_room; rank++) {
+        const tn_pair_rule *m = &g->merges[rank];
+        if (m->left < 0 || m->id == last)
+            continue;
+        last = m->id;
+        if (g->scores[last] < 0)
+            return refuse("merges that no scores can order");
+        g->scores[last] = -1 - (float)rank;
+    }
+    for (int64_t id = 0; id < t->vocab.count; id++) {
+        const tn_token *token = &t->vocab.tokens[id];
+        for (int32_t at = 1; at < token->size && g->types[id] == TN_TOKEN_NORMAL; at++) {
+            const int32_t left = normal_token(g, token->text, at), right = left < 0 ? -1 : normal_token(g, token->text + at, token->size - at);
+            if (right >= 0 && !tn_pairs_find(&t->pairs, left, right))
+                return refuse("tokens whose parts do not merge");
+        }
+    }
+    return true;
+}
+
+/* ---- texts --------------------------------------------------------------------------------------------------------------- */
+
+/* A token's text behind the others: its bytes as letters, or its spaces as U+2581, where GGUF has it so. */
+static bool add_token(texts *x, const tn_tokenizer *t, int64_t id)
+{
+    const tn_token *token = &t->vocab.tokens[id];
+    const bool letters = as_letters(t, id), run = t->unit == TN_UNIT_RUN;
+    const char *text = token->text;
+    int32_t size = token->size;
+    if (run && t->special[id] && size > 1 && text[0] == '\n' && text[size - 1] == '\n') { /* "\n<s>\n" */
+        text++;
+        size -= 2;
+    }
+    for (int32_t i = 0; i < size; i++) {
+        char letter[4];
+        const bool space = run && text[i] == ' ';
+        const int n = letters ? tn_utf8_put(tn_letter_of_byte((unsigned char)text[i]), letter) : space ? 3 : 1;
+        if (!tn_bytes_add(&x->bytes, letters ? letter : space ? metaspace : text + i, n))
+            return false;
+    }
+    return true;
+}
+
+static bool end_text(texts *x)
+{
+    x->count++;
+    return tn_bytes_add(&x->bytes, "", 1);
+}
+
+static bool list_tokens(const ggml *g, texts *x)
+{
+    char name[32];
+    bool good = true;
+    for (int64_t id = 0; good && id < g->count; id++) {
+        if (id < g->t->vocab.count && g->t->vocab.tokens[id].text)
+            good = add_token(x, g->t, id);
+        else
+            good = tn_bytes_add(&x->bytes, name, snprintf(name, sizeof name, "[PAD%lld]", (long long)id));
+        good = good && end_text(x);
+    }
+    return good;
+}
+
+static bool list_merges(const ggml *g, texts *x)
+{
+    bool good = true;
+    for (size_t rank = 0; good && rank < g->merge_room; rank++) {
+        const tn_pair_rule *m = &g->merges[rank];
+        good = m->left < 0 || (add_token(x, g->t, m->left) && tn_bytes_add(&x->bytes, " ", 1) && add_token(x, g->t, m->right) && end_text(x));
+    }
+    return good;
+}
+
+/* Sets an array of the texts that `list` gives. */
+static bool set_texts(tn_gguf_writer *w, const char *key, const ggml *g, bool (*list)(const ggml *, texts *))
+{
+    texts x = {0};
+    const bool good = list(g, &x);
+    const size_t size = (size_t)x.count * sizeof(const char *);
+    const char **all = good ? tn_alloc(size) : NULL, *at = x.bytes.data;
+    for (int64_t i = 0; all && i < x.count; i++, at += strlen(at) + 1)
+        all[i] = at;
+    const bool set = all && tn_gguf_set_array(w, key, TN_GGUF_STRING, all, x.count) == TN_OK;
+    tn_free(all, size);
+    tn_bytes_free(&x.bytes);
+    return set;
+}
+
+#define KEY(name) "tokenizer.ggml." name
+static bool set_id(tn_gguf_writer *w, const char *key, int64_t id) { return id < 0 || tn_gguf_set_int(w, key, TN_GGUF_U32, id) == TN_OK; }
+
+static bool set_all(tn_gguf_writer *w, const ggml *g)
+{
+    const tn_tokenizer *t = g->t;
+    const bool llama = !g->splitter;
+    bool good = tn_gguf_set_string(w, KEY("model"), llama ? "llama" : "gpt2") == TN_OK && set_texts(w, KEY("tokens"), g, list_tokens) &&
+                tn_gguf_set_array(w, KEY("token_type"), TN_GGUF_I32, g->types, g->count) == TN_OK;
+    if (llama)
+        good = good && tn_gguf_set_array(w, KEY("scores"), TN_GGUF_F32, g->scores, g->count) == TN_OK &&
+               tn_gguf_set_int(w, KEY("add_space_prefix"), TN_GGUF_BOOL, g->space_prefix) == TN_OK;
+    else
+        good = good && tn_gguf_set_string(w, KEY("pre"), g->splitter->name) == TN_OK && set_texts(w, KEY("merges"), g, list_merges);
+    return good && set_id(w, KEY("bos_token_id"), t->bos) && set_id(w, KEY("eos_token_id"), t->eos) && set_id(w, KEY("unknown_token_id"), t->unk) &&
+           tn_gguf_set_int(w, KEY("add_bos_token"), TN_GGUF_BOOL, t->tells_ends ? t->before_count > 0 : t->bos >= 0) == TN_OK &&
+           tn_gguf_set_int(w, KEY("add_eos_token"), TN_GGUF_BOOL, t->behind_count > 0) == TN_OK;
+}
+
+tn_status tn_gguf_set_tokenizer(tn_gguf_writer *writer, const tn_tokenizer *t, int64_t count)
+{
+    if (!tn_is_tokenizer("gguf_set_tokenizer", t))
+        return tn_last_status();
+    ggml g = {.t = t, .count = count ? count : t->vocab.count};
+    if (g.count < t->vocab.count || g.count > INT32_MAX / 2) {
+        tn_fail(TN_ERR_ARGUMENT, "gguf_set_tokenizer: %lld tokens, and the tokenizer has %lld", (long long)g.count, (long long)t->vocab.count);
+        return TN_ERR_ARGUMENT;
+    }
+    const char *what = obstacle(&g);
+    if (what && !refuse(what))
+        return TN_ERR_UNSUPPORTED;
+    g.types = tn_alloc((size_t)g.count * sizeof *g.types);
+    g.scores = tn_alloc((size_t)g.count * sizeof *g.scores);
+    (void)(g.types && g.scores && fill_types(&g) && (t->merge != TN_MERGE_PAIRS || list_pairs(&g)) && (t->merge != TN_MERGE_IDS || list_joins(&g)) &&
+           (g.splitter || t->merge != TN_MERGE_PAIRS || score_by_merges(&g)) && set_all(writer, &g));
+    tn_free(g.types, (size_t)g.count * sizeof *g.types);
+    tn_free(g.scores, (size_t)g.count * sizeof *g.scores);
+    tn_free(g.merges, g.merge_room * sizeof *g.merges);
+    return tn_last_status();
 }

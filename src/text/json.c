@@ -74,7 +74,7 @@ static bool read_pattern(reader *r, const cJSON *pattern, tn_text_step *step)
     if (!regex)
         return bad(r, "a pattern that is neither a text nor a regular expression");
     step->pattern = tn_pattern_new(r->f->op, regex, (int64_t)strlen(regex), true);
-    return step->pattern != NULL;
+    return step->pattern && tn_bytes_add(&step->what, regex, (int64_t)strlen(regex));
 }
 
 static bool read_content(reader *r, const cJSON *item, const char *name, tn_bytes *to)

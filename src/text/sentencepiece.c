@@ -283,7 +283,7 @@ bool tn_sentencepiece_ready(tn_tokenizer *t, tn_trie *pieces)
     return true;
 }
 
-/* Control tokens are found in the text where the caller allows it. */
+/* Control tokens and the unknown one are found in the text where the caller allows it. */
 bool tn_sentencepiece_steps(tn_tokenizer *t, const char *op)
 {
     tn_text_step *added = tn_add_step(t, op, tn_step_added), *s = added ? tn_add_step(t, op, tn_step_sentencepiece) : NULL;
@@ -291,7 +291,8 @@ bool tn_sentencepiece_steps(tn_tokenizer *t, const char *op)
         return false;
     for (int64_t id = 0; id < t->vocab.count; id++) {
         const tn_token *token = &t->vocab.tokens[id];
-        if (token->type == TN_TOKEN_CONTROL && token->size && !tn_add_token(t, added, token->text, token->size, (tn_added){(int32_t)id, .special = true}))
+        if ((token->type == TN_TOKEN_CONTROL || token->type == TN_TOKEN_UNKNOWN) && token->size &&
+            !tn_add_token(t, added, token->text, token->size, (tn_added){(int32_t)id, .special = true}))
             return false;
     }
     t->merge = TN_MERGE_SCORES;

@@ -146,7 +146,7 @@ enum { TN_PREPEND_NEVER, TN_PREPEND_FIRST, TN_PREPEND_ALWAYS };
 struct tn_text_step {
     tn_step_run run;
     tn_bytes what, with; /* what is looked for or put in, and what comes in its place */
-    tn_pattern *pattern;
+    tn_pattern *pattern; /* NULL, or what is looked for, whose source is in `what` */
     tn_trie trie;
     int mode;            /* a split's, or when a step prepends */
     bool invert, flag;   /* see the steps */
@@ -286,7 +286,7 @@ bool tn_finish_vocab(tn_tokenizer *t);
 /* sentencepiece.c: the steps up to the model, and what the types and scores mean; pieces, unless NULL, is filled. Of GGUF's too. */
 bool tn_sentencepiece_steps(tn_tokenizer *t, const char *op);
 bool tn_sentencepiece_ready(tn_tokenizer *t, tn_trie *pieces);
-extern const char tn_pattern_gpt2[], tn_pattern_llama3[], tn_pattern_qwen2[];
+extern const char tn_pattern_gpt2[], tn_pattern_llama3[], tn_pattern_qwen2[], tn_pattern_tekken[];
 
 /* ---- readers: a file's bytes into a cleared tokeniser; false with an error ------------------------------------------------ */
 

@@ -59,7 +59,7 @@ tn_text_step *tn_add_step(tn_tokenizer *t, const char *op, tn_step_run run)
 bool tn_add_split(tn_tokenizer *t, const char *op, const char *pattern, int64_t size, int mode, bool lines)
 {
     tn_text_step *s = tn_add_step(t, op, tn_step_split);
-    if (!s)
+    if (!s || !tn_bytes_add(&s->what, pattern, size))
         return false;
     s->mode = mode;
     s->pattern = tn_pattern_new(op, pattern, size, lines);

@@ -1,4 +1,4 @@
-/* Tokenisers of every format: what a file makes encodes a text and decodes all its ids.
+/* Tokenisers of every format: what a file makes encodes a text, decodes all its ids and is written as GGUF.
  * seeds: tokenizers/hf_*.json tokenizers/ll*.* tokenizers/sp_*.model tokenizers/tik*.tiktoken */
 #include "fuzz.h"
 
@@ -9,6 +9,11 @@ static void use(tn_tokenizer *t)
     for (int special = 0; special < 2 && t; special++)
         (void)tn_tokenizer_decode(t, tn_tokenizer_encode(t, text, sizeof text - 1, .allow_special = special), back, sizeof back);
     tn_clear_error();
+    tn_gguf_writer *gguf = tn_gguf_writer_new();
+    if (t)
+        (void)!tn_gguf_set_tokenizer(gguf, t, 0);
+    tn_clear_error();
+    tn_release(gguf);
     tn_text_stream *stream = t ? tn_text_stream_new(t) : NULL;
     for (int64_t id = 0; stream && id < tn_tokenizer_vocab_size(t) && id < 4096; id++)
         (void)tn_text_stream_push(stream, id, NULL);

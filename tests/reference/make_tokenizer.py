@@ -28,6 +28,9 @@ FOLDER = os.path.join(HERE, "tokenizers")
 GPT2 = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 LLAMA3 = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
 QWEN2 = LLAMA3.replace("{1,3}", "")
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+TEKKEN = "|".join([r"[^\r\n\p{L}\p{N}]?" + UPPER + "*" + LOWER + "+", r"[^\r\n\p{L}\p{N}]?" + UPPER + "+" + LOWER + "*", r"\p{N}",
+                   r" ?[^\s\p{L}\p{N}]+[\r\n/]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"])
 
 # ---- texts -----------------------------------------------------------------------------------------------------------------
 
@@ -381,7 +384,7 @@ class Tiktoken:
         if pattern == "cl100k":
             patterns[pattern] = r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"""
         if pattern == "o200k":
-            u, l, e = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]", "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+            u, l, e = UPPER, LOWER, "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
             patterns[pattern] = "|".join([r"[^\r\n\p{L}\p{N}]?" + u + "*" + l + "+" + e, r"[^\r\n\p{L}\p{N}]?" + u + "+" + l + "*" + e, r"\p{N}{1,3}",
                                           r" ?[^\s\p{L}\p{N}]+[\r\n/]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"])
         if pattern in ("cl100k", "o200k"):
@@ -440,6 +443,7 @@ def gguf_kinds(corpus):
     plain = [AddedToken("<user>", normalized=False)]
     for pre, tokenizer in (("gpt-2", byte_level(corpus, pre_tokenizers.ByteLevel(add_prefix_space=False), added=plain)),
                            ("llama-bpe", byte_level(corpus, by(LLAMA3), ignore_merges=True, added=plain)),
+                           ("tekken", byte_level(corpus, by(TEKKEN), ignore_merges=True, added=plain)),
                            ("qwen2", byte_level(corpus, by(QWEN2), normalizers.NFC(), added=plain)),
                            ("smollm", byte_level(corpus, pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]), added=plain))):
         tokens = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]

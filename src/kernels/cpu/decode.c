@@ -80,28 +80,32 @@ tn_status TN_K(decode_argmax)(int64_t n, const float *x, int64_t *index, float *
 /* ---- attention: one query of a head ------------------------------------------------------------------------------------------- */
 
 typedef uint16_t narrow_bf16 __attribute__((vector_size(TN_VECTOR_BYTES / 2), aligned(2), may_alias));
-typedef int8_t narrow_i8 __attribute__((vector_size(TN_VECTOR_BYTES / 4), aligned(1), may_alias));
 
 TN_INLINE vf load_f32(const void *at) { return *(const vf *)at; }
 TN_INLINE vf load_bf16(const void *at) { return (vf)(__builtin_convertvector(*(const narrow_bf16 *)at, vi) << 16); }
-TN_INLINE vf load_i8(const void *at) { return floats(__builtin_convertvector(*(const narrow_i8 *)at, vi)); }
+TN_INLINE vf load_i8(const void *at) { return floats(signed_bytes(at)); } /* gcc 12 makes scalars of a conversion of so few bytes */
 TN_INLINE float one_f32(const void *at) { return *(const float *)at; }
 TN_INLINE float one_bf16(const void *at) { return tn_load_bf16(*(const tn_bf16 *)at); }
 TN_INLINE float one_i8(const void *at) { return *(const int8_t *)at; }
 
-/* scores[j] = scale q k[j]; length rounded up to LANES. sums[c] = of p[j] v[j] for a few vectors. The loaders and the width are constants. */
+/* scores[j] = scale q k[j]; length rounded up to LANES. sums[c] = of p[j] v[j] for a few vectors. The loaders and the width are constants.
+ * What is read next is fetched meanwhile: v, then the keys of the next call. */
 #define ATTENTION(T, suffix)                                                                                                  \
-    static void scores_##suffix(const tn_decode_attention *a, const float *q, const T *k, const float *k_scale, float *scores) \
+    static void scores_##suffix(const tn_decode_attention *a, const float *q, const T *k, const T *v, const float *k_scale, float *scores) \
     {                                                                                                                         \
         const float scale = (float)a->scale;                                                                                  \
         for (int64_t j = 0; j < a->length; j += LANES) {                                                                      \
             vf sum[LANES];                                                                                                    \
             for (int l = 0; l < LANES; l++) {                                                                                 \
-                const T *row = k + tn_min_i64(j + l, a->length - 1) * a->row;                                                 \
+                const int64_t at = tn_min_i64(j + l, a->length - 1) * a->row;                                                 \
+                const T *row = k + at;                                                                                        \
                 vf one = splat(0);                                                                                            \
                 int64_t d = 0;                                                                                                \
-                for (; d + LANES <= a->size; d += LANES)                                                                      \
+                for (; d + LANES <= a->size; d += LANES) {                                                                    \
                     one = fma_(load_##suffix(row + d), *(const vf *)(q + d), one);                                            \
+                    if (d * (int64_t)sizeof(T) % 64 == 0)                                                                     \
+                        __builtin_prefetch(v + at + d, 0, 2);                                                                 \
+                }                                                                                                             \
                 for (; d < a->size; d++)                                                                                      \
                     one[0] += one_##suffix(row + d) * q[d];                                                                   \
                 sum[l] = one;                                                                                                 \
@@ -111,7 +115,7 @@ TN_INLINE float one_i8(const void *at) { return *(const int8_t *)at; }
         for (int64_t j = 0; k_scale && j < a->length; j++)                                                                    \
             scores[j] *= k_scale[j];                                                                                          \
     }                                                                                                                         \
-    TN_INLINE void few_##suffix(int width, const tn_decode_attention *a, const float *p, const T *v, float *y)                \
+    TN_INLINE void few_##suffix(int width, const tn_decode_attention *a, const float *p, const T *v, const T *next, float *y) \
     {                                                                                                                         \
         vf even[4], odd[4];                                                                                                   \
         TN_UNROLL                                                                                                             \
@@ -124,6 +128,10 @@ TN_INLINE float one_i8(const void *at) { return *(const int8_t *)at; }
             for (int c = 0; c < width; c++) {                                                                                 \
                 even[c] = fma_(first, load_##suffix(v + j * a->row + c * LANES), even[c]);                                    \
                 odd[c] = fma_(second, load_##suffix(v + (j + 1) * a->row + c * LANES), odd[c]);                               \
+                if (c * LANES * (int)sizeof(T) % 64 == 0) {                                                                   \
+                    __builtin_prefetch(next + j * a->row + c * LANES, 0, 2);                                                  \
+                    __builtin_prefetch(next + (j + 1) * a->row + c * LANES, 0, 2);                                            \
+                }                                                                                                             \
             }                                                                                                                 \
         }                                                                                                                     \
         TN_UNROLL                                                                                                             \
@@ -133,15 +141,15 @@ TN_INLINE float one_i8(const void *at) { return *(const int8_t *)at; }
             *(vf *)(y + c * LANES) = even[c] + odd[c];                                                                        \
         }                                                                                                                     \
     }                                                                                                                         \
-    static void values_##suffix(const tn_decode_attention *a, const float *p, const T *v, float *y)                           \
+    static void values_##suffix(const tn_decode_attention *a, const float *p, const T *v, const T *next, float *y)            \
     {                                                                                                                         \
         int64_t d = 0;                                                                                                        \
         for (; d + 4 * LANES <= a->size; d += 4 * LANES)                                                                      \
-            few_##suffix(4, a, p, v + d, y + d);                                                                              \
+            few_##suffix(4, a, p, v + d, next + d, y + d);                                                                    \
         for (; d + 3 * LANES <= a->size; d += 3 * LANES)                                                                      \
-            few_##suffix(3, a, p, v + d, y + d);                                                                              \
+            few_##suffix(3, a, p, v + d, next + d, y + d);                                                                    \
         for (; d + LANES <= a->size; d += LANES)                                                                              \
-            few_##suffix(1, a, p, v + d, y + d);                                                                              \
+            few_##suffix(1, a, p, v + d, next + d, y + d);                                                                    \
         for (; d < a->size; d++) {                                                                                            \
             float sum = 0;                                                                                                    \
             for (int64_t j = 0; j < a->length; j++)                                                                           \
@@ -153,9 +161,10 @@ TN_INLINE float one_i8(const void *at) { return *(const int8_t *)at; }
     {                                                                                                                         \
         const int64_t g = h / (a->heads / a->kv_heads);                                                                       \
         float *scores = a->scratch + h * tn_ceil_div(a->length, TN_PACKED_ROWS) * TN_PACKED_ROWS;                              \
-        scores_##suffix(a, a->q + h * a->size, (const T *)a->k + g * a->head, a->k_scale ? a->k_scale + g * a->scale_head : NULL, scores); \
+        const T *k = (const T *)a->k + g * a->head, *v = (const T *)a->v + g * a->head;                                       \
+        scores_##suffix(a, a->q + h * a->size, k, v, a->k_scale ? a->k_scale + g * a->scale_head : NULL, scores);             \
         softmax(a->length, scores, a->v_scale ? a->v_scale + g * a->scale_head : NULL);                                       \
-        values_##suffix(a, scores, (const T *)a->v + g * a->head, a->y + h * a->size);                                        \
+        values_##suffix(a, scores, v, k + a->ahead, a->y + h * a->size);                                                      \
     }
 
 /* And times a row's scale. */

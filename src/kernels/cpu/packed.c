@@ -16,7 +16,7 @@ enum { Q8_BYTES = 34, Q4_BYTES = 18 };
 /* Block b of a row, to its place: 4 bytes to a unit. */
 static void place_block(const tn_packed_matrix *w, int64_t row, int64_t b, const uint8_t *block)
 {
-    const bool q8 = w->kind == TN_PACKED_Q8;
+    const bool q8 = w->kind != TN_PACKED_Q4;
     const int units = q8 ? 8 : 4;
     const int64_t blocks = tn_packed_blocks(w->cols), lane = row % TN_PACKED_ROWS;
     char *panel = panel_of(w, row);
@@ -31,7 +31,7 @@ static void place_block(const tn_packed_matrix *w, int64_t row, int64_t b, const
 
 static void take_block(const tn_packed_matrix *w, int64_t row, int64_t b, float *out)
 {
-    const bool q8 = w->kind == TN_PACKED_Q8;
+    const bool q8 = w->kind != TN_PACKED_Q4;
     const int units = q8 ? 8 : 4;
     const int64_t blocks = tn_packed_blocks(w->cols), lane = row % TN_PACKED_ROWS;
     const char *panel = panel_of(w, row);
@@ -65,7 +65,7 @@ static void place_row(const tn_packed_matrix *w, int64_t row, const float *x)
             uint8_t block[Q8_BYTES];
             if (x)
                 memcpy(part, x + b * TN_PACKED_BLOCK, (size_t)tn_min_i64(TN_PACKED_BLOCK, w->cols - b * TN_PACKED_BLOCK) * sizeof(float));
-            (w->kind == TN_PACKED_Q8 ? tn_quantize_Q8_0 : tn_quantize_Q4_0)(part, 1, block);
+            (w->kind == TN_PACKED_Q4 ? tn_quantize_Q4_0 : tn_quantize_Q8_0)(part, 1, block);
             place_block(w, row, b, block);
         }
     }
@@ -92,7 +92,7 @@ static void place_rest(const tn_packed_matrix *w, int64_t end)
 
 tn_status TN_K(packed_pack)(const tn_packed_matrix *w, int64_t first, int64_t count, const float *rows, int64_t row)
 {
-    const bool panels = w->kind == TN_PACKED_F32 || w->kind == TN_PACKED_BF16;
+    const bool panels = !tn_packed_in_blocks(w->kind);
     for (int64_t i = 0, step; i < count; i += step) {
         step = panels && (first + i) % TN_PACKED_ROWS == 0 && count - i >= TN_PACKED_ROWS ? TN_PACKED_ROWS : 1;
         if (step == 1)
@@ -106,7 +106,7 @@ tn_status TN_K(packed_pack)(const tn_packed_matrix *w, int64_t first, int64_t co
 
 tn_status TN_K(packed_pack_blocks)(const tn_packed_matrix *w, int64_t first, int64_t count, const void *blocks)
 {
-    const int64_t of_row = tn_packed_blocks(w->cols), bytes = w->kind == TN_PACKED_Q8 ? Q8_BYTES : Q4_BYTES;
+    const int64_t of_row = tn_packed_blocks(w->cols), bytes = w->kind == TN_PACKED_Q4 ? Q4_BYTES : Q8_BYTES;
     for (int64_t i = 0; i < count; i++)
         for (int64_t b = 0; b < of_row; b++)
             place_block(w, first + i, b, (const uint8_t *)blocks + (i * of_row + b) * bytes);

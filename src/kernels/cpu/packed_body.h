@@ -3,8 +3,12 @@
  *   TARGET        what the functions may use beyond the instruction set's own
  *   STEP          sum += a unit of w times one of x: of floats (BLOCKS 0) or of whole numbers
  *   BLOCKS        0: F32, BF16; 8: Q8; 4: Q4: units of W to a block of 32
+ *   PLANES        2: Q8_FINE, whose x is the bytes of 16 bits; left out: 1
  *   MOST          rows of x at once
  * defined, and undefines them. */
+#ifndef PLANES
+#define PLANES 1
+#endif
 
 /* Adds to y what `panels` panels of the part and `width` rows of x give; both are constants where this is inlined. */
 TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job *j, const part *part, const input_tile *x)
@@ -49,17 +53,18 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job
         vi whole[PANELS_MOST * NV][MOST];
         TN_UNROLL
         for (int i = 0; i < width; i++) {
-            const vi less = splat_i32(x->less[b * width + i]);
+            const vi less = splat_i32(PLANES == 1 ? x->less[b * width + i] : 0);
             TN_UNROLL
             for (int p = 0; p < panels * NV; p++)
                 whole[p][i] = less;
         }
         TN_UNROLL
-        for (int u = 0; u < BLOCKS; u++) {
+        for (int at = 0; at < BLOCKS * PLANES; at++) {
+            const int u = at % BLOCKS;
             vi unit[PANELS_MOST * NV];
             TN_UNROLL
             for (int p = 0; p < panels; p++) {
-                if (ahead)
+                if (ahead && at == u)
                     __builtin_prefetch(w[p] + (b * BLOCKS + u) * 64 + ahead, 0, 2);
                 TN_UNROLL
                 for (int v = 0; v < NV; v++)
@@ -67,7 +72,7 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job
             }
             TN_UNROLL
             for (int i = 0; i < width; i++) {
-                const vi element = splat_i32(x->units[(b * 8 + u) * width + i]);
+                const vi element = splat_i32(x->units[(b * 8 * PLANES + at) * width + i]);
 #if BLOCKS == 4 /* 16 times what the halves of the bytes are */
                 const vi second = splat_i32(x->units[(b * 8 + 4 + u) * width + i]);
                 TN_UNROLL
@@ -79,6 +84,15 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job
                     whole[p][i] = STEP(whole[p][i], unit[p], element);
 #endif
             }
+#if PLANES == 2
+            TN_UNROLL
+            for (int i = 0; at == BLOCKS - 1 && i < width; i++) {
+                const vi less = splat_i32(x->less[b * width + i]);
+                TN_UNROLL
+                for (int p = 0; p < panels * NV; p++)
+                    whole[p][i] = (whole[p][i] << 8) + less;
+            }
+#endif
         }
         TN_UNROLL
         for (int p = 0; p < panels; p++) {
@@ -118,6 +132,15 @@ TARGET static void NAME(row)(const job *j, int64_t first, int64_t count)
         }
 }
 
+/* The first rows of x bring what comes after this part's panels. */
+TARGET TN_INLINE void NAME(tile_fetching)(int width, bool first, const job *j, const part *part, const input_tile *x)
+{
+    if (BLOCKS && first)
+        NAME(tile)(PANELS, width, PANELS * j->panel_bytes, j, part, x);
+    else
+        NAME(tile)(PANELS, width, 0, j, part, x);
+}
+
 /* All rows of x by a part of PANELS panels. */
 TARGET static void NAME(rows)(const job *j, const part *part, int64_t begin)
 {
@@ -125,11 +148,13 @@ TARGET static void NAME(rows)(const job *j, const part *part, int64_t begin)
         const int width = tile_width(MOST, j->n - token);
         const input_tile x = input_tile_of(j, token, width, begin);
         if (width == MOST)
-            NAME(tile)(PANELS, MOST, 0, j, part, &x);
+            NAME(tile_fetching)(MOST, token == 0, j, part, &x);
         else if (width == 4)
-            NAME(tile)(PANELS, MOST > 4 ? 4 : 1, 0, j, part, &x);
+            NAME(tile_fetching)(MOST > 4 ? 4 : 1, token == 0, j, part, &x);
+        else if (width == 2)
+            NAME(tile_fetching)(MOST > 2 ? 2 : 1, token == 0, j, part, &x);
         else
-            NAME(tile)(PANELS, 1, 0, j, part, &x);
+            NAME(tile_fetching)(1, token == 0, j, part, &x);
         token += width;
     }
 }
@@ -138,4 +163,5 @@ TARGET static void NAME(rows)(const job *j, const part *part, int64_t begin)
 #undef TARGET
 #undef STEP
 #undef BLOCKS
+#undef PLANES
 #undef MOST

@@ -5,7 +5,7 @@
 #include "core/core.h"
 #include "kernels/cpu/packed_vector.h"
 
-/* Bytes that one row of x by W fetches ahead of each stream into the second cache, with Q8 and Q4: their loops are too long for the processor to
+/* Bytes that one row of x by W fetches ahead of each stream into the second cache, with blocks: their loops are too long for the processor to
  * see far enough itself. With F32 and BF16 it does, and what is asked for costs more than it brings (Zen 4). */
 enum { AHEAD = 8192, PANELS_MOST = STREAMS > PANELS ? STREAMS : PANELS };
 
@@ -32,7 +32,8 @@ typedef struct part {
     float factor; /* the product is so many times the sums */
 } part;
 
-/* Rows of x side by side: units[u * width + i], scales[b * width + i]; less: -128 times the sum of a block. */
+/* Rows of x side by side: units[u * width + i], scales[b * width + i]; less: -128 times the sum of a block. Of Q8_FINE's blocks first
+ * the units of the high bytes, then of the low ones. */
 typedef struct input_tile {
     int64_t token;
     const int32_t *units;
@@ -40,19 +41,23 @@ typedef struct input_tile {
     const int32_t *less;
 } input_tile;
 
-/* How x is laid out, for both functions: tiles of `most` rows, then of 4, then single ones. */
-static inline int tile_width(int most, int64_t left) { return left >= most ? most : most > 4 && left >= 4 ? 4 : 1; }
-static inline int most_of(tn_packed_kind kind) { return kind == TN_PACKED_F32 || kind == TN_PACKED_BF16 ? WIDE : NARROW; }
+/* How x is laid out, for both functions: tiles of `most` rows, then of 4 and of 2, then single ones. 8 are twice 4, each as many as W's loads keep
+ * up with, where 6 and 2 are not. */
+static inline int tile_width(int most, int64_t left)
+{
+    return left >= most && !(most == 6 && left == 8) ? most : most > 4 && left >= 4 ? 4 : most > 2 && left >= 2 ? 2 : 1;
+}
+static inline int most_of(tn_packed_kind kind) { return tn_packed_in_blocks(kind) ? NARROW : WIDE; }
 
 static inline int64_t units_of(tn_packed_kind kind, int64_t cols)
 {
-    return kind == TN_PACKED_F32 ? cols : kind == TN_PACKED_BF16 ? (cols + 1) / 2 : tn_packed_blocks(cols) * 8;
+    return kind == TN_PACKED_F32 ? cols : kind == TN_PACKED_BF16 ? (cols + 1) / 2 : tn_packed_blocks(cols) * (kind == TN_PACKED_Q8_FINE ? 16 : 8);
 }
 
 /* From a unit (a block) of its rows on. */
 TN_INLINE input_tile input_tile_of(const job *j, int64_t token, int width, int64_t begin)
 {
-    const int64_t per = j->blocks ? 8 : 1, at = token * j->blocks + begin * width;
+    const int64_t per = j->blocks ? j->units / j->blocks : 1, at = token * j->blocks + begin * width;
     const int32_t *units = (const int32_t *)(const void *)j->prepared;
     const float *scales = (const float *)(const void *)(units + j->n * j->units);
     return (input_tile){token, units + token * j->units + begin * per * width, scales + at,
@@ -128,11 +133,19 @@ static void finish(const job *j, const part *part, int panels, int width, int64_
 #define MOST NARROW
 #include "kernels/cpu/packed_body.h"
 
+#define NAME(x) x##_q8_fine
+#define TARGET PLAIN
+#define STEP bytes_plain
+#define BLOCKS 8
+#define PLANES 2
+#define MOST NARROW
+#include "kernels/cpu/packed_body.h"
+
 typedef struct product {
     void (*row)(const job *j, int64_t first, int64_t count);
     void (*rows)(const job *j, const part *part, int64_t begin);
 } product;
-static const product plain[] = {{row_f32, rows_f32}, {row_bf16, rows_bf16}, {row_q8, rows_q8}, {row_q4, rows_q4}};
+static const product plain[] = {{row_f32, rows_f32}, {row_bf16, rows_bf16}, {row_q8, rows_q8}, {row_q4, rows_q4}, {row_q8_fine, rows_q8_fine}};
 
 #if defined(__AVX512F__)
 #define BF16 __attribute__((target("avx512bf16")))
@@ -160,6 +173,14 @@ VNNI TN_INLINE vi bytes_vnni(vi sum, vi w, vi x) { return (vi)_mm512_dpbusd_epi3
 #define MOST NARROW
 #include "kernels/cpu/packed_body.h"
 
+#define NAME(x) x##_q8_fine_vnni
+#define TARGET VNNI
+#define STEP bytes_vnni
+#define BLOCKS 8
+#define PLANES 2
+#define MOST NARROW
+#include "kernels/cpu/packed_body.h"
+
 static product product_of(tn_packed_kind kind)
 {
     if (kind == TN_PACKED_BF16 && __builtin_cpu_supports("avx512bf16"))
@@ -168,6 +189,8 @@ static product product_of(tn_packed_kind kind)
         return (product){row_q8_vnni, rows_q8_vnni};
     if (kind == TN_PACKED_Q4 && __builtin_cpu_supports("avx512vnni"))
         return (product){row_q4_vnni, rows_q4_vnni};
+    if (kind == TN_PACKED_Q8_FINE && __builtin_cpu_supports("avx512vnni"))
+        return (product){row_q8_fine_vnni, rows_q8_fine_vnni};
     return plain[kind];
 }
 #else
@@ -195,7 +218,7 @@ static void many_rows(const job *j, int64_t first, int64_t last)
     char wide[PANELS * CHUNK * 64] __attribute__((aligned(64)));
     const bool widens = j->w->kind == TN_PACKED_Q4 && j->n >= ROWS_TO_WIDEN;
     const product product = product_of(widens ? TN_PACKED_Q8 : j->w->kind);
-    const int64_t most = OF_X / (j->n * (j->blocks ? 32 : 4)), step = tn_max_i64(1, most / j->chunk) * j->chunk;
+    const int64_t most = OF_X / (j->n * (j->blocks ? j->units / j->blocks : 1) * 4), step = tn_max_i64(1, most / j->chunk) * j->chunk;
     for (int64_t from = 0; from < j->length; from += step)
         for (int64_t panel = first; panel < last; panel += PANELS)
             for (int64_t begin = from; begin < j->length && begin < from + step; begin += j->chunk) {
@@ -210,8 +233,8 @@ static void many_rows(const job *j, int64_t first, int64_t last)
 
 tn_status TN_K(packed_product)(const tn_packed_matrix *w, int64_t n, const void *prepared, float *y, int64_t y_row, bool add, int thread, int threads)
 {
-    static const int64_t unit[] = {64, 64, 512, 256};
-    const bool blocks = w->kind == TN_PACKED_Q8 || w->kind == TN_PACKED_Q4;
+    static const int64_t unit[] = {64, 64, 512, 256, 512};
+    const bool blocks = tn_packed_in_blocks(w->kind);
     job j = {.w = w, .n = n, .prepared = prepared, .y = y, .y_row = y_row, .add = add, .units = units_of(w->kind, w->cols),
              .blocks = blocks ? tn_packed_blocks(w->cols) : 0, .unit = unit[w->kind], .panel_bytes = tn_packed_panel_bytes(w->kind, w->cols)};
     j.length = blocks ? j.blocks : j.units;
@@ -231,18 +254,17 @@ tn_status TN_K(packed_product)(const tn_packed_matrix *w, int64_t n, const void 
 
 /* ---- x ------------------------------------------------------------------------------------------------------------------ */
 
-/* A block of 32 in whole numbers of at most 127; its scale, and -128 times the sum. NaN and infinity give a scale of NaN. */
-static float round_block(const float *restrict x, int8_t *restrict q, int32_t *less)
+/* A block of 32 in whole numbers of at most `top`; its scale, and -128 times the sum. NaN and infinity give a scale of NaN. */
+TN_INLINE float round_block(float top, const float *restrict x, int16_t *restrict q, int32_t *less)
 {
     int32_t most = 0, sum = 0;
     for (int k = 0; k < TN_PACKED_BLOCK; k++) {
         const int32_t size = (int32_t)(tn_f32_bits(x[k]) & 0x7fffffffu); /* magnitudes are in order as whole numbers are */
         most = size > most ? size : most;
     }
-    const float max = tn_bits_f32((uint32_t)most), scale = max / 127.0f, inverse = max > 0 ? 127.0f / max : 0;
+    const float max = tn_bits_f32((uint32_t)most), scale = max / top, inverse = max > 0 ? top / max : 0;
     for (int k = 0; k < TN_PACKED_BLOCK; k++) {
-        const int32_t whole = (int32_t)(tn_f32_bits(x[k] * inverse + 12582912.0f) - 0x4b400000u);
-        q[k] = (int8_t)whole;
+        q[k] = (int16_t)(tn_f32_bits(x[k] * inverse + 12582912.0f) - 0x4b400000u);
         sum += q[k];
     }
     *less = -128 * sum;
@@ -258,23 +280,29 @@ TN_INLINE void lay(int width, tn_packed_kind kind, int64_t cols, const float *x,
         side_by_side(width, true, cols, x, x_row, to, width);
 }
 
-/* Row i of a tile of Q8 and Q4. */
-static void lay_blocks(int width, int64_t cols, const float *x, int32_t *to, float *scales, int32_t *less)
+/* Row i of a tile of blocks; planes: of bytes, the high one first (|low| is at most 128). */
+TN_INLINE void lay_blocks(int planes, int width, int64_t cols, const float *x, int32_t *to, float *scales, int32_t *less)
 {
     for (int64_t b = 0; b * TN_PACKED_BLOCK < cols; b++) {
         const int64_t left = tn_min_i64(TN_PACKED_BLOCK, cols - b * TN_PACKED_BLOCK);
         float part[TN_PACKED_BLOCK] = {0};
-        int32_t q[TN_PACKED_BLOCK / 4];
+        int16_t q[TN_PACKED_BLOCK];
+        int8_t bytes[2][TN_PACKED_BLOCK];
+        int32_t units[2 * TN_PACKED_BLOCK / 4];
         memcpy(part, x + b * TN_PACKED_BLOCK, (size_t)left * sizeof(float));
-        scales[b * width] = round_block(part, (int8_t *)q, &less[b * width]);
-        for (int u = 0; u < TN_PACKED_BLOCK / 4; u++)
-            to[(b * 8 + u) * width] = q[u];
+        scales[b * width] = round_block(planes == 1 ? 127.0f : 32512.0f, part, q, &less[b * width]);
+        for (int k = 0; k < TN_PACKED_BLOCK; k++) {
+            bytes[0][k] = (int8_t)(planes == 1 ? q[k] : (q[k] + 128) >> 8);
+            bytes[1][k] = (int8_t)q[k];
+        }
+        memcpy(units, bytes, sizeof units);
+        for (int u = 0; u < planes * TN_PACKED_BLOCK / 4; u++)
+            to[(b * planes * 8 + u) * width] = units[u];
     }
 }
 
 tn_status TN_K(packed_input)(tn_packed_kind kind, int64_t n, int64_t cols, const float *x, int64_t x_row, void *prepared, int thread, int threads)
 {
-    const bool whole = kind == TN_PACKED_F32 || kind == TN_PACKED_BF16;
     const int64_t units = units_of(kind, cols), blocks = tn_packed_blocks(cols), begin = n * thread / threads, end = n * (thread + 1) / threads;
     int32_t *words = prepared, *less = words + n * (units + blocks);
     float *scales = (float *)(void *)(words + n * units);
@@ -283,13 +311,19 @@ tn_status TN_K(packed_input)(tn_packed_kind kind, int64_t n, int64_t cols, const
         int32_t *to = words + token * units;
         if (token < begin)
             continue;
-        if (!whole)
-            for (int64_t i = 0; i < width; i++)
-                lay_blocks((int)width, cols, x + (token + i) * x_row, to + i, scales + token * blocks + i, less + token * blocks + i);
-        else if (width == WIDE)
+        for (int64_t i = 0; tn_packed_in_blocks(kind) && i < width; i++)
+            if (kind == TN_PACKED_Q8_FINE)
+                lay_blocks(2, (int)width, cols, x + (token + i) * x_row, to + i, scales + token * blocks + i, less + token * blocks + i);
+            else
+                lay_blocks(1, (int)width, cols, x + (token + i) * x_row, to + i, scales + token * blocks + i, less + token * blocks + i);
+        if (tn_packed_in_blocks(kind))
+            continue;
+        if (width == WIDE)
             lay(WIDE, kind, cols, x + token * x_row, x_row, to);
         else if (width == 4)
             lay(4, kind, cols, x + token * x_row, x_row, to);
+        else if (width == 2)
+            lay(2, kind, cols, x + token * x_row, x_row, to);
         else
             lay(1, kind, cols, x + token * x_row, x_row, to);
     }

@@ -37,6 +37,7 @@ TN_INLINE vf larger(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b)
 TN_INLINE vf floats(vi x) { return (vf)_mm512_cvtepi32_ps((__m512i)x); }
 TN_INLINE vf halves(const uint16_t *x) { return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)x)); }
 TN_INLINE vi pairs(vi a, vi b) { return (vi)_mm512_madd_epi16((__m512i)a, (__m512i)b); }
+TN_INLINE vi signed_bytes(const int8_t *x) { return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)x)); }
 #elif defined(__AVX2__) && defined(__FMA__)
 TN_INLINE vf splat(float x) { return (vf)_mm256_set1_ps(x); }
 TN_INLINE vi splat_i32(int32_t x) { return (vi)_mm256_set1_epi32(x); }
@@ -45,6 +46,7 @@ TN_INLINE vf larger(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b)
 TN_INLINE vf floats(vi x) { return (vf)_mm256_cvtepi32_ps((__m256i)x); }
 TN_INLINE vf halves(const uint16_t *x) { return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)x)); }
 TN_INLINE vi pairs(vi a, vi b) { return (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
+TN_INLINE vi signed_bytes(const int8_t *x) { return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)x)); }
 #else
 TN_INLINE vf splat(float x) { return (vf){x, x, x, x}; }
 TN_INLINE vi splat_i32(int32_t x) { return (vi){x, x, x, x}; }
@@ -59,6 +61,7 @@ TN_INLINE vf halves(const uint16_t *x)
 {
     return (vf){tn_load_f16((tn_f16){x[0]}), tn_load_f16((tn_f16){x[1]}), tn_load_f16((tn_f16){x[2]}), tn_load_f16((tn_f16){x[3]})};
 }
+TN_INLINE vi signed_bytes(const int8_t *x) { return (vi){x[0], x[1], x[2], x[3]}; }
 #if defined(__SSE2__)
 TN_INLINE vi pairs(vi a, vi b) { return (vi)_mm_madd_epi16((__m128i)a, (__m128i)b); }
 #else

@@ -1,0 +1,328 @@
+/* labels: quick */
+/* Tokenisers written into GGUF files and read back, and taken along where a model is converted. */
+#include "folder.h"
+
+#include "text/text.h"
+
+#include "io/safetensors.h"
+
+#include <sys/stat.h>
+#include <tenon/tenon.h>
+
+#include "reference/tokenizer_cases.h"
+
+static char file[1 << 16];
+
+/* The bytes of a reference file, in `file`, whose added tokens do without what GGUF has not. */
+static size_t plain_reference(const char *name)
+{
+    static const char *const flags[] = {"\"lstrip\":true", "\"rstrip\":true", "\"single_word\":true", "\"normalized\":true"};
+    char path[512];
+    snprintf(path, sizeof path, TN_SOURCE_DIR "/tests/reference/tokenizers/%s", name);
+    const size_t size = read_file(path, (unsigned char *)file, sizeof file - 1);
+    assert_true(size > 0 && size < sizeof file - 1);
+    file[size] = 0;
+    for (int i = 0; i < TN_COUNT(flags) && strstr(name, ".json"); i++)
+        for (char *at = file; (at = strstr(at, flags[i])) != NULL; at++)
+            memcpy(at + strlen(flags[i]) - 4, "null", 4);
+    return size;
+}
+
+static tn_tokenizer *open_bytes(size_t size, const char *pattern)
+{
+    write_file(in_folder("tokenizer"), file, size);
+    return tn_adopt(tn_tokenizer_new(in_folder("tokenizer"), .pattern = pattern));
+}
+
+/* The tokeniser by way of a GGUF file. */
+static tn_tokenizer *by_gguf(const tn_tokenizer *t, int64_t count)
+{
+    tn_gguf_writer *w = tn_adopt(tn_gguf_writer_new());
+    assert_int_equal(tn_gguf_set_tokenizer(w, t, count), TN_OK);
+    assert_int_equal(tn_save_gguf(w, in_folder("tokenizer.gguf")), TN_OK);
+    tn_tokenizer *back = tn_adopt(tn_tokenizer_open(in_folder("tokenizer.gguf")));
+    check_good();
+    return back;
+}
+
+static void check_same(const tn_tokenizer *a, const tn_tokenizer *b)
+{
+    char texts[2][1024];
+    for (int i = 0; i < TN_COUNT(tokenizer_cases); i++) {
+        TN_SCOPE;
+        const tokenizer_case *c = &tokenizer_cases[i];
+        if (strstr(c->text, "\xe2\x96\x81") || !tn_is_utf8(c->text, (size_t)c->bytes)) /* GGUF has SentencePiece's and transformers' ways alone */
+            continue;
+        tn_tensor *ids = tn_tokenizer_encode(a, c->text, c->bytes, .allow_special = true, .add_bos = 0),
+                  *others = tn_tokenizer_encode(b, c->text, c->bytes, .allow_special = true, .add_bos = 0);
+        if (!tn_equal(ids, others))
+            fail_msg("\"%s\" has other ids by way of GGUF", c->text);
+        const int64_t size = tn_tokenizer_decode(a, ids, texts[0], sizeof texts[0]);
+        assert_int_equal(tn_tokenizer_decode(b, ids, texts[1], sizeof texts[1]), size);
+        assert_memory_equal(texts[0], texts[1], (size_t)size);
+        check_good();
+    }
+    assert_int_equal(tn_tokenizer_bos(b), tn_tokenizer_bos(a));
+    assert_int_equal(tn_tokenizer_eos(b), tn_tokenizer_eos(a));
+}
+
+static void test_there_and_back(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file, *pattern, *pre;
+        int adds_bos;
+    } all[] = {{"sp_bpe_llama.model", NULL, NULL, 1},
+               {"llama2c.bin", NULL, NULL, 1},
+               {"tiktoken_llama3.tiktoken", "llama3", "llama-bpe", 1},
+               {"tiktoken_llama3.tiktoken", "cl100k", "llama-bpe", 0},
+#ifdef TENON_HAVE_CJSON
+               {"hf_gpt2.json", NULL, "gpt-2", 0},
+               {"hf_llama3.json", NULL, "llama-bpe", 1},
+               {"hf_qwen2.json", NULL, "qwen2", 0},
+               {"hf_smollm.json", NULL, "smollm", 0},
+#endif
+    };
+    for (int i = 0; i < TN_COUNT(all); i++) {
+        TN_SCOPE;
+        const tn_tokenizer *t = open_bytes(plain_reference(all[i].file), all[i].pattern), *g = by_gguf(t, 0);
+        const int64_t count = tn_tokenizer_vocab_size(t);
+        const tn_gguf *gguf = tn_map_gguf(in_folder("tokenizer.gguf"));
+        assert_string_equal(tn_gguf_string(gguf, "tokenizer.ggml.model", ""), all[i].pre ? "gpt2" : "llama");
+        assert_string_equal(tn_gguf_string(gguf, "tokenizer.ggml.pre", "none"), all[i].pre ? all[i].pre : "none");
+        assert_int_equal(tn_tokenizer_vocab_size(g), count);
+        assert_int_equal(tn_tokenizer_adds_bos(g), all[i].adds_bos);
+        check_same(t, g);
+        const tn_tokenizer *again = by_gguf(g, count + 2); /* a model's table may be larger */
+        check_same(g, again);
+        char last[32];
+        snprintf(last, sizeof last, "[PAD%lld]", (long long)count + 1);
+        assert_int_equal(tn_tokenizer_vocab_size(again), count + 2);
+        assert_string_equal(tn_tokenizer_token(again, count + 1, NULL), last);
+        assert_int_equal(again->vocab.tokens[count + 1].type, TN_TOKEN_UNUSED);
+    }
+}
+
+/* What a file that does not say it does at the beginning of a text, by its splitter's name. */
+static void test_names_of_splitters(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pre;
+        int adds_bos; /* -1: Tenon has it not */
+    } all[] = {{"gpt-2", 0}, {"qwen2", 0}, {"smollm", 0}, {"llama-bpe", 1}, {"llama3", 1}, {"llama-v3", 1}, {"tekken", 1}, {"default", -1}, {NULL, -1}};
+    for (int i = 0; i < TN_COUNT(all); i++) {
+        TN_SCOPE;
+        tn_gguf_writer *w = tn_adopt(tn_gguf_writer_new());
+        int bad = tn_gguf_set_string(w, "tokenizer.ggml.model", "gpt2") | (all[i].pre ? tn_gguf_set_string(w, "tokenizer.ggml.pre", all[i].pre) : TN_OK);
+        bad |= tn_gguf_set_array(w, "tokenizer.ggml.tokens", TN_GGUF_STRING, ((const char *[]){"a", "<s>"}), 2);
+        bad |= tn_gguf_set_int(w, "tokenizer.ggml.bos_token_id", TN_GGUF_U32, 1) | tn_save_gguf(w, in_folder("named-splitter.gguf"));
+        assert_int_equal(bad, TN_OK);
+        const tn_tokenizer *t = tn_adopt(tn_tokenizer_open(in_folder("named-splitter.gguf")));
+        if (all[i].adds_bos < 0)
+            check_error(TN_ERR_UNSUPPORTED, all[i].pre ? "pre is \"default\": Tenon has gpt-2, llama-bpe" : "pre is not said");
+        else
+            assert_int_equal(tn_tokenizer_adds_bos(t), all[i].adds_bos);
+        check_good();
+    }
+}
+
+static void check_refused(const tn_tokenizer *t, const char *words)
+{
+    check_good();
+    tn_gguf_writer *w = tn_adopt(tn_gguf_writer_new());
+    assert_int_equal(tn_gguf_set_tokenizer(w, t, 0), TN_ERR_UNSUPPORTED);
+    check_error(TN_ERR_UNSUPPORTED, words);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    const tn_tokenizer *t = open_bytes(plain_reference("llama2c.bin"), NULL);
+    tn_gguf_writer *w = tn_adopt(tn_gguf_writer_new());
+    assert_int_equal(tn_gguf_set_tokenizer(w, t, 399), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "399 tokens, and the tokenizer has 400");
+    assert_int_equal(tn_gguf_set_tokenizer(w, NULL, 0), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "tokenizer is NULL");
+    assert_int_equal(tn_gguf_set_tokenizer(NULL, t, 0), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "writer is NULL");
+    check_refused(open_bytes(plain_reference("sp_bpe_rules.model"), NULL), "a normaliser");
+    check_refused(open_bytes(plain_reference("sp_bpe_unused.model"), NULL), "no tokens of bytes");
+    check_refused(open_bytes(plain_reference("sp_unigram_bytes.model"), NULL), "a unigram model");
+    check_refused(open_bytes(plain_reference("tiktoken_o200k.tiktoken"), "o200k"), "a splitter");
+    tn_span twice[] = {{"a", 1}, {"a", 1}};
+    check_refused(tn_adopt(tn_tokenizer_gguf_new("llama", twice, 2)), "a token twice");
+#ifdef TENON_HAVE_CJSON
+    check_refused(open_bytes(plain_reference("llama3np.np"), NULL), "rules of llama3.np");
+    check_refused(open_bytes(plain_reference("hf_first.json"), NULL), "no tokens of bytes");
+    char path[512];
+    snprintf(path, sizeof path, TN_SOURCE_DIR "/tests/reference/tokenizers/hf_qwen2.json");
+    check_refused(tn_adopt(tn_tokenizer_new(path)), "added tokens that take white space with them or stand alone");
+#endif
+}
+
+#ifdef TENON_HAVE_CJSON
+/* tokenizer.json in SentencePiece's style: bytes, single letters and what merges make of them; `more` are other members. */
+static tn_tokenizer *open_pairs(const char *letters, const char *merges, const char *more)
+{
+    char *at = file;
+    at += sprintf(at, "{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"unk_token\":\"<unk>\",\"merges\":[%s],\"vocab\":{\"<unk>\":0,\"<s>\":1,\"</s>\":2",
+                  merges);
+    for (int i = 0; i < 256; i++)
+        at += sprintf(at, ",\"<0x%02X>\":%d", i, i + 3);
+    int id = 259;
+    for (const char *text = letters; *text; text += strcspn(text, " ") + (strchr(text, ' ') != NULL))
+        at += sprintf(at, ",\"%.*s\":%d", (int)strcspn(text, " "), text, id++);
+    at += sprintf(at, "}},\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\",\"special\":true},{\"id\":1,\"content\":\"<s>\",\"special\":true},"
+                      "{\"id\":2,\"content\":\"</s>\",\"special\":true}],\"decoder\":{\"type\":\"Sequence\",\"decoders\":["
+                      "{\"type\":\"Replace\",\"pattern\":{\"String\":\"\xe2\x96\x81\"},\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},"
+                      "{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}]}%s}", more);
+    return open_bytes((size_t)(at - file), NULL);
+}
+
+#define SPACE "\xe2\x96\x81"
+#define ESCAPED "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"" SPACE "\"}"
+#define NORMALIZER ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"" SPACE "\"}," ESCAPED "]}"
+#define LETTERS SPACE " a b c ab abc " SPACE "a"
+#define MERGES "\"a b\",\"ab c\",\"" SPACE " a\""
+static void test_pairs_as_scores(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    const tn_tokenizer *t = open_pairs(LETTERS, MERGES, NORMALIZER), *g = by_gguf(t, 0);
+    check_same(t, g);
+    check_values(tn_tokenizer_encode(g, "abc abab", 8), 0, 259, 264, 259, 263, 263);
+    assert_string_equal(tn_gguf_string(tn_map_gguf(in_folder("tokenizer.gguf")), "tokenizer.ggml.model", ""), "llama");
+    check_values(tn_tokenizer_encode(by_gguf(open_pairs(LETTERS, MERGES, ",\"normalizer\":" ESCAPED), 0), "abc", 3), 0, 264); /* no space in front */
+    check_refused(open_pairs(LETTERS " bc", MERGES ",\"b c\"", NORMALIZER), "tokens whose parts do not merge"); /* a bc */
+    check_refused(open_pairs(LETTERS " bc", "\"a b\",\"a bc\",\"b c\",\"ab c\",\"" SPACE " a\"", NORMALIZER), "merges that no scores can order");
+    check_refused(open_pairs(LETTERS, MERGES, ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"" SPACE "\"}"), "a normaliser or splitter");
+    check_refused(open_pairs(LETTERS, MERGES, NORMALIZER ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},"
+                                              "{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"<s>\":{\"ids\":[1]}}}"),
+                  "a template of more than");
+}
+#endif
+
+/* ---- with a model --------------------------------------------------------------------------------------------------------- */
+
+static int lines;
+static char line[1024];
+static void keep_line(const char *text, void *context)
+{
+    (void)context;
+    lines++;
+    snprintf(line, sizeof line, "%s", text);
+}
+
+/* llama2.c's file of 12 tokens, as many as tests/reference/llama/v1.bin has. */
+static size_t small_tokenizer(char data[256])
+{
+    static const char *const texts[] = {"<unk>", "\n<s>\n", "\n</s>\n", " ", "a", "b", "c", "d", "e", "ab", " a", " ab"};
+    int32_t size = 6;
+    size_t at = 4;
+    memcpy(data, &size, 4);
+    for (int i = 0; i < 12; i++, at += 8 + (size_t)size) {
+        const float score = (float)-i;
+        size = (int32_t)strlen(texts[i]);
+        memcpy(data + at, &score, 4);
+        memcpy(data + at + 4, &size, 4);
+        memcpy(data + at + 8, texts[i], (size_t)size);
+    }
+    return at;
+}
+
+/* A folder with a model of its own and, unless NULL, what is beside it. */
+static void make_source(const char *name, const char *beside, const void *data, size_t size)
+{
+    static unsigned char model[1 << 14];
+    char path[256];
+    snprintf(path, sizeof path, "%s", in_folder(name));
+    assert_int_equal(mkdir(path, 0777), 0);
+    const size_t length = read_file(TN_SOURCE_DIR "/tests/reference/llama/v1.bin", model, sizeof model);
+    snprintf(path, sizeof path, "%s/model.bin", in_folder(name));
+    write_file(path, model, length);
+    snprintf(path, sizeof path, "%s/%s", in_folder(name), beside);
+    if (data)
+        write_file(path, data, size);
+}
+
+static void check_ab(const char *model)
+{
+    check_values(tn_tokenizer_encode(tn_adopt(tn_tokenizer_open(in_folder(model))), "ab", 2, .add_bos = 0), 0, 11);
+    check_good();
+}
+
+static void test_converting_takes_it_along(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    char small[256];
+    const size_t size = small_tokenizer(small);
+    make_source("model", "tokenizer.bin", small, size);
+    write_file(in_folder("model/chat_template.jinja"), "{{ '[INST]' '<<SYS>>' }}", 24);
+    assert_int_equal(tn_llama_convert(in_folder("model/model.bin"), in_folder("alone.gguf"), .report = keep_line), TN_OK);
+    check_ab("alone.gguf");
+    assert_string_equal(tn_chat_template_of(in_folder("alone.gguf")), "llama2");
+    assert_int_equal(tn_llama_convert(in_folder("alone.gguf"), in_folder("copy.gguf"), .report = keep_line), TN_OK);
+    check_ab("copy.gguf");
+    assert_string_equal(tn_chat_template_of(in_folder("copy.gguf")), "llama2");
+    assert_int_equal(tn_llama_convert(in_folder("model/model.bin"), in_folder("copied"), .report = keep_line), TN_OK);
+    assert_int_equal(lines, 0);
+    assert_int_equal(access(in_folder("copied/tokenizer.bin"), R_OK), 0);
+    assert_string_equal(tn_chat_template_of(in_folder("copied")), "llama2");
+#ifdef TENON_HAVE_CJSON
+    check_ab("copied");
+#endif
+    assert_int_equal(tn_llama_convert(in_folder("alone.gguf"), in_folder("bare"), .report = keep_line), TN_OK);
+    assert_int_equal(lines, 1);
+    assert_non_null(strstr(line, "alone.gguf: its tokenizer is not written"));
+}
+
+static void test_converting_with_one_that_is_named(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    char small[256];
+    const size_t size = small_tokenizer(small);
+    make_source("named", "tokenizer.bin", "no tokenizer", 12);
+    write_file(in_folder("named/tokenizer_config.json"), "{", 1);
+    lines = 0;
+    assert_int_equal(tn_llama_convert(in_folder("named/model.bin"), in_folder("none.gguf"), .report = keep_line), TN_OK);
+    assert_int_equal(lines, 2);
+    assert_non_null(strstr(line, "named/tokenizer_config.json is not written: "));
+    unlink(in_folder("named/tokenizer_config.json"));
+    assert_int_equal(tn_llama_convert(in_folder("named/model.bin"), in_folder("none.gguf"), .report = keep_line), TN_OK);
+    assert_int_equal(lines, 3);
+    assert_non_null(strstr(line, "named/tokenizer.bin is not written: "));
+    assert_string_equal(tn_gguf_string(tn_map_gguf(in_folder("none.gguf")), "tokenizer.ggml.model", ""), "no_vocab");
+    char words[128];
+    snprintf(words, sizeof words, "%s", in_folder("words.bin"));
+    write_file(words, small, size);
+    assert_int_equal(tn_llama_convert(in_folder("none.gguf"), in_folder("named.gguf"), .tokenizer = words), TN_OK);
+    check_ab("named.gguf");
+    assert_int_equal(tn_llama_convert(in_folder("named.gguf"), in_folder("folder"), .tokenizer = words), TN_OK);
+    assert_int_equal(access(in_folder("folder/tokenizer.bin"), R_OK), 0);
+    assert_int_equal(tn_llama_convert(in_folder("named.gguf"), in_folder("x.gguf"), .tokenizer = "/nonexistent/tokenizer.model"), TN_ERR_IO);
+    check_error(TN_ERR_IO, "/nonexistent/tokenizer.model");
+    assert_int_equal(tn_llama_convert(in_folder("named.gguf"), in_folder("folder"), .tokenizer = "/nonexistent/tokenizer.model"), TN_ERR_IO);
+    check_error(TN_ERR_IO, "/nonexistent/tokenizer.model");
+    write_file(words, small, size - 11); /* without its last token */
+    assert_int_equal(tn_llama_convert(in_folder("named.gguf"), in_folder("x.gguf"), .tokenizer = words), TN_ERR_FORMAT);
+    check_error(TN_ERR_FORMAT, "11 tokens, and 12 are due");
+}
+
+static int make(void **state) { return (void)state, make_folder("tokenizer-gguf") ? 0 : -1; }
+static int clean(void **state) { return (void)state, remove_folder() ? 0 : -1; }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_there_and_back), TEST(test_names_of_splitters), TEST(test_refused),
+#ifdef TENON_HAVE_CJSON
+        TEST(test_pairs_as_scores),
+#endif
+        TEST(test_converting_takes_it_along), TEST(test_converting_with_one_that_is_named),
+    };
+    return cmocka_run_group_tests(tests, make, clean);
+}
