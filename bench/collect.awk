@@ -37,6 +37,6 @@ END {
             ;
         print key, threads, dtype, median(3, key, 5), median(3, key, 6), median(3, key, 7), median(3, key, 8), median(3, key, 3), least(3, key, 4),
             median(3, key, 9), median(4, key, 3), least(4, key, 4), mb, how, median(5, key, 3), least(5, key, 4), tuned_mb, tuned_how,
-            median(1, "peak", 1), median(2, levels[l], 3), median(2, levels[l], 4), median(2, levels[l], 5), levels[l]
+            median(1, "peak", dtype == "bf16" ? 3 : 1), median(2, levels[l], 3), median(2, levels[l], 4), median(2, levels[l], 5), levels[l]
     }
 }

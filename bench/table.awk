@@ -1,6 +1,6 @@
 # Lines of bench.csv as a table of Markdown. head=no: without its head; only=REGEX, dtype=: rows that match; view=threads: what a second thread gives
 # to rows that were measured on one and on two; view=behind: rows in which PyTorch is faster, in either setting.
-# The bound is the longer of the FLOPs at the peak of multiply-adds (in bf16 twice that of f32) and the bytes at the bandwidth of the level that holds
+# The bound is the longer of the FLOPs at the peak of multiply-adds of the dtype and the bytes at the bandwidth of the level that holds
 # them: what is both read and written at that of copying, what is changed in place at that of changing, what is more at that of reading.
 function time(ms) {
     return ms == "" ? "-" : ms < 0.001 ? sprintf("%.0f ns", 1e6 * ms) : ms < 1 ? sprintf("%.1f µs", 1e3 * ms) : sprintf("%.2f ms", ms)
@@ -8,7 +8,7 @@ function time(ms) {
 function ratio(a, b) { return a == "" || b == "" ? "-" : sprintf("%.2f", a / b) }
 function megabytes(mb) { return mb > 0 ? sprintf("%.0f", mb) : "-" }
 function bound(    flops, bytes, both) {
-    flops = $4 / ($19 * ($3 == "bf16" ? 2 : 1)) * 1000
+    flops = $4 / $19 * 1000
     both = $5 < $7 ? $5 : $7
     bytes = $21 > 0 ? 2 * both / $21 + ($5 > $7 ? ($5 - both) / $20 : 2 * ($7 - both) / $21) + 2 * $6 / $22 : 0
     limit = bytes > flops ? $23 : "FLOP"
