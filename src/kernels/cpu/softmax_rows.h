@@ -75,6 +75,25 @@ static void FN(softmax_row)(const tn_rows *rows, const void *x, void *y, int64_t
     }
 }
 
+/* count <= GROUP rows of n <= SHORT elements, in passes: the end of a row, where its lanes become one, runs beside the next rows. */
+static void FN(softmax_short_rows)(const T *x, T *y, int64_t count, int64_t n)
+{
+    T max[GROUP], scale[GROUP];
+    for (int64_t row = 0; row < count; row++)
+        max[row] = FN(max_number)(x + row * n, n);
+    for (int64_t row = 0; row < count; row++) {
+        TN_INDEPENDENT
+        for (int64_t i = row * n; i < (row + 1) * n; i++)
+            y[i] = tn_exp_minus_(x[i] - max[row]);
+        scale[row] = 1 / FN(sum)(y + row * n, n);
+    }
+    for (int64_t row = 0; row < count; row++) {
+        TN_INDEPENDENT
+        for (int64_t i = row * n; i < (row + 1) * n; i++)
+            y[i] *= scale[row];
+    }
+}
+
 /* softmax: dx = y (dy - sum of dy y); its log: dx = dy - exp(y) (sum of dy). */
 static void FN(softmax_row_backward)(const tn_rows *rows, const void *y, const void *dy, void *dx, int64_t n, bool log_of)
 {
