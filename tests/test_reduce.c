@@ -306,10 +306,30 @@ static void softmaxes(void **unused)
     for (int dtype = TN_F32; dtype <= TN_BF16; dtype++)
         for (int log_of = 0; log_of < 2; log_of++) {
             check_softmax((tn_dtype)dtype, log_of, 7, 10, 1, 1);
+            check_softmax((tn_dtype)dtype, log_of, 37, 64, 1, 8);
             check_softmax((tn_dtype)dtype, log_of, 3, 2500, 1, 2);
             check_softmax((tn_dtype)dtype, log_of, 2, 17, 130, 4);
             check_softmax((tn_dtype)dtype, log_of, 1, 1, 5, 1);
         }
+}
+
+/* What is masked by -infinity is 0, a row with NaN is NaN and leaves its neighbours alone; in short rows and in long ones. */
+static void softmax_of_special_values(void **unused)
+{
+    (void)unused;
+    enum { ROWS = 3, MOST = 1500 };
+    static const int sizes[] = {31, 64, MOST};
+    static float x[ROWS * MOST], y[ROWS * MOST];
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const int n = sizes[i];
+        for (int j = 0; j < ROWS * n; j++)
+            x[j] = j % 2 ? -INFINITY : 1;
+        x[n + n / 2] = NAN;
+        tn_softmax_rows s = {.outer = ROWS, .n = n, .inner = 1, .x = x, .y = y};
+        assert_int_equal(k()->softmax(TN_F32, &s), TN_OK);
+        for (int j = 0; j < ROWS * n; j++)
+            assert_true(j / n == 1 ? isnan(y[j]) : x[j] < 0 ? y[j] == 0 : y[j] > 0);
+    }
 }
 
 static void check_cross_entropy(tn_dtype dtype, int64_t rows, int64_t n, bool weighted, double smoothing, int reduction)
@@ -455,7 +475,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_reduction), cmocka_unit_test(large_reductions), cmocka_unit_test(specials),
-        cmocka_unit_test(accuracy),        cmocka_unit_test(softmaxes),        cmocka_unit_test(cross_entropies),
+        cmocka_unit_test(accuracy),        cmocka_unit_test(softmaxes),
+        cmocka_unit_test(softmax_of_special_values), cmocka_unit_test(cross_entropies),
         cmocka_unit_test(cumsums),         cmocka_unit_test(sorts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
