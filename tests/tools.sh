@@ -212,6 +212,9 @@ if uses CJSON; then
     has said '^after 2 steps: loss [0-9.]*$'
     "$tenon" generate --model "$shared/model.bin" --finetuned tuned.safetensors --prompt '' -n 127 2> /dev/null > tuned
     ! cmp -s tuned plain || fail "fine-tuning changes nothing"
+    for command in inspect 'generate --prompt x --model'; do
+        refused 1 "it goes with the one that was tuned (.tuned, --finetuned), $shared/model.bin" $command tuned.safetensors
+    done
     refused 1 'absent' generate --model "$shared/model.bin" --finetuned absent --prompt x
 fi
 for options in '--model x' '--data x'; do
