@@ -34,6 +34,7 @@ test: packages build
 bench: build
 	@sh bench/run.sh $(BUILD)/bench
 	@sh bench/llama.sh $(BUILD)/bench
+	@for shape in 15M 110M; do for threads in 1 2; do $(BUILD)/bench/packed $$shape $$threads; done; done
 
 docs: configure
 	@cmake --build $(BUILD) --target docs

@@ -99,7 +99,9 @@ static int run(const char *path, const char *weights, int64_t sequences)
     }
     const tn_llama_args *c = tn_decoder_config(decoder);
     const int64_t vocabulary = c->vocab_size, head = vocabulary * c->hidden_size;
-    for (int64_t s = 0; s < sequences; s++) {
+    for (int64_t s = 0; s < sequences; s++) { /* each begins anew, in memory that it has used */
+        logits = s ? tn_decoder_feed(decoder, s, tokens, TOKENS) : logits;
+        tn_check(tn_last_status());
         ids[s] = s;
         next[s] = best(logits, vocabulary);
         tn_check(tn_decoder_rewind(decoder, s, 0));

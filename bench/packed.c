@@ -9,24 +9,20 @@
 #include "peak.h"
 
 #if defined(__x86_64__)
-#define PEAK_BEGIN_bf16 PEAK_BEGIN_avx512
 #define PEAK_BEGIN_vnni PEAK_BEGIN_avx512
-#define PEAK_STEP_bf16(i) x##i = _mm512_dpbf16_ps(x##i, (__m512bh)scale, (__m512bh)add);
 #define PEAK_STEP_vnni(i) x##i = (__m512)_mm512_dpbusd_epi32((__m512i)x##i, (__m512i)scale, (__m512i)add);
-PEAK_BODY_(bf16, __attribute__((target("avx512f,avx512bf16"))), __m512, _mm512_set1_ps)
 PEAK_BODY_(vnni, __attribute__((target("avx512f,avx512vnni"))), __m512, _mm512_set1_ps)
 #endif
 
 /* The peak of what a kind's products are made of: fp32, pairs of bf16, fours of bytes; fp32's where the processor has not the others. */
 static double peak_of(int kind, int threads, double fp32)
 {
+    if (kind == 1)
+        return peak_bf16_gflops(threads);
 #if defined(__x86_64__)
-    if (kind == 1 && __builtin_cpu_supports("avx512bf16"))
-        return 2e-9 * 12 * 32 * peak_rate(threads, peak_bf16, 1000000);
     if (kind > 1 && __builtin_cpu_supports("avx512vnni"))
         return 2e-9 * 12 * 64 * peak_rate(threads, peak_vnni, 1000000);
 #endif
-    (void)kind, (void)threads;
     return fp32;
 }
 

@@ -94,6 +94,9 @@ enum { PEAK_PORTABLE_LANES = 4 };
 #define PEAK_STEP_avx2(i) x##i = _mm256_fmadd_ps(x##i, scale, add);
 #define PEAK_BEGIN_portable(i) __m128 x##i = _mm_set1_ps(0.01f * (i));
 #define PEAK_STEP_portable(i) x##i = _mm_add_ps(_mm_mul_ps(x##i, scale), add);
+#define PEAK_BEGIN_bf16(i) PEAK_BEGIN_avx512(i)
+#define PEAK_STEP_bf16(i) x##i = _mm512_dpbf16_ps(x##i, (__m512bh)scale, (__m512bh)add);
+PEAK_BODY_(bf16, __attribute__((target("avx512f,avx512bf16"))), __m512, _mm512_set1_ps)
 PEAK_BODY_(avx512, __attribute__((target("avx512f"))), __m512, _mm512_set1_ps)
 PEAK_BODY_(avx2, __attribute__((target("avx2,fma"))), __m256, _mm256_set1_ps)
 PEAK_BODY_(portable, , __m128, _mm_set1_ps)
@@ -121,6 +124,16 @@ static inline double peak_gflops(int threads)
         body = peak_avx2, lanes = 8;
 #endif
     return 2e-9 * 12 * lanes * peak_rate(threads, body, 1000000);
+}
+
+/* The same of multiply-adds of bf16 into fp32, where the processor has them; else of fp32. */
+static inline double peak_bf16_gflops(int threads)
+{
+#if defined(__x86_64__)
+    if (!strcmp(tn_cpu_isa(), "avx512") && __builtin_cpu_supports("avx512bf16"))
+        return 2e-9 * 12 * 32 * peak_rate(threads, peak_bf16, 1000000);
+#endif
+    return peak_gflops(threads);
 }
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */

@@ -1,63 +1,102 @@
 #!/bin/sh
-# Tenon beside PyTorch, in turn, in one run: a training step of each network on 1 and 2 threads, the dispatch of a small operator, peak
-# memory, and the share of the machine's measured peak.   usage: run.sh FOLDER-OF-BENCHMARKS [ROUNDS]
-# PYTHON names an interpreter that has PyTorch; without one only Tenon's figures are printed. Whole table: bench.csv in that folder.
+# Tenon beside PyTorch, in turn, in one session: training steps, forward passes and operators, each with the share of what the machine was
+# measured to give.   usage: run.sh FOLDER-OF-BENCHMARKS [ROUNDS] [ROWS] [THREADS] [DTYPES]
+# ROWS are "mlp.losses", "mlp.train", "mlp.one", "mlp.many", ... and operators, "linear" or "linear.forward.256"; all (for hours), where not said.
+# PYTHON names an interpreter that has PyTorch; without one Tenon's figures stand alone. Writes into that folder bench.csv, where rows of former
+# runs stay until they are measured again, and from it tables.md, ratios.svg and roofline.svg.
 set -eu
 bin=$1
 rounds=${2:-5}
+rows=${3:-}
+all_threads=${4:-$(nproc | awk '{ print 1, ($1 > 1 ? 2 : ""), ($1 > 2 ? $1 : "") }')}
+dtypes=${5:-f32 bf16}
 here=$(dirname "$0")
 python=${PYTHON:-python3}
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE MALLOC_ARENA_MAX || true
-if "$python" -c 'import torch' 2>/dev/null; then peer=yes; else
-    peer=no
+"$python" -c 'import torch' 2> /dev/null || {
     echo "PyTorch is not installed for '$python' (set PYTHON=...): Tenon's figures alone."
-fi
+    python=
+}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+csv=$bin/bench.csv
+header=row,threads,dtype,gflop,read_mb,updated_mb,written_mb,ours_ms,ours_min,ours_mb
+header=$header,default_ms,default_min,default_mb,default_how,tuned_ms,tuned_min,tuned_mb,tuned_how,peak_gflops,read_gbytes,copy_gbytes,update_gbytes,level
+[ -f "$csv" ] || echo $header > "$csv"
 
-median() { sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
-column() { awk -v c="$2" '{ print $c }' "$1" | median; }
+# In f32 the losses of the first 20 steps beside PyTorch's, in bf16 the loss after 100 steps beside that of f32. Fails where they differ.
+losses() { # losses NETWORK THREADS DTYPE
+    export OMP_NUM_THREADS="$2"
+    if [ "$3" = bf16 ]; then
+        "$bin/training" "$1" "$2" losses "$work/start" 100 | tail -n 1 > "$work/theirs"
+        "$bin/training" "$1" "$2" losses "$work/start" 100 bf16 | tail -n 1 > "$work/ours"
+        what='100 steps in bf16 and in f32, 1e-2'
+    else
+        [ -n "$python" ] || return 0
+        "$bin/training" "$1" "$2" losses "$work/start" > "$work/ours"
+        "$python" "$here/training.py" "$1" "$2" losses "$work/start" 20 > "$work/theirs"
+        what="20 steps beside PyTorch's, 1e-3"
+    fi
+    paste "$work/ours" "$work/theirs" | awk -v name="$1" -v what="$what" -v most="${what##*, }" '
+        function size(x) { return x < 0 ? -x : x }
+        { d = size($1 - $2) / size($2); greatest = d > greatest ? d : greatest }
+        END { bad = NR == 0 || greatest > most; printf "%s: losses of %s allowed: %.1e%s\n", name, what, greatest, bad ? ", TOO MUCH" : ""; exit bad }'
+}
 
-echo "network,threads,tenon_ms,pytorch_ms,ratio,tenon_share_of_peak,pytorch_share_of_peak,tenon_mb,pytorch_mb" > "$bin/bench.csv"
-printf '%-8s %7s | %9s %9s %6s | %7s %7s | %8s %8s\n' network threads tenon pytorch ratio 'share' 'of peak' 'tenon' 'pytorch'
-for network in mlp lenet gru lstm; do
-    for threads in 1 2; do
-        : > "$work/ours"
-        : > "$work/theirs"
-        : > "$work/peak"
-        round=0
-        while [ $round -lt "$rounds" ]; do
-            OMP_NUM_THREADS=$threads "$bin/peak" "$threads" >> "$work/peak"
-            OMP_NUM_THREADS=$threads "$bin/training" $network $threads >> "$work/ours"
-            [ $peer = no ] || OMP_NUM_THREADS=$threads "$python" "$here/training.py" $network $threads >> "$work/theirs"
-            round=$((round + 1))
+# The figures of one row, or of all rows of a family of operators, become lines of the CSV.
+measure() { # measure ROW THREADS DTYPE
+    export OMP_NUM_THREADS="$2"
+    bf16=
+    [ "$3" = f32 ] || bf16=bf16
+    case $1 in
+    *.train | *.one | *.many)
+        ours="'$bin/training' ${1%%.*} $2 ${1#*.} $bf16"
+        theirs="'$python' '$here/training.py' ${1%%.*} $2 ${1#*.} $bf16"
+        compiled="$theirs compile"
+        ;;
+    *)
+        grep "^$(echo "$1" | tr . ' ') " "$here/operators.txt" > "$work/list"
+        ours="'$bin/operators' $2 $bf16 < '$work/list'"
+        theirs="'$python' '$here/operators.py' $2 $bf16"
+        compiled=:
+        ;;
+    esac
+    tuned="$theirs tuned" compiled_tuned="$compiled tuned"
+    [ "$compiled" != : ] || theirs="$theirs < '$work/list'" tuned="$tuned < '$work/list'" compiled_tuned=:
+    [ -n "$python" ] || theirs=: tuned=: compiled=: compiled_tuned=:
+    rm -rf "$work/turns"
+    mkdir "$work/turns"
+    # The first round has both ways of PyTorch, eager and compiled; the others the better one.
+    sh "$here/turns.sh" 1 "$work/turns" "'$bin/peak' $2" "'$bin/bandwidth' $2" "$ours" "$theirs" "$tuned" "$compiled" "$compiled_tuned"
+    how=eager tuned_how=eager mb=$(memory 4) tuned_mb=$(memory 5) # eager's: compiling takes much more
+    ! faster 6 4 || { how=compile theirs=$compiled && mv "$work/turns/6" "$work/turns/4"; }
+    ! faster 7 5 || { tuned_how=compile tuned=$compiled_tuned && mv "$work/turns/7" "$work/turns/5"; }
+    sh "$here/turns.sh" $((rounds - 1)) "$work/turns" "'$bin/peak' $2" "'$bin/bandwidth' $2" "$ours" "$theirs" "$tuned"
+    awk -v OFS=, -v threads="$2" -v dtype="$3" -v how=$how -v tuned_how=$tuned_how -v mb="$mb" -v tuned_mb="$tuned_mb" \
+        -f "$here/collect.awk" "$work/turns/1" "$work/turns/2" "$work/turns/3" "$work/turns/4" "$work/turns/5" > "$work/lines"
+    awk -F, 'FNR == NR { new[$1 FS $2 FS $3]; next } !($1 FS $2 FS $3 in new)' "$work/lines" "$csv" > "$work/csv"
+    cat "$work/csv" "$work/lines" > "$csv"
+    awk -F, -v head=no -f "$here/table.awk" "$work/lines"
+}
+
+memory() { awk 'NR == 1 { print $5 }' "$work/turns/$1"; }
+faster() { [ -s "$work/turns/$1" ] && awk -v file="$1" 'FNR == NR { a = $3; next } { b = $3 } END { exit !(a < b) }' "$work/turns/$1" "$work/turns/$2"; }
+
+if [ -z "$rows" ]; then
+    for network in mlp lenet transformer llama resnet gru lstm; do rows="$rows $network.losses $network.train $network.one $network.many"; done
+    rows="$rows $(awk '/^[a-z]/ && !seen[$1]++ { print $1 }' "$here/operators.txt")"
+fi
+awk -F, -f "$here/table.awk" /dev/null
+failed=0
+for dtype in $dtypes; do
+    for row in $rows; do
+        for threads in $all_threads; do
+            case $dtype.$row in
+            *.*.losses) [ "$threads" != "${all_threads%% *}" ] || losses "${row%.*}" "$threads" "$dtype" || failed=1 ;;
+            f32.* | *.train | *.one | *.many | bf16.linear* | bf16.conv* | bf16.attention*) measure "$row" "$threads" "$dtype" ;;
+            esac
         done
-        peak=$(column "$work/peak" 1) # GFLOP/s of fp32 FMA on these threads
-        ours=$(column "$work/ours" 3)
-        gflop=$(column "$work/ours" 5)
-        our_mb=$(column "$work/ours" 6)
-        theirs=nan their_mb=nan
-        [ $peer = no ] || { theirs=$(column "$work/theirs" 3) their_mb=$(column "$work/theirs" 6); }
-        awk -v csv="$bin/bench.csv" -v n=$network -v t=$threads -v a="$ours" -v b="$theirs" -v g="$gflop" -v p="$peak" -v ma="$our_mb" -v mb="$their_mb" 'BEGIN {
-            none = b == "nan"
-            printf "%-8s %7d | %6.2f ms %9s %6s | %6.0f%% %7s | %5.0f MB %8s\n", n, t, a, none ? "-" : sprintf("%.2f ms", b),
-                none ? "-" : sprintf("%.2f", b / a), 100 * g / a * 1000 / p, none ? "-" : sprintf("%.0f%%", 100 * g / b * 1000 / p),
-                ma, none ? "-" : sprintf("%.0f MB", mb)
-            printf "%s,%d,%s,%s,%s,%.4f,%s,%s,%s\n", n, t, a, b, none ? "nan" : b / a, g / a * 1000 / p,
-                none ? "nan" : g / b * 1000 / p, ma, mb >> csv }'
     done
 done
-
-echo
-printf '%-20s | %9s %9s %6s\n' 'small operators' tenon pytorch ratio
-"$bin/dispatch" > "$work/ours"
-if [ $peer = yes ]; then "$python" "$here/dispatch.py" > "$work/theirs"; else : > "$work/theirs"; fi
-awk 'NR == FNR { theirs[$1] = $2; next }
-     { b = theirs[$1]; printf "%-20s | %6.0f ns %9s %6s\n", $1, $2, b ? sprintf("%.0f ns", b) : "-", b ? sprintf("%.1f", b / $2) : "-" }' \
-    "$work/theirs" "$work/ours"
-
-echo
-echo 'packed weights in the shapes of stories15M and stories110M: decode beside reading the same bytes, prefill beside the peaks'
-for shape in 15M 110M; do
-    for threads in 1 2; do "$bin/packed" $shape $threads "$rounds"; done
-done
+sh "$here/report.sh" "$bin"
+exit $failed

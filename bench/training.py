@@ -1,56 +1,89 @@
-"""bench/training.c on PyTorch: the same row, as most people run it.  usage: training.py mlp|lenet|gru|lstm THREADS [STEPS]"""
+"""bench/training.c on PyTorch.  usage: training.py NETWORK THREADS train|one|many [SECONDS] [tuned] [compile] [bf16]
+          or training.py NETWORK THREADS losses FILE STEPS, or training.py NETWORK 1 flops
+Prints "network.what threads median_ms least_ms peak_mb", the peak being the process's less that after the imports. Settings: tuned
+(channels_last, fused Adam, memory kept by malloc), compile (torch.compile), bf16 (autocast). losses begins with the weights and batches of FILE;
+flops counts a training step and one example's forward pass."""
+import contextlib
 import resource
 import sys
 import time
 
+import settings  # before torch
 import torch
-from torch import nn
 
-BATCHES, WARMUP = 4, 5
-network, threads = sys.argv[1], int(sys.argv[2])
-steps = int(sys.argv[3]) if len(sys.argv) > 3 else 40
+from networks import NETWORKS, drawn
+
+network, threads, what, rest = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4:]
+tuned, compiled, bf16 = settings.tuned, "compile" in rest, "bf16" in rest
+BATCHES, WARMUP = 4, 2
 torch.set_num_threads(threads)
 torch.manual_seed(1)
+after_import = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+make, loss_of, batch, many, x_shape, y_shape, words, classes = NETWORKS[network]
+train = what in ("train", "losses", "flops")
+batch = batch if train else many if what == "many" else 1
+net = make().train(train)
+xs, ys = [], []
+for _ in range(BATCHES):
+    xs.append(drawn(batch, x_shape, words))
+    ys.append(drawn(batch, y_shape, classes))
+if what == "losses":
+    from safetensors.torch import load_file
+    file = load_file(rest[0])
+    xs, ys = [file.pop(f"x.{i}") for i in range(BATCHES)], [file.pop(f"y.{i}") for i in range(BATCHES)]
+    net.load_state_dict(file)
+if tuned:
+    net = net.to(memory_format=torch.channels_last)
+    xs = [x.to(memory_format=torch.channels_last) if x.dim() == 4 else x for x in xs]
+opt = torch.optim.Adam(net.parameters(), 1e-4, fused=True if tuned else None) if train else None
+run = torch.compile(net) if compiled else net
+cast = (lambda: torch.autocast("cpu", torch.bfloat16)) if bf16 else contextlib.nullcontext
+turn = 0
 
 
-class Sequence(nn.Module):
-    """The last step's h of a recurrent layer, and a linear one over it."""
-
-    def __init__(self, recurrent, outputs):
-        super().__init__()
-        self.recurrent, self.fc = recurrent, nn.Linear(recurrent.hidden_size, outputs)
-
-    def forward(self, x):
-        return self.fc(self.recurrent(x)[0][:, -1])
-
-
-# makes the network; x's shape; classes, or 0: the squared error of one number; GFLOP of a step
-NETWORKS = {
-    "mlp": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10)),
-            (256, 1, 28, 28), 10, 2.449),
-    "lenet": (lambda: nn.Sequential(nn.Conv2d(1, 20, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(20, 50, 3, padding=1), nn.ReLU(),
-                                    nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2450, 500), nn.ReLU(), nn.Linear(500, 10)),
-              (256, 1, 28, 28), 10, 4.742),
-    "gru": (lambda: Sequence(nn.GRU(1, 32, batch_first=True), 1), (1568, 40, 1), 0, 1.180),
-    "lstm": (lambda: Sequence(nn.LSTM(64, 128, batch_first=True), 10), (64, 100, 64), 10, 3.356),
-}
-make, shape, classes, gflop = NETWORKS[network]
-net = make()
-opt = torch.optim.Adam(net.parameters(), 1e-3)
-xs = [torch.rand(shape) for _ in range(BATCHES)]
-ys = [torch.randint(0, classes, (shape[0],)) if classes else torch.rand(shape[0], 1) for _ in range(BATCHES)]
-loss_fn = nn.CrossEntropyLoss() if classes else nn.MSELoss()
-times = []
-for i in range(-WARMUP, steps):
-    start = time.perf_counter()
-    k = (i + WARMUP) % BATCHES
+def step():
+    global turn
+    x, y = xs[turn % BATCHES], ys[turn % BATCHES]
+    turn += 1
+    if not train:
+        with torch.inference_mode(), cast():
+            run(x)
+        return 0
     opt.zero_grad()
-    loss = loss_fn(net(xs[k]), ys[k])
+    with cast():
+        loss = loss_of(run(x), y)
     loss.backward()
     opt.step()
-    value = loss.item()
-    if i >= 0:
-        times.append((time.perf_counter() - start) * 1e3)
-times.sort()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(f"{network} {threads} {times[len(times) // 2]:.4f} {times[0]:.4f} {gflop} {peak:.1f} {value:.6f}")
+    return loss.item()
+
+
+def flops(work):
+    """FlopCounterMode's, with the half of causal attention taken off; a mkldnn LSTM is counted as its products."""
+    from torch.utils.flop_counter import FlopCounterMode
+    lstm = torch.backends.mkldnn.flags(enabled=False) if network == "lstm" else contextlib.nullcontext()
+    with FlopCounterMode(display=False) as counter, lstm:
+        work()
+    counts = counter.get_flop_counts()["Global"]
+    causal = sum(n for op, n in counts.items() if "attention" in str(op)) if network == "llama" else 0
+    return (sum(counts.values()) - causal / 2) * 1e-9
+
+
+if what == "flops":
+    with torch.no_grad():  # in training mode: the Transformer's fast path is not counted
+        forward = flops(lambda: net(xs[0][:1]))
+    print(f"{network} {flops(step):.6g} {forward:.6g}")
+elif what == "losses":
+    for _ in range(int(rest[1])):
+        print(f"{step():.6f}")
+else:
+    seconds, times, total = next((float(r) for r in rest if r[0].isdigit()), 1), [], 0
+    for _ in range(WARMUP):
+        step()
+    while len(times) < 3 or total < 1e3 * seconds and len(times) < 10000:
+        begin = time.perf_counter()
+        step()
+        times.append((time.perf_counter() - begin) * 1e3)
+        total += times[-1]
+    times.sort()
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - after_import) / 1024
+    print(f"{network}.{what} {threads} {times[len(times) // 2]:.4f} {times[0]:.4f} {peak:.1f}")

@@ -144,13 +144,109 @@ static void test_conv_shapes(void **state)
     }
 }
 
+/* 3 x 3 taps with stride 1, which have tiles of their own: rows of tiles by 4, by 2 and alone, and in several pieces. */
+static tn_conv three_by_three(int64_t n, int64_t c_in, int64_t c_out, int64_t h, int64_t w, int64_t pad_h, int64_t pad_w)
+{
+    return (tn_conv){.n = n, .c_in = c_in, .h = h, .w = w, .c_out = c_out, .kh = 3, .kw = 3, .oh = h + 2 * pad_h - 2, .ow = w + 2 * pad_w - 2,
+                     .stride_h = 1, .stride_w = 1, .pad_h = pad_h, .pad_w = pad_w, .dil_h = 1, .dil_w = 1, .groups = 1};
+}
+
+static void test_three_by_three(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        tn_conv c = three_by_three(1 + below(12), 4 + below(14), 4 + below(14), 3 + below(20), 3 + below(i % 4 ? 20 : 80), below(3), below(3));
+        c.activation = below(2) ? TN_UNARY_RELU : 0;
+        assert_int_equal(tn_set_num_threads(1 + i % 3), TN_OK);
+        check_conv(c, TN_F32);
+    }
+    check_conv(three_by_three(33, 64, 64, 8, 8, 1, 1), TN_F32);
+    check_conv(three_by_three(5, 16, 16, 32, 32, 1, 1), TN_F32);
+    check_conv(three_by_three(2, 16, 12, 5, 301, 0, 2), TN_F32);
+}
+
+/* What is not finite shows where the plain sum has it, and nowhere else; what overflows only within a tile does not. */
+static void test_not_finite(void **state)
+{
+    (void)state;
+    static const float odd[] = {INFINITY, NAN, 3e38F};
+    for (int i = 0; i < 3; i++) {
+        tn_conv c = three_by_three(3, 4, 5, 16, 16, 1, 1);
+        buffer x = make(TN_F32, c.n * c.c_in * 256), w = make(TN_F32, c.c_out * c.c_in * 9), bias = make(TN_F32, c.c_out);
+        buffer y = make(TN_F32, c.n * c.c_out * 256), dy = make(TN_F32, y.count), dx = make(TN_F32, x.count), dw = make(TN_F32, w.count);
+        buffer db = make(TN_F32, c.c_out);
+        for (int64_t j = 0; j < w.count; j++)
+            w.plain[j] = ((float *)w.kernel)[j] = 1;
+        ((float *)x.kernel)[300] = odd[i], x.plain[300] = odd[i];
+        ((float *)dy.kernel)[700] = odd[i], dy.plain[700] = odd[i];
+        if (i == 2)
+            ((float *)x.kernel)[302] = -odd[i], x.plain[302] = -odd[i];
+        loops(&c, x, w, bias, y, dy, dx, dw, db);
+        c.x = x.kernel, c.weight = w.kernel, c.bias = bias.kernel, c.y = y.kernel;
+        const tn_kernels *k = tn_kernels_of(TN_CPU);
+        assert_int_equal(k->conv_forward(TN_F32, &c), TN_OK);
+        assert_int_equal(k->conv_backward(TN_F32, &(tn_conv_grad){c, dy.kernel, dx.kernel, dw.kernel, db.kernel}), TN_OK);
+        for (int64_t j = 0; j < y.count; j++)
+            assert_true(isfinite(((float *)y.kernel)[j]) == isfinite(y.plain[j]));
+        for (int64_t j = 0; j < dx.count; j++)
+            assert_true(isfinite(((float *)dx.kernel)[j]) == isfinite(dx.plain[j]));
+        for (int64_t j = 0; j < dw.count && i < 2; j++)
+            assert_true(isfinite(((float *)dw.kernel)[j]) == isfinite(dw.plain[j]));
+        drop(x), drop(w), drop(bias), drop(y), drop(dy), drop(dx), drop(dw), drop(db);
+    }
+}
+
+static void make_absolute(buffer b)
+{
+    for (int64_t i = 0; i < b.count; i++)
+        b.plain[i] = fabs(b.plain[i]);
+}
+
+/* The largest error of the kernel's results, in units of 2^-24 of the sum of the terms' absolute values. */
+static double error_of(buffer result, buffer exact, buffer absolute)
+{
+    double worst = 0;
+    for (int64_t i = 0; i < result.count; i++)
+        worst = fmax(worst, fabs(((float *)result.kernel)[i] - exact.plain[i]) / absolute.plain[i]);
+    return worst * 0x1p24;
+}
+
+/* Tiles add before they multiply, which rounds once more: the error is that of a sum in some order all the same. */
+static void test_error(void **state)
+{
+    (void)state;
+    tn_conv c = three_by_three(4, 64, 48, 16, 16, 1, 1);
+    buffer x = make(TN_F32, c.n * c.c_in * 256), w = make(TN_F32, c.c_out * c.c_in * 9), bias = make(TN_F32, c.c_out);
+    buffer dy = make(TN_F32, c.n * c.c_out * 256), *in[] = {&x, &w, &bias, &dy}, out[2][4];
+    for (int i = 0; i < 4; i++)
+        for (int64_t j = 0; j < in[i]->count; j++)
+            in[i]->plain[j] = ((float *)in[i]->kernel)[j] = (float)below(1 << 20) / (1 << 20) - (i ? 0.5F : 0);
+    for (int i = 0; i < 2; i++) {
+        out[i][0] = make(TN_F32, dy.count), out[i][1] = make(TN_F32, x.count), out[i][2] = make(TN_F32, w.count);
+        out[i][3] = make(TN_F32, bias.count);
+        loops(&c, x, w, bias, out[i][0], dy, out[i][1], out[i][2], out[i][3]);
+        for (int j = 0; j < 4; j++)
+            make_absolute(*in[j]);
+    }
+    c.x = x.kernel, c.weight = w.kernel, c.bias = bias.kernel, c.y = out[0][0].kernel;
+    const tn_kernels *k = tn_kernels_of(TN_CPU);
+    assert_int_equal(k->conv_forward(TN_F32, &c), TN_OK);
+    assert_int_equal(k->conv_backward(TN_F32, &(tn_conv_grad){c, dy.kernel, out[0][1].kernel, out[0][2].kernel, out[0][3].kernel}), TN_OK);
+    static const double most[] = {6, 6, 2, 2};
+    for (int i = 0; i < 4; i++) {
+        double error = error_of(out[0][i], out[0][i], out[1][i]);
+        if (!(error <= most[i]))
+            fail_msg("result %d is off by %g units, %g are allowed", i, error, most[i]);
+        drop(out[0][i]), drop(out[1][i]), drop(*in[i]);
+    }
+}
+
 /* The number of threads changes no bit. */
 static void test_threads(void **state)
 {
     (void)state;
     const tn_kernels *k = tn_kernels_of(TN_CPU);
-    tn_conv c = {.n = 37, .c_in = 5, .h = 12, .w = 13, .c_out = 9, .kh = 3, .kw = 3, .oh = 12, .ow = 13, .stride_h = 1, .stride_w = 1,
-                 .pad_h = 1, .pad_w = 1, .dil_h = 1, .dil_w = 1, .groups = 1};
+    tn_conv c = three_by_three(37, 5, 9, 12, 13, 1, 1);
     buffer x = make(TN_F32, c.n * c.c_in * c.h * c.w), w = make(TN_F32, c.c_out * c.c_in * 9), dy = make(TN_F32, c.n * c.c_out * c.h * c.w);
     for (int64_t i = 0; i < dy.count; i++)
         ((float *)dy.kernel)[i] /= 3; /* so that the order of sums shows */
@@ -301,7 +397,7 @@ static void test_unfold(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_conv), TEST(test_conv_shapes), TEST(test_threads), TEST(test_max_pool),
-                                       TEST(test_avg_pool), TEST(test_unfold)};
+    const struct CMUnitTest tests[] = {TEST(test_conv), TEST(test_conv_shapes), TEST(test_three_by_three), TEST(test_not_finite), TEST(test_error), TEST(test_threads),
+                                       TEST(test_max_pool), TEST(test_avg_pool), TEST(test_unfold)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -418,51 +418,84 @@ static void test_threads(void **state)
 
 extern const tn_kernels tn_portable_kernels;
 
-/* Each array of a layer's walk, by name, so that two walks can be compared. */
-typedef struct walk {
-    tn_tensor *gates, *kept, *y, *h, *c, *dgates, *dkept, *dh, *dc, *before;
-} walk;
+enum { WALK = 10 };
 
 static void *data(tn_tensor *x) { return tn_data_mut(x); }
 
-static walk run_walk(const tn_kernels *kernels, tn_dtype dtype, tn_rnn_kind kind, bool reverse)
+/* What a layer of `hidden` over sequences of unlike lengths gives, made of the same numbers whatever the dtype: y, the last states, all
+ * gradients. */
+static void run_walk(const tn_kernels *kernels, tn_dtype dtype, tn_rnn_kind kind, bool reverse, int64_t in, int64_t hidden, tn_tensor **out)
 {
-    enum { HIDDEN = 37, BATCH = 29, STEPS = 3, ROWS = BATCH + 20 + 4 };
+    enum { BATCH = 59, STEPS = 3, ROWS = BATCH + 20 + 4 };
     static const int64_t first[] = {0, BATCH, BATCH + 20, ROWS};
-    const int64_t wide = tn_rnn_gates(kind) * HIDDEN;
+    const int64_t wide = tn_rnn_gates(kind) * hidden;
     tn_manual_seed(9);
-#define MADE(...) tn_randn(TN_SHAPE(__VA_ARGS__), .dtype = dtype)
-    tn_tensor *w = MADE(wide, HIDDEN), *b = MADE(wide), *h0 = MADE(BATCH, HIDDEN), *c0 = MADE(BATCH, HIDDEN), *dy = MADE(ROWS, HIDDEN);
-    walk all = {.gates = MADE(ROWS, wide), .kept = MADE(ROWS, HIDDEN), .y = MADE(ROWS, HIDDEN), .h = tn_clone(h0), .c = tn_clone(c0)};
-    all.dgates = MADE(ROWS, wide), all.dkept = MADE(ROWS, HIDDEN), all.dh = MADE(BATCH, HIDDEN), all.dc = MADE(BATCH, HIDDEN);
-    all.before = MADE(ROWS, HIDDEN);
+#define MADE(...) tn_cast(tn_mul(tn_randn(TN_SHAPE(__VA_ARGS__)), 0.5), dtype)
+    tn_tensor *w_ih = MADE(wide, in), *w_hh = MADE(wide, hidden), *b_ih = MADE(wide), *b_hh = MADE(wide), *x = MADE(ROWS, in);
+    tn_tensor *h0 = MADE(BATCH, hidden), *c0 = MADE(BATCH, hidden), *dy = MADE(ROWS, 2 * hidden), *saved = MADE(ROWS, tn_rnn_saved(kind, hidden));
+    tn_tensor *const made[WALK] = {MADE(ROWS, hidden), tn_clone(h0), tn_clone(c0), MADE(BATCH, hidden), MADE(BATCH, hidden), MADE(ROWS, in),
+                                   MADE(wide, in), MADE(wide, hidden), MADE(wide), MADE(wide)};
 #undef MADE
-    if (wide == HIDDEN)
-        all.y = all.gates;
-    const tn_rnn rnn = {.kind = kind, .reverse = reverse, .steps = STEPS, .batch = BATCH, .hidden = HIDDEN, .first = first, .w_hh = data(w),
-                        .b_hh = data(b), .gates = data(all.gates), .kept = data(all.kept), .y = data(all.y), .h = data(all.h), .c = data(all.c)};
+    memcpy(out, made, sizeof made);
+    const tn_rnn rnn = {.kind = kind, .reverse = reverse, .steps = STEPS, .batch = BATCH, .in = in, .hidden = hidden, .first = first, .x = data(x),
+                        .w_ih = data(w_ih), .w_hh = data(w_hh), .b_ih = data(b_ih), .b_hh = data(b_hh),
+                        .saved = tn_rnn_saved(kind, hidden) ? data(saved) : NULL, .y = data(out[0]), .h = data(out[1]), .c = data(out[2])};
     assert_int_equal(kernels->rnn_forward(dtype, &rnn), TN_OK);
-    tn_rnn_grad grad = {.rnn = rnn, .dy = data(dy), .dh = data(all.dh), .dc = data(all.dc), .dgates = data(all.dgates),
-                        .dkept = data(all.dkept), .before = data(all.before)};
+    tn_rnn_grad grad = {.rnn = rnn, .dy = data(dy), .dy_row = 2 * hidden, .dh = data(out[3]), .dc = kind == TN_RNN_KIND_LSTM ? data(out[4]) : NULL,
+                        .dx = data(out[5]), .dw_ih = data(out[6]), .dw_hh = data(out[7]), .db_ih = data(out[8]), .db_hh = data(out[9])};
     grad.rnn.h = data(h0), grad.rnn.c = data(c0);
     assert_int_equal(kernels->rnn_backward(dtype, &grad), TN_OK);
-    return all;
 }
 
+/* Each way of walking a layer against the portable one of float64, which is the plain one: sizes on both sides of what lies in the cache, and of a
+ * vector. */
 static void test_instruction_sets(void **state)
 {
     (void)state;
-    for (int i = 0; i < 16; i++) {
+    static const struct {
+        int64_t in, hidden;
+    } sizes[] = {{5, 37}, {1, 32}, {70, 48}, {3, 7}, {700, 160}};
+    for (int i = 0; i < 8 * (int)(sizeof sizes / sizeof *sizes); i++) {
         TN_SCOPE;
-        const tn_dtype dtype = i & 1 ? TN_F64 : TN_F32;
-        const double tolerance = i & 1 ? 1e-12 : 1e-4;
-        const walk a = run_walk(&tn_portable_kernels, dtype, (tn_rnn_kind)(i / 4), i & 2), b = run_walk(tn_kernels_of(TN_CPU), dtype,
-                                                                                                      (tn_rnn_kind)(i / 4), i & 2);
-        tn_tensor *const mine[] = {a.gates, a.kept, a.y, a.h, a.c, a.dgates, a.dkept, a.dh, a.dc, a.before};
-        tn_tensor *const theirs[] = {b.gates, b.kept, b.y, b.h, b.c, b.dgates, b.dkept, b.dh, b.dc, b.before};
-        for (int k = 0; k < 10; k++)
-            if (!tn_allclose(mine[k], theirs[k], tolerance, tolerance, false))
-                fail_msg("kind %d, %s: array %d differs", i / 4, tn_dtype_name(dtype), k);
+        const int size = i / 8;
+        const tn_rnn_kind kind = (tn_rnn_kind)(i / 2 % 4);
+        tn_tensor *plain[WALK], *other[WALK];
+        run_walk(&tn_portable_kernels, TN_F64, kind, i & 1, sizes[size].in, sizes[size].hidden, plain);
+        for (int way = 0; way < 3; way++) {
+            const tn_dtype dtype = way == 0 ? TN_F64 : TN_F32;
+            const double tolerance = way == 0 ? 1e-11 : 2e-4;
+            run_walk(way == 2 ? &tn_portable_kernels : tn_kernels_of(TN_CPU), dtype, kind, i & 1, sizes[size].in, sizes[size].hidden, other);
+            for (int k = 0; k < WALK; k++)
+                if (!tn_allclose(tn_cast(other[k], TN_F64), plain[k], tolerance, tolerance, false))
+                    fail_msg("kind %d, in %d, hidden %d, way %d: array %d differs", (int)kind, (int)sizes[size].in, (int)sizes[size].hidden, way, k);
+        }
+    }
+}
+
+/* The gates' functions, by a cell whose other parts are known: tanh, and sigmoid as what z lets through of h0 = 1 where n is 0. */
+static void test_ulp(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    enum { N = 20000 };
+    for (int k = 0; k < 2; k++) {
+        tn_module *cell = tn_adopt(k ? tn_gru_cell_new(1, 1, .bias = false) : tn_rnn_cell_new(1, 1, .bias = false));
+        TN_NO_GRAD;
+        tn_init_zeros(tn_parameter(cell, "weight_hh"));
+        tn_init_zeros(tn_parameter(cell, "weight_ih"));
+        tn_fill_(tn_narrow(tn_parameter(cell, "weight_ih"), 0, k, 1), 1);
+        /* Both signs, 2^-30 to 87. */
+        tn_tensor *size = tn_exp(tn_sub(tn_mul(tn_rand(TN_SHAPE(N, 1)), 25.26), 20.794)), *x = tn_mul(size, tn_sign(tn_randn(TN_SHAPE(N, 1))));
+        tn_tensor *y = tn_call(cell, x, k ? tn_ones(TN_SHAPE(N, 1)) : NULL);
+        check_good();
+        const float *in = tn_data(x), *got = tn_data(y);
+        double worst = 0;
+        for (int i = 0; i < N; i++) {
+            const double right = k ? 1 / (1 + exp(-(double)in[i])) : tanh((double)in[i]);
+            const double unit = fabs(nextafterf((float)right, INFINITY) - (float)right);
+            worst = fmax(worst, fabs(got[i] - right) / unit);
+        }
+        assert_true(worst > 0.3 && worst <= 4);
     }
 }
 
@@ -471,7 +504,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_names), TEST(test_law), TEST(test_copies), TEST(test_dropout), TEST(test_partial_gradients), TEST(test_shared_weights),
         TEST(test_long), TEST(test_packing), TEST(test_packing_errors), TEST(test_making_errors), TEST(test_calling_errors),
-        TEST(test_cell_errors), TEST(test_threads), TEST(test_instruction_sets),
+        TEST(test_cell_errors), TEST(test_threads), TEST(test_instruction_sets), TEST(test_ulp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

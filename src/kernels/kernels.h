@@ -169,27 +169,32 @@ typedef struct tn_rope_rows {
 } tn_rope_rows;
 
 /* A recurrent layer in one direction over a batch of sequences, the longest first: their steps lie as rows, all of step 0, then all of
- * step 1, ..., and step t has the first first[t + 1] - first[t] sequences. float32 and float64. Gates are side by side in a row: LSTM's are
- * i f g o, GRU's r z n, a plain network has one and gates is y. */
+ * step 1, ..., and step t has the first first[t + 1] - first[t] sequences. float32 and float64; all dense but dy. Gates in the weights are
+ * PyTorch's: LSTM's are i f g o, GRU's r z n, a plain network has one. */
 typedef enum tn_rnn_kind { TN_RNN_KIND_TANH, TN_RNN_KIND_RELU, TN_RNN_KIND_LSTM, TN_RNN_KIND_GRU } tn_rnn_kind;
 static inline int64_t tn_rnn_gates(tn_rnn_kind kind) { return kind == TN_RNN_KIND_LSTM ? 4 : kind == TN_RNN_KIND_GRU ? 3 : 1; }
+/* Elements that forward keeps of a row for backward: gates, and LSTM: the cell, GRU: the hidden part of n. Their order is the kernel's own. */
+static inline int64_t tn_rnn_saved(tn_rnn_kind kind, int64_t hidden)
+{
+    return (kind == TN_RNN_KIND_LSTM ? 5 : kind == TN_RNN_KIND_GRU ? 4 : 0) * ((hidden + 15) / 16 * 16);
+}
 typedef struct tn_rnn {
     tn_rnn_kind kind;
     bool reverse; /* from the last step to the first */
-    int64_t steps, batch, hidden;
-    const int64_t *first;      /* [steps + 1] */
-    const void *w_hh, *b_hh;   /* [gates hidden, hidden], [gates hidden] or NULL */
-    void *gates;               /* [rows, gates hidden]: x W_ih' + b_ih; forward makes the gates of it */
-    void *kept;                /* [rows, hidden]: LSTM: the cell; GRU: the hidden part of n; else NULL */
-    void *y;                   /* [rows, hidden] */
-    void *h, *c;               /* [batch, hidden]: forward turns the first state into the last; c of LSTM only */
+    int64_t steps, batch, in, hidden;
+    const int64_t *first;                      /* [steps + 1] */
+    const void *x;                             /* [rows, in] */
+    const void *w_ih, *w_hh, *b_ih, *b_hh;     /* [gates hidden, in], [gates hidden, hidden], [gates hidden] or NULL */
+    void *saved;                               /* [rows, tn_rnn_saved()]; NULL: nobody goes backward */
+    void *y;                                   /* [rows, hidden] */
+    void *h, *c;                               /* [batch, hidden]: forward turns the first state into the last; c of LSTM only */
 } tn_rnn;
 typedef struct tn_rnn_grad {
-    tn_rnn rnn;           /* as forward left it, but h and c: the first state */
-    const void *dy;       /* [rows, hidden] */
-    void *dh, *dc;        /* [batch, hidden]: turns the last state's gradient into the first state's */
-    void *dgates, *dkept; /* of x W_ih' + b_ih, and GRU: of the hidden part of n */
-    void *before;         /* [rows, hidden]: the h that each step began with */
+    tn_rnn rnn;              /* as forward left it, but h and c: the first state */
+    const void *dy;          /* of sequence b at step t at t dy_step + b dy_row, in elements; dy_step 0: at (first[t] + b) dy_row */
+    int64_t dy_step, dy_row;
+    void *dh, *dc;           /* [batch, hidden]: turns the last state's gradient into the first state's */
+    void *dx, *dw_ih, *dw_hh, *db_ih, *db_hh; /* backward writes them; each may be NULL: not asked for */
 } tn_rnn_grad;
 
 /* A 2-D convolution, contiguous NCHW operands (1-D has height 1); float32 and float64. */

@@ -111,7 +111,7 @@ static tn_tensor *state_out(tn_tensor *const *states, int count, bool batched, t
     return batched ? all : tn_squeeze(all, 1);
 }
 
-/* All layers over rows x [rows, input]; h and c come as the first states or NULL, and go as the last ones; NULL on error. */
+/* All layers over x [steps, batch, input] or [rows, input]; h and c come as the first states or NULL, and go as the last ones; NULL on error. */
 static tn_tensor *run_layers(recurrent *self, tn_tensor *x, tn_tensor *first, tn_tensor **h, tn_tensor **c, tn_tensor **hs, tn_tensor **cs)
 {
     for (int layer = 0; layer < self->num_layers && x; layer++) {
@@ -146,7 +146,6 @@ static tn_status layers_forward(recurrent *self, tn_tensor *const *in, int n_in,
     if (!x)
         return tn_last_status();
     const int64_t steps = x->sizes[0], n = packed ? 0 : x->sizes[1], rows = packed ? x->sizes[0] : steps * n;
-    x = packed ? x : tn_reshape(x, TN_SHAPE(rows, x->sizes[2]));
     tn_tensor *first = first_rows(op, packing[0], steps, n, rows);
     const int64_t batch = first ? ((const int64_t *)(const void *)tn_ptr(first))[1] : 0;
     tn_tensor *h = state_in(self, "h0", all[1], batched, packing[1], batch);
@@ -157,7 +156,6 @@ static tn_status layers_forward(recurrent *self, tn_tensor *const *in, int n_in,
         return tn_last_status();
     tn_tensor *y = run_layers(self, x, first, &h, &c, last, last + count);
     if (y && !packed) {
-        y = tn_reshape(y, TN_SHAPE(steps, n, y->sizes[1]));
         y = self->batch_first ? tn_transpose(y, 0, 1) : y;
         y = batched ? y : tn_squeeze(y, self->batch_first ? 0 : 1);
     }

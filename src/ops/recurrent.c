@@ -1,17 +1,15 @@
 /* Recurrent layers: tanh and ReLU networks, LSTM (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000), GRU (Cho et al.
- * 2014, in PyTorch's form, where r multiplies the hidden part of n after its product). One product makes the input's part of all gates of
- * all steps, a kernel walks the steps, and in backward one product each makes dx, dW_ih and dW_hh. */
+ * 2014, in PyTorch's form, where r multiplies the hidden part of n after its product). A kernel walks all steps, and another walks them back
+ * and makes all gradients. */
 #include "ops/recurrent.h"
 
 #include <tenon/ops.h>
 
 #include "autograd/node.h"
 #include "core/loop.h"
-#include "ops/broadcast.h"
-#include "ops/product.h"
 
-/* The node's inputs, which are also the first that it saves; after them come `first`, the gates, what is kept, and y. */
-enum { X, H, C, W_IH, W_HH, B_IH, B_HH, INPUTS, FIRST = INPUTS, GATES, KEPT, Y, SAVED };
+/* The node's inputs, which are also the first that it saves; after them come `first`, what the kernel keeps for backward, and y. */
+enum { X, H, C, W_IH, W_HH, B_IH, B_HH, INPUTS, FIRST = INPUTS, KEPT, Y, SAVED };
 
 typedef struct recurrence_attr {
     const char *op;
@@ -36,11 +34,20 @@ static tn_tensor *linear(tn_tensor *x, tn_tensor *weight, tn_tensor *bias)
 
 static int64_t hidden_of(tn_rnn_kind kind, const tn_tensor *w_hh) { return w_hh->sizes[0] / tn_rnn_gates(kind); }
 
+/* x's shape with another last size. */
+static tn_shape shape_with(const tn_tensor *x, int64_t last)
+{
+    tn_shape shape = tn_shape_of(x);
+    shape.sizes[shape.ndim - 1] = last;
+    return shape;
+}
+
 static tn_rnn geometry(const recurrence_attr *how, tn_tensor *const *t)
 {
     return (tn_rnn){.kind = how->kind, .reverse = how->reverse, .steps = t[FIRST]->numel - 1, .batch = t[H]->sizes[0],
-                    .hidden = t[H]->sizes[1], .first = (const int64_t *)(const void *)tn_ptr(t[FIRST]), .w_hh = ptr(t[W_HH]),
-                    .b_hh = ptr(t[B_HH]), .gates = ptr(t[GATES]), .kept = ptr(t[KEPT]), .y = ptr(t[Y])};
+                    .in = t[W_IH]->sizes[1], .hidden = t[H]->sizes[1], .first = (const int64_t *)(const void *)tn_ptr(t[FIRST]),
+                    .x = ptr(t[X]), .w_ih = ptr(t[W_IH]), .w_hh = ptr(t[W_HH]), .b_ih = ptr(t[B_IH]), .b_hh = ptr(t[B_HH]),
+                    .saved = ptr(t[KEPT]), .y = ptr(t[Y])};
 }
 
 /* ---- gradients that can be differentiated: the layer once more, of tensor operators -------------------------------------- */
@@ -94,7 +101,8 @@ static bool composed(const recurrence_attr *how, tn_tensor *const *in, tn_tensor
 {
     const int64_t *begin = (const int64_t *)(const void *)tn_ptr(first), steps = first->numel - 1, hidden = hidden_of(how->kind, in[W_HH]);
     const size_t bytes = (size_t)steps * sizeof(tn_tensor *);
-    tn_tensor *a = linear(in[X], in[W_IH], in[B_IH]), *h = in[H], *c = in[C], **ys = tn_alloc_zero(bytes);
+    tn_tensor *x = tn_reshape(in[X], TN_SHAPE(begin[steps], in[X]->sizes[in[X]->ndim - 1])), *h = in[H], *c = in[C], **ys = tn_alloc_zero(bytes);
+    tn_tensor *a = linear(x, in[W_IH], in[B_IH]);
     for (int64_t s = 0; s < steps && ys && !tn_failing(); s++) {
         const int64_t t = how->reverse ? steps - 1 - s : s, n = begin[t + 1] - begin[t];
         tn_tensor *before = tn_narrow(h, 0, 0, n), *cell = c ? tn_narrow(c, 0, 0, n) : NULL;
@@ -103,7 +111,7 @@ static bool composed(const recurrence_attr *how, tn_tensor *const *in, tn_tensor
         h = with_rows(ys[t], h);
         c = c ? with_rows(cell, c) : NULL;
     }
-    out[0] = ys && !tn_failing() ? tn_concat(ys, (int)steps, 0) : NULL;
+    out[0] = ys && !tn_failing() ? tn_reshape(tn_concat(ys, (int)steps, 0), shape_with(in[X], h->sizes[1])) : NULL;
     out[1] = h;
     out[2] = c;
     tn_free(ys, bytes);
@@ -133,23 +141,18 @@ static void composed_backward(tn_node *node, tn_tensor *const *dy, tn_tensor *co
 
 /* ---- backward ----------------------------------------------------------------------------------------------------------- */
 
-/* dW_hh and db_hh: GRU's gates r and z are sums of both parts, but of n the hidden part has a gradient of its own. */
-static void hidden_weights(tn_node *node, const recurrence_attr *how, tn_tensor *dgates, tn_tensor *dkept, tn_tensor *before, tn_tensor **dx)
+/* The gradient of y as the kernel takes it: any strides but of the last dim. */
+static tn_tensor *gradient_rows(tn_tensor *dy, tn_rnn_grad *grad)
 {
-    const int64_t hidden = before->sizes[1];
-    const bool gru = how->kind == TN_RNN_KIND_GRU;
-    tn_tensor *sums = gru ? tn_narrow(dgates, 1, 0, 2 * hidden) : dgates;
-    if (tn_wants(node, W_HH)) {
-        dx[W_HH] = tn_product(how->op, sums, true, before, false);
-        if (gru)
-            dx[W_HH] = tn_concat((tn_tensor *[]){dx[W_HH], tn_product(how->op, dkept, true, before, false)}, 2, 0);
-    }
-    if (!tn_wants(node, B_IH) && !tn_wants(node, B_HH))
-        return;
-    tn_tensor *db = tn_sum_to_shape(dgates, TN_SHAPE(dgates->sizes[1]));
-    dx[B_IH] = dx[B_HH] = db;
-    if (gru && db)
-        dx[B_HH] = tn_concat((tn_tensor *[]){tn_narrow(db, 0, 0, 2 * hidden), tn_sum_to_shape(dkept, TN_SHAPE(hidden))}, 2, 0);
+    const int last = dy->ndim - 1;
+    if ((dy->strides[last] != 1 && dy->sizes[last] != 1) || (last == 2 && dy->strides[0] == 0))
+        dy = tn_contiguous(dy);
+    if (!dy)
+        return NULL;
+    grad->dy = tn_ptr(dy);
+    grad->dy_row = dy->strides[last - 1];
+    grad->dy_step = last == 2 ? dy->strides[0] : 0;
+    return dy;
 }
 
 static void recurrent_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
@@ -164,25 +167,20 @@ static void recurrent_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **
         composed_backward(node, dy, t, dx);
         return;
     }
-    const int64_t rows = t[Y]->sizes[0], hidden = t[Y]->sizes[1], wide = hidden * tn_rnn_gates(how->kind);
-    const bool gru = how->kind == TN_RNN_KIND_GRU;
-    tn_tensor *packed = tn_contiguous(dy[0]), *dh = copy_of(how->op, dy[1]), *dc = t[C] ? copy_of(how->op, dy[2]) : NULL;
-    tn_tensor *dgates = like(t[Y], how->op, TN_SHAPE(rows, wide)), *before = like(t[Y], how->op, TN_SHAPE(rows, hidden));
-    tn_tensor *dkept = gru ? like(t[Y], how->op, TN_SHAPE(rows, hidden)) : NULL;
-    if (tn_failing())
+    tn_tensor *dh = copy_of(how->op, dy[1]), *dc = t[C] ? copy_of(how->op, dy[2]) : NULL;
+    const int made[] = {X, W_IH, W_HH, B_IH, B_HH};
+    for (int i = 0; i < TN_COUNT(made); i++)
+        if (tn_wants(node, made[i]))
+            dx[made[i]] = like(t[Y], how->op, tn_shape_of(t[made[i]]));
+    tn_rnn_grad grad = {.rnn = geometry(how, t)};
+    if (!gradient_rows(dy[0], &grad) || tn_failing())
         return;
-    tn_rnn_grad grad = {.rnn = geometry(how, t), .dy = ptr(packed), .dh = ptr(dh), .dc = ptr(dc), .dgates = ptr(dgates), .dkept = ptr(dkept),
-                        .before = ptr(before)};
     grad.rnn.h = ptr(t[H]), grad.rnn.c = ptr(t[C]);
-    if (tn_kernels_for(t[Y])->rnn_backward((tn_dtype)t[Y]->dtype, &grad) != TN_OK)
-        return;
-    if (tn_wants(node, X))
-        dx[X] = tn_product(how->op, dgates, false, t[W_IH], false);
-    if (tn_wants(node, W_IH))
-        dx[W_IH] = tn_product(how->op, dgates, true, t[X], false);
-    hidden_weights(node, how, dgates, dkept, before, dx);
+    grad.dh = ptr(dh), grad.dc = ptr(dc);
+    grad.dx = ptr(dx[X]), grad.dw_ih = ptr(dx[W_IH]), grad.dw_hh = ptr(dx[W_HH]), grad.db_ih = ptr(dx[B_IH]), grad.db_hh = ptr(dx[B_HH]);
     dx[H] = dh;
     dx[C] = dc;
+    (void)tn_kernels_for(t[Y])->rnn_backward((tn_dtype)t[Y]->dtype, &grad);
 }
 
 /* ---- checks and forward ------------------------------------------------------------------------------------------------- */
@@ -226,22 +224,20 @@ static tn_tensor *state_or_zeros(const tn_recurrence *l, tn_tensor *state, int64
                                           .dtype = (tn_dtype)l->x->dtype, .device = &device});
 }
 
-/* Runs the kernel: out is y and the last states; t's places from GATES on are filled. */
+/* Runs the kernel: out is y and the last states; t's places from KEPT on are filled, KEPT where backward will follow. */
 static bool forward(const tn_recurrence *l, const recurrence_attr *how, tn_tensor **t, tn_tensor **out)
 {
+    const int64_t hidden = t[W_HH]->sizes[1], kept = tn_rnn_saved(how->kind, hidden);
+    const bool keeps = kept && tn_recording(t, INPUTS);
     TN_NO_GRAD;
-    const int64_t rows = t[X]->sizes[0], hidden = t[W_HH]->sizes[1];
-    const bool lstm = how->kind == TN_RNN_KIND_LSTM, gates = lstm || how->kind == TN_RNN_KIND_GRU;
-    t[GATES] = linear(t[X], t[W_IH], t[B_IH]);
-    t[KEPT] = gates ? like(t[X], l->op, TN_SHAPE(rows, hidden)) : NULL;
-    t[Y] = gates ? like(t[X], l->op, TN_SHAPE(rows, hidden)) : t[GATES];
+    t[KEPT] = keeps ? like(t[X], l->op, TN_SHAPE(t[X]->numel / t[W_IH]->sizes[1], kept)) : NULL;
+    out[0] = t[Y] = like(t[X], l->op, shape_with(t[X], hidden));
     out[1] = copy_of(l->op, t[H]);
-    out[2] = lstm ? copy_of(l->op, t[C]) : NULL;
+    out[2] = how->kind == TN_RNN_KIND_LSTM ? copy_of(l->op, t[C]) : NULL;
     if (tn_failing())
         return false;
     tn_rnn rnn = geometry(how, t);
     rnn.h = ptr(out[1]), rnn.c = ptr(out[2]);
-    out[0] = t[Y];
     return tn_kernels_for(t[X])->rnn_forward((tn_dtype)t[X]->dtype, &rnn) == TN_OK;
 }
 

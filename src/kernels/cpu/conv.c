@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/vector.h"
+#include "kernels/cpu/winograd.h"
 
 /* Elements past the planes that whole vectors may read; and outputs computed in one piece, so that they stay in the first cache. */
 enum { SLACK = 64, STRIP = 1024 };
@@ -189,8 +190,11 @@ tn_status TN_K(conv_forward)(tn_dtype dtype, const tn_conv *c)
     convolution v;
     if (c->n == 0 || c->c_out == 0)
         return TN_OK;
-    tn_status status = plan_forward(&v, c);
-    if (status != TN_OK)
+    tn_status status = TN_OK;
+    bool whole = false;
+    if (TN_K(winograd_fits)(dtype, c))
+        status = TN_K(winograd)(c, false, c->x, c->y, &whole);
+    if (status != TN_OK || whole || (status = plan_forward(&v, c)) != TN_OK)
         return status;
     bool relu = c->activation == TN_UNARY_RELU;
     status = dtype == TN_F64 ? multiply_all_f64(&v, c->x, c->weight, c->bias, relu, c->y)
@@ -199,23 +203,40 @@ tn_status TN_K(conv_forward)(tn_dtype dtype, const tn_conv *c)
     return status;
 }
 
-tn_status TN_K(conv_backward)(tn_dtype dtype, const tn_conv_grad *g)
+static tn_status input_grad(tn_dtype dtype, const tn_conv_grad *g)
 {
     const tn_conv *c = &g->conv;
     convolution v;
     tn_status status = TN_OK;
-    if (g->dx && c->n > 0) {
-        if ((status = plan_backward(&v, c)) != TN_OK)
-            return status;
-        status = dtype == TN_F64 ? multiply_all_f64(&v, g->dy, c->weight, NULL, false, g->dx)
-                                 : multiply_all_f32(&v, g->dy, c->weight, NULL, false, g->dx);
-        plan_free(&v);
-    }
-    if (status != TN_OK || (!g->dw && !g->db) || c->c_out == 0)
+    bool whole = false;
+    if (TN_K(winograd_fits)(dtype, c))
+        status = TN_K(winograd)(c, true, g->dy, g->dx, &whole);
+    if (status != TN_OK || whole || (status = plan_backward(&v, c)) != TN_OK)
         return status;
-    if ((status = plan_forward(&v, c)) != TN_OK)
+    status = dtype == TN_F64 ? multiply_all_f64(&v, g->dy, c->weight, NULL, false, g->dx)
+                             : multiply_all_f32(&v, g->dy, c->weight, NULL, false, g->dx);
+    plan_free(&v);
+    return status;
+}
+
+static tn_status weight_grad(tn_dtype dtype, const tn_conv_grad *g)
+{
+    const tn_conv *c = &g->conv;
+    convolution v;
+    tn_status status = TN_OK;
+    bool whole = false;
+    if (g->dw && TN_K(winograd_fits)(dtype, c))
+        status = TN_K(winograd_weights)(c, g->dy, g->dw, g->db, &whole);
+    if (status != TN_OK || whole || (status = plan_forward(&v, c)) != TN_OK)
         return status;
     status = dtype == TN_F64 ? weight_grad_f64(&v, c->x, g->dy, g->dw, g->db) : weight_grad_f32(&v, c->x, g->dy, g->dw, g->db);
     plan_free(&v);
     return status;
+}
+
+tn_status TN_K(conv_backward)(tn_dtype dtype, const tn_conv_grad *g)
+{
+    const tn_conv *c = &g->conv;
+    tn_status status = g->dx && c->n > 0 ? input_grad(dtype, g) : TN_OK;
+    return status == TN_OK && (g->dw || g->db) && c->c_out > 0 ? weight_grad(dtype, g) : status;
 }

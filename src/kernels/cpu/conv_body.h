@@ -10,6 +10,11 @@ typedef T N(uvec) __attribute__((vector_size(TN_VECTOR_BYTES), aligned(sizeof(T)
 #define VEC N(vec)
 #define WIDTH ((int64_t)(TN_VECTOR_BYTES / sizeof(T)))
 #define LOAD(p) ((VEC)(*(const N(uvec) *)(p)))
+#if defined(__x86_64__) && TN_VECTOR_BYTES == 64
+#define KEEP(v) __asm__("" : "+v"(v)) /* in a register, however cheap a load is thought to be */
+#else
+#define KEEP(v) (void)(v)
+#endif
 #define STORE(p, v) (*(N(uvec) *)(p) = (N(uvec))(v))
 
 /* out[0 ... n) = in[0 ... n): rows are short, so that memcpy's own dispatch would cost as much as the copy. */
@@ -25,24 +30,38 @@ TN_INLINE void N(copy_row)(T *out, const T *in, int64_t n)
     }
 }
 
+/* out[0 ... n) = in[0], in[stride], ... */
+TN_INLINE void N(pick_row)(T *out, const T *in, int64_t stride, int64_t n)
+{
+    typedef T eight __attribute__((vector_size(8 * sizeof(T)), aligned(sizeof(T)), may_alias));
+    if (stride == 2 && n >= 8) {
+        for (int64_t next = 0; next < n; next += 8) {
+            int64_t i = tn_min_i64(next, n - 8);
+            eight low = *(const eight *)(in + 2 * i), high = *(const eight *)(in + 2 * i + 7); /* to the last that is picked */
+            *(eight *)(out + i) = __builtin_shufflevector(low, high, 0, 2, 4, 6, 9, 11, 13, 15);
+        }
+    } else {
+        for (int64_t i = 0; i < n; i++)
+            out[i] = in[i * stride];
+    }
+}
+
 /* Copies `channels` planes [h, w] into spread planes; what lies outside the image was set to zero before. */
 static void N(spread)(T *out, const spread_plan *s, const T *in, int64_t channels)
 {
-    for (int64_t c = 0; c < channels; c++, in += s->h * s->w) {
-        T *plane = out + c * s->plane;
-        for (int64_t iy = 0; iy < s->y.phases; iy++) {
-            for (int64_t ix = 0; ix < s->x.phases; ix++, plane += s->y.size * s->x.size) {
-                span ry = axis_span(&s->y, iy, s->h), rx = axis_span(&s->x, ix, s->w);
-                for (int64_t q = ry.begin; q < ry.end; q++) {
-                    const T *from = in + (q * s->y.stride + ry.shift) * s->w + rx.begin * s->x.stride + rx.shift;
-                    T *to = plane + q * s->x.size + rx.begin;
-                    if (s->x.stride == 1) {
-                        N(copy_row)(to, from, rx.end - rx.begin);
-                        continue;
-                    }
-                    for (int64_t i = 0; i < rx.end - rx.begin; i++)
-                        to[i] = from[i * s->x.stride];
-                }
+    for (int64_t phase = 0; phase < s->y.phases * s->x.phases; phase++) {
+        span ry = axis_span(&s->y, phase / s->x.phases, s->h), rx = axis_span(&s->x, phase % s->x.phases, s->w);
+        for (int64_t c = 0; c < channels; c++) {
+            T *plane = out + c * s->plane + phase * s->y.size * s->x.size;
+            for (int64_t q = ry.begin; q < ry.end; q++) {
+                const T *from = in + (c * s->h + q * s->y.stride + ry.shift) * s->w + rx.begin * s->x.stride + rx.shift;
+                T *to = plane + q * s->x.size + rx.begin;
+                for (int64_t ahead = 0; ahead < s->w; ahead += 64 / (int64_t)sizeof(T)) /* planes are shorter than the processor looks */
+                    __builtin_prefetch(from + s->h * s->w + ahead);
+                if (s->x.stride == 1)
+                    N(copy_row)(to, from, rx.end - rx.begin);
+                else
+                    N(pick_row)(to, from, s->x.stride, rx.end - rx.begin);
             }
         }
     }
@@ -215,10 +234,13 @@ static tn_status N(multiply_all)(const convolution *v, const T *in, const T *wei
 
 TN_INLINE T N(sum)(VEC v)
 {
-    T total = 0;
-    for (int64_t i = 0; i < WIDTH; i++)
-        total += v[i];
-    return total;
+    T lane[TN_VECTOR_BYTES / sizeof(T)];
+    memcpy(lane, &v, sizeof lane);
+    TN_UNROLL for (int width = (int)WIDTH / 2; width > 0; width /= 2) {
+        TN_UNROLL for (int i = 0; i < width; i++)
+            lane[i] += lane[i + width];
+    }
+    return lane[0];
 }
 
 /* dw[r][t] += sum over images and positions of dy[r][...] * x[off[t] + ...], for `rows` outputs and `taps` distances. */
@@ -234,10 +256,15 @@ TN_INLINE void N(dots)(int rows, int taps, const weight_plan *w, const T *x, con
         TN_UNROLL for (int t = 0; t < taps; t++)
             at[t] = xi + w->off[tn_min_i64(first + t, w->k - 1)];
         for (int64_t i = 0; i < w->length; i += WIDTH) {
+            VEC dyv[4];
+            TN_UNROLL for (int r = 0; r < rows; r++) {
+                dyv[r] = LOAD(dyi + r * w->dy_plane + i);
+                KEEP(dyv[r]); /* once for all taps */
+            }
             TN_UNROLL for (int t = 0; t < taps; t++) {
                 VEC xv = LOAD(at[t] + i);
                 TN_UNROLL for (int r = 0; r < rows; r++)
-                    acc[r * taps + t] += xv * LOAD(dyi + r * w->dy_plane + i);
+                    acc[r * taps + t] += xv * dyv[r];
             }
         }
     }
@@ -304,7 +331,7 @@ static void N(weight_units)(int64_t begin, int64_t end, void *context)
     const N(weight_job) *job = context;
     int64_t groups = job->v->conv->groups, units = job->chunks * groups * job->parts;
     for (int64_t worker = begin; worker < end; worker++) {
-        T *planes = job->scratch + worker * job->scratch_each, *grads = planes + job->batch * job->w->x_image + SLACK;
+        T *planes = job->scratch + worker * job->scratch_each, *grads = planes + tn_ceil_div(job->batch * job->w->x_image + SLACK, 16) * 16;
         memset(planes, 0, (size_t)job->scratch_each * sizeof(T));
         for (int64_t u = worker * units / job->workers; u < (worker + 1) * units / job->workers; u++)
             N(weight_unit)(job, planes, grads, u / job->parts / groups, u / job->parts % groups, u % job->parts);
@@ -345,8 +372,8 @@ static tn_status N(weight_grad)(const convolution *v, const T *x, const T *dy, T
     job.parts = tn_min_i64(tn_ceil_div(v->rows, 4), tn_ceil_div(16, job.chunks * c->groups));
     int64_t rows = tn_ceil_div(v->rows, job.parts);
     weight_plan w = {p->k, p->off, 1, length, length, length * rows, v->plan.plane * v->in};
-    job.batch = tn_max_i64(1, tn_min_i64(tn_ceil_div(c->n, job.chunks), 65536 / (w.x_image + w.dy_image)));
-    job.scratch_each = job.batch * (w.x_image + w.dy_image) + SLACK + 16;
+    job.batch = tn_max_i64(1, tn_min_i64(tn_ceil_div(c->n, job.chunks), 131072 / (w.x_image + w.dy_image)));
+    job.scratch_each = tn_ceil_div(job.batch * (w.x_image + w.dy_image) + SLACK + 32, 16) * 16;
     job.w = &w;
     size_t partial_size = (size_t)(job.chunks * weights) * sizeof(T), scratch_size = (size_t)(job.scratch_each * job.workers) * sizeof(T);
     job.partial = tn_alloc(partial_size);
@@ -363,4 +390,5 @@ static tn_status N(weight_grad)(const convolution *v, const T *x, const T *dy, T
 #undef VEC
 #undef WIDTH
 #undef LOAD
+#undef KEEP
 #undef STORE

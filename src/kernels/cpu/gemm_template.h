@@ -111,8 +111,51 @@ TARGET static void NAME(pack_b)(T *restrict dst, const T *restrict b, int count,
 
 /* ---- the micro-kernel -------------------------------------------------------------------------------------------- */
 
-/* tile[rows][NR] = the product of a panel of a and a panel of b, so many units deep; rows is a constant where this is inlined. */
-TARGET static ALWAYS_INLINE void NAME(tile_of)(int rows, int64_t units, const T *restrict a, const T *restrict b, T *restrict tile)
+/* c = relu(alpha sum + beta c + bias) for a whole tile of columns side by side, and sums that are still in registers. */
+TARGET static ALWAYS_INLINE void NAME(finish_sums)(int rows, V sum[MR][NV], const NAME(finish) *f)
+{
+    const V alpha = SPLAT(f->alpha), beta = SPLAT(f->beta);
+#define EACH(statement)                                                                                                                        \
+    UNROLL                                                                                                                                     \
+    for (int i = 0; i < rows; i++)                                                                                                             \
+        UNROLL                                                                                                                                 \
+        for (int v = 0; v < NV; v++)                                                                                                           \
+            statement
+    if (f->beta != 0) {
+        EACH(sum[i][v] = sum[i][v] * alpha + *(const V *)(f->c + i * f->c_row + v * LANES) * beta;)
+    } else {
+        EACH(sum[i][v] *= alpha;)
+    }
+    if (f->bias && f->bias_col) {
+        EACH(sum[i][v] += *(const V *)(f->bias + v * LANES);)
+    } else if (f->bias) {
+        EACH(sum[i][v] += SPLAT(f->bias[i]);)
+    }
+    if (f->relu) {
+        EACH(sum[i][v] = (V)((__typeof__(alpha < alpha))sum[i][v] & ~(sum[i][v] < SPLAT((T)0)));)
+    }
+    EACH(*(V *)(f->c + i * f->c_row + v * LANES) = sum[i][v];)
+#undef EACH
+}
+
+static void NAME(finish_edge)(const T *restrict tile, int rows, int cols, const NAME(finish) *f)
+{
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < cols; j++) {
+            T *c = f->c + i * f->c_row + j * f->c_col;
+            T x = tile[i * NR + j] * f->alpha;
+            if (f->beta != 0)
+                x += *c * f->beta;
+            if (f->bias)
+                x += f->bias[i * f->bias_row + j * f->bias_col];
+            *c = f->relu && x < 0 ? (T)0 : x;
+        }
+}
+
+/* What the product of a panel of a and a panel of b, so many units deep, makes of a tile of c. `rows` is a constant where this is inlined: the
+ * least of the compiled heights that holds the tile's; zeros beyond cost less than a kernel for each height. */
+TARGET static ALWAYS_INLINE void NAME(tile_of)(int rows, int64_t units, const T *restrict a, const T *restrict b, int tile_rows, int cols,
+                                               const NAME(finish) *f)
 {
     V sum[MR][NV];
     UNROLL
@@ -133,76 +176,31 @@ TARGET static ALWAYS_INLINE void NAME(tile_of)(int rows, int64_t units, const T 
                 sum[i][v] = STEP(element, column[v], sum[i][v]);
         }
     }
+    if (tile_rows == rows && cols == NR && f->c_col == 1) {
+        NAME(finish_sums)(rows, sum, f);
+        return;
+    }
+    T tile[MR * NR] __attribute__((aligned(64)));
     UNROLL
     for (int i = 0; i < rows; i++)
         UNROLL
         for (int v = 0; v < NV; v++)
             *(V *)(tile + i * NR + v * LANES) = sum[i][v];
+    NAME(finish_edge)(tile, tile_rows, cols, f);
 }
 
-/* The least of the compiled heights that holds `rows`; the rows of zeros beyond cost less than a kernel for each
- * height. */
-TARGET static void NAME(tile)(int rows, int64_t units, const T *restrict a, const T *restrict b, T *restrict tile)
+TARGET static void NAME(tile)(int rows, int cols, int64_t units, const T *restrict a, const T *restrict b, const NAME(finish) *f)
 {
     if (rows == 1)
-        NAME(tile_of)(1, units, a, b, tile);
+        NAME(tile_of)(1, units, a, b, rows, cols, f);
     else if (rows == 2)
-        NAME(tile_of)(2, units, a, b, tile);
+        NAME(tile_of)(2, units, a, b, rows, cols, f);
     else if (rows <= 4)
-        NAME(tile_of)(4, units, a, b, tile);
+        NAME(tile_of)(4, units, a, b, rows, cols, f);
     else if (MR > 8 && rows <= 8)
-        NAME(tile_of)(MR > 8 ? 8 : MR, units, a, b, tile);
+        NAME(tile_of)(MR > 8 ? 8 : MR, units, a, b, rows, cols, f);
     else
-        NAME(tile_of)(MR, units, a, b, tile);
-}
-
-/* ---- c = relu(alpha tile + beta c + bias) ------------------------------------------------------------------------ */
-
-/* `add` and `more` are constants where this is inlined: most passes only add, or only write. */
-static ALWAYS_INLINE void NAME(finish_rows)(const T *restrict tile, int rows, const NAME(finish) *f, bool add,
-                                            bool more)
-{
-    const V alpha = SPLAT(f->alpha), beta = SPLAT(f->beta);
-    for (int i = 0; i < rows; i++)
-        UNROLL
-        for (int v = 0; v < NV; v++) {
-            V *c = (V *)(f->c + i * f->c_row + v * LANES);
-            V x = *(const V *)(tile + i * NR + v * LANES) * alpha;
-            if (add)
-                x += *c * beta;
-            if (more && f->bias)
-                x += f->bias_col ? *(const V *)(f->bias + v * LANES) : SPLAT(f->bias[i]);
-            if (more && f->relu)
-                x = (V)((__typeof__(x < x))x & ~(x < SPLAT((T)0)));
-            *c = x;
-        }
-}
-
-static void NAME(finish_full)(const T *restrict tile, int rows, const NAME(finish) *f)
-{
-    const bool more = f->bias || f->relu;
-    if (f->beta != 0 && more)
-        NAME(finish_rows)(tile, rows, f, true, true);
-    else if (f->beta != 0)
-        NAME(finish_rows)(tile, rows, f, true, false);
-    else if (more)
-        NAME(finish_rows)(tile, rows, f, false, true);
-    else
-        NAME(finish_rows)(tile, rows, f, false, false);
-}
-
-static void NAME(finish_edge)(const T *restrict tile, int rows, int cols, const NAME(finish) *f)
-{
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < cols; j++) {
-            T *c = f->c + i * f->c_row + j * f->c_col;
-            T x = tile[i * NR + j] * f->alpha;
-            if (f->beta != 0)
-                x += *c * f->beta;
-            if (f->bias)
-                x += f->bias[i * f->bias_row + j * f->bias_col];
-            *c = f->relu && x < 0 ? (T)0 : x;
-        }
+        NAME(tile_of)(MR, units, a, b, rows, cols, f);
 }
 
 /* ---- blocks ------------------------------------------------------------------------------------------------------ */
@@ -244,7 +242,6 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
     const int64_t mc = g->m - i0 < cut->mc ? g->m - i0 : cut->mc, nc = g->n - j0 < cut->nc ? g->n - j0 : cut->nc;
     const int64_t kc = g->k - p0 < cut->kc ? g->k - p0 : cut->kc, units = UNITS(kc);
     const bool first = p0 == 0, last = p0 + kc == g->k, keep = cut->mc < g->m;
-    T tile[MR * NR] __attribute__((aligned(64)));
     NAME(finish) f = {.c_row = g->c_row, .c_col = g->c_col, .alpha = g->alpha, .beta = first ? g->beta : 1,
                       .bias_row = g->bias_row, .bias_col = g->bias_col, .relu = last && g->relu};
     for (int64_t j = 0; j < nc; j += NR) {
@@ -262,11 +259,7 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
             f.bias = last && g->bias ? g->bias + (i0 + i) * g->bias_row + (j0 + j) * g->bias_col : NULL;
             for (int r = 0; r < rows; r++)
                 __builtin_prefetch(f.c + r * g->c_row, 1), __builtin_prefetch(f.c + r * g->c_row + NR - 1, 1);
-            NAME(tile)(rows, units, a + i * units, panel, tile);
-            if (cols == NR && g->c_col == 1)
-                NAME(finish_full)(tile, rows, &f);
-            else
-                NAME(finish_edge)(tile, rows, cols, &f);
+            NAME(tile)(rows, cols, units, a + i * units, panel, &f);
         }
     }
 }

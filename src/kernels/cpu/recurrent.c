@@ -1,11 +1,11 @@
-/* Recurrent layers. The input's part of the gates comes as one product over all steps; what is left of a step is the product of h with
- * W_hh, packed once, and one pass over the gates. Sequences do not see each other: a thread takes some of them through all steps, and in
- * it blocks of them that stay in the cache, so that threads meet once a layer and not once a step. Rows of a product do not depend on
- * how they are blocked, so neither do the bits. */
+/* Recurrent layers of any size. The input's part of the gates comes as one product over all steps; what is left of a step is the product of h
+ * with W_hh, packed once, and one pass over the gates. Sequences do not see each other: a thread takes some of them through all steps, and
+ * in it blocks of them that stay in the cache, so that threads meet once a layer and not once a step. Rows of a product do not depend on
+ * how they are blocked, so neither do the bits. Layers in f32 whose weights stay in the cache are recurrent_small.c's. */
 #include <string.h>
 
-#include "kernels/cpu/cpu.h"
 #include "kernels/cpu/math.h"
+#include "kernels/cpu/recurrent.h"
 
 #define T float
 #define FN(name) name##_f32
@@ -24,13 +24,13 @@ typedef struct rnn_task {
     tn_dtype dtype;
     const tn_rnn *r;
     const tn_rnn_grad *grad; /* NULL: forward */
+    char *gates, *kept;      /* [rows, gates hidden]: of a plain network y; [rows, hidden] of LSTM and GRU */
+    char *dgates, *dkept, *before; /* backward, like those two, and [rows, hidden]: the h that each step began with */
     tn_gemm product;         /* of h with W_hh', or of the gates' gradient with W_hh */
     int64_t workers, rows;   /* sequences of a block */
     char *scratch;           /* of each worker: [rows, gates hidden], then a product's; NULL: that one's own */
     size_t part_bytes, product_bytes;
 } rnn_task;
-
-static int64_t active(const tn_rnn *r, int64_t t) { return r->first[t + 1] - r->first[t]; }
 
 /* Row i of an array of rows of `width` elements; NULL stays NULL. */
 static void *row(tn_dtype dtype, const void *base, int64_t i, int64_t width)
@@ -48,18 +48,11 @@ static tn_status step_forward(const rnn_task *task, int64_t t, int64_t b, int64_
     const tn_status status = TN_K(gemm)(dtype, g);
     for (int64_t i = 0; i < n && status == TN_OK; i++) {
         const int64_t at = r->first[t] + b + i;
-        void *gates = row(dtype, r->gates, at, wide), *mine = row(dtype, part, i, wide), *kept = row(dtype, r->kept, at, hidden);
+        void *gates = row(dtype, task->gates, at, wide), *mine = row(dtype, part, i, wide), *kept = row(dtype, task->kept, at, hidden);
         void *h = row(dtype, r->h, b + i, hidden), *c = row(dtype, r->c, b + i, hidden), *y = row(dtype, r->y, at, hidden);
         (dtype == TN_F64 ? forward_row_f64 : forward_row_f32)(r->kind, hidden, gates, mine, kept, h, c, y);
     }
     return status;
-}
-
-/* The row of y and kept that sequence b had before step t; -1: none, its first state. */
-static int64_t former(const tn_rnn *r, int64_t t, int64_t b)
-{
-    const int64_t before = r->reverse ? t + 1 : t - 1;
-    return before < 0 || before == r->steps || b >= active(r, before) ? -1 : r->first[before] + b;
 }
 
 /* The same backward: after it dh and dc are those of the step before. */
@@ -71,16 +64,16 @@ static tn_status step_backward(const rnn_task *task, int64_t t, int64_t b, int64
     const tn_dtype dtype = task->dtype;
     const size_t row_bytes = (size_t)hidden * (dtype == TN_F64 ? 8 : 4);
     for (int64_t i = 0; i < n; i++) {
-        const int64_t was = former(r, t, b + i);
+        const int64_t was = tn_rnn_former(r, t, b + i);
         const void *h = was < 0 ? row(dtype, r->h, b + i, hidden) : row(dtype, r->y, was, hidden);
-        const void *c = was < 0 ? row(dtype, r->c, b + i, hidden) : row(dtype, r->kept, was, hidden);
-        memcpy(row(dtype, d->before, at + i, hidden), h, row_bytes);
+        const void *c = was < 0 ? row(dtype, r->c, b + i, hidden) : row(dtype, task->kept, was, hidden);
+        memcpy(row(dtype, task->before, at + i, hidden), h, row_bytes);
         (dtype == TN_F64 ? backward_row_f64 : backward_row_f32)(
-            r->kind, hidden, row(dtype, r->gates, at + i, wide), row(dtype, r->kept, at + i, hidden), h, c, row(dtype, d->dy, at + i, hidden),
-            row(dtype, d->dh, b + i, hidden), row(dtype, d->dc, b + i, hidden), row(dtype, d->dgates, at + i, wide),
-            row(dtype, d->dkept, at + i, hidden), row(dtype, part, i, wide));
+            r->kind, hidden, row(dtype, task->gates, at + i, wide), row(dtype, r->y, at + i, hidden), row(dtype, task->kept, at + i, hidden), h, c,
+            row(dtype, d->dy, tn_rnn_dy_at(d, t, b + i), 1), row(dtype, d->dh, b + i, hidden), row(dtype, d->dc, b + i, hidden),
+            row(dtype, task->dgates, at + i, wide), row(dtype, task->dkept, at + i, hidden), row(dtype, part, i, wide));
     }
-    g->a = r->kind == TN_RNN_KIND_GRU ? part : row(dtype, d->dgates, at, wide), g->c = row(dtype, d->dh, b, hidden);
+    g->a = r->kind == TN_RNN_KIND_GRU ? part : row(dtype, task->dgates, at, wide), g->c = row(dtype, d->dh, b, hidden);
     return TN_K(gemm)(dtype, g);
 }
 
@@ -94,7 +87,7 @@ static tn_status walk(const rnn_task *task, int64_t begin, int64_t end, char *sc
     for (int64_t b = begin; b < end; b += task->rows)
         for (int64_t s = 0; s < r->steps && status == TN_OK; s++) {
             const int64_t t = r->reverse == !task->grad ? r->steps - 1 - s : s;
-            product.m = tn_min_i64(tn_min_i64(active(r, t), end) - b, task->rows);
+            product.m = tn_min_i64(tn_min_i64(tn_rnn_active(r, t), end) - b, task->rows);
             if (product.m > 0) status = (task->grad ? step_backward : step_forward)(task, t, b, product.m, &product, scratch);
         }
     return status;
@@ -134,21 +127,81 @@ static tn_status run(rnn_task *task)
     return status;
 }
 
+/* The gates and what is kept, at `saved`. */
+static void place_saved(rnn_task *task, void *saved)
+{
+    const tn_rnn *r = task->r;
+    const bool plain = tn_rnn_gates(r->kind) == 1;
+    task->gates = plain ? r->y : saved;
+    task->kept = plain ? NULL : row(task->dtype, saved, r->first[r->steps], r->hidden * tn_rnn_gates(r->kind));
+}
+
 tn_status TN_K(rnn_forward)(tn_dtype dtype, const tn_rnn *r)
 {
-    const int64_t wide = r->hidden * tn_rnn_gates(r->kind);
+    if (TN_K(rnn_is_small)(dtype, r)) return TN_K(rnn_small_forward)(r);
+    const int64_t wide = r->hidden * tn_rnn_gates(r->kind), rows = r->first[r->steps], saved = tn_rnn_saved(r->kind, r->hidden);
+    const size_t bytes = r->saved ? 0 : (size_t)(rows * saved) * tn_dtype_size(dtype);
     rnn_task task = {.dtype = dtype, .r = r};
+    void *scratch = bytes ? tn_alloc(bytes) : NULL;
+    if (bytes && !scratch) return TN_ERR_MEMORY;
+    place_saved(&task, bytes ? scratch : r->saved);
+    const tn_gemm input = {.batch = 1, .m = rows, .n = wide, .k = r->in, .a = r->x, .b = r->w_ih, .c = task.gates, .a_row = r->in, .a_col = 1,
+                           .b_row = 1, .b_col = r->in, .c_row = wide, .alpha = 1, .bias = r->b_ih};
     task.product = (tn_gemm){.batch = 1, .n = wide, .k = r->hidden, .b = r->w_hh, .a_row = r->hidden, .a_col = 1, .b_row = 1,
                              .b_col = r->hidden, .c_row = wide, .alpha = 1, .bias = r->b_hh};
-    return run(&task);
+    tn_status status = TN_K(gemm)(dtype, &input);
+    status = status == TN_OK ? run(&task) : status;
+    if (bytes) tn_free(scratch, bytes);
+    return status;
+}
+
+/* to [m, n] = a' b over all rows. */
+static tn_status rows_product(const rnn_task *task, const void *a, int64_t m, int64_t a_row, const void *b, int64_t n, void *to)
+{
+    const tn_gemm g = {.batch = 1, .m = m, .n = n, .k = task->r->first[task->r->steps], .a = a, .b = b, .c = to, .a_row = 1, .a_col = a_row,
+                       .b_row = n, .b_col = 1, .c_row = n, .alpha = 1};
+    return TN_K(gemm)(task->dtype, &g);
+}
+
+/* What the gates' gradients come to. Of GRU's n the hidden part has a gradient of its own. */
+static tn_status from_gates(const rnn_task *task)
+{
+    const tn_rnn *r = task->r;
+    const tn_rnn_grad *d = task->grad;
+    const tn_dtype dtype = task->dtype;
+    const int64_t rows = r->first[r->steps], hidden = r->hidden, wide = hidden * tn_rnn_gates(r->kind);
+    const int64_t shared = r->kind == TN_RNN_KIND_GRU ? 2 * hidden : wide;
+    void (*sum)(int64_t, int64_t, const void *, int64_t, void *) = dtype == TN_F64 ? sum_rows_f64 : sum_rows_f32;
+    const tn_gemm dx = {.batch = 1, .m = rows, .n = r->in, .k = wide, .a = task->dgates, .b = r->w_ih, .c = d->dx, .a_row = wide, .a_col = 1,
+                        .b_row = r->in, .b_col = 1, .c_row = r->in, .alpha = 1};
+    if (d->dx && TN_K(gemm)(dtype, &dx) != TN_OK) return TN_ERR_MEMORY;
+    if (d->dw_ih && rows_product(task, task->dgates, wide, wide, r->x, r->in, d->dw_ih) != TN_OK) return TN_ERR_MEMORY;
+    if (d->dw_hh && rows_product(task, task->dgates, shared, wide, task->before, hidden, d->dw_hh) != TN_OK) return TN_ERR_MEMORY;
+    if (d->dw_hh && shared < wide &&
+        rows_product(task, task->dkept, hidden, hidden, task->before, hidden, row(dtype, d->dw_hh, shared, hidden)) != TN_OK)
+        return TN_ERR_MEMORY;
+    if (d->db_ih) sum(rows, wide, task->dgates, wide, d->db_ih);
+    if (d->db_hh) sum(rows, shared, task->dgates, wide, d->db_hh);
+    if (d->db_hh && shared < wide) sum(rows, hidden, task->dkept, hidden, row(dtype, d->db_hh, shared, 1));
+    return TN_OK;
 }
 
 tn_status TN_K(rnn_backward)(tn_dtype dtype, const tn_rnn_grad *grad)
 {
     const tn_rnn *r = &grad->rnn;
-    const int64_t wide = r->hidden * tn_rnn_gates(r->kind);
+    if (TN_K(rnn_is_small)(dtype, r)) return TN_K(rnn_small_backward)(grad);
+    const bool gru = r->kind == TN_RNN_KIND_GRU;
+    const int64_t wide = r->hidden * tn_rnn_gates(r->kind), rows = r->first[r->steps];
+    const size_t bytes = (size_t)(rows * (wide + (gru ? 2 : 1) * r->hidden)) * tn_dtype_size(dtype) + 64;
     rnn_task task = {.dtype = dtype, .r = r, .grad = grad};
+    if (!(task.dgates = tn_alloc(bytes))) return TN_ERR_MEMORY;
+    place_saved(&task, r->saved);
+    task.before = row(dtype, task.dgates, rows, wide);
+    task.dkept = gru ? row(dtype, task.before, rows, r->hidden) : NULL;
     task.product = (tn_gemm){.batch = 1, .n = r->hidden, .k = wide, .b = r->w_hh, .a_row = wide, .a_col = 1, .b_row = r->hidden, .b_col = 1,
-                             .c_row = r->hidden, .alpha = 1, .beta = r->kind == TN_RNN_KIND_GRU ? 1 : 0};
-    return run(&task);
+                             .c_row = r->hidden, .alpha = 1, .beta = gru ? 1 : 0};
+    tn_status status = run(&task);
+    status = status == TN_OK ? from_gates(&task) : status;
+    tn_free(task.dgates, bytes);
+    return status;
 }

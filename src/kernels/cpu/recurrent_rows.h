@@ -82,10 +82,11 @@ static void FN(gru_row_backward)(int64_t n, const T *restrict gates, const T *re
     }
 }
 
-static void FN(backward_row)(tn_rnn_kind kind, int64_t n, const void *gates, const void *kept, const void *h, const void *c, const void *dy_,
-                             void *dh_, void *dc, void *dgates, void *dkept, void *part)
+/* y: of a plain network. */
+static void FN(backward_row)(tn_rnn_kind kind, int64_t n, const void *gates, const void *y_, const void *kept, const void *h, const void *c,
+                             const void *dy_, void *dh_, void *dc, void *dgates, void *dkept, void *part)
 {
-    const T *y = gates, *dy = dy_, *dh = dh_;
+    const T *y = y_, *dy = dy_, *dh = dh_;
     T *slope = dgates;
     switch (kind) {
     case TN_RNN_KIND_LSTM: FN(lstm_row_backward)(n, gates, kept, c, dy_, dh_, dc, dgates); break;
@@ -100,6 +101,18 @@ static void FN(backward_row)(tn_rnn_kind kind, int64_t n, const void *gates, con
         for (int64_t j = 0; j < n; j++)
             slope[j] = y[j] > 0 ? dh[j] + dy[j] : 0;
     }
+}
+
+/* out[j] is the sum of x[i][j] over rows of `wide`, of which n are looked at. */
+static void FN(sum_rows)(int64_t rows, int64_t n, const void *x_, int64_t wide, void *out_)
+{
+    const T *x = x_;
+    T *restrict out = out_;
+    for (int64_t j = 0; j < n; j++)
+        out[j] = 0;
+    for (int64_t i = 0; i < rows; i++, x += wide)
+        for (int64_t j = 0; j < n; j++)
+            out[j] += x[j];
 }
 
 #undef T

@@ -1,0 +1,15 @@
+# Puts tables of bench.csv into a page of Markdown: between "<!-- bench WORDS -->" and "<!-- end -->" goes what table.awk makes with WORDS, each a
+# setting of its own.   usage: awk -v csv=FILE -v table=table.awk -f fill.awk PAGE
+/^<!-- bench .*-->$/ {
+    print
+    command = "awk -F,"
+    for (i = 3; i < NF; i++)
+        command = command " -v '" $i "'"
+    command = command " -f '" table "' '" csv "'"
+    while ((command | getline line) > 0)
+        print line
+    close(command)
+    filling = 1
+}
+/^<!-- end -->$/ { filling = 0 }
+!filling && !/^<!-- bench / { print }

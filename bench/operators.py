@@ -1,0 +1,99 @@
+"""bench/operators.c on PyTorch.  usage: operators.py THREADS [SECONDS] [tuned] [bf16] < operators.txt
+Prints "family.what.sizes threads median_ms least_ms". Settings as of training.py."""
+import sys
+import time
+
+import settings  # before torch
+import torch
+from torch.nn import functional as F
+
+torch.set_num_threads(int(sys.argv[1]))
+seconds = next((float(a) for a in sys.argv[2:] if a[0].isdigit()), 0.1)
+torch.manual_seed(1)
+
+
+def uniform(*shape):
+    return torch.rand(shape) * 2 - 1
+
+
+def image(n, c, h):
+    x = uniform(n, c, h, h)
+    return x.to(memory_format=torch.channels_last) if settings.tuned else x
+
+
+def adam(n):
+    parameters = [torch.rand(n // 10, requires_grad=True) for _ in range(10)]
+    for p in parameters:
+        p.grad = torch.rand_like(p)
+    opt = torch.optim.Adam(parameters, 1e-3, fused=True if settings.tuned else None)
+    return [], lambda: opt.step()
+
+
+def conv(n, i, o, h, k, stride, groups):
+    x, w, b = image(n, i, h), uniform(o, i // groups, k, k), uniform(o)
+    w = w.to(memory_format=torch.channels_last) if settings.tuned else w
+    return [x, w, b] if i > 3 else [w, b], lambda: F.conv2d(x, w, b, stride, k // 2, groups=groups)
+
+
+def of(*inputs):
+    """A family of one function on these inputs."""
+    return lambda function: (inputs, lambda: function(*inputs))
+
+
+FAMILIES = {
+    "linear": lambda m, k, n: of(uniform(m, k), uniform(n, k))(F.linear),
+    "conv": conv,
+    "max_pool": lambda n, c, h, k: of(image(n, c, h))(lambda x: F.max_pool2d(x, k)),
+    "avg_pool": lambda n, c, h, k: of(image(n, c, h))(lambda x: F.avg_pool2d(x, k)),
+    "softmax": lambda n, c: of(uniform(n, c))(lambda x: x.softmax(1)),
+    "cross_entropy": lambda n, c: of(uniform(n, c), torch.randint(0, c, (n,)))(F.cross_entropy),
+    "layer_norm": lambda n, c: of(uniform(n, c), uniform(c), uniform(c))(lambda x, w, b: F.layer_norm(x, (c,), w, b)),
+    "rms_norm": lambda n, c: of(uniform(n, c), uniform(c))(lambda x, w: F.rms_norm(x, (c,), w)),
+    "batch_norm": lambda n, c, h: of(image(n, c, h), uniform(c), uniform(c))(lambda x, w, b: F.batch_norm(x, None, None, w, b, True)),
+    "gelu": lambda n: of(uniform(n))(F.gelu),
+    "exp": lambda n: of(uniform(n))(torch.exp),
+    "add": lambda n: of(uniform(n), uniform(n))(torch.add),
+    "sum": lambda r, c, dim: of(uniform(r, c))(lambda x: x.sum() if dim == 2 else x.sum(dim)),
+    "transpose": lambda r, c: of(uniform(r, c))(lambda x: x.t().contiguous()),
+    "embedding": lambda r, c, n: of(uniform(r, c), torch.randint(0, r, (n,)))(lambda w, i: F.embedding(i, w)),
+    "attention": lambda n, h, l, e, causal: of(*(uniform(n, h, l, e) for _ in range(3)))(
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=bool(causal))),
+    "adam": adam,
+    "empty": lambda n: ((), lambda: torch.empty(n)),
+}
+
+
+def measure(name, run):
+    run()
+    begin = time.perf_counter()
+    run()
+    once, times, total = (time.perf_counter() - begin) * 1e3, [], 0
+    calls = int(0.1 / (once + 1e-5)) + 1 if once < 0.1 else 1
+    while len(times) < 3 or total < 1e3 * seconds and len(times) < 10000:
+        begin = time.perf_counter()
+        for _ in range(calls):
+            run()
+        passed = (time.perf_counter() - begin) * 1e3
+        times.append(passed / calls)
+        total += passed
+    times.sort()
+    print(f"{name} {sys.argv[1]} {times[len(times) // 2]:.6f} {times[0]:.6f}", flush=True)
+
+
+def row(family, what, *sizes):
+    inputs, forward = FAMILIES[family](*map(int, sizes))
+    wanted = [x.requires_grad_() for x in inputs if what != "forward" and x.is_floating_point()]
+    if what == "forward":
+        with torch.no_grad():
+            return measure(".".join((family, what, *sizes)), forward)
+    if what == "both":
+        return measure(".".join((family, what, *sizes)), lambda: forward().sum().backward())
+    y = forward()
+    dy = torch.rand_like(y)
+    measure(".".join((family, what, *sizes)), lambda: torch.autograd.grad(y, wanted, dy, retain_graph=True))
+
+
+with torch.autocast("cpu", torch.bfloat16, enabled="bf16" in sys.argv):
+    for line in sys.stdin:
+        if line.strip() and line[0] != "#":
+            row(*line.split())

@@ -1,0 +1,88 @@
+/* Vectors of floats for recurrent_small.c, and the gates' functions of them. */
+#ifndef TN_RECURRENT_CELLS_H
+#define TN_RECURRENT_CELLS_H
+
+#include <string.h>
+
+#include "kernels/cpu/math.h"
+#include "kernels/cpu/vector.h"
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+typedef float vec __attribute__((vector_size(TN_VECTOR_BYTES)));
+typedef int32_t vec_i32 __attribute__((vector_size(TN_VECTOR_BYTES)));
+typedef float vec_anywhere __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), may_alias)); /* loaded and stored */
+enum { LANES = TN_VECTOR_BYTES / 4 };
+#define AT(p) (*(vec_anywhere *)(p))
+#define AT_CONST(p) (*(const vec_anywhere *)(p))
+
+/* The first n lanes, none where n is below 1; the others are 0, or are not written. */
+TN_INLINE vec load_part(const float *p, int64_t n)
+{
+    if (n >= LANES)
+        return AT_CONST(p);
+    vec v = {0};
+    if (n > 0)
+        memcpy(&v, p, (size_t)n * sizeof *p);
+    return v;
+}
+TN_INLINE void store_part(float *p, vec v, int64_t n)
+{
+    if (n >= LANES)
+        AT(p) = v;
+    else if (n > 0)
+        memcpy(p, &v, (size_t)n * sizeof *p);
+}
+
+/* Of a NaN in x they give it. */
+#if defined(__AVX512F__)
+TN_INLINE vec at_least(float least, vec x) { return (vec)_mm512_max_ps(_mm512_set1_ps(least), (__m512)x); }
+TN_INLINE vec at_most(float most, vec x) { return (vec)_mm512_min_ps(_mm512_set1_ps(most), (__m512)x); }
+#elif defined(__AVX__)
+TN_INLINE vec at_least(float least, vec x) { return (vec)_mm256_max_ps(_mm256_set1_ps(least), (__m256)x); }
+TN_INLINE vec at_most(float most, vec x) { return (vec)_mm256_min_ps(_mm256_set1_ps(most), (__m256)x); }
+#elif defined(__SSE2__)
+TN_INLINE vec at_least(float least, vec x) { return (vec)_mm_max_ps(_mm_set1_ps(least), (__m128)x); }
+TN_INLINE vec at_most(float most, vec x) { return (vec)_mm_min_ps(_mm_set1_ps(most), (__m128)x); }
+#else
+TN_INLINE vec at_least(float least, vec x)
+{
+    const vec limit = (vec){0} + least;
+    const vec_i32 below = x < limit;
+    return (vec)(((vec_i32)limit & below) | ((vec_i32)x & ~below));
+}
+TN_INLINE vec at_most(float most, vec x) { return -at_least(-most, -x); }
+#endif
+
+/* s = 2^n and q = exp(r) - 1, where n ln 2 + r = x, |r| <= ln 2 / 2 and |n| <= 126: exp(x) = s + s q. */
+TN_INLINE void split_exp(vec x, vec *s, vec *q)
+{
+    const vec t = x * 1.44269504f + TN_ROUNDER_, n = t - TN_ROUNDER_, r = x - n * TN_LN2_HI_ - n * TN_LN2_LO_;
+    vec p = r * 1.38825073e-3f + 8.36659595e-3f;
+    p = p * r + 4.16672006e-2f;
+    p = p * r + 1.66665435e-1f;
+    p = p * r + 4.99999970e-1f;
+    *q = p * (r * r) + r;
+    *s = (vec)(((vec_i32)t << 23) + (127 << 23)); /* the rounder leaves n in t's low bits */
+}
+
+/* Of either at most 4 units in the last place off for |x| <= 87 (tests/test_recurrent.c measures it); below, sigmoid is sigmoid(-87), 1.6e-38. A
+ * division is faster than an estimate and a step of Newton's: the multiplications around it wait for nothing. */
+TN_INLINE vec sigmoid(vec x)
+{
+    vec s, q;
+    split_exp(-at_most(87.0f, at_least(-87.0f, x)), &s, &q);
+    return 1.0f / (s * q + (s + 1.0f));
+}
+TN_INLINE vec hyperbolic_tangent(vec x)
+{
+    vec s, q;
+    x = at_most(10.0f, at_least(-10.0f, x));
+    split_exp(x + x, &s, &q);
+    const vec e = s * q + (s - 1.0f); /* exp(2x) - 1 */
+    return e / (e + 2.0f);
+}
+
+#endif

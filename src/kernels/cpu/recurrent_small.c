@@ -1,0 +1,630 @@
+/* Recurrent layers in f32 whose weights stay in the cache: one kernel over time. A tile of sequences goes through all steps; in a step the
+ * gates of a few sequences and of one vector of units are sums in registers, over x and over the h before, which the cell's formulas turn
+ * into h there and then: nothing but what backward needs is written. Backward walks a tile the other way, and every few steps adds to the
+ * weights' gradients from the gates' gradients that lie in the cache. Tiles, and the parts of them that share a sum of weights'
+ * gradients, follow from the shape alone, and so do the bits. */
+#include <string.h>
+
+#include "kernels/cpu/recurrent.h"
+#include "kernels/cpu/recurrent_cells.h"
+
+/* Sequences whose sums stay in registers, with as many vectors each at most. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define ROWS 6
+#else
+#define ROWS 3
+#endif
+enum { WIDE = 4 };
+
+enum {
+    WEIGHT_BYTES = 1 << 20, /* of both weights: what a second-level cache holds; beyond it products of all rows are faster */
+    TILE = 48,              /* sequences walked together at most */
+    LEAST_TILE = 8,
+    MOST_PARTS = 16,
+    CHUNK = 256,            /* rows of gates' gradients between two additions to the weights' */
+    CHUNK_BYTES = 128 << 10
+};
+
+/* Vectors that belong to a block of LANES units, side by side in memory: slots. LSTM's are its gates; GRU's n keeps its two parts apart and its
+ * slots are the input's part of n, r, z, the hidden part of n. The input adds to xn of them from x0 on, h to hn from h0 on; `kept` is how
+ * many forward saves. */
+typedef struct layout {
+    int slots, x0, xn, h0, hn, kept;
+} layout;
+TN_INLINE layout layout_of(tn_rnn_kind kind)
+{
+    return kind == TN_RNN_KIND_LSTM ? (layout){4, 0, 4, 0, 4, 5} : kind == TN_RNN_KIND_GRU ? (layout){4, 0, 3, 1, 3, 4} : (layout){1, 0, 1, 0, 1, 0};
+}
+/* Where a slot's rows begin in the weights, in gates. */
+static int gate_of(tn_rnn_kind kind, int slot) { return kind == TN_RNN_KIND_GRU ? (slot + 2) % 3 : slot; }
+
+typedef struct walk {
+    const tn_rnn *r;
+    const tn_rnn_grad *d; /* NULL: forward */
+    layout l;
+    int64_t units;                       /* blocks of LANES units; the last may have fewer */
+    int64_t tiles, parts, workers;
+    float *w_x, *w_h, *bias;             /* packed; of backward: for dx and for dh */
+    float *sums;                         /* [parts, sums_size]: of w_x, w_h and the slots, as forward packs them */
+    char *scratch;                       /* [workers] of backward's */
+    int64_t sums_size, chunk;
+    size_t scratch_bytes;
+} walk;
+
+static int64_t packed_size(const walk *w, int64_t k, int n) { return w->units * k * n * LANES; }
+static int64_t tile_begin(const walk *w, int64_t tile) { return w->r->batch * tile / w->tiles; }
+static int64_t saved_width(const tn_rnn *r) { return tn_rnn_saved(r->kind, r->hidden); }
+
+/* ---- packing -------------------------------------------------------------------------------------------------------------- */
+
+/* For each block of units and each k, a vector of each slot. */
+static void pack_by_unit(const walk *w, const float *weight, int64_t k, int s0, int n, float *to)
+{
+    const int64_t hidden = w->r->hidden;
+    for (int64_t u = 0; u < w->units; u++, to += k * n * LANES)
+        for (int s = 0; s < n; s++)
+            for (int64_t j = u * LANES; j < (u + 1) * LANES; j++) {
+                const float *from = weight + (gate_of(w->r->kind, s0 + s) * hidden + j) * k;
+                for (int64_t i = 0; i < k; i++)
+                    to[(i * n + s) * LANES + j % LANES] = j < hidden ? from[i] : 0;
+            }
+}
+/* The other way: what has been summed by unit, into the weight's gradient. */
+static void unpack_by_unit(const walk *w, const float *from, int64_t k, int s0, int n, float *weight)
+{
+    const int64_t hidden = w->r->hidden;
+    for (int s = 0; s < n; s++)
+        for (int64_t j = 0; j < hidden; j++) {
+            const float *at = from + (j / LANES * k * n + s) * LANES + j % LANES;
+            float *to = weight + (gate_of(w->r->kind, s0 + s) * hidden + j) * k;
+            for (int64_t i = 0; i < k; i++)
+                to[i] = at[i * n * LANES];
+        }
+}
+
+/* Vectors of a panel of columns: 4, 2 or 1. */
+static int panel_of(int64_t columns) { return columns > 2 * LANES ? 4 : columns > LANES ? 2 : 1; }
+static int64_t panels_size(const walk *w, int64_t columns, int n)
+{
+    int64_t vectors = 0;
+    for (int64_t j = 0; j < columns; j += panel_of(columns - j) * LANES)
+        vectors += panel_of(columns - j);
+    return vectors * LANES * w->units * n * LANES;
+}
+
+/* For each panel of the weight's columns, its rows in the order in which a row of gates' gradients has them. */
+static void pack_by_column(const walk *w, const float *weight, int64_t columns, int s0, int n, float *to)
+{
+    const int64_t hidden = w->r->hidden;
+    for (int64_t j = 0, wide; j < columns; j += wide) {
+        wide = panel_of(columns - j) * LANES;
+        const size_t bytes = (size_t)tn_min_i64(wide, columns - j) * sizeof *to;
+        for (int64_t p = 0; p < w->units * n * LANES; p++, to += wide) {
+            const int64_t unit = p / (n * LANES) * LANES + p % LANES;
+            memset(to, 0, (size_t)wide * sizeof *to);
+            if (unit < hidden)
+                memcpy(to, weight + (gate_of(w->r->kind, s0 + (int)(p / LANES % n)) * hidden + unit) * columns + j, bytes);
+        }
+    }
+}
+
+static void pack_bias(const walk *w)
+{
+    const tn_rnn *r = w->r;
+    const float *b_ih = r->b_ih, *b_hh = r->b_hh;
+    float *to = w->bias;
+    for (int64_t u = 0; u < w->units; u++)
+        for (int s = 0; s < w->l.slots; s++)
+            for (int64_t j = u * LANES; j < (u + 1) * LANES; j++, to++) {
+                const int64_t from = gate_of(r->kind, s) * r->hidden + j;
+                *to = b_ih && j < r->hidden && s < w->l.xn ? b_ih[from] : 0;
+                *to += b_hh && j < r->hidden && s >= w->l.h0 ? b_hh[from] : 0;
+            }
+}
+
+/* Asks for what will be read or written soon, some vectors of it. */
+TN_INLINE void fetch(const float *p, int vectors, bool to_write)
+{
+    TN_UNROLL
+    for (int s = 0; s < vectors; s++) {
+        if (to_write)
+            __builtin_prefetch(p + s * LANES, 1, 3);
+        else
+            __builtin_prefetch(p + s * LANES, 0, 2);
+    }
+}
+
+/* ---- sums in registers ---------------------------------------------------------------------------------------------------- */
+
+/* sum[r][v] += the sum over k < count of a[r][k] b[k][v]. */
+TN_INLINE void multiply(int rows, int n, vec (*sum)[WIDE], int s0, const float *const *a, int64_t begin, int64_t count, const float *b)
+{
+    const float *p[ROWS];
+    TN_UNROLL
+    for (int r = 0; r < rows; r++)
+        p[r] = a[r] + begin;
+    for (int64_t k = 0; k < count; k++, b += n * LANES) {
+        vec v[WIDE];
+        TN_UNROLL
+        for (int s = 0; s < n; s++)
+            v[s] = AT_CONST(b + s * LANES);
+        TN_UNROLL
+        for (int r = 0; r < rows; r++) {
+            const vec e = p[r][k] - (vec){0};
+            TN_UNROLL
+            for (int s = 0; s < n; s++)
+                sum[r][s0 + s] += e * v[s];
+        }
+    }
+}
+
+/* block(rows, ...) with rows, 1 ... ROWS, as a constant. */
+#if ROWS == 6
+#define MORE_ROWS(block, ...)                                                                                                 \
+    case 3: block(3, __VA_ARGS__); break;                                                                                     \
+    case 4: block(4, __VA_ARGS__); break;                                                                                     \
+    case 5: block(5, __VA_ARGS__); break;
+#else
+#define MORE_ROWS(block, ...)
+#endif
+#define BY_ROWS(rows, block, ...)                                                                                             \
+    switch (rows) {                                                                                                           \
+    case 1: block(1, __VA_ARGS__); break;                                                                                     \
+    case 2: block(2, __VA_ARGS__); break;                                                                                     \
+    MORE_ROWS(block, __VA_ARGS__)                                                                                             \
+    default: block(ROWS, __VA_ARGS__);                                                                                        \
+    }
+
+/* ---- forward -------------------------------------------------------------------------------------------------------------- */
+
+/* A sequence at a step. */
+typedef struct place {
+    const float *x, *h; /* h before the step */
+    float *y, *c, *saved;
+    const float *next_y, *next_saved; /* where the next step will write, to be fetched; its own place when it is the last */
+} place;
+
+/* Vector u of a sequence's sums becomes its h. */
+TN_INLINE void forward_cell(tn_rnn_kind kind, const vec *sum, const place *at, int64_t u, int64_t n)
+{
+    const int64_t j = u * LANES, kept = j * layout_of(kind).kept;
+    float *saved = at->saved ? at->saved + kept : NULL;
+    vec y;
+    if (kind == TN_RNN_KIND_LSTM) {
+        const vec i = sigmoid(sum[0]), f = sigmoid(sum[1]), g = hyperbolic_tangent(sum[2]), o = sigmoid(sum[3]);
+        const vec c = f * load_part(at->c + j, n) + i * g;
+        store_part(at->c + j, c, n);
+        y = o * hyperbolic_tangent(c);
+        if (saved)
+            AT(saved) = i, AT(saved + LANES) = f, AT(saved + 2 * LANES) = g, AT(saved + 3 * LANES) = o, AT(saved + 4 * LANES) = c;
+    } else if (kind == TN_RNN_KIND_GRU) {
+        const vec r = sigmoid(sum[1]), z = sigmoid(sum[2]), fresh = hyperbolic_tangent(sum[0] + r * sum[3]);
+        y = (load_part(at->h + j, n) - fresh) * z + fresh;
+        if (saved)
+            AT(saved) = r, AT(saved + LANES) = z, AT(saved + 2 * LANES) = fresh, AT(saved + 3 * LANES) = sum[3];
+    } else if (kind == TN_RNN_KIND_TANH)
+        y = hyperbolic_tangent(sum[0]);
+    else
+        y = at_least(0, sum[0]);
+    store_part(at->y + j, y, n);
+    fetch(at->next_y + j, 1, true);
+    if (saved)
+        fetch(at->next_saved + kept, layout_of(kind).kept, true);
+}
+
+TN_INLINE void forward_block(int rows, tn_rnn_kind kind, const walk *w, const place *at, int64_t u)
+{
+    const layout l = layout_of(kind);
+    const tn_rnn *r = w->r;
+    const float *x[ROWS], *h[ROWS];
+    vec sum[ROWS][WIDE];
+    TN_UNROLL
+    for (int i = 0; i < rows; i++) {
+        x[i] = at[i].x, h[i] = at[i].h;
+        TN_UNROLL
+        for (int s = 0; s < l.slots; s++)
+            sum[i][s] = AT_CONST(w->bias + (u * l.slots + s) * LANES);
+    }
+    multiply(rows, l.xn, sum, l.x0, x, 0, r->in, w->w_x + u * r->in * l.xn * LANES);
+    multiply(rows, l.hn, sum, l.h0, h, 0, r->hidden, w->w_h + u * r->hidden * l.hn * LANES);
+    TN_UNROLL
+    for (int i = 0; i < rows; i++)
+        forward_cell(kind, sum[i], &at[i], u, r->hidden - u * LANES);
+}
+
+/* All n sequences, by blocks of like size. */
+#define FORWARD_STEP(name, kind)                                                                                              \
+    static void name(const walk *w, const place *at, int64_t n)                                                               \
+    {                                                                                                                         \
+        const int64_t blocks = tn_ceil_div(n, ROWS);                                                                          \
+        for (int64_t u = 0; u < w->units; u++)                                                                                \
+            for (int64_t b = 0; b < blocks; b++)                                                                              \
+                BY_ROWS(n * (b + 1) / blocks - n * b / blocks, forward_block, kind, w, at + n * b / blocks, u);               \
+    }
+FORWARD_STEP(forward_lstm, TN_RNN_KIND_LSTM)
+FORWARD_STEP(forward_gru, TN_RNN_KIND_GRU)
+FORWARD_STEP(forward_tanh, TN_RNN_KIND_TANH)
+FORWARD_STEP(forward_relu, TN_RNN_KIND_RELU)
+
+static void forward_tile(const walk *w, int64_t begin, int64_t end)
+{
+    static void (*const step[])(const walk *, const place *, int64_t) = {
+        [TN_RNN_KIND_TANH] = forward_tanh, [TN_RNN_KIND_RELU] = forward_relu, [TN_RNN_KIND_LSTM] = forward_lstm, [TN_RNN_KIND_GRU] = forward_gru};
+    const tn_rnn *r = w->r;
+    const int64_t hidden = r->hidden, width = saved_width(r);
+    float *first = r->h, *c = r->c, *y = r->y, *saved = r->saved;
+    place at[TILE];
+    for (int64_t i = 0; i < r->steps; i++) {
+        const int64_t t = r->reverse ? r->steps - 1 - i : i, n = tn_min_i64(tn_rnn_active(r, t), end) - begin;
+        for (int64_t b = begin; b < begin + n; b++) {
+            const int64_t row = r->first[t] + b, was = tn_rnn_former(r, t, b);
+            const int64_t next = tn_rnn_ends(r, t, b) ? row : r->first[r->reverse ? t - 1 : t + 1] + b;
+            at[b - begin] = (place){.x = (const float *)r->x + row * r->in, .h = was < 0 ? first + b * hidden : y + was * hidden,
+                                    .y = y + row * hidden, .c = c ? c + b * hidden : NULL, .saved = saved ? saved + row * width : NULL,
+                                    .next_y = y + next * hidden, .next_saved = saved ? saved + next * width : NULL};
+        }
+        if (n > 0)
+            step[r->kind](w, at, n);
+        for (int64_t b = begin; b < begin + n; b++)
+            if (tn_rnn_ends(r, t, b))
+                memcpy(first + b * hidden, at[b - begin].y, (size_t)hidden * sizeof(float));
+    }
+}
+
+static void forward_tiles(int64_t begin, int64_t end, void *context)
+{
+    const walk *w = context;
+    for (int64_t tile = begin; tile < end; tile++)
+        forward_tile(w, tile_begin(w, tile), tile_begin(w, tile + 1));
+}
+
+/* ---- backward ------------------------------------------------------------------------------------------------------------- */
+
+/* A sequence at a step. */
+typedef struct grad_place {
+    const float *saved, *y, *h, *c, *dy; /* h and c before the step */
+    int64_t c_step;                      /* between c's blocks of units */
+    float *dh, *dc;                      /* of what the step gave; become those of what it began with, but for what comes by W_hh */
+    float *dgates;
+    const float *next_saved, *next_h, *next_dy; /* what the step before will read, to be fetched; its own where there is none */
+} grad_place;
+
+/* What a worker has: its parts' sums, and of the tile and the rows since the last addition. */
+typedef struct grad_work {
+    float *sum_x, *sum_h, *sum_slots;
+    float *dh, *dc, *c0; /* [TILE, units LANES] */
+    float *dgates;       /* [chunk, slots units LANES] */
+    int64_t rows;
+    const float *x[CHUNK], *h[CHUNK]; /* of each row of dgates */
+} grad_work;
+
+/* Gives the slots' gradients, and changes dh and dc. */
+TN_INLINE void backward_cell(tn_rnn_kind kind, const grad_place *at, int64_t u, int64_t n, vec *slope)
+{
+    const int64_t j = u * LANES;
+    const float *saved = at->saved ? at->saved + u * layout_of(kind).kept * LANES : NULL;
+    const vec up = AT_CONST(at->dh + j) + load_part(at->dy + j, n);
+    if (kind == TN_RNN_KIND_LSTM) {
+        const vec i = AT_CONST(saved), f = AT_CONST(saved + LANES), g = AT_CONST(saved + 2 * LANES), o = AT_CONST(saved + 3 * LANES);
+        const vec t = hyperbolic_tangent(AT_CONST(saved + 4 * LANES));
+        const vec dc = AT_CONST(at->dc + j) + up * o * (1 - t * t);
+        slope[0] = dc * g * i * (1 - i);
+        slope[1] = dc * AT_CONST(at->c + u * at->c_step) * f * (1 - f);
+        slope[2] = dc * i * (1 - g * g);
+        slope[3] = up * t * o * (1 - o);
+        AT(at->dc + j) = dc * f;
+    } else if (kind == TN_RNN_KIND_GRU) {
+        const vec r = AT_CONST(saved), z = AT_CONST(saved + LANES), fresh = AT_CONST(saved + 2 * LANES), hidden = AT_CONST(saved + 3 * LANES);
+        slope[0] = up * (1 - z) * (1 - fresh * fresh);
+        slope[1] = slope[0] * hidden * r * (1 - r);
+        slope[2] = up * (load_part(at->h + j, n) - fresh) * z * (1 - z);
+        slope[3] = slope[0] * r;
+        AT(at->dh + j) = up * z;
+        fetch(at->next_h + j, 1, false);
+    } else {
+        const vec y = load_part(at->y + j, n);
+        if (kind == TN_RNN_KIND_TANH)
+            slope[0] = up * (1 - y * y);
+        else
+            slope[0] = (vec)((vec_i32)up & (y > 0));
+    }
+    fetch(at->next_dy + j, 1, false);
+    if (saved)
+        fetch(at->next_saved + j * layout_of(kind).kept, layout_of(kind).kept, false);
+}
+
+/* n sequences of a step: their rows of dgates, and the slots' sums. */
+#define BACKWARD_STEP(name, kind)                                                                                             \
+    static void name(const walk *w, const grad_place *at, int64_t n, float *sums)                                             \
+    {                                                                                                                         \
+        enum { SLOTS = kind == TN_RNN_KIND_LSTM || kind == TN_RNN_KIND_GRU ? 4 : 1 };                                         \
+        for (int64_t u = 0; u < w->units; u++) {                                                                              \
+            float *to = sums + u * SLOTS * LANES;                                                                             \
+            vec sum[SLOTS], slope[SLOTS];                                                                                     \
+            for (int s = 0; s < SLOTS; s++)                                                                                   \
+                sum[s] = AT(to + s * LANES);                                                                                  \
+            for (int64_t i = 0; i < n; i++) {                                                                                 \
+                backward_cell(kind, &at[i], u, w->r->hidden - u * LANES, slope);                                              \
+                for (int s = 0; s < SLOTS; s++) {                                                                             \
+                    AT(at[i].dgates + (u * SLOTS + s) * LANES) = slope[s];                                                    \
+                    sum[s] += slope[s];                                                                                       \
+                }                                                                                                             \
+            }                                                                                                                 \
+            for (int s = 0; s < SLOTS; s++)                                                                                   \
+                AT(to + s * LANES) = sum[s];                                                                                  \
+        }                                                                                                                     \
+    }
+BACKWARD_STEP(backward_lstm, TN_RNN_KIND_LSTM)
+BACKWARD_STEP(backward_gru, TN_RNN_KIND_GRU)
+BACKWARD_STEP(backward_tanh, TN_RNN_KIND_TANH)
+BACKWARD_STEP(backward_relu, TN_RNN_KIND_RELU)
+
+/* What comes to the columns from j on by a weight: out[r] = dgates[r] times a panel of it, or added. */
+TN_INLINE void back_block(int rows, int wide, const layout *l, int n, int s0, int64_t units, const float *const *dgates, const float *panel,
+                          float *const *out, int64_t j, int64_t columns, bool add)
+{
+    vec sum[ROWS][WIDE];
+    TN_UNROLL
+    for (int r = 0; r < rows; r++) {
+        TN_UNROLL
+        for (int v = 0; v < wide; v++)
+            sum[r][v] = add ? load_part(out[r] + j + v * LANES, columns - j - v * LANES) : (vec){0};
+    }
+    for (int64_t u = 0; u < units; u++, panel += n * LANES * wide * LANES)
+        multiply(rows, wide, sum, 0, dgates, (u * l->slots + s0) * LANES, n * LANES, panel);
+    TN_UNROLL
+    for (int r = 0; r < rows; r++) {
+        TN_UNROLL
+        for (int v = 0; v < wide; v++)
+            store_part(out[r] + j + v * LANES, sum[r][v], columns - j - v * LANES);
+    }
+}
+
+/* The same for all columns of n rows. */
+static void back(const walk *w, int s0, int slots, const float *packed, const float *const *dgates, int64_t n, float *const *out, int64_t columns,
+                 bool add)
+{
+    const int64_t blocks = tn_ceil_div(n, ROWS), depth = w->units * slots * LANES;
+    for (int64_t j = 0, wide; j < columns; j += wide * LANES, packed += depth * wide * LANES) {
+        wide = panel_of(columns - j);
+        for (int64_t b = 0; b < blocks; b++) {
+            const int64_t from = n * b / blocks, rows = n * (b + 1) / blocks - from;
+            if (wide == 4)
+                BY_ROWS(rows, back_block, 4, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add)
+            else if (wide == 2)
+                BY_ROWS(rows, back_block, 2, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add)
+            else
+                BY_ROWS(rows, back_block, 1, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add)
+        }
+    }
+}
+
+/* sum[k][s] += the sum over rows of a[row][k] dgates[row][s]. */
+TN_INLINE void outer_block(int count, int n, const float *const *a, int64_t k, int64_t rows, const float *dgates, int64_t width, float *sums)
+{
+    vec sum[ROWS][WIDE];
+    TN_UNROLL
+    for (int i = 0; i < count; i++) {
+        TN_UNROLL
+        for (int s = 0; s < n; s++)
+            sum[i][s] = AT(sums + (i * n + s) * LANES);
+    }
+    for (int64_t row = 0; row < rows; row++, dgates += width) {
+        const float *p = a[row] + k;
+        vec v[WIDE];
+        TN_UNROLL
+        for (int s = 0; s < n; s++)
+            v[s] = AT_CONST(dgates + s * LANES);
+        TN_UNROLL
+        for (int i = 0; i < count; i++) {
+            const vec e = p[i] - (vec){0};
+            TN_UNROLL
+            for (int s = 0; s < n; s++)
+                sum[i][s] += e * v[s];
+        }
+    }
+    TN_UNROLL
+    for (int i = 0; i < count; i++) {
+        TN_UNROLL
+        for (int s = 0; s < n; s++)
+            AT(sums + (i * n + s) * LANES) = sum[i][s];
+    }
+}
+
+/* The same for all k and all units. */
+static void outer(const walk *w, const grad_work *work, const float *const *a, int64_t k, int s0, int slots, float *sums)
+{
+    const int64_t blocks = tn_ceil_div(k, ROWS), width = w->units * w->l.slots * LANES;
+    for (int64_t u = 0; u < w->units; u++, sums += k * slots * LANES)
+        for (int64_t b = 0; b < blocks; b++) {
+            const int64_t from = k * b / blocks, count = k * (b + 1) / blocks - from;
+            const float *dgates = work->dgates + (u * w->l.slots + s0) * LANES;
+            float *to = sums + from * slots * LANES;
+            if (slots == 4)
+                BY_ROWS(count, outer_block, 4, a, from, work->rows, dgates, width, to)
+            else if (slots == 3)
+                BY_ROWS(count, outer_block, 3, a, from, work->rows, dgates, width, to)
+            else
+                BY_ROWS(count, outer_block, 1, a, from, work->rows, dgates, width, to)
+        }
+}
+
+/* The rows since the last addition go into the weights' sums. */
+static void add_rows(const walk *w, grad_work *work)
+{
+    if (w->d->dw_ih)
+        outer(w, work, work->x, w->r->in, w->l.x0, w->l.xn, work->sum_x);
+    if (w->d->dw_hh)
+        outer(w, work, work->h, w->r->hidden, w->l.h0, w->l.hn, work->sum_h);
+    work->rows = 0;
+}
+
+/* Sequences begin ... begin + n at step t. */
+static void backward_step(const walk *w, grad_work *work, int64_t t, int64_t begin, int64_t n)
+{
+    static void (*const step[])(const walk *, const grad_place *, int64_t, float *) = {
+        [TN_RNN_KIND_TANH] = backward_tanh, [TN_RNN_KIND_RELU] = backward_relu, [TN_RNN_KIND_LSTM] = backward_lstm, [TN_RNN_KIND_GRU] = backward_gru};
+    const tn_rnn *r = w->r;
+    const tn_rnn_grad *d = w->d;
+    const int64_t hidden = r->hidden, padded = w->units * LANES, saved_row = saved_width(r), cell = (w->l.kept - 1) * LANES;
+    const float *x = r->x, *y = r->y, *saved = r->saved, *dgates[TILE];
+    float *dh[TILE], *dx[TILE];
+    grad_place at[TILE];
+    if (work->rows + n > w->chunk)
+        add_rows(w, work);
+    for (int64_t i = 0; i < n; i++, work->rows++) {
+        const int64_t b = begin + i, row = r->first[t] + b, was = tn_rnn_former(r, t, b);
+        grad_place *p = &at[i];
+        *p = (grad_place){.saved = saved ? saved + row * saved_row : NULL, .y = y + row * hidden,
+                          .h = was < 0 ? (const float *)r->h + b * hidden : y + was * hidden,
+                          .dy = (const float *)d->dy + tn_rnn_dy_at(d, t, b), .dh = work->dh + i * padded, .dc = work->dc + i * padded,
+                          .dgates = work->dgates + work->rows * w->l.slots * padded};
+        if (d->dc)
+            p->c = was < 0 ? work->c0 + i * padded : saved + was * saved_row + cell, p->c_step = was < 0 ? LANES : w->l.kept * LANES;
+        const int64_t before = r->reverse ? t + 1 : t - 1, earlier = was < 0 ? -1 : tn_rnn_former(r, before, b);
+        p->next_saved = saved && was >= 0 ? saved + was * saved_row : p->saved, p->next_h = earlier < 0 ? p->h : y + earlier * hidden;
+        p->next_dy = was < 0 ? p->dy : (const float *)d->dy + tn_rnn_dy_at(d, before, b);
+        work->x[work->rows] = x + row * r->in, work->h[work->rows] = p->h;
+        dgates[i] = p->dgates, dh[i] = p->dh, dx[i] = d->dx ? (float *)d->dx + row * r->in : NULL;
+    }
+    step[r->kind](w, at, n, work->sum_slots);
+    back(w, w->l.h0, w->l.hn, w->w_h, dgates, n, dh, hidden, r->kind == TN_RNN_KIND_GRU);
+    if (d->dx)
+        back(w, w->l.x0, w->l.xn, w->w_x, dgates, n, dx, r->in, false);
+}
+
+/* Rows of a state, of `from` apart, into rows of `to` apart. */
+static void copy_rows(float *to, int64_t to_row, const float *from, int64_t from_row, int64_t n, int64_t width)
+{
+    for (int64_t i = 0; i < n; i++)
+        memcpy(to + i * to_row, from + i * from_row, (size_t)width * sizeof *to);
+}
+
+static void backward_tile(const walk *w, grad_work *work, int64_t begin, int64_t end)
+{
+    const tn_rnn *r = w->r;
+    const int64_t hidden = r->hidden, padded = w->units * LANES, n = end - begin;
+    copy_rows(work->dh, padded, (const float *)w->d->dh + begin * hidden, hidden, n, hidden);
+    if (w->d->dc) {
+        copy_rows(work->dc, padded, (const float *)w->d->dc + begin * hidden, hidden, n, hidden);
+        copy_rows(work->c0, padded, (const float *)r->c + begin * hidden, hidden, n, hidden);
+    }
+    for (int64_t i = 0; i < r->steps; i++) {
+        const int64_t t = r->reverse ? i : r->steps - 1 - i, active = tn_min_i64(tn_rnn_active(r, t), end) - begin;
+        if (active > 0)
+            backward_step(w, work, t, begin, active);
+    }
+    add_rows(w, work);
+    copy_rows((float *)w->d->dh + begin * hidden, hidden, work->dh, padded, n, hidden);
+    if (w->d->dc)
+        copy_rows((float *)w->d->dc + begin * hidden, hidden, work->dc, padded, n, hidden);
+}
+
+/* Workers take parts, and their tiles from the last to the first: what forward wrote last is in the cache still. */
+static void backward_parts(int64_t begin, int64_t end, void *context)
+{
+    const walk *w = context;
+    for (int64_t k = begin; k < end; k++) {
+        const int64_t state = TILE * w->units * LANES;
+        grad_work *work = (grad_work *)(void *)(w->scratch + (size_t)k * w->scratch_bytes);
+        float *at = (float *)(void *)((char *)work + (sizeof *work + 63) / 64 * 64);
+        memset(at, 0, (size_t)(3 * state) * sizeof *at);
+        work->rows = 0, work->dh = at, work->dc = at + state, work->c0 = at + 2 * state, work->dgates = at + 3 * state;
+        for (int64_t part = w->parts * (k + 1) / w->workers - 1; part >= w->parts * k / w->workers; part--) {
+            work->sum_x = w->sums + part * w->sums_size;
+            work->sum_h = work->sum_x + packed_size(w, w->r->in, w->l.xn);
+            work->sum_slots = work->sum_h + packed_size(w, w->r->hidden, w->l.hn);
+            memset(work->sum_x, 0, (size_t)w->sums_size * sizeof(float));
+            for (int64_t tile = w->tiles * (part + 1) / w->parts - 1; tile >= w->tiles * part / w->parts; tile--)
+                backward_tile(w, work, tile_begin(w, tile), tile_begin(w, tile + 1));
+        }
+    }
+}
+
+static void add_parts(int64_t begin, int64_t end, void *context)
+{
+    const walk *w = context;
+    for (int64_t part = 1; part < w->parts; part++) {
+        const float *from = w->sums + part * w->sums_size;
+        for (int64_t i = begin; i < end; i++)
+            w->sums[i] += from[i];
+    }
+}
+
+static void write_gradients(const walk *w)
+{
+    const tn_rnn_grad *d = w->d;
+    const int64_t x = packed_size(w, w->r->in, w->l.xn), h = packed_size(w, w->r->hidden, w->l.hn);
+    if (d->dw_ih)
+        unpack_by_unit(w, w->sums, w->r->in, w->l.x0, w->l.xn, d->dw_ih);
+    if (d->dw_hh)
+        unpack_by_unit(w, w->sums + x, w->r->hidden, w->l.h0, w->l.hn, d->dw_hh);
+    for (int64_t i = 0; i < w->l.slots * w->r->hidden; i++) {
+        const int64_t s = i / w->r->hidden, j = i % w->r->hidden, to = gate_of(w->r->kind, (int)s) * w->r->hidden + j;
+        const float sum = w->sums[x + h + (j / LANES * w->l.slots + s) * LANES + j % LANES];
+        if (d->db_ih && s < w->l.xn)
+            ((float *)d->db_ih)[to] = sum;
+        if (d->db_hh && s >= w->l.h0)
+            ((float *)d->db_hh)[to] = sum;
+    }
+}
+
+/* ---- whole calls ---------------------------------------------------------------------------------------------------------- */
+
+bool TN_K(rnn_is_small)(tn_dtype dtype, const tn_rnn *r)
+{
+    const int64_t most = WEIGHT_BYTES / (int64_t)sizeof(float);
+    return dtype == TN_F32 && r->hidden > 0 && r->batch > 0 && r->hidden < most && r->in < most &&
+           tn_rnn_gates(r->kind) * r->hidden * (r->in + r->hidden) <= most;
+}
+
+static walk walk_of(const tn_rnn *r, const tn_rnn_grad *d)
+{
+    walk w = {.r = r, .d = d, .l = layout_of(r->kind), .units = tn_ceil_div(r->hidden, LANES)};
+    const int64_t few = tn_max_i64(1, r->batch / LEAST_TILE);
+    w.tiles = tn_min_i64(few, tn_ceil_div(tn_ceil_div(r->batch, TILE), 4) * 4);
+    w.parts = tn_min_i64(w.tiles, MOST_PARTS);
+    return w;
+}
+
+tn_status TN_K(rnn_small_forward)(const tn_rnn *r)
+{
+    walk w = walk_of(r, NULL);
+    const int64_t x = packed_size(&w, r->in, w.l.xn), h = packed_size(&w, r->hidden, w.l.hn), slots = packed_size(&w, 1, w.l.slots);
+    const size_t bytes = (size_t)(x + h + slots) * sizeof(float);
+    if (!(w.w_x = tn_alloc(bytes)))
+        return TN_ERR_MEMORY;
+    w.w_h = w.w_x + x, w.bias = w.w_h + h;
+    pack_by_unit(&w, r->w_ih, r->in, w.l.x0, w.l.xn, w.w_x);
+    pack_by_unit(&w, r->w_hh, r->hidden, w.l.h0, w.l.hn, w.w_h);
+    pack_bias(&w);
+    tn_parallel_for(w.tiles, 1, forward_tiles, &w);
+    tn_free(w.w_x, bytes);
+    return TN_OK;
+}
+
+tn_status TN_K(rnn_small_backward)(const tn_rnn_grad *d)
+{
+    const tn_rnn *r = &d->rnn;
+    walk w = walk_of(r, d);
+    const int64_t row = packed_size(&w, 1, w.l.slots), x = d->dx ? panels_size(&w, r->in, w.l.xn) : 0, h = panels_size(&w, r->hidden, w.l.hn);
+    w.workers = tn_min_i64(w.parts, tn_parallel_width());
+    w.chunk = tn_max_i64(TILE, tn_min_i64(CHUNK, CHUNK_BYTES / (row * (int64_t)sizeof(float))));
+    w.sums_size = packed_size(&w, r->in, w.l.xn) + packed_size(&w, r->hidden, w.l.hn) + row;
+    w.scratch_bytes = (sizeof(grad_work) + 63) / 64 * 64 + (size_t)(3 * TILE * w.units * LANES + w.chunk * row) * sizeof(float);
+    w.scratch_bytes = (w.scratch_bytes + 63) / 64 * 64;
+    const size_t floats = ((size_t)(x + h + w.parts * w.sums_size) * sizeof(float) + 63) / 64 * 64;
+    const size_t bytes = floats + (size_t)w.workers * w.scratch_bytes;
+    if (!(w.w_x = tn_alloc(bytes)))
+        return TN_ERR_MEMORY;
+    w.w_h = w.w_x + x, w.sums = w.w_h + h;
+    w.scratch = (char *)w.w_x + floats;
+    if (d->dx)
+        pack_by_column(&w, r->w_ih, r->in, w.l.x0, w.l.xn, w.w_x);
+    pack_by_column(&w, r->w_hh, r->hidden, w.l.h0, w.l.hn, w.w_h);
+    tn_parallel_for(w.workers, 1, backward_parts, &w);
+    tn_parallel_for(w.sums_size, TN_GRAIN, add_parts, &w);
+    write_gradients(&w);
+    tn_free(w.w_x, bytes);
+    return TN_OK;
+}

@@ -1,0 +1,390 @@
+/* Winograd's convolution F(2 x 2, 3 x 3) (Lavin and Gray 2016), with AVX-512. Of each tile
+ *
+ *     y = A'[ (G w G') . (B'x B) ]A        dw = G'[ (A dy A') . (B'x B) ]G        dx: the first, of dy and the weights turned about
+ *
+ * where . goes element by element over 4 x 4 planes, which for all channels and many tiles is 16 products of matrices:
+ *
+ *     B' = | 1  0 -1  0 |     G = | 1    0    0  |     A' = | 1  1  1  0 |
+ *          | 0  1  1  0 |         | 1/2  1/2 1/2 |          | 0  1 -1  1 |
+ *          | 0 -1  1  0 |         | 1/2 -1/2 1/2 |
+ *          | 0 -1  0  1 |         | 0    0    1  |
+ *
+ * Blocks of tiles, cut by shape alone, go through all of it within the second cache. The error is no larger than the plain sum's: at 64
+ * channels, 2 units of 2^-24 of the sum of the terms' absolute values (tests/test_conv.c). */
+#include "kernels/cpu/winograd.h"
+
+#include <string.h>
+
+#include "kernels/cpu/vector.h"
+
+#if !defined(__AVX512F__)
+
+bool TN_K(winograd_fits)(tn_dtype dtype, const tn_conv *c) { return (void)dtype, (void)c, false; }
+tn_status TN_K(winograd)(const tn_conv *c, bool transposed, const float *in, float *out, bool *whole)
+{
+    return (void)c, (void)transposed, (void)in, (void)out, *whole = false, TN_OK;
+}
+tn_status TN_K(winograd_weights)(const tn_conv *c, const float *dy, float *dw, float *db, bool *whole)
+{
+    return (void)c, (void)dy, (void)dw, (void)db, *whole = false, TN_OK;
+}
+
+#else
+
+#include "kernels/cpu/winograd_tiles.h"
+
+/* Planes of a tile; rows of a product's block; bytes that a block's tiles may take; tiles below which the weights' transform does not pay. */
+enum { PLANES = 16, ROWS = 8, BLOCK_BYTES = 256 << 10, FEW = 16 };
+
+bool TN_K(winograd_fits)(tn_dtype dtype, const tn_conv *c)
+{
+    return dtype == TN_F32 && c->kh == 3 && c->kw == 3 && c->stride_h == 1 && c->stride_w == 1 && c->dil_h == 1 && c->dil_w == 1 &&
+           c->groups == 1 && c->pad_h <= 2 && c->pad_w <= 2 && c->c_in >= 4 && c->c_out >= 4 && c->c_in * c->c_out <= 1 << 18 &&
+           c->n * c->oh * c->ow >= 4 * FEW;
+}
+
+static int64_t block_count(int64_t rows) { return tn_ceil_div(rows, ROWS); }
+static int64_t block_begin(int64_t rows, int64_t block) { return block * rows / block_count(rows); }
+
+/* Groups of a block, and the floats between rows of its planes; `rows` is what lies in a block's planes together. */
+static int64_t groups_per_block(const tiling *t, int64_t rows, int64_t bytes, int64_t most, int64_t *pitch)
+{
+    const int64_t lanes = t->down * t->across, tiles = tn_min_i64(most, bytes / (PLANES * (int64_t)sizeof(float) * rows));
+    const int64_t groups = tn_max_i64(1, tiles / lanes);
+    *pitch = (tn_ceil_div(groups * lanes, 16) | 1) * 16 + 16;
+    return groups;
+}
+
+static int64_t group_floats(int64_t count) { return tn_ceil_div(count * (int64_t)sizeof(group), 64) * 16; }
+
+/* ---- forward, and the gradient of x ----------------------------------------------------------------------------------------- */
+
+typedef struct product_job {
+    const tn_conv *c;
+    const tiling *t;
+    bool transposed, relu, whole;
+    const float *in, *weight, *bias;
+    float *out, *u, *scratch; /* u: [plane][block of out][in][row of the block] */
+    int64_t in_channels, out_channels, pitch, in_step, out_step, per_block, blocks, workers, scratch_each;
+} product_job;
+
+/* G w G' of as many kernels as there are lanes, of which lane l has its first tap at w[at[l]], and the others `down` and `right` from there. */
+TN_INLINE void transform_kernels(const float *w, __m512i at, __mmask16 lanes, int down, int right, float *u, int64_t step)
+{
+    const __m512 half = _mm512_set1_ps(0.5F), zero = _mm512_setzero_ps();
+    __m512 rows[4][3];
+    TN_UNROLL for (int x = 0; x < 3; x++) {
+        __m512 tap[3];
+        TN_UNROLL for (int y = 0; y < 3; y++)
+            tap[y] = _mm512_mask_i32gather_ps(zero, lanes, at, w + y * down + x * right, 4);
+        rows[0][x] = tap[0], rows[3][x] = tap[2];
+        rows[1][x] = (tap[0] + tap[2] + tap[1]) * half, rows[2][x] = (tap[0] + tap[2] - tap[1]) * half;
+    }
+    TN_UNROLL for (int y = 0; y < 4; y++, u += 4 * step) {
+        const __m512 a = rows[y][0], b = rows[y][1], c = rows[y][2];
+        _mm512_mask_storeu_ps(u, lanes, a);
+        _mm512_mask_storeu_ps(u + step, lanes, (a + c + b) * half);
+        _mm512_mask_storeu_ps(u + 2 * step, lanes, (a + c - b) * half);
+        _mm512_mask_storeu_ps(u + 3 * step, lanes, c);
+    }
+}
+
+/* Lanes are the rows of a block, for two inputs or more. */
+static void transform_weights(int64_t begin, int64_t end, void *context)
+{
+    const product_job *job = context;
+    const int64_t in = job->in_channels, out = job->out_channels;
+    const int64_t of_row = 9 * (job->transposed ? 1 : in), of_input = 9 * (job->transposed ? out : 1);
+    const int down = job->transposed ? -3 : 3, right = job->transposed ? -1 : 1;
+    for (int64_t b = begin; b < end; b++) {
+        const int64_t first = block_begin(out, b), rows = block_begin(out, b + 1) - first, together = 16 / rows;
+        const float *w = job->weight + first * of_row + (job->transposed ? 8 : 0);
+        int32_t at[16] = {0};
+        for (int64_t l = 0; l < together * rows; l++)
+            at[l] = (int32_t)(l % rows * of_row + l / rows * of_input);
+        for (int64_t i = 0; i < in; i += together) {
+            const __mmask16 lanes = (__mmask16)((1 << tn_min_i64(together, in - i) * rows) - 1);
+            transform_kernels(w + i * of_input, _mm512_loadu_si512(at), lanes, down, right, job->u + first * in + i * rows, in * out);
+        }
+    }
+}
+
+/* m[r][0 ... 16 vectors) = the sum over k of u[k][r] v[k][...] */
+TN_INLINE void product_block(int rows, int vectors, int64_t k, const float *u, const float *v, float *m, int64_t pitch)
+{
+    __m512 acc[24];
+    TN_UNROLL for (int i = 0; i < rows * vectors; i++)
+        acc[i] = _mm512_setzero_ps();
+    for (; k > 0; k--, u += rows, v += pitch) {
+        __m512 x[3];
+        TN_UNROLL for (int i = 0; i < vectors; i++)
+            x[i] = _mm512_load_ps(v + 16 * i);
+        TN_UNROLL for (int r = 0; r < rows; r++) {
+            const __m512 a = _mm512_set1_ps(u[r]);
+            TN_UNROLL for (int i = 0; i < vectors; i++)
+                acc[r * vectors + i] = _mm512_fmadd_ps(a, x[i], acc[r * vectors + i]);
+        }
+    }
+    TN_UNROLL for (int r = 0; r < rows; r++) {
+        TN_UNROLL for (int i = 0; i < vectors; i++)
+            _mm512_store_ps(m + r * pitch + 16 * i, acc[r * vectors + i]);
+    }
+}
+
+#define PRODUCT(rows)                                                                                                         \
+    static void product_##rows(int vectors, int64_t k, const float *u, const float *v, float *m, int64_t pitch)               \
+    {                                                                                                                         \
+        if (vectors == 3)                                                                                                     \
+            product_block(rows, 3, k, u, v, m, pitch);                                                                        \
+        else if (vectors == 2)                                                                                                \
+            product_block(rows, 2, k, u, v, m, pitch);                                                                        \
+        else                                                                                                                  \
+            product_block(rows, 1, k, u, v, m, pitch);                                                                        \
+    }
+PRODUCT(1)
+PRODUCT(2)
+PRODUCT(3)
+PRODUCT(4)
+PRODUCT(5)
+PRODUCT(6)
+PRODUCT(7)
+PRODUCT(8)
+#undef PRODUCT
+static void (*const product_of[])(int, int64_t, const float *, const float *, float *, int64_t) = {
+    NULL, product_1, product_2, product_3, product_4, product_5, product_6, product_7, product_8};
+
+/* The 16 products of one block of tiles. */
+static void multiply(const product_job *job, int64_t tiles, const float *v, float *m)
+{
+    const int64_t in = job->in_channels, out = job->out_channels, vectors = tn_ceil_div(tiles, 16);
+    for (int64_t p = 0; p < PLANES; p++, v += job->in_step, m += job->out_step) {
+        const float *u = job->u + p * in * out;
+        for (int64_t i = 0; i < vectors; i += 3)
+            for (int64_t b = 0; b < block_count(out); b++) {
+                const int64_t first = block_begin(out, b), rows = block_begin(out, b + 1) - first;
+                product_of[rows]((int)tn_min_i64(3, vectors - i), in, u + first * in, v + 16 * i, m + first * job->pitch + 16 * i,
+                                 job->pitch);
+            }
+    }
+}
+
+static void product_blocks(int64_t begin, int64_t end, void *context)
+{
+    product_job *job = context;
+    const tiling *t = job->t;
+    const int64_t all = job->c->n * t->groups;
+    bool whole = true;
+    for (int64_t worker = begin; worker < end; worker++) {
+        float *v = job->scratch + worker * job->scratch_each, *m = v + PLANES * job->in_step;
+        group *g = (group *)(void *)(m + PLANES * job->out_step);
+        memset(v, 0, (size_t)(PLANES * job->in_step) * sizeof(float));
+        for (int64_t b = worker * job->blocks / job->workers; b < (worker + 1) * job->blocks / job->workers; b++) {
+            const int64_t first = b * job->per_block, count = tn_min_i64(job->per_block, all - first);
+            const int64_t tiles = groups_between(t, first, first + count, g);
+            transform_inputs(t, g, count, job->in, job->in_channels, v, job->pitch, job->in_step);
+            multiply(job, tiles, v, m);
+            whole &= transform_outputs(t, g, count, m, job->out_channels, job->pitch, job->out_step, job->bias, job->relu, job->out);
+        }
+    }
+    if (!whole)
+        __atomic_store_n(&job->whole, false, __ATOMIC_RELAXED);
+}
+
+tn_status TN_K(winograd)(const tn_conv *c, bool transposed, const float *in, float *out, bool *whole)
+{
+    const tiling t = transposed ? tiling_of(c->oh, c->ow, c->h, c->w, 2 - c->pad_h, 2 - c->pad_w)
+                                : tiling_of(c->h, c->w, c->oh, c->ow, c->pad_h, c->pad_w);
+    product_job job = {.c = c, .t = &t, .transposed = transposed, .relu = !transposed && c->activation == TN_UNARY_RELU, .whole = true,
+                       .in = in, .weight = c->weight, .bias = transposed ? NULL : c->bias, .out = out,
+                       .in_channels = transposed ? c->c_out : c->c_in, .out_channels = transposed ? c->c_in : c->c_out,
+                       .workers = tn_parallel_width()};
+    job.per_block = groups_per_block(&t, job.in_channels + job.out_channels, BLOCK_BYTES, 384, &job.pitch);
+    job.blocks = tn_ceil_div(c->n * t.groups, job.per_block);
+    job.in_step = job.in_channels * job.pitch + 16;
+    job.out_step = job.out_channels * job.pitch + 16;
+    job.scratch_each = PLANES * (job.in_step + job.out_step) + group_floats(job.per_block);
+    const size_t scratch_size = (size_t)(job.scratch_each * job.workers) * sizeof(float);
+    const size_t u_size = (size_t)(PLANES * c->c_in * c->c_out) * sizeof(float);
+    job.u = tn_alloc(u_size);
+    job.scratch = job.u ? tn_alloc(scratch_size) : NULL;
+    if (job.scratch) {
+        tn_parallel_for(block_count(job.out_channels), tn_ceil_div(TN_GRAIN / 4, job.in_channels * 9 * ROWS), transform_weights, &job);
+        tn_parallel_for(job.workers, 1, product_blocks, &job);
+    }
+    *whole = job.whole;
+    tn_free(job.scratch, scratch_size);
+    tn_free(job.u, u_size);
+    return job.scratch ? TN_OK : TN_ERR_MEMORY;
+}
+
+/* ---- the gradients of weight and bias ----------------------------------------------------------------------------------------- */
+
+typedef struct weight_job {
+    const tn_conv *c;
+    const tiling *t;
+    const float *dy;
+    float *dw, *db, *sums, *scratch; /* sums: for each chunk, [plane][4 outputs][4 inputs][4 x 4], then db [c_out] */
+    int64_t pitch, x_step, dy_step, per_block, blocks, chunks, workers, scratch_each, sums_each;
+    bool whole;
+} weight_job;
+
+/* Sixteen vectors' sums, one to a lane. */
+TN_INLINE __m512 sum_each(const __m512 *v)
+{
+    __m512 a[8], b[4], c[2];
+    TN_UNROLL for (int i = 0; i < 8; i++)
+        a[i] = _mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]) + _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]);
+    TN_UNROLL for (int i = 0; i < 4; i++) {
+        const __m512d p = _mm512_castps_pd(a[2 * i]), q = _mm512_castps_pd(a[2 * i + 1]);
+        b[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(p, q)) + _mm512_castpd_ps(_mm512_unpackhi_pd(p, q));
+    }
+    TN_UNROLL for (int i = 0; i < 2; i++)
+        c[i] = _mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0x88) + _mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0xdd);
+    return _mm512_shuffle_f32x4(c[0], c[1], 0x88) + _mm512_shuffle_f32x4(c[0], c[1], 0xdd);
+}
+
+/* sums[r][c] += the sum over `vectors` of dy[r] x[c], for 4 outputs and 4 inputs; where there are fewer, the last one again. */
+static void dots(int64_t vectors, const float *dy, int64_t outputs, const float *x, int64_t inputs, int64_t pitch, float *sums)
+{
+    __m512 acc[16];
+    const float *rows[4], *cols[4];
+    TN_UNROLL for (int i = 0; i < 4; i++) {
+        rows[i] = dy + tn_min_i64(i, outputs - 1) * pitch;
+        cols[i] = x + tn_min_i64(i, inputs - 1) * pitch;
+    }
+    TN_UNROLL for (int i = 0; i < 16; i++)
+        acc[i] = _mm512_setzero_ps();
+    for (int64_t at = 0; at < 16 * vectors; at += 16) {
+        __m512 b[4];
+        TN_UNROLL for (int i = 0; i < 4; i++)
+            b[i] = _mm512_load_ps(cols[i] + at);
+        TN_UNROLL for (int r = 0; r < 4; r++) {
+            const __m512 a = _mm512_load_ps(rows[r] + at);
+            TN_UNROLL for (int i = 0; i < 4; i++)
+                acc[4 * r + i] = _mm512_fmadd_ps(a, b[i], acc[4 * r + i]);
+        }
+    }
+    _mm512_storeu_ps(sums, _mm512_loadu_ps(sums) + sum_each(acc));
+}
+
+/* A block's products added to its chunk's sums. The lanes from `tiles` on count nothing. */
+static void add_block(const weight_job *job, int64_t tiles, float *x, float *dy, float *sums)
+{
+    const int64_t in = job->c->c_in, out = job->c->c_out, vectors = tn_ceil_div(tiles, 16);
+    const __mmask16 beyond = (__mmask16)(tiles % 16 ? 0xffff << tiles % 16 : 0);
+    for (int64_t p = 0; p < PLANES && beyond; p++) {
+        for (int64_t i = 0; i < in; i++)
+            _mm512_mask_storeu_ps(x + p * job->x_step + i * job->pitch + 16 * (vectors - 1), beyond, _mm512_setzero_ps());
+        for (int64_t o = 0; o < out; o++)
+            _mm512_mask_storeu_ps(dy + p * job->dy_step + o * job->pitch + 16 * (vectors - 1), beyond, _mm512_setzero_ps());
+    }
+    for (int64_t p = 0; p < PLANES; p++)
+        for (int64_t o = 0; o < out; o += 4)
+            for (int64_t i = 0; i < in; i += 4, sums += 16)
+                dots(vectors, dy + p * job->dy_step + o * job->pitch, out - o, x + p * job->x_step + i * job->pitch, in - i, job->pitch, sums);
+    for (int64_t o = 0; o < out; o++) { /* plane (1, 1) of A dy A' is the sum of a tile */
+        __m512 sum = _mm512_setzero_ps();
+        for (int64_t i = 0; i < vectors; i++)
+            sum += _mm512_load_ps(dy + 5 * job->dy_step + o * job->pitch + 16 * i);
+        sums[o] += _mm512_reduce_add_ps(sum);
+    }
+}
+
+static void weight_blocks(int64_t begin, int64_t end, void *context)
+{
+    const weight_job *job = context;
+    const tn_conv *c = job->c;
+    const tiling *t = job->t;
+    const int64_t all = c->n * t->groups;
+    for (int64_t worker = begin; worker < end; worker++) {
+        float *x = job->scratch + worker * job->scratch_each, *dy = x + PLANES * job->x_step;
+        group *g = (group *)(void *)(dy + PLANES * job->dy_step);
+        for (int64_t chunk = worker * job->chunks / job->workers; chunk < (worker + 1) * job->chunks / job->workers; chunk++) {
+            float *sums = job->sums + chunk * job->sums_each;
+            memset(sums, 0, (size_t)job->sums_each * sizeof(float));
+            for (int64_t b = chunk * job->blocks / job->chunks; b < (chunk + 1) * job->blocks / job->chunks; b++) {
+                const int64_t first = b * job->per_block, count = tn_min_i64(job->per_block, all - first);
+                const int64_t tiles = groups_between(t, first, first + count, g);
+                transform_inputs(t, g, count, c->x, c->c_in, x, job->pitch, job->x_step);
+                transform_grads(t, g, count, job->dy, c->c_out, dy, job->pitch, job->dy_step);
+                add_block(job, tiles, x, dy, sums);
+            }
+        }
+    }
+}
+
+/* dw of 4 outputs and 4 inputs: their sums, of all chunks in their order, turned back. Zeros, unless one is not finite. */
+static __m512 weights_of(const weight_job *job, const float *sums, int64_t step, int64_t o, int64_t i)
+{
+    const tn_conv *c = job->c;
+    const __m512 half = _mm512_set1_ps(0.5F);
+    __m512 s[4][4], t[4][3], check = _mm512_setzero_ps();
+    float w[9][16];
+    for (int p = 0; p < PLANES; p++) {
+        s[p / 4][p % 4] = _mm512_loadu_ps(sums + p * step);
+        for (int64_t chunk = 1; chunk < job->chunks; chunk++)
+            s[p / 4][p % 4] += _mm512_loadu_ps(sums + p * step + chunk * job->sums_each);
+    }
+    for (int y = 0; y < 4; y++) {
+        t[y][0] = s[y][0] + (s[y][1] + s[y][2]) * half;
+        t[y][1] = (s[y][1] - s[y][2]) * half;
+        t[y][2] = s[y][3] + (s[y][1] + s[y][2]) * half;
+    }
+    for (int x = 0; x < 3; x++) {
+        const __m512 tap[3] = {t[0][x] + (t[1][x] + t[2][x]) * half, (t[1][x] - t[2][x]) * half, t[3][x] + (t[1][x] + t[2][x]) * half};
+        for (int y = 0; y < 3; y++) {
+            _mm512_storeu_ps(w[3 * y + x], tap[y]);
+            check = _mm512_fmadd_ps(tap[y], _mm512_setzero_ps(), check);
+        }
+    }
+    for (int64_t r = 0; r < tn_min_i64(4, c->c_out - o); r++)
+        for (int64_t k = 0; k < tn_min_i64(4, c->c_in - i); k++)
+            for (int tap = 0; tap < 9; tap++)
+                job->dw[((o + r) * c->c_in + i + k) * 9 + tap] = w[tap][4 * r + k];
+    return check;
+}
+
+static void finish_weights(int64_t begin, int64_t end, void *context)
+{
+    weight_job *job = context;
+    const tn_conv *c = job->c;
+    const int64_t across = tn_ceil_div(c->c_in, 4), step = 16 * across * tn_ceil_div(c->c_out, 4);
+    __m512 check = _mm512_setzero_ps();
+    for (int64_t b = begin; b < end; b++)
+        check += weights_of(job, job->sums + 16 * b, step, b / across * 4, b % across * 4);
+    if (_mm512_cmp_ps_mask(check, _mm512_setzero_ps(), _CMP_EQ_OQ) != 0xffff)
+        __atomic_store_n(&job->whole, false, __ATOMIC_RELAXED);
+    for (int64_t o = 0; o < c->c_out && job->db && begin == 0; o++) {
+        const float *own = job->sums + PLANES * step + o;
+        job->db[o] = 0;
+        for (int64_t chunk = 0; chunk < job->chunks; chunk++)
+            job->db[o] += own[chunk * job->sums_each];
+    }
+}
+
+tn_status TN_K(winograd_weights)(const tn_conv *c, const float *dy, float *dw, float *db, bool *whole)
+{
+    const tiling t = tiling_of(c->h, c->w, c->oh, c->ow, c->pad_h, c->pad_w);
+    weight_job job = {.c = c, .t = &t, .dy = dy, .dw = dw, .db = db, .workers = tn_parallel_width(), .whole = true};
+    job.per_block = groups_per_block(&t, c->c_in + c->c_out, 4 * BLOCK_BYTES, 256, &job.pitch);
+    job.blocks = tn_ceil_div(c->n * t.groups, job.per_block);
+    job.x_step = c->c_in * job.pitch + 16;
+    job.dy_step = c->c_out * job.pitch + 16;
+    job.scratch_each = PLANES * (job.x_step + job.dy_step) + group_floats(job.per_block);
+    job.sums_each = PLANES * 16 * tn_ceil_div(c->c_out, 4) * tn_ceil_div(c->c_in, 4) + tn_ceil_div(c->c_out, 16) * 16;
+    job.chunks = tn_max_i64(1, tn_min_i64(tn_min_i64(job.blocks, 16), ((int64_t)8 << 20) / job.sums_each));
+    const size_t scratch_size = (size_t)(job.scratch_each * job.workers) * sizeof(float);
+    const size_t sums_size = (size_t)(job.sums_each * job.chunks) * sizeof(float);
+    job.sums = tn_alloc(sums_size);
+    job.scratch = job.sums ? tn_alloc(scratch_size) : NULL;
+    if (job.scratch) {
+        tn_parallel_for(job.workers, 1, weight_blocks, &job);
+        tn_parallel_for(tn_ceil_div(c->c_out, 4) * tn_ceil_div(c->c_in, 4), 32, finish_weights, &job);
+    }
+    *whole = job.whole;
+    tn_free(job.scratch, scratch_size);
+    tn_free(job.sums, sums_size);
+    return job.scratch ? TN_OK : TN_ERR_MEMORY;
+}
+
+#endif
