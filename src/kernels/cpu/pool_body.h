@@ -90,6 +90,13 @@ static void N(scatter_plane)(const N(pool_job) *job, int64_t plane)
         if (index)                                                                                                            \
             *(N(b##lanes) *)index = __builtin_convertvector(at, N(b##lanes));                                                 \
     }                                                                                                                         \
+    TN_INLINE void N(average_2x2_##lanes)(const T *x0, const T *x1, T *y, T divisor)                                          \
+    {                                                                                                                         \
+        N(v##lanes) l0 = *(const N(v##lanes) *)x0, h0 = *(const N(v##lanes) *)(x0 + lanes);                                   \
+        N(v##lanes) l1 = *(const N(v##lanes) *)x1, h1 = *(const N(v##lanes) *)(x1 + lanes);                                   \
+        N(v##lanes) top = __builtin_shufflevector(l0, h0, EVEN) + __builtin_shufflevector(l0, h0, ODD);                       \
+        *(N(v##lanes) *)y = (top + __builtin_shufflevector(l1, h1, EVEN) + __builtin_shufflevector(l1, h1, ODD)) / divisor;   \
+    }                                                                                                                         \
     TN_INLINE void N(scatter_2x2_##lanes)(const T *dy, const uint8_t *index, T divisor, T *x0, T *x1)                         \
     {                                                                                                                         \
         N(h##lanes) tap[4];                                                                                                   \
@@ -186,14 +193,29 @@ static void N(scatter_planes)(int64_t begin, int64_t end, void *context)
 }
 
 #ifdef VECTOR_2X2 /* floats: integers have no average */
-static void N(average_planes)(int64_t begin, int64_t end, void *context)
+static void N(average_plane_2x2)(const N(pool_job) *job, int64_t plane)
 {
-    const N(pool_job) *job = context;
     const tn_pool *p = job->p;
-    for (int64_t row = begin * p->oh; row < end * p->oh; row++) {
-        const T *x = job->in + row / p->oh * p->h * p->w;
-        T *y = job->out + row * p->ow;
-        int64_t oy = row % p->oh;
+    const T *x = job->in + plane * p->h * p->w, divisor = (T)(p->divisor ? p->divisor : 4);
+    T *y = job->out + plane * p->oh * p->ow;
+    for (int64_t oy = 0; oy < p->oh; oy++, y += p->ow, x += 2 * p->w) {
+        int64_t lanes = p->ow >= 8 ? 8 : 4;
+        for (int64_t next = 0; next < p->ow; next += lanes) {
+            int64_t i = tn_min_i64(next, p->ow - lanes);
+            if (lanes == 8)
+                N(average_2x2_8)(x + 2 * i, x + p->w + 2 * i, y + i, divisor);
+            else
+                N(average_2x2_4)(x + 2 * i, x + p->w + 2 * i, y + i, divisor);
+        }
+    }
+}
+
+static void N(average_plane)(const N(pool_job) *job, int64_t plane)
+{
+    const tn_pool *p = job->p;
+    const T *x = job->in + plane * p->h * p->w;
+    for (int64_t oy = 0; oy < p->oh; oy++) {
+        T *y = job->out + (plane * p->oh + oy) * p->ow;
         taps ty = taps_of(oy, p->stride_h, p->pad_h, 1, p->kh, p->h);
         memset(y, 0, (size_t)p->ow * sizeof(T));
         for (int64_t ky = ty.begin; ky < ty.end; ky++) {
@@ -207,6 +229,13 @@ static void N(average_planes)(int64_t begin, int64_t end, void *context)
         for (int64_t i = 0; i < p->ow; i++)
             y[i] /= (T)divisor_of(p, oy, i);
     }
+}
+
+static void N(average_planes)(int64_t begin, int64_t end, void *context)
+{
+    const N(pool_job) *job = context;
+    for (int64_t plane = begin; plane < end; plane++)
+        (is_2x2(job->p) ? N(average_plane_2x2) : N(average_plane))(job, plane);
 }
 
 static void N(spread_plane)(const N(pool_job) *job, int64_t plane)
