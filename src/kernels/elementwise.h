@@ -21,7 +21,7 @@
     X(SIGMOID, tn_sigmoid_(x))                                                                                                \
     X(LEAKY_RELU, x > 0 ? x : x * p[0])                                                                                       \
     X(ELU, x > 0 ? x : p[0] * tn_expm1_(x))                                                                                   \
-    X(GELU, x * (T)0.5 * ((T)1 + tn_erf_(x * (T)0.70710678118654752440)))                                                     \
+    X(GELU, x * tn_normal_cdf_(x))                                                                                            \
     X(GELU_TANH, x * (T)0.5 * ((T)1 + tn_tanh_((T)0.79788456080286535588 * (x + (T)0.044715 * x * x * x))))                   \
     X(SILU, x * tn_sigmoid_(x))                                                                                               \
     X(SOFTPLUS, x * p[0] > p[1] ? x : tn_log1p_(tn_exp_(x * p[0])) / p[0])                                                    \

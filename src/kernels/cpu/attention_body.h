@@ -46,18 +46,6 @@ static void FN(multiply)(const FN(work) *work, int64_t m, int64_t n, int64_t k, 
     TN_K(gemm)(DTYPE, &g);
 }
 
-static T FN(dot)(const T *x, const T *y, int64_t n)
-{
-    T lane[TN_LANES] = {0}, rest = 0;
-    int64_t i = 0;
-    for (; i + TN_LANES <= n; i += TN_LANES)
-        for (int l = 0; l < TN_LANES; l++)
-            lane[l] += x[i + l] * y[i + l];
-    for (; i < n; i++)
-        rest += x[i] * y[i];
-    return FN(sum)(lane, TN_LANES) + rest;
-}
-
 /* v's rows of the tile, or their transpose. */
 static FN(matrix) FN(values)(const tn_attention *a, const attention_tile *t, bool transposed)
 {

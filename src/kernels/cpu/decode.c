@@ -9,16 +9,9 @@
 
 tn_status TN_K(decode_norm)(int64_t n, const float *x, const float *weight, double eps, float *y)
 {
-    float lane[TN_LANES] = {0}, rest = 0;
-    int64_t i = 0;
-    for (; i + TN_LANES <= n; i += TN_LANES)
-        for (int l = 0; l < TN_LANES; l++)
-            lane[l] += x[i + l] * x[i + l];
-    for (; i < n; i++)
-        rest += x[i] * x[i];
-    const float scale = (float)(1 / sqrt((double)(sum_f32(lane, TN_LANES) + rest) / (double)n + eps));
+    const float scale = (float)(1 / sqrt((double)dot_f32(x, x, n) / (double)n + eps));
     TN_INDEPENDENT
-    for (i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++)
         y[i] = x[i] * scale * weight[i];
     return TN_OK;
 }

@@ -43,8 +43,8 @@ static void tn_walk_to(tn_walk *walk, const tn_reduction *r, const char *base, i
     walk->r = r;
     walk->at = base;
     for (int d = r->inner_ndim - 1; d >= 0; d--) {
-        walk->coord[d] = position % r->inner_sizes[d];
-        position /= r->inner_sizes[d];
+        walk->coord[d] = d > 0 ? position % r->inner_sizes[d] : position; /* no division for the last */
+        position = d > 0 ? position / r->inner_sizes[d] : 0;
         walk->at += walk->coord[d] * r->inner_strides[d];
     }
 }
@@ -299,11 +299,11 @@ static void finish(const tn_plan *plan, const tn_partial *s, char *out, char *in
 static int64_t offset_of(const tn_reduction *r, const int64_t *strides, int64_t result)
 {
     int64_t offset = 0;
-    for (int d = r->outer_ndim - 1; d >= 0; d--) {
+    for (int d = r->outer_ndim - 1; d > 0; d--) {
         offset += result % r->outer_sizes[d] * strides[d];
         result /= r->outer_sizes[d];
     }
-    return offset;
+    return r->outer_ndim > 0 ? offset + result * strides[0] : 0;
 }
 
 /* count results from `first` on, all in a row of the last outer dim. */

@@ -6,8 +6,8 @@
 #include "kernels/cpu/load.h"
 #include "kernels/cpu/math.h"
 
-/* Elements of a row, and columns, taken at a time. */
-enum { BLOCK = 1024, COLUMNS = 64 };
+/* Elements of a row, and columns, taken at a time; elements of a short row, and how many of those are taken at a time. */
+enum { BLOCK = 1024, COLUMNS = 64, SHORT = 128, GROUP = 16 };
 
 /* How the elements of a dtype are read and written in the work type. */
 typedef struct tn_rows {
@@ -60,6 +60,19 @@ static void softmax_one_row(const softmax_task *task, int64_t row)
         softmax_row_f32(&task->rows, x, y, s->n, s->log);
 }
 
+static void softmax_short(int64_t begin, int64_t end, void *context)
+{
+    const softmax_task *task = context;
+    const int64_t n = task->s->n;
+    for (int64_t row = begin; row < end; row += GROUP) {
+        const int64_t count = tn_min_i64(GROUP, end - row), at = row * n;
+        if (task->rows.dtype == TN_F64)
+            softmax_short_rows_f64((const double *)task->s->x + at, (double *)task->s->y + at, count, n);
+        else
+            softmax_short_rows_f32((const float *)task->s->x + at, (float *)task->s->y + at, count, n);
+    }
+}
+
 static void softmax_range(int64_t begin, int64_t end, void *context)
 {
     const softmax_task *task = context;
@@ -83,7 +96,8 @@ static tn_status softmax(tn_dtype dtype, const tn_softmax_rows *s, bool backward
     softmax_task task = {s, rows_of(dtype), backward, s->inner == 1 ? 0 : tn_ceil_div(s->inner, COLUMNS)};
     int64_t tasks = s->outer * tn_max_i64(1, task.spans), width = tn_min_i64(COLUMNS, s->inner);
     if (s->n == 0 || s->inner == 0) return TN_OK;
-    tn_parallel_for(tasks, tn_ceil_div(TN_GRAIN / 8, s->n * width), softmax_range, &task);
+    const bool grouped = !backward && !s->log && task.spans == 0 && task.rows.direct && s->n <= SHORT;
+    tn_parallel_for(tasks, tn_ceil_div(TN_GRAIN / 8, s->n * width), grouped ? softmax_short : softmax_range, &task);
     return TN_OK;
 }
 

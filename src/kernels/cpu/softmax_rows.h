@@ -19,15 +19,16 @@ static void FN(put)(const tn_rows *rows, void *to, int64_t i, int64_t n, const T
     if (!rows->direct) tn_store_f32_as(rows->dtype, (const float *)(const void *)values, n, (char *)to + i * rows->element);
 }
 
+/* NaN are passed over: each makes the sum of the row's exponentials NaN by itself. */
 static T FN(row_max)(const tn_rows *rows, const void *x, int64_t n)
 {
-    T buffer[BLOCK], block[2] = {-(T)HUGE_VAL, -(T)HUGE_VAL};
+    T buffer[BLOCK], best = -(T)HUGE_VAL;
     for (int64_t i = 0; i < n; i += BLOCK) {
         int64_t m = tn_min_i64(BLOCK, n - i);
-        block[1] = FN(max)(FN(get)(rows, x, i, m, buffer), m);
-        block[0] = FN(max)(block, 2);
+        T block = FN(max_number)(FN(get)(rows, x, i, m, buffer), m);
+        best = block > best ? block : best;
     }
-    return block[0];
+    return best;
 }
 
 /* The sum of exp(x - max); each term goes to e where that is not NULL. */
@@ -39,8 +40,9 @@ static double FN(row_exp)(const tn_rows *rows, const void *x, int64_t n, T max, 
         int64_t m = tn_min_i64(BLOCK, n - i);
         const T *block = FN(get)(rows, x, i, m, buffer);
         T *to = e ? e + i : terms;
+        TN_INDEPENDENT
         for (int64_t j = 0; j < m; j++)
-            to[j] = tn_exp_(block[j] - max);
+            to[j] = tn_exp_minus_(block[j] - max);
         sum += (double)FN(sum)(to, m);
     }
     return sum;
@@ -51,18 +53,44 @@ static void FN(softmax_row)(const tn_rows *rows, const void *x, void *y, int64_t
     T buffer[BLOCK], result[BLOCK], max = FN(row_max)(rows, x, n);
     bool kept = rows->direct && !log_of;
     double sum = FN(row_exp)(rows, x, n, max, kept ? y : NULL);
-    T scale = (T)(1 / sum), shift = (T)log(sum);
+    T scale = (T)(1 / sum), shift = log_of ? (T)log(sum) : 0;
     for (int64_t i = 0; i < n; i += BLOCK) {
         int64_t m = tn_min_i64(BLOCK, n - i);
         T *to = FN(place)(rows, y, i, result);
-        const T *from = kept ? to : FN(get)(rows, x, i, m, buffer);
-        for (int64_t j = 0; j < m && kept; j++)
-            to[j] = from[j] * scale;
-        for (int64_t j = 0; j < m && log_of; j++)
-            to[j] = from[j] - max - shift;
-        for (int64_t j = 0; j < m && !log_of && !kept; j++)
-            to[j] = tn_exp_(from[j] - max) * scale;
+        const T *from = FN(get)(rows, x, i, m, buffer);
+        if (kept) {
+            TN_INDEPENDENT
+            for (int64_t j = 0; j < m; j++)
+                to[j] *= scale;
+        } else if (log_of) {
+            TN_INDEPENDENT
+            for (int64_t j = 0; j < m; j++)
+                to[j] = from[j] - max - shift;
+        } else {
+            TN_INDEPENDENT
+            for (int64_t j = 0; j < m; j++)
+                to[j] = tn_exp_minus_(from[j] - max) * scale;
+        }
         FN(put)(rows, y, i, m, to);
+    }
+}
+
+/* count <= GROUP rows of n <= SHORT elements, in passes: the end of a row, where its lanes become one, runs beside the next rows. */
+static void FN(softmax_short_rows)(const T *x, T *y, int64_t count, int64_t n)
+{
+    T max[GROUP], scale[GROUP];
+    for (int64_t row = 0; row < count; row++)
+        max[row] = FN(max_number)(x + row * n, n);
+    for (int64_t row = 0; row < count; row++) {
+        TN_INDEPENDENT
+        for (int64_t i = row * n; i < (row + 1) * n; i++)
+            y[i] = tn_exp_minus_(x[i] - max[row]);
+        scale[row] = 1 / FN(sum)(y + row * n, n);
+    }
+    for (int64_t row = 0; row < count; row++) {
+        TN_INDEPENDENT
+        for (int64_t i = row * n; i < (row + 1) * n; i++)
+            y[i] *= scale[row];
     }
 }
 
@@ -73,19 +101,22 @@ static void FN(softmax_row_backward)(const tn_rows *rows, const void *y, const v
     double sum = 0;
     for (int64_t i = 0; i < n; i += BLOCK) {
         int64_t m = tn_min_i64(BLOCK, n - i);
-        const T *g = FN(get)(rows, dy, i, m, dy_buffer), *p = log_of ? g : FN(get)(rows, y, i, m, y_buffer);
-        for (int64_t j = 0; j < m && !log_of; j++)
-            result[j] = g[j] * p[j];
-        sum += (double)FN(sum)(log_of ? g : result, m);
+        const T *g = FN(get)(rows, dy, i, m, dy_buffer);
+        sum += (double)(log_of ? FN(sum)(g, m) : FN(dot)(g, FN(get)(rows, y, i, m, y_buffer), m));
     }
     for (int64_t i = 0; i < n; i += BLOCK) {
         int64_t m = tn_min_i64(BLOCK, n - i);
         const T *g = FN(get)(rows, dy, i, m, dy_buffer), *p = FN(get)(rows, y, i, m, y_buffer);
         T *to = FN(place)(rows, dx, i, result), s = (T)sum;
-        for (int64_t j = 0; j < m && log_of; j++)
-            to[j] = g[j] - tn_exp_(p[j]) * s;
-        for (int64_t j = 0; j < m && !log_of; j++)
-            to[j] = (g[j] - s) * p[j];
+        if (log_of) {
+            TN_INDEPENDENT
+            for (int64_t j = 0; j < m; j++)
+                to[j] = g[j] - tn_exp_minus_(p[j]) * s;
+        } else {
+            TN_INDEPENDENT
+            for (int64_t j = 0; j < m; j++)
+                to[j] = (g[j] - s) * p[j];
+        }
         FN(put)(rows, dx, i, m, to);
     }
 }
@@ -105,7 +136,7 @@ static void FN(softmax_columns)(const tn_rows *rows, const tn_softmax_rows *s, i
     for (int64_t i = 0; i < s->n; i++) {
         const T *x = FN(get)(rows, s->x, at + i * s->inner, w, buffer);
         for (int64_t c = 0; c < w; c++)
-            sum[c] += (double)tn_exp_(x[c] - max[c]);
+            sum[c] += (double)tn_exp_minus_(x[c] - max[c]);
     }
     for (int64_t c = 0; c < w; c++)
         sum[c] = s->log ? log(sum[c]) : 1 / sum[c];
@@ -115,7 +146,7 @@ static void FN(softmax_columns)(const tn_rows *rows, const tn_softmax_rows *s, i
         for (int64_t c = 0; c < w && s->log; c++)
             to[c] = x[c] - max[c] - (T)sum[c];
         for (int64_t c = 0; c < w && !s->log; c++)
-            to[c] = tn_exp_(x[c] - max[c]) * (T)sum[c];
+            to[c] = tn_exp_minus_(x[c] - max[c]) * (T)sum[c];
         FN(put)(rows, s->y, at + i * s->inner, w, to);
     }
 }
@@ -135,7 +166,7 @@ static void FN(softmax_columns_backward)(const tn_rows *rows, const tn_softmax_r
         const T *p = FN(get)(rows, s->x, at + i * s->inner, w, y_buffer);
         T *to = FN(place)(rows, s->y, at + i * s->inner, result);
         for (int64_t c = 0; c < w && s->log; c++)
-            to[c] = g[c] - tn_exp_(p[c]) * (T)sum[c];
+            to[c] = g[c] - tn_exp_minus_(p[c]) * (T)sum[c];
         for (int64_t c = 0; c < w && !s->log; c++)
             to[c] = (g[c] - (T)sum[c]) * p[c];
         FN(put)(rows, s->y, at + i * s->inner, w, to);
@@ -176,7 +207,7 @@ static void FN(cross_entropy_row_backward)(const tn_rows *rows, const tn_cross_e
         const T *block = FN(get)(rows, x, i, m, buffer);
         T *to = FN(place)(rows, dx, i, result);
         for (int64_t j = 0; j < m; j++)
-            to[j] = tn_exp_(block[j] - max - shift) * scale;
+            to[j] = tn_exp_minus_(block[j] - max - shift) * scale;
         for (int64_t j = 0; j < m && share != 0; j++)
             to[j] -= (T)(g * share * class_weight(c, rows, i + j));
         if (t >= i && t < i + m) to[t - i] -= (T)(g * own);
