@@ -3,6 +3,7 @@
 #include "folder.h"
 
 #include "reference/chat_cases.h"
+#include "text/text.h"
 
 enum { CASES = sizeof chat_cases / sizeof *chat_cases };
 #define SYSTEM {"system", " You are a helpful assistant"}
@@ -241,8 +242,8 @@ static void beside(void **state)
     check_error(TN_ERR_IO, "absent.gguf");
 }
 
-/* A GGUF file with a vocabulary; types: how many numbers tokenizer.ggml.token_type has. */
-static void write_gguf(int64_t types, const char *model)
+/* A GGUF file with a vocabulary; types: how many numbers tokenizer.ggml.token_type has; eot, eom: -1: none. */
+static void write_gguf(int64_t types, const char *model, int64_t eot, int64_t eom)
 {
     static const char *const tokens[] = {"<unk>", "<s>", "</s>", "▁", "a", "b", "▁ab", "ab"};
     TN_SCOPE;
@@ -254,6 +255,8 @@ static void write_gguf(int64_t types, const char *model)
     assert_int_equal(tn_gguf_set_array(w, "tokenizer.ggml.token_type", TN_GGUF_I32, (int32_t[]){2, 3, 3, 1, 1, 1, 1, 1}, types), TN_OK);
     assert_int_equal(tn_gguf_set_int(w, "tokenizer.ggml.bos_token_id", TN_GGUF_U32, 1), TN_OK);
     assert_int_equal(tn_gguf_set_int(w, "tokenizer.ggml.eos_token_id", TN_GGUF_U32, 2), TN_OK);
+    assert_true(eot < 0 || tn_gguf_set_int(w, "tokenizer.ggml.eot_token_id", TN_GGUF_U32, eot) == TN_OK);
+    assert_true(eom < 0 || tn_gguf_set_int(w, "tokenizer.ggml.eom_token_id", TN_GGUF_U32, eom) == TN_OK);
     assert_int_equal(tn_gguf_add(w, "x", x, TN_QUANT_F32), TN_OK);
     assert_int_equal(tn_save_gguf(w, in_folder("m.gguf")), TN_OK);
 }
@@ -261,7 +264,7 @@ static void write_gguf(int64_t types, const char *model)
 static void in_gguf(void **state)
 {
     (void)state;
-    write_gguf(8, "llama");
+    write_gguf(8, "llama", -1, -1);
     {
         TN_SCOPE;
         tn_tokenizer *t = tn_adopt(tn_tokenizer_open(in_folder("m.gguf")));
@@ -271,10 +274,10 @@ static void in_gguf(void **state)
         assert_int_equal(tn_tokenizer_adds_bos(t), 1);
         check_values(tn_tokenizer_encode(t, "ab", 2), 0, 1, 6);
     }
-    write_gguf(7, "llama");
+    write_gguf(7, "llama", -1, -1);
     assert_null(tn_tokenizer_open(in_folder("m.gguf")));
     check_error(TN_ERR_FORMAT, "8 tokens and 7 numbers in tokenizer.ggml.token_type");
-    write_gguf(8, "rwkv");
+    write_gguf(8, "rwkv", -1, -1);
     assert_null(tn_tokenizer_open(in_folder("m.gguf")));
     check_error(TN_ERR_UNSUPPORTED, "m.gguf");
     write_text("m.gguf", "GGUF\3");
@@ -283,10 +286,70 @@ static void in_gguf(void **state)
     unlink(in_folder("m.gguf"));
 }
 
+/* ---- what ends a text ----------------------------------------------------------------------------------------------------- */
+
+/* The ids that end a text of the model at in_folder(name), least first. */
+static void check_ends(const char *name, int64_t eos, const int64_t *ends, int count)
+{
+    TN_SCOPE;
+    const tn_tokenizer *t = tn_adopt(tn_tokenizer_open(in_folder(name)));
+    int found = 0;
+    check_good();
+    assert_int_equal(tn_tokenizer_eos(t), eos);
+    for (int64_t id = 0; id < tn_tokenizer_vocab_size(t); id++)
+        if (tn_ends_text(t, id)) {
+            assert_true(found < count);
+            assert_int_equal(id, ends[found++]);
+        }
+    assert_int_equal(found, count);
+}
+
+static void ends(void **state)
+{
+    (void)state;
+    write_gguf(8, "llama", 4, -1);
+    check_ends("m.gguf", 2, (int64_t[]){2, 4}, 2);
+    write_gguf(8, "llama", 4, 99); /* no token */
+    check_ends("m.gguf", 2, (int64_t[]){2, 4}, 2);
+    unlink(in_folder("m.gguf"));
+#ifdef TENON_HAVE_CJSON
+    write_text("tokenizer.json", "{\"added_tokens\": [{\"id\": 2, \"content\": \"</s>\", \"special\": true}, {\"id\": 3, \"content\": \"<|im_end|>\", \"special\": true}],"
+               "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1, \"</s>\": 2, \"<|im_end|>\": 3}, \"merges\": []}}");
+    write_text("model.safetensors", "");
+    check_ends("model.safetensors", 2, (int64_t[]){2}, 1);
+    write_text("config.json", "{\"eos_token_id\": null}");
+    check_ends("model.safetensors", 2, (int64_t[]){2}, 1);
+    write_text("config.json", "{\"eos_token_id\": 3}");
+    check_ends("model.safetensors", 3, (int64_t[]){3}, 1);
+    write_text("config.json", "{\"eos_token_id\": [3, 1, 1e300, -7, 99]}");
+    check_ends("model.safetensors", 3, (int64_t[]){1, 3}, 2);
+    write_text("generation_config.json", "{\"eos_token_id\": [0, 2]}"); /* has the last word */
+    check_ends("model.safetensors", 0, (int64_t[]){0, 2}, 2);
+    static const char *const bad[] = {"{\"eos_token_id\": \"</s>\"}", "{\"eos_token_id\": [1, null]}", "{\"eos_token_id\": ", ""};
+    for (int i = 0; i < 4; i++) {
+        write_text("generation_config.json", bad[i]);
+        assert_null(tn_tokenizer_open(in_folder("model.safetensors")));
+        check_error(TN_ERR_FORMAT, i < 2 ? "\"eos_token_id\" is neither" : "no JSON");
+    }
+    char long_list[400] = "{\"eos_token_id\": [0";
+    for (int i = 0; i < 32; i++)
+        strcat(long_list, ", 1");
+    write_text("generation_config.json", strcat(long_list, "]}"));
+    assert_null(tn_tokenizer_open(in_folder("model.safetensors")));
+    check_error(TN_ERR_FORMAT, "nor a list of up to 32");
+    unlink(in_folder("generation_config.json"));
+    unlink(in_folder("config.json"));
+    unlink(in_folder("model.safetensors"));
+    unlink(in_folder("tokenizer.json"));
+#else
+    puts("skipped: no cJSON to read a config.json with");
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(texts), TEST(turn_by_turn), TEST(room), TEST(mistakes), TEST(recognised), TEST(none), TEST(beside), TEST(in_gguf),
+        TEST(texts), TEST(turn_by_turn), TEST(room), TEST(mistakes), TEST(recognised), TEST(none), TEST(beside), TEST(in_gguf), TEST(ends),
     };
     if (!make_folder("chat"))
         return 1;

@@ -122,7 +122,7 @@ static void test_conv(void **state)
     }
 }
 
-/* Wide rows, many channels, depthwise, a kernel as wide as its stride: other paths than the small grid takes. */
+/* Wide rows, many channels, depthwise, a kernel as wide as its stride, one of 1 x 1: other paths than the small grid takes. */
 static void test_conv_shapes(void **state)
 {
     (void)state;
@@ -137,6 +137,8 @@ static void test_conv_shapes(void **state)
          .dil_h = 1, .dil_w = 1, .groups = 1},
         {.n = 40, .c_in = 20, .h = 14, .w = 14, .c_out = 50, .kh = 3, .kw = 3, .oh = 14, .ow = 14, .stride_h = 1, .stride_w = 1,
          .pad_h = 1, .pad_w = 1, .dil_h = 1, .dil_w = 1, .groups = 1},
+        {.n = 3, .c_in = 20, .h = 32, .w = 48, .c_out = 26, .kh = 1, .kw = 1, .oh = 32, .ow = 48, .stride_h = 1, .stride_w = 1,
+         .dil_h = 1, .dil_w = 1, .groups = 2},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         check_conv(shapes[i], TN_F32);

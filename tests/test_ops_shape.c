@@ -46,6 +46,40 @@ static tn_tensor *pad(tn_tensor *x, const op_args *args)
     X(dsplit, tn_dsplit(in[0], INT("sections"), out) ? out[0] : NULL)
 OP_TABLE(rows, SHAPE);
 
+/* x of these sizes with its dims in another order, made dense and copied back into a view of that order, byte by byte. */
+static void check_permuted(tn_dtype dtype, tn_shape sizes, tn_dims dims)
+{
+    tn_tensor *x = tn_cast(tn_randint(sizes, 0, 251), dtype), *back = tn_zeros(sizes, .dtype = dtype);
+    tn_tensor *view = tn_permute(x, dims), *y = tn_contiguous(view);
+    const size_t size = tn_dtype_size(dtype);
+    for (int64_t i = 0; i < tn_numel(x); i++) {
+        int64_t rest = i, at = 0;
+        for (int d = 2; d >= 0; d--) {
+            at += rest % tn_size(view, d) * tn_stride(view, d);
+            rest /= tn_size(view, d);
+        }
+        assert_memory_equal((const char *)tn_data(y) + (size_t)i * size, (const char *)tn_data(x) + (size_t)at * size, size);
+    }
+    tn_copy_(tn_permute(back, dims), y);
+    assert_memory_equal(tn_data(back), tn_data(x), (size_t)tn_numel(x) * size);
+}
+
+/* Elements of 1, 2, 4 and 8 bytes; sizes less than a tile of the kernel, of some tiles, and of some blocks and a rest. */
+static void transposed_copies(void **state)
+{
+    (void)state;
+    const tn_dtype dtypes[] = {TN_U8, TN_I16, TN_F32, TN_I64};
+    const int64_t sizes[][3] = {{2, 3, 5}, {1, 16, 32}, {3, 17, 70}, {2, 131, 65}, {70, 2, 67}};
+    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++) {
+        for (size_t j = 0; j < sizeof sizes / sizeof *sizes; j++) {
+            tn_shape shape = tn_make_shape(3, sizes[j]);
+            check_permuted(dtypes[i], shape, TN_DIMS(0, 2, 1));
+            check_permuted(dtypes[i], shape, TN_DIMS(1, 2, 0));
+            check_permuted(dtypes[i], shape, TN_DIMS(2, 1, 0));
+        }
+    }
+}
+
 /* What is a view shares storage; what need not copy does not. */
 static void views_share(void **state)
 {
@@ -148,6 +182,6 @@ static void wrong_inputs(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {OP_TABLE_TESTS, TEST(views_share), TEST(creation), TEST(wrong_inputs)};
+    const struct CMUnitTest tests[] = {OP_TABLE_TESTS, TEST(views_share), TEST(transposed_copies), TEST(creation), TEST(wrong_inputs)};
     return op_table_load("shape", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

@@ -111,6 +111,9 @@ for format in bin gguf npz safetensors; do
     refused 1 cut.$format convert cut.$format out.gguf
     [ ! -e out.gguf ] || fail "a cut .$format file was converted"
 done
+cp alone.bin copy.bin
+refused 1 'are the same: a conversion does not take' convert alone.bin ./alone.bin
+same alone.bin copy.bin
 refused 1 'holds F32 or Q8_0, not Q4_K' convert alone.bin out.bin --dtype q4_k
 "$tenon" tokenize --tokenizer "$reference/tokenizers/sp_bpe_llama.model" 'its words' > ids
 refused 1 '"three" is no token' tokenize --decode --tokenizer "$reference/tokenizers/sp_bpe_llama.model" 1 2 three
@@ -209,6 +212,9 @@ if uses CJSON; then
     has said '^after 2 steps: loss [0-9.]*$'
     "$tenon" generate --model "$shared/model.bin" --finetuned tuned.safetensors --prompt '' -n 127 2> /dev/null > tuned
     ! cmp -s tuned plain || fail "fine-tuning changes nothing"
+    for command in inspect 'generate --prompt x --model'; do
+        refused 1 "it goes with the one that was tuned (.tuned, --finetuned), $shared/model.bin" $command tuned.safetensors
+    done
     refused 1 'absent' generate --model "$shared/model.bin" --finetuned absent --prompt x
 fi
 for options in '--model x' '--data x'; do
@@ -230,6 +236,21 @@ printf 'hello\n\nand who are you\n' > lines
 same answers again
 [ -s answers ] || fail "no answers"
 if uses CJSON; then
+    echo '{"eos_token_id": [2, 9]}' > model/generation_config.json # what ends a text goes along, into a GGUF file too
+    "$tenon" convert model copied
+    same copied/generation_config.json model/generation_config.json
+    mv model/generation_config.json .
+    sed 's/^{/{"eos_token_id": [2, 9],/' model/config.json > config && mv config model/config.json
+    "$tenon" convert model unsaid
+    same unsaid/generation_config.json generation_config.json
+    "$tenon" tokenize --model model unfold > ids
+    last=$(tail -n 1 ids | cut -f 1)
+    echo "{\"eos_token_id\": [2, 9, $last]}" > unsaid/generation_config.json
+    "$tenon" convert unsaid ends.gguf
+    for file in unsaid ends.gguf; do
+        "$tenon" generate --model $file --prompt '' -n 60 2> /dev/null > stopped
+        [ "$(cat stopped)" = '"Echoes of vectors' ] || { cat stopped; fail "$file: the text does not end where its files say"; }
+    done
     printf '{{ "[INST]" "<<SYS>>" }}' > model/chat_template.jinja
     "$tenon" chat --model model --system 'Be brief.' -n 8 < lines > again
     same answers again

@@ -43,6 +43,7 @@ static const option_row option_rows[] = {
     {'L', "penalty-last", "N", "There: among the last N", AT(penalty_last), WHOLE, 0, 1e9, NULL},
     {'S', "stop", "TEXT", "End before this text; may stand several times", AT(stop), LIST, 0, 0, NULL},
     {'e', "special", NULL, "Take special tokens in the text as such, and show them", AT(special), SWITCH, 0, 0, NULL},
+    {'E', "special", NULL, "Take special tokens in the prompt as such", AT(special), SWITCH, 0, 0, NULL},
     {'f', "template", "NAME", "The form of the conversation; else the one in the model's files", AT(form), TEXT, 0, 0, NULL},
     {'y', "system", "TEXT", "What the model is told first", AT(system), TEXT, 0, 0, NULL},
     {'D', "decode", NULL, "Ids to text", AT(decode), SWITCH, 0, 0, NULL},

@@ -75,7 +75,7 @@ int generate_main(int argc, char **argv)
     options o = {COMMAND_DEFAULTS,
                  .about = "Writes the prompt and what a language model makes of it, as it comes, and on standard error how fast that was.\v"
                           "Example: tenon generate --model stories15M/ --prompt \"There was a boy\"",
-                 .takes = MODEL_OPTIONS "p" DRAWING_OPTIONS "Se"};
+                 .takes = MODEL_OPTIONS "p" DRAWING_OPTIONS "SE"};
     TN_SCOPE;
     read_options(&o, argc, argv);
     if (!o.model)

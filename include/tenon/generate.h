@@ -17,7 +17,8 @@ extern "C" {
 
 /* The tokeniser that belongs to a model's file or folder, the caller's: the GGUF file's own, or tokenizer.json, tokenizer.model (SentencePiece's or
  * tiktoken's), tokenizer.bin or tokenizer.model.np of the folder, that of its own kind first beside a .bin and an .npz. TN_ERR_IO where there is
- * none, which names what was looked for. */
+ * none, which names what was looked for. What ends a text is "eos_token_id" of the generation_config.json or else the config.json beside the model,
+ * all of a list; in a GGUF file eot_token_id and eom_token_id too. */
 TN_API tn_tokenizer *tn_tokenizer_open(const char *path);
 
 /* What was read and written, and how long each took. */
@@ -51,7 +52,7 @@ typedef bool (*tn_token_callback)(const tn_llama_token *token, void *context);
     X(int64_t, seed, -1)               /* of the draws; -1: drawn from the thread's random state */                          \
     X(const char *const *, stop, NULL) /* [stop_count] texts that end the writing; they are not given to on_token */          \
     X(int64_t, stop_count, 0)                                                                                                 \
-    X(int64_t, eos, -1)                /* a token that ends it beside the tokeniser's eos */                                  \
+    X(int64_t, eos, -1)                /* a token that ends it beside those that the tokeniser knows */                                  \
     X(int64_t, sequence, 0)            /* of the decoder, which goes on where it stands */                                   \
     X(bool, allow_special, false)      /* the prompt's special tokens are taken as such */                                   \
     X(int, add_bos, -1)                /* 0, 1, or -1: where the sequence is empty and the tokeniser's file does not say no */                 \

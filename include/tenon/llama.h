@@ -128,7 +128,7 @@ typedef struct tn_llama_convert_args { /* tn_llama_convert("stories15M.bin", "st
  * tn_quant_for_row() and reported. What has the type already is copied byte for byte. A GGUF source's general.* and tokenizer.* go into a GGUF
  * target. The tokeniser that tn_tokenizer_open() finds, or the named one, goes with the model: into a GGUF file by tn_gguf_set_tokenizer(), beside
  * the weights in a folder; and so does a chat template beside the source. What was only found and cannot be written is reported. Memory is taken
- * for one weight at a time, where it changes its type or its order of rows. Another type is TN_ERR_UNSUPPORTED. */
+ * for one weight at a time, where it changes its type or its order of rows. Another type is TN_ERR_UNSUPPORTED, an out that is in TN_ERR_ARGUMENT. */
 TN_API tn_status tn_llama_convert_with(const tn_llama_convert_args *args) TN_MUST_CHECK;
 
 /* Writes what such a file holds, its kind, its configuration and its weights with types, shapes and bytes, at most size bytes with the closing

@@ -120,7 +120,8 @@ TN_API int64_t tn_tokenizer_id(const tn_tokenizer *tokenizer, const char *token)
  * llama3.np's and tiktoken's) and on error. */
 TN_API int tn_tokenizer_adds_bos(const tn_tokenizer *tokenizer);
 /* Ids of the beginning, the end and the unknown; -1 where the file names none. tokenizer.json names the first two by its template or by their
- * usual texts, "<s>", "<|begin_of_text|>" and "</s>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>"; the model's configuration has the last word. */
+ * usual texts, "<s>", "<|begin_of_text|>" and "</s>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>"; tn_tokenizer_open() asks the model's
+ * files too. */
 TN_API int64_t tn_tokenizer_bos(const tn_tokenizer *tokenizer);
 TN_API int64_t tn_tokenizer_eos(const tn_tokenizer *tokenizer);
 TN_API int64_t tn_tokenizer_unk(const tn_tokenizer *tokenizer);

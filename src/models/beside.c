@@ -10,6 +10,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#ifdef TENON_HAVE_CJSON
+#include <cjson/cJSON.h>
+#endif
+
 bool tn_model_folder(const char *op, const char *path, char folder[TN_PATH_SIZE])
 {
     struct stat st;
@@ -66,6 +70,46 @@ char *tn_model_text(const char *op, const char *path, size_t *size)
     return text;
 }
 
+/* ---- what ends a text ------------------------------------------------------------------------------------------------------ */
+
+#ifdef TENON_HAVE_CJSON
+/* "eos_token_id": an id or a list of them. */
+static int ends_in(const char *op, const char *file, int64_t ends[TN_ENDS_MOST])
+{
+    size_t size;
+    int count = 0;
+    char *text = tn_model_text(op, file, &size);
+    cJSON *json = text ? cJSON_ParseWithLength(text, size) : NULL;
+    const cJSON *ids = cJSON_GetObjectItemCaseSensitive(json, "eos_token_id");
+    bool good = !ids || cJSON_IsNull(ids) || cJSON_IsNumber(ids) || cJSON_IsArray(ids);
+    for (const cJSON *id = cJSON_IsArray(ids) ? ids->child : cJSON_IsNumber(ids) ? ids : NULL; id && good; id = cJSON_IsArray(ids) ? id->next : NULL)
+        if ((good = cJSON_IsNumber(id) && count < TN_ENDS_MOST))
+            ends[count++] = id->valuedouble >= 0 && id->valuedouble <= INT32_MAX ? (int64_t)id->valuedouble : -1;
+    if (text && (!json || !good))
+        tn_fail(TN_ERR_FORMAT, "%s: %s: %s", op, file, json ? "\"eos_token_id\" is neither a token's id nor a list of up to 32" : "no JSON");
+    cJSON_Delete(json);
+    tn_free(text, text ? size + 1 : 0);
+    return count;
+}
+#else
+static int ends_in(const char *op, const char *file, int64_t ends[TN_ENDS_MOST])
+{
+    (void)op, (void)file, (void)ends;
+    return 0; /* nor is there a model to read */
+}
+#endif
+
+int tn_model_ends(const char *op, const char *path, int64_t ends[TN_ENDS_MOST])
+{
+    static const char *const files[] = {"generation_config.json", "config.json"};
+    char folder[TN_PATH_SIZE], file[TN_PATH_SIZE];
+    int count = 0;
+    for (int i = 0; i < TN_COUNT(files) && !count; i++)
+        if (tn_model_folder(op, path, folder) && tn_model_beside(folder, files[i], file))
+            count = ends_in(op, file, ends);
+    return tn_failing() ? 0 : count;
+}
+
 /* ---- the tokeniser -------------------------------------------------------------------------------------------------------- */
 
 #define GGML "tokenizer.ggml."
@@ -117,7 +161,9 @@ static tn_tokenizer *of_gguf(const char *path, const tn_gguf *file)
     tn_free(tokens, (size_t)a.count * sizeof *tokens);
     tn_free(merges, (size_t)a.merge_count * sizeof *merges);
     if (!tokenizer)
-        tn_fail_within("%s", path);
+        return tn_fail_within("%s", path), NULL;
+    const int64_t ends[] = {a.eos, tn_gguf_int(file, GGML "eot_token_id", -1), tn_gguf_int(file, GGML "eom_token_id", -1)};
+    tn_set_ends(tokenizer, ends, TN_COUNT(ends));
     return tokenizer;
 }
 
@@ -130,7 +176,14 @@ static tn_tokenizer *of_file(const char *file, const char *model)
         a.vocab_size = weights ? weights->config.vocab_size : 0;
         tn_release(weights);
     }
-    return tn_tokenizer_new_with(&a);
+    tn_tokenizer *tokenizer = tn_tokenizer_new_with(&a);
+    int64_t ends[TN_ENDS_MOST];
+    if (tokenizer)
+        tn_set_ends(tokenizer, ends, tn_model_ends("tokenizer_open", model, ends));
+    if (!tn_failing())
+        return tokenizer;
+    tn_release(tokenizer);
+    return NULL;
 }
 
 static const char *const names[] = {"tokenizer.json", "tokenizer.model", "tokenizer.bin", "tokenizer.model.np"};

@@ -91,7 +91,7 @@ static void draw(writer *w, const float *logits)
     int64_t bytes = 0;
     bool stopped;
     const int64_t token = w->token = tn_choose(&w->chooser, logits);
-    const bool closing = token == tn_tokenizer_eos(w->a.tokenizer) || token == w->a.eos;
+    const bool closing = tn_ends_text(w->a.tokenizer, token) || token == w->a.eos;
     w->ended = ++w->done.tokens == w->a.max_tokens || closing;
     if (!closing) {
         tn_chooser_saw(&w->chooser, token);

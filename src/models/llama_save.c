@@ -130,10 +130,25 @@ static bool copy_file(const tn_weights_target *t, const char *from, const char *
     return good;
 }
 
+/* What ends a text, where the source's config.json alone tells it. */
+static bool write_ends(const tn_weights_target *t)
+{
+    char folder[TN_PATH_SIZE], path[TN_PATH_SIZE], text[32 * TN_ENDS_MOST];
+    int64_t ends[TN_ENDS_MOST];
+    if (!tn_model_folder(t->op, t->in, folder) || tn_model_beside(folder, "generation_config.json", path))
+        return !tn_failing();
+    const int count = tn_model_ends(t->op, t->in, ends);
+    int length = 0;
+    for (int i = 0; i < count; i++)
+        length += sprintf(text + length, "%s%lld", i ? ", " : "{\"eos_token_id\": [", (long long)ends[i]);
+    length += sprintf(text + length, "]}\n");
+    return !tn_failing() && (!count || write_file(t, "generation_config.json", text, (size_t)length));
+}
+
 /* The tokeniser under the name by which it is found, and with it the form of conversations. */
 static bool copy_tokenizer(const tn_weights *w, const tn_weights_target *t)
 {
-    static const char *const more[] = {"tokenizer_config.json", "chat_template.jinja"};
+    static const char *const more[] = {"tokenizer_config.json", "chat_template.jinja", "generation_config.json"};
     char folder[TN_PATH_SIZE], path[TN_PATH_SIZE];
     const char *file = t->tokenizer ? t->tokenizer : t->in && tn_model_tokenizer(t->op, t->in, path) ? path : NULL;
     bool good = !tn_failing();
@@ -147,7 +162,7 @@ static bool copy_tokenizer(const tn_weights *w, const tn_weights_target *t)
     for (int i = 0; good && t->in && i < TN_COUNT(more); i++)
         if (tn_model_folder(t->op, t->in, folder) && tn_model_beside(folder, more[i], path))
             good = copy_file(t, path, more[i]);
-    return good && !tn_failing();
+    return good && (!t->in || write_ends(t)) && !tn_failing();
 }
 
 /* The configuration last: a folder with it is whole. */
@@ -204,6 +219,9 @@ tn_status tn_llama_convert_with(const tn_llama_convert_args *args)
 {
     TN_KNOWN(tn_llama_convert_args, args);
     TN_SCOPE;
+    struct stat in, out;
+    if (!tn_failing() && args->in && args->out && stat(args->in, &in) == 0 && stat(args->out, &out) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+        tn_fail(TN_ERR_ARGUMENT, "llama_convert: %s and %s are the same: a conversion does not take its source's place", args->in, args->out);
     const tn_weights *w = tn_adopt(tn_weights_open(args->in));
     const tn_weights_target target = {"llama_convert", args->out, args->type, args->llama2_version, args->report, args->context, args->in, args->tokenizer};
     return w ? save(w, &target) : tn_last_status();

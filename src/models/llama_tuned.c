@@ -61,8 +61,8 @@ static bool put_notes(tn_dict *dict, tn_module *llama, const char *model)
     char sizes[400];
     lora_notes notes = {0};
     sizes_text(llama, sizes, sizeof sizes);
-    return tn_dict_set_note(dict, "format", "pt") == TN_OK && (!model || tn_dict_set_note(dict, "model", model) == TN_OK) &&
-           tn_dict_set_note(dict, "config", sizes) == TN_OK && tn_visit_modules(llama, visit_lora, &notes) &&
+    return tn_dict_set_note(dict, "format", "pt") == TN_OK && (!model || tn_dict_set_note(dict, TN_TUNED_MODEL, model) == TN_OK) &&
+           tn_dict_set_note(dict, TN_TUNED_SIZES, sizes) == TN_OK && tn_visit_modules(llama, visit_lora, &notes) &&
            (!notes.count || note_number(dict, "lora_alpha", notes.alpha)) && (!notes.rank || note_number(dict, "lora_rank", (double)notes.rank));
 }
 
@@ -123,7 +123,7 @@ static bool pair_fits(tn_module *llama, const tn_dict *dict, const char *name)
 static bool file_fits(tn_module *llama, const tn_dict *dict, double *alpha)
 {
     char sizes[400];
-    const char *its_sizes = tn_dict_note(dict, "config"), *its_alpha = tn_dict_note(dict, "lora_alpha");
+    const char *its_sizes = tn_dict_note(dict, TN_TUNED_SIZES), *its_alpha = tn_dict_note(dict, "lora_alpha");
     const tn_dict *all = tn_named_parameters(llama);
     if (!all)
         return false;

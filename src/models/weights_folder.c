@@ -107,6 +107,11 @@ tn_weights *tn_weights_safetensors(tn_weights_source source)
     tn_llama_config_text text;
     tn_dict *dict = tn_map_safetensors(source.path);
     const char *config = tn_dict_note(dict, TN_WEIGHTS_CONFIG);
+    if (!config && tn_dict_note(dict, TN_TUNED_SIZES)) {
+        const char *model = tn_dict_note(dict, TN_TUNED_MODEL);
+        return tn_weights_fail(source, TN_ERR_FORMAT, "what fine-tuning changed, and no model: it goes with the one that was tuned (.tuned, --finetuned)%s%s",
+                               model ? ", " : "", model ? model : "");
+    }
     if (!dict || !(config ? tn_llama_config_parse(source, config, strlen(config), &text) : tn_llama_config_read(source, false, &found, &text)))
         return NULL;
     if (!found)

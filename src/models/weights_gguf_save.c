@@ -55,7 +55,10 @@ static bool put_tokenizer(const writing *g)
     const char *file = t->tokenizer ? t->tokenizer : t->in && tn_model_tokenizer(t->op, t->in, beside) ? beside : NULL;
     const int64_t count = g->w->config.vocab_size;
     const tn_tokenizer_args args = {.size = sizeof args, .vocab_size = count, .path = file};
-    const tn_tokenizer *tokenizer = file ? tn_adopt(tn_tokenizer_new_with(&args)) : NULL;
+    tn_tokenizer *tokenizer = file ? tn_adopt(tn_tokenizer_new_with(&args)) : NULL;
+    int64_t ends[TN_ENDS_MOST];
+    if (tokenizer && t->in)
+        tn_set_ends(tokenizer, ends, tn_model_ends(t->op, t->in, ends));
     if (tokenizer && tn_gguf_set_tokenizer(g->out, tokenizer, count) == TN_OK)
         return true;
     if (tn_failing() && (t->tokenizer || !passed_over(t, file ? file : t->in)))

@@ -453,6 +453,17 @@ static bool set_texts(tn_gguf_writer *w, const char *key, const ggml *g, bool (*
 #define KEY(name) "tokenizer.ggml." name
 static bool set_id(tn_gguf_writer *w, const char *key, int64_t id) { return id < 0 || tn_gguf_set_int(w, key, TN_GGUF_U32, id) == TN_OK; }
 
+/* What ends a text beside eos, a turn's end the last of a list, as Llama 3 has it. */
+static bool set_ends(tn_gguf_writer *w, const tn_tokenizer *t)
+{
+    int64_t others[TN_ENDS_MOST];
+    int count = 0;
+    for (int i = 0; i < t->end_count; i++)
+        if (t->ends[i] != t->eos)
+            others[count++] = t->ends[i];
+    return (count < 1 || set_id(w, KEY("eot_token_id"), others[count - 1])) && (count < 2 || set_id(w, KEY("eom_token_id"), others[0]));
+}
+
 static bool set_all(tn_gguf_writer *w, const ggml *g)
 {
     const tn_tokenizer *t = g->t;
@@ -464,7 +475,7 @@ static bool set_all(tn_gguf_writer *w, const ggml *g)
                tn_gguf_set_int(w, KEY("add_space_prefix"), TN_GGUF_BOOL, g->space_prefix) == TN_OK;
     else
         good = good && tn_gguf_set_string(w, KEY("pre"), g->splitter->name) == TN_OK && set_texts(w, KEY("merges"), g, list_merges);
-    return good && set_id(w, KEY("bos_token_id"), t->bos) && set_id(w, KEY("eos_token_id"), t->eos) && set_id(w, KEY("unknown_token_id"), t->unk) &&
+    return good && set_id(w, KEY("bos_token_id"), t->bos) && set_id(w, KEY("eos_token_id"), t->eos) && set_ends(w, t) && set_id(w, KEY("unknown_token_id"), t->unk) &&
            tn_gguf_set_int(w, KEY("add_bos_token"), TN_GGUF_BOOL, t->tells_ends ? t->before_count > 0 : t->bos >= 0) == TN_OK &&
            tn_gguf_set_int(w, KEY("add_eos_token"), TN_GGUF_BOOL, t->behind_count > 0) == TN_OK;
 }

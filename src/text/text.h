@@ -191,11 +191,14 @@ typedef struct tn_text_state tn_text_state;
 /* How a decoder ends what is no UTF-8. */
 enum { TN_LOSSY_RAW, TN_LOSSY_EACH_BYTE, TN_LOSSY_PART };
 
+enum { TN_ENDS_MOST = 32 };
 struct tn_tokenizer {
     tn_object base;
     tn_vocab vocab;
     bool *special; /* [vocab.count] */
     int64_t bos, eos, unk;
+    int64_t ends[TN_ENDS_MOST]; /* [end_count] what ends a text beside eos */
+    int end_count;
     int64_t before[8], behind[8]; /* what encoding puts around the text unless told otherwise */
     int before_count, behind_count;
     bool tells_ends; /* the file says what those are, none too; else it is the caller's to say */
@@ -255,6 +258,10 @@ bool tn_decode_texts(tn_text_state *s, int64_t id);
 
 /* False, with an error, where an error sticks or t is no tokeniser. */
 bool tn_is_tokenizer(const char *op, const tn_tokenizer *t);
+bool tn_ends_text(const tn_tokenizer *t, int64_t id);
+/* What ends a text by the model's files: eos is the first of them, unless the tokeniser's own file says with what encoding ends. Ids that the
+ * vocabulary has not are passed over. */
+void tn_set_ends(tn_tokenizer *t, const int64_t *ids, int count);
 tn_tokenizer *tn_tokenizer_empty(void);
 /* tn_tokenizer_encode(), and how many candidates for merging were looked at. */
 tn_tensor *tn_tokenizer_encode_counted(const tn_tokenizer_encode_args *args, int64_t *work);

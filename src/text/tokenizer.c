@@ -46,6 +46,27 @@ tn_tokenizer *tn_tokenizer_empty(void)
     return t;
 }
 
+/* ---- what ends a text ---------------------------------------------------------------------------------------------------- */
+
+bool tn_ends_text(const tn_tokenizer *t, int64_t id)
+{
+    bool ends = id == t->eos;
+    for (int i = 0; i < t->end_count; i++)
+        ends |= id == t->ends[i];
+    return ends;
+}
+
+void tn_set_ends(tn_tokenizer *t, const int64_t *ids, int count)
+{
+    const int64_t named = t->behind_count ? t->eos : -1; /* by the file itself */
+    t->end_count = 0;
+    for (int i = 0; i < count; i++)
+        if (ids[i] >= 0 && ids[i] < t->vocab.count && t->end_count < TN_ENDS_MOST)
+            t->ends[t->end_count++] = ids[i];
+    if (named < 0 && t->end_count)
+        t->eos = t->ends[0];
+}
+
 /* ---- what readers build with --------------------------------------------------------------------------------------------- */
 
 tn_text_step *tn_add_step(tn_tokenizer *t, const char *op, tn_step_run run)

@@ -67,9 +67,9 @@ static void N(spread)(T *out, const spread_plan *s, const T *in, int64_t channel
     }
 }
 
-/* tile[r][0 ... vectors * WIDTH) = bias[r] + sum over k of w[k][r] * x[off[k] + ...] */
-TN_INLINE void N(block)(int rows, int vectors, const T *x, const int64_t *off, int64_t k, const T *w, const T *bias, bool relu,
-                        T *tile, int64_t pitch)
+/* tile[r][v] = bias[r] + sum over k of w[k][r] * x[off[k] + v], v being vectors x_step (in the tile: step) apart. */
+TN_INLINE void N(block)(int rows, int vectors, const T *x, int64_t x_step, const int64_t *off, int64_t k, const T *w, const T *bias,
+                        bool relu, T *tile, int64_t pitch, int64_t step)
 {
     VEC acc[12];
     const VEC zero = {0};
@@ -80,12 +80,12 @@ TN_INLINE void N(block)(int rows, int vectors, const T *x, const int64_t *off, i
         VEC xv[12];
         if (rows > 1) {
             TN_UNROLL for (int v = 0; v < vectors; v++)
-                xv[v] = LOAD(at + v * WIDTH);
+                xv[v] = LOAD(at + v * x_step);
         }
         TN_UNROLL for (int r = 0; r < rows; r++) {
             VEC wr = w[r] - zero; /* a splat: x - 0 is x */
             TN_UNROLL for (int v = 0; v < vectors; v++)
-                acc[r * vectors + v] += (rows > 1 ? xv[v] : LOAD(at + v * WIDTH)) * wr;
+                acc[r * vectors + v] += (rows > 1 ? xv[v] : LOAD(at + v * x_step)) * wr;
         }
     }
     TN_UNROLL for (int r = 0; r < rows; r++) {
@@ -94,7 +94,7 @@ TN_INLINE void N(block)(int rows, int vectors, const T *x, const int64_t *off, i
             VEC y = acc[r * vectors + v] + b;
             if (relu)
                 y = (VEC)((__typeof__(y < zero))y & ~(y < zero)); /* NaN stays */
-            STORE(tile + r * pitch + v * WIDTH, y);
+            STORE(tile + r * pitch + v * step, y);
         }
     }
 }
@@ -106,9 +106,9 @@ TN_INLINE void N(block)(int rows, int vectors, const T *x, const int64_t *off, i
     {                                                                                                                         \
         int64_t i = 0;                                                                                                        \
         for (; i + (vectors - 1) * WIDTH < length; i += vectors * WIDTH)                                                      \
-            N(block)(rows, vectors, x + i, off, k, w, bias, relu, tile + i, pitch);                                           \
+            N(block)(rows, vectors, x + i, WIDTH, off, k, w, bias, relu, tile + i, pitch, WIDTH);                             \
         for (; i < length; i += WIDTH)                                                                                        \
-            N(block)(rows, 1, x + i, off, k, w, bias, relu, tile + i, pitch);                                                 \
+            N(block)(rows, 1, x + i, WIDTH, off, k, w, bias, relu, tile + i, pitch, WIDTH);                                   \
     }
 CONV_ROWS(1, 12)
 CONV_ROWS(2, 6)
@@ -122,18 +122,50 @@ static void (*const N(rows_of)[])(const T *, const int64_t *, int64_t, const T *
     NULL, N(rows_1), N(rows_2), N(rows_3), N(rows_4), N(rows_5), N(rows_6),
 };
 
-/* Blocks [first, last) of one product: spread planes x by packed weights into out. */
+/* A product of one row (depthwise): without a tile, 4 lines of at least a vector together; at their end vectors overlap. */
+static void N(multiply_lines)(const product *p, const T *x, const T *packed, const T *bias, bool relu, T *out)
+{
+    for (int64_t y = 0; y < p->oh;) {
+        int64_t lines = p->oh - y >= 4 ? 4 : 1;
+        for (int64_t next = 0; next < p->ow; next += WIDTH) {
+            int64_t i = tn_min_i64(next, p->ow - WIDTH);
+            const T *from = x + p->base + y * p->cols + i;
+            T *to = out + y * p->out_row + i;
+            if (lines == 4)
+                N(block)(1, 4, from, p->cols, p->off, p->k, packed, bias, relu, to, 0, p->out_row);
+            else
+                N(block)(1, 1, from, 0, p->off, p->k, packed, bias, relu, to, 0, 0);
+        }
+        y += lines;
+    }
+}
+
+/* A 1 x 1 kernel reads the image as it lies and writes the result as it lies, where strips are of whole vectors. */
+static bool N(is_direct)(const convolution *v)
+{
+    const tn_conv *c = v->conv;
+    const product *p = &v->product[0];
+    return c->kh == 1 && c->kw == 1 && c->stride_h == 1 && c->stride_w == 1 && c->pad_h == 0 && c->pad_w == 0 &&
+           p->oh * p->ow % WIDTH == 0 && product_strip(p) * p->cols % WIDTH == 0;
+}
+
+/* Blocks [first, last) of one product: spread planes x by packed weights into out, by way of the tile or (NULL) directly. */
 static void N(multiply)(const product *p, const T *x, const T *packed, int64_t first, int64_t last, const T *bias, bool relu, T *out,
                         T *tile)
 {
     int64_t strip = product_strip(p), pitch = product_pitch(p);
+    if (p->rows == 1 && p->out_col == 1 && p->ow >= WIDTH) {
+        N(multiply_lines)(p, x, packed, bias, relu, out);
+        return;
+    }
     for (int64_t y = 0; y < p->oh; y += strip) {
         int64_t lines = tn_min_i64(strip, p->oh - y), length = (lines - 1) * p->cols + p->ow;
         for (int64_t b = first; b < last; b++) {
             int64_t row = block_begin(p->rows, b), count = block_begin(p->rows, b + 1) - row;
-            N(rows_of)[count](x + p->base + y * p->cols, p->off, p->k, packed + row * p->k, bias ? bias + row : NULL, relu, tile,
-                              pitch, length);
-            for (int64_t r = 0; r < count; r++) {
+            T *sums = tile ? tile : out + row * p->out_plane + y * p->out_row;
+            N(rows_of)[count](x + p->base + y * p->cols, p->off, p->k, packed + row * p->k, bias ? bias + row : NULL, relu, sums,
+                              tile ? pitch : p->out_plane, length);
+            for (int64_t r = 0; tile && r < count; r++) {
                 T *to = out + (row + r) * p->out_plane + y * p->out_row;
                 const T *from = tile + r * pitch;
                 for (int64_t i = 0; i < lines; i++, to += p->out_row, from += p->cols) {
@@ -176,7 +208,7 @@ typedef struct {
     const T *in, *packed, *bias;
     T *out, *scratch;
     int64_t scratch_each, workers, parts;
-    bool relu;
+    bool relu, direct;
 } N(multiply_job);
 
 static void N(multiply_images)(int64_t begin, int64_t end, void *context)
@@ -187,20 +219,22 @@ static void N(multiply_images)(int64_t begin, int64_t end, void *context)
     int64_t units = c->n * c->groups * job->parts, in_size = v->in * v->plan.h * v->plan.w, out_size = v->out_plane * v->rows;
     for (int64_t worker = begin; worker < end; worker++) {
         T *planes = job->scratch + worker * job->scratch_each, *tile = planes + v->plan.plane * v->in + SLACK;
-        memset(planes, 0, (size_t)(tile - planes) * sizeof(T));
+        if (!job->direct)
+            memset(planes, 0, (size_t)(tile - planes) * sizeof(T));
         int64_t spread_now = -1;
         for (int64_t u = worker * units / job->workers; u < (worker + 1) * units / job->workers; u++) {
             int64_t image = u / job->parts, part = u % job->parts, group = image % c->groups;
-            if (image != spread_now)
-                N(spread)(planes, &v->plan, job->in + image * in_size, v->in);
+            const T *in = job->in + image * in_size;
+            if (image != spread_now && !job->direct)
+                N(spread)(planes, &v->plan, in, v->in);
             spread_now = image;
             const T *packed = job->packed + group * v->packed;
             for (int64_t i = 0; i < v->products; packed += v->product[i].rows * v->product[i].k, i++) {
                 const product *p = &v->product[i];
                 int64_t blocks = block_count(p->rows);
                 T *out = job->out + image * out_size + p->out_base;
-                N(multiply)(p, planes, packed, part * blocks / job->parts, (part + 1) * blocks / job->parts,
-                            job->bias ? job->bias + group * v->rows : NULL, job->relu, out, tile);
+                N(multiply)(p, job->direct ? in : planes, packed, part * blocks / job->parts, (part + 1) * blocks / job->parts,
+                            job->bias ? job->bias + group * v->rows : NULL, job->relu, out, job->direct ? NULL : tile);
             }
         }
     }
@@ -213,7 +247,7 @@ static tn_status N(multiply_all)(const convolution *v, const T *in, const T *wei
     int64_t images = c->n * c->groups, workers = tn_parallel_width(), tile = 0;
     for (int64_t i = 0; i < v->products; i++)
         tile = tn_max_i64(tile, 6 * product_pitch(&v->product[i]));
-    N(multiply_job) job = {v, in, NULL, bias, out, NULL, v->plan.plane * v->in + SLACK + tile + 16, workers, 1, relu};
+    N(multiply_job) job = {v, in, NULL, bias, out, NULL, v->plan.plane * v->in + SLACK + tile + 16, workers, 1, relu, N(is_direct)(v)};
     if (images < workers)
         job.parts = tn_min_i64(block_count(v->rows), tn_ceil_div(2 * workers, images));
     size_t packed_size = (size_t)(v->packed * c->groups) * sizeof(T);

@@ -98,7 +98,8 @@ tn_status TN_K(cast)(tn_dtype to, tn_dtype from, const tn_loop *loop)
 {
     size_t sizes[2] = {tn_dtype_size(to), tn_dtype_size(from)};
     if (to == from) {
-        TN_K(rows)(loop, sizes, TN_GRAIN, copy_row, &sizes[0]);
+        if (!TN_K(transpose)(sizes[0], loop))
+            TN_K(rows)(loop, sizes, TN_GRAIN, copy_row, &sizes[0]);
         return TN_OK;
     }
     tn_kind kind = TN_K(kind_of)(to);

@@ -67,7 +67,8 @@ static void N(scatter_plane)(const N(pool_job) *job, int64_t plane)
 }
 
 #ifdef VECTOR_2X2
-/* A vector of `lanes` outputs of the 2 x 2 windows, and of their gradients; H is the integer of T's size. */
+/* A vector of `lanes` outputs of the 2 x 2 windows, and of their gradients (without an index those of averages); H is the integer of T's
+ * size. */
 #define POOL_VECTOR(lanes, EVEN, ODD, LOW, HIGH)                                                                              \
     typedef T N(v##lanes) __attribute__((vector_size(lanes * sizeof(T)), aligned(sizeof(T)), may_alias));                     \
     typedef H N(h##lanes) __attribute__((vector_size(lanes * sizeof(T)), aligned(sizeof(T)), may_alias));                     \
@@ -89,12 +90,23 @@ static void N(scatter_plane)(const N(pool_job) *job, int64_t plane)
         if (index)                                                                                                            \
             *(N(b##lanes) *)index = __builtin_convertvector(at, N(b##lanes));                                                 \
     }                                                                                                                         \
-    TN_INLINE void N(scatter_2x2_##lanes)(const T *dy, const uint8_t *index, T *x0, T *x1)                                    \
+    TN_INLINE void N(average_2x2_##lanes)(const T *x0, const T *x1, T *y, T divisor)                                          \
     {                                                                                                                         \
-        N(h##lanes) g = *(const N(h##lanes) *)dy, at = __builtin_convertvector(*(const N(b##lanes) *)index, N(h##lanes));     \
+        N(v##lanes) l0 = *(const N(v##lanes) *)x0, h0 = *(const N(v##lanes) *)(x0 + lanes);                                   \
+        N(v##lanes) l1 = *(const N(v##lanes) *)x1, h1 = *(const N(v##lanes) *)(x1 + lanes);                                   \
+        N(v##lanes) top = __builtin_shufflevector(l0, h0, EVEN) + __builtin_shufflevector(l0, h0, ODD);                       \
+        *(N(v##lanes) *)y = (top + __builtin_shufflevector(l1, h1, EVEN) + __builtin_shufflevector(l1, h1, ODD)) / divisor;   \
+    }                                                                                                                         \
+    TN_INLINE void N(scatter_2x2_##lanes)(const T *dy, const uint8_t *index, T divisor, T *x0, T *x1)                         \
+    {                                                                                                                         \
         N(h##lanes) tap[4];                                                                                                   \
-        TN_UNROLL for (int i = 0; i < 4; i++)                                                                                 \
-            tap[i] = g & (N(h##lanes))(at == i);                                                                              \
+        if (index) {                                                                                                          \
+            N(h##lanes) g = *(const N(h##lanes) *)dy, at = __builtin_convertvector(*(const N(b##lanes) *)index, N(h##lanes)); \
+            TN_UNROLL for (int i = 0; i < 4; i++)                                                                             \
+                tap[i] = g & (N(h##lanes))(at == i);                                                                          \
+        } else {                                                                                                              \
+            tap[0] = tap[1] = tap[2] = tap[3] = (N(h##lanes))(*(const N(v##lanes) *)dy / divisor);                            \
+        }                                                                                                                     \
         *(N(h##lanes) *)x0 = __builtin_shufflevector(tap[0], tap[1], LOW);                                                    \
         *(N(h##lanes) *)(x0 + lanes) = __builtin_shufflevector(tap[0], tap[1], HIGH);                                         \
         *(N(h##lanes) *)x1 = __builtin_shufflevector(tap[2], tap[3], LOW);                                                    \
@@ -134,14 +146,16 @@ static void N(scatter_plane_2x2)(const N(pool_job) *job, int64_t plane)
     const tn_pool *p = job->p;
     T *x = job->out + plane * p->h * p->w;
     int64_t o = plane * p->oh * p->ow, n = p->ow;
+    const T divisor = (T)(p->divisor ? p->divisor : 4);
     for (int64_t oy = 0; oy < p->oh; oy++, o += n, x += 2 * p->w) {
+        const uint8_t *index = job->index ? job->index + o : NULL;
         int64_t lanes = n >= 8 ? 8 : 4;
         for (int64_t next = 0; next < n; next += lanes) {
             int64_t i = tn_min_i64(next, n - lanes);
             if (lanes == 8)
-                N(scatter_2x2_8)(job->in + o + i, job->index + o + i, x + 2 * i, x + p->w + 2 * i);
+                N(scatter_2x2_8)(job->in + o + i, index ? index + i : NULL, divisor, x + 2 * i, x + p->w + 2 * i);
             else
-                N(scatter_2x2_4)(job->in + o + i, job->index + o + i, x + 2 * i, x + p->w + 2 * i);
+                N(scatter_2x2_4)(job->in + o + i, index ? index + i : NULL, divisor, x + 2 * i, x + p->w + 2 * i);
         }
         for (int64_t i = 2 * n; i < p->w; i++)
             x[i] = x[p->w + i] = 0;
@@ -179,14 +193,29 @@ static void N(scatter_planes)(int64_t begin, int64_t end, void *context)
 }
 
 #ifdef VECTOR_2X2 /* floats: integers have no average */
-static void N(average_planes)(int64_t begin, int64_t end, void *context)
+static void N(average_plane_2x2)(const N(pool_job) *job, int64_t plane)
 {
-    const N(pool_job) *job = context;
     const tn_pool *p = job->p;
-    for (int64_t row = begin * p->oh; row < end * p->oh; row++) {
-        const T *x = job->in + row / p->oh * p->h * p->w;
-        T *y = job->out + row * p->ow;
-        int64_t oy = row % p->oh;
+    const T *x = job->in + plane * p->h * p->w, divisor = (T)(p->divisor ? p->divisor : 4);
+    T *y = job->out + plane * p->oh * p->ow;
+    for (int64_t oy = 0; oy < p->oh; oy++, y += p->ow, x += 2 * p->w) {
+        int64_t lanes = p->ow >= 8 ? 8 : 4;
+        for (int64_t next = 0; next < p->ow; next += lanes) {
+            int64_t i = tn_min_i64(next, p->ow - lanes);
+            if (lanes == 8)
+                N(average_2x2_8)(x + 2 * i, x + p->w + 2 * i, y + i, divisor);
+            else
+                N(average_2x2_4)(x + 2 * i, x + p->w + 2 * i, y + i, divisor);
+        }
+    }
+}
+
+static void N(average_plane)(const N(pool_job) *job, int64_t plane)
+{
+    const tn_pool *p = job->p;
+    const T *x = job->in + plane * p->h * p->w;
+    for (int64_t oy = 0; oy < p->oh; oy++) {
+        T *y = job->out + (plane * p->oh + oy) * p->ow;
         taps ty = taps_of(oy, p->stride_h, p->pad_h, 1, p->kh, p->h);
         memset(y, 0, (size_t)p->ow * sizeof(T));
         for (int64_t ky = ty.begin; ky < ty.end; ky++) {
@@ -202,12 +231,18 @@ static void N(average_planes)(int64_t begin, int64_t end, void *context)
     }
 }
 
-static void N(spread_planes)(int64_t begin, int64_t end, void *context)
+static void N(average_planes)(int64_t begin, int64_t end, void *context)
 {
     const N(pool_job) *job = context;
+    for (int64_t plane = begin; plane < end; plane++)
+        (is_2x2(job->p) ? N(average_plane_2x2) : N(average_plane))(job, plane);
+}
+
+static void N(spread_plane)(const N(pool_job) *job, int64_t plane)
+{
     const tn_pool *p = job->p;
-    memset(job->out + begin * p->h * p->w, 0, (size_t)((end - begin) * p->h * p->w) * sizeof(T));
-    for (int64_t row = begin * p->oh; row < end * p->oh; row++) {
+    memset(job->out + plane * p->h * p->w, 0, (size_t)(p->h * p->w) * sizeof(T));
+    for (int64_t row = plane * p->oh; row < (plane + 1) * p->oh; row++) {
         int64_t oy = row % p->oh;
         taps ty = taps_of(oy, p->stride_h, p->pad_h, 1, p->kh, p->h);
         T *x = job->out + (row / p->oh * p->h + oy * p->stride_h - p->pad_h) * p->w;
@@ -220,5 +255,12 @@ static void N(spread_planes)(int64_t begin, int64_t end, void *context)
                     to[ky * p->w + kx] += g;
         }
     }
+}
+
+static void N(spread_planes)(int64_t begin, int64_t end, void *context)
+{
+    const N(pool_job) *job = context;
+    for (int64_t plane = begin; plane < end; plane++)
+        (is_2x2(job->p) ? N(scatter_plane_2x2) : N(spread_plane))(job, plane);
 }
 #endif

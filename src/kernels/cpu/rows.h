@@ -29,6 +29,8 @@ typedef struct tn_buffer {
 const void *TN_K(load)(tn_dtype dtype, const char *src, int64_t stride, int64_t n, tn_buffer *buffer);
 /* The way back: n contiguous elements of dtype's kind into dst. */
 void TN_K(store)(tn_dtype dtype, char *dst, int64_t stride, int64_t n, const void *value);
+/* Copies operand 1 to operand 0 where the one is dense along one dimension and the other along another; else returns false. */
+bool TN_K(transpose)(size_t element, const tn_loop *loop);
 /* Copies n elements of 1, 2, 4 or 8 bytes between strides in bytes. */
 void TN_K(copy_row)(size_t element, char *dst, int64_t dst_stride, const char *src, int64_t src_stride, int64_t n);
 
