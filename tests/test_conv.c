@@ -210,7 +210,7 @@ static double error_of(buffer result, buffer exact, buffer absolute)
     double worst = 0;
     for (int64_t i = 0; i < result.count; i++) {
         const double error = fabs(((float *)result.kernel)[i] - exact.plain[i]) / absolute.plain[i];
-        if (!(error <= worst)) /* NaN too */
+        if (!(error <= worst) && !isnan(worst)) /* NaN too, and for good */
             worst = error;
     }
     return worst * 0x1p24;
