@@ -463,7 +463,7 @@ static void test_instruction_sets(void **state)
         run_walk(&tn_portable_kernels, TN_F64, kind, i & 1, sizes[size].in, sizes[size].hidden, plain);
         for (int way = 0; way < 3; way++) {
             const tn_dtype dtype = way == 0 ? TN_F64 : TN_F32;
-            const double tolerance = way == 0 ? 1e-11 : 2e-4;
+            const double tolerance = way == 0 ? 1e-12 : 1e-4;
             run_walk(way == 2 ? &tn_portable_kernels : tn_kernels_of(TN_CPU), dtype, kind, i & 1, sizes[size].in, sizes[size].hidden, other);
             for (int k = 0; k < WALK; k++)
                 if (!tn_allclose(tn_cast(other[k], TN_F64), plain[k], tolerance, tolerance, false))
