@@ -408,5 +408,7 @@ int main(void)
                                        TEST(test_bits_on_any_threads),
                                        TEST(test_no_memory)};
     find_tables();
+    if (test_quickly())
+        print_message("the largest products are left to the plain run: here they take minutes\n");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -84,8 +84,6 @@ typedef double vec4_f64 __attribute__((vector_size(32), aligned(8), may_alias));
 #define DEPTH 1
 #define TARGET
 #include "kernels/cpu/gemm_template.h"
-#undef NAME
-#undef PACK
 
 /* ---- floats that are rounded to bf16 as they are packed (tn_gemm's rounded) ---------------------------------------- */
 
@@ -97,14 +95,12 @@ static void pack_rounded(float *restrict dst, int width, const float *restrict s
         dst[i] = tn_load_bf16(tn_store_bf16(dst[i]));
 }
 #define NAME(x) x##_rounded
+#define KC (VECTOR_BYTES == 64 ? 256 : 512)
+#define STEP FMA
+#define DEPTH 1
+#define TARGET
 #define PACK pack_rounded
 #include "kernels/cpu/gemm_template.h"
-#undef NAME
-#undef KC
-#undef STEP
-#undef DEPTH
-#undef TARGET
-#undef PACK
 
 #if defined(__AVX512F__)
 #define TARGET __attribute__((target("avx512bf16")))
@@ -172,13 +168,6 @@ TARGET static void pack_bf16(float *restrict dst, int width, const float *restri
 #define DEPTH 2
 #define PACK pack_bf16
 #include "kernels/cpu/gemm_template.h"
-#undef NAME
-#undef KC
-#undef STEP
-#undef DEPTH
-#undef TARGET
-#undef PACK
-static bool has_bf16(void) { return __builtin_cpu_supports("avx512bf16"); }
 #endif
 
 #undef T
@@ -214,7 +203,7 @@ static floats floats_of(const tn_gemm *gemm)
     if (!gemm->rounded)
         return FLOATS(f32);
 #if defined(__AVX512F__)
-    if (has_bf16())
+    if (__builtin_cpu_supports("avx512bf16"))
         return FLOATS(bf16);
 #endif
     return FLOATS(rounded);

@@ -13,7 +13,7 @@
  *
  * The includer defines T, its vectors V and V4, NAME(x), LANES, MR, NV, KC, FMA(a, b, c), SPLAT(x); DEPTH; STEP(a, b, c), which is FMA
  * for units; TARGET, the attribute of what uses it; and where panels are not packed as they are PACK(dst, width, src, count, k, across,
- * along). */
+ * along). Those that differ from one inclusion to the next, NAME and KC to PACK, end with it. */
 
 #define NR (NV * LANES)
 #define UNITS(k) (((k) + DEPTH - 1) / DEPTH)
@@ -535,3 +535,9 @@ static void NAME(pack_whole)(const tn_gemm *gemm, T *packed)
 
 #undef NR
 #undef UNITS
+#undef NAME
+#undef KC
+#undef STEP
+#undef DEPTH
+#undef TARGET
+#undef PACK

@@ -35,20 +35,25 @@ TN_INLINE_ float tn_split_exp_(float x, int32_t *n)
     return x - t * TN_LN2_HI_ - t * TN_LN2_LO_;
 }
 
+/* exp(r), |r| <= log(2) / 2 */
+TN_INLINE_ float tn_exp_poly_(float r)
+{
+    float p = 1.39464702e-3f;
+    p = p * r + 8.36659819e-3f;
+    p = p * r + 4.16662819e-2f;
+    p = p * r + 1.66665429e-1f;
+    p = p * r + 0.5f;
+    return p * (r * r) + r + 1.0f;
+}
+
 TN_INLINE_ float tn_exp_f32_(float x)
 {
     x = x > 89.0f ? 89.0f : x;
     x = x < -104.0f ? -104.0f : x;
     int32_t n;
     float r = tn_split_exp_(x, &n);
-    float p = 1.39464702e-3f;
-    p = p * r + 8.36659819e-3f;
-    p = p * r + 4.16662819e-2f;
-    p = p * r + 1.66665429e-1f;
-    p = p * r + 0.5f;
-    p = p * (r * r) + r + 1.0f;
     int32_t half = n >> 1; /* twice half of the exponent: 2^n itself may be too large or too small for a float */
-    return p * tn_pow2_f32_(half) * tn_pow2_f32_(n - half);
+    return tn_exp_poly_(r) * tn_pow2_f32_(half) * tn_pow2_f32_(n - half);
 }
 
 /* exp(x) and 2^x for x <= 0, in half the time: one factor makes the power of two, which is 0 for what lies below 2^-126.5, and the bits of
@@ -57,13 +62,7 @@ TN_INLINE_ float tn_exp_minus_f32_(float x)
 {
     float y = x < -88.0f ? -88.0f : x, t = y * 1.44269504f + TN_ROUNDER_, n = t - TN_ROUNDER_;
     float r = y - n * TN_LN2_HI_ - n * TN_LN2_LO_;
-    float p = 1.39464702e-3f;
-    p = p * r + 8.36659819e-3f;
-    p = p * r + 4.16662819e-2f;
-    p = p * r + 1.66665429e-1f;
-    p = p * r + 0.5f;
-    p = p * (r * r) + r + 1.0f;
-    return p * tn_bits_f32((tn_f32_bits(t) << 23) + 0x3f800000u);
+    return tn_exp_poly_(r) * tn_bits_f32((tn_f32_bits(t) << 23) + 0x3f800000u);
 }
 TN_INLINE_ float tn_exp2_minus_f32_(float x)
 {
