@@ -139,7 +139,7 @@ endif()
 
 # ---- instruction sets ------------------------------------------------------------------------------------------------
 
-set(TENON_ISAS portable)
+set(TENON_HAVE_ISAS portable)
 set(TENON_FLAGS_portable -ffp-contract=off)
 set(TENON_HAVE_AVX2 FALSE)
 set(TENON_HAVE_AVX512 FALSE)
@@ -147,17 +147,20 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND CMAKE_SIZEOF_VOID_P EQU
   set(TENON_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi -mbmi2 -ffp-contract=fast)
   set(TENON_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mbmi -mbmi2
     -mprefer-vector-width=512 -ffp-contract=fast)
-  foreach(isa IN ITEMS avx2 avx512)
+  foreach(isa IN LISTS TENON_ISAS)
+    if(NOT DEFINED TENON_FLAGS_${isa})
+      message(FATAL_ERROR "TENON_ISAS: ${isa} is not one of avx2, avx512")
+    endif()
     string(TOUPPER ${isa} id)
     list(JOIN TENON_FLAGS_${isa} " " flags)
     check_c_compiler_flag("${flags}" TENON_COMPILER_HAS_${id})
     if(TENON_COMPILER_HAS_${id})
-      list(APPEND TENON_ISAS ${isa})
+      list(APPEND TENON_HAVE_ISAS ${isa})
       set(TENON_HAVE_${id} TRUE)
     endif()
   endforeach()
 endif()
-list(JOIN TENON_ISAS ", " isas)
+list(JOIN TENON_HAVE_ISAS ", " isas)
 tenon_row("CPU kernels" "${isas} (chosen at run time; TENON_ISA forces one)")
 
 function(tenon_report)

@@ -14,7 +14,7 @@
 static bool always(void) { return true; }
 extern const tn_kernels tn_portable_kernels;
 
-#ifdef TENON_HAVE_AVX2
+#if defined(TENON_HAVE_AVX2) || defined(TENON_HAVE_AVX512)
 extern const tn_kernels tn_avx2_kernels;
 static bool has_avx2(void)
 {

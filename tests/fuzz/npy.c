@@ -1,4 +1,4 @@
-/* NPY, read and mapped. seeds: files/*.npy */
+/* NPY, read and mapped. seeds: files/?*.npy */
 #include "fuzz.h"
 
 static void read_back(const char *path)

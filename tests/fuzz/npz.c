@@ -1,4 +1,4 @@
-/* NPZ. seeds: files/*.npz */
+/* NPZ. seeds: files/?*.npz */
 #include "fuzz.h"
 
 static void read_back(const char *path)

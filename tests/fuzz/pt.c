@@ -1,5 +1,5 @@
 /* PyTorch's files: bytes that begin as a zip are one, and others are the pickle in one whose checksums hold.
- * seeds: files/*.pt files/*.pkl */
+ * seeds: files/?*.pt files/?*.pkl */
 #include "fuzz.h"
 #include "zip_by_hand.h"
 
