@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "kernels/floats16.h"
+
 __extension__ typedef unsigned __int128 tn_u128;
 
 #define TN_PHILOX_M0 0xD2511F53u
@@ -12,7 +14,7 @@ __extension__ typedef unsigned __int128 tn_u128;
 #define TN_PHILOX_W0 0x9E3779B9u
 #define TN_PHILOX_W1 0xBB67AE85u
 
-static inline void tn_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
+TN_HD static inline void tn_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
 {
     uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3], k0 = key[0], k1 = key[1];
     for (int round = 0; round < 10; round++, k0 += TN_PHILOX_W0, k1 += TN_PHILOX_W1) {
@@ -30,16 +32,16 @@ static inline void tn_philox(const uint32_t counter[4], const uint32_t key[2], u
 
 /* 64 random bits: half (0 or 1) of the block that counter names in the seed's stream. `attempt` is the counter's upper half: the spare
  * streams from which a rejected draw is repeated. */
-static inline uint64_t tn_philox_bits(uint64_t seed, uint64_t counter, uint32_t attempt, int half)
+TN_HD static inline uint64_t tn_philox_bits(uint64_t seed, uint64_t counter, uint32_t attempt, int half)
 {
+    const uint32_t at[4] = {(uint32_t)counter, (uint32_t)(counter >> 32), attempt, 0}, key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     uint32_t out[4];
-    tn_philox((const uint32_t[4]){(uint32_t)counter, (uint32_t)(counter >> 32), attempt, 0},
-              (const uint32_t[2]){(uint32_t)seed, (uint32_t)(seed >> 32)}, out);
+    tn_philox(at, key, out);
     return (uint64_t)out[2 * half] << 32 | out[2 * half + 1];
 }
 
 /* A uniform integer below range (0: below 2^64), without bias: D. Lemire, "Fast random integer generation in an interval" (2019). */
-static inline uint64_t tn_philox_below(uint64_t range, uint64_t bits, uint64_t seed, uint64_t counter, int half)
+TN_HD static inline uint64_t tn_philox_below(uint64_t range, uint64_t bits, uint64_t seed, uint64_t counter, int half)
 {
     if (range == 0)
         return bits;
