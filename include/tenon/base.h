@@ -195,7 +195,10 @@ TN_API int tn_get_num_threads(void);
 TN_API tn_status tn_set_num_threads(int threads);
 /* The instruction set that kernels run: "portable", "avx2" or "avx512"; TENON_ISA in the environment forces a lower one. */
 TN_API const char *tn_cpu_isa(void);
+/* Whether there is a CUDA device; the backend, libtenon_cuda.so, is opened by the first call that asks. It is looked for in the folders of
+ * TENON_CUDA_PATH (separated by colons), beside this library, and where the system looks. */
 TN_API bool tn_cuda_available(void);
+TN_API int tn_cuda_device_count(void);
 /* TENON_TRACE=file in the environment writes what runs when, in Chrome's trace format (chrome://tracing, ui.perfetto.dev): each kernel with
  * its dtype and sizes, each operator's backward, each module's forward, by thread. The file is whole when the program ends. */
 

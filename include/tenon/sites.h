@@ -4090,6 +4090,12 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_device_(tn_device(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_set_default_device(...) \
     tn_at_status_(tn_set_default_device(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_synchronize(...) \
+    tn_at_checked_(tn_synchronize(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_device_memory_set_limit(...) \
+    tn_at_status_(tn_device_memory_set_limit(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_device_memory_trim(...) \
+    tn_at_status_(tn_device_memory_trim(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_ndim(...) \
     tn_at_int_(tn_ndim(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_size(...) \

@@ -52,6 +52,14 @@ typedef struct tn_device_id {
 TN_API tn_device_id tn_device(const char *name);
 TN_API tn_device_id tn_get_default_device(void);
 TN_API tn_status tn_set_default_device(tn_device_id device);
+/* Work on a CUDA device is done later than it is asked for, in order. Waits for all of it, and raises what went wrong in it (an index out of
+ * range); so does what brings numbers to the CPU (tn_item, tn_to). On the CPU there is nothing to wait for. */
+TN_API tn_status tn_synchronize(tn_device_id device) TN_MUST_CHECK;
+/* A device's memory, as tn_get_memory_stats() tells of the CPU's; a cap on the bytes in use and kept; what is kept for reuse given back. A
+ * request beyond the cap, or beyond what the device has, is TN_ERR_MEMORY and names its size; the program goes on. */
+TN_API tn_memory_stats tn_get_device_memory_stats(tn_device_id device);
+TN_API tn_status tn_device_memory_set_limit(tn_device_id device, int64_t bytes);
+TN_API tn_status tn_device_memory_trim(tn_device_id device);
 
 /* A shape: TN_SHAPE(2, 3), or TN_SCALAR for rank 0. Passed by value. */
 typedef struct tn_shape {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/loop.h"
+#include "kernels/device.h"
 
 /* ---- elements ----------------------------------------------------------------------------------------------------------- */
 
@@ -13,15 +14,17 @@ static const tn_tensor *converted(const char *op, const tn_tensor *x, tn_dtype d
 {
     if (!tn_ready(op, "x", x))
         return NULL;
-    if (x->storage->device.type != TN_CPU)
-        return tn_fail(TN_ERR_DEVICE, "%s: the tensor is on %s: move it with tn_to first", op, tn_device_text(x->storage->device));
-    if (x->dtype == dtype && tn_has(x, TN_FLAG_CONTIGUOUS))
+    if (x->dtype != dtype || !tn_has(x, TN_FLAG_CONTIGUOUS)) {
+        tn_tensor *y = tn_new(op, tn_shape_of(x), dtype, x->storage->device);
+        tn_loop loop;
+        if (!y || (tn_loop_make(&loop, y, &x, 1) && tn_kernels_for(x)->cast(dtype, (tn_dtype)x->dtype, &loop) != TN_OK))
+            return NULL;
+        x = y;
+    }
+    if (TN_LIKELY(x->storage->device.type == TN_CPU))
         return x;
-    tn_tensor *y = tn_new(op, tn_shape_of(x), dtype, x->storage->device);
-    tn_loop loop;
-    if (y && tn_loop_make(&loop, y, &x, 1) && tn_kernels_for(x)->cast(dtype, (tn_dtype)x->dtype, &loop) != TN_OK)
-        return NULL;
-    return y;
+    tn_tensor *y = tn_new(op, tn_shape_of(x), dtype, (tn_device_id){TN_CPU, 0});
+    return y && tn_copy_across(y, x) == TN_OK ? y : NULL;
 }
 
 static bool single(const char *op, const tn_tensor *x)
@@ -250,8 +253,8 @@ size_t tn_format(const tn_tensor *x, char *text, size_t size)
     size = text ? size : 0;
     if (size)
         text[0] = 0;
-    if (!x || x->storage->device.type != TN_CPU)
-        return (size_t)snprintf(text, size, "%s", x ? "(a tensor on another device)" : "(null)");
+    if (!x)
+        return (size_t)snprintf(text, size, "(null)");
     TN_ERROR_ASIDE;
     bool floating = tn_dtype_is_float((tn_dtype)x->dtype);
     printer p = {.text = text, .size = size, .dtype = (tn_dtype)x->dtype, .decimals = 4, .whole = true, .cut = x->numel > THRESHOLD};

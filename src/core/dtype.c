@@ -2,7 +2,7 @@
 #include "core/core.h"
 
 #include <math.h>
-#include "kernels/kernels.h"
+#include "kernels/device.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -84,7 +84,7 @@ tn_dtype tn_result_dtype(const tn_tensor *a, const tn_tensor *b)
 
 static tn_device_id default_device = {TN_CPU, 0};
 
-bool tn_cuda_available(void) { return tn_kernels_of(TN_CUDA) != NULL; }
+bool tn_cuda_available(void) { return tn_cuda_device_count() > 0; }
 
 tn_device_id tn_device(const char *name)
 {
@@ -96,9 +96,8 @@ tn_device_id tn_device(const char *name)
         return cpu;
     device.type = TN_CUDA;
     if (name && (strcmp(name, "cuda") == 0 || (sscanf(name, "cuda:%d%c", &device.index, &rest) == 1 && device.index >= 0))) {
-        if (tn_cuda_available())
+        if (tn_backend_for("device", device))
             return device;
-        tn_fail(TN_ERR_DEVICE, "device: \"%s\" is not there: this build or machine has no CUDA; use \"cpu\"", name);
     } else {
         tn_fail(TN_ERR_DEVICE, "device: \"%s\" is unknown; give \"cpu\", \"cuda\" or \"cuda:0\"", name ? name : "(null)");
     }
@@ -111,10 +110,8 @@ tn_status tn_set_default_device(tn_device_id device)
 {
     if (tn_failing())
         return tn_last_status();
-    if (device.type != TN_CPU && !(device.type == TN_CUDA && tn_cuda_available())) {
-        tn_fail(TN_ERR_DEVICE, "set_default_device: %s is not there", tn_device_text(device));
+    if (device.type != TN_CPU && !tn_backend_for("set_default_device", device))
         return TN_ERR_DEVICE;
-    }
     default_device = device;
     return TN_OK;
 }

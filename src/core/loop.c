@@ -50,9 +50,20 @@ static void coalesce(tn_loop *loop)
         loop->ndim = last + 1;
 }
 
+/* Operands that are one element in the CPU's memory, of a loop on another device. */
+static int32_t on_cpu(const tn_tensor *const *inputs, int count)
+{
+    int32_t bits = 0;
+    for (int k = 0; k < count; k++)
+        if (inputs[k]->storage->device.type == TN_CPU && inputs[k]->numel == 1)
+            bits |= 2 << k;
+    return bits;
+}
+
 bool tn_loop_make(tn_loop *loop, const tn_tensor *out, const tn_tensor *const *inputs, int count)
 {
-    loop->operands = count + 1;
+    loop->operands = (int16_t)(count + 1);
+    loop->on_cpu = TN_LIKELY(out->storage->device.type == TN_CPU) ? 0 : on_cpu(inputs, count);
     bool dense = tn_has(out, TN_FLAG_CONTIGUOUS);
     for (int k = 0; k < count; k++) {
         loop->data[k + 1] = tn_ptr(inputs[k]);

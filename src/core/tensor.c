@@ -1,6 +1,7 @@
 /* Storage and tensors: making them, viewing them, freeing them. */
 #include "core/core.h"
 #include "autograd/node.h"
+#include "kernels/device.h"
 
 #include <string.h>
 
@@ -9,10 +10,22 @@
 enum { STORAGE_HEAD = 64 };
 _Static_assert(sizeof(tn_storage) <= STORAGE_HEAD, "the data begins 64 bytes after the struct, aligned as it is");
 
+static tn_storage *device_storage(size_t bytes, tn_device_id device)
+{
+    const tn_backend *backend = tn_backend_for("storage", device);
+    tn_storage *s = backend ? tn_alloc(STORAGE_HEAD) : NULL;
+    char *data = s ? backend->alloc(device.index, bytes) : NULL;
+    if (data)
+        *s = (tn_storage){.refs = 1, .device = device, .data = data, .bytes = bytes};
+    else
+        tn_free(s, STORAGE_HEAD);
+    return data ? s : NULL;
+}
+
 tn_storage *tn_storage_new(size_t bytes, tn_device_id device)
 {
-    if (device.type != TN_CPU)
-        return tn_fail(TN_ERR_DEVICE, "storage: this build has no device %s", tn_device_text(device));
+    if (TN_UNLIKELY(device.type != TN_CPU))
+        return device_storage(bytes, device);
     tn_storage *s = tn_alloc(STORAGE_HEAD + bytes);
     if (s)
         *s = (tn_storage){.refs = 1, .device = device, .data = (char *)s + STORAGE_HEAD, .bytes = bytes};
@@ -34,6 +47,8 @@ void tn_storage_release(tn_storage *s)
     bool own = s->data == (char *)s + STORAGE_HEAD;
     if (s->release)
         s->release(s->data, s->context);
+    else if (TN_UNLIKELY(s->device.type != TN_CPU))
+        tn_cuda(NULL)->free(s->device.index, s->data, s->bytes);
     tn_free(s, STORAGE_HEAD + (own ? s->bytes : 0));
 }
 

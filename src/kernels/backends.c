@@ -5,6 +5,7 @@
 
 #include "core/core.h"
 #include "core/trace.h"
+#include "kernels/device.h"
 #include "kernels/kernels.h"
 #include "kernels/traced.h"
 #ifdef TENON_HAVE_DNNL
@@ -78,7 +79,7 @@ static void choose_cpu(void)
 const tn_kernels *tn_kernels_of(int device_type)
 {
     if (TN_UNLIKELY(device_type != TN_CPU))
-        return NULL; /* no other backend is built */
+        return tn_cuda_available() ? tn_cuda(NULL)->kernels : NULL;
     const tn_kernels *ready = __atomic_load_n(&cpu_ready, __ATOMIC_ACQUIRE);
     if (TN_LIKELY(ready != NULL))
         return ready;

@@ -18,7 +18,8 @@
  * loop.h): where all operands are dense, ndim is 1. Strides are in bytes; a broadcast operand has stride 0. ndim >= 1, sizes > 0. */
 enum { TN_LOOP_OPERANDS = 4 };
 typedef struct tn_loop {
-    int ndim, operands;
+    int16_t ndim, operands;
+    int32_t on_cpu; /* on another device: a bit for each operand that is one element in the CPU's memory (a C number) */
     int64_t sizes[TN_MAX_DIMS];
     int64_t strides[TN_LOOP_OPERANDS][TN_MAX_DIMS];
     char *data[TN_LOOP_OPERANDS];
@@ -363,6 +364,8 @@ typedef struct tn_kernels {
 
 /* The table of a device, NULL where no backend is built for it; its choice of instruction set is made once. The one list of backends is in kernels/backends.c. */
 const tn_kernels *tn_kernels_of(int device_type);
+/* The same, and what the calling thread asks of it from now on goes to this device. */
+const tn_kernels *tn_kernels_on(tn_device_id device);
 /* Whether the CPU's products of f32 are faster where they may round to bf16. */
 bool tn_has_bf16_products(void);
 

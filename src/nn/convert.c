@@ -1,6 +1,9 @@
 /* Modules moved, cast and copied. */
 #include <string.h>
 
+#include <tenon/ops.h>
+
+#include "kernels/device.h"
 #include "nn/module.h"
 
 /* ---- to another dtype or device ----------------------------------------------------------------------------------------- */
@@ -24,7 +27,8 @@ static void swap_storage(tn_tensor *x, tn_tensor *y)
 }
 
 typedef struct conversion {
-    tn_dtype dtype;
+    tn_dtype dtype;      /* convert's */
+    tn_device_id device; /* move's */
     tn_seen seen; /* tensor to its converted copy, which the scope owns; without one it stays as it is */
 } conversion;
 
@@ -44,6 +48,22 @@ static bool convert(tn_module *owner, tn_entry *entry, const char *path, void *c
     return y && tn_overwrite(y, x) == TN_OK;
 }
 
+/* Makes all copies, then puts them in the place of what they are copies of. */
+static tn_status exchange(tn_module *module, bool (*copy)(tn_module *, tn_entry *, const char *, void *), conversion *c)
+{
+    if (tn_visit_tensors(module, copy, c))
+        for (int64_t i = 0; i < c->seen.capacity; i++) {
+            tn_tensor *x = (tn_tensor *)(uintptr_t)c->seen.slots[i].key;
+            if (!x)
+                continue;
+            swap_storage(x, c->seen.slots[i].value);
+            tn_release(x->grad);
+            x->grad = NULL;
+        }
+    tn_seen_free(&c->seen);
+    return tn_last_status();
+}
+
 tn_status tn_module_to_dtype(void *pointer, tn_dtype dtype)
 {
     tn_module *module = tn_module_of("module_to_dtype", pointer);
@@ -54,39 +74,31 @@ tn_status tn_module_to_dtype(void *pointer, tn_dtype dtype)
         return TN_ERR_DTYPE;
     }
     TN_SCOPE;
-    conversion c = {.dtype = dtype};
-    if (tn_visit_tensors(module, convert, &c))
-        for (int64_t i = 0; i < c.seen.capacity; i++) {
-            tn_tensor *x = (tn_tensor *)(uintptr_t)c.seen.slots[i].key;
-            if (!x)
-                continue;
-            swap_storage(x, c.seen.slots[i].value);
-            tn_release(x->grad);
-            x->grad = NULL;
-        }
-    tn_seen_free(&c.seen);
-    return tn_last_status();
+    return exchange(module, convert, &(conversion){.dtype = dtype});
 }
 
-static bool lies_on(tn_module *owner, tn_entry *entry, const char *path, void *context)
+static bool move(tn_module *owner, tn_entry *entry, const char *path, void *context)
 {
-    const tn_device_id *device = context;
+    (void)owner, (void)path;
+    conversion *c = context;
     tn_tensor *x = tn_entry_tensor(entry);
-    if (tn_same_device(x->storage->device, *device))
+    if (tn_same_device(x->storage->device, c->device))
         return true;
-    tn_fail(TN_ERR_DEVICE, "module_to: %s.%s is on %s and this build cannot move it to %s", owner->type->name, path,
-            tn_device_text(x->storage->device), tn_device_text(*device));
-    return false;
+    bool is_new;
+    struct tn_seen_slot *slot = tn_seen_slot_of(&c->seen, x, &is_new);
+    if (!slot || !is_new)
+        return slot != NULL;
+    TN_NO_GRAD;
+    return (slot->value = tn_to(x, c->device)) != NULL;
 }
 
 tn_status tn_module_to(void *pointer, tn_device_id device)
 {
     tn_module *module = tn_module_of("module_to", pointer);
-    if (module && device.type != TN_CPU)
-        tn_fail(TN_ERR_DEVICE, "module_to: this build has no device %s", tn_device_text(device));
-    else if (module)
-        tn_visit_tensors(module, lies_on, &device);
-    return tn_last_status();
+    if (!module || (device.type != TN_CPU && !tn_backend_for("module_to", device)))
+        return tn_last_status();
+    TN_SCOPE;
+    return exchange(module, move, &(conversion){.device = device});
 }
 
 /* ---- copies ------------------------------------------------------------------------------------------------------------- */

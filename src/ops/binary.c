@@ -33,6 +33,7 @@ static tn_tensor *plain_binary(const char *name, tn_binary_op op, const tn_tenso
     tn_loop loop;
     loop.ndim = 1;
     loop.operands = 3;
+    loop.on_cpu = 0;
     loop.sizes[0] = y->numel;
     loop.strides[0][0] = loop.strides[1][0] = loop.strides[2][0] = item;
     loop.data[0] = tn_ptr(y);
@@ -113,6 +114,7 @@ static bool any(tn_tensor *x, tn_binary_op comparison)
 {
     tn_tensor *found = tn_binary_raw("test", comparison, (tn_dtype)x->dtype, TN_BOOL, x, tn_scalar_i64(0));
     bool result = false;
+    found = found ? tn_to(tn_contiguous(found), (tn_device_id){TN_CPU, 0}) : NULL;
     if (!found)
         return false;
     const bool *values = (const bool *)tn_ptr(found);

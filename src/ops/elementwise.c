@@ -93,6 +93,7 @@ static number number_of(const tn_tensor *x, tn_dtype dtype)
 static void set_number(tn_loop *loop, int operand, number *value)
 {
     loop->data[operand] = (char *)value;
+    loop->on_cpu |= 1 << operand;
     for (int d = 0; d < loop->ndim; d++)
         loop->strides[operand][d] = 0;
 }
@@ -103,6 +104,7 @@ static void swap_operands(tn_loop *loop)
     char *data = loop->data[1];
     loop->data[1] = loop->data[2];
     loop->data[2] = data;
+    loop->on_cpu = (loop->on_cpu & ~6) | (loop->on_cpu & 2) << 1 | (loop->on_cpu & 4) >> 1;
     for (int d = 0; d < loop->ndim; d++) {
         int64_t stride = loop->strides[1][d];
         loop->strides[1][d] = loop->strides[2][d];

@@ -5,6 +5,7 @@
 
 #include "autograd/node.h"
 #include "core/loop.h"
+#include "kernels/device.h"
 #include "ops/broadcast.h"
 #include "ops/create.h"
 
@@ -286,13 +287,23 @@ tn_tensor *tn_detach(tn_tensor *x)
     return tn_ready("detach", "x", x) ? tn_view_of(x, x->ndim, x->sizes, x->strides, x->offset) : NULL;
 }
 
+static void to_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
+{
+    dx[0] = tn_to(dy[0], *(const tn_device_id *)tn_node_attr(node));
+}
+
 tn_tensor *tn_to(tn_tensor *x, tn_device_id device)
 {
     if (!tn_ready("to", "x", x))
         return NULL;
     if (tn_same_device(x->storage->device, device))
         return x;
-    return tn_fail(TN_ERR_DEVICE, "to: this build has no device %s", tn_device_text(device));
+    if (device.type != TN_CPU && !tn_backend_for("to", device))
+        return NULL;
+    tn_tensor *dense = tn_contiguous(x), *y = dense ? tn_new("to", tn_shape_of(x), (tn_dtype)x->dtype, device) : NULL;
+    if (!y || tn_copy_across(y, dense) != TN_OK)
+        return NULL;
+    return tn_record(y, "to", to_backward, TN_INPUTS(x), TN_NO_SAVED, TN_ATTR(x->storage->device));
 }
 
 /* One dim at a time, from the last: x[..., None, ...] expanded and made one dim again. */

@@ -300,6 +300,11 @@ static bool need_states(const tn_method *method, const void *args, unsigned used
                     tn_dtype_name((tn_dtype)x->dtype), tn_dtype_name((tn_dtype)state->dtype));
             return false;
         }
+        if (state && !tn_same_device(state->storage->device, x->storage->device)) {
+            tn_fail(TN_ERR_DEVICE, "step: a parameter is on %s now and was on %s at the first step: move the model before it",
+                    tn_device_text(x->storage->device), tn_device_text(state->storage->device));
+            return false;
+        }
         if (state || !(used >> k & 1))
             continue;
         tn_shape_args like = {.size = sizeof like, .dtype = (tn_dtype)x->dtype, .device = &x->storage->device, .shape = tn_shape_of(x),

@@ -31,6 +31,9 @@ tn_step_item *tn_sweep_add(tn_sweep *s, tn_tensor *target, const tn_tensor *x)
     tn_tensor *dense = g || !x ? tn_contiguous(target) : NULL;
     if (!dense)
         return NULL;
+    if (s->count && !tn_same_device(target->storage->device, s->targets[0]->storage->device))
+        return tn_fail(TN_ERR_DEVICE, "step: one tensor is on %s and another on %s: one optimiser's are on one device",
+                       tn_device_text(s->targets[0]->storage->device), tn_device_text(target->storage->device));
     tn_step_item *item = &s->items[s->count];
     const tn_step_item *before = s->count ? item - 1 : NULL;
     *item = (tn_step_item){
