@@ -148,6 +148,10 @@ static tn_tensor *strided(tn_shape shape, tn_dtype dtype)
     return base ? tn_view_of(base, shape.ndim, shape.sizes, strides, 1) : NULL;
 }
 
+const char *case_device(void) { return getenv("TENON_TEST_DEVICE"); }
+
+static tn_tensor *case_on_device(tn_tensor *x) { return case_device() ? tn_to(x, tn_device(case_device())) : x; }
+
 tn_tensor *case_input(const cJSON *input, case_mode mode, bool requires_grad)
 {
     const char *name = case_text(input, "dtype");
@@ -160,6 +164,7 @@ tn_tensor *case_input(const cJSON *input, case_mode mode, bool requires_grad)
         store(tn_ptr(x) + (size_t)place(x, i) * tn_item_size(x), written, element(input, &next, i));
     if (written != dtype)
         x = tn_cast(x, dtype);
+    x = x ? case_on_device(x) : NULL;
     if (requires_grad && x && tn_set_requires_grad(x, true))
         return NULL;
     return x;
@@ -175,7 +180,7 @@ tn_tensor *case_filled(tn_shape shape, tn_dtype dtype, uint32_t seed, double low
 
 tn_tensor *case_weights(const tn_tensor *x, int k)
 {
-    return case_filled(tn_shape_of(x), tn_dtype_of(x), WEIGHT_SEED + (uint32_t)k, -1, 1);
+    return tn_to(case_filled(tn_shape_of(x), tn_dtype_of(x), WEIGHT_SEED + (uint32_t)k, -1, 1), tn_device_of(x));
 }
 
 #endif

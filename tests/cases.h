@@ -32,6 +32,9 @@ double case_number(const cJSON *item); /* JSON has no inf and nan: they are stri
 tn_shape case_shape(const cJSON *item);
 tn_dtype case_dtype(const char *name); /* TN_DTYPE_DEFAULT for NULL and what is none */
 
+/* TENON_TEST_DEVICE: the device that the tables' inputs are moved to and their operators run on; NULL: the CPU. */
+const char *case_device(void);
+
 typedef enum case_mode { MODE_F64, MODE_F32, MODE_STRIDED } case_mode;
 /* The tensor of dtype that op_fill(seed, ...) makes; owned by the scope. */
 tn_tensor *case_filled(tn_shape shape, tn_dtype dtype, uint32_t seed, double low, double high);

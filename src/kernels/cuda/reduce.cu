@@ -1,0 +1,286 @@
+/* Reductions over any dims, and running sums. An element is added to its thread's part in f64 or i64; a result's inputs are cut in chunks so
+ * that few results keep the device busy too. All cuts depend on the shape alone, and parts are merged in the order of their elements. */
+#include "kernels/cuda/cuda.h"
+
+/* What some of the inputs amount to: VAR keeps the sum of squares about the mean in value and the mean in second, LOGSUMEXP the sum of
+ * exp(x - max) in value and max in second. A is double or int64_t. */
+template <class A> struct part {
+    A value;
+    double second;
+    int64_t index, count;
+};
+
+struct plan {
+    tn_reduction r;
+    tn_reduce_op op;
+    int dtype;
+    int64_t outer, inner; /* results; inputs of each */
+    int64_t chunk, chunks;
+    void *parts; /* part[outer, chunks], where chunks > 1 */
+};
+
+TN_DEVICE bool is_nan(double x) { return x != x; }
+TN_DEVICE bool is_nan(int64_t) { return false; }
+TN_DEVICE bool is_inf(double x) { return x == (double)INFINITY || x == -(double)INFINITY; }
+
+template <class A> TN_DEVICE part<A> nothing(tn_reduce_op op)
+{
+    part<A> s;
+    s.value = op == TN_REDUCE_PROD || op == TN_REDUCE_ALL ? 1 : 0;
+    s.second = op == TN_REDUCE_LOGSUMEXP ? -(double)INFINITY : 0;
+    s.index = s.count = 0;
+    return s;
+}
+
+/* a followed by b, whose index counts from b's start. */
+template <class A> TN_DEVICE part<A> merged(tn_reduce_op op, double p, part<A> a, const part<A> &b)
+{
+    if (b.count == 0)
+        return a;
+    if (a.count == 0)
+        return b;
+    const bool max = op == TN_REDUCE_MAX || op == TN_REDUCE_ARGMAX;
+    switch (op) {
+    case TN_REDUCE_PROD: a.value *= b.value; break;
+    case TN_REDUCE_ANY: a.value = a.value != 0 || b.value != 0; break;
+    case TN_REDUCE_ALL: a.value = a.value != 0 && b.value != 0; break;
+    case TN_REDUCE_MAX:
+    case TN_REDUCE_MIN:
+    case TN_REDUCE_ARGMAX:
+    case TN_REDUCE_ARGMIN:
+        if (!is_nan(a.value) && (is_nan(b.value) || (max ? b.value > a.value : b.value < a.value))) {
+            a.value = b.value;
+            a.index = a.count + b.index;
+        }
+        break;
+    case TN_REDUCE_VAR:
+    case TN_REDUCE_STD: {
+        const double n = (double)(a.count + b.count), delta = b.second - a.second;
+        a.value += b.value + (A)(delta * delta * ((double)a.count * (double)b.count / n));
+        a.second += delta * ((double)b.count / n);
+        break;
+    }
+    case TN_REDUCE_LOGSUMEXP: {
+        const double top = a.second > b.second || is_nan(a.second) ? a.second : b.second, pivot = is_inf(top) ? 0 : top;
+        if (top != -(double)INFINITY)
+            a.value = (A)((a.value > 0 ? a.value * exp(a.second - pivot) : 0) + (b.value > 0 ? b.value * exp(b.second - pivot) : 0));
+        a.second = top;
+        break;
+    }
+    case TN_REDUCE_NORM:
+        if (!is_inf(p) || is_nan(a.value) || is_nan(b.value))
+            a.value += b.value;
+        else if (p > 0 ? b.value > a.value : b.value < a.value)
+            a.value = b.value;
+        break;
+    default: a.value = std::is_same<A, int64_t>::value ? (A)((uint64_t)a.value + (uint64_t)b.value) : a.value + b.value;
+    }
+    a.count += b.count;
+    return a;
+}
+
+/* One element as a part. */
+template <class A> TN_DEVICE part<A> part_of(tn_reduce_op op, double p, A x)
+{
+    part<A> s = {x, 0, 0, 1};
+    switch (op) {
+    case TN_REDUCE_ANY:
+    case TN_REDUCE_ALL: s.value = x != 0; break;
+    case TN_REDUCE_VAR:
+    case TN_REDUCE_STD:
+        s.second = (double)x;
+        s.value = 0;
+        if (is_nan(x) || is_inf((double)x))
+            s.value = (A)NAN;
+        break;
+    case TN_REDUCE_LOGSUMEXP:
+        s.second = (double)x;
+        s.value = (double)x == -(double)INFINITY ? 0 : (double)x == (double)INFINITY ? (A)INFINITY : is_nan(x) ? x : 1;
+        break;
+    case TN_REDUCE_NORM: {
+        const double size = fabs((double)x);
+        s.value = (A)(p == 0 ? (x != 0 ? 1 : 0) : p == 1 || is_inf(p) ? size : p == 2 ? size * size : pow(size, p));
+        break;
+    }
+    default:;
+    }
+    return s;
+}
+
+TN_DEVICE int64_t offset_of(int ndim, const int64_t *sizes, const int64_t *strides, int64_t i)
+{
+    int64_t offset = 0;
+    for (int d = ndim - 1; d > 0; d--) {
+        offset += i % sizes[d] * strides[d];
+        i /= sizes[d];
+    }
+    return ndim > 0 ? offset + i * strides[0] : 0;
+}
+
+/* The elements begin, begin + step, ... below end of a result. */
+template <class S, class A> TN_DEVICE part<A> run(const plan &p, int64_t result, int64_t begin, int64_t end, int64_t step)
+{
+    const tn_reduction &r = p.r;
+    const char *in = r.in + offset_of(r.outer_ndim, r.outer_sizes, r.outer_strides, result);
+    part<A> s = nothing<A>(p.op);
+    const bool plain = p.op == TN_REDUCE_SUM || p.op == TN_REDUCE_MEAN;
+    for (int64_t i = begin; i < end; i += step) {
+        const A x = (A)tn_load(*(const S *)(in + (r.inner_ndim == 1 ? i * r.inner_strides[0] : offset_of(r.inner_ndim, r.inner_sizes, r.inner_strides, i))));
+        if (plain) {
+            s.value = std::is_same<A, int64_t>::value ? (A)((uint64_t)s.value + (uint64_t)x) : s.value + x;
+            s.count++;
+        } else {
+            s = merged(p.op, r.param, s, part_of(p.op, r.param, x));
+        }
+    }
+    return s;
+}
+
+template <class S, class A> TN_DEVICE void finish(const plan &p, int64_t result, const part<A> &s)
+{
+    const tn_reduction &r = p.r;
+    if (r.index)
+        *(int64_t *)(r.index + offset_of(r.outer_ndim, r.outer_sizes, r.index_strides, result)) = s.index;
+    if (!r.out)
+        return;
+    char *out = r.out + offset_of(r.outer_ndim, r.outer_sizes, r.out_strides, result);
+    const double count = (double)p.inner;
+    if (p.op == TN_REDUCE_ANY || p.op == TN_REDUCE_ALL) {
+        *(bool *)out = s.value != 0;
+        return;
+    }
+    if constexpr (std::is_same<A, int64_t>::value) {
+        if (p.op == TN_REDUCE_SUM || p.op == TN_REDUCE_PROD)
+            *(int64_t *)out = s.value;
+        else
+            *(S *)out = tn_store<S>(s.value);
+    } else {
+        double v = s.value;
+        switch (p.op) {
+        case TN_REDUCE_MEAN: v /= count; break;
+        case TN_REDUCE_VAR:
+        case TN_REDUCE_STD:
+            v = p.inner == 0 ? NAN : v / (count > r.param ? count - r.param : 0);
+            v = p.op == TN_REDUCE_STD ? sqrt(v) : v;
+            break;
+        case TN_REDUCE_NORM: v = r.param == 2 ? sqrt(v) : r.param == 0 || r.param == 1 || is_inf(r.param) ? v : pow(v, 1 / r.param); break;
+        case TN_REDUCE_LOGSUMEXP: v = log(v) + (is_inf(s.second) ? 0 : s.second); break;
+        default:;
+        }
+        *(S *)out = tn_store<S>(v);
+    }
+}
+
+template <class S, class A> TN_DEVICE void leave(const plan &p, int64_t result, int64_t chunk, const part<A> &s)
+{
+    if (p.chunks == 1)
+        finish<S, A>(p, result, s);
+    else
+        ((part<A> *)p.parts)[result * p.chunks + chunk] = s;
+}
+TN_DEVICE int64_t end_of(const plan &p, int64_t chunk) { return (chunk + 1) * p.chunk < p.inner ? (chunk + 1) * p.chunk : p.inner; }
+
+/* A thread for each result and chunk: neighbours have neighbouring results. */
+template <class S, class A> TN_KERNEL by_threads(plan p)
+{
+    const int64_t i = tn_this_thread(), result = i % p.outer, chunk = i / p.outer;
+    if (chunk < p.chunks)
+        leave<S, A>(p, result, chunk, run<S, A>(p, result, chunk * p.chunk, end_of(p, chunk), 1));
+}
+
+/* A block for each. Its threads take turns element by element, but where the order shows they have a stretch each. */
+template <class S, class A> TN_KERNEL by_blocks(plan p)
+{
+    const int64_t result = blockIdx.x / p.chunks, chunk = blockIdx.x % p.chunks, begin = chunk * p.chunk, end = end_of(p, chunk);
+    const bool ordered = p.op == TN_REDUCE_ARGMAX || p.op == TN_REDUCE_ARGMIN;
+    const int64_t share = tn_blocks(end - begin, blockDim.x), from = begin + threadIdx.x * (ordered ? share : 1);
+    part<A> s = run<S, A>(p, result, from, ordered && from + share < end ? from + share : end, ordered ? 1 : blockDim.x);
+    const tn_reduce_op op = p.op;
+    const double param = p.r.param;
+    s = tn_over_block(s, [op, param](const part<A> &a, const part<A> &b) { return merged(op, param, a, b); });
+    if (threadIdx.x == 0)
+        leave<S, A>(p, result, chunk, s);
+}
+
+template <class S, class A> TN_KERNEL merge_chunks(plan p)
+{
+    const int64_t result = tn_this_thread();
+    if (result >= p.outer)
+        return;
+    const part<A> *parts = (const part<A> *)p.parts + result * p.chunks;
+    part<A> s = parts[0];
+    for (int64_t chunk = 1; chunk < p.chunks; chunk++)
+        s = merged(p.op, p.r.param, s, parts[chunk]);
+    finish<S, A>(p, result, s);
+}
+
+template <class S> static tn_status reduce_with(plan p, bool threads)
+{
+    typedef typename std::conditional<std::is_integral<S>::value, int64_t, double>::type A;
+    tn_cuda_scratch scratch(p.chunks > 1 ? (size_t)(p.outer * p.chunks) * sizeof(part<A>) : 0);
+    if (!scratch.data)
+        return TN_ERR_MEMORY;
+    p.parts = scratch.data;
+    auto each = by_threads<S, A>, block = by_blocks<S, A>, merge = merge_chunks<S, A>;
+    if (threads)
+        TN_LAUNCH_EACH(each, p.outer * p.chunks, p);
+    else
+        TN_LAUNCH(block, p.outer * p.chunks, tn_threads(p.chunk / 2), p);
+    if (p.chunks > 1)
+        TN_LAUNCH_EACH(merge, p.outer, p);
+    return tn_cuda_status("reduce");
+}
+
+tn_status tn_cuda_reduce(tn_reduce_op op, tn_dtype dtype, const tn_reduction *r)
+{
+    enum { BUSY = 1 << 15, LEAST = 64, CHUNK = 4096 };
+    plan p = {*r, op, dtype, 1, 1, 1, 1, NULL};
+    for (int d = 0; d < r->outer_ndim; d++)
+        p.outer *= r->outer_sizes[d];
+    for (int d = 0; d < r->inner_ndim; d++)
+        p.inner *= r->inner_sizes[d];
+    if (p.outer == 0)
+        return TN_OK;
+    /* Columns (the results lie side by side, their inputs do not) and few inputs: a thread each. */
+    const int64_t element = (int64_t)tn_cuda_size(dtype);
+    const bool columns = r->outer_ndim > 0 && r->inner_ndim > 0 && r->outer_strides[r->outer_ndim - 1] == element &&
+                         r->inner_strides[r->inner_ndim - 1] != element && r->outer_sizes[r->outer_ndim - 1] > 1;
+    const bool threads = columns || p.inner <= 32;
+    const int64_t least = threads ? LEAST : CHUNK, busy = threads ? BUSY : BUSY / 64;
+    p.chunks = p.inner / least;
+    p.chunks = p.chunks < busy / p.outer ? p.chunks : busy / p.outer;
+    p.chunks = p.chunks > 1 ? p.chunks : 1;
+    p.chunk = tn_blocks(p.inner, p.chunks);
+    p.chunks = p.inner ? tn_blocks(p.inner, p.chunk) : 1;
+    tn_status status = TN_OK;
+    TN_FOR_DTYPE(dtype, status = reduce_with<S>(p, threads))
+    return status;
+}
+
+/* ---- running sums ---------------------------------------------------------------------------------------------------------- */
+
+/* A thread for each line of [outer, n, inner] over n. */
+template <class S> TN_KERNEL cumsum_kernel(tn_cumsum_rows r)
+{
+    typedef typename std::conditional<std::is_integral<S>::value, uint64_t, double>::type A;
+    const int64_t i = tn_this_thread();
+    if (i >= r.outer * r.inner)
+        return;
+    const int64_t at = i / r.inner * r.n * r.inner + i % r.inner;
+    A total = 0;
+    for (int64_t j = 0; j < r.n; j++) {
+        const int64_t place = at + (r.reverse ? r.n - 1 - j : j) * r.inner;
+        total += (A)tn_load(((const S *)r.x)[place]);
+        ((S *)r.y)[place] = tn_store<S>(total);
+    }
+}
+
+tn_status tn_cuda_cumsum(tn_dtype dtype, const tn_cumsum_rows *r)
+{
+    const int64_t lines = r->outer * r->inner;
+    if (lines > 0 && r->n > 0 && dtype == TN_I64)
+        TN_LAUNCH_EACH(cumsum_kernel<int64_t>, lines, *r);
+    else if (lines > 0 && r->n > 0)
+        TN_FOR_FLOAT(dtype, TN_LAUNCH_EACH(cumsum_kernel<S>, lines, *r))
+    return tn_cuda_status("cumsum");
+}
