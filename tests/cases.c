@@ -150,6 +150,24 @@ static tn_tensor *strided(tn_shape shape, tn_dtype dtype)
 
 const char *case_device(void) { return getenv("TENON_TEST_DEVICE"); }
 
+static int not_there;
+
+bool case_not_there(void)
+{
+    const bool so = case_device() && tn_last_status() == TN_ERR_UNSUPPORTED;
+    not_there += so;
+    return so;
+}
+
+void case_report(int count)
+{
+    print_message("%d cases", count);
+    if (case_device())
+        print_message(" on %s, %d results of which are not there yet", case_device(), not_there);
+    print_message("\n");
+    not_there = 0;
+}
+
 static tn_tensor *case_on_device(tn_tensor *x) { return case_device() ? tn_to(x, tn_device(case_device())) : x; }
 
 tn_tensor *case_input(const cJSON *input, case_mode mode, bool requires_grad)

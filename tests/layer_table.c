@@ -22,6 +22,8 @@ bool layer_table_load(const char *family, const layer_row *table)
     snprintf(name, sizeof name, "layers_%s", family);
     family_json = case_file(name);
     rows = table;
+    if (case_device())
+        cmocka_set_test_filter("layer_test_*");
     return family_json != NULL;
 }
 
@@ -54,6 +56,8 @@ static bool wrong(layer_run *run, const char *what, const char *format, ...) TN_
 static bool wrong(layer_run *run, const char *what, const char *format, ...)
 {
     char text[512];
+    if (case_not_there())
+        return false;
     va_list list;
     va_start(list, format);
     vsnprintf(text, sizeof text, format, list);
@@ -141,6 +145,8 @@ static bool make_module(layer_run *run)
     if (tn_load_state_dict(run->module, weights))
         return wrong(run, "state", "%s", tn_last_error());
     tn_train(run->module, run->train);
+    if (case_device() && tn_module_to(run->module, tn_device(case_device())))
+        return wrong(run, "to the device", "%s", tn_last_error());
     return true;
 }
 
@@ -255,7 +261,7 @@ static void run_all(case_mode mode)
     }
     if (failures)
         fail_msg("%d of %d cases", failures, count);
-    print_message("%d cases\n", count);
+    case_report(count);
 }
 
 void layer_test_f64(void **state)
@@ -337,8 +343,8 @@ static int check_differences(const cJSON *json)
 void layer_test_differences(void **state)
 {
     (void)state;
-    if (test_quickly()) {
-        print_message("skipped: under TENON_TEST_QUICK and a sanitizer values and gradients only\n");
+    if (test_quickly() || case_device()) {
+        print_message("skipped: under TENON_TEST_QUICK, a sanitizer and on a device values and gradients only\n");
         skip();
     }
     int failures = 0;

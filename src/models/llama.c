@@ -168,9 +168,9 @@ static tn_tensor *rope_freqs_of(const llama_model *self)
 }
 
 /* Which columns each row may look at: itself and the window before it, bool [l, l]. */
-static tn_tensor *window_mask(int64_t l, int64_t window)
+static tn_tensor *window_mask(int64_t l, int64_t window, tn_device_id device)
 {
-    const tn_shape_args ones = {.size = sizeof ones, .dtype = TN_BOOL, .shape = TN_SHAPE(l, l)};
+    const tn_shape_args ones = {.size = sizeof ones, .dtype = TN_BOOL, .device = &device, .shape = TN_SHAPE(l, l)};
     return tn_triu(tn_tril(tn_ones_with(&ones), 0), (int)(1 - window));
 }
 
@@ -185,7 +185,9 @@ static tn_tensor *llama_model_forward(llama_model *self, tn_tensor *tokens) /* [
     if (l > c->max_position_embeddings)
         return tn_fail(TN_ERR_SHAPE, "llama: tokens is %s: the model knows %lld positions (max_position_embeddings)", tn_text(tokens),
                        (long long)c->max_position_embeddings);
-    tn_tensor *sin, *positions = tn_arange_with(&(tn_range_args){.size = sizeof(tn_range_args), .end = (double)l, .step = 1, .dtype = TN_I64});
+    const tn_device_id device = tokens->storage->device;
+    tn_tensor *sin, *positions = tn_arange_with(&(tn_range_args){.size = sizeof(tn_range_args), .end = (double)l, .step = 1, .dtype = TN_I64,
+                                                                 .device = &device});
     tn_rope_tables_args tables = {.size = sizeof tables, .base = c->rope_theta, .factor = c->rope_factor,
                                   .original_length = c->rope_original_length, .low_freq_factor = c->rope_low_freq_factor,
                                   .high_freq_factor = c->rope_high_freq_factor, .positions = positions, .dim = c->head_dim,
@@ -193,7 +195,7 @@ static tn_tensor *llama_model_forward(llama_model *self, tn_tensor *tokens) /* [
     tn_tensor *x = tn_call(self->embed_tokens, tokens->ndim == 1 ? tn_unsqueeze(tokens, 0) : tokens);
     tables.dtype = x && x->dtype == TN_F64 ? TN_F64 : TN_F32; /* angles are never rounded to 16 bits */
     tn_tensor *cos = tn_rope_tables_with(&tables);
-    tn_tensor *mask = c->sliding_window && l > c->sliding_window ? window_mask(l, c->sliding_window) : NULL;
+    tn_tensor *mask = c->sliding_window && l > c->sliding_window ? window_mask(l, c->sliding_window, device) : NULL;
     for (int i = 0; i < c->num_hidden_layers && !tn_failing(); i++)
         x = tn_call(tn_child_at(self->layers, i), x, cos, sin, mask);
     x = tn_call(self->norm, x);

@@ -94,7 +94,7 @@ static tn_tensor *longer(tn_tensor *x, int dim, int64_t more)
 static tn_tensor *merged(const attending *a, bool causal)
 {
     const tn_dtype dtype = (tn_dtype)a->query->dtype;
-    const tn_shape_args ones = {.size = sizeof ones, .dtype = TN_BOOL, .shape = TN_SHAPE(a->l, a->s)};
+    const tn_shape_args ones = {.size = sizeof ones, .dtype = TN_BOOL, .device = &a->query->storage->device, .shape = TN_SHAPE(a->l, a->s)};
     tn_tensor *mask = longer(joined(a->mask, a->padding, dtype), 0, a->more);
     if (causal)
         mask = joined(mask, longer(tn_triu(tn_ones_with(&ones), 1), 0, a->more), dtype);

@@ -26,7 +26,10 @@ tn_packed_sequence *tn_packed_sequence_of(tn_tensor *data, tn_tensor *batch_size
     return tn_autorelease(packed);
 }
 
-static bool is_index(const tn_tensor *x) { return x->dtype == TN_I64 && x->ndim == 1 && tn_has(x, TN_FLAG_CONTIGUOUS); }
+static bool is_index(const tn_tensor *x)
+{
+    return x->dtype == TN_I64 && x->ndim == 1 && tn_has(x, TN_FLAG_CONTIGUOUS) && x->storage->device.type == TN_CPU;
+}
 
 bool tn_packed_sequence_check(const char *op, const tn_packed_sequence *p)
 {
@@ -36,11 +39,11 @@ bool tn_packed_sequence_check(const char *op, const tn_packed_sequence *p)
         tn_fail(TN_ERR_ARGUMENT, p ? "%s: packed has no %s" : "%s: packed is NULL", op, p && p->data ? "batch_sizes" : "data");
     else if (p->data->ndim == 0 || !is_index(p->batch_sizes) || p->batch_sizes->numel == 0 ||
              *(const int64_t *)(const void *)tn_ptr(p->batch_sizes) < 1)
-        tn_fail(TN_ERR_ARGUMENT, "%s: packed's batch_sizes, %s, must be contiguous int64 [longest length], at least 1, and data have rows", op,
+        tn_fail(TN_ERR_ARGUMENT, "%s: packed's batch_sizes, %s, must be contiguous int64 [longest length] on the CPU, at least 1, and data have rows", op,
                 tn_text(p->batch_sizes));
     else if (p->sorted_indices && (!is_index(p->sorted_indices) ||
                                    p->sorted_indices->numel != *(const int64_t *)(const void *)tn_ptr(p->batch_sizes)))
-        tn_fail(TN_ERR_ARGUMENT, "%s: packed's sorted_indices, %s, must be contiguous int64 [batch]", op, tn_text(p->sorted_indices));
+        tn_fail(TN_ERR_ARGUMENT, "%s: packed's sorted_indices, %s, must be contiguous int64 [batch] on the CPU", op, tn_text(p->sorted_indices));
     return !tn_failing();
 }
 
@@ -86,7 +89,7 @@ tn_packed_sequence *tn_pack_padded_sequence_with(const tn_pack_args *a)
     if (tn_dtype_is_float((tn_dtype)a->lengths->dtype) || a->lengths->dtype == TN_BOOL)
         return tn_fail(TN_ERR_DTYPE, "%s: lengths is %s: integers are needed", op, tn_dtype_name((tn_dtype)a->lengths->dtype));
     TN_SCOPE;
-    tn_tensor *x = a->batch_first ? tn_transpose(a->x, 0, 1) : a->x, *lengths = tn_contiguous(tn_cast(a->lengths, TN_I64));
+    tn_tensor *x = a->batch_first ? tn_transpose(a->x, 0, 1) : a->x, *lengths = tn_to(tn_contiguous(tn_cast(a->lengths, TN_I64)), (tn_device_id){TN_CPU, 0});
     if (tn_failing() || !lengths_fit(a, lengths, x->sizes[0], x->sizes[1]))
         return NULL;
     const int64_t batch = x->sizes[1];
@@ -115,7 +118,7 @@ tn_packed_sequence *tn_pack_padded_sequence_with(const tn_pack_args *a)
         for (int64_t b = 0; b < n; b++)
             *row++ = t * batch + (order ? order[b] : b);
     }
-    return tn_pass(tn_packed_sequence_of(tn_index_select(as_rows(x), 0, rows), sizes, sorted, unsorted));
+    return tn_pass(tn_packed_sequence_of(tn_index_select(as_rows(x), 0, tn_to(rows, x->storage->device)), sizes, sorted, unsorted));
 }
 
 /* Which row of data stands at each [step, sequence]; `rows`, one past the last, where there is padding. Writes the lengths too. */
@@ -164,7 +167,7 @@ tn_tensor *tn_pad_packed_sequence_with(const tn_pad_packed_args *a)
     const tn_device_id device = p->data->storage->device;
     tn_tensor *padding = tn_full_with(&(tn_shape_args){.size = sizeof(tn_shape_args), .shape = shape, .value = a->padding_value,
                                                        .dtype = (tn_dtype)p->data->dtype, .device = &device});
-    tn_tensor *rows = tn_index_select(tn_concat((tn_tensor *[]){p->data, padding}, 2, 0), 0, index);
+    tn_tensor *rows = tn_index_select(tn_concat((tn_tensor *[]){p->data, padding}, 2, 0), 0, tn_to(index, device));
     for (int d = shape.ndim++; d > 1; d--)
         shape.sizes[d] = shape.sizes[d - 1];
     shape.sizes[0] = steps, shape.sizes[1] = batch;

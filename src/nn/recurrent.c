@@ -64,7 +64,7 @@ static bool dims_fit(const recurrent *self, const tn_tensor *x, int plain, bool 
 /* The table of where each step's rows begin, from batch_sizes, or steps of `batch` rows each. */
 static tn_tensor *first_rows(const char *op, tn_tensor *batch_sizes, int64_t steps, int64_t batch, int64_t rows)
 {
-    const tn_tensor *sizes = batch_sizes ? tn_contiguous(tn_cast(batch_sizes, TN_I64)) : NULL;
+    const tn_tensor *sizes = batch_sizes ? tn_to(tn_contiguous(tn_cast(batch_sizes, TN_I64)), (tn_device_id){TN_CPU, 0}) : NULL;
     if (tn_failing())
         return NULL;
     if (sizes && sizes->ndim == 1)
@@ -101,13 +101,13 @@ static tn_tensor *state_in(const recurrent *self, const char *name, tn_tensor *s
                        : tn_fail(TN_ERR_SHAPE, "%s: %s is %s and must be [%d, %lld], as x is one sequence: layers and directions, %s",
                                  self->base.type->name, name, tn_text(state), count, (long long)size, what);
     state = batched ? state : tn_unsqueeze(state, 1);
-    return order ? tn_index_select(state, 1, order) : state;
+    return order ? tn_index_select(state, 1, tn_to(order, state->storage->device)) : state;
 }
 
 static tn_tensor *state_out(tn_tensor *const *states, int count, bool batched, tn_tensor *order)
 {
     tn_tensor *all = count == 1 && states[0] ? tn_unsqueeze(states[0], 0) : tn_stack(states, count, 0);
-    all = order ? tn_index_select(all, 1, order) : all;
+    all = all && order ? tn_index_select(all, 1, tn_to(order, all->storage->device)) : all;
     return batched ? all : tn_squeeze(all, 1);
 }
 

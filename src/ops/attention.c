@@ -48,7 +48,7 @@ static tn_tensor *probabilities(const tn_attention *f, tn_tensor *q, tn_tensor *
     if (mask)
         scores = mask->dtype == TN_BOOL ? tn_masked_fill(scores, tn_logical_not(mask), -HUGE_VAL) : tn_add(scores, mask);
     if (f->causal) {
-        const tn_shape_args ones = {.size = sizeof ones, .dtype = TN_BOOL, .shape = TN_SHAPE(f->l, f->s)};
+        const tn_shape_args ones = {.size = sizeof ones, .dtype = TN_BOOL, .device = &q->storage->device, .shape = TN_SHAPE(f->l, f->s)};
         scores = tn_masked_fill(scores, tn_logical_not(tn_tril(tn_ones_with(&ones), 0)), -HUGE_VAL);
     }
     tn_tensor *nowhere = tn_eq(along(tn_amax_with, scores), tn_scalar_f64(-HUGE_VAL));

@@ -134,8 +134,9 @@ static tn_tensor *pow_slope_b(tn_tensor *a, tn_tensor *b)
     tn_tensor *edge = tn_logical_and(tn_eq(a, N(0)), tn_ge(b, N(0)));
     return tn_where(edge, N(0), tn_mul(tn_pow(a, b), tn_log(a)));
 }
-/* Integers and numbers compute in dy's dtype, not in the default one. */
-RULE(pow, tn_mul(dy, pow_slope_a(a, tn_cast(b, (tn_dtype)dy->dtype))), tn_mul(dy, pow_slope_b(tn_cast(a, (tn_dtype)dy->dtype), b)))
+/* Integers and numbers compute in dy's dtype and on its device, not in the default one. */
+RULE(pow, tn_mul(dy, pow_slope_a(a, tn_cast(b, (tn_dtype)dy->dtype))),
+     tn_mul(dy, pow_slope_b(tn_to(tn_cast(a, (tn_dtype)dy->dtype), dy->storage->device), b)))
 
 /* A number as exponent: no tensor for it in the gradient. */
 static void pow_number_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)

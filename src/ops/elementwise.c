@@ -185,7 +185,7 @@ tn_tensor *tn_binary_raw(const char *name, tn_binary_op op, tn_dtype dtype, tn_d
         shape = tn_shape_of(a);
     else if (!tn_broadcast_shapes(name, a, b, &shape))
         return NULL;
-    const tn_tensor *like = a->ndim == shape.ndim && !tn_has(a, TN_FLAG_WRAPPED) && (a->numel >= b->numel) ? a : b;
+    const tn_tensor *like = a->ndim == shape.ndim && !tn_has(a, TN_FLAG_WRAPPED) && (a->numel >= b->numel || tn_has(b, TN_FLAG_WRAPPED)) ? a : b;
     tn_tensor *y = tn_new_like(name, shape, result, like);
     return y && tn_binary_into(op, dtype, y, a, b) ? y : NULL;
 }

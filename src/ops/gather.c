@@ -274,7 +274,7 @@ tn_tensor *tn_one_hot(tn_tensor *x, int64_t classes)
     if (!index || x->ndim == TN_MAX_DIMS)
         return index ? tn_fail(TN_ERR_SHAPE, "one_hot: x is %s: it has no room for another dim", tn_text(x)) : NULL;
     if (classes <= 0) {
-        const int64_t *at = tn_data(index);
+        const int64_t *at = tn_data(tn_to(index, (tn_device_id){TN_CPU, 0}));
         for (int64_t i = 0; at && i < index->numel; i++)
             classes = at[i] >= classes ? at[i] + 1 : classes;
         if (index->numel == 0)

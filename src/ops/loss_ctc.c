@@ -124,7 +124,7 @@ tn_tensor *tn_ctc_loss_with(const tn_ctc_loss_args *args)
 {
     TN_KNOWN(tn_ctc_loss_args, args);
     tn_tensor *x = args->log_probs;
-    if (!tn_ready(op, "log_probs", x) || !tn_reduction_known(op, args->reduction))
+    if (!tn_ready(op, "log_probs", x) || !tn_reduction_known(op, args->reduction) || !tn_only_on_cpu(op, x))
         return NULL;
     if (x->dtype != TN_F32 && x->dtype != TN_F64)
         return tn_fail(TN_ERR_DTYPE, "%s: log_probs is %s: it must be float32 or float64", op, tn_dtype_name((tn_dtype)x->dtype));

@@ -178,14 +178,14 @@ tn_tensor *tn_avg_pool1d_with(const tn_avg_pool1d_args *args)
 /* [out, n]: row i has what element i of the result takes of each of n. */
 static tn_tensor *averager(const tn_tensor *x, int64_t n, int64_t out)
 {
-    tn_tensor *a = tn_new("adaptive_avg_pool", TN_SHAPE(out, n), TN_F64, x->storage->device);
+    tn_tensor *a = tn_new("adaptive_avg_pool", TN_SHAPE(out, n), TN_F64, (tn_device_id){TN_CPU, 0});
     double *row = a ? (double *)(void *)tn_ptr(a) : NULL;
     for (int64_t i = 0; row && i < out; i++, row += n) {
         int64_t begin = i * n / out, end = ((i + 1) * n + out - 1) / out;
         for (int64_t j = 0; j < n; j++)
             row[j] = j >= begin && j < end ? 1 / (double)(end - begin) : 0;
     }
-    return a ? tn_as_dtype(a, (tn_dtype)x->dtype) : NULL;
+    return a ? tn_to(tn_as_dtype(a, (tn_dtype)x->dtype), x->storage->device) : NULL;
 }
 
 /* Where the sizes divide it is average pooling, else a product with what averages on each side. */

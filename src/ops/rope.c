@@ -118,10 +118,10 @@ tn_tensor *tn_rope_tables_with(const tn_rope_tables_args *a)
     TN_SCOPE;
     TN_NO_GRAD;
     const int64_t half = a->dim / 2;
-    tn_tensor *frequencies = tn_new("rope_tables", TN_SHAPE(half), TN_F64, a->positions->storage->device);
+    tn_tensor *frequencies = tn_new("rope_tables", TN_SHAPE(half), TN_F64, (tn_device_id){TN_CPU, 0});
     if (!frequencies || !tn_rope_frequencies(a, (double *)(void *)tn_ptr(frequencies)))
         return NULL;
-    tn_tensor *angles = tn_mul(tn_unsqueeze(tn_cast(a->positions, TN_F64), -1), frequencies);
+    tn_tensor *angles = tn_mul(tn_unsqueeze(tn_cast(a->positions, TN_F64), -1), tn_to(frequencies, a->positions->storage->device));
     const tn_dtype dtype = tn_dtype_or_default(a->dtype);
     tn_tensor *sin = tn_pass(tn_cast(tn_sin(angles), dtype)), *cos = tn_pass(tn_cast(tn_cos(angles), dtype));
     *a->sin = cos ? sin : NULL;

@@ -199,8 +199,6 @@ tn_status tn_cuda_fetch(void *to, const void *from, size_t bytes) { return copy(
 /* What is not written yet says so. */
 #define NOT_YET(X)                                                                                                            \
     X(ctc, (tn_dtype, const tn_ctc *))                                                                                        \
-    X(attention, (tn_dtype, const tn_attention *))                                                                            \
-    X(attention_backward, (tn_dtype, const tn_attention *))                                                                   \
     X(rnn_forward, (tn_dtype, const tn_rnn *))                                                                                \
     X(rnn_backward, (tn_dtype, const tn_rnn_grad *))                                                                          \
     X(packed_pack, (const tn_packed_matrix *, int64_t, int64_t, const float *, int64_t))                                      \
