@@ -18,32 +18,42 @@ cuda_on_cpu_index blockIdx, threadIdx, blockDim, gridDim;
     abort();
 }
 
-/* ---- memory: one range of addresses, open only while a kernel or a copy runs ------------------------------------------------- */
+/* ---- memory: one range of addresses, open only while a kernel or a copy runs: by a protection key, where the machine has them; else by
+ * the system, which takes its time, and which TENON_CUDA_OPEN spares ------------------------------------------------------------- */
 
 static const size_t ARENA = (size_t)1 << 32, GUARD = 256;
 static std::recursive_mutex lock;
 static char *arena, *next_free;
-static int opened;
+static int opened, key;
+static bool by_system;
 static std::multimap<size_t, char *> cache; /* freed blocks by size */
 static std::map<char *, size_t> blocks;     /* those in use */
 static size_t reserved;
 
-struct opening { /* the pages may be touched while it lives */
+struct opening { /* the pages may be touched by this thread while it lives */
     std::lock_guard<std::recursive_mutex> hold{lock};
     opening()
     {
         if (!arena) {
-            arena = (char *)mmap(nullptr, ARENA, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+            arena = (char *)mmap(nullptr, ARENA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
             if (arena == MAP_FAILED)
                 die("no range of addresses");
             next_free = arena;
+            key = pkey_alloc(0, PKEY_DISABLE_ACCESS);
+            if (key > 0)
+                pkey_mprotect(arena, ARENA, PROT_READ | PROT_WRITE, key);
+            by_system = key <= 0 && !getenv("TENON_CUDA_OPEN");
         }
-        if (opened++ == 0 && next_free > arena)
+        if (opened++ == 0 && key > 0)
+            pkey_set(key, 0);
+        else if (opened == 1 && by_system && next_free > arena)
             mprotect(arena, (size_t)(next_free - arena), PROT_READ | PROT_WRITE);
     }
     ~opening()
     {
-        if (--opened == 0 && next_free > arena)
+        if (--opened == 0 && key > 0)
+            pkey_set(key, PKEY_DISABLE_ACCESS);
+        else if (opened == 0 && by_system && next_free > arena)
             mprotect(arena, (size_t)(next_free - arena), PROT_NONE);
     }
 };
@@ -65,7 +75,6 @@ cudaError_t cudaMallocAsync(void **memory, size_t bytes, cudaStream_t)
         block = next_free;
         next_free += size;
         reserved += size;
-        mprotect(block, size, PROT_READ | PROT_WRITE);
     }
     memset(block, 0xff, size); /* what is read unwritten is NaN, or -1 */
     blocks[block] = bytes;

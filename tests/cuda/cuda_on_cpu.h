@@ -1,7 +1,7 @@
 /* CUDA's runtime on the CPU, as much of it as src/kernels/cuda uses: an emulation for tests, by which the same sources run where no GPU is.
  * Blocks run one after the other; the threads of a block are fibers that take turns at __syncthreads(). What it can find: wrong indices,
- * strides, sums and sizes; the CPU touching the device's memory (its pages are closed but while a kernel or a copy runs); writes beyond an
- * allocation; reads of what was never written (it is NaN). What it cannot: races between blocks, alignment, speed. */
+ * strides, sums and sizes; the CPU touching the device's memory (its pages are closed but while a kernel or a copy runs);
+ * writes beyond an allocation; reads of what was never written (it is NaN). What it cannot: races between blocks, alignment, speed. */
 #ifndef CUDA_ON_CPU_H
 #define CUDA_ON_CPU_H
 
