@@ -148,7 +148,15 @@ static tn_tensor *strided(tn_shape shape, tn_dtype dtype)
     return base ? tn_view_of(base, shape.ndim, shape.sizes, strides, 1) : NULL;
 }
 
-const char *case_device(void) { return getenv("TENON_TEST_DEVICE"); }
+const char *case_device(void)
+{
+    const char *device = getenv("TENON_TEST_DEVICE");
+    if (device && !tn_cuda_available()) {
+        printf("skipped: %s: %s\n", device, (tn_device(device), tn_last_error()));
+        exit(77);
+    }
+    return device;
+}
 
 static int not_there;
 

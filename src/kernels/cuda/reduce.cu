@@ -83,26 +83,19 @@ template <class A> TN_DEVICE part<A> merged(tn_reduce_op op, double p, part<A> a
 template <class A> TN_DEVICE part<A> part_of(tn_reduce_op op, double p, A x)
 {
     part<A> s = {x, 0, 0, 1};
-    switch (op) {
-    case TN_REDUCE_ANY:
-    case TN_REDUCE_ALL: s.value = x != 0; break;
-    case TN_REDUCE_VAR:
-    case TN_REDUCE_STD:
-        s.second = (double)x;
-        s.value = 0;
-        if (is_nan(x) || is_inf((double)x))
-            s.value = (A)NAN;
-        break;
-    case TN_REDUCE_LOGSUMEXP:
-        s.second = (double)x;
-        s.value = (double)x == -(double)INFINITY ? 0 : (double)x == (double)INFINITY ? (A)INFINITY : is_nan(x) ? x : 1;
-        break;
-    case TN_REDUCE_NORM: {
-        const double size = fabs((double)x);
-        s.value = (A)(p == 0 ? (x != 0 ? 1 : 0) : p == 1 || is_inf(p) ? size : p == 2 ? size * size : pow(size, p));
-        break;
-    }
-    default:;
+    if (op == TN_REDUCE_ANY || op == TN_REDUCE_ALL)
+        s.value = x != 0;
+    if constexpr (std::is_same<A, double>::value) {
+        if (op == TN_REDUCE_VAR || op == TN_REDUCE_STD) {
+            s.second = x;
+            s.value = is_nan(x) || is_inf(x) ? NAN : 0;
+        } else if (op == TN_REDUCE_LOGSUMEXP) {
+            s.second = x;
+            s.value = x == -INFINITY ? 0 : is_nan(x) || is_inf(x) ? x : 1;
+        } else if (op == TN_REDUCE_NORM) {
+            const double size = fabs(x);
+            s.value = p == 0 ? (x != 0 ? 1 : 0) : p == 1 || is_inf(p) ? size : p == 2 ? size * size : pow(size, p);
+        }
     }
     return s;
 }
