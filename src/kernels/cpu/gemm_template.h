@@ -128,14 +128,14 @@ TARGET static void NAME(pack_b)(T *restrict dst, const T *restrict b, int count,
 /* ---- the micro-kernel -------------------------------------------------------------------------------------------- */
 
 /* c = relu(alpha sum + beta c + bias) for a whole tile of columns side by side, and sums that are still in registers. */
-TARGET static ALWAYS_INLINE void NAME(finish_sums)(int rows, V sum[MR][NV], const NAME(finish) *f)
+TARGET static ALWAYS_INLINE void NAME(finish_sums)(int rows, int vectors, V sum[MR][NV], const NAME(finish) *f)
 {
     const V alpha = SPLAT(f->alpha), beta = SPLAT(f->beta);
 #define EACH(statement)                                                                                                                        \
     UNROLL                                                                                                                                     \
     for (int i = 0; i < rows; i++)                                                                                                             \
         UNROLL                                                                                                                                 \
-        for (int v = 0; v < NV; v++)                                                                                                           \
+        for (int v = 0; v < vectors; v++)                                                                                                           \
             statement
     if (f->beta != 0) {
         EACH(sum[i][v] = sum[i][v] * alpha + *(const V *)(f->c + i * f->c_row + v * LANES) * beta;)
@@ -175,16 +175,16 @@ typedef struct NAME(panels) {
     NAME(ahead) next_a, next_b;
 } NAME(panels);
 
-/* What the product of two panels makes of a tile of c. `rows` is a constant where this is inlined: the least of the compiled heights that
- * holds the tile's; zeros beyond cost less than a kernel for each height. */
-TARGET static ALWAYS_INLINE void NAME(tile_of)(int rows, NAME(panels) *panels, int tile_rows, int cols, const NAME(finish) *f)
+/* What the product of two panels makes of a tile of c. `rows` and `vectors` are constants where this is inlined: the least of the compiled
+ * heights and widths that holds the tile; zeros beyond cost less than a kernel for each. */
+TARGET static ALWAYS_INLINE void NAME(tile_of)(int rows, int vectors, NAME(panels) *panels, int tile_rows, int cols, const NAME(finish) *f)
 {
     const T *restrict a = panels->a, *restrict b = panels->b, *c = f->c;
     V sum[MR][NV];
     UNROLL
     for (int i = 0; i < rows; i++)
         UNROLL
-        for (int v = 0; v < NV; v++)
+        for (int v = 0; v < vectors; v++)
             sum[i][v] = SPLAT((T)0);
     for (int64_t left = panels->units; left > 0; left -= CHUNK, c += f->c_row) {
         __builtin_prefetch(c, 1);
@@ -194,26 +194,26 @@ TARGET static ALWAYS_INLINE void NAME(tile_of)(int rows, NAME(panels) *panels, i
         for (int64_t p = left < CHUNK ? left : CHUNK; p > 0; p--, a += MR, b += NR) {
             V column[NV];
             UNROLL
-            for (int v = 0; v < NV; v++)
+            for (int v = 0; v < vectors; v++)
                 column[v] = *(const V *)(b + v * LANES);
             UNROLL
             for (int i = 0; i < rows; i++) {
                 const V element = SPLAT(a[i]);
                 UNROLL
-                for (int v = 0; v < NV; v++)
+                for (int v = 0; v < vectors; v++)
                     sum[i][v] = STEP(element, column[v], sum[i][v]);
             }
         }
     }
-    if (tile_rows == rows && cols == NR && f->c_col == 1) {
-        NAME(finish_sums)(rows, sum, f);
+    if (tile_rows == rows && cols == vectors * LANES && f->c_col == 1) {
+        NAME(finish_sums)(rows, vectors, sum, f);
         return;
     }
     T tile[MR * NR] __attribute__((aligned(64)));
     UNROLL
     for (int i = 0; i < rows; i++)
         UNROLL
-        for (int v = 0; v < NV; v++)
+        for (int v = 0; v < vectors; v++)
             *(V *)(tile + i * NR + v * LANES) = sum[i][v];
     NAME(finish_edge)(tile, tile_rows, cols, f);
 }
@@ -221,15 +221,17 @@ TARGET static ALWAYS_INLINE void NAME(tile_of)(int rows, NAME(panels) *panels, i
 TARGET static void NAME(tile)(int rows, int cols, NAME(panels) *panels, const NAME(finish) *f)
 {
     if (rows == 1)
-        NAME(tile_of)(1, panels, rows, cols, f);
+        NAME(tile_of)(1, NV, panels, rows, cols, f);
     else if (rows == 2)
-        NAME(tile_of)(2, panels, rows, cols, f);
+        NAME(tile_of)(2, NV, panels, rows, cols, f);
     else if (rows <= 4)
-        NAME(tile_of)(4, panels, rows, cols, f);
+        NAME(tile_of)(4, NV, panels, rows, cols, f);
     else if (MR > 8 && rows <= 8)
-        NAME(tile_of)(MR > 8 ? 8 : MR, panels, rows, cols, f);
+        NAME(tile_of)(MR > 8 ? 8 : MR, NV, panels, rows, cols, f);
+    else if (cols <= NV / 2 * LANES)
+        NAME(tile_of)(MR, NV / 2, panels, rows, cols, f);
     else
-        NAME(tile_of)(MR, panels, rows, cols, f);
+        NAME(tile_of)(MR, NV, panels, rows, cols, f);
 }
 
 /* ---- blocks ------------------------------------------------------------------------------------------------------ */
@@ -273,6 +275,8 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
     const bool first = p0 == 0, last = p0 + kc == g->k, keep = cut->mc < g->m;
     const T *below = g->a + (i0 + mc) * g->a_row + p0 * g->a_col, *beyond = g->a + (p0 + kc) * g->a_col; /* the blocks that follow */
     const T *after = i0 + mc < g->m ? below : last ? NULL : beyond;
+    const int64_t near = second_cache() / 4 / (int64_t)sizeof(T); /* what small operands need is there before they are packed */
+    const bool fetch_a = g->m * g->k > near, fetch_b = g->n * g->k > near;
     NAME(finish) f = {.c_row = g->c_row, .c_col = g->c_col, .alpha = g->alpha, .beta = first ? g->beta : 1,
                       .bias_row = g->bias_row, .bias_col = g->bias_col, .relu = last && g->relu};
     for (int64_t j = 0; j < nc; j += NR) {
@@ -284,17 +288,17 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
         } else if (i0 == 0) {
             const T *next = j + NR < nc ? panel + NR * g->b_col : last ? NULL : g->b + (p0 + kc) * g->b_row + j0 * g->b_col;
             NAME(pack_b)(b + (keep ? j * units : 0), panel, cols, kc, g->b_row, g->b_col);
-            panels.next_b = NAME(ahead_of)(next, NR, kc, g->b_col, g->b_row, chunks * tiles);
+            panels.next_b = NAME(ahead_of)(fetch_b ? next : NULL, NR, kc, g->b_col, g->b_row, chunks * tiles);
         }
         if (j > 0 && j + NR >= nc)
-            panels.next_a = NAME(ahead_of)(after, MR, kc, g->a_row, g->a_col, chunks * tiles);
+            panels.next_a = NAME(ahead_of)(fetch_a ? after : NULL, MR, kc, g->a_row, g->a_col, chunks * tiles);
         for (int64_t i = 0; i < mc; i += MR) {
             const int rows = (int)(mc - i < MR ? mc - i : MR);
             if (j == 0) {
                 const T *own = g->a + (i0 + i) * g->a_row + p0 * g->a_col;
                 const T *next = i + MR < mc ? own + MR * g->a_row : nc > NR ? NULL : after;
                 NAME(pack_a)(a + i * units, own, rows, kc, g->a_row, g->a_col);
-                panels.next_a = NAME(ahead_of)(next, MR, kc, g->a_row, g->a_col, chunks);
+                panels.next_a = NAME(ahead_of)(fetch_a ? next : NULL, MR, kc, g->a_row, g->a_col, chunks);
             }
             panels.a = a + i * units;
             f.c = g->c + (i0 + i) * g->c_row + (j0 + j) * g->c_col;
