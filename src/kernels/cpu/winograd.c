@@ -412,7 +412,7 @@ tn_status TN_K(winograd_weights)(const tn_conv *c, const float *dy, float *dw, f
 {
     const tiling t = tiling_of(c->h, c->w, c->oh, c->ow, c->pad_h, c->pad_w);
     weight_job job = {.c = c, .t = &t, .dy = dy, .dw = dw, .db = db, .workers = tn_parallel_width(), .rounded = rounds(c), .whole = true};
-    job.per_block = groups_per_block(&t, job.rounded ? 2 : 1, c->c_in + c->c_out, 4 * BLOCK_BYTES, 256, &job.pitch);
+    job.per_block = groups_per_block(&t, job.rounded ? 2 : 1, c->c_in + c->c_out, 4 * BLOCK_BYTES, job.rounded ? 512 : 256, &job.pitch);
     job.blocks = tn_ceil_div(c->n * t.groups, job.per_block);
     job.x_step = c->c_in * job.pitch + 16;
     job.dy_step = c->c_out * job.pitch + 16;
