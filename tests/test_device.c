@@ -183,6 +183,52 @@ static void test_trains(void **state)
     trains_on(cuda0);
 }
 
+/* The losses of some steps of a convolutional net. */
+static void losses_on(tn_device_id device, double losses[4])
+{
+    TN_SCOPE;
+    tn_manual_seed(5);
+    tn_module *net = tn_adopt(tn_sequential_new(tn_conv2d_new(1, 4, 3, .padding = 1), tn_batch_norm2d_new(4), tn_relu_new(), tn_max_pool2d_new(2),
+                                            tn_flatten_new(), tn_linear_new(64, 3)));
+    tn_tensor *x = tn_to(tn_randn(TN_SHAPE(6, 1, 8, 8)), device), *y = tn_to(tn_randint(TN_SHAPE(6), 0, 3), device);
+    assert_int_equal(tn_module_to(net, device), TN_OK);
+    tn_optim *opt = tn_adopt(tn_sgd_new(tn_parameters(net), 0.05, .momentum = 0.9));
+    for (int i = 0; i < 4; i++) {
+        tn_tensor *loss = tn_cross_entropy(tn_call(net, x), y);
+        tn_zero_grad(opt);
+        assert_int_equal(tn_backward(loss), TN_OK);
+        assert_int_equal(tn_step(opt), TN_OK);
+        losses[i] = tn_item(loss);
+    }
+    check_good();
+}
+
+static void test_same_as_cpu(void **state)
+{
+    (void)state;
+    needs_device();
+    double here[4], there[4], again[4];
+    losses_on((tn_device_id){TN_CPU, 0}, here);
+    losses_on(cuda0, there);
+    losses_on(cuda0, again);
+    assert_memory_equal(there, again, sizeof there); /* the same bits twice */
+    for (int i = 0; i < 4; i++)
+        assert_true(fabs(here[i] - there[i]) < 1e-5 * (1 + fabs(here[i])));
+    assert_true(there[3] < there[0]);
+}
+
+/* What has no kernel there says so, and computes nothing. */
+static void test_not_there_yet(void **state)
+{
+    (void)state;
+    needs_device();
+    TN_SCOPE;
+    tn_tensor *x = tn_to(tn_zeros(TN_SHAPE(3, 1, 4)), cuda0), *one = tn_from_ints(((int64_t[]){1}), TN_SHAPE(1, 1));
+    tn_tensor *length = tn_from_ints(((int64_t[]){3}), TN_SHAPE(1)), *size = tn_from_ints(((int64_t[]){1}), TN_SHAPE(1));
+    assert_null(tn_ctc_loss(x, one, length, size));
+    check_error(TN_ERR_UNSUPPORTED, "ctc_loss: it is not on cuda:0 yet");
+}
+
 static void test_step_needs_one_device(void **state)
 {
     (void)state;
@@ -203,6 +249,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_cpu_trains),   TEST(test_absent),           TEST(test_cpu_is_a_device), TEST(test_there_and_back), TEST(test_a_number_goes_anywhere),
         TEST(test_memory),       TEST(test_index_out_of_range), TEST(test_random),        TEST(test_trains),         TEST(test_step_needs_one_device),
+        TEST(test_same_as_cpu),  TEST(test_not_there_yet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
