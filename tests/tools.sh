@@ -191,9 +191,9 @@ fi
 for file in m.gguf $(uses CJSON && echo model); do # a tokenizer is taken out of a model too
     "$tenon" generate --model alone.gguf --tokenizer $file --prompt '' --tokens 127 2> /dev/null > converted
     same converted plain
-    "$tenon" tokenize --tokenizer $file unfold | cut -f 1 > ids
-    "$tenon" tokenize --model m.gguf unfold | cut -f 1 > due
-    same ids due
+    "$tenon" tokenize --tokenizer $file unfold > ids
+    "$tenon" tokenize --model $file unfold > its-ids
+    same ids its-ids
 done
 for file in $chain m.bin; do
     "$tenon" generate --model "$file" --prompt '' --tokens 127 2> /dev/null > converted
