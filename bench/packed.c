@@ -5,26 +5,11 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#include "kernels/kernels.h"
+#include "kernels/peaks.h"
 #include "peak.h"
 
-#if defined(__x86_64__)
-#define PEAK_BEGIN_vnni PEAK_BEGIN_avx512
-#define PEAK_STEP_vnni(i) x##i = (__m512)_mm512_dpbusd_epi32((__m512i)x##i, (__m512i)scale, (__m512i)add);
-PEAK_BODY_(vnni, __attribute__((target("avx512f,avx512vnni"))), __m512, _mm512_set1_ps)
-#endif
-
-/* The peak of what a kind's products are made of: fp32, pairs of bf16, fours of bytes; fp32's where the processor has not the others. */
-static double peak_of(int kind, int threads, double fp32)
-{
-    if (kind == 1)
-        return peak_bf16_gflops(threads);
-#if defined(__x86_64__)
-    if (kind > 1 && __builtin_cpu_supports("avx512vnni"))
-        return 2e-9 * 12 * 64 * peak_rate(threads, peak_vnni, 1000000);
-#endif
-    return fp32;
-}
+/* What a kind's products are made of: fp32, pairs of bf16, fours of bytes. */
+static const tn_work_kind multiplied[] = {TN_WORK_F32, TN_WORK_BF16, TN_WORK_I8, TN_WORK_I8};
 
 enum { PROMPT = 256, MOST_THREADS = 64, PRODUCTS = 7 };
 typedef struct shape {
@@ -167,18 +152,20 @@ int main(int argc, char **argv)
     const shape s = shapes[strcmp(wanted, "110M") == 0];
     double decode[4] = {0}, prefill[4] = {0}, eight[4] = {0}, read[4] = {0}, own[4] = {0}, fp32 = 0;
     model models[4];
+    if (tn_set_num_threads(threads) != TN_OK)
+        return 2;
     for (int k = 0; k < 4; k++) {
         models[k] = (model){.shape = s, .kind = (tn_packed_kind)k, .threads = threads < 1 || threads > MOST_THREADS ? 1 : threads};
         if (argc <= 4 || !strcmp(argv[4], kinds[k]))
             build(&models[k]);
     }
     for (int r = 0; r < rounds; r++) {
-        const double peak = peak_gflops(models[0].threads);
+        const double peak = tn_peak_gflops(TN_WORK_F32, models[0].threads, TN_LONG);
         fp32 = peak > fp32 ? peak : fp32;
         for (int k = 0; k < 4; k++) {
             if (argc > 4 && strcmp(argv[4], kinds[k]))
                 continue;
-            const double own_peak = peak_of(k, models[k].threads, fp32);
+            const double own_peak = tn_peak_gflops(multiplied[k], models[k].threads, TN_LONG);
             own[k] = own_peak > own[k] ? own_peak : own[k];
             const int repeats = (int)(1 + 400000000 / models[k].bytes);
             const double of_decode = 1 / time_passes(&models[k], 1, repeats), of_prefill = 1 / time_passes(&models[k], PROMPT, 2),

@@ -1,8 +1,10 @@
 /* A network of networks.h, timed.  usage: training NETWORK THREADS train|one|many [SECONDS] [bf16]
+ * or training NETWORK THREADS profile [bf16]
  * or training NETWORK THREADS losses FILE [STEPS] [bf16]
  *   train       a step: zero_grad, forward, loss, backward and Adam; the batch changes each step
  *   one, many   the forward pass alone, of one example and of a batch
  * Prints "network.what threads median_ms least_ms gflop 0 0 0 peak_mb", the peak being the whole process's (bytes are operators.c's).
+ *   profile     prints where the time of training steps goes, kernel by kernel
  *   losses      writes the first weights and the batches to FILE, for training.py, and prints the losses of the first STEPS (20)
  * bf16: under autocast. training.py is the same program on PyTorch. */
 #include <stdio.h>
@@ -55,16 +57,29 @@ static void print_losses(program *p, const char *path, int steps)
         printf("%.6f\n", step(p));
 }
 
+static void print_profile(program *p)
+{
+    enum { STEPS = 5 };
+    for (int i = 0; i < WARMUP; i++)
+        step(p);
+    tn_profile *profile = tn_profile_new();
+    for (int i = 0; i < STEPS; i++)
+        step(p);
+    tn_check(tn_profile_stop(profile));
+    tn_profile_print(profile);
+    tn_release(profile);
+}
+
 int main(int argc, char **argv)
 {
     const bool bf16 = argc > 1 && !strcmp(argv[argc - 1], "bf16");
     argc -= bf16;
     const network *kind = argc > 3 ? network_named(argv[1]) : NULL;
     const char *what = argc > 3 ? argv[3] : "";
-    const bool losses = !strcmp(what, "losses"), train = losses || !strcmp(what, "train"), many = !strcmp(what, "many");
+    const bool losses = !strcmp(what, "losses"), profile = !strcmp(what, "profile"), train = losses || profile || !strcmp(what, "train"), many = !strcmp(what, "many");
     if (!kind || (losses && argc < 5) || (!train && !many && strcmp(what, "one") != 0)) {
-        fprintf(stderr, "usage: %s NETWORK THREADS train|one|many [SECONDS] [bf16]\n       %s NETWORK THREADS losses FILE [STEPS] [bf16]\n", argv[0],
-                argv[0]);
+        fprintf(stderr, "usage: %s NETWORK THREADS train|one|many [SECONDS] [bf16]\n       %s NETWORK THREADS profile [bf16]\n"
+                        "       %s NETWORK THREADS losses FILE [STEPS] [bf16]\n", argv[0], argv[0], argv[0]);
         return 2;
     }
     tn_set_error_handler(tn_die);
@@ -82,6 +97,8 @@ int main(int argc, char **argv)
     tn_train(p.net, train);
     if (losses) {
         print_losses(&p, argv[4], argc > 5 ? atoi(argv[5]) : 20);
+    } else if (profile) {
+        print_profile(&p);
     } else {
         static timing t;
         const double seconds = argc > 4 ? atof(argv[4]) : 1;

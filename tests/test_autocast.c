@@ -92,12 +92,101 @@ static void test_the_mode_ends_with_its_block(void **state)
     }
 }
 
-static double trained(bool autocast)
+/* A convolution of 3 x 3 rounds its tiles, which is off by no more than rounded operands may be, where that is faster, and else nothing; the
+ * bias's gradient is a sum and not rounded. */
+static void test_convolution_rounds(void **state)
 {
+    (void)state;
+    tn_manual_seed(5);
+    tn_tensor *in[] = {tn_randn(TN_SHAPE(3, 24, 13, 16), .requires_grad = true), tn_randn(TN_SHAPE(10, 24, 3, 3), .requires_grad = true),
+                       tn_randn(TN_SHAPE(10), .requires_grad = true)};
+    tn_tensor *dy = tn_randn(TN_SHAPE(3, 10, 13, 16)), *results[2][4], *sizes[4];
+    for (int run = 0; run < 3; run++) { /* of absolute values last: the sum of the terms' sizes */
+        TN_AUTOCAST(run == 1 ? TN_BF16 : TN_F32);
+        tn_tensor *x[3], **to = run == 2 ? sizes : results[run];
+        for (int i = 0; i < 3; i++) {
+            x[i] = run == 2 ? tn_detach(tn_abs(in[i])) : in[i];
+            tn_check(tn_set_requires_grad(x[i], true));
+            tn_check(tn_set_grad(x[i], NULL));
+        }
+        to[0] = tn_conv2d(x[0], x[1], x[2], .padding = 1);
+        tn_check(tn_backward(to[0], .grad = run == 2 ? tn_abs(dy) : dy));
+        for (int i = 0; i < 3; i++)
+            to[i + 1] = tn_clone(tn_grad(x[i]));
+        check_good();
+    }
+    for (int i = 0; i < 4; i++) {
+        const double off = tn_item(tn_max(tn_div(tn_abs(tn_sub(results[1][i], results[0][i])), sizes[i])));
+        assert_true(off < (i < 3 ? 0x1p-8 : 1e-6));
+        assert_true(tn_has_bf16_products() && i < 3 ? off > 0x1p-14 : off < 1e-6);
+    }
+    check_good();
+}
+
+/* Recurrent layers of more than 64 units round where that is faster. One step from nothing is a product, by hand; smaller ones do not. */
+static void test_recurrence_rounds(void **state)
+{
+    (void)state;
+    tn_manual_seed(6);
+    for (int64_t hidden = 32; hidden <= 96; hidden += 64) {
+        const bool rounds = hidden > 64 && tn_has_bf16_products();
+        tn_module *net = tn_rnn_new(40, hidden, .nonlinearity = TN_RNN_RELU, .batch_first = true), *lstm = tn_lstm_new(40, hidden, .batch_first = true);
+        tn_tensor *x = tn_randn(TN_SHAPE(20, 1, 40)), *long_x = tn_randn(TN_SHAPE(20, 9, 40)), *exact[2], *is[2];
+        tn_tensor *w = tn_parameter(net, "weight_ih_l0"), *flat = tn_reshape(x, TN_SHAPE(20, 40));
+        tn_tensor *bias = tn_add(tn_parameter(net, "bias_ih_l0"), tn_parameter(net, "bias_hh_l0"));
+        tn_tensor *due = tn_relu(rounds ? tn_linear(rounded(flat), rounded(w), bias) : tn_linear(flat, w, bias));
+        for (int run = 0; run < 2; run++) {
+            tn_check(tn_set_grad(tn_parameter(lstm, "weight_hh_l0"), NULL));
+            TN_AUTOCAST(run ? TN_BF16 : TN_F32);
+            tn_tensor *y = tn_call(net, x);
+            assert_true(!run || furthest(tn_reshape(y, TN_SHAPE(20, hidden)), due) < 1e-5);
+            tn_tensor *out = tn_call(lstm, long_x);
+            tn_check(tn_backward(tn_sum(tn_select(out, 1, -1))));
+            (run ? is : exact)[0] = out, (run ? is : exact)[1] = tn_clone(tn_grad(tn_parameter(lstm, "weight_hh_l0")));
+        }
+        for (int i = 0; i < 2; i++) {
+            const double off = furthest(is[i], exact[i]) / tn_item(tn_max(tn_abs(exact[i])));
+            assert_true(rounds ? off > 1e-5 && off < 0.02 : off == 0);
+        }
+        tn_release(net);
+        tn_release(lstm);
+    }
+    check_good();
+}
+
+typedef struct {
+    tn_module base;
+    tn_module *recurrent, *fc;
+} sequence;
+
+static tn_tensor *sequence_forward(sequence *net, tn_tensor *x)
+{
+    return tn_call(net->fc, tn_select(tn_call(net->recurrent, x), 1, -1));
+}
+TN_MODULE(sequence, sequence_forward);
+
+enum { MLP, LENET, GRU, NETS };
+static void *net_of(int kind)
+{
+    if (kind == MLP)
+        return tn_sequential_new(tn_linear_new(40, 64), tn_relu_new(), tn_linear_new(64, 10));
+    if (kind == LENET)
+        return tn_sequential_new(tn_conv2d_new(1, 8, 3, .padding = 1), tn_relu_new(), tn_max_pool2d_new(2), tn_conv2d_new(8, 16, 3, .padding = 1),
+                                 tn_relu_new(), tn_max_pool2d_new(2), tn_flatten_new(), tn_linear_new(16 * 3 * 3, 10));
+    sequence *net = TN_NEW(sequence);
+    TN_CHILD(net, recurrent, tn_gru_new(8, 72, .batch_first = true));
+    TN_CHILD(net, fc, tn_linear_new(72, 10));
+    return net;
+}
+
+static double trained(int kind, bool autocast)
+{
+    static const tn_shape shapes[] = {{2, {128, 40}}, {4, {64, 1, 12, 12}}, {3, {64, 6, 8}}};
     TN_SCOPE;
     tn_manual_seed(4);
-    tn_tensor *x = tn_randn(TN_SHAPE(128, 40)), *target = tn_argmax(tn_matmul(x, tn_randn(TN_SHAPE(40, 10))), .dim = 1);
-    tn_module *net = tn_sequential_new(tn_linear_new(40, 64), tn_relu_new(), tn_linear_new(64, 10));
+    tn_tensor *x = tn_randn(shapes[kind]), *flat = tn_flatten(x, 1, -1);
+    tn_tensor *target = tn_argmax(tn_matmul(flat, tn_randn(TN_SHAPE(tn_size(flat, 1), 10))), .dim = 1);
+    tn_module *net = net_of(kind);
     tn_optim *opt = tn_adam_new(tn_parameters(net), 1e-3);
     double last = 0;
     TN_AUTOCAST(autocast ? TN_BF16 : TN_F32);
@@ -118,9 +207,12 @@ static double trained(bool autocast)
 static void test_a_loss_falls_as_in_f32(void **state)
 {
     (void)state;
-    const double f32 = trained(false), bf16 = trained(true);
-    assert_true(f32 < 1.2 && bf16 != f32 && fabs(bf16 - f32) < 0.01 * f32);
-    assert_true(trained(true) == bf16);
+    for (int kind = 0; kind < NETS; kind++) {
+        const double f32 = trained(kind, false), bf16 = trained(kind, true);
+        if (!(f32 < 2 && bf16 != f32 && fabs(bf16 - f32) < 0.01 * f32))
+            fail_msg("network %d: after 100 steps the loss is %g in bf16 and %g in f32", kind, bf16, f32);
+        assert_true(trained(kind, true) == bf16);
+    }
 }
 
 static int said;
@@ -150,6 +242,8 @@ int main(void)
         TEST(test_attention_rounds),
         TEST(test_backward_runs_as_forward_did),
         TEST(test_the_mode_ends_with_its_block),
+        TEST(test_convolution_rounds),
+        TEST(test_recurrence_rounds),
         TEST(test_a_loss_falls_as_in_f32),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

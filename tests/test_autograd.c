@@ -264,6 +264,57 @@ static void test_a_retained_gradient_in_place(void **state)
     check_values(tn_grad(x), 0, 32);
 }
 
+/* A ReLU's rule may write its gradient over the one that it got, and a sum grow in its first term: only where nobody else has them. */
+static tn_tensor *keep_it(tn_tensor *grad, void *context)
+{
+    *(tn_tensor **)context = tn_retain(grad);
+    return grad;
+}
+static void test_gradients_written_over(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    const float values[] = {1, -2, 3, -4}, slopes[] = {5, 6, 7, 8};
+    tn_tensor *x = tn_from_floats(values, TN_SHAPE(4), .requires_grad = true), *w = tn_from_floats(slopes, TN_SHAPE(4));
+    tn_tensor *other = tn_detach(tn_neg(x));
+    assert_int_equal(tn_set_requires_grad(other, true), TN_OK);
+    /* the sum gives one gradient to both */
+    tn_tensor *y = tn_relu(x), *z = tn_relu(other), *sum = tn_add(y, z), *kept = NULL;
+    assert_int_equal(tn_retain_grad(y), TN_OK);
+    assert_int_equal(tn_add_hook(sum, keep_it, &kept), TN_OK);
+    tn_tensor *given = tn_clone(w);
+    assert_int_equal(tn_backward(sum, .grad = given), TN_OK);
+    check_values(tn_grad(x), 0, 5, 0, 7, 0);
+    check_values(tn_grad(other), 0, 0, 6, 0, 8);
+    check_values(tn_grad(y), 0, 5, 6, 7, 8);
+    check_values(kept, 0, 5, 6, 7, 8);
+    check_values(given, 0, 5, 6, 7, 8);
+    tn_release(kept);
+    /* what is asked for is seen after the rule has run */
+    tn_tensor *middle = tn_relu(x), *inputs[] = {middle, x}, *results[2], *loss = tn_sum(tn_mul(middle, w));
+    assert_int_equal(tn_grads_of(&loss, 1, inputs, 2, results), TN_OK);
+    check_values(results[0], 0, 5, 6, 7, 8);
+    check_values(results[1], 0, 5, 0, 7, 0);
+    /* three ways into one: two of them find a sum */
+    tn_tensor *h = tn_mul(x, 1), *out = tn_add(tn_add(tn_relu(tn_mul(h, 2)), tn_mul(h, w)), h);
+    tn_tensor *held = tn_grad_of(tn_sum(out), x);
+    check_values(held, 0, 2 + 5 + 1, 6 + 1, 2 + 7 + 1, 8 + 1);
+}
+
+/* Backward of a layer with a ReLU holds the gradient of its result, and no second one that is masked. */
+static void test_the_memory_of_backward(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    enum { ROWS = 4096, WIDE = 256, BYTES = ROWS * WIDE * 4 };
+    tn_tensor *x = tn_ones(TN_SHAPE(ROWS, 2)), *w1 = tn_ones(TN_SHAPE(WIDE, 2), .requires_grad = true), *w2 = tn_ones(TN_SHAPE(2, WIDE), .requires_grad = true);
+    tn_tensor *loss = tn_sum(tn_linear(tn_linear(x, w1, .activation = TN_ACTIVATION_RELU), w2));
+    tn_memory_reset_peak();
+    const int64_t before = tn_get_memory_stats().in_use;
+    assert_int_equal(tn_backward(loss), TN_OK);
+    assert_true(tn_get_memory_stats().peak - before < BYTES * 3 / 2);
+}
+
 static void test_a_saved_tensor_that_was_changed(void **state)
 {
     (void)state;
@@ -542,7 +593,7 @@ int main(void)
         TEST(test_the_readme_example), TEST(test_gradients_accumulate), TEST(test_a_diamond), TEST(test_both_sides),
         TEST(test_backward_needs_a_gradient_for_many), TEST(test_a_graph_is_released_or_kept), TEST(test_no_grad_and_enable_grad),
         TEST(test_grad_of_leaves_grad_alone), TEST(test_second_derivatives), TEST(test_hooks), TEST(test_a_hook_that_takes_itself_out), TEST(test_a_hooks_dtype), TEST(test_a_retained_gradient_in_place),
-        TEST(test_a_saved_tensor_that_was_changed),
+        TEST(test_gradients_written_over), TEST(test_the_memory_of_backward), TEST(test_a_saved_tensor_that_was_changed),
         TEST(test_in_place_rules), TEST(test_requires_grad_rules), TEST(test_broadcasting_backward), TEST(test_an_operator_of_ones_own),
         TEST(test_several_results), TEST(test_several_inputs_of_several_dtypes), TEST(test_a_hundred_thousand_steps), TEST(test_forward_without_backward_leaks_nothing),
     };

@@ -294,7 +294,7 @@ static void test_shares(void **state)
                 int64_t begin, end;
                 tn_packed_share(rows, t, threads, &begin, &end);
                 assert_int_equal(begin, at);
-                assert_true(begin == rows || begin % TN_PACKED_SHARE == 0);
+                assert_true(begin == rows || begin % TN_PACKED_ROWS == 0);
                 at = end;
             }
             assert_int_equal(at, rows);

@@ -88,7 +88,12 @@ static void test_spans(void **state)
     assert_string_equal(detail(gemm, "dtype"), "float32");
     assert_string_equal(detail(gemm, "batch, m, n, k"), "[1, 5, 4, 3]");
     assert_string_equal(detail(exp, "loop"), "[20]");
-    assert_string_equal(detail(span_of("kernel", "reduce"), "reduced"), "[20]");
+    const cJSON *args = cJSON_GetObjectItem(gemm, "args");
+    const double us = number(gemm, "dur"), rate = number(args, "gflops"), bytes = number(args, "gbytes"), roofline = number(args, "roofline");
+    assert_true(fabs(1e3 * rate * us - 2 * 5 * 4 * 3) < 0.0006 * 1e3 * us + 0.001 * 1e3 * rate); /* both are rounded to three digits */
+    assert_true(fabs(1e3 * bytes * us - 4 * (15 + 12 + 4 + 20)) < 0.0006 * 1e3 * us + 0.001 * 1e3 * bytes);
+    assert_true(roofline >= 0 && roofline < 3 && strlen(detail(gemm, "bound")) >= 2);
+    assert_string_equal(detail(span_of("kernel", "reduce_mean"), "reduced"), "[20]");
     assert_true(number(gemm, "ts") >= number(module, "ts"));
     assert_true(number(gemm, "ts") + number(gemm, "dur") <= number(module, "ts") + number(module, "dur") + 0.01);
     assert_true(number(exp, "ts") >= number(module, "ts") + number(module, "dur") - 0.01);

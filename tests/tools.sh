@@ -177,6 +177,8 @@ done
 "$tenon" convert "$shared/model.bin" m.gguf # its tokenizer is in the file
 "$tenon" generate --model m.gguf --prompt '' --tokens 127 2> /dev/null > converted
 same converted plain
+mkdir bare && cp "$shared/model.bin" bare && "$tenon" convert bare/model.bin alone.gguf
+refused 1 'no tokenizer' tokenize --tokenizer alone.gguf x
 cp "$shared/tokenizer.bin" .
 chain=m.gguf
 if uses CJSON; then
@@ -186,6 +188,13 @@ if uses CJSON; then
     ! uses ZIP || { "$tenon" convert model m.npz; chain="$chain m.npz"; }
 fi
 "$tenon" convert "${chain##* }" m.bin
+for file in m.gguf $(uses CJSON && echo model); do # a tokenizer is taken out of a model too
+    "$tenon" generate --model alone.gguf --tokenizer $file --prompt '' --tokens 127 2> /dev/null > converted
+    same converted plain
+    "$tenon" tokenize --tokenizer $file unfold > ids
+    "$tenon" tokenize --model $file unfold > its-ids
+    same ids its-ids
+done
 for file in $chain m.bin; do
     "$tenon" generate --model "$file" --prompt '' --tokens 127 2> /dev/null > converted
     same converted plain
@@ -212,9 +221,14 @@ if uses CJSON; then
     has said '^after 2 steps: loss [0-9.]*$'
     "$tenon" generate --model "$shared/model.bin" --finetuned tuned.safetensors --prompt '' -n 127 2> /dev/null > tuned
     ! cmp -s tuned plain || fail "fine-tuning changes nothing"
-    for command in inspect 'generate --prompt x --model'; do
-        refused 1 "it goes with the one that was tuned (.tuned, --finetuned), $shared/model.bin" $command tuned.safetensors
-    done
+    refused 1 "it goes with the one that was tuned (.tuned, --finetuned), $shared/model.bin" generate --prompt x --model tuned.safetensors
+    "$tenon" inspect tuned.safetensors > inspected
+    has inspected "^model $shared/model.bin\$"
+    has inspected '^lora_rank 4$'
+    has inspected '^model.layers.3.self_attn.v_proj.lora_A .* \[4, 64\] .* rank 4 beside model.layers.3.self_attn.v_proj.weight$'
+    has inspected '^[0-9]* tensors, [0-9]* numbers, [0-9]* bytes$'
+    head -c 300 tuned.safetensors > cut.safetensors
+    refused 1 cut.safetensors inspect cut.safetensors
     refused 1 'absent' generate --model "$shared/model.bin" --finetuned absent --prompt x
 fi
 for options in '--model x' '--data x'; do

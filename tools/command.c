@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,7 +23,7 @@ typedef struct option_row {
 #define AT(field) offsetof(options, field)
 static const option_row option_rows[] = {
     {'m', "model", "PATH", "The model: a GGUF, llama2.c, safetensors or npz file, or a folder of transformers", AT(model), TEXT, 0, 0, NULL},
-    {'k', "tokenizer", "FILE", "Its tokenizer, where it is not in the model's file or beside it", AT(tokenizer), TEXT, 0, 0, NULL},
+    {'k', "tokenizer", "FILE", "A tokenizer, or a GGUF file or a folder with one, where the model's file has none nor lies beside one", AT(tokenizer), TEXT, 0, 0, NULL},
     {'z', "pattern", "NAME", "Of tiktoken's ranks, which do not tell it; else by how many there are", AT(pattern), TEXT, 0, 0, "gpt2|cl100k|o200k|llama3"},
     {'F', "finetuned", "FILE", "What tenon finetune saved of this model", AT(finetuned), TEXT, 0, 0, NULL},
     {'d', "dtype", "TYPE", "Compute with weights of f32, bf16, q8_0 or q4_0; else as the file has them, or next to that", AT(dtype), TEXT, 0, 0,
@@ -197,8 +198,24 @@ tn_decoder *open_decoder(const options *o)
                                     .sequences = o->prompts.count > 1 ? o->prompts.count : 1, .tuned = o->finetuned));
 }
 
+/* Whether a tokenizer's path is a model's that has one: a folder or a GGUF file. */
+static bool is_model(const char *path)
+{
+    struct stat st;
+    char head[4] = "";
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return true;
+    FILE *file = fopen(path, "rb");
+    const bool gguf = file && fread(head, 1, sizeof head, file) == sizeof head && memcmp(head, "GGUF", sizeof head) == 0;
+    if (file)
+        fclose(file);
+    return gguf;
+}
+
 tn_tokenizer *open_tokenizer(const options *o, const tn_llama_args *config)
 {
+    if (o->tokenizer && !o->pattern && is_model(o->tokenizer))
+        return tn_adopt(tn_tokenizer_open(o->tokenizer));
     return tn_adopt(o->tokenizer ? tn_tokenizer_new(o->tokenizer, .vocab_size = config ? config->vocab_size : 0, .pattern = o->pattern) : tn_tokenizer_open(o->model));
 }
 

@@ -197,7 +197,8 @@ TN_API tn_status tn_set_num_threads(int threads);
 TN_API const char *tn_cpu_isa(void);
 TN_API bool tn_cuda_available(void);
 /* TENON_TRACE=file in the environment writes what runs when, in Chrome's trace format (chrome://tracing, ui.perfetto.dev): each kernel with
- * its dtype and sizes, each operator's backward, each module's forward, by thread. The file is whole when the program ends. */
+ * its dtype and sizes, its GFLOP/s and GB/s and the share of what the machine can do that these are (profile.h says how that is counted), each
+ * operator's backward, each module's forward, by thread. The file is whole when the program ends. */
 
 /* Frees the caches of the library and the calling thread. Objects that still live stay valid. */
 TN_API void tn_shutdown(void);

@@ -131,8 +131,8 @@ typedef struct tn_llama_convert_args { /* tn_llama_convert("stories15M.bin", "st
  * for one weight at a time, where it changes its type or its order of rows. Another type is TN_ERR_UNSUPPORTED, an out that is in TN_ERR_ARGUMENT. */
 TN_API tn_status tn_llama_convert_with(const tn_llama_convert_args *args) TN_MUST_CHECK;
 
-/* Writes what such a file holds, its kind, its configuration and its weights with types, shapes and bytes, at most size bytes with the closing
- * 0; returns the length that it would need, 0 on error. Data are not read, so that types are listed which quant.h only names. */
+/* Writes what such a file holds, its kind, its configuration and its weights with types, shapes and bytes, or what a file of tn_llama_save_tuned()
+ * does, at most size bytes with the closing 0; returns the length that it would need, 0 on error. Data are not read, so that types are listed which quant.h only names. */
 TN_API size_t tn_llama_inspect(const char *path, char *text, size_t size);
 
 #ifdef __cplusplus

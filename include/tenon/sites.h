@@ -168,6 +168,12 @@ static inline tn_plot *tn_at_plot_ptr_(tn_plot *result, const char *file, int li
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_profile *tn_at_profile_ptr_(tn_profile *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_progress_bar *tn_at_progress_bar_ptr_(tn_progress_bar *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -4028,6 +4034,12 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_status_(tn_plot_surface(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_save(...) \
     tn_at_checked_(tn_plot_save(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_profile_new(...) \
+    tn_at_profile_ptr_(tn_profile_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_profile_stop(...) \
+    tn_at_status_(tn_profile_stop(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_profile_rows(...) \
+    tn_at_int_(tn_profile_rows(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_progress_new(...) \
     tn_at_progress_bar_ptr_(tn_progress_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dequantize(...) \

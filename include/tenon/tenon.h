@@ -24,6 +24,7 @@
 #include <tenon/progress.h>
 #include <tenon/events.h>
 #include <tenon/plot.h>
+#include <tenon/profile.h>
 #include <tenon/tokenizer.h>
 
 /* Last: macros of the functions' names that tell where in a program an error arose, and the options' short forms. */

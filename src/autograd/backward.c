@@ -16,7 +16,7 @@ typedef struct entry {
     tn_tensor **grads; /* one for each output; owned */
     int outputs;
     bool wanted;   /* its gradient leads to something asked for */
-    bool own;      /* grads[0] was made by accumulation here: it may be added to in place */
+    bool own;      /* of a leaf: .grad becomes grads[0] */
     int64_t next;  /* in its depth's list */
     tn_tensor *first[1]; /* grads, where there is one output */
 } entry;
@@ -31,6 +31,7 @@ typedef struct walk {
     tn_tensor **dx; /* of the node that is visited, where it has many inputs */
     size_t dx_bytes;
     bool create_graph, keep_graph;
+    bool captures;       /* gradients are given to the caller */
     int autocast;        /* the thread's; inside the walk it is each node's own */
     bool detect_anomaly; /* the thread's; inside the walk it is off, for a NaN there is the node's */
     const struct walk *outer; /* the walk inside which this one runs, and the grad mode then */
@@ -200,10 +201,16 @@ static bool add_in_place(tn_tensor *sum, const tn_tensor *more)
     return true;
 }
 
-/* True when nobody else can see the tensor's memory. */
-static bool exclusive(const tn_tensor *x)
+/* True when nobody else can see the tensor's memory: a view of what is gone may still be a view. */
+static bool sole(const tn_tensor *x)
 {
-    return x->base.refs == 1 && x->storage->refs == 1 && !x->storage->release && tn_has(x, TN_FLAG_CONTIGUOUS) && !tn_has(x, TN_FLAG_VIEW);
+    return x->base.refs == 1 && x->storage->refs == 1 && !x->storage->release && tn_has(x, TN_FLAG_CONTIGUOUS);
+}
+static bool exclusive(const tn_tensor *x) { return sole(x) && !tn_has(x, TN_FLAG_VIEW); }
+
+bool tn_may_overwrite(const tn_tensor *dy)
+{
+    return current && !current->create_graph && !current->captures && !current->detect_anomaly && sole(dy);
 }
 
 static bool accumulate(const walk *w, entry *e, int output, tn_tensor *grad)
@@ -213,14 +220,13 @@ static bool accumulate(const walk *w, entry *e, int output, tn_tensor *grad)
         *slot = tn_retain(grad);
         return true;
     }
-    if (e->own && output == 0 && !w->create_graph && (*slot)->dtype == grad->dtype)
+    if (!w->create_graph && (*slot)->dtype == grad->dtype && sole(*slot))
         return add_in_place(*slot, grad);
     tn_tensor *sum = tn_keep(tn_add(*slot, grad));
     if (!sum)
         return false;
     tn_release(*slot);
     *slot = sum;
-    e->own = output == 0;
     return true;
 }
 
@@ -251,7 +257,6 @@ static bool arrive(entry *e, tn_node *node)
             tn_retain(grad);
             tn_release(e->grads[k]);
             e->grads[k] = grad;
-            e->own = false;
         }
         if (out->retained && tn_set_grad(out->retained, e->grads[k]) != TN_OK)
             return false;
@@ -410,7 +415,6 @@ static bool capture(entry *e, tn_tensor *const *inputs, int count, tn_tensor **k
         }
         if (!kept[k])
             return false;
-        e->own = false;
     }
     return true;
 }
@@ -518,7 +522,8 @@ tn_status tn_grads_of_with(const tn_grads_of_args *args)
     for (int k = 0; k < n; k++)
         if (!tn_ready("grad_of", "an input", args->inputs[k]))
             return tn_last_status();
-    walk w = {.keep_graph = args->retain_graph || args->create_graph, .create_graph = args->create_graph};
+    walk w = {.keep_graph = args->retain_graph || args->create_graph, .create_graph = args->create_graph,
+              .captures = true};
     walk_graph(&w, "grad_of", args->outputs, args->grads, args->output_count, args->inputs, n, args->results);
     for (int k = 0; k < n; k++) {
         if (!args->results[k] && !args->allow_unused && !tn_failing())

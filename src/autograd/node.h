@@ -103,6 +103,8 @@ tn_tensor *tn_node_saved(tn_node *node, int i);
 static inline const void *tn_node_attr(const tn_node *node) { return node->attr; }
 /* Whether anyone asked for the gradient of input i in this walk. */
 bool tn_wants(const tn_node *node, int i);
+/* Whether the rule may write into the gradient that it was given: nobody else has it, and after the rule it goes. */
+bool tn_may_overwrite(const tn_tensor *dy);
 
 /* ---- in place ----------------------------------------------------------------------------------------------------------- */
 

@@ -50,6 +50,7 @@ typedef struct tn_thread {
     int64_t depth, marks_capacity;
     tn_object *doomed; /* objects whose count reached 0, waiting to be freed by the loop in tn_release */
     struct tn_texts *texts; /* error.c */
+    struct tn_profile *profile; /* that times the kernels which the thread calls; NULL: none. Not counted */
     int64_t in_use_delta, cached_delta, allocations_delta;
     tn_free_block *small[TN_SMALL_CLASSES];
     int32_t small_count[TN_SMALL_CLASSES];
@@ -69,6 +70,12 @@ void tn_thread_reset(void);
 /* error.c: a buffer of TN_TEXT_SIZE for a part of a message, the thread's; good for as many as one message has. */
 enum { TN_TEXT_SIZE = 200 };
 char *tn_text_buffer(void);
+/* error.c: text that is written as far as there is room, and counted beyond it. */
+typedef struct tn_text_out {
+    char *text;
+    size_t size, length;
+} tn_text_out;
+void tn_put(tn_text_out *out, const char *format, ...) TN_PRINTF(2, 3);
 /* Frees the thread's message and buffers. */
 void tn_texts_thread_end(void);
 /* alloc.c: exactly so many bytes, of the system and back to it, for what is large and lives long: aligned to 64, from 4 MiB on in 2 MiB pages

@@ -36,6 +36,16 @@ char *tn_text_buffer(void)
     return t->buffers[t->turn++ % TN_COUNT(t->buffers)];
 }
 
+void tn_put(tn_text_out *out, const char *format, ...)
+{
+    bool room = out->length < out->size;
+    va_list list;
+    va_start(list, format);
+    int added = vsnprintf(room ? out->text + out->length : NULL, room ? out->size - out->length : 0, format, list);
+    va_end(list);
+    out->length += added > 0 ? (size_t)added : 0;
+}
+
 static tn_error_handler handler;
 static tn_log_handler log_handler;
 static void *log_context;

@@ -43,9 +43,8 @@ static long thread_id(void)
     return id;
 }
 
-void tn_trace_write(const tn_span *span, const char *details)
+void tn_trace_write(const tn_span *span, double end, const char *details)
 {
-    double end = tn_trace_now();
     char name[64]; /* of it what needs no escape */
     int n = 0;
     for (const char *at = span->name; *at && n < (int)sizeof name - 1; at++)

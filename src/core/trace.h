@@ -15,8 +15,8 @@ extern bool tn_tracing;
 double tn_trace_now(void);
 /* Opens the file, once, if the environment names one, and spans are traced from then on; false where it cannot be made. */
 bool tn_trace_open(void);
-/* Writes a span that ends now; details is JSON, "\"m\":2,\"n\":3", or "". */
-void tn_trace_write(const tn_span *span, const char *details);
+/* Writes a span that ended then; details is JSON, "\"m\":2,\"n\":3", or "". */
+void tn_trace_write(const tn_span *span, double end, const char *details);
 
 static inline tn_span tn_span_begin(const char *category, const char *name)
 {
@@ -27,7 +27,7 @@ static inline tn_span tn_span_begin(const char *category, const char *name)
 static inline void tn_span_end(tn_span *span)
 {
     if (TN_UNLIKELY(span->name != NULL))
-        tn_trace_write(span, "");
+        tn_trace_write(span, tn_trace_now(), "");
 }
 
 #endif

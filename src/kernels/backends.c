@@ -6,6 +6,7 @@
 #include "core/core.h"
 #include "core/trace.h"
 #include "kernels/kernels.h"
+#include "kernels/peaks.h"
 #include "kernels/traced.h"
 #ifdef TENON_HAVE_DNNL
 #include "kernels/dnnl/dnnl.h"
@@ -47,6 +48,9 @@ static const struct {
 };
 
 static tn_kernels cpu_kernels; /* the chosen table, with what other libraries do better in its slots */
+static tn_kernels traced_kernels; /* the same with a slot in front of each that looks at the call */
+static pthread_mutex_t traced_lock = PTHREAD_MUTEX_INITIALIZER;
+static int traced; /* the trace and the profiles that want it */
 static pthread_once_t cpu_chosen = PTHREAD_ONCE_INIT;
 static const tn_kernels *cpu_ready;
 static bool isa_unknown; /* TENON_ISA named none of them; until that is said */
@@ -69,10 +73,20 @@ static void choose_cpu(void)
     if (strcmp(cpu_kernels.name, tn_portable_kernels.name) != 0)
         tn_dnnl_override(&cpu_kernels);
 #endif
+    traced_kernels = cpu_kernels;
+    tn_trace_kernels(&traced_kernels);
     trace_failed = !tn_trace_open();
-    if (tn_tracing)
-        tn_trace_kernels(&cpu_kernels);
-    __atomic_store_n(&cpu_ready, &cpu_kernels, __ATOMIC_RELEASE);
+    traced = tn_tracing;
+    __atomic_store_n(&cpu_ready, traced ? &traced_kernels : &cpu_kernels, __ATOMIC_RELEASE);
+}
+
+void tn_kernels_traced(bool on)
+{
+    tn_kernels_of(TN_CPU);
+    pthread_mutex_lock(&traced_lock);
+    traced += on ? 1 : -1;
+    __atomic_store_n(&cpu_ready, traced ? &traced_kernels : &cpu_kernels, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&traced_lock);
 }
 
 const tn_kernels *tn_kernels_of(int device_type)
@@ -83,11 +97,13 @@ const tn_kernels *tn_kernels_of(int device_type)
     if (TN_LIKELY(ready != NULL))
         return ready;
     pthread_once(&cpu_chosen, choose_cpu);
+    if (tn_tracing)
+        tn_peaks_of(tn_get_num_threads()); /* now: not in the midst of what is traced */
     if (__atomic_exchange_n(&isa_unknown, false, __ATOMIC_RELAXED)) /* only now: the log's handler may call the library */
         tn_warn("TENON_ISA=%s is not an instruction set of this build and processor: %s is used", getenv("TENON_ISA"), cpu_kernels.name);
     if (__atomic_exchange_n(&trace_failed, false, __ATOMIC_RELAXED))
         tn_warn("TENON_TRACE=%s cannot be written: nothing is traced", getenv("TENON_TRACE"));
-    return &cpu_kernels;
+    return __atomic_load_n(&cpu_ready, __ATOMIC_ACQUIRE);
 }
 
 bool tn_has_bf16_products(void)

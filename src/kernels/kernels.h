@@ -181,6 +181,7 @@ static inline int64_t tn_rnn_saved(tn_rnn_kind kind, int64_t hidden)
 typedef struct tn_rnn {
     tn_rnn_kind kind;
     bool reverse; /* from the last step to the first */
+    bool rounded; /* f32: what is multiplied may be rounded to bf16; sums and states are f32 all the same */
     int64_t steps, batch, in, hidden;
     const int64_t *first;                      /* [steps + 1] */
     const void *x;                             /* [rows, in] */
@@ -204,6 +205,7 @@ typedef struct tn_conv {
     const void *x, *weight, *bias; /* [n,c_in,h,w], [c_out,c_in/groups,kh,kw], [c_out] or NULL */
     void *y;                       /* [n,c_out,oh,ow] */
     int activation;                /* 0 or TN_UNARY_RELU */
+    bool rounded;                  /* f32: what is multiplied may be rounded to bf16; sums are f32 all the same */
 } tn_conv;
 typedef struct tn_conv_grad {
     tn_conv conv;         /* its y is not used */

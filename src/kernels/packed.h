@@ -34,7 +34,7 @@
 #include <stdint.h>
 
 typedef enum tn_packed_kind { TN_PACKED_F32, TN_PACKED_BF16, TN_PACKED_Q8, TN_PACKED_Q4, TN_PACKED_Q8_FINE, TN_PACKED_KINDS } tn_packed_kind;
-enum { TN_PACKED_ROWS = 16, TN_PACKED_BLOCK = 32, TN_PACKED_SHARE = 32 };
+enum { TN_PACKED_ROWS = 16, TN_PACKED_BLOCK = 32 };
 
 typedef struct tn_packed_matrix {
     tn_packed_kind kind;
@@ -68,12 +68,12 @@ static inline size_t tn_packed_input_bytes(tn_packed_kind kind, int64_t n, int64
     return (size_t)(n * of_kind[kind] + 63) / 64 * 64;
 }
 
-/* The rows of y that a thread's packed_product writes: whole multiples of 32 but at the end. */
+/* The rows of y that a thread's packed_product writes: whole panels. */
 static inline void tn_packed_share(int64_t rows, int thread, int threads, int64_t *begin, int64_t *end)
 {
-    const int64_t parts = (rows + TN_PACKED_SHARE - 1) / TN_PACKED_SHARE;
-    *begin = parts * thread / threads * TN_PACKED_SHARE;
-    *end = parts * (thread + 1) / threads * TN_PACKED_SHARE;
+    const int64_t parts = tn_packed_panels(rows);
+    *begin = parts * thread / threads * TN_PACKED_ROWS;
+    *end = parts * (thread + 1) / threads * TN_PACKED_ROWS;
     *begin = *begin < rows ? *begin : rows;
     *end = *end < rows ? *end : rows;
 }

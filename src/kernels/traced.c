@@ -1,66 +1,60 @@
-/* A slot in front of each slot, made of TN_KERNEL_LIST: it calls the one behind and writes the span, with what the arguments say. */
+/* A slot in front of each slot, made of TN_KERNEL_LIST: it calls the one behind and tells what the arguments say and how long it took. */
 #include "kernels/traced.h"
 
 #include <ctype.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "core/parallel.h"
 #include "core/trace.h"
+#include "kernels/peaks.h"
 
 static tn_kernels behind;
 
 /* ---- what an argument says ---------------------------------------------------------------------------------------------- */
 
-typedef struct notes {
-    const char *slot;
-    char name[48]; /* of the span: the slot, or the operator where one slot serves many */
-    char text[512];
-    size_t length;
-} notes;
+typedef tn_call_notes notes;
 
-static void add(notes *n, const char *format, ...) TN_PRINTF(2, 3);
-static void add(notes *n, const char *format, ...)
+static void add(notes *n, const char *argument, int kind, int count, const int64_t *values)
 {
-    va_list list;
-    va_start(list, format);
-    int more = vsnprintf(n->text + n->length, sizeof n->text - n->length, format, list);
-    va_end(list);
-    if (more >= 0 && (size_t)more < sizeof n->text - n->length)
-        n->length += (size_t)more;
-    else
-        n->text[n->length] = 0; /* half a detail is none */
+    if (n->count == TN_NOTES)
+        return;
+    tn_note *note = &n->all[n->count++];
+    note->argument = argument;
+    note->kind = kind;
+    note->count = count;
+    memcpy(note->values, values, (size_t)count * sizeof *values);
 }
 
-static const char *comma(const notes *n) { return n->length ? "," : ""; }
-
-static void set_name(notes *n, const char *const *names, int64_t count, int64_t op)
-{
-    int i = 0;
-    for (const char *at = op >= 0 && op < count ? names[op] : n->slot; *at && i < (int)sizeof n->name - 1; at++)
-        n->name[i++] = (char)tolower((unsigned char)*at);
-    n->name[i] = 0;
-}
+/* Slots that serve many operators, and those by their numbers. */
+#define NAME(name, expression) #name,
+static const char *const unary[] = {"none", TN_UNARY_LIST(NAME)}, *const binary[] = {TN_BINARY_LIST(NAME)};
+#undef NAME
+static const char *const ternary[] = {[TN_TERNARY_WHERE] = "where", [TN_TERNARY_LERP] = "lerp"};
+static const char *const reduce[] = {
+    [TN_REDUCE_SUM] = "reduce_sum", [TN_REDUCE_PROD] = "reduce_prod", [TN_REDUCE_MAX] = "reduce_max", [TN_REDUCE_MIN] = "reduce_min",
+    [TN_REDUCE_ANY] = "reduce_any", [TN_REDUCE_ALL] = "reduce_all", [TN_REDUCE_ARGMAX] = "reduce_argmax", [TN_REDUCE_ARGMIN] = "reduce_argmin",
+    [TN_REDUCE_MEAN] = "reduce_mean", [TN_REDUCE_VAR] = "reduce_var", [TN_REDUCE_STD] = "reduce_std", [TN_REDUCE_NORM] = "reduce_norm",
+    [TN_REDUCE_LOGSUMEXP] = "reduce_logsumexp"};
+static const struct {
+    const char *slot, *const *names;
+    int count;
+} operators[] = {{"unary", unary, TN_COUNT(unary)}, {"binary", binary, TN_COUNT(binary)}, {"ternary", ternary, TN_COUNT(ternary)},
+                 {"reduce", reduce, TN_COUNT(reduce)}};
 
 static void note_number(notes *n, const char *argument, int64_t value)
 {
-#define NAME(name, expression) #name,
-    static const char *const unary[] = {"none", TN_UNARY_LIST(NAME)}, *const binary[] = {TN_BINARY_LIST(NAME)};
-#undef NAME
-    if (strcmp(argument, "op") == 0 && strcmp(n->slot, "unary") == 0)
-        set_name(n, unary, TN_COUNT(unary), value);
-    else if (strcmp(argument, "op") == 0 && strcmp(n->slot, "binary") == 0)
-        set_name(n, binary, TN_COUNT(binary), value);
-    else if (strcmp(argument, "dtype") == 0 || strcmp(argument, "to") == 0 || strcmp(argument, "from") == 0)
-        add(n, "%s\"%s\":\"%s\"", comma(n), argument, tn_dtype_name((tn_dtype)value));
-    else
-        add(n, "%s\"%s\":%lld", comma(n), argument, (long long)value);
+    for (int i = 0; i < TN_COUNT(operators) && strcmp(argument, "op") == 0; i++)
+        if (strcmp(n->slot, operators[i].slot) == 0 && value >= 0 && value < operators[i].count) {
+            n->name = operators[i].names[value];
+            return;
+        }
+    const bool dtype = strcmp(argument, "dtype") == 0 || strcmp(argument, "to") == 0 || strcmp(argument, "from") == 0;
+    add(n, argument, dtype ? TN_NOTE_DTYPE : TN_NOTE_NUMBER, 1, &value);
+    if (strcmp(argument, "threads") == 0)
+        n->threads = (int)value;
 }
 
-static void note_sizes(notes *n, const char *argument, int ndim, const int64_t *sizes)
-{
-    add(n, "%s\"%s\":\"%s\"", comma(n), argument, tn_shape_text(tn_make_shape(ndim, sizes)));
-}
+static void note_sizes(notes *n, const char *argument, int ndim, const int64_t *sizes) { add(n, argument, TN_NOTE_SIZES, ndim, sizes); }
 
 #define SIZES(n, argument, ...) note_sizes(n, argument, TN_COUNT(((int64_t[]){__VA_ARGS__})), (int64_t[]){__VA_ARGS__})
 static void note_loop(notes *n, const char *argument, const tn_loop *l) { note_sizes(n, argument, l->ndim, l->sizes); }
@@ -96,6 +90,19 @@ static void note_sort(notes *n, const char *argument, const tn_sort_rows *s) { S
 static void note_norm(notes *n, const char *argument, const tn_norm *m) { SIZES(n, argument, m->n, m->c, m->s); }
 static void note_rnn(notes *n, const char *argument, const tn_rnn *r) { SIZES(n, argument, r->steps, r->batch, r->hidden); }
 static void note_rnn_grad(notes *n, const char *argument, const tn_rnn_grad *g) { note_rnn(n, argument, &g->rnn); }
+static void note_attention(notes *n, const char *argument, const tn_attention *a)
+{
+    (void)argument;
+    SIZES(n, "q", a->batch, a->heads, a->l, a->e);
+    SIZES(n, "v", a->batch, a->kv_heads, a->s, a->ev);
+}
+static void note_rope(notes *n, const char *argument, const tn_rope_rows *r) { SIZES(n, argument, r->rows, r->width); }
+static void note_packed(notes *n, const char *argument, const tn_packed_matrix *w)
+{
+    note_number(n, "kind", (int64_t)w->kind);
+    SIZES(n, argument, w->rows, w->cols);
+}
+static void note_decode(notes *n, const char *argument, const tn_decode_attention *a) { SIZES(n, argument, a->rows, a->heads, a->length, a->size); }
 static void note_nothing(notes *n, const char *argument, ...) { (void)n, (void)argument; }
 
 #define NOTE(x)                                                                                                               \
@@ -104,7 +111,9 @@ static void note_nothing(notes *n, const char *argument, ...) { (void)n, (void)a
              const tn_conv *: note_conv, const tn_conv_grad *: note_conv_grad, const tn_pool *: note_pool,                    \
              const tn_softmax_rows *: note_softmax, const tn_cumsum_rows *: note_cumsum,                                      \
              const tn_cross_entropy_rows *: note_entropy, const tn_sort_rows *: note_sort, const tn_norm *: note_norm,        \
-             const tn_rnn *: note_rnn, const tn_rnn_grad *: note_rnn_grad, default: note_nothing)(&notes_, #x, x);
+             const tn_rnn *: note_rnn, const tn_rnn_grad *: note_rnn_grad, const tn_attention *: note_attention,                \
+             const tn_rope_rows *: note_rope, const tn_packed_matrix *: note_packed, const tn_decode_attention *: note_decode,\
+             default: note_nothing)(&notes_, #x, x);
 #define NOTE_1(a) NOTE(a)
 #define NOTE_2(a, ...) NOTE(a) NOTE_1(__VA_ARGS__)
 #define NOTE_3(a, ...) NOTE(a) NOTE_2(__VA_ARGS__)
@@ -116,24 +125,84 @@ static void note_nothing(notes *n, const char *argument, ...) { (void)n, (void)a
 #define PICK(a, b, c, d, e, f, g, h, note, ...) note
 #define NOTES(...) PICK(__VA_ARGS__, NOTE_8, NOTE_7, NOTE_6, NOTE_5, NOTE_4, NOTE_3, NOTE_2, NOTE_1, )(__VA_ARGS__)
 
+/* ---- as text ------------------------------------------------------------------------------------------------------------ */
+
+void tn_notes_name(const notes *n, char *text, size_t size)
+{
+    size_t i = 0;
+    for (; n->name[i] && i + 1 < size; i++)
+        text[i] = (char)tolower((unsigned char)n->name[i]);
+    text[i] = 0;
+}
+
+size_t tn_notes_text(const notes *n, bool json, char *text, size_t size)
+{
+    tn_text_out out = {text, size, 0};
+    text[0] = 0;
+    for (int i = 0; i < n->count; i++) {
+        const tn_note *note = &n->all[i];
+        const char *between = i == 0 ? "" : json ? "," : " ";
+        const size_t before = out.length;
+        if (note->kind == TN_NOTE_DTYPE)
+            tn_put(&out, json ? "%s\"%s\":\"%s\"" : "%s%.0s%s", between, note->argument, tn_dtype_name((tn_dtype)note->values[0]));
+        else if (note->kind == TN_NOTE_SIZES)
+            tn_put(&out, json ? "%s\"%s\":\"%s\"" : "%s%s %s", between, note->argument, tn_shape_text(tn_make_shape(note->count, note->values)));
+        else
+            tn_put(&out, json ? "%s\"%s\":%lld" : "%s%s %lld", between, note->argument, (long long)note->values[0]);
+        if (out.length >= size) { /* half a detail is none */
+            text[before] = 0;
+            return before;
+        }
+    }
+    return out.length;
+}
+
 /* ---- the table ---------------------------------------------------------------------------------------------------------- */
 
-static void write_span(tn_span *span, const notes *n)
+/* What the span says beside the sizes: rates, and the share of what the machine can do. */
+static void write_span(const notes *n, double begin, double end, const tn_work *work)
 {
-    if (!span->name)
-        return;
-    span->name = n->name;
-    tn_trace_write(span, n->text);
+    char name[48], details[768];
+    tn_notes_name(n, name, sizeof name);
+    tn_text_out out = {details, sizeof details, tn_notes_text(n, true, details, 512)};
+    const double us = end - begin;
+    const tn_peaks *peaks = tn_peaks_of(n->threads);
+    const char *by;
+    if (us > 0) {
+        tn_put(&out, "%s\"gflops\":%.3f", out.length ? "," : "", 1e-3 * work->flop / us);
+        tn_put(&out, ",\"gbytes\":%.3f", 1e-3 * (work->read + 2 * work->updated + work->written) / us);
+    }
+    if (us > 0 && peaks) {
+        const double bound = 1e3 * tn_bound_ms(peaks, work, &by);
+        tn_put(&out, ",\"roofline\":%.3f,\"bound\":\"%s\"", bound / us, by);
+    }
+    const tn_span span = {"kernel", name, begin};
+    tn_trace_write(&span, end, details);
+}
+
+static void tell(const notes *n, double begin, double end, const tn_work *work)
+{
+    if (tn_this.profile)
+        tn_profile_add(tn_this.profile, n, end - begin, work);
+    if (__atomic_load_n(&tn_tracing, __ATOMIC_RELAXED))
+        write_span(n, begin, end, work);
 }
 
 #define TRACED(slot_, parameters, names)                                                                                      \
     static tn_status traced_##slot_ parameters                                                                                \
     {                                                                                                                         \
-        notes notes_ = {.slot = #slot_, .name = #slot_};                                                                      \
+        if (!tn_this.profile && !__atomic_load_n(&tn_tracing, __ATOMIC_RELAXED))                                              \
+            return behind.slot_ names;                                                                                        \
+        notes notes_;                                                                                                         \
+        notes_.slot = notes_.name = #slot_;                                                                                   \
+        notes_.count = 0;                                                                                                     \
+        notes_.threads = tn_parallel_width();                                                                                 \
         NOTES names                                                                                                           \
-        tn_span span_ = tn_span_begin("kernel", #slot_);                                                                      \
-        tn_status status_ = behind.slot_ names;                                                                               \
-        write_span(&span_, &notes_);                                                                                          \
+        const double begin_ = tn_trace_now();                                                                                 \
+        const tn_status status_ = behind.slot_ names;                                                                         \
+        const double end_ = tn_trace_now();                                                                                   \
+        const tn_work work_ = status_ == TN_OK ? tn_work_##slot_ names : (tn_work){.flop = 0};                                \
+        tell(&notes_, begin_, end_, &work_);                                                                                  \
         return status_;                                                                                                       \
     }
 TN_KERNEL_LIST(TRACED)

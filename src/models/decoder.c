@@ -181,7 +181,7 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
 {
     const tn_llama_args *c = &d->config;
     const int64_t queries = c->num_attention_heads * c->head_dim, group = c->num_attention_heads / c->num_key_value_heads;
-    const int64_t widest = queries > c->intermediate_size ? queries : c->intermediate_size, y_rows = rows > threads ? rows : threads;
+    const int64_t y_rows = rows > threads ? rows : threads;
     const size_t row = sizeof(float) * (size_t)rows;
     size_t at = 0;
     p->x = tn_taken(block, &at, row * (size_t)c->hidden_size);
@@ -192,9 +192,11 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
     p->up = tn_taken(block, &at, row * (size_t)c->intermediate_size);
     p->cos = tn_taken(block, &at, row * (size_t)c->head_dim / 2);
     p->sin = tn_taken(block, &at, row * (size_t)c->head_dim / 2);
-    const tn_packed_kind kind = d->layers[0].down.kind; /* no other takes more */
-    const size_t one = tn_packed_input_bytes(kind, 1, widest > c->hidden_size ? widest : c->hidden_size);
-    const size_t all = tn_packed_input_bytes(kind, rows, widest > c->hidden_size ? widest : c->hidden_size);
+    const tn_packed_matrix *gate = &d->layers[0].gate, *down = &d->layers[0].down;
+    const int64_t others = queries > c->hidden_size ? queries : c->hidden_size;
+    const size_t one_other = tn_packed_input_bytes(gate->kind, 1, others), one_down = tn_packed_input_bytes(down->kind, 1, down->cols);
+    const size_t all_other = tn_packed_input_bytes(gate->kind, rows, others), all_down = tn_packed_input_bytes(down->kind, rows, down->cols);
+    const size_t one = one_other > one_down ? one_other : one_down, all = all_other > all_down ? all_other : all_down;
     p->prepared_bytes = one;
     p->prepared = tn_taken(block, &at, all > one * (size_t)threads ? all : one * (size_t)threads);
     const int64_t of_one = group * ((d->capacity + 15) / 16 * 16), of_many = tn_decode_tiles_floats(c->head_dim);

@@ -12,10 +12,18 @@ static void take_matrix(tn_packed_matrix *w, char *block, size_t *at, tn_packed_
     *w = (tn_packed_matrix){kind, rows, cols, tn_taken(block, at, tn_packed_bytes(kind, rows, cols)), NULL};
 }
 
+/* What goes into down has few large elements among small ones (it is a product of two others): in blocks of 8 bits it loses more than all other
+ * inputs together. Where its rows are no multiple of a block, a file of blocks has them as 16-bit floats, and so have we. */
+static tn_packed_kind kind_of_down(tn_packed_kind kind, int64_t cols)
+{
+    if (tn_packed_in_blocks(kind) && cols % TN_PACKED_BLOCK != 0)
+        return TN_PACKED_BF16;
+    return kind == TN_PACKED_Q8 ? TN_PACKED_Q8_FINE : kind;
+}
+
 static float *take_floats(char *block, size_t *at, int64_t count) { return tn_taken(block, at, (size_t)count * sizeof(float)); }
 
-/* Lays the weights out in a block, or with NULL only measures it. What goes into down has few large elements among small ones (it is a product
- * of two others): in blocks of 8 bits it loses more than all other inputs together. */
+/* Lays the weights out in a block, or with NULL only measures it. */
 static size_t lay_out(tn_decoder *d, char *block, tn_packed_kind kind)
 {
     const tn_llama_args *c = &d->config;
@@ -34,7 +42,7 @@ static size_t lay_out(tn_decoder *d, char *block, tn_packed_kind kind)
         take_matrix(&l->out, block, &at, kind, c->hidden_size, heads * c->head_dim);
         take_matrix(&l->gate, block, &at, kind, c->intermediate_size, c->hidden_size);
         take_matrix(&l->up, block, &at, kind, c->intermediate_size, c->hidden_size);
-        take_matrix(&l->down, block, &at, kind == TN_PACKED_Q8 ? TN_PACKED_Q8_FINE : kind, c->hidden_size, c->intermediate_size);
+        take_matrix(&l->down, block, &at, kind_of_down(kind, c->intermediate_size), c->hidden_size, c->intermediate_size);
         l->input_norm = take_floats(block, &at, c->hidden_size);
         l->post_norm = take_floats(block, &at, c->hidden_size);
         l->qkv.bias = c->attention_bias ? take_floats(block, &at, all * c->head_dim) : NULL;

@@ -65,6 +65,9 @@ static void put_config(tn_text_out *out, const tn_weights *w)
 size_t tn_llama_inspect(const char *path, char *text, size_t size)
 {
     TN_SCOPE;
+    const tn_dict *tuned = tn_tuned_list(path);
+    if (tuned)
+        return tn_tuned_inspect(tuned, path, text, size);
     const tn_weights *w = tn_adopt(tn_weights_list(path));
     tn_text_out out = {text, text ? size : 0, 0};
     int64_t numbers = 0, bytes = 0;

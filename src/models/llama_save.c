@@ -5,7 +5,6 @@
 #include "models/beside.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -97,17 +96,6 @@ static bool ends_in(const char *path, const char *end)
     return length > tail && strcmp(path + length - tail, end) == 0;
 }
 
-void tn_weights_report(const tn_weights_target *t, const char *format, ...)
-{
-    char line[2 * TN_PATH_SIZE];
-    va_list list;
-    va_start(list, format);
-    vsnprintf(line, sizeof line, format, list);
-    va_end(list);
-    if (t->report)
-        t->report(line, t->context);
-}
-
 /* A file of the folder, the target. */
 static bool write_file(const tn_weights_target *t, const char *name, const char *text, size_t size)
 {
@@ -139,10 +127,12 @@ static bool write_ends(const tn_weights_target *t)
         return !tn_failing();
     const int count = tn_model_ends(t->op, t->in, ends);
     int length = 0;
+    if (!count)
+        return !tn_failing();
     for (int i = 0; i < count; i++)
         length += sprintf(text + length, "%s%lld", i ? ", " : "{\"eos_token_id\": [", (long long)ends[i]);
     length += sprintf(text + length, "]}\n");
-    return !tn_failing() && (!count || write_file(t, "generation_config.json", text, (size_t)length));
+    return write_file(t, "generation_config.json", text, (size_t)length);
 }
 
 /* The tokeniser under the name by which it is found, and with it the form of conversations. */

@@ -1,4 +1,4 @@
-/* What fine-tuning changed in a Llama: to a file, and back into the model. */
+/* What fine-tuning changed in a Llama: to a file, back into the model, and listed. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -178,4 +178,30 @@ tn_status tn_llama_load_tuned(void *llama, const char *path)
     for (int64_t i = 0; i < tn_dict_count(all); i++)
         (void)tn_set_requires_grad(tn_dict_tensor(all, i), tn_dict_find(dict, tn_dict_name(all, i)) >= 0);
     return tn_last_status();
+}
+
+/* ---- what there is --------------------------------------------------------------------------------------------------------- */
+
+size_t tn_tuned_inspect(const tn_dict *dict, const char *path, char *text, size_t size)
+{
+    static const char *const notes[] = {TN_TUNED_MODEL, TN_TUNED_SIZES, "lora_rank", "lora_alpha"};
+    tn_text_out out = {text, text ? size : 0, 0};
+    int64_t numbers = 0, bytes = 0;
+    tn_put(&out, "%s: what fine-tuning changed\n", path);
+    for (int i = 0; i < TN_COUNT(notes); i++)
+        if (tn_dict_note(dict, notes[i]))
+            tn_put(&out, "%s %s\n", notes[i], tn_dict_note(dict, notes[i]));
+    for (int64_t i = 0; i < tn_dict_count(dict); i++) {
+        const char *name = tn_dict_name(dict, i);
+        const tn_tensor *x = tn_dict_tensor(dict, i);
+        const size_t layer = layer_length(name, ".lora_A");
+        tn_put(&out, "%-48s %-8s %-14s %12zu", name, tn_dtype_name((tn_dtype)x->dtype), tn_shape_text(tn_shape_of(x)), (size_t)x->numel * tn_item_size(x));
+        if (layer && x->ndim == 2)
+            tn_put(&out, "  rank %lld beside %.*s.weight", (long long)x->sizes[0], (int)layer, name);
+        tn_put(&out, "\n");
+        numbers += x->numel;
+        bytes += x->numel * (int64_t)tn_item_size(x);
+    }
+    tn_put(&out, "%lld tensors, %lld numbers, %lld bytes\n", (long long)tn_dict_count(dict), (long long)numbers, (long long)bytes);
+    return out.length;
 }

@@ -22,6 +22,17 @@ void *tn_weights_fail(tn_weights_source source, tn_status status, const char *fo
     return tn_fail(status, "%s: %s: %s", source.op, source.path, text);
 }
 
+void tn_weights_report(const tn_weights_target *t, const char *format, ...)
+{
+    char line[8192]; /* two paths */
+    va_list list;
+    va_start(list, format);
+    vsnprintf(line, sizeof line, format, list);
+    va_end(list);
+    if (t->report)
+        t->report(line, t->context);
+}
+
 static void weights_free(void *self)
 {
     tn_weights *w = self;
@@ -401,27 +412,50 @@ tn_tensor *tn_weight_tensor(const tn_weights *w, const tn_weight *weight, int64_
 
 /* ---- which format a file is of --------------------------------------------------------------------------------------------------- */
 
+/* A file's first bytes, zeros where it has fewer; false with an error. */
+static bool read_head(tn_weights_source source, unsigned char head[9])
+{
+    tn_reader r;
+    memset(head, 0, 9);
+    if (!tn_reader_open(&r, source.op, source.path, false))
+        return false;
+    const bool good = tn_reader_read(&r, head, r.size < 9 ? r.size : 9);
+    tn_reader_close(&r);
+    return good;
+}
+
+/* A header of under 2^32 bytes; the first two sizes of a llama2.c file are never 0. */
+static bool of_safetensors(const unsigned char head[9]) { return head[8] == '{' && memcmp(head + 4, "\0\0\0", 4) == 0; }
+
+static bool is_folder(const char *path)
+{
+    struct stat st;
+    return !tn_failing() && path && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+tn_dict *tn_tuned_list(const char *path)
+{
+    unsigned char head[9];
+    if (is_folder(path) || !read_head((tn_weights_source){"llama_inspect", path}, head) || !of_safetensors(head))
+        return NULL;
+    tn_dict *dict = tn_map_safetensors(path);
+    return tn_dict_note(dict, TN_TUNED_SIZES) && !tn_dict_note(dict, TN_WEIGHTS_CONFIG) ? dict : NULL;
+}
+
 tn_weights *tn_weights_list(const char *path)
 {
     const tn_weights_source source = {"llama_load", path};
-    struct stat st;
-    tn_reader r;
-    unsigned char head[9] = {0};
+    unsigned char head[9];
     TN_SCOPE;
-    if (!tn_failing() && path && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+    if (is_folder(path))
         return tn_weights_folder(source);
-    if (!tn_reader_open(&r, source.op, path, false))
-        return NULL;
-    const bool good = tn_reader_read(&r, head, r.size < (int64_t)sizeof head ? r.size : (int64_t)sizeof head);
-    tn_reader_close(&r);
-    if (!good)
+    if (!read_head(source, head))
         return NULL;
     if (memcmp(head, "GGUF", 4) == 0)
         return tn_weights_gguf(source);
     if (memcmp(head, "PK", 2) == 0)
         return tn_weights_npz(source);
-    /* A header of under 2^32 bytes; the first two sizes of a llama2.c file are never 0. */
-    if (head[8] == '{' && memcmp(head + 4, "\0\0\0", 4) == 0)
+    if (of_safetensors(head))
         return tn_weights_safetensors(source);
     return tn_weights_llama2(source);
 }

@@ -62,6 +62,10 @@ typedef struct tn_weights {
 tn_weights *tn_weights_open(const char *path);
 /* The same for listing: of types too that no numbers are made of, which tn_weights_open() refuses. */
 tn_weights *tn_weights_list(const char *path);
+/* The scope's, of a file of tn_llama_save_tuned(); NULL, without an error, of another. */
+tn_dict *tn_tuned_list(const char *path);
+/* Writes what that holds, as tn_llama_inspect() does. */
+size_t tn_tuned_inspect(const tn_dict *dict, const char *path, char *text, size_t size);
 /* A llama module's parameters, shared; weights with LoRA's parts are merged copies. */
 tn_weights *tn_weights_of(void *llama);
 /* By name; NULL with TN_ERR_FORMAT where there is none. */

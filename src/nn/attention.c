@@ -129,8 +129,10 @@ static void project(const attending *a, tn_tensor **parts)
     tn_tensor *all = tn_linear_with(&args);
     if (all)
         all = tn_reshape(all, TN_SHAPE(all->sizes[0], all->sizes[1], 3, self->num_heads, self->embed_dim / self->num_heads));
+    if (tn_unbind(all, 2, parts, 3) != 3)
+        return;
     for (int i = 0; i < 3; i++)
-        parts[i] = tn_permute(tn_select(all, 2, i), self->batch_first ? TN_DIMS(0, 2, 1, 3) : TN_DIMS(1, 2, 0, 3));
+        parts[i] = tn_permute(parts[i], self->batch_first ? TN_DIMS(0, 2, 1, 3) : TN_DIMS(1, 2, 0, 3));
 }
 
 /* Keys or values, [n, heads, s, e / heads], with those that the layer has of its own behind them. */

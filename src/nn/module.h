@@ -49,13 +49,6 @@ bool tn_visit_tensors(tn_module *module, tn_tensor_visitor visit, void *context)
 typedef bool (*tn_module_visitor)(tn_module *module, const char *path, int depth, void *context);
 bool tn_visit_modules(tn_module *module, tn_module_visitor visit, void *context);
 
-/* Text that is written as far as there is room, and counted beyond it. */
-typedef struct tn_text_out {
-    char *text;
-    size_t size, length;
-} tn_text_out;
-void tn_put(tn_text_out *out, const char *format, ...) TN_PRINTF(2, 3);
-
 /* A growing set of pointers, each with a value: what a walk has seen. Cleared to begin. */
 typedef struct tn_seen {
     struct tn_seen_slot {

@@ -1,20 +1,9 @@
 /* A module's tensors by name: to a dict and to a file, and back. */
-#include <stdarg.h>
 #include <stdio.h>
 
 #include <tenon/io.h>
 
 #include "nn/module.h"
-
-void tn_put(tn_text_out *out, const char *format, ...)
-{
-    bool room = out->length < out->size;
-    va_list list;
-    va_start(list, format);
-    int added = vsnprintf(room ? out->text + out->length : NULL, room ? out->size - out->length : 0, format, list);
-    va_end(list);
-    out->length += added > 0 ? (size_t)added : 0;
-}
 
 static bool is_saved(const tn_entry *entry) { return entry->kind == TN_KIND_PARAMETER || entry->kind == TN_KIND_BUFFER; }
 

@@ -27,6 +27,7 @@ static bool gradients(const tn_conv *geometry, tn_tensor *x, tn_tensor *weight, 
                          .db = db ? tn_ptr(db) : NULL};
     grad.conv.x = x ? tn_ptr(x) : NULL;
     grad.conv.weight = weight ? tn_ptr(weight) : NULL;
+    grad.conv.rounded = tn_rounds_to_bf16();
     return tn_kernels_for(dy)->conv_backward((tn_dtype)dy->dtype, &grad) == TN_OK;
 }
 
@@ -110,7 +111,7 @@ static tn_tensor *forward(tn_tensor *x, tn_tensor *weight, tn_tensor *bias, cons
     if (!y)
         return NULL;
     tn_conv c = *geometry;
-    c.x = tn_ptr(x), c.weight = tn_ptr(weight), c.bias = bias ? tn_ptr(bias) : NULL, c.y = tn_ptr(y);
+    c.x = tn_ptr(x), c.weight = tn_ptr(weight), c.bias = bias ? tn_ptr(bias) : NULL, c.y = tn_ptr(y), c.rounded = tn_rounds_to_bf16();
     if (tn_kernels_for(y)->conv_forward((tn_dtype)y->dtype, &c) != TN_OK)
         return NULL;
     c = *geometry;

@@ -44,8 +44,8 @@ static tn_shape shape_with(const tn_tensor *x, int64_t last)
 
 static tn_rnn geometry(const recurrence_attr *how, tn_tensor *const *t)
 {
-    return (tn_rnn){.kind = how->kind, .reverse = how->reverse, .steps = t[FIRST]->numel - 1, .batch = t[H]->sizes[0],
-                    .in = t[W_IH]->sizes[1], .hidden = t[H]->sizes[1], .first = (const int64_t *)(const void *)tn_ptr(t[FIRST]),
+    return (tn_rnn){.kind = how->kind, .reverse = how->reverse, .rounded = tn_rounds_to_bf16(), .steps = t[FIRST]->numel - 1,
+                    .batch = t[H]->sizes[0], .in = t[W_IH]->sizes[1], .hidden = t[H]->sizes[1], .first = (const int64_t *)(const void *)tn_ptr(t[FIRST]),
                     .x = ptr(t[X]), .w_ih = ptr(t[W_IH]), .w_hh = ptr(t[W_HH]), .b_ih = ptr(t[B_IH]), .b_hh = ptr(t[B_HH]),
                     .saved = ptr(t[KEPT]), .y = ptr(t[Y])};
 }

@@ -12,11 +12,13 @@ extern "C" {
 
 /* ---- autocast, per thread ----------------------------------------------------------------------------------------------- */
 
-/* TN_AUTOCAST(TN_BF16); is a declaration: to the end of the enclosing block products of float32 (matmul, linear, attention, and layers
- * made of them) may round the elements that they multiply to bfloat16. Tensors, parameters, gradients and sums stay float32, so no loss
- * needs a scale; a result is off by about 2^-8 of its largest terms. Backward runs as each operator's forward did, wherever it is called.
- * A product of one row or column is bound by memory, and is not rounded. Processors with AVX512-BF16 take up to half the time; on others it
- * is slower than without, and the first use says so to the log. TN_AUTOCAST(TN_F32) switches it off. Unlike PyTorch's, results are float32.
+/* TN_AUTOCAST(TN_BF16); is a declaration: to the end of the enclosing block products of float32 (matmul, linear, attention, convolutions,
+ * recurrent layers, and what is made of them) may round the elements that they multiply to bfloat16. Tensors, parameters, gradients and sums
+ * stay float32, so no loss needs a scale; a result is off by about 2^-8 of its largest terms. Backward runs as each operator's forward did,
+ * wherever it is called. What would be no faster is not rounded: a product of one row or column, which is bound by memory, and, but for those
+ * of matrices, products on processors without AVX512-BF16. With it they take up to half the time; without it the first use says to the log
+ * that autocast is slower. A convolution of 3 x 3 taps and stride 1 multiplies transformed tiles (Winograd), and it is those that it rounds.
+ * TN_AUTOCAST(TN_F32) switches it off. Unlike PyTorch's, results are float32.
  *
  * tn_autocast_set does it without a block: any other dtype is TN_ERR_DTYPE and changes nothing. It returns what tn_autocast_restore brings
  * back. tn_autocast_dtype: what is set, TN_F32 at first. */

@@ -13,7 +13,7 @@ typedef struct attention_task {
     int wanted; /* backward: of DQ, DK, DV */
     bool whole; /* backward: a unit of work is all of a head of k and v; else a block of rows, or of columns */
     int64_t row_blocks, column_blocks, units, workers;
-    int64_t packed, product, size; /* elements of a worker's scratch: for gemm's packed b, for gemm itself; all of it */
+    int64_t product, size;         /* elements of a worker's scratch: for gemm; all of it */
     void *scratch;                 /* [workers, size] */
 } attention_task;
 
@@ -48,9 +48,8 @@ static tn_status run(tn_dtype dtype, attention_task *task, int64_t units, double
     const int64_t widest = tn_max_i64(task->a->e, task->a->ev) + EDGE, most = 1 + (int64_t)((double)units * unit_work / WORK_OF_A_THREAD);
     task->units = units;
     task->workers = tn_min_i64(tn_min_i64(units, most), most > 1 ? tn_parallel_width() : 1);
-    task->packed = COLUMNS * widest;
-    task->product = (COLUMNS + EDGE) * (ROWS + EDGE) + (ROWS + EDGE) * widest;
-    task->size = tiles * TILE + task->packed + task->product;
+    task->product = (COLUMNS + EDGE) * (ROWS + EDGE) + (COLUMNS + ROWS + EDGE) * widest;
+    task->size = tiles * TILE + task->product;
     const size_t bytes = (size_t)(task->workers * task->size) * tn_dtype_size(dtype);
     if (!(task->scratch = tn_alloc(bytes)))
         return TN_ERR_MEMORY;

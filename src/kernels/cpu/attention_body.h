@@ -4,15 +4,15 @@
 /* A worker's scratch. */
 typedef struct FN(work) {
     T *p, *dp, *keep; /* tiles; forward has no dp, and keep is NULL without dropout */
-    T *packed, *product;
+    T *product;
     bool rounded;
 } FN(work);
 
 static FN(work) FN(work_of)(const attention_task *task, int64_t worker, bool backward)
 {
-    T *at = (T *)task->scratch + worker * task->size, *tiles = at + task->packed + task->product;
+    T *at = (T *)task->scratch + worker * task->size, *tiles = at + task->product;
     T *keep = task->a->dropout > 0 ? tiles + (backward ? 2 : 1) * TILE : NULL;
-    return (FN(work)){tiles, tiles + TILE, keep, at, at + task->packed, task->a->rounded};
+    return (FN(work)){tiles, tiles + TILE, keep, at, task->a->rounded};
 }
 
 static const T *FN(at)(const tn_attention_rows *x, int64_t b, int64_t h, int64_t i)
@@ -38,11 +38,8 @@ typedef struct FN(matrix) {
 static void FN(multiply)(const FN(work) *work, int64_t m, int64_t n, int64_t k, double alpha, FN(matrix) a, FN(matrix) b, double beta, T *c,
                          int64_t c_row)
 {
-    tn_gemm g = {.batch = 1, .m = m, .n = n, .k = k, .a = a.data, .b = b.data, .c = c, .a_row = a.row, .a_col = a.col, .b_row = b.row,
-                 .b_col = b.col, .c_row = c_row, .alpha = alpha, .beta = beta, .rounded = work->rounded, .scratch = work->product};
-    g.packed = m > 1 ? work->packed : NULL; /* for one row b is read once, as it lies */
-    if (k > 0 && g.packed)
-        TN_K(gemm_pack)(DTYPE, &g, work->packed);
+    const tn_gemm g = {.batch = 1, .m = m, .n = n, .k = k, .a = a.data, .b = b.data, .c = c, .a_row = a.row, .a_col = a.col, .b_row = b.row,
+                       .b_col = b.col, .c_row = c_row, .alpha = alpha, .beta = beta, .rounded = work->rounded, .scratch = work->product};
     TN_K(gemm)(DTYPE, &g);
 }
 
@@ -110,9 +107,9 @@ static void FN(forward_block)(const tn_attention *a, int64_t b, int64_t h, int64
         FN(scores)(a, &t, work);
         for (int64_t i = 0; i < t.rows; i++) {
             T *row = work->p + i * COLUMNS, top[2] = {max[i], FN(max)(row, t.columns)}, *to = y + i * a->ev;
-            const T larger = FN(max)(top, 2), shift = larger == -(T)HUGE_VAL ? 0 : larger, factor = tn_exp_(max[i] - shift);
+            const T larger = FN(max)(top, 2), shift = larger == -(T)HUGE_VAL ? 0 : larger, factor = tn_exp_minus_(max[i] - shift);
             for (int64_t j = 0; j < t.columns; j++)
-                row[j] = tn_exp_(row[j] - shift);
+                row[j] = tn_exp_minus_(row[j] - shift);
             sum[i] = sum[i] * (double)factor + (double)FN(sum)(row, t.columns);
             max[i] = larger;
             for (int64_t j = 0; j < a->ev && factor != 1; j++)
@@ -175,7 +172,7 @@ static void FN(backward_tile)(const tn_attention *a, const attention_tile *t, in
         T *row = work->p + i * COLUMNS;
         const T shift = stats[2 * i], inverse = stats[2 * i + 1];
         for (int64_t j = 0; j < t->columns; j++)
-            row[j] = tn_exp_(row[j] - shift) * inverse;
+            row[j] = tn_exp_minus_(row[j] - shift) * inverse;
     }
     if (work->keep)
         FN(kept)(a, t, work->keep);

@@ -23,6 +23,8 @@
  * stack. */
 #define WORK_OF_A_THREAD 1e6
 enum { SMALL_SCRATCH = 16384 };
+
+enum { CHUNK = 16 };   /* units between two fetches of what comes next */
 enum { STRIP = 1024 }; /* of a vector by a matrix: columns whose sums stay in the first cache */
 
 /* Bytes of the second-level cache. Asking the system is slow in a virtual machine, so once. */
@@ -71,13 +73,15 @@ typedef float vec4_f32 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef double vec_f64 __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
 typedef double vec4_f64 __attribute__((vector_size(32), aligned(8), may_alias));
 
-/* KC makes a panel of b 32 KiB or less. */
+/* LINE elements are a line of cache. KC makes a panel of b 48 KiB or less, which comes from the second cache in time; longer passes write c
+ * more seldom. */
 #define T float
 #define V vec_f32
 #define V4 vec4_f32
 #define NAME(x) x##_f32
+#define LINE 16
 #define LANES (VECTOR_BYTES / 4)
-#define KC (VECTOR_BYTES == 64 ? 256 : 512)
+#define KC (VECTOR_BYTES == 64 ? 384 : 512)
 #define FMA FMA_F32
 #define SPLAT SPLAT_F32
 #define STEP FMA
@@ -95,7 +99,7 @@ static void pack_rounded(float *restrict dst, int width, const float *restrict s
         dst[i] = tn_load_bf16(tn_store_bf16(dst[i]));
 }
 #define NAME(x) x##_rounded
-#define KC (VECTOR_BYTES == 64 ? 256 : 512)
+#define KC (VECTOR_BYTES == 64 ? 384 : 512)
 #define STEP FMA
 #define DEPTH 1
 #define TARGET
@@ -173,6 +177,7 @@ TARGET static void pack_bf16(float *restrict dst, int width, const float *restri
 #undef T
 #undef V
 #undef V4
+#undef LINE
 #undef LANES
 #undef FMA
 #undef SPLAT
@@ -181,6 +186,7 @@ TARGET static void pack_bf16(float *restrict dst, int width, const float *restri
 #define V vec_f64
 #define V4 vec4_f64
 #define NAME(x) x##_f64
+#define LINE 8
 #define LANES (VECTOR_BYTES / 8)
 #define KC 256
 #define FMA FMA_F64

@@ -3,7 +3,8 @@
  *
  * The plan is that of BLIS (Van Zee and van de Geijn 2015): panels of MR rows of a and of NR columns of b are packed so
  * that the micro-kernel reads both in order and keeps its MR x NR results in registers; KC steps of k at a time, so
- * that b's panel stays in the first cache and a's block of panels in the second.
+ * that a's block of panels and b's panel stay in the first two caches. A panel is packed just before its first use, and
+ * fetched before that.
  *
  * Every element of c is the same sum in the same order wherever its tile lies, so that no bit depends on how the tiles
  * are shared among threads. KC is a constant of the type for the same reason; only the sizes that change no sum come
@@ -11,8 +12,8 @@
  *
  * What is packed is units of DEPTH steps of k: elements, or pairs of bf16 in the bits of a float.
  *
- * The includer defines T, its vectors V and V4, NAME(x), LANES, MR, NV, KC, FMA(a, b, c), SPLAT(x); DEPTH; STEP(a, b, c), which is FMA
- * for units; TARGET, the attribute of what uses it; and where panels are not packed as they are PACK(dst, width, src, count, k, across,
+ * The includer defines T, its vectors V and V4, NAME(x), LANES, LINE, MR, NV, KC, FMA(a, b, c), SPLAT(x); DEPTH; STEP(a, b, c), which is
+ * FMA for units; TARGET, the attribute of what uses it; and where panels are not packed as they are PACK(dst, width, src, count, k, across,
  * along). Those that differ from one inclusion to the next, NAME and KC to PACK, end with it. */
 
 #define NR (NV * LANES)
@@ -88,15 +89,30 @@ static ALWAYS_INLINE void NAME(pack)(T *restrict dst, int width, const T *restri
 }
 #endif
 
-/* Fetches part i of `parts` of what a panel of b will be packed from, a line at a time, while the panel before it is
- * used. */
-static inline void NAME(fetch_b)(const T *b, int64_t i, int64_t parts, int64_t k, int64_t row, int64_t col)
+/* What is to be packed next, fetched a few lines at a time between the steps of a product: many at once would keep the operands' own lines
+ * waiting. `count` strings of `lines` each, `stride` elements apart, `each` lines at a time. */
+typedef struct NAME(ahead) {
+    const T *string;
+    int64_t stride, count, lines, line, each;
+} NAME(ahead);
+
+/* Of a panel `width` wide and k deep, within so many times; of none where it is NULL. */
+static NAME(ahead) NAME(ahead_of)(const T *panel, int64_t width, int64_t k, int64_t across, int64_t along, int64_t times)
 {
-    enum { LINE = 64 / sizeof(T) };
-    const int64_t lines = row == 1 ? (k + LINE - 1) / LINE : 1, count = row == 1 ? lines * NR : k;
-    const int64_t step = (count + parts - 1) / parts, end = (i + 1) * step < count ? (i + 1) * step : count;
-    for (int64_t l = i * step; l < end; l++)
-        __builtin_prefetch(row == 1 ? b + l / lines * col + l % lines * LINE : b + l * row, 0, 2);
+    if (!panel || (across != 1 && along != 1))
+        return (NAME(ahead)){0};
+    /* Half a line more, for strings that begin within one. */
+    const int64_t count = across == 1 ? k : width, lines = ((across == 1 ? width : k) + LINE / 2 + LINE - 1) / LINE;
+    return (NAME(ahead)){panel, across == 1 ? along : across, count, lines, 0, (count * lines + times - 1) / times};
+}
+
+static ALWAYS_INLINE void NAME(fetch)(NAME(ahead) *ahead)
+{
+    for (int64_t n = ahead->each; n > 0 && ahead->count > 0; n--) {
+        __builtin_prefetch(ahead->string + ahead->line * LINE, 0, 2);
+        if (++ahead->line == ahead->lines)
+            ahead->line = 0, ahead->count--, ahead->string += ahead->stride;
+    }
 }
 
 TARGET static void NAME(pack_a)(T *restrict dst, const T *restrict a, int count, int64_t k, int64_t row, int64_t col)
@@ -112,14 +128,14 @@ TARGET static void NAME(pack_b)(T *restrict dst, const T *restrict b, int count,
 /* ---- the micro-kernel -------------------------------------------------------------------------------------------- */
 
 /* c = relu(alpha sum + beta c + bias) for a whole tile of columns side by side, and sums that are still in registers. */
-TARGET static ALWAYS_INLINE void NAME(finish_sums)(int rows, V sum[MR][NV], const NAME(finish) *f)
+TARGET static ALWAYS_INLINE void NAME(finish_sums)(int rows, int vectors, V sum[MR][NV], const NAME(finish) *f)
 {
     const V alpha = SPLAT(f->alpha), beta = SPLAT(f->beta);
 #define EACH(statement)                                                                                                                        \
     UNROLL                                                                                                                                     \
     for (int i = 0; i < rows; i++)                                                                                                             \
         UNROLL                                                                                                                                 \
-        for (int v = 0; v < NV; v++)                                                                                                           \
+        for (int v = 0; v < vectors; v++)                                                                                                           \
             statement
     if (f->beta != 0) {
         EACH(sum[i][v] = sum[i][v] * alpha + *(const V *)(f->c + i * f->c_row + v * LANES) * beta;)
@@ -152,55 +168,70 @@ static void NAME(finish_edge)(const T *restrict tile, int rows, int cols, const 
         }
 }
 
-/* What the product of a panel of a and a panel of b, so many units deep, makes of a tile of c. `rows` is a constant where this is inlined: the
- * least of the compiled heights that holds the tile's; zeros beyond cost less than a kernel for each height. */
-TARGET static ALWAYS_INLINE void NAME(tile_of)(int rows, int64_t units, const T *restrict a, const T *restrict b, int tile_rows, int cols,
-                                               const NAME(finish) *f)
+/* A panel of a and one of b, and what comes next of both. */
+typedef struct NAME(panels) {
+    const T *a, *b;
+    int64_t units;
+    NAME(ahead) next_a, next_b;
+} NAME(panels);
+
+/* What the product of two panels makes of a tile of c. `rows` and `vectors` are constants where this is inlined: the least of the compiled
+ * heights and widths that holds the tile; zeros beyond cost less than a kernel for each. */
+TARGET static ALWAYS_INLINE void NAME(tile_of)(int rows, int vectors, NAME(panels) *panels, int tile_rows, int cols, const NAME(finish) *f)
 {
+    const T *restrict a = panels->a, *restrict b = panels->b, *c = f->c;
     V sum[MR][NV];
     UNROLL
     for (int i = 0; i < rows; i++)
         UNROLL
-        for (int v = 0; v < NV; v++)
+        for (int v = 0; v < vectors; v++)
             sum[i][v] = SPLAT((T)0);
-    for (int64_t p = 0; p < units; p++, a += MR, b += NR) {
-        V column[NV];
-        UNROLL
-        for (int v = 0; v < NV; v++)
-            column[v] = *(const V *)(b + v * LANES);
-        UNROLL
-        for (int i = 0; i < rows; i++) {
-            const V element = SPLAT(a[i]);
+    for (int64_t left = panels->units; left > 0; left -= CHUNK, c += f->c_row) {
+        __builtin_prefetch(c, 1);
+        __builtin_prefetch(c + NR - 1, 1);
+        NAME(fetch)(&panels->next_a);
+        NAME(fetch)(&panels->next_b);
+        for (int64_t p = left < CHUNK ? left : CHUNK; p > 0; p--, a += MR, b += NR) {
+            V column[NV];
             UNROLL
-            for (int v = 0; v < NV; v++)
-                sum[i][v] = STEP(element, column[v], sum[i][v]);
+            for (int v = 0; v < vectors; v++)
+                column[v] = *(const V *)(b + v * LANES);
+            UNROLL
+            for (int i = 0; i < rows; i++) {
+                const V element = SPLAT(a[i]);
+                UNROLL
+                for (int v = 0; v < vectors; v++)
+                    sum[i][v] = STEP(element, column[v], sum[i][v]);
+            }
         }
     }
-    if (tile_rows == rows && cols == NR && f->c_col == 1) {
-        NAME(finish_sums)(rows, sum, f);
+    if (tile_rows == rows && cols == vectors * LANES && f->c_col == 1) {
+        NAME(finish_sums)(rows, vectors, sum, f);
         return;
     }
     T tile[MR * NR] __attribute__((aligned(64)));
     UNROLL
     for (int i = 0; i < rows; i++)
         UNROLL
-        for (int v = 0; v < NV; v++)
+        for (int v = 0; v < vectors; v++)
             *(V *)(tile + i * NR + v * LANES) = sum[i][v];
     NAME(finish_edge)(tile, tile_rows, cols, f);
 }
 
-TARGET static void NAME(tile)(int rows, int cols, int64_t units, const T *restrict a, const T *restrict b, const NAME(finish) *f)
+TARGET static void NAME(tile)(int rows, int cols, NAME(panels) *panels, const NAME(finish) *f)
 {
     if (rows == 1)
-        NAME(tile_of)(1, units, a, b, rows, cols, f);
+        NAME(tile_of)(1, NV, panels, rows, cols, f);
     else if (rows == 2)
-        NAME(tile_of)(2, units, a, b, rows, cols, f);
+        NAME(tile_of)(2, NV, panels, rows, cols, f);
     else if (rows <= 4)
-        NAME(tile_of)(4, units, a, b, rows, cols, f);
+        NAME(tile_of)(4, NV, panels, rows, cols, f);
     else if (MR > 8 && rows <= 8)
-        NAME(tile_of)(MR > 8 ? 8 : MR, units, a, b, rows, cols, f);
+        NAME(tile_of)(MR > 8 ? 8 : MR, NV, panels, rows, cols, f);
+    else if (cols <= NV / 2 * LANES)
+        NAME(tile_of)(MR, NV / 2, panels, rows, cols, f);
     else
-        NAME(tile_of)(MR, units, a, b, rows, cols, f);
+        NAME(tile_of)(MR, NV, panels, rows, cols, f);
 }
 
 /* ---- blocks ------------------------------------------------------------------------------------------------------ */
@@ -235,31 +266,46 @@ static NAME(cut) NAME(cut_of)(int64_t m, int64_t n, int64_t k)
     return (NAME(cut)){kc, mc, nc, mc * depth, (blocks > 1 ? nc : NR) * depth};
 }
 
-/* One block of a against the panels of b; those are packed on the way when the block is the first. */
-static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0, int64_t j0, int64_t p0, const T *a,
-                        T *b)
+/* One block of a against the panels of b. The panels are packed on the way: a's with the first of b, b's with the first block. */
+static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0, int64_t j0, int64_t p0, T *a, T *b)
 {
     const int64_t mc = g->m - i0 < cut->mc ? g->m - i0 : cut->mc, nc = g->n - j0 < cut->nc ? g->n - j0 : cut->nc;
     const int64_t kc = g->k - p0 < cut->kc ? g->k - p0 : cut->kc, units = UNITS(kc);
+    const int64_t chunks = (units + CHUNK - 1) / CHUNK, tiles = (mc + MR - 1) / MR;
     const bool first = p0 == 0, last = p0 + kc == g->k, keep = cut->mc < g->m;
+    const T *below = g->a + (i0 + mc) * g->a_row + p0 * g->a_col, *beyond = g->a + (p0 + kc) * g->a_col; /* the blocks that follow */
+    const T *after = i0 + mc < g->m ? below : last ? NULL : beyond;
+    const int64_t near = second_cache() / 4 / (int64_t)sizeof(T); /* what small operands need is there before they are packed */
+    const bool fetch_a = g->m * g->k > near, fetch_b = g->n * g->k > near;
     NAME(finish) f = {.c_row = g->c_row, .c_col = g->c_col, .alpha = g->alpha, .beta = first ? g->beta : 1,
                       .bias_row = g->bias_row, .bias_col = g->bias_col, .relu = last && g->relu};
     for (int64_t j = 0; j < nc; j += NR) {
-        const T *panel = g->packed ? g->packed + p0 / DEPTH * g->packed_n + (g->packed_j + j0 + j) * units : b + (keep ? j * units : 0);
         const int cols = (int)(nc - j < NR ? nc - j : NR);
-        if (i0 == 0 && !g->packed)
-            NAME(pack_b)(b + (keep ? j * units : 0), g->b + p0 * g->b_row + (j0 + j) * g->b_col, cols, kc, g->b_row, g->b_col);
-        const bool ahead = i0 == 0 && !g->packed && j + 2 * NR <= nc && (g->b_row == 1 || g->b_col == 1);
+        const T *panel = g->b + p0 * g->b_row + (j0 + j) * g->b_col;
+        NAME(panels) panels = {.b = b + (keep ? j * units : 0), .units = units};
+        if (g->packed) {
+            panels.b = g->packed + p0 / DEPTH * g->packed_n + (g->packed_j + j0 + j) * units;
+        } else if (i0 == 0) {
+            const T *next = j + NR < nc ? panel + NR * g->b_col : last ? NULL : g->b + (p0 + kc) * g->b_row + j0 * g->b_col;
+            NAME(pack_b)(b + (keep ? j * units : 0), panel, cols, kc, g->b_row, g->b_col);
+            panels.next_b = NAME(ahead_of)(fetch_b ? next : NULL, NR, kc, g->b_col, g->b_row, chunks * tiles);
+        }
+        if (j > 0 && j + NR >= nc)
+            panels.next_a = NAME(ahead_of)(fetch_a ? after : NULL, MR, kc, g->a_row, g->a_col, chunks * tiles);
         for (int64_t i = 0; i < mc; i += MR) {
             const int rows = (int)(mc - i < MR ? mc - i : MR);
-            if (ahead)
-                NAME(fetch_b)(g->b + p0 * g->b_row + (j0 + j + NR) * g->b_col, i / MR, (mc + MR - 1) / MR, kc, g->b_row,
-                              g->b_col);
+            if (j == 0) {
+                const T *own = g->a + (i0 + i) * g->a_row + p0 * g->a_col;
+                const T *next = i + MR < mc ? own + MR * g->a_row : nc > NR ? NULL : after;
+                NAME(pack_a)(a + i * units, own, rows, kc, g->a_row, g->a_col);
+                panels.next_a = NAME(ahead_of)(fetch_a ? next : NULL, MR, kc, g->a_row, g->a_col, chunks);
+            }
+            panels.a = a + i * units;
             f.c = g->c + (i0 + i) * g->c_row + (j0 + j) * g->c_col;
             f.bias = last && g->bias ? g->bias + (i0 + i) * g->bias_row + (j0 + j) * g->bias_col : NULL;
-            for (int r = 0; r < rows; r++)
+            for (int r = 0; r < rows && chunks < MR; r++) /* else the tile does so, a row with each chunk */
                 __builtin_prefetch(f.c + r * g->c_row, 1), __builtin_prefetch(f.c + r * g->c_row + NR - 1, 1);
-            NAME(tile)(rows, cols, units, a + i * units, panel, &f);
+            NAME(tile)(rows, cols, &panels, &f);
         }
     }
 }
@@ -267,16 +313,9 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
 static void NAME(blocks)(const NAME(product) *g, const NAME(cut) *cut, T *a, T *b)
 {
     for (int64_t j0 = 0; j0 < g->n; j0 += cut->nc)
-        for (int64_t p0 = 0; p0 < g->k; p0 += cut->kc) {
-            const int64_t kc = g->k - p0 < cut->kc ? g->k - p0 : cut->kc;
-            for (int64_t i0 = 0; i0 < g->m; i0 += cut->mc) {
-                const int64_t mc = g->m - i0 < cut->mc ? g->m - i0 : cut->mc;
-                for (int64_t i = 0; i < mc; i += MR)
-                    NAME(pack_a)(a + i * UNITS(kc), g->a + (i0 + i) * g->a_row + p0 * g->a_col,
-                                 (int)(mc - i < MR ? mc - i : MR), kc, g->a_row, g->a_col);
+        for (int64_t p0 = 0; p0 < g->k; p0 += cut->kc)
+            for (int64_t i0 = 0; i0 < g->m; i0 += cut->mc)
                 NAME(block)(g, cut, i0, j0, p0, a, b);
-            }
-        }
 }
 
 /* ---- vector times matrix ----------------------------------------------------------------------------------------- */

@@ -132,11 +132,13 @@ TARGET static void NAME(row)(const job *j, int64_t first, int64_t count)
         }
 }
 
-/* The first rows of x bring what comes after this part's panels. */
+/* The first rows of x bring what comes after this part's panels, with blocks. */
 TARGET TN_INLINE void NAME(tile_fetching)(int width, bool first, const job *j, const part *part, const input_tile *x)
 {
     if (BLOCKS && first)
         NAME(tile)(PANELS, width, PANELS * j->panel_bytes, j, part, x);
+    else if (!BLOCKS && part->panel[PANELS - 1] == NONE) /* at the end of a thread's share; it keeps the processor as busy as two */
+        NAME(tile)(1, width, 0, j, part, x);
     else
         NAME(tile)(PANELS, width, 0, j, part, x);
 }

@@ -146,9 +146,9 @@ tn_status TN_K(rnn_forward)(tn_dtype dtype, const tn_rnn *r)
     if (bytes && !scratch) return TN_ERR_MEMORY;
     place_saved(&task, bytes ? scratch : r->saved);
     const tn_gemm input = {.batch = 1, .m = rows, .n = wide, .k = r->in, .a = r->x, .b = r->w_ih, .c = task.gates, .a_row = r->in, .a_col = 1,
-                           .b_row = 1, .b_col = r->in, .c_row = wide, .alpha = 1, .bias = r->b_ih};
+                           .b_row = 1, .b_col = r->in, .c_row = wide, .alpha = 1, .bias = r->b_ih, .rounded = r->rounded};
     task.product = (tn_gemm){.batch = 1, .n = wide, .k = r->hidden, .b = r->w_hh, .a_row = r->hidden, .a_col = 1, .b_row = 1,
-                             .b_col = r->hidden, .c_row = wide, .alpha = 1, .bias = r->b_hh};
+                             .b_col = r->hidden, .c_row = wide, .alpha = 1, .bias = r->b_hh, .rounded = r->rounded};
     tn_status status = TN_K(gemm)(dtype, &input);
     status = status == TN_OK ? run(&task) : status;
     if (bytes) tn_free(scratch, bytes);
@@ -159,7 +159,7 @@ tn_status TN_K(rnn_forward)(tn_dtype dtype, const tn_rnn *r)
 static tn_status rows_product(const rnn_task *task, const void *a, int64_t m, int64_t a_row, const void *b, int64_t n, void *to)
 {
     const tn_gemm g = {.batch = 1, .m = m, .n = n, .k = task->r->first[task->r->steps], .a = a, .b = b, .c = to, .a_row = 1, .a_col = a_row,
-                       .b_row = n, .b_col = 1, .c_row = n, .alpha = 1};
+                       .b_row = n, .b_col = 1, .c_row = n, .alpha = 1, .rounded = task->r->rounded};
     return TN_K(gemm)(task->dtype, &g);
 }
 
@@ -173,7 +173,7 @@ static tn_status from_gates(const rnn_task *task)
     const int64_t shared = r->kind == TN_RNN_KIND_GRU ? 2 * hidden : wide;
     void (*sum)(int64_t, int64_t, const void *, int64_t, void *) = dtype == TN_F64 ? sum_rows_f64 : sum_rows_f32;
     const tn_gemm dx = {.batch = 1, .m = rows, .n = r->in, .k = wide, .a = task->dgates, .b = r->w_ih, .c = d->dx, .a_row = wide, .a_col = 1,
-                        .b_row = r->in, .b_col = 1, .c_row = r->in, .alpha = 1};
+                        .b_row = r->in, .b_col = 1, .c_row = r->in, .alpha = 1, .rounded = r->rounded};
     if (d->dx && TN_K(gemm)(dtype, &dx) != TN_OK) return TN_ERR_MEMORY;
     if (d->dw_ih && rows_product(task, task->dgates, wide, wide, r->x, r->in, d->dw_ih) != TN_OK) return TN_ERR_MEMORY;
     if (d->dw_hh && rows_product(task, task->dgates, shared, wide, task->before, hidden, d->dw_hh) != TN_OK) return TN_ERR_MEMORY;
@@ -199,7 +199,7 @@ tn_status TN_K(rnn_backward)(tn_dtype dtype, const tn_rnn_grad *grad)
     task.before = row(dtype, task.dgates, rows, wide);
     task.dkept = gru ? row(dtype, task.before, rows, r->hidden) : NULL;
     task.product = (tn_gemm){.batch = 1, .n = r->hidden, .k = wide, .b = r->w_hh, .a_row = wide, .a_col = 1, .b_row = r->hidden, .b_col = 1,
-                             .c_row = r->hidden, .alpha = 1, .beta = gru ? 1 : 0};
+                             .c_row = r->hidden, .alpha = 1, .beta = gru ? 1 : 0, .rounded = r->rounded};
     tn_status status = run(&task);
     status = status == TN_OK ? from_gates(&task) : status;
     tn_free(task.dgates, bytes);

@@ -571,10 +571,21 @@ static void write_gradients(const walk *w)
 
 /* ---- whole calls ---------------------------------------------------------------------------------------------------------- */
 
+/* Whether products of all rows, rounded to bf16, are faster: they take half the multiply-adds' time, and the gates a pass over memory of their
+ * own (LSTM 64 to 128: 26.8 ms instead of 36 on a Zen 4 core). */
+static bool rounds(const tn_rnn *r)
+{
+#if defined(__AVX512F__)
+    return r->rounded && r->hidden > 64 && __builtin_cpu_supports("avx512bf16");
+#else
+    return (void)r, false;
+#endif
+}
+
 bool TN_K(rnn_is_small)(tn_dtype dtype, const tn_rnn *r)
 {
     const int64_t most = WEIGHT_BYTES / (int64_t)sizeof(float);
-    return dtype == TN_F32 && r->hidden > 0 && r->batch > 0 && r->hidden < most && r->in < most &&
+    return dtype == TN_F32 && !rounds(r) && r->hidden > 0 && r->batch > 0 && r->hidden < most && r->in < most &&
            tn_rnn_gates(r->kind) * r->hidden * (r->in + r->hidden) <= most;
 }
 

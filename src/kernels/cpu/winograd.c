@@ -43,28 +43,150 @@ bool TN_K(winograd_fits)(tn_dtype dtype, const tn_conv *c)
            c->n * c->oh * c->ow >= 4 * FEW;
 }
 
+/* Whether what is multiplied is rounded to bf16: where the processor multiplies pairs of it, else it would only be slower. */
+static bool rounds(const tn_conv *c) { return c->rounded && __builtin_cpu_supports("avx512bf16"); }
+
 static int64_t block_count(int64_t rows) { return tn_ceil_div(rows, ROWS); }
 static int64_t block_begin(int64_t rows, int64_t block) { return block * rows / block_count(rows); }
 
-/* Groups of a block, and the floats between rows of its planes; `rows` is what lies in a block's planes together. */
-static int64_t groups_per_block(const tiling *t, int64_t rows, int64_t bytes, int64_t most, int64_t *pitch)
+/* Groups of a block, and the floats between rows of its planes; `rows` is what lies in a block's planes together, and a float holds `together`
+ * of a row's tiles. */
+static int64_t groups_per_block(const tiling *t, int64_t together, int64_t rows, int64_t bytes, int64_t most, int64_t *pitch)
 {
-    const int64_t lanes = t->down * t->across, tiles = tn_min_i64(most, bytes / (PLANES * (int64_t)sizeof(float) * rows));
+    const int64_t lanes = t->down * t->across, tiles = tn_min_i64(most, together * bytes / (PLANES * (int64_t)sizeof(float) * rows));
     const int64_t groups = tn_max_i64(1, tiles / lanes);
-    *pitch = (tn_ceil_div(groups * lanes, 16) | 1) * 16 + 16;
+    *pitch = (tn_ceil_div(groups * lanes, 16 * together) | 1) * 16 + 16;
     return groups;
 }
 
 static int64_t group_floats(int64_t count) { return tn_ceil_div(count * (int64_t)sizeof(group), 64) * 16; }
+
+/* ---- the two ways to multiply ------------------------------------------------------------------------------------------------ */
+
+/* Sixteen vectors' sums, one to a lane. */
+TN_INLINE __m512 sum_each(const __m512 *v)
+{
+    __m512 a[8], b[4], c[2];
+    TN_UNROLL for (int i = 0; i < 8; i++)
+        a[i] = _mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]) + _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]);
+    TN_UNROLL for (int i = 0; i < 4; i++) {
+        const __m512d p = _mm512_castps_pd(a[2 * i]), q = _mm512_castps_pd(a[2 * i + 1]);
+        b[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(p, q)) + _mm512_castpd_ps(_mm512_unpackhi_pd(p, q));
+    }
+    TN_UNROLL for (int i = 0; i < 2; i++)
+        c[i] = _mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0x88) + _mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0xdd);
+    return _mm512_shuffle_f32x4(c[0], c[1], 0x88) + _mm512_shuffle_f32x4(c[0], c[1], 0xdd);
+}
+
+#define NAME(x) x##_f32
+#define STEP(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define TARGET
+#include "kernels/cpu/winograd_products.h"
+
+/* Under autocast what is multiplied, the transformed tiles and weights, is rounded: neighbouring channels' as pairs, which is where products
+ * are summed over channels, and tiles' one after the other where over tiles. */
+#define PAIRS __attribute__((target("avx512bf16")))
+#define NAME(x) x##_bf16
+#define STEP(a, b, c) _mm512_dpbf16_ps(c, (__m512bh)(a), (__m512bh)(b))
+#define TARGET PAIRS
+#include "kernels/cpu/winograd_products.h"
+
+PAIRS TN_INLINE __m512 pairs_of(__m512 low, __m512 high)
+{
+    static const uint16_t order[32] = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
+                                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    return (__m512)_mm512_permutexvar_epi16(_mm512_loadu_si512(order), (__m512i)_mm512_cvtne2ps_pbh(high, low));
+}
+
+/* u [in][rows] becomes pairs [in / 2, rounded up][rows] where it lies. */
+PAIRS static void pair_weights(float *u, int64_t in, int64_t rows)
+{
+    const __mmask16 lanes = (__mmask16)((1 << rows) - 1);
+    for (int64_t i = 0; i < in; i += 2) {
+        const __m512 low = _mm512_maskz_loadu_ps(lanes, u + i * rows);
+        const __m512 high = i + 1 < in ? _mm512_maskz_loadu_ps(lanes, u + (i + 1) * rows) : _mm512_setzero_ps();
+        _mm512_mask_storeu_ps(u + i / 2 * rows, lanes, pairs_of(low, high));
+    }
+}
+
+/* transform_inputs() of pairs: those of channels 2 c and 2 c + 1 at c * pitch. */
+PAIRS static void transform_input_pairs(const tiling *t, const group *g, int64_t count, const float *x, int64_t channels, float *v,
+                                        int64_t pitch, int64_t step)
+{
+    const int64_t size = t->h * t->w;
+    for (int64_t n; count > 0; g += n, count -= n) {
+        n = of_one_image(g, count);
+        for (int64_t c = 0; c < channels; c += 2)
+            for (int64_t i = 0; i < n; i++) {
+                const float *plane = x + (g->image * channels + c) * size;
+                float low[PLANES][16] __attribute__((aligned(64))), high[PLANES][16] __attribute__((aligned(64)));
+                prefetch_lines(t, plane + planes_ahead(n) * size, g[i].in + 2, false);
+                transform_input(t, &g[i], plane, *low, 16);
+                if (c + 1 < channels) {
+                    prefetch_lines(t, plane + (planes_ahead(n) + 1) * size, g[i].in + 2, false);
+                    transform_input(t, &g[i], plane + size, *high, 16);
+                } else {
+                    memset(high, 0, sizeof high);
+                }
+                TN_UNROLL for (int p = 0; p < PLANES; p++)
+                    _mm512_storeu_ps(v + p * step + c / 2 * pitch + g[i].place, pairs_of(_mm512_load_ps(low[p]), _mm512_load_ps(high[p])));
+            }
+    }
+}
+
+PAIRS TN_INLINE void store_halves(uint16_t *v, int64_t step, float (*tile)[16])
+{
+    TN_UNROLL for (int p = 0; p < PLANES; p++)
+        _mm256_storeu_si256((__m256i *)(void *)(v + p * step), (__m256i)_mm512_cvtneps_pbh(_mm512_load_ps(tile[p])));
+}
+
+/* transform_inputs() and transform_grads() of single ones; pitch and step are in floats all the same. */
+PAIRS static void transform_input_halves(const tiling *t, const group *g, int64_t count, const float *x, int64_t channels, float *v,
+                                         int64_t pitch, int64_t step)
+{
+    for (int64_t n; count > 0; g += n, count -= n) {
+        n = of_one_image(g, count);
+        for (int64_t c = 0; c < channels; c++)
+            for (int64_t i = 0; i < n; i++) {
+                const float *plane = x + (g->image * channels + c) * t->h * t->w;
+                float tile[PLANES][16] __attribute__((aligned(64)));
+                prefetch_lines(t, plane + planes_ahead(n) * t->h * t->w, g[i].in + 2, false);
+                transform_input(t, &g[i], plane, *tile, 16);
+                store_halves((uint16_t *)(void *)(v + c * pitch) + g[i].place, 2 * step, tile);
+            }
+    }
+}
+
+/* Adds the sum of each channel to db. */
+PAIRS static void transform_grad_halves(const tiling *t, const group *g, int64_t count, const float *dy, int64_t channels, float *v,
+                                        int64_t pitch, int64_t step, float *db)
+{
+    for (int64_t n; count > 0; g += n, count -= n) {
+        n = of_one_image(g, count);
+        for (int64_t c = 0; c < channels; c++) {
+            __m512 sum = _mm512_setzero_ps();
+            for (int64_t i = 0; i < n; i++) {
+                const float *plane = dy + (g->image * channels + c) * t->oh * t->ow;
+                float tile[PLANES][16] __attribute__((aligned(64)));
+                prefetch_lines(t, plane + planes_ahead(n) * t->oh * t->ow, g[i].out, false);
+                transform_grad(t, &g[i], plane, *tile, 16);
+                sum += _mm512_maskz_load_ps(g[i].lanes, tile[5]);
+                store_halves((uint16_t *)(void *)(v + c * pitch) + g[i].place, 2 * step, tile);
+            }
+            db[c] += _mm512_reduce_add_ps(sum);
+        }
+    }
+}
 
 /* ---- forward, and the gradient of x ----------------------------------------------------------------------------------------- */
 
 typedef struct product_job {
     const tn_conv *c;
     const tiling *t;
-    bool transposed, relu, whole;
+    bool transposed, relu, rounded, whole;
     const float *in, *weight, *bias;
-    float *out, *u, *scratch; /* u: [plane][block of out][in][row of the block] */
+    float *out, *u, *scratch; /* u: [plane][block of out][in][row of the block]; rounded: pairs, which fill the half of each block */
+    int64_t depth;            /* of a product: inputs, or pairs of them */
     int64_t in_channels, out_channels, pitch, in_step, out_step, per_block, blocks, workers, scratch_each;
 } product_job;
 
@@ -106,52 +228,10 @@ static void transform_weights(int64_t begin, int64_t end, void *context)
             const __mmask16 lanes = (__mmask16)((1 << tn_min_i64(together, in - i) * rows) - 1);
             transform_kernels(w + i * of_input, _mm512_loadu_si512(at), lanes, down, right, job->u + first * in + i * rows, in * out);
         }
+        for (int64_t p = 0; job->rounded && p < PLANES; p++)
+            pair_weights(job->u + p * in * out + first * in, in, rows);
     }
 }
-
-/* m[r][0 ... 16 vectors) = the sum over k of u[k][r] v[k][...] */
-TN_INLINE void product_block(int rows, int vectors, int64_t k, const float *u, const float *v, float *m, int64_t pitch)
-{
-    __m512 acc[24];
-    TN_UNROLL for (int i = 0; i < rows * vectors; i++)
-        acc[i] = _mm512_setzero_ps();
-    for (; k > 0; k--, u += rows, v += pitch) {
-        __m512 x[3];
-        TN_UNROLL for (int i = 0; i < vectors; i++)
-            x[i] = _mm512_load_ps(v + 16 * i);
-        TN_UNROLL for (int r = 0; r < rows; r++) {
-            const __m512 a = _mm512_set1_ps(u[r]);
-            TN_UNROLL for (int i = 0; i < vectors; i++)
-                acc[r * vectors + i] = _mm512_fmadd_ps(a, x[i], acc[r * vectors + i]);
-        }
-    }
-    TN_UNROLL for (int r = 0; r < rows; r++) {
-        TN_UNROLL for (int i = 0; i < vectors; i++)
-            _mm512_store_ps(m + r * pitch + 16 * i, acc[r * vectors + i]);
-    }
-}
-
-#define PRODUCT(rows)                                                                                                         \
-    static void product_##rows(int vectors, int64_t k, const float *u, const float *v, float *m, int64_t pitch)               \
-    {                                                                                                                         \
-        if (vectors == 3)                                                                                                     \
-            product_block(rows, 3, k, u, v, m, pitch);                                                                        \
-        else if (vectors == 2)                                                                                                \
-            product_block(rows, 2, k, u, v, m, pitch);                                                                        \
-        else                                                                                                                  \
-            product_block(rows, 1, k, u, v, m, pitch);                                                                        \
-    }
-PRODUCT(1)
-PRODUCT(2)
-PRODUCT(3)
-PRODUCT(4)
-PRODUCT(5)
-PRODUCT(6)
-PRODUCT(7)
-PRODUCT(8)
-#undef PRODUCT
-static void (*const product_of[])(int, int64_t, const float *, const float *, float *, int64_t) = {
-    NULL, product_1, product_2, product_3, product_4, product_5, product_6, product_7, product_8};
 
 /* The 16 products of one block of tiles. */
 static void multiply(const product_job *job, int64_t tiles, const float *v, float *m)
@@ -162,8 +242,8 @@ static void multiply(const product_job *job, int64_t tiles, const float *v, floa
         for (int64_t i = 0; i < vectors; i += 3)
             for (int64_t b = 0; b < block_count(out); b++) {
                 const int64_t first = block_begin(out, b), rows = block_begin(out, b + 1) - first;
-                product_of[rows]((int)tn_min_i64(3, vectors - i), in, u + first * in, v + 16 * i, m + first * job->pitch + 16 * i,
-                                 job->pitch);
+                (job->rounded ? product_of_bf16 : product_of_f32)[rows]((int)tn_min_i64(3, vectors - i), job->depth, u + first * in, v + 16 * i,
+                                                                        m + first * job->pitch + 16 * i, job->pitch);
             }
     }
 }
@@ -181,7 +261,7 @@ static void product_blocks(int64_t begin, int64_t end, void *context)
         for (int64_t b = worker * job->blocks / job->workers; b < (worker + 1) * job->blocks / job->workers; b++) {
             const int64_t first = b * job->per_block, count = tn_min_i64(job->per_block, all - first);
             const int64_t tiles = groups_between(t, first, first + count, g);
-            transform_inputs(t, g, count, job->in, job->in_channels, v, job->pitch, job->in_step);
+            (job->rounded ? transform_input_pairs : transform_inputs)(t, g, count, job->in, job->in_channels, v, job->pitch, job->in_step);
             multiply(job, tiles, v, m);
             whole &= transform_outputs(t, g, count, m, job->out_channels, job->pitch, job->out_step, job->bias, job->relu, job->out);
         }
@@ -197,10 +277,11 @@ tn_status TN_K(winograd)(const tn_conv *c, bool transposed, const float *in, flo
     product_job job = {.c = c, .t = &t, .transposed = transposed, .relu = !transposed && c->activation == TN_UNARY_RELU, .whole = true,
                        .in = in, .weight = c->weight, .bias = transposed ? NULL : c->bias, .out = out,
                        .in_channels = transposed ? c->c_out : c->c_in, .out_channels = transposed ? c->c_in : c->c_out,
-                       .workers = tn_parallel_width()};
-    job.per_block = groups_per_block(&t, job.in_channels + job.out_channels, BLOCK_BYTES, 384, &job.pitch);
+                       .rounded = rounds(c), .workers = tn_parallel_width()};
+    job.depth = job.rounded ? tn_ceil_div(job.in_channels, 2) : job.in_channels;
+    job.per_block = groups_per_block(&t, 1, job.depth + job.out_channels, BLOCK_BYTES, 384, &job.pitch);
     job.blocks = tn_ceil_div(c->n * t.groups, job.per_block);
-    job.in_step = job.in_channels * job.pitch + 16;
+    job.in_step = job.depth * job.pitch + 16;
     job.out_step = job.out_channels * job.pitch + 16;
     job.scratch_each = PLANES * (job.in_step + job.out_step) + group_floats(job.per_block);
     const size_t scratch_size = (size_t)(job.scratch_each * job.workers) * sizeof(float);
@@ -224,65 +305,27 @@ typedef struct weight_job {
     const tiling *t;
     const float *dy;
     float *dw, *db, *sums, *scratch; /* sums: for each chunk, [plane][4 outputs][4 inputs][4 x 4], then db [c_out] */
-    int64_t pitch, x_step, dy_step, per_block, blocks, chunks, workers, scratch_each, sums_each;
-    bool whole;
+    int64_t pitch, x_step, dy_step, per_block, blocks, chunks, workers, scratch_each, sums_each, db_at; /* of a chunk's sums, db's place */
+    bool rounded, whole;
 } weight_job;
 
-/* Sixteen vectors' sums, one to a lane. */
-TN_INLINE __m512 sum_each(const __m512 *v)
-{
-    __m512 a[8], b[4], c[2];
-    TN_UNROLL for (int i = 0; i < 8; i++)
-        a[i] = _mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]) + _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]);
-    TN_UNROLL for (int i = 0; i < 4; i++) {
-        const __m512d p = _mm512_castps_pd(a[2 * i]), q = _mm512_castps_pd(a[2 * i + 1]);
-        b[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(p, q)) + _mm512_castpd_ps(_mm512_unpackhi_pd(p, q));
-    }
-    TN_UNROLL for (int i = 0; i < 2; i++)
-        c[i] = _mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0x88) + _mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0xdd);
-    return _mm512_shuffle_f32x4(c[0], c[1], 0x88) + _mm512_shuffle_f32x4(c[0], c[1], 0xdd);
-}
-
-/* sums[r][c] += the sum over `vectors` of dy[r] x[c], for 4 outputs and 4 inputs; where there are fewer, the last one again. */
-static void dots(int64_t vectors, const float *dy, int64_t outputs, const float *x, int64_t inputs, int64_t pitch, float *sums)
-{
-    __m512 acc[16];
-    const float *rows[4], *cols[4];
-    TN_UNROLL for (int i = 0; i < 4; i++) {
-        rows[i] = dy + tn_min_i64(i, outputs - 1) * pitch;
-        cols[i] = x + tn_min_i64(i, inputs - 1) * pitch;
-    }
-    TN_UNROLL for (int i = 0; i < 16; i++)
-        acc[i] = _mm512_setzero_ps();
-    for (int64_t at = 0; at < 16 * vectors; at += 16) {
-        __m512 b[4];
-        TN_UNROLL for (int i = 0; i < 4; i++)
-            b[i] = _mm512_load_ps(cols[i] + at);
-        TN_UNROLL for (int r = 0; r < 4; r++) {
-            const __m512 a = _mm512_load_ps(rows[r] + at);
-            TN_UNROLL for (int i = 0; i < 4; i++)
-                acc[4 * r + i] = _mm512_fmadd_ps(a, b[i], acc[4 * r + i]);
-        }
-    }
-    _mm512_storeu_ps(sums, _mm512_loadu_ps(sums) + sum_each(acc));
-}
-
-/* A block's products added to its chunk's sums. The lanes from `tiles` on count nothing. */
+/* A block's products added to its chunk's sums, and, unless that was done, dy to db. The lanes from `tiles` on count nothing. */
 static void add_block(const weight_job *job, int64_t tiles, float *x, float *dy, float *sums)
 {
-    const int64_t in = job->c->c_in, out = job->c->c_out, vectors = tn_ceil_div(tiles, 16);
-    const __mmask16 beyond = (__mmask16)(tiles % 16 ? 0xffff << tiles % 16 : 0);
+    const int64_t in = job->c->c_in, out = job->c->c_out, bytes = job->rounded ? 2 : 4, vectors = tn_ceil_div(tiles * bytes, 64);
+    const __mmask64 beyond = tiles * bytes % 64 ? ~(__mmask64)0 << tiles * bytes % 64 : 0;
     for (int64_t p = 0; p < PLANES && beyond; p++) {
         for (int64_t i = 0; i < in; i++)
-            _mm512_mask_storeu_ps(x + p * job->x_step + i * job->pitch + 16 * (vectors - 1), beyond, _mm512_setzero_ps());
+            _mm512_mask_storeu_epi8(x + p * job->x_step + i * job->pitch + 16 * (vectors - 1), beyond, _mm512_setzero_si512());
         for (int64_t o = 0; o < out; o++)
-            _mm512_mask_storeu_ps(dy + p * job->dy_step + o * job->pitch + 16 * (vectors - 1), beyond, _mm512_setzero_ps());
+            _mm512_mask_storeu_epi8(dy + p * job->dy_step + o * job->pitch + 16 * (vectors - 1), beyond, _mm512_setzero_si512());
     }
     for (int64_t p = 0; p < PLANES; p++)
         for (int64_t o = 0; o < out; o += 4)
             for (int64_t i = 0; i < in; i += 4, sums += 16)
-                dots(vectors, dy + p * job->dy_step + o * job->pitch, out - o, x + p * job->x_step + i * job->pitch, in - i, job->pitch, sums);
-    for (int64_t o = 0; o < out; o++) { /* plane (1, 1) of A dy A' is the sum of a tile */
+                (job->rounded ? dots_bf16 : dots_f32)(vectors, dy + p * job->dy_step + o * job->pitch, out - o,
+                                                      x + p * job->x_step + i * job->pitch, in - i, job->pitch, sums);
+    for (int64_t o = 0; o < out && !job->rounded; o++) { /* plane (1, 1) of A dy A' is the sum of a tile */
         __m512 sum = _mm512_setzero_ps();
         for (int64_t i = 0; i < vectors; i++)
             sum += _mm512_load_ps(dy + 5 * job->dy_step + o * job->pitch + 16 * i);
@@ -305,8 +348,11 @@ static void weight_blocks(int64_t begin, int64_t end, void *context)
             for (int64_t b = chunk * job->blocks / job->chunks; b < (chunk + 1) * job->blocks / job->chunks; b++) {
                 const int64_t first = b * job->per_block, count = tn_min_i64(job->per_block, all - first);
                 const int64_t tiles = groups_between(t, first, first + count, g);
-                transform_inputs(t, g, count, c->x, c->c_in, x, job->pitch, job->x_step);
-                transform_grads(t, g, count, job->dy, c->c_out, dy, job->pitch, job->dy_step);
+                (job->rounded ? transform_input_halves : transform_inputs)(t, g, count, c->x, c->c_in, x, job->pitch, job->x_step);
+                if (job->rounded)
+                    transform_grad_halves(t, g, count, job->dy, c->c_out, dy, job->pitch, job->dy_step, sums + job->db_at);
+                else
+                    transform_grads(t, g, count, job->dy, c->c_out, dy, job->pitch, job->dy_step);
                 add_block(job, tiles, x, dy, sums);
             }
         }
@@ -355,7 +401,7 @@ static void finish_weights(int64_t begin, int64_t end, void *context)
     if (_mm512_cmp_ps_mask(check, _mm512_setzero_ps(), _CMP_EQ_OQ) != 0xffff)
         __atomic_store_n(&job->whole, false, __ATOMIC_RELAXED);
     for (int64_t o = 0; o < c->c_out && job->db && begin == 0; o++) {
-        const float *own = job->sums + PLANES * step + o;
+        const float *own = job->sums + job->db_at + o;
         job->db[o] = 0;
         for (int64_t chunk = 0; chunk < job->chunks; chunk++)
             job->db[o] += own[chunk * job->sums_each];
@@ -365,13 +411,14 @@ static void finish_weights(int64_t begin, int64_t end, void *context)
 tn_status TN_K(winograd_weights)(const tn_conv *c, const float *dy, float *dw, float *db, bool *whole)
 {
     const tiling t = tiling_of(c->h, c->w, c->oh, c->ow, c->pad_h, c->pad_w);
-    weight_job job = {.c = c, .t = &t, .dy = dy, .dw = dw, .db = db, .workers = tn_parallel_width(), .whole = true};
-    job.per_block = groups_per_block(&t, c->c_in + c->c_out, 4 * BLOCK_BYTES, 256, &job.pitch);
+    weight_job job = {.c = c, .t = &t, .dy = dy, .dw = dw, .db = db, .workers = tn_parallel_width(), .rounded = rounds(c), .whole = true};
+    job.per_block = groups_per_block(&t, job.rounded ? 2 : 1, c->c_in + c->c_out, 4 * BLOCK_BYTES, job.rounded ? 512 : 256, &job.pitch);
     job.blocks = tn_ceil_div(c->n * t.groups, job.per_block);
     job.x_step = c->c_in * job.pitch + 16;
     job.dy_step = c->c_out * job.pitch + 16;
     job.scratch_each = PLANES * (job.x_step + job.dy_step) + group_floats(job.per_block);
-    job.sums_each = PLANES * 16 * tn_ceil_div(c->c_out, 4) * tn_ceil_div(c->c_in, 4) + tn_ceil_div(c->c_out, 16) * 16;
+    job.db_at = PLANES * 16 * tn_ceil_div(c->c_out, 4) * tn_ceil_div(c->c_in, 4);
+    job.sums_each = job.db_at + tn_ceil_div(c->c_out, 16) * 16;
     job.chunks = tn_max_i64(1, tn_min_i64(tn_min_i64(job.blocks, 16), ((int64_t)8 << 20) / job.sums_each));
     const size_t scratch_size = (size_t)(job.scratch_each * job.workers) * sizeof(float);
     const size_t sums_size = (size_t)(job.sums_each * job.chunks) * sizeof(float);
