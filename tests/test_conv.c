@@ -175,6 +175,23 @@ static void test_three_by_three(void **state)
     }
 }
 
+/* Depthwise of 3 x 3 taps: rows of a vector, of several, and with a rest; planes of a row; sums over more rows than float32 takes. */
+static void test_depthwise(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        const int64_t channels = 1 + below(12);
+        tn_conv c = three_by_three(1 + below(4), channels, channels, 1 + below(9), i % 3 ? 4 + below(50) : 16 * (1 + below(3)), 1, 1);
+        c.groups = channels;
+        c.activation = below(2) ? TN_UNARY_RELU : 0;
+        assert_int_equal(tn_set_num_threads(1 + i % 3), TN_OK);
+        check_conv(c, TN_F32);
+    }
+    tn_conv many = three_by_three(90, 8, 8, 16, 24, 1, 1);
+    many.groups = 8;
+    check_conv(many, TN_F32);
+}
+
 /* What is not finite shows where the plain sum has it, and nowhere else; what overflows only within a tile does not. */
 static void test_not_finite(void **state)
 {
@@ -420,7 +437,7 @@ static void test_unfold(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_conv), TEST(test_conv_shapes), TEST(test_three_by_three), TEST(test_not_finite), TEST(test_error), TEST(test_threads),
-                                       TEST(test_max_pool), TEST(test_avg_pool), TEST(test_unfold)};
+    const struct CMUnitTest tests[] = {TEST(test_conv), TEST(test_conv_shapes), TEST(test_three_by_three), TEST(test_depthwise),
+                                       TEST(test_not_finite), TEST(test_error), TEST(test_threads), TEST(test_max_pool), TEST(test_avg_pool), TEST(test_unfold)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

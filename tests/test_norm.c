@@ -147,6 +147,34 @@ static void test_kernels(void **state)
     check_good();
 }
 
+/* Batch norm's moments where means are far from zero, and the first image of each chunk far from the others (where a factor of 17
+ * may cancel). */
+static void test_moments(void **state)
+{
+    (void)state;
+    enum { N = 40, C = 19, S = 49 };
+    float *x = malloc(N * C * S * sizeof *x), *y = malloc(N * C * S * sizeof *y);
+    double mean[C], var[C], rstd[C];
+    for (int far = 0; far < 2; far++) {
+        for (int i = 0; i < N * C * S; i++)
+            x[i] = (float)(1000 * far + below(1000)) / 256 + (float)(i / (C * S) % 16 == 0 ? 4000 * far : 0);
+        tn_norm f = {.groups = 1, .batch = true, .centre = true, .eps = 1e-5, .n = N, .c = C, .s = S,
+                     .x = x, .y = y, .mean = mean, .var = var, .rstd = rstd};
+        assert_int_equal(tn_kernels_of(TN_CPU)->norm(TN_F32, &f), TN_OK);
+        const double bound = far ? 1e-5 : 1e-6;
+        for (int c = 0; c < C; c++) {
+            double m = 0, v = 0;
+            for (int i = 0; i < N * S; i++)
+                m += (double)x[(i / S * C + c) * S + i % S] / (N * S);
+            for (int i = 0; i < N * S; i++)
+                v += pow((double)x[(i / S * C + c) * S + i % S] - m, 2) / (N * S);
+            assert_true(fabs(mean[c] - m) <= bound * sqrt(v) && fabs(var[c] - v) <= bound * v);
+        }
+    }
+    free(x);
+    free(y);
+}
+
 /* The same bits on any number of threads. */
 static void test_threads(void **state)
 {
@@ -177,6 +205,6 @@ static void test_threads(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_kernels), TEST(test_threads)};
+    const struct CMUnitTest tests[] = {TEST(test_kernels), TEST(test_moments), TEST(test_threads)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

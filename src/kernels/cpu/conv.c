@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/depthwise.h"
 #include "kernels/cpu/vector.h"
 #include "kernels/cpu/winograd.h"
 
@@ -192,6 +193,8 @@ tn_status TN_K(conv_forward)(tn_dtype dtype, const tn_conv *c)
         return TN_OK;
     tn_status status = TN_OK;
     bool whole = false;
+    if (TN_K(depthwise_fits)(dtype, c))
+        return TN_K(depthwise)(c, false, c->x, c->y), TN_OK;
     if (TN_K(winograd_fits)(dtype, c))
         status = TN_K(winograd)(c, false, c->x, c->y, &whole);
     if (status != TN_OK || whole || (status = plan_forward(&v, c)) != TN_OK)
@@ -209,6 +212,8 @@ static tn_status input_grad(tn_dtype dtype, const tn_conv_grad *g)
     convolution v;
     tn_status status = TN_OK;
     bool whole = false;
+    if (TN_K(depthwise_fits)(dtype, c))
+        return TN_K(depthwise)(c, true, g->dy, g->dx), TN_OK;
     if (TN_K(winograd_fits)(dtype, c))
         status = TN_K(winograd)(c, true, g->dy, g->dx, &whole);
     if (status != TN_OK || whole || (status = plan_backward(&v, c)) != TN_OK)
@@ -225,6 +230,8 @@ static tn_status weight_grad(tn_dtype dtype, const tn_conv_grad *g)
     convolution v;
     tn_status status = TN_OK;
     bool whole = false;
+    if (TN_K(depthwise_fits)(dtype, c) && c->groups >= 8) /* enough for threads */
+        return TN_K(depthwise_weights)(c, g->dy, g->dw, g->db), TN_OK;
     if (g->dw && TN_K(winograd_fits)(dtype, c))
         status = TN_K(winograd_weights)(c, g->dy, g->dw, g->db, &whole);
     if (status != TN_OK || whole || (status = plan_forward(&v, c)) != TN_OK)

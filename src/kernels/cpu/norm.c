@@ -7,13 +7,15 @@
 
 /* Terms that are summed in the work type at most; columns taken at a time. */
 enum { BLOCK = 1024, COLUMNS = 64 };
+/* Small segments of one channel that are summed together, and channels taken at a time. */
+enum { SEGMENTS = 16, CHANNELS = 16 };
 
 typedef struct norm_task {
     const tn_norm *f;
-    double *sums;   /* [n c, 2], of segments */
+    double *sums;   /* [n c, 2], of segments; moments: of chunks of a pool's segments */
     double *pools;  /* [pools, 2], backward's: the means of dy weight and of dy weight (x - mean) rstd */
     void *scratch;  /* rows' partial sums */
-    int64_t chunk;  /* rows' n at a time */
+    int64_t chunk;  /* rows' n, or segments, at a time */
 } norm_task;
 
 static int64_t pool_count(const tn_norm *f) { return f->batch ? f->c : f->n * f->groups; }
@@ -64,7 +66,7 @@ static pool_walk walk_of(const tn_norm *f, int64_t pool)
 
 /* ---- forward -------------------------------------------------------------------------------------------------------------- */
 
-/* Means and sums of squares of equal shares made those of all (Chan et al. 1979). */
+/* Means and sums of squares of shares made those of all (Chan et al. 1979). */
 static void join_moments(int64_t begin, int64_t end, void *context)
 {
     const norm_task *task = context;
@@ -72,12 +74,12 @@ static void join_moments(int64_t begin, int64_t end, void *context)
     for (int64_t pool = begin; pool < end; pool++) {
         const pool_walk w = walk_of(f, pool);
         double mean = 0, squares = 0;
-        for (int64_t i = 0; i < w.count; i++)
-            mean += task->sums[2 * (w.first + i * w.step)];
+        for (int64_t i = 0; i * task->chunk < w.count; i++)
+            mean += task->sums[2 * (w.first + i * w.step)] * (double)tn_min_i64(task->chunk, w.count - i * task->chunk);
         mean /= (double)w.count;
-        for (int64_t i = 0; i < w.count; i++) {
-            const double *own = &task->sums[2 * (w.first + i * w.step)];
-            squares += own[1] + (own[0] - mean) * (own[0] - mean) * (double)f->s;
+        for (int64_t i = 0; i * task->chunk < w.count; i++) {
+            const double *own = &task->sums[2 * (w.first + i * w.step)], away = own[0] - mean;
+            squares += own[1] + away * away * (double)(tn_min_i64(task->chunk, w.count - i * task->chunk) * f->s);
         }
         set_pool(f, pool, mean, squares / (double)(w.count * f->s));
     }
@@ -100,7 +102,11 @@ tn_status TN_K(norm)(tn_dtype dtype, const tn_norm *f)
     if (!f->given) {
         if (!(task.sums = tn_alloc(bytes)))
             return TN_ERR_MEMORY;
-        tn_parallel_for(f->n * f->c, grain(f->s), OF(dtype, segments_moments), &task);
+        task.chunk = f->batch ? tn_max_i64(1, tn_min_i64(SEGMENTS, BLOCK / tn_max_i64(1, f->s))) : 1;
+        if (task.chunk == 1)
+            tn_parallel_for(f->n * f->c, grain(f->s), OF(dtype, segments_moments), &task);
+        else
+            tn_parallel_for(tn_ceil_div(f->n, task.chunk) * tn_ceil_div(f->c, CHANNELS), 1, OF(dtype, chunks_moments), &task);
         tn_parallel_for(pool_count(f), grain(walk_of(f, 0).count), join_moments, &task);
         tn_free(task.sums, bytes);
     }

@@ -233,15 +233,59 @@ static void FN(segments_moments)(int64_t begin, int64_t end, void *context)
     }
 }
 
+/* The same of chunks of batch norm's segments, SEGMENTS at most, in one pass: sums about a pivot, which is the mean of the chunk's first segment.
+ * It lies within sqrt(SEGMENTS) standard deviations of the chunk's own mean, so that no more than a factor of 1 + SEGMENTS cancels. */
+static void FN(chunks_moments)(int64_t begin, int64_t end, void *context)
+{
+    const norm_task *task = context;
+    const tn_norm *f = task->f;
+    const int64_t blocks = tn_ceil_div(f->c, CHANNELS);
+    for (int64_t k = begin; k < end; k++) {
+        const int64_t chunk = k / blocks, c = k % blocks * CHANNELS, channels = tn_min_i64(CHANNELS, f->c - c);
+        const int64_t first = chunk * task->chunk, last = tn_min_i64(first + task->chunk, f->n);
+        VEC sum[CHANNELS] = {{0}}, squares[CHANNELS] = {{0}};
+        T pivot[CHANNELS], rest[CHANNELS] = {0}, rest_squares[CHANNELS] = {0};
+        for (int64_t i = first; i < last; i++)
+            for (int64_t l = 0; l < channels; l++) {
+                const T *x = (const T *)f->x + (i * f->c + c + l) * f->s;
+                if (i == first)
+                    pivot[l] = (T)(FN(total)(x, f->s) / (double)f->s);
+                VEC a = sum[l], b = squares[l];
+                int64_t j = 0;
+                for (; j + WIDTH <= f->s; j += WIDTH) {
+                    const VEC v = AT(x + j) - pivot[l];
+                    a += v;
+                    b += v * v;
+                }
+                sum[l] = a, squares[l] = b;
+                for (; j < f->s; j++) {
+                    const T v = x[j] - pivot[l];
+                    rest[l] += v;
+                    rest_squares[l] += v * v;
+                }
+            }
+        for (int64_t l = 0; l < channels; l++) {
+            const double count = (double)((last - first) * f->s), away = FN(fold)(&sum[l], rest[l]) / count;
+            const double about = FN(fold)(&squares[l], rest_squares[l]) - away * away * count;
+            double *own = &task->sums[2 * (chunk * f->c + c + l)];
+            own[0] = (double)pivot[l] + away;
+            own[1] = about < 0 ? 0 : about;
+        }
+    }
+}
+
 static void FN(segments_forward)(int64_t begin, int64_t end, void *context)
 {
     const tn_norm *f = ((const norm_task *)context)->f;
     for (int64_t k = begin; k < end; k++) {
-        const int64_t pool = pool_of(f, k), c = k % f->c;
+        const int64_t c = k % f->c, pool = f->batch ? c : pool_of(f, k);
         const T *x = (const T *)f->x + k * f->s, mean = (T)f->mean[pool];
         const T scale = (T)f->rstd[pool] * (f->weight ? ((const T *)f->weight)[c] : 1), shift = f->bias ? ((const T *)f->bias)[c] : 0;
         T *restrict y = (T *)f->y + k * f->s;
-        for (int64_t i = 0; i < f->s; i++)
+        int64_t i = 0;
+        for (; i + WIDTH <= f->s; i += WIDTH)
+            *(VEC *)(y + i) = (AT(x + i) - mean) * scale + shift;
+        for (; i < f->s; i++)
             y[i] = (x[i] - mean) * scale + shift;
     }
 }
