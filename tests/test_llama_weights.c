@@ -2,6 +2,7 @@
 /* GGUF files of Llama weights, where they say it otherwise than Tenon writes it; and what memory weights of every format take. */
 #include "folder.h"
 
+#include "kernels/levels.h"
 #include "models/weights.h"
 
 #define MODELS TN_SOURCE_DIR "/tests/reference/llama/"
@@ -225,7 +226,8 @@ static void test_memory_of_decoding(void **state)
     (void)state;
     TN_SCOPE;
     make_large();
-    static const tn_quant types[] = {TN_QUANT_F32, TN_QUANT_BF16, TN_QUANT_Q8_0, TN_QUANT_Q4_0, TN_QUANT_I8};
+    static const tn_quant types[] = {TN_QUANT_F32, TN_QUANT_F16, TN_QUANT_BF16, TN_QUANT_Q8_0, TN_QUANT_Q4_0, TN_QUANT_Q4_K, TN_QUANT_Q6_K,
+                                     TN_QUANT_Q5_0, TN_QUANT_I8};
     for (int i = 0; i < TN_COUNT(types); i++) {
         TN_SCOPE;
         const bool int8 = types[i] == TN_QUANT_I8; /* llama2.c's */
@@ -247,6 +249,105 @@ static void test_memory_of_decoding(void **state)
     }
 }
 
+/* A model whose matrices are of that type, of the blocks that tests/reference/files/quants.gguf has of it; those of values
+ * stay f16. */
+static void make_of_type(tn_quant type)
+{
+    tn_gguf *seeds = tn_map_gguf(TN_SOURCE_DIR "/tests/reference/files/quants.gguf"), *from = tn_map_gguf(in_folder("small.gguf"));
+    tn_gguf_writer *to = tn_adopt(tn_gguf_writer_new());
+    const tn_blocks seed = tn_gguf_blocks(seeds, tn_gguf_find(seeds, tn_quant_name(type)));
+    const size_t bytes = tn_quant_block_bytes(type);
+    const int64_t count = (int64_t)(seed.size / bytes), each = tn_quant_block(type);
+    const uint8_t *good[64];
+    int goods = 0;
+    check_good();
+    for (int64_t b = 0; b < count && goods < 64; b++) { /* those of numbers that a model may have */
+        TN_SCOPE;
+        const uint8_t *block = (const uint8_t *)seed.data + (size_t)b * bytes;
+        tn_tensor *x = tn_dequantize((tn_blocks){type, TN_SHAPE(each), block, bytes}, TN_F32);
+        const float most = (float)tn_item(tn_amax(tn_abs(x)));
+        if (most > 0 && most < 8)
+            good[goods++] = block;
+    }
+    if (goods == 0)
+        fail_msg("quants.gguf has no plain block of %s", tn_quant_name(type));
+    for (int64_t i = 0; i < tn_gguf_key_count(from); i++)
+        assert_int_equal(tn_gguf_copy_key(to, from, tn_gguf_entry_at(from, i).key), TN_OK);
+    for (int64_t i = 0; i < tn_gguf_count(from); i++) {
+        tn_blocks blocks = tn_gguf_blocks(from, i);
+        const char *name = tn_gguf_name(from, i);
+        if (blocks.shape.ndim < 2 || strstr(name, "attn_v")) {
+            assert_int_equal(tn_gguf_add_blocks(to, name, blocks, from), TN_OK);
+            continue;
+        }
+        const int64_t size = tn_blocks_bytes(type, blocks.shape);
+        tn_tensor *memory = tn_empty(TN_SHAPE(size), .dtype = TN_U8);
+        uint8_t *data = tn_data_mut(memory);
+        for (int64_t at = 0; at * (int64_t)bytes < size; at++)
+            memcpy(data + (size_t)at * bytes, good[tn_random_below((uint32_t)goods)], bytes);
+        assert_int_equal(tn_gguf_add_blocks(to, name, (tn_blocks){type, blocks.shape, data, (size_t)size}, memory), TN_OK);
+    }
+    assert_int_equal(tn_save_gguf(to, in_folder("of-type.gguf")), TN_OK);
+    check_good();
+}
+
+static double distance(const float *a, const float *b, int64_t n)
+{
+    double off = 0, all = 0;
+    for (int64_t i = 0; i < n; i++) {
+        off += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+        all += (double)b[i] * (double)b[i];
+    }
+    return sqrt(off / all);
+}
+
+/* Files of every type are decoded from what they hold: in at most 1.1 times their bytes, and with the logits of the f32 model that they are, of a
+ * prompt and of each token by itself, but for the rounding of each product's input. */
+static void test_every_type_decodes_as_it_is(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    static const int64_t tokens[] = {1, 300, 7, 42, 42, 0, 99, 256, 3, 17, 5, 200, 11};
+    enum { LENGTH = sizeof tokens / sizeof *tokens };
+    static const tn_quant types[] = {
+#define TYPE(name, ...) TN_QUANT_##name,
+        TN_LEVELS_LIST(TYPE) TN_QUANT_F16, TN_QUANT_Q8_0, TN_QUANT_Q4_0};
+    tn_manual_seed(5);
+    void *llama = tn_adopt(tn_llama_new(.vocab_size = VOCAB, .hidden_size = HIDDEN, .intermediate_size = INNER, .num_hidden_layers = 1,
+                                        .num_attention_heads = 4, .num_key_value_heads = 2, .max_position_embeddings = 16));
+    assert_int_equal(tn_llama_save(llama, in_folder("first.gguf")), TN_OK);
+    (void)converting("first.gguf", "small.gguf", TN_QUANT_F16);
+    for (int i = 0; i < TN_COUNT(types); i++) {
+        TN_SCOPE;
+        make_of_type(types[i]);
+        const tn_weights *w = tn_weights_open(in_folder("of-type.gguf"));
+        int64_t due = 0;
+        for (int64_t k = 0; k < w->count; k++)
+            due += (int64_t)w->weights[k].blocks.size;
+        tn_release((void *)(uintptr_t)w);
+        const int64_t before = in_use();
+        tn_decoder *decoder = tn_adopt(tn_decoder_open(in_folder("of-type.gguf"), .context = 1));
+        check_good();
+        if (in_use() - before > due + due / 10)
+            fail_msg("%s is decoded with %lld bytes, and has %lld", tn_quant_name(types[i]), (long long)(in_use() - before), (long long)due);
+        decoder = tn_adopt(tn_decoder_open(in_folder("of-type.gguf"), .cache = TN_F32));
+        tn_decoder *plain = tn_adopt(tn_decoder_open(in_folder("of-type.gguf"), .weights = TN_QUANT_F32));
+        tn_decoder *eight = tn_adopt(tn_decoder_open(in_folder("of-type.gguf"), .weights = TN_QUANT_Q8_0, .cache = TN_F32));
+        const float *right = tn_decoder_feed_all(plain, 0, tokens, LENGTH);
+        const double of_int8 = distance(tn_decoder_feed_all(eight, 0, tokens, LENGTH), right, LENGTH * VOCAB);
+        const double most = types[i] == TN_QUANT_F16 ? 1e-4 : fmin(2 * of_int8 + 2e-3, 0.06); /* int8 has not all of MXFP4's scales */
+        float one[LENGTH * VOCAB];
+        const double off = distance(tn_decoder_feed_all(decoder, 0, tokens, LENGTH), right, LENGTH * VOCAB);
+        assert_int_equal(tn_decoder_rewind(decoder, 0, 0), TN_OK);
+        for (int t = 0; t < LENGTH; t++)
+            memcpy(one + t * VOCAB, tn_decoder_feed(decoder, 0, tokens + t, 1), VOCAB * sizeof *one);
+        const double off_one = distance(one, right, LENGTH * VOCAB);
+        if (!(off < most && off_one < most))
+            fail_msg("%s: logits are %g off of a prompt, %g token by token, with int8 %g", tn_quant_name(types[i]), off, off_one, of_int8);
+        check_good();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -255,6 +356,7 @@ int main(void)
         TEST(test_types_that_are_only_named),
         TEST(test_memory_of_converting),
         TEST(test_memory_of_decoding),
+        TEST(test_every_type_decodes_as_it_is),
     };
     if (!make_folder("llama-weights"))
         return 1;

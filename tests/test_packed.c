@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include "kernels/blocks.h"
+#include "kernels/cpu/cpu.h"
 #include "kernels/kernels.h"
 
 extern const tn_kernels tn_portable_kernels;
@@ -54,7 +55,7 @@ enum { COLS_MOST = 2100 };
 static void rounded(tn_packed_kind kind, int64_t cols, const float *row, float *out, uint8_t *blocks)
 {
     for (int64_t k = 0; k < cols; k++)
-        out[k] = kind == TN_PACKED_BF16 ? bf16_value(row[k]) : row[k];
+        out[k] = kind == TN_PACKED_BF16 ? bf16_value(row[k]) : kind == TN_PACKED_F16 ? tn_load_f16(tn_store_f16(row[k])) : row[k];
     if (!tn_packed_in_blocks(kind))
         return;
     for (int64_t b = 0; b * 32 < cols; b++) {
@@ -115,7 +116,9 @@ static float *floats_new(int64_t n)
     return x;
 }
 
-static const char *const kind_names[] = {"f32", "bf16", "q8", "q4", "q8_fine"};
+static const char *const kind_names[] = {"f32", "bf16", "q8", "q4", "q8_fine", "f16",
+#define NAME(name, ...) #name,
+                                        TN_LEVELS_LIST(NAME)};
 
 /* All of y in `threads` shares; rows of y are y_row apart. */
 static void multiply(const tn_kernels *table, const tn_packed_matrix *w, int64_t n, const float *x, int64_t x_row, float *y, int64_t y_row, bool add,
@@ -216,7 +219,7 @@ static void test_products(void **state)
                                         {288, 288}, {100, 768}, {33, 2048}, {5, 2080}, {130, 97}};
     static const int64_t ns[] = {1, 2, 3, 8, 17, 256};
     for (int t = 0; t < table_count; t++)
-        for (int kind = 0; kind < TN_PACKED_KINDS; kind++)
+        for (int kind = 0; kind < TN_PACKED_OF_FLOATS; kind++)
             for (int s = 0; s < (int)(sizeof shapes / sizeof *shapes); s++)
                 for (int i = 0; i < (int)(sizeof ns / sizeof *ns); i++)
                     if (ns[i] < 256 || s == 4 || (s == 9 && !test_quickly()))
@@ -231,7 +234,7 @@ static void test_extreme_blocks(void **state)
     static const float values[] = {1, -1, 0x1p-24f, 0, 65504};
     enum { ROWS = 5, COLS = 256 };
     for (int t = 0; t < table_count; t++)
-        for (tn_packed_kind kind = TN_PACKED_Q8; kind < TN_PACKED_KINDS; kind++) {
+        for (tn_packed_kind kind = TN_PACKED_Q8; kind <= TN_PACKED_Q8_FINE; kind++) {
             const bool q8 = kind != TN_PACKED_Q4;
             uint8_t blocks[ROWS * COLS / 32 * 34], *at = blocks;
             float x[COLS], y[ROWS], row[COLS];
@@ -265,13 +268,88 @@ static void test_extreme_blocks(void **state)
         }
 }
 
+/* A block of any bytes, but for those of which elements are very large or no numbers. */
+static void any_block(const tn_quant_format *format, uint8_t *block)
+{
+    float y[256], most;
+    do {
+        for (size_t k = 0; k < format->bytes; k++)
+            block[k] = (uint8_t)((number() + 1) * 127.5f);
+        format->dequantize(block, 1, y);
+        most = 0;
+        for (int64_t k = 0; k < format->block; k++)
+            most = fabsf(y[k]) <= most ? most : fabsf(y[k]);
+    } while (!(most < 256));
+}
+
+/* Blocks of levels: unpacked they are what the file's are, to the bit, and products are of that. */
+static void check_levels(const tn_kernels *table, tn_packed_kind kind, tn_quant type, tn_levels_read *read, int64_t rows, int64_t cols)
+{
+    enum { N = 17 };
+    const tn_quant_format *format = tn_quant_format_of(type);
+    const tn_level_form f = tn_packed_form(kind);
+    const int64_t of_row = cols / format->block;
+    uint8_t *blocks = malloc((size_t)(rows * of_row) * format->bytes);
+    float *kept = floats_new(rows * cols), *unpacked = floats_new(cols), *x = floats_new(N * cols), *y = floats_new(N * rows), *again = floats_new(N * rows);
+    float *bounds = floats_new(rows * cols); /* of what sums to an element */
+    for (int64_t i = 0; i < rows * of_row; i++) {
+        tn_levels l;
+        uint8_t *block = blocks + (size_t)i * format->bytes;
+        any_block(format, block);
+        format->dequantize(block, 1, kept + i * format->block);
+        read(block, &l);
+        for (int64_t k = 0; k < format->block; k++)
+            bounds[i * format->block + k] = fabsf(kept[i * format->block + k]) + (f.min ? 2 * fabsf(l.dmin * l.min[k / f.group]) : 0);
+    }
+    const size_t bytes = tn_packed_bytes(kind, rows, cols);
+    tn_packed_matrix w = {kind, rows, cols, aligned_alloc(64, bytes), NULL};
+    memset(w.data, 0x7f, bytes);
+    assert_int_equal(table->packed_pack_blocks(&w, 0, 1, blocks), TN_OK);
+    assert_int_equal(table->packed_pack_blocks(&w, 1, rows - 1, blocks + (size_t)of_row * format->bytes), TN_OK);
+    for (int64_t r = 0; r < rows; r++) {
+        assert_int_equal(table->packed_unpack(&w, r, unpacked), TN_OK);
+        assert_memory_equal(unpacked, kept + r * cols, (size_t)cols * sizeof(float));
+    }
+    double element[COLS_MOST];
+    for (int64_t i = 0; i < N; i++)
+        avoid_ties(kind, x + i * cols, cols);
+    multiply(table, &w, N, x, cols, y, rows, false, 1);
+    for (int64_t i = 0; i < N; i++) {
+        rounded_input(kind, cols, x + i * cols, element);
+        for (int64_t r = 0; r < rows; r++) {
+            double sum = 0, size = 0;
+            for (int64_t k = 0; k < cols; k++)
+                sum += element[k] * (double)kept[r * cols + k], size += fabs(element[k]) * (double)bounds[r * cols + k];
+            if (!(fabs((double)y[i * rows + r] - sum) <= 1e-6 * size + 1e-30)) /* MXFP4's scale may be 2^-128 */
+                fail_msg("%s %s: [%lld, %lld]: y[%lld, %lld] is %.9g, %.9g was due", table->name, kind_names[kind], (long long)rows,
+                         (long long)cols, (long long)i, (long long)r, (double)y[i * rows + r], sum);
+        }
+        multiply(table, &w, 1, x + i * cols, cols, again + i * rows, rows, false, 1 + (int)i % 4);
+    }
+    assert_memory_equal(again, y, (size_t)(N * rows) * sizeof(float)); /* a row of y depends neither on n nor on threads */
+    multiply(table, &w, N, x, cols, again, rows, false, 3);
+    assert_memory_equal(again, y, (size_t)(N * rows) * sizeof(float));
+    free(blocks), free(kept), free(unpacked), free(x), free(y), free(again), free(bounds), free(w.data);
+}
+
+static void test_levels(void **state)
+{
+    (void)state;
+    for (int t = 0; t < table_count; t++) {
+#define CHECK(name, ...)                                                                                                      \
+    check_levels(tables[t], TN_PACKED_##name, TN_QUANT_##name, tn_levels_##name, 37, tn_packed_form(TN_PACKED_##name).block);  \
+    check_levels(tables[t], TN_PACKED_##name, TN_QUANT_##name, tn_levels_##name, 130, 1280);
+        TN_LEVELS_LIST(CHECK)
+    }
+}
+
 /* What is no number in a row of x is none in its row of y, and nowhere else. */
 static void test_not_finite(void **state)
 {
     (void)state;
     enum { ROWS = 20, COLS = 70, N = 3 };
     for (int t = 0; t < table_count; t++)
-        for (int kind = 0; kind < TN_PACKED_KINDS; kind++)
+        for (int kind = 0; kind < TN_PACKED_OF_FLOATS; kind++)
             for (int bad = 0; bad < 2; bad++) {
                 float *weights = floats_new(ROWS * COLS), *x = floats_new(N * COLS), y[N * ROWS];
                 x[COLS + 40] = bad ? NAN : INFINITY;
@@ -302,11 +380,14 @@ static void test_shares(void **state)
     /* At most 1.1 times what the file holds. */
     assert_true((double)tn_packed_bytes(TN_PACKED_Q8, 32000, 288) < 1.01 * 32000 * 9 * 34);
     assert_true((double)tn_packed_bytes(TN_PACKED_Q4, 32000, 288) < 1.03 * 32000 * 9 * 18);
+#define IN_BYTES(name, low, high, block, ...) \
+    assert_true((double)tn_packed_bytes(TN_PACKED_##name, 32000, 768) < 1.06 * 32000 * 768 / block * (double)tn_quant_block_bytes(TN_QUANT_##name));
+    TN_LEVELS_LIST(IN_BYTES)
 }
 
 int main(void)
 {
     find_tables();
-    const struct CMUnitTest tests[] = {TEST(test_products), TEST(test_extreme_blocks), TEST(test_not_finite), TEST(test_shares)};
+    const struct CMUnitTest tests[] = {TEST(test_products), TEST(test_extreme_blocks), TEST(test_levels), TEST(test_not_finite), TEST(test_shares)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

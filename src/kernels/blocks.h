@@ -4,6 +4,8 @@
 
 #include <tenon/quant.h>
 
+#include "kernels/levels.h"
+
 /* y[0 ... n * block - 1] of n blocks, to the bit what the formats' definition says in f32 with every operation rounded. */
 typedef void tn_dequantize_row(const uint8_t *blocks, int64_t n, float *y);
 /* n blocks of finite x; NULL where the format is only read. */

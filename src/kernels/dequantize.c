@@ -3,6 +3,7 @@
 
 #include "core/core.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/vector.h"
 
 static uint16_t le16(const uint8_t *b) { return (uint16_t)(b[0] | b[1] << 8); }
 static uint32_t le32(const uint8_t *b) { return (uint32_t)le16(b) | (uint32_t)le16(b + 2) << 16; }
@@ -36,50 +37,53 @@ ROW(Q4_0, 32, 18, {
     }
 })
 
-ROW(Q4_1, 32, 20, {
-    const float d = half(b), m = half(b + 2);
-    for (int i = 0; i < 16; i++) {
-        y[i] = d * (float)(b[4 + i] & 15) + m;
-        y[16 + i] = d * (float)(b[4 + i] >> 4) + m;
-    }
-})
+/* ---- formats of few bits, by their levels (kernels/levels.h) ---------------------------------------------------------------------- */
 
-/* The fifth bits of all elements stand in a word before the nibbles. */
-ROW(Q5_0, 32, 22, {
-    const float d = half(b);
-    const uint32_t high = le32(b + 2);
-    for (int i = 0; i < 16; i++) {
-        y[i] = d * (float)((int)(b[6 + i] & 15) + (int)((high >> i & 1) << 4) - 16);
-        y[16 + i] = d * (float)((int)(b[6 + i] >> 4) + (int)((high >> (16 + i) & 1) << 4) - 16);
-    }
-})
-
-ROW(Q5_1, 32, 24, {
-    const float d = half(b), m = half(b + 2);
-    const uint32_t high = le32(b + 4);
-    for (int i = 0; i < 16; i++) {
-        y[i] = d * (float)((int)(b[8 + i] & 15) + (int)((high >> i & 1) << 4)) + m;
-        y[16 + i] = d * (float)((int)(b[8 + i] >> 4) + (int)((high >> (16 + i) & 1) << 4)) + m;
-    }
-})
-
-/* IQ4_NL's sixteen levels, closer together near 0. */
-static const int8_t levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-/* The numbers of four bits of MXFP4 (e2m1), doubled. */
-static const int8_t e2m1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
-
-static void of_table(const int8_t table[16], float d, const uint8_t *q, float *y)
+TN_INLINE void floats_of(tn_level_form f, const tn_levels *l, float *y)
 {
-    for (int i = 0; i < 16; i++) {
-        y[i] = d * (float)table[q[i] & 15];
-        y[16 + i] = d * (float)table[q[i] >> 4];
+    const uint8_t *table = tn_level_tables[f.table];
+    for (int g = 0; g < f.block / f.group; g++) {
+        const float d = l->d * (float)l->scale[g], m = f.min ? l->dmin * (float)l->min[g] : 0;
+        for (int i = g * f.group; i < (g + 1) * f.group; i++) {
+            const float product = d * (float)((f.table ? table[l->level[i]] : l->level[i]) - f.zero);
+            y[i] = f.min ? product - m : product;
+        }
     }
 }
 
-ROW(IQ4_NL, 32, 18, of_table(levels, half(b), b + 2, y);)
+void tn_levels_floats(tn_level_form f, const tn_levels *l, float *y) { floats_of(f, l, y); }
 
+#define DEQUANTIZE(name, low, high, block_elements, ...)                                                                      \
+    static void dequantize_##name(const uint8_t *b, int64_t n, float *y)                                                      \
+    {                                                                                                                         \
+        for (; n > 0; n--, b += tn_quant_format_of(TN_QUANT_##name)->bytes, y += (block_elements)) {                                \
+            tn_levels l;                                                                                                      \
+            tn_levels_##name(b, &l);                                                                                          \
+            floats_of((tn_level_form){low, high, block_elements, __VA_ARGS__}, &l, y);                                        \
+        }                                                                                                                     \
+    }
+TN_LEVELS_LIST(DEQUANTIZE)
+
+/* A block of 32 that is one group: element i has the low nibble of byte i, element 16 + i the high one; a fifth bit stands in a word. */
+TN_INLINE void of_one(float d, float dmin, const uint8_t *q, uint32_t high, tn_levels *l)
+{
+    l->d = d, l->dmin = dmin;
+    l->scale[0] = 1, l->min[0] = -1;
+    for (int i = 0; i < 16; i++) {
+        l->level[i] = (uint8_t)((q[i] & 15) | (high >> i & 1) << 4);
+        l->level[16 + i] = (uint8_t)(q[i] >> 4 | (high >> (16 + i) & 1) << 4);
+    }
+}
+
+void tn_levels_Q4_1(const uint8_t *b, tn_levels *l) { of_one(half(b), half(b + 2), b + 4, 0, l); }
+void tn_levels_Q5_0(const uint8_t *b, tn_levels *l) { of_one(half(b), 0, b + 6, le32(b + 2), l); }
+void tn_levels_Q5_1(const uint8_t *b, tn_levels *l) { of_one(half(b), half(b + 2), b + 8, le32(b + 4), l); }
+void tn_levels_IQ4_NL(const uint8_t *b, tn_levels *l) { of_one(half(b), 0, b + 2, 0, l); }
 /* The scale is a power of two: half of 2^(e - 127), denormal for e of 0 and 1. */
-ROW(MXFP4, 32, 17, of_table(e2m1, tn_bits_f32(*b < 2 ? 0x200000u << *b : (uint32_t)(*b - 1) << 23), b + 1, y);)
+void tn_levels_MXFP4(const uint8_t *b, tn_levels *l)
+{
+    of_one(tn_bits_f32(*b < 2 ? 0x200000u << *b : (uint32_t)(*b - 1) << 23), 0, b + 1, 0, l);
+}
 
 /* ---- 256 elements, in groups with a scale of few bits each ---------------------------------------------------------------------- */
 
@@ -88,66 +92,73 @@ static const uint8_t *two_bits(const uint8_t *b, int j) { return b + j / 8 * 32 
 static int two_shift(int j) { return j % 8 / 2 * 2; }
 
 /* 16 bytes of scales and minima, 64 of quants, d, dmin. */
-ROW(Q2_K, 256, 84, {
+void tn_levels_Q2_K(const uint8_t *b, tn_levels *l)
+{
+    l->d = half(b + 80), l->dmin = half(b + 82);
     for (int j = 0; j < 16; j++) {
-        const float d = half(b + 80) * (float)(b[j] & 15), m = half(b + 82) * (float)(b[j] >> 4);
         const uint8_t *q = two_bits(b + 16, j);
+        l->scale[j] = (int8_t)(b[j] & 15), l->min[j] = (int8_t)(b[j] >> 4);
         for (int i = 0; i < 16; i++)
-            y[16 * j + i] = d * (float)(q[i] >> two_shift(j) & 3) - m;
+            l->level[16 * j + i] = q[i] >> two_shift(j) & 3;
     }
-})
+}
 
 /* 32 bytes of third bits (one bit in each for each 32 elements), 64 of quants, 12 of scales, d. */
-ROW(Q3_K, 256, 110, {
+void tn_levels_Q3_K(const uint8_t *b, tn_levels *l)
+{
     const uint8_t *s = b + 96;
+    l->d = half(b + 108);
     for (int j = 0; j < 16; j++) {
-        const int scale = (s[j % 8] >> j / 8 * 4 & 15) | (s[8 + j % 4] >> j / 4 * 2 & 3) << 4;
-        const float d = half(b + 108) * (float)(scale - 32);
         const uint8_t *q = two_bits(b + 32, j);
+        l->scale[j] = (int8_t)(((s[j % 8] >> j / 8 * 4 & 15) | (s[8 + j % 4] >> j / 4 * 2 & 3) << 4) - 32);
         for (int i = 0; i < 16; i++)
-            y[16 * j + i] = d * (float)((q[i] >> two_shift(j) & 3) + (b[j % 2 * 16 + i] >> j / 2 & 1) * 4 - 4);
+            l->level[16 * j + i] = (uint8_t)((q[i] >> two_shift(j) & 3) + (b[j % 2 * 16 + i] >> j / 2 & 1) * 4);
     }
-})
+}
 
 /* The scale and the minimum, 6 bits each, of group j of 8 in Q4_K's and Q5_K's 12 bytes. */
 static int k_scale(const uint8_t *s, int j) { return j < 4 ? s[j] & 63 : (s[4 + j] & 15) | s[j - 4] >> 6 << 4; }
 static int k_min(const uint8_t *s, int j) { return j < 4 ? s[4 + j] & 63 : s[4 + j] >> 4 | s[j] >> 6 << 4; }
 
-/* d, dmin, 12 bytes of scales, 128 of quants: 32 bytes have two groups of 32. */
-ROW(Q4_K, 256, 144, {
+/* d, dmin, 12 bytes of scales, in Q5_K 32 of fifth bits (one bit in each for each group), 128 of quants: 32 bytes have two groups of 32. */
+TN_INLINE void of_k(const uint8_t *b, const uint8_t *high, const uint8_t *q, tn_levels *l)
+{
+    l->d = half(b), l->dmin = half(b + 2);
     for (int j = 0; j < 8; j++) {
-        const float d = half(b) * (float)k_scale(b + 4, j), m = half(b + 2) * (float)k_min(b + 4, j);
+        l->scale[j] = (int8_t)k_scale(b + 4, j), l->min[j] = (int8_t)k_min(b + 4, j);
         for (int i = 0; i < 32; i++)
-            y[j * 32 + i] = d * (float)(b[16 + j / 2 * 32 + i] >> j % 2 * 4 & 15) - m;
+            l->level[32 * j + i] = (uint8_t)((q[j / 2 * 32 + i] >> j % 2 * 4 & 15) | (high ? (high[i] >> j & 1) << 4 : 0));
     }
-})
+}
 
-/* The same with 32 bytes of fifth bits before the quants: one bit in each for each group. */
-ROW(Q5_K, 256, 176, {
-    for (int j = 0; j < 8; j++) {
-        const float d = half(b) * (float)k_scale(b + 4, j), m = half(b + 2) * (float)k_min(b + 4, j);
-        for (int i = 0; i < 32; i++)
-            y[j * 32 + i] = d * (float)((b[48 + j / 2 * 32 + i] >> j % 2 * 4 & 15) | (b[16 + i] >> j & 1) << 4) - m;
-    }
-})
+void tn_levels_Q4_K(const uint8_t *b, tn_levels *l) { of_k(b, NULL, b + 16, l); }
+void tn_levels_Q5_K(const uint8_t *b, tn_levels *l) { of_k(b, b + 16, b + 48, l); }
 
 /* 128 bytes of low nibbles (64 have two halves of 64 elements), 64 of upper two bits, 16 scales, d. */
-ROW(Q6_K, 256, 210, {
+void tn_levels_Q6_K(const uint8_t *b, tn_levels *l)
+{
+    l->d = half(b + 208);
     for (int j = 0; j < 16; j++) {
-        const float d = half(b + 208) * (float)(int8_t)b[192 + j];
         const uint8_t *low = b + j / 8 * 64 + j % 4 * 16, *high = two_bits(b + 128, j);
+        l->scale[j] = (int8_t)b[192 + j];
         for (int i = 0; i < 16; i++)
-            y[16 * j + i] = d * (float)((low[i] >> j % 8 / 4 * 4 & 15) + (high[i] >> two_shift(j) & 3) * 16 - 32);
+            l->level[16 * j + i] = (uint8_t)((low[i] >> j % 8 / 4 * 4 & 15) + (high[i] >> two_shift(j) & 3) * 16);
     }
-})
+}
 
 /* d, a word of the scales' upper two bits, 4 bytes of their nibbles, 128 of quants: 16 bytes a group of 32. */
-ROW(IQ4_XS, 256, 136, {
+void tn_levels_IQ4_XS(const uint8_t *b, tn_levels *l)
+{
+    l->d = half(b);
     for (int j = 0; j < 8; j++) {
-        const int scale = (b[4 + j / 2] >> j % 2 * 4 & 15) | (le16(b + 2) >> 2 * j & 3) << 4;
-        of_table(levels, half(b) * (float)(scale - 32), b + 8 + 16 * j, y + 32 * j);
+        const uint8_t *q = b + 8 + 16 * j;
+        l->scale[j] = (int8_t)(((b[4 + j / 2] >> j % 2 * 4 & 15) | (le16(b + 2) >> 2 * j & 3) << 4) - 32);
+        for (int i = 0; i < 16; i++) {
+            l->level[32 * j + i] = q[i] & 15;
+            l->level[32 * j + 16 + i] = q[i] >> 4;
+        }
     }
-})
+}
 
 /* ---- the table ------------------------------------------------------------------------------------------------------------------ */
 

@@ -21,11 +21,16 @@
  *         scale f32 and |q| <= 127; sums of 32 are whole numbers, those of blocks f32.
  *   Q4    the same with q = 0 ... 15 less 8: Q4_0.
  *   Q8_FINE  W as Q8; x in blocks of |q| <= 127 * 256, which takes twice the multiplications: for inputs of few large elements among small ones.
+ *   F16   W in f16, x in f32.
+ *   Q4_1 and the others of TN_LEVELS_LIST (kernels/levels.h): what GGUF's blocks are made of, bit for bit; x as for Q8. Of blocks only.
  * cols that is no multiple of 32 counts zeros up to one. Q8, Q8_FINE and Q4 of floats are rounded as kernels/blocks.h does for files.
  *
  * Layout, the same on every instruction set: panels of 16 rows, the last filled with zeros. A panel is a row of "units" of 16 x 4 bytes, for
  * each of its rows the next 1 (F32), 2 (BF16) or 4 (Q8) elements; Q8 and Q8_FINE have q + 128. Q4's unit has, in the low and high halves of 4 bytes, elements
- * 4u ... and 16 + 4u ... of the block. Behind the units of blocks are the scales, f16 [blocks, 16]; a panel's bytes are rounded up to 64. */
+ * 4u ... and 16 + 4u ... of the block. Behind the units of blocks are the scales, f16 [blocks, 16]; a panel's bytes are rounded up to 64. F16's unit is 16 x 2 bytes.
+ * A block of levels holds all that is of it: for each 32 of a row's elements the planes of levels, low bits, then high ones: of b bits b units, unit u
+ * having in bits b k ... of byte i element 4 (k b + u) + i; then int8 [groups, 16] of scales and of minima, if it has several groups (Q2_K: both in
+ * one byte, the minimum above), and [16] of d and of dmin, f16, or for MXFP4 bf16. */
 #ifndef TN_KERNELS_PACKED_H
 #define TN_KERNELS_PACKED_H
 
@@ -33,7 +38,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum tn_packed_kind { TN_PACKED_F32, TN_PACKED_BF16, TN_PACKED_Q8, TN_PACKED_Q4, TN_PACKED_Q8_FINE, TN_PACKED_KINDS } tn_packed_kind;
+#include "kernels/levels.h"
+
+#define TN_PACKED_ENUM_(name, ...) TN_PACKED_##name,
+typedef enum tn_packed_kind {
+    TN_PACKED_F32, TN_PACKED_BF16, TN_PACKED_Q8, TN_PACKED_Q4, TN_PACKED_Q8_FINE, TN_PACKED_F16,
+    TN_LEVELS_LIST(TN_PACKED_ENUM_)
+    TN_PACKED_KINDS,
+    TN_PACKED_OF_FLOATS = TN_PACKED_F16 + 1 /* so many can be packed of floats; the others are those of levels */
+} tn_packed_kind;
+#undef TN_PACKED_ENUM_
 enum { TN_PACKED_ROWS = 16, TN_PACKED_BLOCK = 32 };
 
 typedef struct tn_packed_matrix {
@@ -45,14 +59,43 @@ typedef struct tn_packed_matrix {
 
 static inline int64_t tn_packed_blocks(int64_t cols) { return (cols + TN_PACKED_BLOCK - 1) / TN_PACKED_BLOCK; }
 
-static inline bool tn_packed_in_blocks(tn_packed_kind kind) { return kind != TN_PACKED_F32 && kind != TN_PACKED_BF16; }
+static inline bool tn_packed_in_blocks(tn_packed_kind kind) { return kind != TN_PACKED_F32 && kind != TN_PACKED_BF16 && kind != TN_PACKED_F16; }
+/* The kind as which x is prepared: weights of kinds for which that is the same share it. */
+static inline tn_packed_kind tn_packed_input_kind(tn_packed_kind kind)
+{
+    return kind == TN_PACKED_F16 ? TN_PACKED_F32 : kind == TN_PACKED_Q4 || kind >= TN_PACKED_OF_FLOATS ? TN_PACKED_Q8 : kind;
+}
+
+/* How a kind's levels are; of a kind from TN_PACKED_OF_FLOATS on. */
+static inline tn_level_form tn_packed_form(tn_packed_kind kind)
+{
+#define TN_LEVEL_FORM_(name, ...) {__VA_ARGS__},
+    static const tn_level_form forms[] = {TN_LEVELS_LIST(TN_LEVEL_FORM_)};
+#undef TN_LEVEL_FORM_
+    return forms[kind - TN_PACKED_OF_FLOATS];
+}
+/* Where the scales, minima and d of a block of 16 rows of levels begin, and all its bytes. */
+static inline int64_t tn_levels_scales_at(tn_level_form f) { return f.block / TN_PACKED_BLOCK * (f.low + f.high) * 64; }
+static inline bool tn_levels_have_nibbles(tn_level_form f) { return f.low == 2 && f.min; }
+static inline int64_t tn_levels_minima_at(tn_level_form f)
+{
+    return tn_levels_scales_at(f) + (f.block > f.group && !tn_levels_have_nibbles(f) ? f.block / f.group * TN_PACKED_ROWS : 0);
+}
+static inline int64_t tn_levels_d_at(tn_level_form f)
+{
+    return tn_levels_minima_at(f) + (f.block > f.group && f.min ? f.block / f.group * TN_PACKED_ROWS : 0);
+}
+static inline int64_t tn_levels_bytes(tn_level_form f) { return tn_levels_d_at(f) + TN_PACKED_ROWS * (f.min ? 4 : 2); }
 
 /* Bytes of one panel of 16 rows. */
 static inline int64_t tn_packed_panel_bytes(tn_packed_kind kind, int64_t cols)
 {
     const int64_t blocks = tn_packed_blocks(cols), of_q8 = blocks * (512 + 32), of_q4 = blocks * (256 + 32);
-    const int64_t of_kind[] = {cols * 64, (cols + 1) / 2 * 64, of_q8, of_q4, of_q8};
-    return (of_kind[kind] + 63) / 64 * 64;
+    const int64_t of_kind[] = {cols * 64, (cols + 1) / 2 * 64, of_q8, of_q4, of_q8, cols * 32};
+    if (kind < TN_PACKED_OF_FLOATS)
+        return (of_kind[kind] + 63) / 64 * 64;
+    const tn_level_form f = tn_packed_form(kind);
+    return ((cols + f.block - 1) / f.block * tn_levels_bytes(f) + 63) / 64 * 64;
 }
 static inline int64_t tn_packed_panels(int64_t rows) { return (rows + TN_PACKED_ROWS - 1) / TN_PACKED_ROWS; }
 static inline size_t tn_packed_bytes(tn_packed_kind kind, int64_t rows, int64_t cols)
@@ -64,8 +107,9 @@ static inline size_t tn_packed_bytes(tn_packed_kind kind, int64_t rows, int64_t 
 static inline size_t tn_packed_input_bytes(tn_packed_kind kind, int64_t n, int64_t cols)
 {
     const int64_t blocks = tn_packed_blocks(cols);
-    const int64_t of_kind[] = {cols * 4, (cols + 1) / 2 * 4, blocks * (32 + 8), blocks * (32 + 8), blocks * (64 + 8)};
-    return (size_t)(n * of_kind[kind] + 63) / 64 * 64;
+    const int64_t of_kind[] = {[TN_PACKED_F32] = cols * 4, [TN_PACKED_BF16] = (cols + 1) / 2 * 4, [TN_PACKED_Q8] = blocks * (32 + 12),
+                               [TN_PACKED_Q8_FINE] = blocks * (64 + 12)};
+    return (size_t)(n * of_kind[tn_packed_input_kind(kind)] + 63) / 64 * 64;
 }
 
 /* The rows of y that a thread's packed_product writes: whole panels. */
@@ -80,7 +124,8 @@ static inline void tn_packed_share(int64_t rows, int thread, int threads, int64_
 
 /* The slots, for TN_KERNEL_LIST.
  *   packed_pack: rows first ... first + count of W are rows[i * row + j].
- *   packed_pack_blocks: the same of GGUF's blocks, dense: Q8 and Q8_FINE take Q8_0 (34 bytes), Q4 takes Q4_0 (18), ceil(cols / 32) to a row.
+ *   packed_pack_blocks: the same of GGUF's blocks, dense: Q8 and Q8_FINE take Q8_0 (34 bytes), Q4 takes Q4_0 (18), ceil(cols / 32) to a row; a kind of levels
+ *     its own, cols being whole blocks.
  *   packed_unpack: a row of W, [cols].
  *   packed_input: x is x[i * x_row + j]; threads share the rows of x.
  *   packed_product: y[i * y_row + r] = product + bias, or += where add (a residual). */

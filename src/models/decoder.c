@@ -54,6 +54,9 @@ static const void *prepared_norm(const pass *p, const tn_packed_matrix *w, const
     return p->prepared;
 }
 
+/* Whether two weights take the same x prepared otherwise. */
+static bool differ(const tn_packed_matrix *a, const tn_packed_matrix *b) { return tn_packed_input_kind(a->kind) != tn_packed_input_kind(b->kind); }
+
 static const void *prepared(const pass *p, const tn_packed_matrix *w, const float *x, int thread, int threads)
 {
     char *own = p->n == 1 ? p->prepared + (size_t)thread * p->prepared_bytes : p->prepared;
@@ -75,7 +78,7 @@ static void turn(const pass *p, float *heads, int64_t count, const float *norm, 
     p->kernels->rope(TN_F32, &rows);
 }
 
-static float *projected(const pass *p, int64_t i) { return p->q + i * p->d->layers[0].qkv.rows; }
+static float *projected(const pass *p, int64_t i) { return p->q + i * tn_decoder_qkv_rows(p->d); }
 
 /* Row i's key and value of head g go to the cache, and its queries are turned. */
 static void store(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t g)
@@ -104,7 +107,7 @@ static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t 
     const bool scaled = d->cache == TN_I8;
     const tn_decode_attention attention = {
         .rows = rows, .heads = count, .kv_heads = 1, .size = size, .length = length < d->capacity ? length : d->capacity,
-        .scale = 1 / sqrt((double)size), .q = projected(p, i) + h * size, .q_row = l->qkv.rows, .y_row = y_row, .dtype = d->cache,
+        .scale = 1 / sqrt((double)size), .q = projected(p, i) + h * size, .q_row = tn_decoder_qkv_rows(d), .y_row = y_row, .dtype = d->cache,
         .k = l->keys + (size_t)head * row_bytes, .v = l->values + (size_t)head * row_bytes, .row = size,
         .ahead = head + threads * d->capacity < d->sequences * kv_heads * d->capacity ? threads * d->capacity * size : 0,
         .k_scale = scaled ? l->key_scales + head : NULL, .v_scale = scaled ? l->value_scales + head : NULL,
@@ -138,15 +141,22 @@ static void run_layer(const pass *p, const tn_decoder_layer *l, int thread, int 
 {
     const tn_llama_args *c = &p->d->config;
     const int64_t n = p->n, hidden = c->hidden_size, wide = c->intermediate_size;
-    p->kernels->packed_product(&l->qkv, n, prepared_norm(p, &l->qkv, p->x, l->input_norm, n, thread, threads), p->q, l->qkv.rows, false, thread,
-                               threads);
+    const void *normed = NULL;
+    float *to = p->q;
+    for (int i = 0; i < l->qkv_count; to += l->qkv[i++].rows) {
+        if (i == 0 || differ(&l->qkv[i], &l->qkv[i - 1]))
+            normed = prepared_norm(p, &l->qkv[i], p->x, l->input_norm, n, thread, threads);
+        p->kernels->packed_product(&l->qkv[i], n, normed, to, tn_decoder_qkv_rows(p->d), false, thread, threads);
+    }
     tn_barrier_wait(p->barrier, threads);
     attend_all(p, l, thread, threads);
     tn_barrier_wait(p->barrier, threads);
     p->kernels->packed_product(&l->out, n, prepared(p, &l->out, p->attended, thread, threads), p->x, hidden, true, thread, threads);
     tn_barrier_wait(p->barrier, threads);
-    const void *normed = prepared_norm(p, &l->gate, p->x, l->post_norm, n, thread, threads);
+    normed = prepared_norm(p, &l->gate, p->x, l->post_norm, n, thread, threads);
     p->kernels->packed_product(&l->gate, n, normed, p->gate, wide, false, thread, threads);
+    if (differ(&l->gate, &l->up))
+        normed = prepared_norm(p, &l->up, p->x, l->post_norm, n, thread, threads);
     p->kernels->packed_product(&l->up, n, normed, p->up, wide, false, thread, threads);
     int64_t begin, end; /* the rows of gate and up that are this thread's */
     tn_packed_share(wide, thread, threads, &begin, &end);
@@ -186,17 +196,15 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
     size_t at = 0;
     p->x = tn_taken(block, &at, row * (size_t)c->hidden_size);
     p->y = tn_taken(block, &at, sizeof(float) * (size_t)(y_rows * c->hidden_size));
-    p->q = tn_taken(block, &at, row * (size_t)d->layers[0].qkv.rows);
+    p->q = tn_taken(block, &at, row * (size_t)tn_decoder_qkv_rows(d));
     p->attended = tn_taken(block, &at, row * (size_t)queries);
     p->gate = tn_taken(block, &at, row * (size_t)c->intermediate_size);
     p->up = tn_taken(block, &at, row * (size_t)c->intermediate_size);
     p->cos = tn_taken(block, &at, row * (size_t)c->head_dim / 2);
     p->sin = tn_taken(block, &at, row * (size_t)c->head_dim / 2);
-    const tn_packed_matrix *gate = &d->layers[0].gate, *down = &d->layers[0].down;
     const int64_t others = queries > c->hidden_size ? queries : c->hidden_size;
-    const size_t one_other = tn_packed_input_bytes(gate->kind, 1, others), one_down = tn_packed_input_bytes(down->kind, 1, down->cols);
-    const size_t all_other = tn_packed_input_bytes(gate->kind, rows, others), all_down = tn_packed_input_bytes(down->kind, rows, down->cols);
-    const size_t one = one_other > one_down ? one_other : one_down, all = all_other > all_down ? all_other : all_down;
+    const int64_t whole = tn_packed_blocks(others > c->intermediate_size ? others : c->intermediate_size) * TN_PACKED_BLOCK;
+    const size_t one = tn_packed_input_bytes(TN_PACKED_F32, 1, whole), all = tn_packed_input_bytes(TN_PACKED_F32, rows, whole); /* no kind takes more */
     p->prepared_bytes = one;
     p->prepared = tn_taken(block, &at, all > one * (size_t)threads ? all : one * (size_t)threads);
     const int64_t of_one = group * ((d->capacity + 15) / 16 * 16), of_many = tn_decode_tiles_floats(c->head_dim);
@@ -362,29 +370,15 @@ static void decoder_free(void *self)
 }
 static const tn_class decoder_class = {"decoder", sizeof(tn_decoder), decoder_free};
 
-/* The kind of packed weights of a type; TN_PACKED_KINDS for what is none. */
-static tn_packed_kind kind_of(tn_quant type)
-{
-    switch (type) {
-    case TN_QUANT_F32: return TN_PACKED_F32;
-    case TN_QUANT_BF16: return TN_PACKED_BF16;
-    case TN_QUANT_Q8_0: return TN_PACKED_Q8;
-    case TN_QUANT_Q4_0: return TN_PACKED_Q4;
-    default: return TN_PACKED_KINDS;
-    }
-}
-
-/* The kind that is asked for, or else the one that loses least of what the weights have: by the type that most of their bytes are. */
+/* The kind that is asked for, or else the one that most of the weights' bytes are, or that is next to it, among those that floats can become. */
 static tn_packed_kind kind_for(const tn_decoder_args *a, const tn_weights *weights)
 {
     size_t bytes[TN_PACKED_KINDS] = {0};
     if (a->weights != TN_QUANT_NONE || !weights)
-        return kind_of(a->weights);
+        return tn_decoder_kind_of(a->weights);
     for (int64_t i = 0; i < weights->count; i++) {
-        const tn_blocks *blocks = &weights->weights[i].blocks;
-        const bool finer = weights->weights[i].group % TN_PACKED_BLOCK != 0; /* groups that Q8 has not */
-        const tn_packed_kind kind = blocks->type == TN_QUANT_F16 ? TN_PACKED_BF16 : finer ? TN_PACKED_F32 : kind_of(blocks->type);
-        bytes[kind == TN_PACKED_KINDS ? TN_PACKED_Q8 : kind] += blocks->size;
+        const tn_packed_kind kind = tn_decoder_kind_of_weight(&weights->weights[i]);
+        bytes[kind >= TN_PACKED_OF_FLOATS ? TN_PACKED_Q8 : kind] += weights->weights[i].blocks.size;
     }
     int most = 0;
     for (int kind = 1; kind < TN_PACKED_KINDS; kind++)
@@ -417,8 +411,8 @@ static bool take_caches(tn_decoder *d)
     return true;
 }
 
-/* Of that kind from weights, which it releases. */
-static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a, tn_packed_kind kind)
+/* From weights, which it releases: of that kind, or each of its own where `own`. */
+static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a, tn_packed_kind kind, bool own)
 {
     tn_decoder *d = weights ? tn_object_new(&decoder_class) : NULL;
     if (d) {
@@ -430,7 +424,7 @@ static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a, tn_
         d->sequences = a->sequences;
         d->lengths = tn_alloc_zero(sizeof *d->lengths * (size_t)d->sequences);
         d->layers = tn_alloc_zero(sizeof *d->layers * (size_t)d->config.num_hidden_layers);
-        if (!d->lengths || !d->layers || !take_caches(d) || tn_decoder_pack(d, weights, kind) != TN_OK) {
+        if (!d->lengths || !d->layers || !take_caches(d) || tn_decoder_pack(d, weights, own ? TN_PACKED_KINDS : kind) != TN_OK) {
             tn_release(d);
             d = NULL;
         }
@@ -443,8 +437,8 @@ static bool options_fit(const tn_decoder_args *a)
 {
     if (tn_failing())
         return false;
-    if (a->weights != TN_QUANT_NONE && kind_of(a->weights) == TN_PACKED_KINDS)
-        tn_fail(TN_ERR_UNSUPPORTED, "decoder: weights are computed with as F32, BF16, Q8_0 or Q4_0, not %s",
+    if (a->weights != TN_QUANT_NONE && tn_decoder_kind_of(a->weights) >= TN_PACKED_OF_FLOATS)
+        tn_fail(TN_ERR_UNSUPPORTED, "decoder: weights are computed with as F32, F16, BF16, Q8_0 or Q4_0, not %s",
                 tn_quant_name(a->weights) ? tn_quant_name(a->weights) : "what is no type");
     else if (a->cache != TN_DTYPE_DEFAULT && a->cache != TN_F32 && a->cache != TN_BF16 && a->cache != TN_I8)
         tn_fail(TN_ERR_DTYPE, "decoder: the cache is f32, bf16 or i8, not %s", tn_dtype_name(a->cache));
@@ -458,7 +452,7 @@ tn_decoder *tn_decoder_new_with(const tn_decoder_args *a)
 {
     TN_KNOWN(tn_decoder_args, a);
     tn_weights *weights = options_fit(a) ? tn_weights_of(a->llama) : NULL;
-    return decoder_of(weights, a, kind_for(a, weights));
+    return decoder_of(weights, a, kind_for(a, weights), a->weights == TN_QUANT_NONE);
 }
 
 tn_decoder *tn_decoder_open_with(const tn_decoder_open_args *a)
@@ -468,10 +462,10 @@ tn_decoder *tn_decoder_open_with(const tn_decoder_open_args *a)
     tn_weights *weights = options_fit(&args) ? tn_weights_open(a->path) : NULL;
     const tn_packed_kind kind = kind_for(&args, weights);
     if (!weights || !a->tuned)
-        return decoder_of(weights, &args, kind);
+        return decoder_of(weights, &args, kind, a->weights == TN_QUANT_NONE);
     TN_SCOPE;
     tn_release(weights);
     const tn_llama_load_args whole = {.size = sizeof whole, .dtype = TN_F32, .path = a->path};
     tn_module *llama = tn_adopt(tn_llama_load_with(&whole));
-    return llama && tn_llama_load_tuned(llama, a->tuned) == TN_OK ? decoder_of(tn_weights_of(llama), &args, kind) : NULL;
+    return llama && tn_llama_load_tuned(llama, a->tuned) == TN_OK ? decoder_of(tn_weights_of(llama), &args, kind, false) : NULL;
 }

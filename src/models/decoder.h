@@ -8,7 +8,8 @@
 #include "kernels/packed.h"
 
 typedef struct tn_decoder_layer {
-    tn_packed_matrix qkv;            /* the three projections' rows one after the other: [(heads + 2 kv_heads) head_dim, hidden] */
+    tn_packed_matrix qkv[3];         /* the projections: of one kind they are one, q's, k's and v's rows in turn, else three; [..., hidden] */
+    int qkv_count;                   /* 1 or 3 */
     tn_packed_matrix out, gate, up, down;
     float *input_norm, *post_norm;   /* [hidden] */
     float *q_norm, *k_norm;          /* [head_dim], or NULL */
@@ -45,8 +46,18 @@ static inline void *tn_taken(char *block, size_t *at, size_t bytes)
     return part;
 }
 
-/* Fills a decoder that has its config, cache, sequences and capacity with the model's weights. */
+/* Rows of q, k and v together. */
+static inline int64_t tn_decoder_qkv_rows(const tn_decoder *d)
+{
+    return (d->config.num_attention_heads + 2 * d->config.num_key_value_heads) * d->config.head_dim;
+}
+
+/* The kind of packed weights that keeps what such a weight has; TN_PACKED_KINDS where there is none. */
 struct tn_weights;
+struct tn_weight;
+tn_packed_kind tn_decoder_kind_of(tn_quant type);
+tn_packed_kind tn_decoder_kind_of_weight(const struct tn_weight *weight);
+/* Fills a decoder that has its config, cache, sequences and capacity with the model's weights; kind TN_PACKED_KINDS: each of its own. */
 tn_status tn_decoder_pack(tn_decoder *decoder, const struct tn_weights *weights, tn_packed_kind kind);
 
 #endif

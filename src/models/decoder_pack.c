@@ -23,29 +23,74 @@ static tn_packed_kind kind_of_down(tn_packed_kind kind, int64_t cols)
 
 static float *take_floats(char *block, size_t *at, int64_t count) { return tn_taken(block, at, (size_t)count * sizeof(float)); }
 
-/* Lays the weights out in a block, or with NULL only measures it. */
-static size_t lay_out(tn_decoder *d, char *block, tn_packed_kind kind)
+tn_packed_kind tn_decoder_kind_of(tn_quant type)
+{
+#define KIND(name, ...) case TN_QUANT_##name: return TN_PACKED_##name;
+    switch (type) {
+    case TN_QUANT_F32: return TN_PACKED_F32;
+    case TN_QUANT_BF16: return TN_PACKED_BF16;
+    case TN_QUANT_F16: return TN_PACKED_F16;
+    case TN_QUANT_Q8_0: return TN_PACKED_Q8;
+    case TN_QUANT_Q4_0: return TN_PACKED_Q4;
+    TN_LEVELS_LIST(KIND)
+    default: return TN_PACKED_KINDS;
+    }
+#undef KIND
+}
+
+tn_packed_kind tn_decoder_kind_of_weight(const tn_weight *weight)
+{
+    if (weight->group)
+        return weight->group % TN_PACKED_BLOCK ? TN_PACKED_F32 : TN_PACKED_Q8; /* groups that Q8 has, or has not */
+    return tn_decoder_kind_of(weight->blocks.type);
+}
+
+/* The kind of a layer's weight: the one asked for, or its own. */
+static tn_packed_kind kind_at(const tn_weights *weights, tn_packed_kind kind, tn_weight_kind which, int64_t layer)
+{
+    kind = kind == TN_PACKED_KINDS ? tn_decoder_kind_of_weight(tn_weights_at(weights, which, layer)) : kind;
+    return which == TN_WEIGHT_DOWN ? kind_of_down(kind, tn_weights_at(weights, which, layer)->blocks.shape.sizes[1]) : kind;
+}
+
+/* q, k and v of a layer. */
+static void lay_out_qkv(const tn_decoder *d, tn_decoder_layer *l, char *block, size_t *at, const tn_packed_kind kinds[3])
 {
     const tn_llama_args *c = &d->config;
-    const int64_t heads = c->num_attention_heads, all = heads + 2 * c->num_key_value_heads;
+    const int64_t k = c->num_attention_heads * c->head_dim, v = k + c->num_key_value_heads * c->head_dim, all = tn_decoder_qkv_rows(d);
+    const int64_t begin[] = {0, k, v, all};
+    const bool alike = kinds[0] == kinds[1] && kinds[1] == kinds[2];
+    float *bias = c->attention_bias ? take_floats(block, at, all) : NULL;
+    l->qkv_count = alike ? 1 : 3;
+    for (int i = 0; i < l->qkv_count; i++) {
+        take_matrix(&l->qkv[i], block, at, kinds[i], alike ? all : begin[i + 1] - begin[i], c->hidden_size);
+        l->qkv[i].bias = bias ? bias + begin[i] : NULL;
+    }
+}
+
+/* Lays the weights out in a block, or with NULL only measures it. */
+static size_t lay_out(tn_decoder *d, char *block, const tn_weights *weights, tn_packed_kind kind)
+{
+    const tn_llama_args *c = &d->config;
+    const int64_t hidden = c->hidden_size, inner = c->intermediate_size;
     size_t at = 0;
-    take_matrix(&d->embedding, block, &at, kind, c->vocab_size, c->hidden_size);
+    take_matrix(&d->embedding, block, &at, kind_at(weights, kind, TN_WEIGHT_EMBED, 0), c->vocab_size, hidden);
     if (c->tie_word_embeddings)
         d->head = d->embedding;
     else
-        take_matrix(&d->head, block, &at, kind, c->vocab_size, c->hidden_size);
-    d->norm = take_floats(block, &at, c->hidden_size);
+        take_matrix(&d->head, block, &at, kind_at(weights, kind, TN_WEIGHT_LM_HEAD, 0), c->vocab_size, hidden);
+    d->norm = take_floats(block, &at, hidden);
     d->frequencies = tn_taken(block, &at, (size_t)c->head_dim / 2 * sizeof *d->frequencies);
     for (int64_t i = 0; i < c->num_hidden_layers; i++) {
         tn_decoder_layer *l = &d->layers[i];
-        take_matrix(&l->qkv, block, &at, kind, all * c->head_dim, c->hidden_size);
-        take_matrix(&l->out, block, &at, kind, c->hidden_size, heads * c->head_dim);
-        take_matrix(&l->gate, block, &at, kind, c->intermediate_size, c->hidden_size);
-        take_matrix(&l->up, block, &at, kind, c->intermediate_size, c->hidden_size);
-        take_matrix(&l->down, block, &at, kind_of_down(kind, c->intermediate_size), c->hidden_size, c->intermediate_size);
-        l->input_norm = take_floats(block, &at, c->hidden_size);
-        l->post_norm = take_floats(block, &at, c->hidden_size);
-        l->qkv.bias = c->attention_bias ? take_floats(block, &at, all * c->head_dim) : NULL;
+        const tn_packed_kind kinds[] = {kind_at(weights, kind, TN_WEIGHT_Q, i), kind_at(weights, kind, TN_WEIGHT_K, i),
+                                        kind_at(weights, kind, TN_WEIGHT_V, i)};
+        lay_out_qkv(d, l, block, &at, kinds);
+        take_matrix(&l->out, block, &at, kind_at(weights, kind, TN_WEIGHT_O, i), hidden, c->num_attention_heads * c->head_dim);
+        take_matrix(&l->gate, block, &at, kind_at(weights, kind, TN_WEIGHT_GATE, i), inner, hidden);
+        take_matrix(&l->up, block, &at, kind_at(weights, kind, TN_WEIGHT_UP, i), inner, hidden);
+        take_matrix(&l->down, block, &at, kind_at(weights, kind, TN_WEIGHT_DOWN, i), hidden, inner);
+        l->input_norm = take_floats(block, &at, hidden);
+        l->post_norm = take_floats(block, &at, hidden);
         l->q_norm = c->qk_norm ? take_floats(block, &at, c->head_dim) : NULL;
         l->k_norm = c->qk_norm ? take_floats(block, &at, c->head_dim) : NULL;
     }
@@ -65,6 +110,8 @@ typedef struct packing {
 static bool packs_as_it_is(const tn_packed_matrix *w, const tn_weight *weight)
 {
     const tn_quant type = weight->blocks.type;
+    if (w->kind >= TN_PACKED_OF_FLOATS)
+        return true;
     return tn_packed_in_blocks(w->kind) && type == (w->kind == TN_PACKED_Q4 ? TN_QUANT_Q4_0 : TN_QUANT_Q8_0);
 }
 
@@ -117,9 +164,10 @@ static void pack_all(int thread, int threads, void *context)
         pack(&p, TN_WEIGHT_LM_HEAD, 0, &d->head, 0);
     for (int64_t i = 0; i < c->num_hidden_layers; i++) {
         const tn_decoder_layer *l = &d->layers[i];
-        pack(&p, TN_WEIGHT_Q, i, &l->qkv, 0);
-        pack(&p, TN_WEIGHT_K, i, &l->qkv, k);
-        pack(&p, TN_WEIGHT_V, i, &l->qkv, v);
+        const bool one = l->qkv_count == 1;
+        pack(&p, TN_WEIGHT_Q, i, &l->qkv[0], 0);
+        pack(&p, TN_WEIGHT_K, i, &l->qkv[one ? 0 : 1], one ? k : 0);
+        pack(&p, TN_WEIGHT_V, i, &l->qkv[one ? 0 : 2], one ? v : 0);
         pack(&p, TN_WEIGHT_O, i, &l->out, 0);
         pack(&p, TN_WEIGHT_GATE, i, &l->gate, 0);
         pack(&p, TN_WEIGHT_UP, i, &l->up, 0);
@@ -153,7 +201,7 @@ static bool copy_layer(const tn_decoder *d, const tn_weights *weights, int64_t i
     const tn_llama_args *c = &d->config;
     const tn_decoder_layer *l = &d->layers[i];
     const int64_t k = c->num_attention_heads * c->head_dim, v = k + c->num_key_value_heads * c->head_dim;
-    float *bias = (float *)(uintptr_t)l->qkv.bias;
+    float *bias = (float *)(uintptr_t)l->qkv[0].bias;
     return copy(weights, TN_WEIGHT_INPUT_NORM, i, l->input_norm) && copy(weights, TN_WEIGHT_POST_NORM, i, l->post_norm) &&
            (!bias || (copy(weights, TN_WEIGHT_Q_BIAS, i, bias) && copy(weights, TN_WEIGHT_K_BIAS, i, bias + k) &&
                       copy(weights, TN_WEIGHT_V_BIAS, i, bias + v))) &&
@@ -171,10 +219,10 @@ static bool find_frequencies(const tn_decoder *d, const tn_tensor *divisors)
 
 tn_status tn_decoder_pack(tn_decoder *d, const tn_weights *weights, tn_packed_kind kind)
 {
-    d->block_bytes = lay_out(d, NULL, kind);
+    d->block_bytes = lay_out(d, NULL, weights, kind);
     if (!(d->block = tn_alloc_pages(d->block_bytes)))
         return TN_ERR_MEMORY;
-    lay_out(d, d->block, kind);
+    lay_out(d, d->block, weights, kind);
     bool good = find_frequencies(d, weights->rope_freqs) && pack_matrices(d, weights) && copy(weights, TN_WEIGHT_NORM, 0, d->norm);
     for (int64_t i = 0; good && i < d->config.num_hidden_layers; i++)
         good = copy_layer(d, weights, i);

@@ -4,10 +4,14 @@
  *   STEP          sum += a unit of w times one of x: of floats (BLOCKS 0) or of whole numbers
  *   BLOCKS        0: F32, BF16; 8: Q8; 4: Q4: units of W to a block of 32
  *   PLANES        2: Q8_FINE, whose x is the bytes of 16 bits; left out: 1
+ *   UNIT_BYTES    32: F16, whose units are made floats as they are read; left out: 64
  *   MOST          rows of x at once
  * defined, and undefines them. */
 #ifndef PLANES
 #define PLANES 1
+#endif
+#ifndef UNIT_BYTES
+#define UNIT_BYTES 64
 #endif
 
 /* Adds to y what `panels` panels of the part and `width` rows of x give; both are constants where this is inlined. */
@@ -35,7 +39,8 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job
         for (int p = 0; p < panels; p++) {
             TN_UNROLL
             for (int v = 0; v < NV; v++)
-                unit[p * NV + v] = *(const vi *)(const void *)(w[p] + u * 64 + v * TN_VECTOR_BYTES);
+                unit[p * NV + v] = UNIT_BYTES == 64 ? *(const vi *)(const void *)(w[p] + u * 64 + v * TN_VECTOR_BYTES)
+                                                    : (vi)halves((const uint16_t *)(const void *)(w[p] + u * 32) + v * LANES);
         }
         TN_UNROLL
         for (int i = 0; i < width; i++) {
@@ -166,4 +171,5 @@ TARGET static void NAME(rows)(const job *j, const part *part, int64_t begin)
 #undef STEP
 #undef BLOCKS
 #undef PLANES
+#undef UNIT_BYTES
 #undef MOST

@@ -32,13 +32,13 @@ typedef struct part {
     float factor; /* the product is so many times the sums */
 } part;
 
-/* Rows of x side by side: units[u * width + i], scales[b * width + i]; less: -128 times the sum of a block. Of Q8_FINE's blocks first
+/* Rows of x side by side: units[u * width + i], scales[b * width + i]; less: -128 times the sum of a block; late: the same of its second half. Of Q8_FINE's blocks first
  * the units of the high bytes, then of the low ones. */
 typedef struct input_tile {
     int64_t token;
     const int32_t *units;
     const float *scales;
-    const int32_t *less;
+    const int32_t *less, *late;
 } input_tile;
 
 /* How x is laid out, for both functions: tiles of `most` rows, then of 4 and of 2, then single ones. 8 are twice 4, each as many as W's loads keep
@@ -51,17 +51,16 @@ static inline int most_of(tn_packed_kind kind) { return tn_packed_in_blocks(kind
 
 static inline int64_t units_of(tn_packed_kind kind, int64_t cols)
 {
-    return kind == TN_PACKED_F32 ? cols : kind == TN_PACKED_BF16 ? (cols + 1) / 2 : tn_packed_blocks(cols) * (kind == TN_PACKED_Q8_FINE ? 16 : 8);
+    return kind == TN_PACKED_F32 || kind == TN_PACKED_F16 ? cols : kind == TN_PACKED_BF16 ? (cols + 1) / 2 : tn_packed_blocks(cols) * (kind == TN_PACKED_Q8_FINE ? 16 : 8);
 }
 
 /* From a unit (a block) of its rows on. */
 TN_INLINE input_tile input_tile_of(const job *j, int64_t token, int width, int64_t begin)
 {
     const int64_t per = j->blocks ? j->units / j->blocks : 1, at = token * j->blocks + begin * width;
-    const int32_t *units = (const int32_t *)(const void *)j->prepared;
+    const int32_t *units = (const int32_t *)(const void *)j->prepared, *less = units + j->n * (j->units + j->blocks) + at;
     const float *scales = (const float *)(const void *)(units + j->n * j->units);
-    return (input_tile){token, units + token * j->units + begin * per * width, scales + at,
-                        (const int32_t *)(const void *)(scales + j->n * j->blocks) + at};
+    return (input_tile){token, units + token * j->units + begin * per * width, scales + at, less, less + j->n * j->blocks};
 }
 
 TN_INLINE part part_of(const job *j, int64_t begin)
@@ -103,12 +102,90 @@ static void finish(const job *j, const part *part, int panels, int width, int64_
     }
 }
 
+/* Unit u of a block of 32 as bytes without a sign. */
+TN_INLINE vi plane(int bits, const char *from, int u, int v)
+{
+    const int32_t mask = 0x01010101 * ((1 << bits) - 1);
+    return *(const vi *)(const void *)(from + u % bits * 64 + v * TN_VECTOR_BYTES) >> u / bits * bits & mask;
+}
+TN_INLINE vi levels_unit(tn_level_form f, const char *from, int u, int v)
+{
+    vi unit = plane(f.low, from, u, v);
+    if (f.high)
+        unit |= plane(f.high, from + f.low * 64, u, v) << f.low;
+    return f.table ? looked_up(tn_level_tables[f.table], unit) : unit;
+}
+
+/* A group's scales and minima in a block of levels. */
+TN_INLINE vf levels_d(tn_level_form f, const char *block, int at, int v)
+{
+    const uint16_t *d = (const uint16_t *)(const void *)(block + tn_levels_d_at(f)) + at * TN_PACKED_ROWS + v * LANES;
+    return f.table == TN_TABLE_E2M1 ? bfloats(d) : halves(d);
+}
+TN_INLINE vf levels_scale(tn_level_form f, const char *block, int64_t group, int v)
+{
+    if (f.block == f.group)
+        return levels_d(f, block, 0, v);
+    const vi scale = signed_bytes((const int8_t *)block + tn_levels_scales_at(f) + group * TN_PACKED_ROWS + v * LANES);
+    return levels_d(f, block, 0, v) * floats(tn_levels_have_nibbles(f) ? (vi)(scale & 15) : (vi)scale);
+}
+TN_INLINE vf levels_min(tn_level_form f, const char *block, int64_t group, int v)
+{
+    if (f.block == f.group)
+        return -levels_d(f, block, 1, v);
+    const vi min = signed_bytes((const int8_t *)block + tn_levels_minima_at(f) + group * TN_PACKED_ROWS + v * LANES);
+    return levels_d(f, block, 1, v) * floats(tn_levels_have_nibbles(f) ? (vi)(min >> 4 & 15) : (vi)min);
+}
+
+/* A part of PANELS panels as packed_levels.h reads it for many rows of x. */
+enum { WIDE_BYTES = 512 + 4 * 64, WIDE_BLOCKS = 16 };
+TN_INLINE void widen_part(tn_level_form f, part *part, char *to)
+{
+    const int per = f.block / TN_PACKED_BLOCK, groups = TN_PACKED_BLOCK / f.group;
+    for (int p = 0; p < PANELS; p++) {
+        char *begin = to;
+        for (int64_t b = 0; b < part->count * per; b++, to += WIDE_BYTES) {
+            const char *block = part->w[p] + b / per * tn_levels_bytes(f), *planes = block + b % per * (f.low + f.high) * 64;
+            float *scales = (float *)(void *)(to + 512);
+            TN_UNROLL
+            for (int v = 0; v < NV; v++) {
+                TN_UNROLL
+                for (int u = 0; u < 8; u++)
+                    *(vi *)(void *)(to + u * 64 + v * TN_VECTOR_BYTES) = levels_unit(f, planes, u, v);
+                TN_UNROLL
+                for (int g = 0; g < groups; g++) {
+                    *(vf *)(scales + g * TN_PACKED_ROWS + v * LANES) = levels_scale(f, block, b % per * groups + g, v);
+                    if (f.min)
+                        *(vf *)(scales + (2 + g) * TN_PACKED_ROWS + v * LANES) = levels_min(f, block, b % per * groups + g, v);
+                }
+            }
+        }
+        part->w[p] = begin;
+    }
+    part->count *= per;
+}
+#define WIDEN(name, ...) \
+    static void widen_##name(part *part, char *to) { widen_part((tn_level_form){__VA_ARGS__}, part, to); }
+TN_LEVELS_LIST(WIDEN)
+#undef WIDEN
+#define WIDEN(name, ...) widen_##name,
+static void (*const widen_levels[])(part *part, char *to) = {TN_LEVELS_LIST(WIDEN)};
+#undef WIDEN
+
 #define PLAIN
 
 #define NAME(x) x##_f32
 #define TARGET PLAIN
 #define STEP floats_step
 #define BLOCKS 0
+#define MOST WIDE
+#include "kernels/cpu/packed_body.h"
+
+#define NAME(x) x##_f16
+#define TARGET PLAIN
+#define STEP floats_step
+#define BLOCKS 0
+#define UNIT_BYTES 32
 #define MOST WIDE
 #include "kernels/cpu/packed_body.h"
 
@@ -141,11 +218,16 @@ static void finish(const job *j, const part *part, int panels, int width, int64_
 #define MOST NARROW
 #include "kernels/cpu/packed_body.h"
 
+#define NAME(x) x##_plain
+#define TARGET PLAIN
+#define STEP bytes_plain
+#include "kernels/cpu/packed_levels.h"
+
 typedef struct product {
     void (*row)(const job *j, int64_t first, int64_t count);
     void (*rows)(const job *j, const part *part, int64_t begin);
 } product;
-static const product plain[] = {{row_f32, rows_f32}, {row_bf16, rows_bf16}, {row_q8, rows_q8}, {row_q4, rows_q4}, {row_q8_fine, rows_q8_fine}};
+static const product plain[] = {{row_f32, rows_f32}, {row_bf16, rows_bf16}, {row_q8, rows_q8}, {row_q4, rows_q4}, {row_q8_fine, rows_q8_fine}, {row_f16, rows_f16}};
 
 #if defined(__AVX512F__)
 #define BF16 __attribute__((target("avx512bf16")))
@@ -181,6 +263,15 @@ VNNI TN_INLINE vi bytes_vnni(vi sum, vi w, vi x) { return (vi)_mm512_dpbusd_epi3
 #define MOST NARROW
 #include "kernels/cpu/packed_body.h"
 
+#define NAME(x) x##_vnni
+#define TARGET VNNI
+#define STEP bytes_vnni
+#include "kernels/cpu/packed_levels.h"
+
+static void levels_product(const job *j, int64_t first, int64_t last)
+{
+    (__builtin_cpu_supports("avx512vnni") ? levels_product_vnni : levels_product_plain)(j, first, last);
+}
 static product product_of(tn_packed_kind kind)
 {
     if (kind == TN_PACKED_BF16 && __builtin_cpu_supports("avx512bf16"))
@@ -194,6 +285,7 @@ static product product_of(tn_packed_kind kind)
     return plain[kind];
 }
 #else
+static void levels_product(const job *j, int64_t first, int64_t last) { levels_product_plain(j, first, last); }
 static product product_of(tn_packed_kind kind) { return plain[kind]; }
 #endif
 
@@ -233,19 +325,22 @@ static void many_rows(const job *j, int64_t first, int64_t last)
 
 tn_status TN_K(packed_product)(const tn_packed_matrix *w, int64_t n, const void *prepared, float *y, int64_t y_row, bool add, int thread, int threads)
 {
-    static const int64_t unit[] = {64, 64, 512, 256, 512};
-    const bool blocks = tn_packed_in_blocks(w->kind);
+    static const int64_t unit[] = {64, 64, 512, 256, 512, 32};
+    const bool blocks = tn_packed_in_blocks(w->kind), levels = w->kind >= TN_PACKED_OF_FLOATS;
+    const tn_level_form f = levels ? tn_packed_form(w->kind) : (tn_level_form){.block = TN_PACKED_BLOCK};
     job j = {.w = w, .n = n, .prepared = prepared, .y = y, .y_row = y_row, .add = add, .units = units_of(w->kind, w->cols),
-             .blocks = blocks ? tn_packed_blocks(w->cols) : 0, .unit = unit[w->kind], .panel_bytes = tn_packed_panel_bytes(w->kind, w->cols)};
-    j.length = blocks ? j.blocks : j.units;
-    const int64_t chunks = tn_ceil_div(j.length, blocks ? CHUNK / 8 : CHUNK);
+             .blocks = blocks ? tn_packed_blocks(w->cols) : 0, .unit = levels ? tn_levels_bytes(f) : unit[w->kind], .panel_bytes = tn_packed_panel_bytes(w->kind, w->cols)};
+    j.length = blocks ? w->cols / f.block + (w->cols % f.block != 0) : j.units;
+    const int64_t chunks = tn_ceil_div(j.length, levels ? WIDE_BLOCKS * TN_PACKED_BLOCK / f.block : blocks ? CHUNK / 8 : CHUNK);
     j.chunk = tn_ceil_div(j.length, tn_max_i64(1, chunks));
     int64_t begin, end;
     tn_packed_share(w->rows, thread, threads, &begin, &end);
     if (begin >= end || n == 0)
         return TN_OK;
     const int64_t first = begin / TN_PACKED_ROWS, last = tn_packed_panels(end);
-    if (n == 1)
+    if (levels)
+        levels_product(&j, first, last);
+    else if (n == 1)
         product_of(w->kind).row(&j, first, last - first);
     else
         many_rows(&j, first, last);
@@ -254,10 +349,10 @@ tn_status TN_K(packed_product)(const tn_packed_matrix *w, int64_t n, const void 
 
 /* ---- x ------------------------------------------------------------------------------------------------------------------ */
 
-/* A block of 32 in whole numbers of at most `top`; its scale, and -128 times the sum. NaN and infinity give a scale of NaN. */
-TN_INLINE float round_block(float top, const float *restrict x, int16_t *restrict q, int32_t *less)
+/* A block of 32 in whole numbers of at most `top`; its scale, and -128 times the sum, of all and of the second half. NaN and infinity give a scale of NaN. */
+TN_INLINE float round_block(float top, const float *restrict x, int16_t *restrict q, int32_t *less, int32_t *late)
 {
-    int32_t most = 0, sum = 0;
+    int32_t most = 0, sum = 0, second = 0;
     for (int k = 0; k < TN_PACKED_BLOCK; k++) {
         const int32_t size = (int32_t)(tn_f32_bits(x[k]) & 0x7fffffffu); /* magnitudes are in order as whole numbers are */
         most = size > most ? size : most;
@@ -267,21 +362,24 @@ TN_INLINE float round_block(float top, const float *restrict x, int16_t *restric
         q[k] = (int16_t)(tn_f32_bits(x[k] * inverse + 12582912.0f) - 0x4b400000u);
         sum += q[k];
     }
+    for (int k = TN_PACKED_BLOCK / 2; k < TN_PACKED_BLOCK; k++)
+        second += q[k];
     *less = -128 * sum;
+    *late = -128 * second;
     return max < INFINITY ? scale : NAN;
 }
 
 /* A tile of F32 or BF16. */
 TN_INLINE void lay(int width, tn_packed_kind kind, int64_t cols, const float *x, int64_t x_row, int32_t *to)
 {
-    if (kind == TN_PACKED_F32)
+    if (kind != TN_PACKED_BF16)
         side_by_side(width, false, cols, x, x_row, to, width);
     else
         side_by_side(width, true, cols, x, x_row, to, width);
 }
 
 /* Row i of a tile of blocks; planes: of bytes, the high one first (|low| is at most 128). */
-TN_INLINE void lay_blocks(int planes, int width, int64_t cols, const float *x, int32_t *to, float *scales, int32_t *less)
+TN_INLINE void lay_blocks(int planes, int width, int64_t cols, const float *x, int32_t *to, float *scales, int32_t *less, int32_t *late)
 {
     for (int64_t b = 0; b * TN_PACKED_BLOCK < cols; b++) {
         const int64_t left = tn_min_i64(TN_PACKED_BLOCK, cols - b * TN_PACKED_BLOCK);
@@ -290,7 +388,7 @@ TN_INLINE void lay_blocks(int planes, int width, int64_t cols, const float *x, i
         int8_t bytes[2][TN_PACKED_BLOCK];
         int32_t units[2 * TN_PACKED_BLOCK / 4];
         memcpy(part, x + b * TN_PACKED_BLOCK, (size_t)left * sizeof(float));
-        scales[b * width] = round_block(planes == 1 ? 127.0f : 32512.0f, part, q, &less[b * width]);
+        scales[b * width] = round_block(planes == 1 ? 127.0f : 32512.0f, part, q, &less[b * width], &late[b * width]);
         for (int k = 0; k < TN_PACKED_BLOCK; k++) {
             bytes[0][k] = (int8_t)(planes == 1 ? q[k] : (q[k] + 128) >> 8);
             bytes[1][k] = (int8_t)q[k];
@@ -304,18 +402,20 @@ TN_INLINE void lay_blocks(int planes, int width, int64_t cols, const float *x, i
 tn_status TN_K(packed_input)(tn_packed_kind kind, int64_t n, int64_t cols, const float *x, int64_t x_row, void *prepared, int thread, int threads)
 {
     const int64_t units = units_of(kind, cols), blocks = tn_packed_blocks(cols), begin = n * thread / threads, end = n * (thread + 1) / threads;
-    int32_t *words = prepared, *less = words + n * (units + blocks);
+    int32_t *words = prepared, *all_less = words + n * (units + blocks);
     float *scales = (float *)(void *)(words + n * units);
     for (int64_t token = 0, width; token < end; token += width) { /* a tile is the thread's who has its first row */
         width = tile_width(most_of(kind), n - token);
         int32_t *to = words + token * units;
         if (token < begin)
             continue;
-        for (int64_t i = 0; tn_packed_in_blocks(kind) && i < width; i++)
+        for (int64_t i = 0; tn_packed_in_blocks(kind) && i < width; i++) {
+            int32_t *less = all_less + token * blocks + i, *late = less + n * blocks;
             if (kind == TN_PACKED_Q8_FINE)
-                lay_blocks(2, (int)width, cols, x + (token + i) * x_row, to + i, scales + token * blocks + i, less + token * blocks + i);
+                lay_blocks(2, (int)width, cols, x + (token + i) * x_row, to + i, scales + token * blocks + i, less, late);
             else
-                lay_blocks(1, (int)width, cols, x + (token + i) * x_row, to + i, scales + token * blocks + i, less + token * blocks + i);
+                lay_blocks(1, (int)width, cols, x + (token + i) * x_row, to + i, scales + token * blocks + i, less, late);
+        }
         if (tn_packed_in_blocks(kind))
             continue;
         if (width == WIDE)

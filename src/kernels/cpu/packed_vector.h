@@ -69,6 +69,28 @@ TN_INLINE vi pairs(vi a, vi b) { return (a << 16 >> 16) * (b << 16 >> 16) + (a >
 #endif
 #endif
 
+TN_INLINE vf bfloats(const uint16_t *x)
+{
+    typedef uint16_t lanes __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
+    return (vf)(__builtin_convertvector(*(const lanes *)(const void *)x, vi) << 16);
+}
+/* Each byte's, below 16, place in the table. */
+TN_INLINE vi looked_up(const uint8_t *table, vi bytes)
+{
+#if defined(__AVX512BW__)
+    return (vi)_mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)table)), (__m512i)bytes);
+#elif defined(__AVX2__)
+    return (vi)_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)table)), (__m256i)bytes);
+#else
+    uint8_t each[TN_VECTOR_BYTES];
+    memcpy(each, &bytes, sizeof each);
+    for (int i = 0; i < TN_VECTOR_BYTES; i++)
+        each[i] = table[each[i]];
+    memcpy(&bytes, each, sizeof each);
+    return bytes;
+#endif
+}
+
 /* Steps across lanes: of two vectors d rows apart, half of the lanes come from either. */
 #define OF_(l, d) ((l) & (d) ? LANES + (l) : (l)),
 #define TO_(l, d) ((l) & (d) ? LANES + ((l) ^ (d)) : (l) ^ (d)),
