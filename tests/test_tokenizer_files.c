@@ -79,6 +79,7 @@ static void test_refused(void **state)
     assert_null(tn_tokenizer_new("/nonexistent/tokenizer.json"));
     check_error(TN_ERR_IO, "/nonexistent/tokenizer.json");
     REFUSE("", TN_ERR_FORMAT, "no file of a tokenizer that Tenon knows");
+    REFUSE("\0\0\0\0\0\0\0\0\0\0\0\0", TN_ERR_FORMAT, "damaged at byte 0"); /* zeros */
     REFUSE("\5\0\0\0\0\0\0\0\6\0\0\0abcdef", TN_ERR_FORMAT, "damaged at byte 4"); /* longer than the longest */
     REFUSE("\5\0\0\0\0\0\xc0\x7f\1\0\0\0a", TN_ERR_FORMAT, "damaged at byte 4");   /* a score that is none */
     REFUSE("\5\0\0\0\0\0\0\0\xff\xff\xff\x7f" "a", TN_ERR_FORMAT, "damaged at byte 4");

@@ -230,12 +230,16 @@ if uses CJSON; then
     head -c 300 tuned.safetensors > cut.safetensors
     refused 1 cut.safetensors inspect cut.safetensors
     refused 1 'absent' generate --model "$shared/model.bin" --finetuned absent --prompt x
+    refused 1 'no parameter whose name begins with "nothing"' finetune --model "$shared/model.bin" --data lesson --context 16 --trainable nothing,absent
+    refused 1 'a smaller --lr than 1000 may help' finetune --model "$shared/model.bin" --data lesson --context 16 --steps 40 --batch-size 2 --lr 1000 --save nan.safetensors
+    ! [ -e nan.safetensors ] || fail "what has diverged is saved"
 fi
 for options in '--model x' '--data x'; do
     refused 64 '--model and --data must be given' finetune $options
 done
 refused 1 'the tokenizer has [0-9]* tokens and the model 12' generate --model alone.bin --tokenizer "$reference/tokenizers/sp_bpe_llama.model" --prompt a
 refused 64 '--trainable and --lora-rank: one of them' finetune --model x --data x --trainable lm_head --lora-rank 2
+refused 64 '--trainable: names no parameter' finetune --model x --data x --trainable ''
 refused 64 "--steps: '0' is no whole number from 1" finetune --model x --data x --steps 0
 refused 64 "--lr: 'fast' is no number from" finetune --model x --data x --lr fast
 refused 64 "'more' is no option" finetune --model x --data x more

@@ -2,6 +2,7 @@
 #include "command.h"
 
 #include <errno.h>
+#include <math.h>
 #include <unistd.h>
 
 /* The text's tokens [n]. */
@@ -35,9 +36,11 @@ static void train_only(tn_module *llama, const char *prefixes)
                 tn_check(tn_set_requires_grad(tn_dict_tensor(all, i), true));
                 found = true;
             }
-        if (!found)
+        if (!found) {
             tn_fail(TN_ERR_ARGUMENT, "--trainable: the model has no parameter whose name begins with \"%.*s\"%s", (int)length, prefixes,
                     tn_llama_config(llama)->tie_word_embeddings ? " (its head is model.embed_tokens)" : "");
+            return;
+        }
     }
 }
 
@@ -85,7 +88,10 @@ static void train(tn_module *llama, tn_tensor *text, const options *o)
         tn_check(tn_backward(loss));
         tn_clip_grad_norm(tn_parameters(llama), 1);
         tn_check(tn_step(opt));
-        tn_progress(bar, "loss %.4f", tn_item(loss));
+        const double now = tn_item(loss);
+        if (tn_last_status() == TN_OK && !isfinite(now))
+            tn_fail(TN_ERR_STATE, "step %lld: the loss is %g: a smaller --lr than %g may help", (long long)step + 1, now, o->lr);
+        tn_progress(bar, "loss %.4f", now);
     }
     tn_release(bar);
 }
@@ -136,6 +142,8 @@ int finetune_main(int argc, char **argv)
         misused("finetune", "--model and --data must be given");
     if (o.trainable && o.rank)
         misused("finetune", "--trainable and --lora-rank: one of them");
+    if (o.trainable && !*o.trainable)
+        misused("finetune", "--trainable: names no parameter");
     tn_manual_seed((uint64_t)o.seed);
     if (o.save)
         look_where_to_save(o.save);

@@ -26,8 +26,9 @@
 /* IQ4_NL's sixteen levels, closer together near 0; the numbers of four bits of MXFP4 (e2m1), doubled. */
 typedef enum tn_level_table { TN_TABLE_NONE, TN_TABLE_IQ4, TN_TABLE_E2M1 } tn_level_table;
 static const uint8_t tn_level_tables[3][16] = {
-    [TN_TABLE_IQ4] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241},
-    [TN_TABLE_E2M1] = {128, 129, 130, 131, 132, 134, 136, 140, 128, 127, 126, 125, 124, 122, 120, 116}};
+    {0},
+    {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241},
+    {128, 129, 130, 131, 132, 134, 136, 140, 128, 127, 126, 125, 124, 122, 120, 116}};
 
 typedef struct tn_level_form {
     int low, high, block, group, zero;

@@ -107,8 +107,7 @@ static inline size_t tn_packed_bytes(tn_packed_kind kind, int64_t rows, int64_t 
 static inline size_t tn_packed_input_bytes(tn_packed_kind kind, int64_t n, int64_t cols)
 {
     const int64_t blocks = tn_packed_blocks(cols);
-    const int64_t of_kind[] = {[TN_PACKED_F32] = cols * 4, [TN_PACKED_BF16] = (cols + 1) / 2 * 4, [TN_PACKED_Q8] = blocks * (32 + 12),
-                               [TN_PACKED_Q8_FINE] = blocks * (64 + 12)};
+    const int64_t of_blocks = blocks * (32 + 12), of_kind[] = {cols * 4, (cols + 1) / 2 * 4, of_blocks, of_blocks, blocks * (64 + 12)};
     return (size_t)(n * of_kind[tn_packed_input_kind(kind)] + 63) / 64 * 64;
 }
 

@@ -42,7 +42,7 @@ bool tn_read_llama2c(tn_tokenizer *t, const tn_text_file *f, int64_t vocab_size)
     float score;
     tn_span text;
     bool known;
-    if (!read_i32(f, &at, &most) || most < 0)
+    if (!read_i32(f, &at, &most) || most < 1)
         return damaged(f, 0);
     for (start = at; at < f->size && (vocab_size <= 0 || count < vocab_size); count++)
         if (!next_token(f, &at, most, &score, &text))

@@ -1,6 +1,7 @@
 /* Products with weights of levels (kernels/levels.h) on one sort of processor: included by packed_product.c with NAME(x), TARGET and STEP as
- * packed_body.h has them, and undefines them. One row of x takes the levels apart in registers; for more of them they are taken apart once, to
- * `wide` blocks of 32: Q8's 8 units, f32 [2, 16] of scales and f32 [2, 16] of minima, which are d's and dmin's multiples. */
+ * packed_body.h has them, and undefines them. One row of x takes the levels apart in registers (where ONE_ROW is 1: it is much code, for
+ * processors that people decode on); for more of them they are taken apart once, to `wide` blocks of 32: Q8's 8 units, f32 [2, 16] of scales and
+ * f32 [2, 16] of minima, which are d's and dmin's multiples. */
 
 /* Adds to y what `panels` panels of the part and `width` rows of x give; all but the last three are constants where this is inlined. */
 TARGET TN_INLINE void NAME(levels_tile)(tn_level_form f, bool wide, int panels, int width, const job *j, const part *part, const input_tile *x)
@@ -105,6 +106,7 @@ TARGET static void NAME(levels_many)(const job *j, const part *part, int64_t beg
         NAME(levels_rows)(32, false, j, part, begin);
 }
 
+#if ONE_ROW
 #define ROW(name, ...)                                                                                                        \
     TARGET static void NAME(levels_##name)(const job *j, const part *part, const input_tile *x)                                \
     {                                                                                                                         \
@@ -115,6 +117,7 @@ TN_LEVELS_LIST(ROW)
 #define ROW(name, ...) NAME(levels_##name),
 static void (*const NAME(levels_row)[])(const job *j, const part *part, const input_tile *x) = {TN_LEVELS_LIST(ROW)};
 #undef ROW
+#endif
 
 /* The same as packed_product() of kinds of levels. */
 TARGET static void NAME(levels_product)(const job *j, int64_t first, int64_t last)
@@ -122,23 +125,27 @@ TARGET static void NAME(levels_product)(const job *j, int64_t first, int64_t las
     char wide[PANELS * WIDE_BLOCKS * WIDE_BYTES] __attribute__((aligned(64)));
     const int index = (int)j->w->kind - TN_PACKED_OF_FLOATS;
     const int64_t per = tn_packed_form(j->w->kind).block / TN_PACKED_BLOCK;
-    const int streams = j->n == 1 ? STREAMS : PANELS;
-    const int64_t run = j->n == 1 ? tn_ceil_div(last - first, STREAMS) : 1; /* panels from one stream's to the next's */
-    for (int64_t panel = first; panel < (j->n == 1 ? first + run : last); panel += j->n == 1 ? 1 : PANELS)
+    const bool one = ONE_ROW && j->n == 1;
+    const int streams = one ? STREAMS : PANELS;
+    const int64_t run = one ? tn_ceil_div(last - first, STREAMS) : 1; /* panels from one stream's to the next's */
+    for (int64_t panel = first; panel < (one ? first + run : last); panel += one ? 1 : PANELS)
         for (int64_t begin = 0; begin < j->length; begin += j->chunk) {
             part part = part_of(j, begin);
             for (int s = 0; s < streams; s++)
                 part_panel(j, &part, s, panel + s * run < last ? panel + s * run : NONE, begin);
-            if (j->n == 1) {
+#if ONE_ROW
+            if (one) {
                 const input_tile x = input_tile_of(j, 0, 1, begin * per);
                 NAME(levels_row)[index](j, &part, &x);
-            } else {
-                widen_levels[index](&part, wide);
-                NAME(levels_many)(j, &part, begin * per);
+                continue;
             }
+#endif
+            widen_levels[index](&part, wide);
+            NAME(levels_many)(j, &part, begin * per);
         }
 }
 
 #undef NAME
 #undef TARGET
 #undef STEP
+#undef ONE_ROW

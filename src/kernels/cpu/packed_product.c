@@ -221,6 +221,11 @@ static void (*const widen_levels[])(part *part, char *to) = {TN_LEVELS_LIST(WIDE
 #define NAME(x) x##_plain
 #define TARGET PLAIN
 #define STEP bytes_plain
+#if defined(__AVX2__) && !defined(__AVX512F__)
+#define ONE_ROW 1
+#else
+#define ONE_ROW 0
+#endif
 #include "kernels/cpu/packed_levels.h"
 
 typedef struct product {
@@ -266,6 +271,7 @@ VNNI TN_INLINE vi bytes_vnni(vi sum, vi w, vi x) { return (vi)_mm512_dpbusd_epi3
 #define NAME(x) x##_vnni
 #define TARGET VNNI
 #define STEP bytes_vnni
+#define ONE_ROW 1
 #include "kernels/cpu/packed_levels.h"
 
 static void levels_product(const job *j, int64_t first, int64_t last)
