@@ -1,4 +1,4 @@
-/* TN_AUTOCAST(TN_BF16): products of f32 round what they multiply, and nothing else changes.  labels: isa, quick */
+/* TN_AUTOCAST(TN_BF16): products of f32 round what they multiply, and nothing else changes.  labels: isa */
 #include "check.h"
 
 #include "kernels/kernels.h"
