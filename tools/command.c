@@ -28,7 +28,7 @@ static const option_row option_rows[] = {
     {'F', "finetuned", "FILE", "What tenon finetune saved of this model", AT(finetuned), TEXT, 0, 0, NULL},
     {'d', "dtype", "TYPE", "Compute with weights of f32, bf16, q8_0 or q4_0; else as the file has them, or next to that", AT(dtype), TEXT, 0, 0,
      "f32|bf16|q8_0|q4_0"},
-    {'c', "cache", "TYPE", "Keep keys and values as f32, bf16 or i8 (f32 with f32 weights, else bf16)", AT(cache), TEXT, 0, 0, "f32|bf16|i8"},
+    {'c', "cache", "TYPE", "Keep keys and values as f32, bf16 or i8 (f32 with f32 and f16 weights, else bf16)", AT(cache), TEXT, 0, 0, "f32|bf16|i8"},
     {'x', "context", "N", "Tokens that are remembered; 0: as many as the model was made for", AT(context), WHOLE, 0, 2147483647, NULL},
     {'t', "threads", "N", "Threads; 0: as many as there are cores", AT(threads), WHOLE, 0, 4096, NULL},
     {'p', "prompt", "TEXT", "The text to go on from; else what comes on standard input. Several are written together", AT(prompts),
