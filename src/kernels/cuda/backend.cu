@@ -198,9 +198,6 @@ tn_status tn_cuda_fetch(void *to, const void *from, size_t bytes) { return copy(
 
 /* What is not written yet says so. */
 #define NOT_YET(X)                                                                                                            \
-    X(ctc, (tn_dtype, const tn_ctc *))                                                                                        \
-    X(rnn_forward, (tn_dtype, const tn_rnn *))                                                                                \
-    X(rnn_backward, (tn_dtype, const tn_rnn_grad *))                                                                          \
     X(packed_pack, (const tn_packed_matrix *, int64_t, int64_t, const float *, int64_t))                                      \
     X(packed_pack_blocks, (const tn_packed_matrix *, int64_t, int64_t, const void *))                                         \
     X(packed_unpack, (const tn_packed_matrix *, int64_t, float *))                                                            \
