@@ -4,6 +4,11 @@
 
 #include <stdio.h>
 
+#include <tenon/decoder.h>
+
+#include "core/core.h"
+#include "kernels/device.h"
+
 static const tn_device_id cuda0 = {TN_CUDA, 0};
 
 static void needs_device(void)
@@ -246,12 +251,140 @@ static void test_step_needs_one_device(void **state)
     check_error(TN_ERR_DEVICE, "move the model before it");
 }
 
+/* ---- decoding ------------------------------------------------------------------------------------------------------------- */
+
+enum { VOCAB = 40, LENGTH = 13 };
+#define SIZES .vocab_size = VOCAB, .hidden_size = 48, .intermediate_size = 80, .num_hidden_layers = 2, .initializer_range = 0.3, .num_attention_heads = 4
+
+/* How far a decoder there is from one here, in parts of the largest logit: a prompt, then token by token, then two sequences at once. */
+static double decoders_differ(tn_module *llama, tn_quant weights, tn_dtype cache)
+{
+    TN_SCOPE;
+    double most = 0, worst = 0;
+    const int64_t both[] = {0, 1}, next[] = {5, 7};
+    int64_t tokens[LENGTH];
+    for (int i = 0; i < LENGTH; i++)
+        tokens[i] = (i * i * 7 + 3 * i + 1) % VOCAB;
+    tn_decoder *here = tn_adopt(tn_decoder_new(llama, .weights = weights, .cache = cache, .sequences = 2));
+    tn_decoder *there = tn_adopt(tn_decoder_new(llama, .weights = weights, .cache = cache, .sequences = 2, .device = &cuda0));
+    for (int i = 8; i <= LENGTH + 1; i++) {
+        const float *a, *b;
+        if (i == 8)
+            a = tn_decoder_feed(here, 0, tokens, i), b = tn_decoder_feed(there, 0, tokens, i);
+        else if (i <= LENGTH)
+            a = tn_decoder_feed(here, 0, tokens + i - 1, 1), b = tn_decoder_feed(there, 0, tokens + i - 1, 1);
+        else
+            a = tn_decoder_step(here, both, next, 2), b = tn_decoder_step(there, both, next, 2);
+        check_good();
+        for (int k = 0; k < (i > LENGTH ? 2 : 1) * VOCAB; k++) {
+            most = fmax(most, fabs((double)a[k]));
+            worst = fmax(worst, isfinite(b[k]) ? fabs((double)a[k] - (double)b[k]) : INFINITY);
+        }
+    }
+    return worst / most;
+}
+
+static void test_decoder(void **state)
+{
+    (void)state;
+    needs_device();
+    const int64_t before = tn_get_device_memory_stats(cuda0).in_use;
+    /* In blocks of 8 bits an input whose last bit differs may round to another whole number: two devices agree as far as such steps go. */
+    static const struct {
+        int model;
+        tn_quant weights;
+        tn_dtype cache;
+        double off;
+    } rows[] = {{0, TN_QUANT_F32, TN_F32, 1e-5},    {1, TN_QUANT_F32, TN_F32, 1e-5},    {2, TN_QUANT_F32, TN_F32, 1e-5}, {0, TN_QUANT_F16, TN_F32, 1e-5},
+                {0, TN_QUANT_BF16, TN_BF16, 0.02},  {1, TN_QUANT_Q8_0, TN_BF16, 0.02},  {0, TN_QUANT_Q4_0, TN_F32, 0.05}, {1, TN_QUANT_F32, TN_I8, 0.02}};
+    for (int i = 0; i < (int)(sizeof rows / sizeof *rows); i++) {
+        TN_SCOPE;
+        tn_manual_seed(4);
+        tn_module *llama = rows[i].model == 0   ? tn_llama_new(SIZES, .tie_word_embeddings = true)
+                           : rows[i].model == 1 ? tn_llama_new(SIZES, .num_key_value_heads = 2, .qk_norm = true, .attention_bias = true, .head_dim = 24)
+                                                : tn_llama_new(SIZES, .sliding_window = 5);
+        const double off = decoders_differ(tn_adopt(llama), rows[i].weights, rows[i].cache);
+        if (!(off <= rows[i].off))
+            fail_msg("row %d: %g", i, off);
+    }
+    TN_SCOPE;
+    tn_module *llama = tn_adopt(tn_llama_new(SIZES));
+    assert_int_equal(tn_module_to(llama, cuda0), TN_OK); /* it decodes where the module is */
+    tn_decoder *decoder = tn_decoder_new(llama);
+    const int64_t token = 3;
+    assert_non_null(tn_decoder_feed(decoder, 0, &token, 1));
+    tn_release(decoder);
+    assert_int_equal(tn_module_to(llama, (tn_device_id){TN_CPU, 0}), TN_OK);
+    assert_int_equal(tn_get_device_memory_stats(cuda0).in_use, before);
+    assert_null(tn_decoder_new(llama, .device = &(tn_device_id){TN_CUDA, 99}));
+    check_error(TN_ERR_DEVICE, "decoder: cuda:99 is not there");
+}
+
+/* Bytes there. */
+static tn_tensor *bytes_there(const void *data, int64_t bytes)
+{
+    return tn_to(tn_from_memory((void *)(uintptr_t)data, TN_SHAPE(bytes), NULL, NULL, .dtype = TN_U8), cuda0);
+}
+
+/* Each kind's products and rows, by those of the CPU. */
+static void test_packed_kinds(void **state)
+{
+    (void)state;
+    needs_device();
+    enum { ROWS = 37, COLS = 512, N = 11 };
+    static float w[ROWS * COLS], x[N * COLS], y[2][N * ROWS], row[2][COLS];
+    static uint8_t blocks[ROWS * COLS * 2];
+    uint32_t random = 1;
+    for (int i = 0; i < ROWS * COLS; i++)
+        w[i] = (float)(int32_t)(random = random * 1664525u + 1013904223u) * 0x1p-31f;
+    for (int i = 0; i < N * COLS; i++)
+        x[i] = (float)(int32_t)(random = random * 1664525u + 1013904223u) * 0x1p-31f;
+    for (int kind = 0; kind < TN_PACKED_KINDS; kind++) {
+        TN_SCOPE;
+        const tn_kernels *here = tn_kernels_of(TN_CPU), *there = tn_kernels_on(cuda0);
+        const size_t bytes = tn_packed_bytes((tn_packed_kind)kind, ROWS, COLS), of_x = tn_packed_input_bytes((tn_packed_kind)kind, N, COLS);
+        tn_packed_matrix packed = {(tn_packed_kind)kind, ROWS, COLS, aligned_alloc(64, (bytes + 63) / 64 * 64), NULL};
+        if (kind < TN_PACKED_OF_FLOATS) {
+            assert_int_equal(here->packed_pack(&packed, 0, ROWS, w, COLS), TN_OK);
+        } else { /* any bytes are blocks, but for what is infinite as a scale */
+            for (size_t i = 0; i < sizeof blocks; i++)
+                blocks[i] = (uint8_t)(i * 31 % 251 & (kind == TN_PACKED_MXFP4 ? 127 : 0xbb));
+            assert_int_equal(here->packed_pack_blocks(&packed, 0, ROWS, blocks), TN_OK);
+        }
+        void *prepared = aligned_alloc(64, (of_x + 127) / 64 * 64);
+        assert_int_equal(here->packed_input(packed.kind, N, COLS, x, COLS, prepared, 0, 1), TN_OK);
+        assert_int_equal(here->packed_product(&packed, N, prepared, y[0], ROWS, false, 0, 1), TN_OK);
+        assert_int_equal(here->packed_unpack(&packed, ROWS - 1, row[0]), TN_OK);
+        tn_tensor *data = bytes_there(packed.data, (int64_t)bytes), *input = bytes_there(x, sizeof x), *space = tn_zeros(TN_SHAPE((int64_t)of_x), .dtype = TN_U8, .device = &cuda0);
+        tn_tensor *out = tn_zeros(TN_SHAPE(N, ROWS), .device = &cuda0), *unpacked = tn_zeros(TN_SHAPE(COLS), .device = &cuda0);
+        check_good();
+        free(packed.data);
+        packed.data = tn_ptr(data);
+        assert_int_equal(there->packed_input(packed.kind, N, COLS, (const float *)(const void *)tn_ptr(input), COLS, tn_ptr(space), 0, 1), TN_OK);
+        assert_int_equal(there->packed_product(&packed, N, tn_ptr(space), (float *)(void *)tn_ptr(out), ROWS, false, 0, 1), TN_OK);
+        assert_int_equal(there->packed_unpack(&packed, ROWS - 1, (float *)(void *)tn_ptr(unpacked)), TN_OK);
+        memcpy(y[1], tn_data(tn_to(out, tn_device("cpu"))), sizeof y[1]);
+        memcpy(row[1], tn_data(tn_to(unpacked, tn_device("cpu"))), sizeof row[1]);
+        free(prepared);
+        double size = 0;
+        for (int i = 0; i < N * ROWS; i++)
+            size = fmax(size, fabs((double)y[0][i]));
+        assert_true(size > 0 && isfinite(size));
+        for (int i = 0; i < N * ROWS; i++)
+            if (!(fabs((double)y[1][i] - (double)y[0][i]) <= 2e-6 * size))
+                fail_msg("kind %d: y[%d] is %.9g there, %.9g here", kind, i, (double)y[1][i], (double)y[0][i]);
+        for (int k = 0; k < COLS; k++)
+            if (!(fabsf(row[1][k] - row[0][k]) <= 1e-6f * fabsf(row[0][k])))
+                fail_msg("kind %d: element %d is %.9g there, %.9g here", kind, k, (double)row[1][k], (double)row[0][k]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_cpu_trains),   TEST(test_absent),           TEST(test_cpu_is_a_device), TEST(test_there_and_back), TEST(test_a_number_goes_anywhere),
         TEST(test_memory),       TEST(test_index_out_of_range), TEST(test_random),        TEST(test_trains),         TEST(test_step_needs_one_device),
-        TEST(test_same_as_cpu),  TEST(test_ctc),
+        TEST(test_same_as_cpu),  TEST(test_ctc),             TEST(test_decoder),        TEST(test_packed_kinds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,6 +19,11 @@
 #include "kernels/device.h"
 #include "kernels/floats16.h"
 
+#ifdef __CUDACC__
+#define TN_UNROLL _Pragma("unroll")
+#else
+#define TN_UNROLL
+#endif
 #define TN_KERNEL static __global__ void
 #define TN_DEVICE static __device__ __forceinline__
 

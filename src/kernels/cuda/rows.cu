@@ -325,26 +325,28 @@ tn_status tn_cuda_norm_backward(tn_dtype dtype, const tn_norm *f)
 
 /* ---- rotary embedding ------------------------------------------------------------------------------------------------------ */
 
+/* A thread has a pair, or an element that is copied; x and y may be one. */
 template <class S> TN_KERNEL rope_kernel(tn_rope_rows r)
 {
-    const int64_t e = tn_this_thread(), row = e / r.width, i = e % r.width;
+    const int64_t each = r.width - r.half, e = tn_this_thread(), row = e / each, i = e % each;
     if (row >= r.rows)
         return;
     const S *x = (const S *)r.x + row * r.width;
-    if (i >= 2 * r.half) {
-        ((S *)r.y)[e] = x[i];
+    S *y = (S *)r.y + row * r.width;
+    if (i >= r.half) {
+        y[r.half + i] = x[r.half + i];
         return;
     }
-    const int64_t j = r.interleaved ? i / 2 : i % r.half, at = row % r.table_rows * r.half + j;
-    const bool second = r.interleaved ? i % 2 : i >= r.half;
-    const S a = x[r.interleaved ? 2 * j : j], b = x[r.interleaved ? 2 * j + 1 : j + r.half];
+    const int64_t at = row % r.table_rows * r.half + i, first = r.interleaved ? 2 * i : i, second = r.interleaved ? 2 * i + 1 : i + r.half;
+    const S a = x[first], b = x[second];
     const S c = ((const S *)r.cos)[at], s = r.inverse ? -((const S *)r.sin)[at] : ((const S *)r.sin)[at];
-    ((S *)r.y)[e] = second ? b * c + a * s : a * c - b * s;
+    y[first] = a * c - b * s;
+    y[second] = b * c + a * s;
 }
 
 tn_status tn_cuda_rope(tn_dtype dtype, const tn_rope_rows *r)
 {
-    const int64_t n = r->rows * r->width;
+    const int64_t n = r->rows * (r->width - r->half);
     if (n > 0 && dtype == TN_F64)
         TN_LAUNCH_EACH(rope_kernel<double>, n, *r);
     else if (n > 0)
