@@ -251,6 +251,50 @@ static void test_step_needs_one_device(void **state)
     check_error(TN_ERR_DEVICE, "move the model before it");
 }
 
+/* ---- kernels that go by 16 bytes, and those that cannot ---------------------------------------------------------------------- */
+
+/* A row kernel's result and gradients on a device. */
+static void rows_on(tn_device_id device, int op, tn_dtype dtype, int64_t n, tn_tensor *out[4])
+{
+    tn_manual_seed(21);
+    tn_tensor *x = tn_randn(TN_SHAPE(3, n)), *weight = tn_randn(TN_SHAPE(n)), *bias = tn_randn(TN_SHAPE(n)), *slope = tn_cast(tn_randn(TN_SHAPE(3, n)), dtype);
+    tn_tensor *in[] = {tn_to(tn_cast(x, dtype), device), tn_to(tn_cast(weight, dtype), device), tn_to(tn_cast(bias, dtype), device)};
+    for (int i = 0; i < 3; i++)
+        tn_set_requires_grad(in[i], true);
+    tn_tensor *y = op == 0   ? tn_softmax(in[0], -1)
+                   : op == 1 ? tn_log_softmax(in[0], -1)
+                   : op == 2 ? tn_layer_norm(in[0], TN_SHAPE(n), .weight = in[1], .bias = in[2])
+                   : op == 3 ? tn_rms_norm(in[0], TN_SHAPE(n), .weight = in[1])
+                             : tn_add(tn_mul(tn_silu(in[0]), in[1]), in[2]);
+    assert_int_equal(tn_backward(tn_sum(tn_mul(y, tn_to(slope, device)))), TN_OK);
+    out[0] = tn_to(tn_detach(y), tn_device("cpu"));
+    for (int i = 0; i < 3; i++)
+        out[1 + i] = tn_grad(in[i]) ? tn_to(tn_grad(in[i]), tn_device("cpu")) : NULL;
+}
+
+static void test_rows_as_cpu(void **state)
+{
+    (void)state;
+    needs_device();
+    static const int64_t sizes[] = {20, 24, 256, 1028, 2304, 4100, 5001};
+    static const struct {
+        tn_dtype dtype;
+        double off;
+    } types[] = {{TN_F32, 2e-5}, {TN_F64, 1e-12}, {TN_F16, 0.02}, {TN_BF16, 0.1}};
+    for (int op = 0; op < 5; op++)
+        for (int s = 0; s < (int)(sizeof sizes / sizeof *sizes); s++)
+            for (int t = 0; t < (s < 4 ? 4 : 1); t++) {
+                TN_SCOPE;
+                tn_tensor *here[4], *there[4];
+                rows_on((tn_device_id){TN_CPU, 0}, op, types[t].dtype, sizes[s], here);
+                rows_on(cuda0, op, types[t].dtype, sizes[s], there);
+                check_good();
+                for (int i = 0; i < 4; i++)
+                    if (here[i] && !tn_allclose(here[i], there[i], types[t].off, types[t].off, false))
+                        fail_msg("op %d, dtype %d, %d elements: result %d", op, (int)types[t].dtype, (int)sizes[s], i);
+            }
+}
+
 /* ---- decoding ------------------------------------------------------------------------------------------------------------- */
 
 enum { VOCAB = 40, LENGTH = 13 };
@@ -384,7 +428,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_cpu_trains),   TEST(test_absent),           TEST(test_cpu_is_a_device), TEST(test_there_and_back), TEST(test_a_number_goes_anywhere),
         TEST(test_memory),       TEST(test_index_out_of_range), TEST(test_random),        TEST(test_trains),         TEST(test_step_needs_one_device),
-        TEST(test_same_as_cpu),  TEST(test_ctc),             TEST(test_decoder),        TEST(test_packed_kinds),
+        TEST(test_same_as_cpu),  TEST(test_ctc),             TEST(test_rows_as_cpu),    TEST(test_decoder),        TEST(test_packed_kinds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
