@@ -161,6 +161,32 @@ static void test_index_out_of_range(void **state)
     check_values(tn_index_select(x, 0, tn_to(tn_from_ints(((int64_t[]){4, 0}), TN_SHAPE(2)), cuda0)), 0, 4, 0); /* the error is told once */
 }
 
+/* Each operator that takes indices says at the next wait which one was wrong. */
+static void test_every_index_is_checked(void **state)
+{
+    (void)state;
+    needs_device();
+    TN_SCOPE;
+    tn_tensor *x = tn_zeros(TN_SHAPE(5, 3), .device = &cuda0), *rows = tn_ones(TN_SHAPE(2, 3), .device = &cuda0);
+    tn_tensor *bad = tn_to(tn_from_ints(((int64_t[]){1, 5}), TN_SHAPE(2)), cuda0), *wide = tn_to(tn_from_ints(((int64_t[]){1, 5, 0, 4, 3, 2}), TN_SHAPE(2, 3)), cuda0);
+    for (int op = 0; op < 9; op++) {
+        tn_tensor *y = op == 0   ? tn_index_select(x, 0, bad)
+                       : op == 1 ? tn_index_add(x, 0, bad, rows)
+                       : op == 2 ? tn_gather(x, 0, wide)
+                       : op == 3 ? tn_scatter(x, 0, wide, rows)
+                       : op == 4 ? tn_scatter_add(x, 0, wide, rows)
+                       : op == 5 ? tn_embedding(bad, x)
+                       : op == 6 ? tn_cross_entropy(rows, tn_sub(bad, 2))
+                       : op == 7 ? tn_one_hot(bad, 5)
+                                 : tn_index(x, bad);
+        if (!y)
+            fail_msg("op %d: at once: %s", op, tn_last_error());
+        assert_int_equal(tn_synchronize(cuda0), TN_ERR_INDEX);
+        check_error(TN_ERR_INDEX, op == 6 ? "target number 0 is -1, but there are 3 classes" : "index 5 is out of range for a dim of size");
+        assert_int_equal(tn_synchronize(cuda0), TN_OK);
+    }
+}
+
 /* The same bits as the CPU's, of integers and uniforms; normals but for the last ones. */
 static void test_random(void **state)
 {
@@ -293,6 +319,44 @@ static void test_rows_as_cpu(void **state)
                     if (here[i] && !tn_allclose(here[i], there[i], types[t].off, types[t].off, false))
                         fail_msg("op %d, dtype %d, %d elements: result %d", op, (int)types[t].dtype, (int)sizes[s], i);
             }
+}
+
+/* Sorts longer than a tile, equals among them; sums of many values in few places. Whole numbers, so that both are exact. */
+static tn_tensor *indexed(tn_device_id device, int op, tn_dtype dtype)
+{
+    tn_manual_seed(8);
+    tn_tensor *x = tn_cast(tn_randint(TN_SHAPE(2, 1300), 0, 40), dtype), *many = tn_to(tn_cast(tn_randint(TN_SHAPE(700, 6), -4, 4), dtype), device);
+    tn_tensor *few = tn_to(tn_randint(TN_SHAPE(700), 0, 3), device), *start = tn_to(tn_cast(tn_randint(TN_SHAPE(7, 6), 0, 9), dtype), device), *at = NULL;
+    if (tn_dtype_is_float(dtype))
+        tn_fill_(tn_narrow(x, 1, 77, 3), NAN);
+    x = tn_to(x, device);
+    switch (op) {
+    case 0: (void)!tn_sort(x, .indices = &at); return at;
+    case 1: (void)!tn_sort(x, .indices = &at, .descending = true); return at;
+    case 2: return tn_sort(tn_narrow(x, 1, 100, 600));
+    case 3: return tn_topk(tn_narrow(x, 1, 100, 900), 5);
+    case 4: return tn_index_add(start, 0, few, many);
+    case 5: return tn_scatter_add(tn_reshape(start, TN_SHAPE(-1)), 0, few, tn_contiguous(tn_select(many, 1, 2)));
+    case 6: return tn_scatter_add(start, 0, tn_expand(tn_unsqueeze(few, 1), TN_SHAPE(700, 6)), many);
+    default: return tn_scatter(start, 0, tn_to(tn_randint(TN_SHAPE(700, 6), 0, 3), device), many);
+    }
+}
+
+static void test_sorts_and_sums(void **state)
+{
+    (void)state;
+    needs_device();
+    static const tn_dtype dtypes[] = {TN_F32, TN_BF16, TN_I64, TN_U8};
+    for (int op = 0; op < 8; op++)
+        for (int t = 0; t < 4; t++) {
+            if (dtypes[t] == TN_BF16 && (op == 4 || op == 5 || op == 6)) /* it rounds each sum on the CPU */
+                continue;
+            TN_SCOPE;
+            tn_tensor *here = indexed((tn_device_id){TN_CPU, 0}, op, dtypes[t]), *there = tn_to(indexed(cuda0, op, dtypes[t]), tn_device("cpu"));
+            check_good();
+            if (!tn_equal(here, there))
+                fail_msg("op %d, dtype %d", op, (int)dtypes[t]);
+        }
 }
 
 /* ---- decoding ------------------------------------------------------------------------------------------------------------- */
@@ -428,7 +492,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_cpu_trains),   TEST(test_absent),           TEST(test_cpu_is_a_device), TEST(test_there_and_back), TEST(test_a_number_goes_anywhere),
         TEST(test_memory),       TEST(test_index_out_of_range), TEST(test_random),        TEST(test_trains),         TEST(test_step_needs_one_device),
-        TEST(test_same_as_cpu),  TEST(test_ctc),             TEST(test_rows_as_cpu),    TEST(test_decoder),        TEST(test_packed_kinds),
+        TEST(test_same_as_cpu),  TEST(test_ctc),             TEST(test_rows_as_cpu),    TEST(test_sorts_and_sums), TEST(test_every_index_is_checked), TEST(test_decoder),        TEST(test_packed_kinds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
