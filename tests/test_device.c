@@ -359,6 +359,43 @@ static void test_sorts_and_sums(void **state)
         }
 }
 
+/* Attention longer than a tile each way, its results wider than one: y and the gradients of q, k and v. */
+static void attention_on(tn_device_id device, int how, tn_dtype dtype, tn_tensor *out[4])
+{
+    enum { L = 70, S = 90, E = 20, EV = 68 };
+    tn_manual_seed(17);
+    tn_tensor *in[] = {tn_randn(TN_SHAPE(1, 2, L, E), .dtype = dtype), tn_randn(TN_SHAPE(1, 1, S, E), .dtype = dtype), tn_randn(TN_SHAPE(1, 1, S, EV), .dtype = dtype)};
+    tn_tensor *mask = tn_to(how == 1 ? tn_gt(tn_randn(TN_SHAPE(L, S)), 0) : tn_randn(TN_SHAPE(L, S), .dtype = dtype), device);
+    tn_tensor *slope = tn_to(tn_randn(TN_SHAPE(1, 2, L, EV), .dtype = dtype), device);
+    for (int i = 0; i < 3; i++) {
+        in[i] = tn_to(in[i], device);
+        tn_set_requires_grad(in[i], true);
+    }
+    out[0] = tn_scaled_dot_product_attention(in[0], in[1], in[2], .is_causal = how == 0, .attn_mask = how == 0 ? NULL : mask, .enable_gqa = true,
+                                             .dropout_p = how == 2 ? 0.2 : 0);
+    assert_int_equal(tn_backward(tn_sum(tn_mul(out[0], slope))), TN_OK);
+    out[0] = tn_to(tn_detach(out[0]), tn_device("cpu"));
+    for (int i = 0; i < 3; i++)
+        out[1 + i] = tn_to(tn_grad(in[i]), tn_device("cpu"));
+}
+
+static void test_long_attention(void **state)
+{
+    (void)state;
+    needs_device();
+    for (int how = 0; how < 3; how++) {
+        TN_SCOPE;
+        tn_tensor *here[4], *there[4];
+        const tn_dtype dtype = how == 1 ? TN_F64 : TN_F32;
+        attention_on((tn_device_id){TN_CPU, 0}, how, dtype, here);
+        attention_on(cuda0, how, dtype, there);
+        check_good();
+        for (int i = 0; i < 4; i++)
+            if (!tn_allclose(here[i], there[i], dtype == TN_F64 ? 1e-12 : 2e-5, dtype == TN_F64 ? 1e-12 : 2e-5, false))
+                fail_msg("how %d: result %d", how, i);
+    }
+}
+
 /* ---- decoding ------------------------------------------------------------------------------------------------------------- */
 
 enum { VOCAB = 40, LENGTH = 13 };
@@ -492,7 +529,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_cpu_trains),   TEST(test_absent),           TEST(test_cpu_is_a_device), TEST(test_there_and_back), TEST(test_a_number_goes_anywhere),
         TEST(test_memory),       TEST(test_index_out_of_range), TEST(test_random),        TEST(test_trains),         TEST(test_step_needs_one_device),
-        TEST(test_same_as_cpu),  TEST(test_ctc),             TEST(test_rows_as_cpu),    TEST(test_sorts_and_sums), TEST(test_every_index_is_checked), TEST(test_decoder),        TEST(test_packed_kinds),
+        TEST(test_same_as_cpu),  TEST(test_ctc),             TEST(test_rows_as_cpu),    TEST(test_sorts_and_sums), TEST(test_every_index_is_checked), TEST(test_long_attention),    TEST(test_decoder),        TEST(test_packed_kinds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
