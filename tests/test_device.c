@@ -338,7 +338,11 @@ static tn_tensor *indexed(tn_device_id device, int op, tn_dtype dtype)
     case 4: return tn_index_add(start, 0, few, many);
     case 5: return tn_scatter_add(tn_reshape(start, TN_SHAPE(-1)), 0, few, tn_contiguous(tn_select(many, 1, 2)));
     case 6: return tn_scatter_add(start, 0, tn_expand(tn_unsqueeze(few, 1), TN_SHAPE(700, 6)), many);
-    default: return tn_scatter(start, 0, tn_to(tn_randint(TN_SHAPE(700, 6), 0, 3), device), many);
+    case 7: return tn_scatter(start, 0, tn_to(tn_randint(TN_SHAPE(700, 6), 0, 3), device), many);
+    case 8: return tn_cumsum(tn_narrow(x, 1, 100, 900), 1);
+    case 9: return tn_masked_select(many, tn_gt(many, 1));
+    case 10: return tn_nonzero(tn_gt(tn_expand(tn_unsqueeze(x, 0), TN_SHAPE(3, 2, 1300)), 10));
+    default: return tn_sum(tn_narrow(x, 1, 101, 1099), .dim = 1);
     }
 }
 
@@ -347,7 +351,7 @@ static void test_sorts_and_sums(void **state)
     (void)state;
     needs_device();
     static const tn_dtype dtypes[] = {TN_F32, TN_BF16, TN_I64, TN_U8};
-    for (int op = 0; op < 8; op++)
+    for (int op = 0; op < 12; op++)
         for (int t = 0; t < 4; t++) {
             if (dtypes[t] == TN_BF16 && (op == 4 || op == 5 || op == 6)) /* it rounds each sum on the CPU */
                 continue;

@@ -20,9 +20,12 @@
 #include "kernels/floats16.h"
 
 #ifdef __CUDACC__
-#define TN_UNROLL _Pragma("unroll")
+#define TN_PRAGMA_(text) _Pragma(#text)
+#define TN_UNROLL TN_PRAGMA_(unroll)
+#define TN_UNROLL_BY(n) TN_PRAGMA_(unroll n)
 #else
 #define TN_UNROLL
+#define TN_UNROLL_BY(n)
 #endif
 #define TN_KERNEL static __global__ void
 #define TN_DEVICE static __device__ __forceinline__

@@ -237,36 +237,62 @@ tn_status tn_cuda_scatter(tn_dtype dtype, bool add, const tn_loop *from)
 
 /* ---- masks ----------------------------------------------------------------------------------------------------------------- */
 
-/* One block: each thread counts, then writes, its share of the mask, in order. */
-TN_KERNEL positions_kernel(int64_t n, const bool *mask, int64_t *out, int64_t *count)
+/* A block for a chunk of the mask: each of its threads counts, then writes, its share, in order. counts are those of the chunks, then where each
+ * begins in out. */
+enum { MASK_CHUNK = 4096 };
+TN_KERNEL positions_kernel(int64_t n, const bool *mask, int64_t *counts, int64_t *out)
 {
-    __shared__ int64_t counts[TN_THREADS];
-    const int t = threadIdx.x;
-    const int64_t share = tn_blocks(n, blockDim.x), begin = t * share, end = begin + share < n ? begin + share : n;
-    int64_t found = 0;
+    __shared__ int own[TN_THREADS];
+    const int64_t share = MASK_CHUNK / TN_THREADS, begin = (int64_t)blockIdx.x * MASK_CHUNK + threadIdx.x * share, end = begin + share < n ? begin + share : n;
+    int found = 0, before = 0;
     for (int64_t i = begin; i < end; i++)
         found += mask[i];
-    counts[t] = found;
+    own[threadIdx.x] = found;
     __syncthreads();
-    int64_t at = 0;
-    for (int k = 0; k < t; k++)
-        at += counts[k];
-    if (t == (int)blockDim.x - 1)
-        *count = at + found;
-    for (int64_t i = begin; i < end && out; i++)
+    for (int k = 0; k < (int)threadIdx.x; k++)
+        before += own[k];
+    if (!out && threadIdx.x == TN_THREADS - 1)
+        counts[blockIdx.x] = before + found;
+    for (int64_t i = begin, at = out ? counts[blockIdx.x] + before : 0; i < end && out; i++)
         if (mask[i])
             out[at++] = i;
+}
+/* One block: the sum of all before each chunk, and after them that of all. */
+TN_KERNEL positions_starts_kernel(int64_t chunks, int64_t *counts)
+{
+    __shared__ int64_t sums[TN_THREADS];
+    const int t = threadIdx.x;
+    const int64_t share = tn_blocks(chunks, TN_THREADS), begin = t * share, end = begin + share < chunks ? begin + share : chunks;
+    int64_t sum = 0, before = 0;
+    for (int64_t i = begin; i < end; i++)
+        sum += counts[i];
+    sums[t] = sum;
+    __syncthreads();
+    for (int k = 0; k < t; k++)
+        before += sums[k];
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t own = counts[i];
+        counts[i] = before;
+        before += own;
+    }
+    if (t == TN_THREADS - 1)
+        counts[chunks] = before;
 }
 
 tn_status tn_cuda_positions(int64_t n, const bool *mask, int64_t *out, int64_t *count)
 {
-    tn_cuda_scratch scratch(sizeof(int64_t));
-    if (!scratch.data)
+    const int64_t chunks = tn_blocks(n, MASK_CHUNK);
+    tn_cuda_scratch scratch((size_t)(chunks + 1) * sizeof(int64_t));
+    int64_t *counts = (int64_t *)scratch.data;
+    if (!counts)
         return TN_ERR_MEMORY;
-    const int threads = tn_threads(n / 4);
-    TN_LAUNCH(positions_kernel, 1, threads, n, mask, out, (int64_t *)scratch.data);
+    if (n > 0)
+        TN_LAUNCH(positions_kernel, chunks, TN_THREADS, n, mask, counts, (int64_t *)NULL);
+    TN_LAUNCH(positions_starts_kernel, 1, TN_THREADS, chunks, counts);
+    if (n > 0 && out)
+        TN_LAUNCH(positions_kernel, chunks, TN_THREADS, n, mask, counts, out);
     const tn_status status = tn_cuda_status("positions");
-    return status == TN_OK ? tn_cuda_fetch(count, scratch.data, sizeof *count) : status;
+    return status == TN_OK ? tn_cuda_fetch(count, counts + chunks, sizeof *count) : status;
 }
 
 struct dims { int64_t sizes[TN_MAX_DIMS]; };
