@@ -332,6 +332,7 @@ static void test_converting_takes_it_along(void **state)
     char small[256];
     const size_t size = small_tokenizer(small);
     make_source("model", "tokenizer.bin", small, size);
+    check_ab("model"); /* a folder that has the tokeniser, and no model that a folder's name stands for */
     write_file(in_folder("model/chat_template.jinja"), "{{ '[INST]' '<<SYS>>' }}", 24);
     assert_int_equal(tn_llama_convert(in_folder("model/model.bin"), in_folder("alone.gguf"), .report = keep_line), TN_OK);
     check_ab("alone.gguf");
