@@ -95,7 +95,7 @@ template <class T> TN_DEVICE void put(T *to, int count, bool whole, const T *v)
             to[j] = v[j];
 }
 
-template <class T> TN_KERNEL step_kernel(items all, tn_step_op op)
+template <class T> TN_DEVICE void step(const items &all, tn_step_op op)
 {
     int which = 0;
     while (which + 1 < all.count && all.block[which + 1] <= blockIdx.x)
@@ -134,6 +134,8 @@ template <class T> TN_KERNEL step_kernel(items all, tn_step_op op)
         put(m[1], count, whole, b);
     put(m[2], count, whole, c);
 }
+
+template <class T> TN_KERNEL step_kernel(items all, tn_step_op op) { step<T>(all, op); }
 
 static void launch(const items &all, tn_dtype dtype, tn_step_op op)
 {
