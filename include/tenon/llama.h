@@ -16,6 +16,11 @@
 extern "C" {
 #endif
 
+/* Some of the first 256 layers: layer i is bit i % 64 of bits[i / 64]; {{3}} are the first two. */
+typedef struct tn_layer_set {
+    uint64_t bits[4];
+} tn_layer_set;
+
 /* Names, and what they default to, are those of transformers' config.json; what defaults to 0 there is computed or must be given. */
 #define TN_LLAMA_OPTIONS(X)                                                                                                   \
     X(int64_t, vocab_size, 0)                                                                                                 \
@@ -39,7 +44,8 @@ extern "C" {
     X(int64_t, sliding_window, 0)       /* a token sees itself and so many less one before it: Mistral; 0: all */             \
     X(double, initializer_range, 0.02)                                                                                        \
     X(tn_dtype, dtype, TN_DTYPE_DEFAULT)                                                                                      \
-    X(const tn_tensor *, rope_freqs, NULL) /* [head_dim / 2], what the frequencies are divided by one by one; copied */
+    X(const tn_tensor *, rope_freqs, NULL) /* [head_dim / 2], what the frequencies are divided by one by one; copied */ \
+    X(tn_layer_set, full_layers, {{0}}) /* those without the window: Qwen's max_window_layers and layer_types */
 typedef struct tn_llama_args {
     size_t size TN_SIZE_(tn_llama_args);
     TN_LLAMA_OPTIONS(TN_FIELD_)
