@@ -109,10 +109,10 @@ TN_KERNEL decode_attention_kernel(tn_decode_attention a, int width)
     __shared__ float q[DEPTH], keys[KEYS][DEPTH + 1], parts[TN_THREADS], p[KEYS];
     const int t = threadIdx.x, key = t % KEYS, quarter = t / KEYS, d0 = t % width, turn = t / width, turns = TN_THREADS / width;
     const int64_t row = blockIdx.x / a.heads, head = blockIdx.x % a.heads, group = head / (a.heads / a.kv_heads);
-    const int64_t length = a.length - a.rows + 1 + row;
+    const int64_t length = a.length - a.rows + 1 + row, begin = a.rows > 1 && a.window && a.window < length ? length - a.window : 0;
     const float *query = a.q + row * a.q_row + head * a.size;
     float most = -INFINITY, total = 0, sum[WIDE] = {};
-    for (int64_t j0 = 0; j0 < length; j0 += KEYS) {
+    for (int64_t j0 = begin; j0 < length; j0 += KEYS) {
         float score = 0;
         for (int64_t e0 = 0; e0 < a.size; e0 += DEPTH) {
             for (int e = t; e < KEYS * DEPTH; e += TN_THREADS) {
