@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <tenon/ops.h>
+
+#include "kernels/device.h"
 #include "kernels/philox.h"
 
 /* A batch made ahead. Batch n lies in slot n % slot_count; both tensors are owned. */
@@ -24,6 +27,7 @@ struct tn_loader {
     uint64_t seed;
     tn_collate_function collate; /* NULL: items are stacked */
     void *collate_context;
+    tn_device_id device; /* where batches go; the CPU: they stay where they are made */
 
     /* The epoch. Written by the caller while no worker works. */
     uint64_t epochs; /* how many were begun */
@@ -83,8 +87,14 @@ static bool make(tn_loader *l, int64_t n, const bool *stop, tn_tensor **x, tn_te
 {
     tn_set_random_state(state_of(l, n + 1));
     const int64_t *items = l->items + start_of(l, n);
-    return l->collate ? tn_collate_by(l->collate, l->collate_context, l->dataset, items, size_of(l, n), stop, x, y)
-                      : tn_collate(l->dataset, items, size_of(l, n), stop, x, y);
+    if (!(l->collate ? tn_collate_by(l->collate, l->collate_context, l->dataset, items, size_of(l, n), stop, x, y)
+                     : tn_collate(l->dataset, items, size_of(l, n), stop, x, y)))
+        return false;
+    if (l->device.type != TN_CPU) {
+        *x = tn_to(*x, l->device);
+        *y = *y ? tn_to(*y, l->device) : NULL;
+    }
+    return !tn_failing();
 }
 
 /* ---- the workers -------------------------------------------------------------------------------------------------------- */
@@ -228,6 +238,8 @@ static bool arguments_fit(const tn_loader_args *a)
         tn_fail(TN_ERR_ARGUMENT, "loader_new: shuffle and a sampler are both given: the order is the sampler's alone");
     else if (a->sampler && a->sampler->cls->batch && (a->batch_size != 1 || a->drop_last))
         tn_fail(TN_ERR_ARGUMENT, "loader_new: batch_size or drop_last is given, and the sampler makes the batches");
+    else if (a->device && a->device->type != TN_CPU)
+        tn_backend_for("loader_new", *a->device);
     return !tn_failing();
 }
 
@@ -256,6 +268,7 @@ tn_loader *tn_loader_new_with(const tn_loader_args *a)
     l->prefetch = a->prefetch;
     l->collate = a->collate;
     l->collate_context = a->collate_context;
+    l->device = a->device ? *a->device : (tn_device_id){TN_CPU, 0};
     l->failed = -1;
     if (l->workers) {
         l->threads = tn_alloc((size_t)l->workers * sizeof *l->threads);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/parallel.h"
+#include "kernels/device.h"
 #include "kernels/kernels.h"
 #include "models/weights.h"
 
@@ -239,6 +240,12 @@ static bool find_memory(pass *p, tn_decoder *d)
 /* Runs n rows; logits of the last `outs`. */
 static const float *run_rows(tn_decoder *d, int64_t n, const int64_t *tokens, const int64_t *sequences, const int64_t *positions, int64_t outs)
 {
+    if (d->llama) {
+        const float *logits = tn_decoder_run_on_device(d, n, tokens, sequences, positions, outs);
+        for (int64_t i = 0; i < n && logits; i++)
+            d->lengths[sequences[i]] = positions[i] + 1;
+        return logits;
+    }
     tn_barrier barrier = {0};
     pass p = {.d = d, .barrier = &barrier, .kernels = tn_kernels_of(TN_CPU), .n = n, .tokens = tokens, .sequences = sequences, .positions = positions, .outs = outs};
     if (!find_memory(&p, d))
@@ -367,6 +374,13 @@ static void decoder_free(void *self)
     tn_free(d->scratch, d->scratch_bytes);
     tn_free(d->layers, sizeof *d->layers * (size_t)d->config.num_hidden_layers);
     tn_free(d->lengths, sizeof *d->lengths * (size_t)d->sequences);
+    for (int64_t i = 0; i < d->config.num_hidden_layers && d->keys && d->values; i++) {
+        tn_release(d->keys[i]);
+        tn_release(d->values[i]);
+    }
+    tn_free(d->keys, sizeof *d->keys * (size_t)d->config.num_hidden_layers);
+    tn_free(d->values, sizeof *d->values * (size_t)d->config.num_hidden_layers);
+    tn_release(d->llama);
 }
 static const tn_class decoder_class = {"decoder", sizeof(tn_decoder), decoder_free};
 
@@ -411,6 +425,18 @@ static bool take_caches(tn_decoder *d)
     return true;
 }
 
+/* What a device computes with. */
+static tn_dtype dtype_of(tn_packed_kind kind) { return kind == TN_PACKED_F32 ? TN_F32 : kind == TN_PACKED_F16 ? TN_F16 : TN_BF16; }
+
+/* Fills a decoder with the weights: packed, of that kind, or each of its own where `own`; or on the device. */
+static bool take_weights(tn_decoder *d, const tn_weights *weights, const tn_decoder_args *a, tn_packed_kind kind, bool own)
+{
+    if (a->device && a->device->type != TN_CPU)
+        return tn_decoder_settle(d, weights, dtype_of(kind), *a->device) == TN_OK;
+    d->layers = tn_alloc_zero(sizeof *d->layers * (size_t)d->config.num_hidden_layers);
+    return d->layers && take_caches(d) && tn_decoder_pack(d, weights, own ? TN_PACKED_KINDS : kind) == TN_OK;
+}
+
 /* From weights, which it releases: of that kind, or each of its own where `own`. */
 static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a, tn_packed_kind kind, bool own)
 {
@@ -423,8 +449,7 @@ static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a, tn_
             d->capacity = d->config.sliding_window;
         d->sequences = a->sequences;
         d->lengths = tn_alloc_zero(sizeof *d->lengths * (size_t)d->sequences);
-        d->layers = tn_alloc_zero(sizeof *d->layers * (size_t)d->config.num_hidden_layers);
-        if (!d->lengths || !d->layers || !take_caches(d) || tn_decoder_pack(d, weights, own ? TN_PACKED_KINDS : kind) != TN_OK) {
+        if (!d->lengths || !take_weights(d, weights, a, kind, own)) {
             tn_release(d);
             d = NULL;
         }
@@ -445,6 +470,13 @@ static bool options_fit(const tn_decoder_args *a)
     else if (a->context < 0 || a->context > INT32_MAX || a->sequences < 1 || a->sequences > MOST_SEQUENCES)
         tn_fail(TN_ERR_ARGUMENT, "decoder: context %lld and sequences %lld: from 0 (the model's), and from 1 to %d", (long long)a->context,
                 (long long)a->sequences, MOST_SEQUENCES);
+    else if (a->device && a->device->type != TN_CPU && tn_backend_for("decoder", *a->device)) {
+        const tn_packed_kind kind = tn_decoder_kind_of(a->weights);
+        if (a->weights != TN_QUANT_NONE && tn_packed_in_blocks(kind))
+            tn_fail(TN_ERR_UNSUPPORTED, "decoder: on %s weights are F32, F16 or BF16, not %s", tn_device_text(*a->device), tn_quant_name(a->weights));
+        else if (a->cache != TN_DTYPE_DEFAULT && (a->weights == TN_QUANT_NONE || a->cache != dtype_of(kind)))
+            tn_fail(TN_ERR_UNSUPPORTED, "decoder: on %s the cache is of the weights' dtype: leave .cache out", tn_device_text(*a->device));
+    }
     return !tn_failing();
 }
 
@@ -458,7 +490,8 @@ tn_decoder *tn_decoder_new_with(const tn_decoder_args *a)
 tn_decoder *tn_decoder_open_with(const tn_decoder_open_args *a)
 {
     TN_KNOWN(tn_decoder_open_args, a);
-    const tn_decoder_args args = {.size = sizeof args, .weights = a->weights, .cache = a->cache, .context = a->context, .sequences = a->sequences};
+    const tn_decoder_args args = {.size = sizeof args, .weights = a->weights, .cache = a->cache, .context = a->context, .sequences = a->sequences,
+                                  .device = a->device};
     tn_weights *weights = options_fit(&args) ? tn_weights_open(a->path) : NULL;
     const tn_packed_kind kind = kind_for(&args, weights);
     if (!weights || !a->tuned)

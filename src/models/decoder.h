@@ -36,6 +36,9 @@ struct tn_decoder {
     int64_t scratch_rows, scratch_outs;
     int scratch_threads;
     float *logits;
+    /* On a GPU a module has the weights, and of the above there are the config, the lengths and, as all of scratch, the logits. */
+    tn_module *llama;
+    tn_tensor **keys, **values; /* [layers] of [sequences, kv_heads, capacity, head_dim] */
 };
 
 /* Takes bytes at *at of a block, aligned to 64; NULL while the block is only measured. */
@@ -59,5 +62,11 @@ tn_packed_kind tn_decoder_kind_of(tn_quant type);
 tn_packed_kind tn_decoder_kind_of_weight(const struct tn_weight *weight);
 /* Fills a decoder that has its config, cache, sequences and capacity with the model's weights; kind TN_PACKED_KINDS: each of its own. */
 tn_status tn_decoder_pack(tn_decoder *decoder, const struct tn_weights *weights, tn_packed_kind kind);
+
+/* decoder_device.c: a decoder that has its config, sequences, capacity and lengths gets a module of the weights and its caches, on the device. */
+tn_status tn_decoder_settle(tn_decoder *decoder, const struct tn_weights *weights, tn_dtype dtype, tn_device_id device);
+/* A pass over n rows, those of a sequence together: the logits of the last outs; NULL on error. */
+const float *tn_decoder_run_on_device(tn_decoder *decoder, int64_t n, const int64_t *tokens, const int64_t *sequences, const int64_t *positions,
+                                      int64_t outs);
 
 #endif

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <tenon/ops.h>
 
 void *tn_weights_fail(tn_weights_source source, tn_status status, const char *format, ...)
 {
@@ -252,10 +253,15 @@ tn_weights *tn_weights_of(void *llama)
     const tn_llama_args *config = tn_llama_config(llama);
     tn_tensor *freqs = config ? tn_llama_rope_freqs(llama) : NULL;
     tn_dict *dict = config ? tn_state_dict_merged(llama) : NULL;
-    for (int64_t i = 0; i < tn_dict_count(dict); i++)
-        if (tn_dict_tensor(dict, i)->dtype == TN_F64)
+    TN_NO_GRAD;
+    for (int64_t i = 0; i < tn_dict_count(dict); i++) {
+        tn_tensor *x = tn_dict_tensor(dict, i);
+        if (x->dtype == TN_F64)
             return tn_fail(TN_ERR_DTYPE, "llama: %s is float64, which no file of weights holds: cast the model with tn_module_to_dtype() first",
                            tn_dict_name(dict, i));
+        if (x->storage->device.type != TN_CPU && (!(x = tn_to(x, (tn_device_id){TN_CPU, 0})) || tn_dict_set(dict, tn_dict_name(dict, i), x) != TN_OK))
+            return NULL;
+    }
     return dict ? tn_weights_of_dict((tn_weights_source){"llama", "the module"}, config, freqs, dict, config->rope_interleaved, "a module") : NULL;
 }
 
