@@ -48,6 +48,30 @@ static inline void *tn_at_void_ptr_(void *result, const char *file, int line)
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_stream *tn_at_stream_ptr_(tn_stream *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_event *tn_at_event_ptr_(tn_event *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline double tn_at_double_(double result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(result != result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_graph *tn_at_graph_ptr_(tn_graph *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_dataset *tn_at_dataset_ptr_(tn_dataset *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -105,12 +129,6 @@ static inline tn_tokenizer *tn_at_tokenizer_ptr_(tn_tokenizer *result, const cha
 static inline tn_gguf *tn_at_gguf_ptr_(tn_gguf *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
-        tn_site_(NULL, file, line);
-    return result;
-}
-static inline double tn_at_double_(double result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(result != result))
         tn_site_(NULL, file, line);
     return result;
 }
@@ -3200,6 +3218,34 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_checked_(tn_save_checkpoint_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_checkpoint_with(...) \
     tn_at_checked_(tn_load_checkpoint_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_stream_new(...) \
+    tn_at_stream_ptr_(tn_stream_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_stream_wait_stream(...) \
+    tn_at_checked_(tn_stream_wait_stream(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_stream_synchronize(...) \
+    tn_at_checked_(tn_stream_synchronize(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_stream_query(...) \
+    tn_at_bool_(tn_stream_query(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_new(...) \
+    tn_at_event_ptr_(tn_event_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_record(...) \
+    tn_at_checked_(tn_event_record(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_wait(...) \
+    tn_at_checked_(tn_event_wait(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_synchronize(...) \
+    tn_at_checked_(tn_event_synchronize(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_query(...) \
+    tn_at_bool_(tn_event_query(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_elapsed_time(...) \
+    tn_at_double_(tn_event_elapsed_time(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_graph_new(...) \
+    tn_at_graph_ptr_(tn_graph_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_capture_begin(...) \
+    tn_at_checked_(tn_capture_begin(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_capture_end(...) \
+    tn_at_checked_(tn_capture_end(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_replay(...) \
+    tn_at_checked_(tn_replay(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dataset_new(...) \
     tn_at_dataset_ptr_(tn_dataset_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_tensor_dataset_new(...) \
@@ -4104,6 +4150,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_status_(tn_set_default_device(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_synchronize(...) \
     tn_at_checked_(tn_synchronize(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_reset_peak_memory_stats(...) \
+    tn_at_status_(tn_reset_peak_memory_stats(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_device_memory_set_limit(...) \
     tn_at_status_(tn_device_memory_set_limit(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_device_memory_trim(...) \

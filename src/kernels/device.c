@@ -131,6 +131,24 @@ tn_memory_stats tn_get_device_memory_stats(tn_device_id device)
     return backend ? backend->stats(device.index) : (tn_memory_stats){0};
 }
 
+int64_t tn_memory_allocated(tn_device_id device) { return tn_get_device_memory_stats(device).in_use; }
+int64_t tn_max_memory_allocated(tn_device_id device) { return tn_get_device_memory_stats(device).peak; }
+int64_t tn_memory_reserved(tn_device_id device)
+{
+    const tn_memory_stats stats = tn_get_device_memory_stats(device);
+    return stats.in_use + stats.cached;
+}
+
+tn_status tn_reset_peak_memory_stats(tn_device_id device)
+{
+    const tn_backend *backend = tn_failing() || device.type == TN_CPU ? NULL : tn_backend_for("reset_peak_memory_stats", device);
+    if (backend)
+        backend->reset_peak(device.index);
+    else if (!tn_failing())
+        tn_memory_reset_peak();
+    return tn_last_status();
+}
+
 tn_status tn_device_memory_set_limit(tn_device_id device, int64_t bytes)
 {
     const tn_backend *backend = tn_failing() || device.type == TN_CPU ? NULL : tn_backend_for("device_memory_set_limit", device);

@@ -5,6 +5,7 @@
 
 #include "core/loop.h"
 #include "core/random.h"
+#include "kernels/graph.h"
 #include "ops/broadcast.h"
 #include "ops/create.h"
 #include "ops/reduction.h"
@@ -219,6 +220,8 @@ static tn_tensor *attend(const tn_attention_args *a)
                          .e = q->sizes[3], .ev = v->sizes[3], .causal = a->is_causal, .scale = a->scale, .dropout = a->dropout_p};
     if (form.scale == 0)
         form.scale = form.e ? 1 / sqrt((double)form.e) : 1;
+    if (form.dropout > 0 && tn_captures(q->storage->device))
+        return tn_fail(TN_ERR_STATE, "%s: dropout_p while a graph is captured: each replay would drop the same", op);
     if (form.dropout > 0) {
         tn_random_fill fill = {.kind = TN_RANDOM_BERNOULLI, .dtype = dtype, .n = form.batch * form.heads * form.l * form.s};
         tn_random_take(&fill);

@@ -41,6 +41,17 @@ struct tn_cuda_scratch {
     void *data; /* NULL, with an error: no memory */
     size_t bytes;
 };
+/* Whether this thread captures a graph from the device in use: launches are recorded, and nothing is computed. */
+bool tn_cuda_capturing();
+/* During a capture: memory of the graph on the device, which each replay begins by filling from *host, where bytes are copied now. NULL: no memory. */
+void *tn_cuda_cell(const void *bytes, size_t size, void **host);
+/* During a capture: parts of cells that a replay gets anew from the optimisers, in the order of their items. */
+void tn_cuda_replays_scalars(tn_step_scalars *const *scalars, int count);
+/* What a kernel that draws has in the place of its seed, and adds to its offset, when it is replayed; NULL where nothing is captured. */
+struct tn_cuda_draws {
+    uint64_t seed, offset;
+};
+const tn_cuda_draws *tn_cuda_draws_of_replay();
 /* bytes of the device brought to the CPU; waits. */
 tn_status tn_cuda_fetch(void *to, const void *from, size_t bytes);
 
