@@ -174,6 +174,12 @@ static inline tn_optim *tn_at_optim_ptr_(tn_optim *result, const char *file, int
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_grad_scaler *tn_at_grad_scaler_ptr_(tn_grad_scaler *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_ema *tn_at_ema_ptr_(tn_ema *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -1728,6 +1734,10 @@ inline double tn_clip_grad_norm(const tn_list *params, double max_norm, tn_clip_
     args.max_norm = max_norm;
     return tn_clip_grad_norm_with(&args);
 }
+inline tn_grad_scaler *tn_grad_scaler_new(tn_grad_scaler_args args = {})
+{
+    return tn_grad_scaler_new_with(&args);
+}
 inline tn_plot *tn_plot_new(const char *path, tn_plot_args args = {})
 {
     args.path = path;
@@ -2572,6 +2582,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_status_(tn_add_param_group(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_clip_grad_norm(...) \
     tn_at_double_(tn_clip_grad_norm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_scaler_new(...) \
+    tn_at_grad_scaler_ptr_(tn_grad_scaler_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_new(...) \
     tn_at_plot_ptr_(tn_plot_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_series(...) \
@@ -2777,6 +2789,7 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
 #define TN_LIST_tn_muon_args_(X) TN_MUON_OPTIONS(X)
 #define TN_LIST_tn_group_args_(X) TN_GROUP_OPTIONS(X)
 #define TN_LIST_tn_clip_args_(X) TN_CLIP_OPTIONS(X)
+#define TN_LIST_tn_grad_scaler_args_(X) TN_GRAD_SCALER_OPTIONS(X)
 #define TN_LIST_tn_plot_args_(X) TN_PLOT_OPTIONS(X)
 #define TN_LIST_tn_plot_series_args_(X) TN_PLOT_SERIES_OPTIONS(X)
 #define TN_LIST_tn_step_lr_args_(X) TN_GAMMA_OPTIONS(X)
@@ -3084,6 +3097,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_status_(TN_CALL_((tn_add_param_group_with), tn_group_args, TN_LIST_tn_group_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_clip_grad_norm(...) \
     tn_at_double_(TN_CALL_((tn_clip_grad_norm_with), tn_clip_args, TN_LIST_tn_clip_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_scaler_new(...) \
+    tn_at_grad_scaler_ptr_(TN_CALL_((tn_grad_scaler_new_with), tn_grad_scaler_args, TN_LIST_tn_grad_scaler_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_new(...) \
     tn_at_plot_ptr_(TN_CALL_((tn_plot_new_with), tn_plot_args, TN_LIST_tn_plot_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_series(...) \
@@ -4052,6 +4067,22 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_double_(tn_clip_grad_norm_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_clip_grad_value(...) \
     tn_at_status_(tn_clip_grad_value(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_scaler_new_with(...) \
+    tn_at_grad_scaler_ptr_(tn_grad_scaler_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_scaler_scale(...) \
+    tn_at_tensor_ptr_(tn_grad_scaler_scale(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_scaler_unscale(...) \
+    tn_at_checked_(tn_grad_scaler_unscale(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_scaler_step(...) \
+    tn_at_checked_(tn_grad_scaler_step(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_scaler_update(...) \
+    tn_at_checked_(tn_grad_scaler_update(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_get_grad_scale(...) \
+    tn_at_double_(tn_get_grad_scale(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_scaler_state_dict(...) \
+    tn_at_dict_ptr_(tn_grad_scaler_state_dict(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_grad_scaler_state(...) \
+    tn_at_status_(tn_load_grad_scaler_state(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_optim_state_dict(...) \
     tn_at_dict_ptr_(tn_optim_state_dict(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_optim_state(...) \

@@ -6,6 +6,7 @@
 #include "core/loop.h"
 #include "core/random.h"
 #include "kernels/graph.h"
+#include "ops/product.h"
 #include "ops/broadcast.h"
 #include "ops/create.h"
 #include "ops/reduction.h"
@@ -21,9 +22,10 @@ static tn_attention operands(const tn_attention *form, const tn_tensor *q, const
                              const tn_tensor *y, const tn_tensor *stats)
 {
     tn_attention f = *form;
-    f.q = rows_of(q);
-    f.k = rows_of(k);
-    f.v = rows_of(v);
+    const tn_tensor *query = tn_multiplied(q), *key = tn_multiplied(k), *value = tn_multiplied(v);
+    f.q = rows_of(query ? query : q); /* where there is no memory an error sticks */
+    f.k = rows_of(key ? key : k);
+    f.v = rows_of(value ? value : v);
     if (mask) {
         f.mask = rows_of(mask);
         f.mask_column = mask->strides[3];

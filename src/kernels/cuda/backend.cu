@@ -50,7 +50,8 @@ struct graph {
     const tn_cuda_draws *draws_there;            /* on the device */
 };
 static thread_local graph *capturing;
-static std::map<void *, graph *> graph_of; /* of each such block; under devices_lock */
+/* Of each such block; under devices_lock. Tensors may be released when static objects are gone already: it stays. */
+static std::map<void *, graph *> &graph_of = *new std::map<void *, graph *>;
 
 void *(*tn_cuda_fail)(tn_status status, const char *format, ...);
 
