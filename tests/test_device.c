@@ -218,18 +218,6 @@ static void test_same_as_cpu(void **state)
     assert_true(there[3] < there[0]);
 }
 
-/* What has no kernel there says so, and computes nothing. */
-static void test_not_there_yet(void **state)
-{
-    (void)state;
-    needs_device();
-    TN_SCOPE;
-    tn_tensor *x = tn_to(tn_zeros(TN_SHAPE(3, 1, 4)), cuda0), *one = tn_from_ints(((int64_t[]){1}), TN_SHAPE(1, 1));
-    tn_tensor *length = tn_from_ints(((int64_t[]){3}), TN_SHAPE(1)), *size = tn_from_ints(((int64_t[]){1}), TN_SHAPE(1));
-    assert_null(tn_ctc_loss(x, one, length, size));
-    check_error(TN_ERR_UNSUPPORTED, "ctc_loss: it is not on cuda:0 yet");
-}
-
 /* Batches are the same numbers wherever they are brought, with workers and without. */
 static void test_loader(void **state)
 {
@@ -291,10 +279,6 @@ static void test_decoder(void **state)
     }
     assert_int_equal(tn_decoder_length(there, 0), 12);
     assert_int_equal(tn_decoder_rewind(there, 1, 1), TN_OK);
-    assert_null(tn_decoder_new(llama, .weights = TN_QUANT_Q8_0, .device = &cuda0));
-    check_error(TN_ERR_UNSUPPORTED, "on cuda:0 weights are F32, F16 or BF16, not Q8_0");
-    assert_null(tn_decoder_new(llama, .weights = TN_QUANT_BF16, .cache = TN_F32, .device = &cuda0));
-    check_error(TN_ERR_UNSUPPORTED, "on cuda:0 the cache is of the weights' dtype");
     assert_null(tn_decoder_new(llama, .device = &(tn_device_id){TN_CUDA, 99}));
     check_error(TN_ERR_DEVICE, "decoder: cuda:99 is not there");
 }
@@ -350,7 +334,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_cpu_trains),   TEST(test_absent),           TEST(test_cpu_is_a_device), TEST(test_there_and_back), TEST(test_a_number_goes_anywhere),
         TEST(test_memory),       TEST(test_index_out_of_range), TEST(test_random),        TEST(test_trains),         TEST(test_step_needs_one_device),
-        TEST(test_same_as_cpu),  TEST(test_not_there_yet),   TEST(test_loader),          TEST(test_decoder),
+        TEST(test_same_as_cpu),  TEST(test_loader),          TEST(test_decoder),
         TEST(test_across),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

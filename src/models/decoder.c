@@ -7,7 +7,6 @@
 
 #include "core/parallel.h"
 #include "kernels/device.h"
-#include "kernels/kernels.h"
 #include "models/weights.h"
 
 enum {
@@ -26,7 +25,8 @@ typedef struct pass {
     const int64_t *positions; /* [n] */
     int64_t outs;             /* the last so many rows get logits */
     float *x, *y, *q, *attended, *gate, *up; /* [n, hidden] twice, [n, q + k + v], [n, heads head_dim], [n, intermediate] twice */
-    float *cos, *sin;                        /* [n, head_dim / 2] */
+    float *cos, *sin;                        /* [n, head_dim / 2] each, one after the other */
+    float *logits;                           /* [outs, vocab_size] */
     char *prepared;                          /* of packed_input; for one row each thread has its own */
     size_t prepared_bytes;
     float *looks; /* each thread's scratch of decode_attention */
@@ -43,12 +43,12 @@ static const void *prepared_norm(const pass *p, const tn_packed_matrix *w, const
     if (n == 1) {
         float *y = p->y + thread * cols;
         char *own = p->prepared + (size_t)thread * p->prepared_bytes;
-        p->kernels->decode_norm(cols, x, norm, eps, y);
+        p->kernels->decode_norm(1, cols, x, norm, eps, y);
         p->kernels->packed_input(w->kind, 1, cols, y, cols, own, 0, 1);
         return own;
     }
-    for (int64_t i = n * thread / threads; i < n * (thread + 1) / threads; i++)
-        p->kernels->decode_norm(cols, x + i * cols, norm, eps, p->y + i * cols);
+    const int64_t begin = n * thread / threads, end = n * (thread + 1) / threads;
+    p->kernels->decode_norm(end - begin, cols, x + begin * cols, norm, eps, p->y + begin * cols);
     tn_barrier_wait(p->barrier, threads);
     p->kernels->packed_input(w->kind, n, cols, p->y, cols, p->prepared, thread, threads);
     tn_barrier_wait(p->barrier, threads);
@@ -72,8 +72,8 @@ static void turn(const pass *p, float *heads, int64_t count, const float *norm, 
 {
     const tn_llama_args *c = &p->d->config;
     const int64_t half = c->head_dim / 2;
-    for (int64_t h = 0; norm && h < count; h++)
-        p->kernels->decode_norm(c->head_dim, heads + h * c->head_dim, norm, c->rms_norm_eps, heads + h * c->head_dim);
+    if (norm)
+        p->kernels->decode_norm(count, c->head_dim, heads, norm, c->rms_norm_eps, heads);
     const tn_rope_rows rows = {.rows = count, .width = c->head_dim, .half = half, .table_rows = 1, .x = heads, .cos = p->cos + i * half,
                                .sin = p->sin + i * half, .y = heads};
     p->kernels->rope(TN_F32, &rows);
@@ -81,37 +81,38 @@ static void turn(const pass *p, float *heads, int64_t count, const float *norm, 
 
 static float *projected(const pass *p, int64_t i) { return p->q + i * tn_decoder_qkv_rows(p->d); }
 
-/* Row i's key and value of head g go to the cache, and its queries are turned. */
-static void store(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t g)
+/* Row i's keys and values of `count` heads from g on go to the cache, and their queries are turned. */
+static void store(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t g, int64_t count)
 {
     const tn_decoder *d = p->d;
     const tn_llama_args *c = &d->config;
     const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, group = c->num_attention_heads / kv_heads;
     float *k = projected(p, i) + (c->num_attention_heads + g) * size, *v = k + kv_heads * size;
-    turn(p, projected(p, i) + g * group * size, group, l->q_norm, i);
-    turn(p, k, 1, l->k_norm, i);
+    turn(p, projected(p, i) + g * group * size, count * group, l->q_norm, i);
+    turn(p, k, count, l->k_norm, i);
     const int64_t at = (p->sequences[i] * kv_heads + g) * d->capacity + p->positions[i] % d->capacity; /* row of the cache */
     const size_t row_bytes = (size_t)size * tn_dtype_size(d->cache);
     const bool scaled = d->cache == TN_I8;
-    p->kernels->decode_store(d->cache, 1, size, k, l->keys + (size_t)at * row_bytes, size, scaled ? l->key_scales + at : NULL, 1);
-    p->kernels->decode_store(d->cache, 1, size, v, l->values + (size_t)at * row_bytes, size, scaled ? l->value_scales + at : NULL, 1);
+    const int64_t head = d->capacity * size, scale_head = d->capacity;
+    p->kernels->decode_store(d->cache, count, size, k, l->keys + (size_t)at * row_bytes, head, scaled ? l->key_scales + at : NULL, scale_head);
+    p->kernels->decode_store(d->cache, count, size, v, l->values + (size_t)at * row_bytes, head, scaled ? l->value_scales + at : NULL, scale_head);
 }
 
-/* `count` heads of queries from h on, all of one key/value head, of `rows` rows of a sequence from i on look at what the cache holds. */
+/* `count` heads of queries from h on, all of one key/value head or of whole ones, of `rows` rows of a sequence from i on look at what the cache holds. */
 static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t h, int64_t count, int thread, int threads)
 {
     const tn_decoder *d = p->d;
     const tn_llama_args *c = &d->config;
-    const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, g = h / (c->num_attention_heads / kv_heads);
+    const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, group = c->num_attention_heads / kv_heads, g = h / group;
     const int64_t head = (p->sequences[i] * kv_heads + g) * d->capacity, length = p->positions[i] + rows, y_row = c->num_attention_heads * size;
     const size_t row_bytes = (size_t)size * tn_dtype_size(d->cache);
     const bool scaled = d->cache == TN_I8;
     const tn_decode_attention attention = {
-        .rows = rows, .heads = count, .kv_heads = 1, .size = size, .length = length < d->capacity ? length : d->capacity,
+        .rows = rows, .heads = count, .kv_heads = count > group ? count / group : 1, .size = size, .length = length < d->capacity ? length : d->capacity,
         .scale = 1 / sqrt((double)size), .q = projected(p, i) + h * size, .q_row = tn_decoder_qkv_rows(d), .y_row = y_row, .dtype = d->cache,
-        .k = l->keys + (size_t)head * row_bytes, .v = l->values + (size_t)head * row_bytes, .row = size,
+        .k = l->keys + (size_t)head * row_bytes, .v = l->values + (size_t)head * row_bytes, .head = d->capacity * size, .row = size,
         .ahead = head + threads * d->capacity < d->sequences * kv_heads * d->capacity ? threads * d->capacity * size : 0,
-        .k_scale = scaled ? l->key_scales + head : NULL, .v_scale = scaled ? l->value_scales + head : NULL,
+        .k_scale = scaled ? l->key_scales + head : NULL, .v_scale = scaled ? l->value_scales + head : NULL, .scale_head = d->capacity,
         .scratch = p->looks + thread * p->looks_floats, .y = p->attended + i * y_row + h * size};
     p->kernels->decode_attention(&attention, 0, 1);
 }
@@ -123,11 +124,19 @@ static void attend_all(const pass *p, const tn_decoder_layer *l, int thread, int
     const int64_t n = p->n, kv_heads = p->d->config.num_key_value_heads, heads = p->d->config.num_attention_heads, group = heads / kv_heads;
     const bool one = p->sequences[0] == p->sequences[n - 1], whole = one && p->positions[n - 1] < p->d->capacity;
     const int64_t rows = whole ? n : 1, runs = n / rows; /* rows that look at once */
+    if (p->d->device.type != TN_CPU) { /* which has threads for all heads at once */
+        for (int64_t i = 0; i < n; i++) {
+            store(p, l, i, 0, kv_heads);
+            if ((i + 1) % rows == 0)
+                attend(p, l, i + 1 - rows, rows, 0, heads, 0, 1);
+        }
+        return;
+    }
     const bool split = (!one || runs == 1) && group > 1 && runs * kv_heads < 2 * threads && runs * kv_heads % threads != 0;
     for (int64_t i = 0; i < n; i++)
         for (int64_t g = 0; g < kv_heads; g++)
             if ((p->sequences[i] * kv_heads + g) % threads == thread) {
-                store(p, l, i, g);
+                store(p, l, i, g, 1);
                 if (!split && (i + 1) % rows == 0)
                     attend(p, l, i + 1 - rows, rows, g * group, group, thread, threads);
             }
@@ -181,7 +190,7 @@ static void run(int thread, int threads, void *context)
     if (p->outs) {
         const float *last = p->x + (p->n - p->outs) * hidden;
         const void *normed = prepared_norm(p, &d->head, last, d->norm, p->outs, thread, threads);
-        p->kernels->packed_product(&d->head, p->outs, normed, d->logits, d->head.rows, false, thread, threads);
+        p->kernels->packed_product(&d->head, p->outs, normed, p->logits, d->head.rows, false, thread, threads);
     }
 }
 
@@ -201,8 +210,8 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
     p->attended = tn_taken(block, &at, row * (size_t)queries);
     p->gate = tn_taken(block, &at, row * (size_t)c->intermediate_size);
     p->up = tn_taken(block, &at, row * (size_t)c->intermediate_size);
-    p->cos = tn_taken(block, &at, row * (size_t)c->head_dim / 2);
-    p->sin = tn_taken(block, &at, row * (size_t)c->head_dim / 2);
+    p->cos = tn_taken(block, &at, row * (size_t)c->head_dim);
+    p->sin = p->cos ? p->cos + p->n * (c->head_dim / 2) : NULL;
     const int64_t others = queries > c->hidden_size ? queries : c->hidden_size;
     const int64_t whole = tn_packed_blocks(others > c->intermediate_size ? others : c->intermediate_size) * TN_PACKED_BLOCK;
     const size_t one = tn_packed_input_bytes(TN_PACKED_F32, 1, whole), all = tn_packed_input_bytes(TN_PACKED_F32, rows, whole); /* no kind takes more */
@@ -211,53 +220,92 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
     const int64_t of_one = group * ((d->capacity + 15) / 16 * 16), of_many = tn_decode_tiles_floats(c->head_dim);
     p->looks_floats = rows > 1 && of_many > of_one ? of_many : of_one;
     p->looks = tn_taken(block, &at, sizeof(float) * (size_t)(threads * p->looks_floats));
-    d->logits = tn_taken(block, &at, sizeof(float) * (size_t)(outs * c->vocab_size));
+    p->logits = tn_taken(block, &at, sizeof(float) * (size_t)(outs * c->vocab_size));
     return at;
+}
+
+static void free_scratch(tn_decoder *d)
+{
+    if (d->device.type == TN_CPU)
+        tn_free(d->scratch, d->scratch_bytes);
+    else
+        tn_decoder_free(d->device, d->scratch, d->scratch_bytes);
+}
+
+/* Beside a device's scratch: the angles, and the logits after them. */
+static bool find_outside(tn_decoder *d, int64_t rows, int64_t outs)
+{
+    const size_t angles = ((size_t)(rows * d->config.head_dim) * sizeof(float) + 63) / 64 * 64;
+    const size_t bytes = angles + (size_t)(outs * d->config.vocab_size) * sizeof(float);
+    char *outside = tn_alloc(bytes);
+    if (!outside)
+        return false;
+    tn_free(d->outside, d->outside_bytes);
+    d->outside = outside;
+    d->outside_bytes = bytes;
+    d->logits = (float *)(void *)(outside + angles);
+    return true;
 }
 
 /* Gives the pass its buffers, made anew only where it needs more than any before. */
 static bool find_memory(pass *p, tn_decoder *d)
 {
-    const int threads = p->threads = tn_parallel_width();
+    const bool here = d->device.type == TN_CPU;
+    const int threads = p->threads = here ? tn_parallel_width() : 1;
     if (p->n > d->scratch_rows || p->outs > d->scratch_outs || threads > d->scratch_threads) {
         const int64_t rows = p->n > d->scratch_rows ? p->n : d->scratch_rows, outs = p->outs > d->scratch_outs ? p->outs : d->scratch_outs;
         const int most = threads > d->scratch_threads ? threads : d->scratch_threads;
         const size_t bytes = lay_out(p, d, NULL, rows, outs, most);
-        char *scratch = tn_alloc(bytes);
+        char *scratch = here ? tn_alloc(bytes) : tn_decoder_alloc(d->device, bytes);
         if (!scratch)
             return false;
-        tn_free(d->scratch, d->scratch_bytes);
+        free_scratch(d);
         d->scratch = scratch;
         d->scratch_bytes = bytes;
+        d->scratch_rows = d->scratch_outs = 0; /* until all is there */
+        if (!here && !find_outside(d, rows, outs))
+            return false;
         d->scratch_rows = rows;
         d->scratch_outs = outs;
         d->scratch_threads = most;
     }
     lay_out(p, d, d->scratch, d->scratch_rows, d->scratch_outs, d->scratch_threads);
+    d->logits = here ? p->logits : d->logits;
     return true;
+}
+
+/* A pass on a device: the angles go there, and the logits come back. */
+static bool run_there(pass *p)
+{
+    const tn_decoder *d = p->d;
+    const tn_backend *backend = tn_cuda(NULL);
+    const size_t angles = (size_t)(p->n * d->config.head_dim) * sizeof(float), logits = (size_t)(p->outs * d->config.vocab_size) * sizeof(float);
+    if (backend->copy(p->cos, d->device.index, d->outside, TN_ON_CPU, angles) != TN_OK)
+        return false;
+    run(0, 1, p);
+    return !tn_failing() && (!logits || backend->copy(d->logits, TN_ON_CPU, p->logits, d->device.index, logits) == TN_OK);
 }
 
 /* Runs n rows; logits of the last `outs`. */
 static const float *run_rows(tn_decoder *d, int64_t n, const int64_t *tokens, const int64_t *sequences, const int64_t *positions, int64_t outs)
 {
-    if (d->llama) {
-        const float *logits = tn_decoder_run_on_device(d, n, tokens, sequences, positions, outs);
-        for (int64_t i = 0; i < n && logits; i++)
-            d->lengths[sequences[i]] = positions[i] + 1;
-        return logits;
-    }
     tn_barrier barrier = {0};
-    pass p = {.d = d, .barrier = &barrier, .kernels = tn_kernels_of(TN_CPU), .n = n, .tokens = tokens, .sequences = sequences, .positions = positions, .outs = outs};
+    pass p = {.d = d, .barrier = &barrier, .kernels = tn_kernels_on(d->device), .n = n, .tokens = tokens, .sequences = sequences, .positions = positions, .outs = outs};
     if (!find_memory(&p, d))
         return NULL;
     const int64_t half = d->config.head_dim / 2;
+    const bool here = d->device.type == TN_CPU;
+    float *cosines = here ? p.cos : (float *)(void *)d->outside, *sines = cosines + n * half;
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < half; j++) {
             const double angle = (double)positions[i] * d->frequencies[j];
-            p.cos[i * half + j] = (float)cos(angle);
-            p.sin[i * half + j] = (float)sin(angle);
+            cosines[i * half + j] = (float)cos(angle);
+            sines[i * half + j] = (float)sin(angle);
         }
-    tn_parallel_team(p.threads, run, &p);
+    if (here)
+        tn_parallel_team(p.threads, run, &p);
+    else if (!run_there(&p))
+        return NULL;
     for (int64_t i = 0; i < n; i++)
         d->lengths[sequences[i]] = positions[i] + 1;
     return d->logits;
@@ -369,18 +417,13 @@ const tn_llama_args *tn_decoder_config(const tn_decoder *d) { return is_decoder(
 static void decoder_free(void *self)
 {
     tn_decoder *d = self;
-    tn_free_pages(d->block, d->block_bytes);
-    tn_free_pages(d->caches, d->cache_bytes);
-    tn_free(d->scratch, d->scratch_bytes);
+    tn_decoder_free(d->device, d->block, d->block_bytes);
+    tn_decoder_free(d->device, d->caches, d->cache_bytes);
+    free_scratch(d);
+    tn_free(d->outside, d->outside_bytes);
+    tn_free(d->frequencies, sizeof *d->frequencies * (size_t)d->config.head_dim / 2);
     tn_free(d->layers, sizeof *d->layers * (size_t)d->config.num_hidden_layers);
     tn_free(d->lengths, sizeof *d->lengths * (size_t)d->sequences);
-    for (int64_t i = 0; i < d->config.num_hidden_layers && d->keys && d->values; i++) {
-        tn_release(d->keys[i]);
-        tn_release(d->values[i]);
-    }
-    tn_free(d->keys, sizeof *d->keys * (size_t)d->config.num_hidden_layers);
-    tn_free(d->values, sizeof *d->values * (size_t)d->config.num_hidden_layers);
-    tn_release(d->llama);
 }
 static const tn_class decoder_class = {"decoder", sizeof(tn_decoder), decoder_free};
 
@@ -411,7 +454,7 @@ static bool take_caches(tn_decoder *d)
     const size_t data = rows * (size_t)c->head_dim * tn_dtype_size(d->cache), scales = d->cache == TN_I8 ? rows * sizeof(float) : 0;
     const size_t each = (data + 63) / 64 * 64 + (scales + 63) / 64 * 64;
     d->cache_bytes = 2 * each * (size_t)c->num_hidden_layers;
-    if (!(d->caches = tn_alloc_pages(d->cache_bytes)))
+    if (!(d->caches = tn_decoder_alloc(d->device, d->cache_bytes)))
         return false;
     for (int64_t i = 0; i < c->num_hidden_layers; i++) {
         tn_decoder_layer *l = &d->layers[i];
@@ -425,20 +468,8 @@ static bool take_caches(tn_decoder *d)
     return true;
 }
 
-/* What a device computes with. */
-static tn_dtype dtype_of(tn_packed_kind kind) { return kind == TN_PACKED_F32 ? TN_F32 : kind == TN_PACKED_F16 ? TN_F16 : TN_BF16; }
-
-/* Fills a decoder with the weights: packed, of that kind, or each of its own where `own`; or on the device. */
-static bool take_weights(tn_decoder *d, const tn_weights *weights, const tn_decoder_args *a, tn_packed_kind kind, bool own)
-{
-    if (a->device && a->device->type != TN_CPU)
-        return tn_decoder_settle(d, weights, dtype_of(kind), *a->device) == TN_OK;
-    d->layers = tn_alloc_zero(sizeof *d->layers * (size_t)d->config.num_hidden_layers);
-    return d->layers && take_caches(d) && tn_decoder_pack(d, weights, own ? TN_PACKED_KINDS : kind) == TN_OK;
-}
-
-/* From weights, which it releases: of that kind, or each of its own where `own`. */
-static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a, tn_packed_kind kind, bool own)
+/* From weights, which it releases, on a device: of that kind, or each of its own where `own`. */
+static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a, tn_packed_kind kind, bool own, tn_device_id device)
 {
     tn_decoder *d = weights ? tn_object_new(&decoder_class) : NULL;
     if (d) {
@@ -447,9 +478,11 @@ static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a, tn_
         d->capacity = a->context ? a->context : d->config.max_position_embeddings;
         if (d->config.sliding_window && d->config.sliding_window < d->capacity)
             d->capacity = d->config.sliding_window;
+        d->device = device;
         d->sequences = a->sequences;
         d->lengths = tn_alloc_zero(sizeof *d->lengths * (size_t)d->sequences);
-        if (!d->lengths || !take_weights(d, weights, a, kind, own)) {
+        d->layers = tn_alloc_zero(sizeof *d->layers * (size_t)d->config.num_hidden_layers);
+        if (!d->lengths || !d->layers || !take_caches(d) || tn_decoder_pack(d, weights, own ? TN_PACKED_KINDS : kind) != TN_OK) {
             tn_release(d);
             d = NULL;
         }
@@ -470,35 +503,30 @@ static bool options_fit(const tn_decoder_args *a)
     else if (a->context < 0 || a->context > INT32_MAX || a->sequences < 1 || a->sequences > MOST_SEQUENCES)
         tn_fail(TN_ERR_ARGUMENT, "decoder: context %lld and sequences %lld: from 0 (the model's), and from 1 to %d", (long long)a->context,
                 (long long)a->sequences, MOST_SEQUENCES);
-    else if (a->device && a->device->type != TN_CPU && tn_backend_for("decoder", *a->device)) {
-        const tn_packed_kind kind = tn_decoder_kind_of(a->weights);
-        if (a->weights != TN_QUANT_NONE && tn_packed_in_blocks(kind))
-            tn_fail(TN_ERR_UNSUPPORTED, "decoder: on %s weights are F32, F16 or BF16, not %s", tn_device_text(*a->device), tn_quant_name(a->weights));
-        else if (a->cache != TN_DTYPE_DEFAULT && (a->weights == TN_QUANT_NONE || a->cache != dtype_of(kind)))
-            tn_fail(TN_ERR_UNSUPPORTED, "decoder: on %s the cache is of the weights' dtype: leave .cache out", tn_device_text(*a->device));
-    }
-    return !tn_failing();
+    return !tn_failing() && (!a->device || a->device->type == TN_CPU || tn_backend_for("decoder", *a->device));
 }
 
 tn_decoder *tn_decoder_new_with(const tn_decoder_args *a)
 {
     TN_KNOWN(tn_decoder_args, a);
     tn_weights *weights = options_fit(a) ? tn_weights_of(a->llama) : NULL;
-    return decoder_of(weights, a, kind_for(a, weights), a->weights == TN_QUANT_NONE);
+    TN_SCOPE;
+    const tn_device_id device = a->device ? *a->device : weights ? tn_device_of(tn_dict_tensor(tn_named_parameters(a->llama), 0)) : (tn_device_id){TN_CPU, 0};
+    return decoder_of(weights, a, kind_for(a, weights), a->weights == TN_QUANT_NONE, device);
 }
 
 tn_decoder *tn_decoder_open_with(const tn_decoder_open_args *a)
 {
     TN_KNOWN(tn_decoder_open_args, a);
-    const tn_decoder_args args = {.size = sizeof args, .weights = a->weights, .cache = a->cache, .context = a->context, .sequences = a->sequences,
-                                  .device = a->device};
+    const tn_decoder_args args = {.size = sizeof args, .weights = a->weights, .cache = a->cache, .context = a->context, .sequences = a->sequences, .device = a->device};
+    const tn_device_id device = a->device ? *a->device : (tn_device_id){TN_CPU, 0};
     tn_weights *weights = options_fit(&args) ? tn_weights_open(a->path) : NULL;
     const tn_packed_kind kind = kind_for(&args, weights);
     if (!weights || !a->tuned)
-        return decoder_of(weights, &args, kind, a->weights == TN_QUANT_NONE);
+        return decoder_of(weights, &args, kind, a->weights == TN_QUANT_NONE, device);
     TN_SCOPE;
     tn_release(weights);
     const tn_llama_load_args whole = {.size = sizeof whole, .dtype = TN_F32, .path = a->path};
     tn_module *llama = tn_adopt(tn_llama_load_with(&whole));
-    return llama && tn_llama_load_tuned(llama, a->tuned) == TN_OK ? decoder_of(tn_weights_of(llama), &args, kind, false) : NULL;
+    return llama && tn_llama_load_tuned(llama, a->tuned) == TN_OK ? decoder_of(tn_weights_of(llama), &args, kind, false, device) : NULL;
 }

@@ -21,13 +21,14 @@ struct tn_decoder {
     tn_object base;
     tn_llama_args config;
     tn_dtype cache;
+    tn_device_id device;         /* of block, caches and scratch */
     int64_t sequences, capacity; /* capacity: rows of a sequence's cache */
     int64_t *lengths;            /* [sequences] tokens given */
     tn_packed_matrix embedding, head; /* head.data is embedding.data where they are tied */
     float *norm;                      /* [hidden] */
-    double *frequencies;              /* [head_dim / 2] */
+    double *frequencies;              /* [head_dim / 2], on the CPU */
     tn_decoder_layer *layers;
-    char *block; /* all weights, norms and frequencies */
+    char *block; /* all weights and norms */
     size_t block_bytes;
     char *caches; /* all caches */
     size_t cache_bytes;
@@ -35,11 +36,14 @@ struct tn_decoder {
     size_t scratch_bytes;
     int64_t scratch_rows, scratch_outs;
     int scratch_threads;
-    float *logits;
-    /* On a GPU a module has the weights, and of the above there are the config, the lengths and, as all of scratch, the logits. */
-    tn_module *llama;
-    tn_tensor **keys, **values; /* [layers] of [sequences, kv_heads, capacity, head_dim] */
+    float *logits;  /* within scratch, or where that is a device's beside it, after the angles */
+    char *outside;  /* of a device: what goes there and comes from there in a pass */
+    size_t outside_bytes;
 };
+
+/* Memory of the decoder's device, aligned to 64; NULL with an error. */
+char *tn_decoder_alloc(tn_device_id device, size_t bytes);
+void tn_decoder_free(tn_device_id device, char *memory, size_t bytes);
 
 /* Takes bytes at *at of a block, aligned to 64; NULL while the block is only measured. */
 static inline void *tn_taken(char *block, size_t *at, size_t bytes)
@@ -62,11 +66,5 @@ tn_packed_kind tn_decoder_kind_of(tn_quant type);
 tn_packed_kind tn_decoder_kind_of_weight(const struct tn_weight *weight);
 /* Fills a decoder that has its config, cache, sequences and capacity with the model's weights; kind TN_PACKED_KINDS: each of its own. */
 tn_status tn_decoder_pack(tn_decoder *decoder, const struct tn_weights *weights, tn_packed_kind kind);
-
-/* decoder_device.c: a decoder that has its config, sequences, capacity and lengths gets a module of the weights and its caches, on the device. */
-tn_status tn_decoder_settle(tn_decoder *decoder, const struct tn_weights *weights, tn_dtype dtype, tn_device_id device);
-/* A pass over n rows, those of a sequence together: the logits of the last outs; NULL on error. */
-const float *tn_decoder_run_on_device(tn_decoder *decoder, int64_t n, const int64_t *tokens, const int64_t *sequences, const int64_t *positions,
-                                      int64_t outs);
 
 #endif

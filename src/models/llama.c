@@ -30,14 +30,6 @@ static tn_tensor *turned(const llama_attention *self, tn_module *projection, tn_
     return y ? tn_rope_with(&(tn_rope_args){sizeof(tn_rope_args), .interleaved = self->interleaved, .x = y, .cos = in[1], .sin = in[2]}) : NULL;
 }
 
-/* What was attended, [n, heads, l, head_dim], through o_proj. */
-static tn_tensor *out_of_heads(const llama_attention *self, tn_tensor *y)
-{
-    y = tn_transpose(y, 1, 2);
-    y = y ? tn_reshape(y, TN_SHAPE(y->sizes[0], y->sizes[1], self->heads * self->head_dim)) : NULL;
-    return y ? tn_call_array(self->o_proj, &y, 1) : NULL;
-}
-
 /* What a layer and its attention take: x [n, l, hidden], the tables' cos and sin [l, head_dim / 2], and the window's mask [l, l] or NULL. */
 static bool inputs_fit(const char *name, tn_tensor *const *in, int n_in, int n_out)
 {
@@ -56,7 +48,9 @@ static tn_status llama_attention_forward(llama_attention *self, tn_tensor *const
     args.q = turned(self, self->q_proj, self->q_norm, in, self->heads);
     args.k = turned(self, self->k_proj, self->k_norm, in, self->kv_heads);
     args.v = in_heads(self, self->v_proj, in[0], self->kv_heads);
-    out[0] = out_of_heads(self, tn_failing() ? NULL : tn_scaled_dot_product_attention_with(&args));
+    tn_tensor *y = tn_failing() ? NULL : tn_transpose(tn_scaled_dot_product_attention_with(&args), 1, 2); /* [n, l, heads, head_dim] */
+    y = y ? tn_reshape(y, TN_SHAPE(y->sizes[0], y->sizes[1], self->heads * self->head_dim)) : NULL;
+    out[0] = y ? tn_call_array(self->o_proj, &y, 1) : NULL;
     return tn_last_status();
 }
 TN_MODULE_N(llama_attention, llama_attention_forward);
@@ -173,18 +167,6 @@ static tn_tensor *rope_freqs_of(const llama_model *self)
     return tn_from_floats_with(&args);
 }
 
-/* cos and sin [l, head_dim / 2] of positions [l], for what comes after x. */
-static tn_tensor *turns(const llama_model *self, const tn_tensor *x, tn_tensor *positions, tn_tensor **sin)
-{
-    const tn_llama_args *c = &self->config;
-    const tn_rope_tables_args tables = {.size = sizeof tables, .base = c->rope_theta, .factor = c->rope_factor,
-                                        .original_length = c->rope_original_length, .low_freq_factor = c->rope_low_freq_factor,
-                                        .high_freq_factor = c->rope_high_freq_factor, .positions = positions, .dim = c->head_dim,
-                                        .sin = sin, .freq_factors = rope_freqs_of(self),
-                                        .dtype = x && x->dtype == TN_F64 ? TN_F64 : TN_F32}; /* angles are never rounded to 16 bits */
-    return tn_rope_tables_with(&tables);
-}
-
 /* Which columns each row may look at: itself and the window before it, bool [l, l]. */
 static tn_tensor *window_mask(int64_t l, int64_t window, tn_device_id device)
 {
@@ -206,8 +188,13 @@ static tn_tensor *llama_model_forward(llama_model *self, tn_tensor *tokens) /* [
     const tn_device_id device = tokens->storage->device;
     tn_tensor *sin, *positions = tn_arange_with(&(tn_range_args){.size = sizeof(tn_range_args), .end = (double)l, .step = 1, .dtype = TN_I64,
                                                                  .device = &device});
+    tn_rope_tables_args tables = {.size = sizeof tables, .base = c->rope_theta, .factor = c->rope_factor,
+                                  .original_length = c->rope_original_length, .low_freq_factor = c->rope_low_freq_factor,
+                                  .high_freq_factor = c->rope_high_freq_factor, .positions = positions, .dim = c->head_dim,
+                                  .sin = &sin, .freq_factors = rope_freqs_of(self)};
     tn_tensor *x = tn_call(self->embed_tokens, tokens->ndim == 1 ? tn_unsqueeze(tokens, 0) : tokens);
-    tn_tensor *cos = turns(self, x, positions, &sin);
+    tables.dtype = x && x->dtype == TN_F64 ? TN_F64 : TN_F32; /* angles are never rounded to 16 bits */
+    tn_tensor *cos = tn_rope_tables_with(&tables);
     tn_tensor *mask = c->sliding_window && l > c->sliding_window ? window_mask(l, c->sliding_window, device) : NULL;
     for (int i = 0; i < c->num_hidden_layers && !tn_failing(); i++)
         x = tn_call(tn_child_at(self->layers, i), x, cos, sin, mask);
@@ -249,14 +236,13 @@ typedef struct llama {
     tn_module *lm_head; /* NULL where the embedding's weight is the head's */
 } llama;
 
-static tn_tensor *head_of(const llama *self, tn_tensor *x)
+static tn_tensor *llama_forward(llama *self, tn_tensor *tokens)
 {
+    tn_tensor *x = tn_call(self->model, tokens);
     if (self->lm_head)
         return tn_call(self->lm_head, x);
     return tn_linear_with(&(tn_linear_op_args){sizeof(tn_linear_op_args), .x = x, .weight = tn_parameter(self->model->embed_tokens, "weight")});
 }
-
-static tn_tensor *llama_forward(llama *self, tn_tensor *tokens) { return head_of(self, tn_call(self->model, tokens)); }
 
 static size_t llama_describe(const tn_module *module, char *text, size_t size)
 {
@@ -280,26 +266,6 @@ const tn_llama_args *tn_llama_config(const void *module)
 tn_tensor *tn_llama_rope_freqs(const void *module)
 {
     return tn_llama_config(module) ? rope_freqs_of(((const llama *)module)->model) : NULL;
-}
-
-tn_tensor *tn_llama_rows(void *module, const tn_llama_rows_args *a)
-{
-    const llama *self = module;
-    const llama_model *m = self->model;
-    tn_tensor *sin, *x = tn_call(m->embed_tokens, tn_unsqueeze(a->tokens, 0)), *cos = turns(m, x, a->positions, &sin); /* x [1, n, hidden] */
-    for (int i = 0; i < m->config.num_hidden_layers && !tn_failing(); i++) {
-        TN_SCOPE;
-        const llama_layer *layer = (const llama_layer *)(void *)tn_child_at(m->layers, i);
-        const llama_attention *attention = layer->self_attn;
-        tn_tensor *in[] = {tn_call(layer->input_layernorm, x), cos, sin};
-        tn_tensor *q = turned(attention, attention->q_proj, attention->q_norm, in, attention->heads);
-        tn_tensor *k = turned(attention, attention->k_proj, attention->k_norm, in, attention->kv_heads);
-        tn_tensor *v = in_heads(attention, attention->v_proj, in[0], attention->kv_heads);
-        x = tn_add(x, out_of_heads(attention, tn_failing() ? NULL : a->look(a->context, i, q, k, v)));
-        x = tn_pass(tn_add(x, tn_call(layer->mlp, tn_call(layer->post_attention_layernorm, x))));
-    }
-    x = x ? tn_narrow(tn_squeeze(x, 0), 0, x->sizes[1] - a->outs, a->outs) : NULL;
-    return head_of(self, tn_call(m->norm, x));
 }
 
 bool tn_llama_completed(const char *op, tn_status status, tn_llama_args *a)

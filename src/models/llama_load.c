@@ -18,10 +18,15 @@ static bool fill(tn_module *llama, const tn_weights *w)
     return true;
 }
 
-tn_module *tn_llama_of_weights(const tn_weights *w, tn_dtype dtype)
+tn_module *tn_llama_load_with(const tn_llama_load_args *args)
 {
+    TN_KNOWN(tn_llama_load_args, args);
+    TN_SCOPE;
+    tn_weights *w = tn_adopt(tn_weights_open(args->path));
+    if (!w)
+        return NULL;
     tn_llama_args config = w->config;
-    config.dtype = dtype;
+    config.dtype = args->dtype;
     tn_this.undrawn = true;
     tn_module *llama = tn_llama_new_with(&config);
     tn_this.undrawn = false;
@@ -29,14 +34,6 @@ tn_module *tn_llama_of_weights(const tn_weights *w, tn_dtype dtype)
         return llama;
     tn_release(llama);
     return NULL;
-}
-
-tn_module *tn_llama_load_with(const tn_llama_load_args *args)
-{
-    TN_KNOWN(tn_llama_load_args, args);
-    TN_SCOPE;
-    const tn_weights *w = tn_adopt(tn_weights_open(args->path));
-    return w ? tn_llama_of_weights(w, args->dtype) : NULL;
 }
 
 static void put_config(tn_text_out *out, const tn_weights *w)

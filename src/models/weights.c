@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <tenon/ops.h>
 
 void *tn_weights_fail(tn_weights_source source, tn_status status, const char *format, ...)
 {
@@ -215,14 +214,14 @@ static bool all_known(tn_weights_source source, const tn_weights *w, const tn_di
     return !tn_failing();
 }
 
-/* A tensor as weights can lie in it: in row-major order, and f64 rounded to f32. */
+/* A tensor as weights can lie in it: on the CPU, in row-major order, and f64 rounded to f32. */
 static bool plain_in(tn_dict *dict, const char *name, tn_tensor *x)
 {
     TN_SCOPE;
     TN_NO_GRAD;
-    if (x->dtype != TN_F64 && tn_has(x, TN_FLAG_CONTIGUOUS))
+    if (x->dtype != TN_F64 && tn_has(x, TN_FLAG_CONTIGUOUS) && x->storage->device.type == TN_CPU)
         return true;
-    x = tn_contiguous(x->dtype == TN_F64 ? tn_cast(x, TN_F32) : x);
+    x = tn_to(tn_contiguous(x->dtype == TN_F64 ? tn_cast(x, TN_F32) : x), (tn_device_id){TN_CPU, 0});
     return x && tn_dict_set(dict, name, x) == TN_OK;
 }
 
@@ -252,16 +251,12 @@ tn_weights *tn_weights_of(void *llama)
     TN_SCOPE;
     const tn_llama_args *config = tn_llama_config(llama);
     tn_tensor *freqs = config ? tn_llama_rope_freqs(llama) : NULL;
+    freqs = freqs ? tn_to(freqs, (tn_device_id){TN_CPU, 0}) : NULL;
     tn_dict *dict = config ? tn_state_dict_merged(llama) : NULL;
-    TN_NO_GRAD;
-    for (int64_t i = 0; i < tn_dict_count(dict); i++) {
-        tn_tensor *x = tn_dict_tensor(dict, i);
-        if (x->dtype == TN_F64)
+    for (int64_t i = 0; i < tn_dict_count(dict); i++)
+        if (tn_dict_tensor(dict, i)->dtype == TN_F64)
             return tn_fail(TN_ERR_DTYPE, "llama: %s is float64, which no file of weights holds: cast the model with tn_module_to_dtype() first",
                            tn_dict_name(dict, i));
-        if (x->storage->device.type != TN_CPU && (!(x = tn_to(x, (tn_device_id){TN_CPU, 0})) || tn_dict_set(dict, tn_dict_name(dict, i), x) != TN_OK))
-            return NULL;
-    }
     return dict ? tn_weights_of_dict((tn_weights_source){"llama", "the module"}, config, freqs, dict, config->rope_interleaved, "a module") : NULL;
 }
 

@@ -68,8 +68,6 @@ tn_dict *tn_tuned_list(const char *path);
 size_t tn_tuned_inspect(const tn_dict *dict, const char *path, char *text, size_t size);
 /* A llama module's parameters, shared; weights with LoRA's parts are merged copies. */
 tn_weights *tn_weights_of(void *llama);
-/* A llama module with these weights, the caller's; NULL on error. */
-tn_module *tn_llama_of_weights(const tn_weights *weights, tn_dtype dtype);
 /* By name; NULL with TN_ERR_FORMAT where there is none. */
 const tn_weight *tn_weights_find(const tn_weights *weights, const char *name);
 /* By what it is; NULL, without an error, where this model has none. */
@@ -99,16 +97,6 @@ static inline tn_llama_args tn_llama_defaults(void)
     return (tn_llama_args){.size = sizeof(tn_llama_args), TN_LLAMA_OPTIONS(TN_LLAMA_DEFAULT_)};
 #undef TN_LLAMA_DEFAULT_
 }
-/* llama.c: a pass over rows that are remembered elsewhere, tokens [n] at positions [n], i64: logits [outs, vocab_size] of the last outs of them. look
- * gets a layer's q [1, heads, n, head_dim], k and v [1, kv_heads, n, head_dim], and gives what q finds, of q's shape. The model's device; no
- * history. */
-typedef struct tn_llama_rows_args {
-    tn_tensor *tokens, *positions;
-    int64_t outs;
-    tn_tensor *(*look)(void *context, int layer, tn_tensor *q, tn_tensor *k, tn_tensor *v);
-    void *context;
-} tn_llama_rows_args;
-tn_tensor *tn_llama_rows(void *llama, const tn_llama_rows_args *args);
 /* llama.c: what was 0 computed; false with an error of that status where sizes are missing or do not fit. */
 bool tn_llama_completed(const char *op, tn_status status, tn_llama_args *config);
 

@@ -38,6 +38,12 @@ inline int atomicCAS(int *at, int expected, int value)
     *at = old == expected ? value : old;
     return old;
 }
+inline int __dp4a(int a, int b, int sum)
+{
+    for (int k = 0; k < 32; k += 8)
+        sum += (int8_t)(a >> k) * (int8_t)(b >> k);
+    return sum;
+}
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline double __dadd_rn(double a, double b) { return a + b; }

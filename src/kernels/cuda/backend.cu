@@ -501,28 +501,17 @@ const tn_cuda_draws *tn_cuda_draws_of_replay()
 
 /* ---- the table -------------------------------------------------------------------------------------------------------------- */
 
-/* What is not written yet says so. */
-#define NOT_YET(X)                                                                                                            \
-    X(ctc, (tn_dtype, const tn_ctc *))                                                                                        \
-    X(rnn_forward, (tn_dtype, const tn_rnn *))                                                                                \
-    X(rnn_backward, (tn_dtype, const tn_rnn_grad *))                                                                          \
+/* Weights are packed by the CPU's kernels and copied: the layout is the same. */
+#define OF_THE_CPU(X)                                                                                                            \
     X(packed_pack, (const tn_packed_matrix *, int64_t, int64_t, const float *, int64_t))                                      \
-    X(packed_pack_blocks, (const tn_packed_matrix *, int64_t, int64_t, const void *))                                         \
-    X(packed_unpack, (const tn_packed_matrix *, int64_t, float *))                                                            \
-    X(packed_input, (tn_packed_kind, int64_t, int64_t, const float *, int64_t, void *, int, int))                             \
-    X(packed_product, (const tn_packed_matrix *, int64_t, const void *, float *, int64_t, bool, int, int))                    \
-    X(decode_norm, (int64_t, const float *, const float *, double, float *))                                                  \
-    X(decode_gate, (int64_t, float *, const float *))                                                                         \
-    X(decode_store, (tn_dtype, int64_t, int64_t, const float *, void *, int64_t, float *, int64_t))                           \
-    X(decode_attention, (const tn_decode_attention *, int, int))                                                              \
-    X(decode_argmax, (int64_t, const float *, int64_t *, float *))
+    X(packed_pack_blocks, (const tn_packed_matrix *, int64_t, int64_t, const void *))
 #define MISSING(slot, parameters)                                                                                             \
     tn_status tn_cuda_##slot parameters                                                                                       \
     {                                                                                                                         \
-        tn_cuda_fail(TN_ERR_UNSUPPORTED, #slot " is not on CUDA yet: bring the tensors to the CPU by tn_to");                 \
+        tn_cuda_fail(TN_ERR_UNSUPPORTED, #slot ": weights are packed on the CPU, and copied");                 \
         return TN_ERR_UNSUPPORTED;                                                                                            \
     }
-NOT_YET(MISSING)
+OF_THE_CPU(MISSING)
 
 static const tn_kernels kernels = {
     "cuda",

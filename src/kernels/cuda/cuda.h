@@ -19,6 +19,14 @@
 #include "kernels/device.h"
 #include "kernels/floats16.h"
 
+#ifdef __CUDACC__
+#define TN_PRAGMA_(text) _Pragma(#text)
+#define TN_UNROLL TN_PRAGMA_(unroll)
+#define TN_UNROLL_BY(n) TN_PRAGMA_(unroll n)
+#else
+#define TN_UNROLL
+#define TN_UNROLL_BY(n)
+#endif
 #define TN_KERNEL static __global__ void
 #define TN_DEVICE static __device__ __forceinline__
 
@@ -208,10 +216,12 @@ static inline tn_cuda_loop tn_cuda_loop_of(const tn_loop *from, const size_t *si
 template <int K> TN_DEVICE void tn_places(const tn_cuda_loop &loop, int64_t i, int64_t *at)
 {
     if (loop.ndim == 1) {
+        TN_UNROLL
         for (int k = 0; k < K; k++)
             at[k] = i * loop.strides[k][0];
         return;
     }
+    TN_UNROLL
     for (int k = 0; k < K; k++)
         at[k] = 0;
     const bool narrow = loop.n <= INT32_MAX;
@@ -224,6 +234,7 @@ template <int K> TN_DEVICE void tn_places(const tn_cuda_loop &loop, int64_t i, i
             rest = i / loop.sizes[d];
             place = i - rest * loop.sizes[d];
         }
+        TN_UNROLL
         for (int k = 0; k < K; k++)
             at[k] += place * loop.strides[k][d];
         i = rest;
@@ -244,7 +255,7 @@ template <class P, class Merge> __device__ P tn_over_block(P mine, Merge merge)
     parts[t] = mine;
     __syncthreads();
     for (int step = 1; step < threads; step *= 2) { /* neighbours first: the order of the elements is kept */
-        if (t % (2 * step) == 0 && t + step < threads)
+        if ((t & (2 * step - 1)) == 0 && t + step < threads)
             parts[t] = merge(parts[t], parts[t + step]);
         __syncthreads();
     }

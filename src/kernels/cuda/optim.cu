@@ -61,6 +61,42 @@ TN_DEVICE double update(tn_step_op op, const scalars_f64 &k, double w, double x,
     }
 }
 
+/* A thread's EACH elements of one array, side by side: 16 bytes at a time where all of them are there and begin at a multiple of that. */
+template <class T> struct alignas(16) pack { T v[16 / sizeof(T)]; };
+template <class T> TN_DEVICE void get(const T *from, int count, bool whole, T *v)
+{
+    constexpr int COUNT = 16 / sizeof(T);
+    TN_UNROLL
+    for (int j = 0; j < EACH && from && whole; j += COUNT) {
+        const pack<T> p = *(const pack<T> *)(from + j);
+        TN_UNROLL
+        for (int i = 0; i < COUNT; i++)
+            v[j + i] = p.v[i];
+    }
+    TN_UNROLL
+    for (int j = 0; j < EACH; j++)
+        if (!from)
+            v[j] = 0;
+        else if (!whole && j < count)
+            v[j] = from[j];
+}
+template <class T> TN_DEVICE void put(T *to, int count, bool whole, const T *v)
+{
+    constexpr int COUNT = 16 / sizeof(T);
+    TN_UNROLL
+    for (int j = 0; j < EACH && to && whole; j += COUNT) {
+        pack<T> p;
+        TN_UNROLL
+        for (int i = 0; i < COUNT; i++)
+            p.v[i] = v[j + i];
+        *(pack<T> *)(to + j) = p;
+    }
+    TN_UNROLL
+    for (int j = 0; j < EACH; j++)
+        if (to && !whole && j < count)
+            to[j] = v[j];
+}
+
 template <class T> TN_DEVICE void step(const items &all, tn_step_op op)
 {
     int which = 0;
@@ -68,23 +104,37 @@ template <class T> TN_DEVICE void step(const items &all, tn_step_op op)
         which++;
     const tn_step_item &item = all.item[which];
     const auto k = scalars_of(item.c, (T)0);
-    T *p = (T *)item.p, *m0 = (T *)item.state[0], *m1 = (T *)item.state[1], *m2 = (T *)item.state[2];
-    const T *g = (const T *)item.g;
-    const int states = (m0 ? 1 : 0) | (m1 ? 2 : 0) | (m2 ? 4 : 0);
-    for (int j = 0; j < EACH; j++) {
-        const int64_t i = (blockIdx.x - all.block[which]) * TN_THREADS * EACH + j * TN_THREADS + threadIdx.x;
-        if (i >= item.n)
-            return;
-        const T w = p[i] * k.shrink, x = (g ? k.sign * g[i] : 0) + k.decay * w;
-        T a = m0 ? m0[i] : 0, b = m1 ? m1[i] : 0, c = m2 ? m2[i] : 0;
-        p[i] = update(op, k, w, x, &a, &b, &c, states);
-        if (m0)
-            m0[i] = a;
-        if (m1 && op != TN_STEP_MUON)
-            m1[i] = b;
-        if (m2)
-            m2[i] = c;
+    const int64_t first = ((blockIdx.x - all.block[which]) * TN_THREADS + threadIdx.x) * EACH;
+    if (first >= item.n)
+        return;
+    T *p = (T *)item.p + first, *m[TN_STEP_STATES];
+    const T *g = item.g ? (const T *)item.g + first : NULL;
+    uintptr_t places = (uintptr_t)p | (uintptr_t)g;
+    int states = 0;
+    TN_UNROLL
+    for (int s = 0; s < TN_STEP_STATES; s++) {
+        m[s] = item.state[s] ? (T *)item.state[s] + first : NULL;
+        places |= (uintptr_t)m[s];
+        states |= m[s] ? 1 << s : 0;
     }
+    const int count = item.n - first < EACH ? (int)(item.n - first) : EACH;
+    const bool whole = count == EACH && places % 16 == 0;
+    T w[EACH] = {}, x[EACH] = {}, a[EACH] = {}, b[EACH] = {}, c[EACH] = {};
+    get(p, count, whole, w);
+    get(g, count, whole, x);
+    get(m[0], count, whole, a);
+    get(m[1], count, whole, b);
+    get(m[2], count, whole, c);
+    TN_UNROLL
+    for (int j = 0; j < EACH; j++) {
+        w[j] *= k.shrink;
+        w[j] = update(op, k, w[j], k.sign * x[j] + k.decay * w[j], &a[j], &b[j], &c[j], states);
+    }
+    put(p, count, whole, w);
+    put(m[0], count, whole, a);
+    if (op != TN_STEP_MUON)
+        put(m[1], count, whole, b);
+    put(m[2], count, whole, c);
 }
 
 template <class T> TN_KERNEL step_kernel(items all, tn_step_op op) { step<T>(all, op); }
