@@ -12,6 +12,7 @@
 
 typedef struct tn_host {
     void *(*fail)(tn_status status, const char *format, ...) TN_PRINTF(2, 3); /* tn_fail() */
+    const int *tf32; /* tn_get_allow_tf32() */
 } tn_host;
 
 enum { TN_ON_CPU = -1 }; /* as a device of copy */
@@ -32,6 +33,7 @@ typedef struct tn_backend {
     tn_memory_stats (*stats)(int device);
     void (*set_limit)(int device, int64_t bytes);
     void (*trim)(int device);
+    const char *(*libraries)(void); /* those that it opened, and what is missing: until the thread's next call */
 } tn_backend;
 
 typedef const tn_backend *(*tn_backend_fn)(const tn_host *host);

@@ -210,6 +210,11 @@ void cuda_on_cpu_launch(unsigned grid, unsigned block, const std::function<void(
     }
 }
 
+extern "C" __attribute__((visibility("default"))) void cuda_on_cpu_run(void (*work_of)(void *), void *context)
+{
+    cuda_on_cpu_launch(1, 1, [=] { work_of(context); });
+}
+
 /* ---- the rest --------------------------------------------------------------------------------------------------------------- */
 
 cudaError_t cudaGetDeviceCount(int *count)

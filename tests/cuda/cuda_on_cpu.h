@@ -20,6 +20,8 @@ struct cuda_on_cpu_index { unsigned x; };
 extern cuda_on_cpu_index blockIdx, threadIdx, blockDim, gridDim;
 void __syncthreads();
 void cuda_on_cpu_launch(unsigned grid, unsigned block, const std::function<void()> &kernel);
+/* For the libraries in cublaslt_on_cpu.cpp and cudnn_on_cpu.cpp, which find it by its name: a kernel of one thread. */
+extern "C" void cuda_on_cpu_run(void (*work)(void *), void *context);
 #define TN_LAUNCH(kernel, grid, block, ...)                                                                                   \
     cuda_on_cpu_launch((unsigned)(grid), (unsigned)(block), [&] {                                                             \
         auto kernel_ = (kernel);                                                                                              \

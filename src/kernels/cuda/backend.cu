@@ -1,6 +1,6 @@
 /* Devices, their memory, copies, and the table of kernels. Each device has one stream, on which everything runs in the order in which it
  * was asked for; memory comes from CUDA's stream-ordered pools. */
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/libraries.h"
 
 #include <cstdio>
 #include <mutex>
@@ -19,6 +19,7 @@ static std::mutex devices_lock;
 static thread_local int current;
 
 void *(*tn_cuda_fail)(tn_status status, const char *format, ...);
+static const int *tf32;
 
 static tn_status failed(const char *what, cudaError_t error)
 {
@@ -60,11 +61,18 @@ static tn_status use(int index)
 }
 
 cudaStream_t tn_cuda_stream() { return devices[current].stream; }
+int tn_cuda_device() { return current; }
+bool tn_cuda_tf32() { return __atomic_load_n(tf32, __ATOMIC_RELAXED); }
 tn_cuda_flag *tn_cuda_flag_of_device() { return devices[current].flag; }
 tn_status tn_cuda_status(const char *op)
 {
     cudaError_t error = cudaGetLastError();
     return error ? failed(op, error) : TN_OK;
+}
+tn_status tn_cuda_library_failed(const char *op, const char *what)
+{
+    tn_cuda_fail(TN_ERR_DEVICE, "%s: cuda:%d: %s", op, current, what);
+    return TN_ERR_DEVICE;
 }
 
 /* ---- memory ---------------------------------------------------------------------------------------------------------------- */
@@ -226,6 +234,15 @@ static const tn_kernels kernels = {
 #undef ENTRY
 };
 
+static const char *libraries()
+{
+    static thread_local char text[1000];
+    if (use(current) != TN_OK)
+        return "";
+    snprintf(text, sizeof text, "%s, %s", tn_cublaslt_text(), tn_cudnn_text());
+    return text;
+}
+
 #ifdef __CUDACC__
 #define EXPORTED extern "C" __attribute__((visibility("default")))
 #else
@@ -238,6 +255,7 @@ EXPORTED const tn_backend *tn_cuda_backend(const tn_host *host)
     static char name[64], why[160];
     int count = 0, runtime = 0, driver = 0;
     tn_cuda_fail = host->fail;
+    tf32 = host->tf32;
     cudaError_t error = cudaGetDeviceCount(&count);
     cudaRuntimeGetVersion(&runtime);
     cudaDriverGetVersion(&driver);
@@ -255,6 +273,6 @@ EXPORTED const tn_backend *tn_cuda_backend(const tn_host *host)
         snprintf(why, sizeof why, driver ? "%s (the driver is of CUDA %d.%d, this build of %d.%d)" : "no NVIDIA driver (libcuda.so.1)",
                  error ? cudaGetErrorString(error) : "no GPU", driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
     backend = {TN_BACKEND_BUILD, name, count < DEVICES_MAX ? count : DEVICES_MAX, count ? NULL : why, &kernels, use, alloc, release, copy,
-               synchronize, stats, set_limit, trim};
+               synchronize, stats, set_limit, trim, libraries};
     return &backend;
 }

@@ -1,5 +1,6 @@
-/* Convolutions: products whose operands are read out of the image (no columns are laid out), f32 and f64. */
+/* Convolutions, f32 and f64: of f32 by cuDNN, else products whose operands are read out of the image (no columns are laid out). */
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/libraries.h"
 #include "kernels/cuda/window.h"
 
 /* In each group: y[co, (image, oy, ox)] = sum over (ci, ky, kx) of w[co, (ci, ky, kx)] x[...]. */
@@ -91,6 +92,9 @@ template <class S> TN_KERNEL bias_kernel(tn_conv_grad g)
 
 template <class S> static tn_status conv_forward(const tn_conv *c)
 {
+    tn_status status = TN_OK;
+    if (std::is_same<S, float>::value && tn_cudnn_conv(TN_CUDNN_FORWARD, c, {c->x, c->weight, c->y, c->bias}, &status))
+        return status;
     const forward<S> o = {*c, true, true};
     return tn_product_run("conv_forward", c->groups, c->c_out / c->groups, c->n * c->oh * c->ow, c->c_in / c->groups * c->kh * c->kw, o);
 }
@@ -102,9 +106,10 @@ template <class S> static tn_status conv_backward(const tn_conv_grad *g)
     const of_weight<S> w = {*g, true, false};
     const of_input<S> x = {*g, false, true};
     tn_status status = TN_OK;
-    if (g->dw)
+    const bool f32 = std::is_same<S, float>::value;
+    if (g->dw && !(f32 && tn_cudnn_conv(TN_CUDNN_OF_WEIGHT, c, {c->x, g->dw, g->dy, NULL}, &status)))
         status = tn_product_run("conv_backward", c->groups, out, in * taps, c->n * c->oh * c->ow, w);
-    if (g->dx && status == TN_OK)
+    if (g->dx && status == TN_OK && !(f32 && tn_cudnn_conv(TN_CUDNN_OF_INPUT, c, {g->dx, c->weight, g->dy, NULL}, &status)))
         status = tn_product_run("conv_backward", c->groups, in, c->n * c->h * c->w, out * taps, x);
     if (g->db && status == TN_OK) {
         TN_LAUNCH(bias_kernel<S>, c->c_out, tn_threads(c->n * c->oh * c->ow / 2), *g);

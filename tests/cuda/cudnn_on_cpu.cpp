@@ -1,0 +1,272 @@
+/* A stand-in for cuDNN's backend API: what is in kernels/cuda/cudnn.h. Its engines are, best first:
+ *   0 not deterministic, and wrong        1 on tensor cores: rounds to TF32     2 whose plans cannot be made
+ *   3 that wants 1 GiB                    4 right                               5 right, of the mode FALLBACK
+ * but for 5 output channels, for which mode A has 0 and 1 alone, and for 7, for which nobody has any. */
+#include "library_on_cpu.h"
+#include "kernels/cuda/cudnn.h"
+
+#include <map>
+#include <vector>
+
+enum { TN_CUDNN_NUMBERS(TN_NUMBER) };
+struct attribute {
+    int type;
+    std::vector<char> bytes;
+};
+struct descriptor {
+    int type;
+    bool finished;
+    std::map<int, attribute> attributes;
+    descriptor *graph; /* of what heuristics made: engine configurations, engines */
+    int engine;
+};
+#define CHECK(condition)                                                                                                      \
+    if (!(condition))                                                                                                         \
+    die("cuDNN", #condition)
+
+static int made, asked, ran, engine; /* descriptors that live; searches; plans run; the last one's engine */
+EXPORTED int cudnn_on_cpu_made(void) { return made; }
+EXPORTED int cudnn_on_cpu_asked(void) { return asked; }
+EXPORTED int cudnn_on_cpu_ran(void) { return ran; }
+EXPORTED int cudnn_on_cpu_engine(void) { return engine; }
+
+static size_t size_of(int type)
+{
+    return type == CUDNN_TYPE_BOOLEAN ? 1 : type == CUDNN_TYPE_HANDLE || type == CUDNN_TYPE_INT64 || type == CUDNN_TYPE_VOID_PTR ||
+           type == CUDNN_TYPE_BACKEND_DESCRIPTOR ? 8 : 4;
+}
+template <class T> static std::vector<T> all(const descriptor *d, int name, size_t count)
+{
+    const auto found = d->attributes.find(name);
+    std::vector<T> values;
+    CHECK(found != d->attributes.end());
+    CHECK(size_of(found->second.type) == sizeof(T));
+    values.resize(found->second.bytes.size() / sizeof(T));
+    memcpy(values.data(), found->second.bytes.data(), found->second.bytes.size());
+    CHECK(count == 0 || values.size() == count);
+    return values;
+}
+template <class T> static T one(const descriptor *d, int name) { return all<T>(d, name, 1)[0]; }
+static descriptor *part(const descriptor *d, int name, int type)
+{
+    descriptor *other = one<descriptor *>(d, name);
+    CHECK(other->finished && other->type == type);
+    return other;
+}
+
+/* ---- what a graph says ------------------------------------------------------------------------------------------------------ */
+
+struct tensor {
+    int64_t id, sizes[4], strides[4], alignment;
+    bool is_virtual;
+    int64_t at(int64_t a, int64_t b, int64_t c, int64_t d) const
+    {
+        return (sizes[0] == 1 ? 0 : a * strides[0]) + (sizes[1] == 1 ? 0 : b * strides[1]) + (sizes[2] == 1 ? 0 : c * strides[2]) +
+               (sizes[3] == 1 ? 0 : d * strides[3]);
+    }
+};
+static tensor tensor_of(const descriptor *operation, int name)
+{
+    const descriptor *d = part(operation, name, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+    tensor t = {one<int64_t>(d, CUDNN_ATTR_TENSOR_UNIQUE_ID), {}, {}, one<int64_t>(d, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT), one<char>(d, CUDNN_ATTR_TENSOR_IS_VIRTUAL) != 0};
+    memcpy(t.sizes, all<int64_t>(d, CUDNN_ATTR_TENSOR_DIMENSIONS, 4).data(), sizeof t.sizes);
+    memcpy(t.strides, all<int64_t>(d, CUDNN_ATTR_TENSOR_STRIDES, 4).data(), sizeof t.strides);
+    CHECK(one<int>(d, CUDNN_ATTR_TENSOR_DATA_TYPE) == CUDNN_DATA_FLOAT);
+    return t;
+}
+
+struct convolution { /* the numbers of its attributes, by its kind */
+    int conv, x, weight, y, alpha, beta;
+};
+static const std::map<int, convolution> kinds = {
+    {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, {702, 704, 703, 705, 700, 701}},
+    {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR, {708, 710, 709, 711, 706, 707}},
+    {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR, {714, 716, 715, 717, 712, 713}}};
+
+static std::vector<descriptor *> operations_of(const descriptor *graph) { return all<descriptor *>(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, 0); }
+
+/* Dies of a convolution whose sizes do not fit. */
+static void check(const descriptor *operation)
+{
+    const convolution &of = kinds.at(operation->type);
+    const descriptor *how = part(operation, of.conv, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+    const tensor x = tensor_of(operation, of.x), w = tensor_of(operation, of.weight), y = tensor_of(operation, of.y);
+    CHECK(x.sizes[0] == y.sizes[0] && w.sizes[0] == y.sizes[1] && x.sizes[1] % w.sizes[1] == 0 && y.sizes[1] % (x.sizes[1] / w.sizes[1]) == 0);
+    CHECK(one<int64_t>(how, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS) == 2 && one<int>(how, CUDNN_ATTR_CONVOLUTION_CONV_MODE) == CUDNN_CROSS_CORRELATION);
+    CHECK(one<int>(how, CUDNN_ATTR_CONVOLUTION_COMP_TYPE) == CUDNN_DATA_FLOAT && one<float>(operation, of.alpha) == 1 && one<float>(operation, of.beta) == 0);
+    for (size_t d = 0; d < 2; d++) {
+        const int64_t before = all<int64_t>(how, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, 2)[d], after = all<int64_t>(how, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, 2)[d];
+        const int64_t reach = (w.sizes[2 + d] - 1) * all<int64_t>(how, CUDNN_ATTR_CONVOLUTION_DILATIONS, 2)[d] + 1;
+        CHECK(y.sizes[2 + d] == (x.sizes[2 + d] + before + after - reach) / all<int64_t>(how, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, 2)[d] + 1);
+    }
+}
+
+/* ---- descriptors ------------------------------------------------------------------------------------------------------------ */
+
+EXPORTED size_t cudnnGetVersion(void)
+{
+    const char *version = getenv("TENON_CUDNN_VERSION");
+    return version ? (size_t)atoi(version) : 91900;
+}
+EXPORTED const char *cudnnGetErrorString(int) { return "emulated error"; }
+EXPORTED int cudnnCreate(void **handle) { return *handle = malloc(1), CUDNN_STATUS_SUCCESS; }
+EXPORTED int cudnnSetStream(void *, cudaStream_t) { return CUDNN_STATUS_SUCCESS; }
+EXPORTED int cudnnBackendCreateDescriptor(int type, void **made_one) { return *made_one = new descriptor{type, false, {}, NULL, 0}, made++, CUDNN_STATUS_SUCCESS; }
+EXPORTED int cudnnBackendDestroyDescriptor(void *d) { return delete (descriptor *)d, made--, CUDNN_STATUS_SUCCESS; }
+EXPORTED int cudnnBackendSetAttribute(void *to, int name, int type, int64_t count, const void *elements)
+{
+    descriptor *d = (descriptor *)to;
+    CHECK(!d->finished);
+    for (int64_t i = 0; type == CUDNN_TYPE_BACKEND_DESCRIPTOR && i < count; i++)
+        CHECK(((descriptor *const *)elements)[i]->finished);
+    d->attributes[name] = {type, std::vector<char>((const char *)elements, (const char *)elements + (size_t)count * size_of(type))};
+    return CUDNN_STATUS_SUCCESS;
+}
+EXPORTED int cudnnBackendFinalize(void *of)
+{
+    descriptor *d = (descriptor *)of;
+    d->finished = true;
+    if (kinds.count(d->type))
+        check(d);
+    if (d->type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)
+        CHECK(one<void *>(d, CUDNN_ATTR_OPERATIONGRAPH_HANDLE) && operations_of(d).size() <= 3);
+    if (d->type != CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)
+        return CUDNN_STATUS_SUCCESS;
+    const descriptor *config = part(d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+    d->graph = config->graph, d->engine = config->engine;
+    return d->engine == 2 ? CUDNN_STATUS_NOT_SUPPORTED : CUDNN_STATUS_SUCCESS;
+}
+
+static int results(const descriptor *heuristics, int64_t wanted, int64_t *count, void **configs)
+{
+    descriptor *graph = part(heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+    const descriptor *first = operations_of(graph)[0];
+    const int64_t channels = tensor_of(first, kinds.at(first->type).y).sizes[1];
+    const bool fallback = one<int>(heuristics, CUDNN_ATTR_ENGINEHEUR_MODE) == CUDNN_HEUR_MODE_FALLBACK;
+    const std::vector<int> engines = channels == 7 ? std::vector<int>{} : fallback ? std::vector<int>{5} : channels == 5 ? std::vector<int>{0, 1} : std::vector<int>{0, 1, 2, 3, 4};
+    *count = (int64_t)engines.size();
+    for (size_t i = 0; i < engines.size() && (int64_t)i < wanted; i++) {
+        descriptor *config = (descriptor *)configs[i];
+        CHECK(config->type == CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+        config->finished = true, config->graph = graph, config->engine = engines[i];
+    }
+    asked += wanted == 0;
+    return CUDNN_STATUS_SUCCESS;
+}
+
+EXPORTED int cudnnBackendGetAttribute(void *of, int name, int type, int64_t wanted, int64_t *count, void *elements)
+{
+    const descriptor *d = (const descriptor *)of;
+    CHECK(d->finished);
+    *count = 1;
+    if (name == CUDNN_ATTR_ENGINEHEUR_RESULTS && type == CUDNN_TYPE_BACKEND_DESCRIPTOR)
+        return results(d, wanted, count, (void **)elements);
+    if (name == CUDNN_ATTR_ENGINECFG_ENGINE && type == CUDNN_TYPE_BACKEND_DESCRIPTOR) {
+        descriptor *of_config = *(descriptor **)elements;
+        CHECK(wanted == 1 && of_config->type == CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+        of_config->finished = true, of_config->graph = d->graph, of_config->engine = d->engine;
+    } else if (name == CUDNN_ATTR_ENGINE_NUMERICAL_NOTE && type == CUDNN_TYPE_NUMERICAL_NOTE) {
+        *count = d->engine < 2;
+        if (d->engine < 2)
+            *(int *)elements = d->engine == 0 ? CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC : CUDNN_NUMERICAL_NOTE_TENSOR_CORE;
+    } else if (name == CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE && type == CUDNN_TYPE_INT64)
+        *(int64_t *)elements = d->engine == 3 ? 1 << 30 : d->engine == 4 ? 1000 : 0;
+    else
+        return CUDNN_STATUS_BAD_PARAM;
+    return CUDNN_STATUS_SUCCESS;
+}
+
+/* ---- running ---------------------------------------------------------------------------------------------------------------- */
+
+struct running {
+    std::map<int64_t, float *> at; /* tensors by their ids */
+    std::map<int64_t, std::vector<float>> inner;
+    int bits; /* of a product's operands' fractions; 0: all */
+
+    float *data(const tensor &t)
+    {
+        if (t.is_virtual) {
+            inner[t.id].resize((size_t)(t.sizes[0] * t.sizes[1] * t.sizes[2] * t.sizes[3]));
+            return inner[t.id].data();
+        }
+        CHECK(at.count(t.id) && (uintptr_t)at[t.id] % (size_t)t.alignment == 0);
+        return at[t.id];
+    }
+    float operand(float x) const { return bits ? rounded(x, bits) : x; }
+
+    /* Each product of an element of x, of the weight and of y: what is added to is what the kind says. */
+    void convolve(const descriptor *operation)
+    {
+        const convolution &of = kinds.at(operation->type);
+        const descriptor *how = part(operation, of.conv, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+        const tensor x = tensor_of(operation, of.x), w = tensor_of(operation, of.weight), y = tensor_of(operation, of.y);
+        const auto pad = all<int64_t>(how, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, 2), stride = all<int64_t>(how, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, 2);
+        const auto dil = all<int64_t>(how, CUDNN_ATTR_CONVOLUTION_DILATIONS, 2);
+        const int64_t groups = x.sizes[1] / w.sizes[1], out = w.sizes[0] / groups;
+        const int to = operation->type;
+        float *const px = data(x), *const pw = data(w), *const py = data(y);
+        const tensor &result = to == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR ? y : to == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR ? x : w;
+        std::vector<double> sums((size_t)(result.sizes[0] * result.sizes[1] * result.sizes[2] * result.sizes[3]));
+        for (int64_t n = 0; n < y.sizes[0]; n++)
+            for (int64_t co = 0; co < y.sizes[1]; co++)
+                for (int64_t oy = 0; oy < y.sizes[2]; oy++)
+                    for (int64_t ox = 0; ox < y.sizes[3]; ox++)
+                        for (int64_t ci = 0; ci < w.sizes[1]; ci++)
+                            for (int64_t ky = 0; ky < w.sizes[2]; ky++)
+                                for (int64_t kx = 0; kx < w.sizes[3]; kx++) {
+                                    const int64_t iy = oy * stride[0] - pad[0] + ky * dil[0], ix = ox * stride[1] - pad[1] + kx * dil[1];
+                                    if (iy < 0 || iy >= x.sizes[2] || ix < 0 || ix >= x.sizes[3])
+                                        continue;
+                                    const int64_t ax = x.at(n, co / out * w.sizes[1] + ci, iy, ix), aw = w.at(co, ci, ky, kx), ay = y.at(n, co, oy, ox);
+                                    if (&result == &y)
+                                        sums[(size_t)ay] += (double)operand(px[ax]) * operand(pw[aw]);
+                                    else if (&result == &x)
+                                        sums[(size_t)ax] += (double)operand(py[ay]) * operand(pw[aw]);
+                                    else
+                                        sums[(size_t)aw] += (double)operand(px[ax]) * operand(py[ay]);
+                                }
+        float *to_data = data(result);
+        for (size_t i = 0; i < sums.size(); i++)
+            to_data[i] = (float)sums[i];
+    }
+
+    void pointwise(const descriptor *operation)
+    {
+        const descriptor *how = part(operation, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+        const bool adds = one<int>(how, CUDNN_ATTR_POINTWISE_MODE) == CUDNN_POINTWISE_ADD;
+        const tensor x = tensor_of(operation, CUDNN_ATTR_OPERATION_POINTWISE_XDESC), y = tensor_of(operation, CUDNN_ATTR_OPERATION_POINTWISE_YDESC);
+        const tensor b = adds ? tensor_of(operation, CUDNN_ATTR_OPERATION_POINTWISE_BDESC) : x;
+        const float *px = data(x), *pb = data(b);
+        float *py = data(y);
+        CHECK(adds || one<int>(how, CUDNN_ATTR_POINTWISE_NAN_PROPAGATION) == CUDNN_PROPAGATE_NAN);
+        for (int64_t i = 0; i < y.sizes[0]; i++)
+            for (int64_t j = 0; j < y.sizes[1]; j++)
+                for (int64_t k = 0; k < y.sizes[2]; k++)
+                    for (int64_t l = 0; l < y.sizes[3]; l++) {
+                        const float v = px[x.at(i, j, k, l)];
+                        py[y.at(i, j, k, l)] = adds ? v + pb[b.at(i, j, k, l)] : v < 0 ? 0 : v;
+                    }
+    }
+};
+
+EXPORTED int cudnnBackendExecute(void *, void *plan, void *pack)
+{
+    const descriptor *p = (const descriptor *)plan, *given = (const descriptor *)pack;
+    CHECK(p->finished && given->finished && p->engine != 2 && p->engine != 3);
+    const auto ids = all<int64_t>(given, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, 0);
+    const auto pointers = all<float *>(given, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, ids.size());
+    void *workspace = one<void *>(given, CUDNN_ATTR_VARIANT_PACK_WORKSPACE);
+    running r;
+    r.bits = p->engine == 1 ? 10 : 0;
+    for (size_t i = 0; i < ids.size(); i++)
+        r.at[ids[i]] = pointers[i];
+    engine = p->engine;
+    ran++;
+    on_device([&] {
+        for (const descriptor *operation : operations_of(p->graph))
+            kinds.count(operation->type) ? r.convolve(operation) : r.pointwise(operation);
+        if (p->engine == 4)
+            memset(workspace, 7, 1000);
+    });
+    return CUDNN_STATUS_SUCCESS;
+}
