@@ -1,11 +1,16 @@
 /* A stand-in for cuDNN's backend API: what is in kernels/cuda/cudnn.h. Its engines are, best first:
  *   0 not deterministic, and wrong        1 on tensor cores: rounds to TF32     2 whose plans cannot be made
  *   3 that wants 1 GiB                    4 right                               5 right, of the mode FALLBACK
- * but for 5 output channels, for which mode A has 0 and 1 alone, and for 7, for which nobody has any. */
+ * but for 5 output channels, for which mode A has 0 and 1 alone, and for 7, for which nobody has any.
+ *
+ * Where TENON_CUDNN_REAL names the real library, all descriptors are made there too, for an H100, which it plans for without having one: it
+ * is then who names engines, their notes and what memory they want. A descriptor that it does not take is deadly, and so is a graph for which
+ * it had no plan that ran. The loops still compute. */
 #include "library_on_cpu.h"
 #include "kernels/cuda/cudnn.h"
 
 #include <map>
+#include <set>
 #include <vector>
 
 enum { TN_CUDNN_NUMBERS(TN_NUMBER) };
@@ -19,6 +24,7 @@ struct descriptor {
     std::map<int, attribute> attributes;
     descriptor *graph; /* of what heuristics made: engine configurations, engines */
     int engine;
+    void *real;
 };
 #define CHECK(condition)                                                                                                      \
     if (!(condition))                                                                                                         \
@@ -29,6 +35,58 @@ EXPORTED int cudnn_on_cpu_made(void) { return made; }
 EXPORTED int cudnn_on_cpu_asked(void) { return asked; }
 EXPORTED int cudnn_on_cpu_ran(void) { return ran; }
 EXPORTED int cudnn_on_cpu_engine(void) { return engine; }
+
+/* ---- the real library ------------------------------------------------------------------------------------------------------- */
+
+static struct { TN_CUDNN_FUNCTIONS(TN_FUNCTION) } real;
+static bool with_real;
+static void *h100; /* a device's properties */
+static struct searched {
+    std::set<const descriptor *> graphs; /* for which nothing has run yet */
+    ~searched() { CHECK(!with_real || graphs.empty()); }
+} unplanned;
+enum { DEVICEPROP_DESCRIPTOR = 38, TYPE_CHAR = 24, ENGINEHEUR_DEVICEPROP = 204, EXECUTION_PLAN_DEVICEPROP = 407, DEVICEPROP_JSON = 2702 };
+
+static void open_real(const char *path)
+{
+    static const char text[] =
+        "{\"deviceVer\": 900, \"driverVer\": 13000, \"cudaDeviceId\": 0, \"deviceName\": \"NVIDIA H100 80GB HBM3\", \"multiProcessorCount\": 132, "
+        "\"maxGridSize\": [2147483647, 65535, 65535], \"maxBlockSize\": [1024, 1024, 64], \"regsPerBlock\": 65536, \"warpSize\": 32, "
+        "\"maxSharedMemoryPerBlock\": 49152, \"maxSharedMemoryPerBlockOptin\": 232448, \"reservedSharedMemoryPerBlock\": 1024, "
+        "\"maxRegistersPerSM\": 65536, \"maxCtasPerSM\": 32, \"maxThreadsPerBlock\": 1024, \"maxThreadsPerSM\": 2048, \"pciDeviceId\": 9008, "
+        "\"isTccDriver\": 0, \"supportCoopLaunch\": 1, \"totalGlobalMem\": 85000000000, \"smClockRateKHz\": 1980000, "
+        "\"memClockRateKHz\": 2619000, \"l2CacheSize\": 52428800}";
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!library)
+        die("cuDNN", dlerror());
+#define FIND(returns, name, parameters)                                                                                       \
+    real.name = (decltype(real.name))dlsym(library, #name);                                                                   \
+    CHECK(real.name);
+    TN_CUDNN_FUNCTIONS(FIND)
+    CHECK(!real.cudnnBackendCreateDescriptor(DEVICEPROP_DESCRIPTOR, &h100));
+    CHECK(!real.cudnnBackendSetAttribute(h100, DEVICEPROP_JSON, TYPE_CHAR, sizeof text - 1, text) && !real.cudnnBackendFinalize(h100));
+    with_real = true;
+}
+
+/* An attribute set there too: a device's properties are what is given for a handle. */
+static void set_real(const descriptor *d, int name, int type, int64_t count, const void *elements)
+{
+    std::vector<void *> others;
+    for (int64_t i = 0; type == CUDNN_TYPE_BACKEND_DESCRIPTOR && i < count; i++)
+        others.push_back(((descriptor *const *)elements)[i]->real);
+    if (type != CUDNN_TYPE_HANDLE)
+        CHECK(!real.cudnnBackendSetAttribute(d->real, name, type, count, others.empty() ? elements : others.data()));
+}
+
+static int finish_real(const descriptor *d)
+{
+    const int device = d->type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR ? ENGINEHEUR_DEVICEPROP : d->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR ? EXECUTION_PLAN_DEVICEPROP : 0;
+    CHECK(!device || !real.cudnnBackendSetAttribute(d->real, device, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &h100));
+    const int error = real.cudnnBackendFinalize(d->real);
+    if (error && !device)
+        die("cuDNN", real.cudnnGetErrorString(error));
+    return error;
+}
 
 static size_t size_of(int type)
 {
@@ -109,16 +167,35 @@ EXPORTED size_t cudnnGetVersion(void)
     return version ? (size_t)atoi(version) : 91900;
 }
 EXPORTED const char *cudnnGetErrorString(int) { return "emulated error"; }
-EXPORTED int cudnnCreate(void **handle) { return *handle = malloc(1), CUDNN_STATUS_SUCCESS; }
+EXPORTED int cudnnCreate(void **handle)
+{
+    if (const char *path = getenv("TENON_CUDNN_REAL"))
+        open_real(path);
+    return *handle = malloc(1), CUDNN_STATUS_SUCCESS;
+}
 EXPORTED int cudnnSetStream(void *, cudaStream_t) { return CUDNN_STATUS_SUCCESS; }
-EXPORTED int cudnnBackendCreateDescriptor(int type, void **made_one) { return *made_one = new descriptor{type, false, {}, NULL, 0}, made++, CUDNN_STATUS_SUCCESS; }
-EXPORTED int cudnnBackendDestroyDescriptor(void *d) { return delete (descriptor *)d, made--, CUDNN_STATUS_SUCCESS; }
+EXPORTED int cudnnBackendCreateDescriptor(int type, void **made_one)
+{
+    descriptor *d = new descriptor{type, false, {}, NULL, 0, NULL};
+    *made_one = d;
+    made++;
+    return with_real && type != CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR ? real.cudnnBackendCreateDescriptor(type, &d->real) : CUDNN_STATUS_SUCCESS;
+}
+EXPORTED int cudnnBackendDestroyDescriptor(void *of)
+{
+    descriptor *d = (descriptor *)of;
+    if (d->real)
+        real.cudnnBackendDestroyDescriptor(d->real);
+    return delete d, made--, CUDNN_STATUS_SUCCESS;
+}
 EXPORTED int cudnnBackendSetAttribute(void *to, int name, int type, int64_t count, const void *elements)
 {
     descriptor *d = (descriptor *)to;
     CHECK(!d->finished);
     for (int64_t i = 0; type == CUDNN_TYPE_BACKEND_DESCRIPTOR && i < count; i++)
         CHECK(((descriptor *const *)elements)[i]->finished);
+    if (d->real)
+        set_real(d, name, type, count, elements);
     d->attributes[name] = {type, std::vector<char>((const char *)elements, (const char *)elements + (size_t)count * size_of(type))};
     return CUDNN_STATUS_SUCCESS;
 }
@@ -130,11 +207,12 @@ EXPORTED int cudnnBackendFinalize(void *of)
         check(d);
     if (d->type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)
         CHECK(one<void *>(d, CUDNN_ATTR_OPERATIONGRAPH_HANDLE) && operations_of(d).size() <= 3);
+    const int error = d->real ? finish_real(d) : CUDNN_STATUS_SUCCESS;
     if (d->type != CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)
-        return CUDNN_STATUS_SUCCESS;
+        return error;
     const descriptor *config = part(d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
     d->graph = config->graph, d->engine = config->engine;
-    return d->engine == 2 ? CUDNN_STATUS_NOT_SUPPORTED : CUDNN_STATUS_SUCCESS;
+    return d->engine == 2 ? CUDNN_STATUS_NOT_SUPPORTED : error;
 }
 
 static int results(const descriptor *heuristics, int64_t wanted, int64_t *count, void **configs)
@@ -145,12 +223,22 @@ static int results(const descriptor *heuristics, int64_t wanted, int64_t *count,
     const bool fallback = one<int>(heuristics, CUDNN_ATTR_ENGINEHEUR_MODE) == CUDNN_HEUR_MODE_FALLBACK;
     const std::vector<int> engines = channels == 7 ? std::vector<int>{} : fallback ? std::vector<int>{5} : channels == 5 ? std::vector<int>{0, 1} : std::vector<int>{0, 1, 2, 3, 4};
     *count = (int64_t)engines.size();
+    asked += wanted == 0;
+    if (with_real) {
+        std::vector<void *> others;
+        unplanned.graphs.insert(graph);
+        for (int64_t i = 0; i < wanted; i++) {
+            descriptor *config = (descriptor *)configs[i];
+            config->finished = true, config->graph = graph, config->engine = 6;
+            others.push_back(config->real);
+        }
+        return real.cudnnBackendGetAttribute(heuristics->real, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, wanted, count, others.data());
+    }
     for (size_t i = 0; i < engines.size() && (int64_t)i < wanted; i++) {
         descriptor *config = (descriptor *)configs[i];
         CHECK(config->type == CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
         config->finished = true, config->graph = graph, config->engine = engines[i];
     }
-    asked += wanted == 0;
     return CUDNN_STATUS_SUCCESS;
 }
 
@@ -165,6 +253,10 @@ EXPORTED int cudnnBackendGetAttribute(void *of, int name, int type, int64_t want
         descriptor *of_config = *(descriptor **)elements;
         CHECK(wanted == 1 && of_config->type == CUDNN_BACKEND_ENGINE_DESCRIPTOR);
         of_config->finished = true, of_config->graph = d->graph, of_config->engine = d->engine;
+        if (with_real)
+            return real.cudnnBackendGetAttribute(d->real, name, type, wanted, count, &of_config->real);
+    } else if (with_real) {
+        return real.cudnnBackendGetAttribute(d->real, name, type, wanted, count, elements);
     } else if (name == CUDNN_ATTR_ENGINE_NUMERICAL_NOTE && type == CUDNN_TYPE_NUMERICAL_NOTE) {
         *count = d->engine < 2;
         if (d->engine < 2)
@@ -262,6 +354,7 @@ EXPORTED int cudnnBackendExecute(void *, void *plan, void *pack)
         r.at[ids[i]] = pointers[i];
     engine = p->engine;
     ran++;
+    unplanned.graphs.erase(p->graph);
     on_device([&] {
         for (const descriptor *operation : operations_of(p->graph))
             kinds.count(operation->type) ? r.convolve(operation) : r.pointwise(operation);
