@@ -670,9 +670,10 @@ static void test_a_trained_model(void **state)
     TN_SCOPE;
     int64_t ids[COUNT], other[COUNT];
     char text[1024];
-    greedily(tn_adopt(tn_llama_load(TRAINED "model.bin")), ids, COUNT);
-    decode(ids, COUNT, text);
-    if (strncmp(text, README_TEXT, strlen(README_TEXT)) != 0)
+    const int first = test_quickly() ? 12 : COUNT;
+    greedily(tn_adopt(tn_llama_load(TRAINED "model.bin")), ids, first);
+    decode(ids, first, text);
+    if (first == COUNT && strncmp(text, README_TEXT, strlen(README_TEXT)) != 0)
         fail_msg("it writes: %s", text);
     const tn_weights *from = tn_adopt(tn_weights_open(TRAINED "model.bin"));
     char last[200] = TRAINED "model.bin";
