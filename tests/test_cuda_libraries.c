@@ -93,8 +93,8 @@ static void test_text(void **state)
         assert_non_null(strstr(text, "no cuBLASLt, products run by kernels of our own: libcublasLt.so.13 was not found"));
         assert_non_null(strstr(text, "no cuDNN, convolutions run by kernels of our own: libcudnn.so.9 was not found"));
     } else {
-        assert_true(strstr(text, ", cuBLASLt ") || strstr(text, "no cuBLASLt"));
-        assert_true(strstr(text, ", cuDNN ") || strstr(text, "no cuDNN"));
+        assert_true(strstr(text, "; cuBLASLt ") || strstr(text, "no cuBLASLt"));
+        assert_true(strstr(text, "; cuDNN ") || strstr(text, "no cuDNN"));
         print_message("%s\n", text);
     }
 }

@@ -78,15 +78,22 @@ int tn_cuda_device_count(void)
     return backend ? backend->devices : 0;
 }
 
-const char *tn_cuda_text(void)
+static char cuda_text[1200];
+static void say_cuda(void)
 {
-    static _Thread_local char text[1200];
     const char *why;
     const tn_backend *backend = tn_cuda(&why);
-    if (!backend || !backend->devices)
-        return why;
-    snprintf(text, sizeof text, "%s, %s", backend->name, backend->libraries());
-    return text;
+    if (backend && backend->devices)
+        snprintf(cuda_text, sizeof cuda_text, "%s; %s", backend->name, backend->libraries());
+    else
+        snprintf(cuda_text, sizeof cuda_text, "%s", why);
+}
+
+const char *tn_cuda_text(void)
+{
+    static pthread_once_t said = PTHREAD_ONCE_INIT;
+    pthread_once(&said, say_cuda);
+    return cuda_text;
 }
 
 void tn_set_allow_tf32(bool allow) { __atomic_store_n(&tf32, allow, __ATOMIC_RELAXED); }

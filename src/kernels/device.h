@@ -33,7 +33,7 @@ typedef struct tn_backend {
     tn_memory_stats (*stats)(int device);
     void (*set_limit)(int device, int64_t bytes);
     void (*trim)(int device);
-    const char *(*libraries)(void); /* those that it opened, and what is missing: until the thread's next call */
+    const char *(*libraries)(void); /* those that it opened, and what is missing */
 } tn_backend;
 
 typedef const tn_backend *(*tn_backend_fn)(const tn_host *host);

@@ -234,12 +234,12 @@ static const tn_kernels kernels = {
 #undef ENTRY
 };
 
-static const char *libraries()
+static const char *libraries() /* called once */
 {
-    static thread_local char text[1000];
+    static char text[1000];
     if (use(current) != TN_OK)
         return "";
-    snprintf(text, sizeof text, "%s, %s", tn_cublaslt_text(), tn_cudnn_text());
+    snprintf(text, sizeof text, "%s; %s", tn_cublaslt_text(), tn_cudnn_text());
     return text;
 }
 

@@ -47,7 +47,7 @@ static bool is_there()
         if (there)
             snprintf(text, sizeof text, "cuBLASLt %d.%d.%d", version / 10000, version / 100 % 100, version % 100);
         else
-            snprintf(text, sizeof text, "no cuBLASLt, products run by kernels of our own: %s; %s", why[0], why[1]);
+            snprintf(text, sizeof text, "no cuBLASLt, products run by kernels of our own: %s and %s", why[0], why[1]);
     });
     return there;
 }
