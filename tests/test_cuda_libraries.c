@@ -65,22 +65,26 @@ static void test_unusable(void **state)
         print_message("skipped: not over the emulated libraries\n");
         skip();
     }
-    fflush(NULL);
-    const pid_t child = fork();
-    if (child == 0) {
-        setenv("TENON_CUBLASLT_FAILS", "1", 1);
-        setenv("TENON_CUDNN_VERSION", "90000", 1);
-        const char *text = tn_cuda_text();
-        const bool good = strstr(text, "no cuBLASLt") && strstr(text, "libcublasLt.so.13: not initialised") && strstr(text, "libcublasLt.so.12 was not found") &&
-                          strstr(text, "no cuDNN") && strstr(text, "libcudnn.so.9 is older than 9.1") && product_of(2, 3) == 18 &&
-                          convolution_of(2, 3) == 27 && tn_last_status() == TN_OK;
-        if (!good)
-            fprintf(stderr, "%s; %s\n", text, tn_last_error());
-        _exit(good ? 0 : 1);
+    static const struct { const char *name, *value, *said; } faults[] = {
+        {"TENON_CUDNN_VERSION", "90000", "libcudnn.so.9 is older than 9.1"}, {"TENON_CUDNN_FAILS", "1", "libcudnn.so.9: emulated error"}};
+    for (int i = 0; i < 2; i++) {
+        fflush(NULL);
+        const pid_t child = fork();
+        if (child == 0) {
+            setenv("TENON_CUBLASLT_FAILS", "1", 1);
+            setenv(faults[i].name, faults[i].value, 1);
+            const char *text = tn_cuda_text();
+            const bool good = strstr(text, "no cuBLASLt") && strstr(text, "libcublasLt.so.13: not initialised") &&
+                              strstr(text, "libcublasLt.so.12 was not found") && strstr(text, "no cuDNN") && strstr(text, faults[i].said) &&
+                              product_of(2, 3) == 18 && convolution_of(2, 3) == 27 && tn_last_status() == TN_OK;
+            if (!good)
+                fprintf(stderr, "%s; %s\n", text, tn_last_error());
+            _exit(good ? 0 : 1);
+        }
+        int how;
+        assert_int_equal(waitpid(child, &how, 0), child);
+        assert_int_equal(how, 0);
     }
-    int how;
-    assert_int_equal(waitpid(child, &how, 0), child);
-    assert_int_equal(how, 0);
 }
 
 static void test_text(void **state)
@@ -128,14 +132,35 @@ static void test_unknown_products(void **state)
     needs_stand_ins();
     TN_SCOPE;
     const int ran = lt("cublaslt_on_cpu_ran");
-    /* 13 columns, which it has no algorithm for; elements two apart in both directions; integers */
-    tn_tensor *x = tn_ones(TN_SHAPE(2, 3), .device = &cuda0), *w = tn_ones(TN_SHAPE(3, 13), .device = &cuda0);
-    check_values(tn_sum(tn_matmul(x, w)), 0, 78);
+    /* 13 columns, which it has no algorithm for, and 19, of which that comes out later; elements apart in both directions; integers */
+    tn_tensor *x = tn_ones(TN_SHAPE(2, 3), .device = &cuda0);
+    check_values(tn_sum(tn_matmul(x, tn_ones(TN_SHAPE(3, 13), .device = &cuda0))), 0, 78);
+    for (int i = 0; i < 2; i++)
+        check_values(tn_sum(tn_matmul(x, tn_ones(TN_SHAPE(3, 19), .device = &cuda0))), 0, 114);
     tn_tensor *wide = tn_reshape(tn_arange(24, .dtype = TN_F32, .device = &cuda0), TN_SHAPE(2, 3, 2, 2)), *apart = tn_select(tn_select(wide, 3, 0), 2, 0);
     check_values(tn_matmul(apart, tn_ones(TN_SHAPE(3, 1), .device = &cuda0)), 0, 12, 48);
     tn_tensor *whole = tn_full(TN_SHAPE(2, 2), 3, .dtype = TN_I64, .device = &cuda0);
     check_values(tn_matmul(whole, whole), 0, 18, 18, 18, 18);
     assert_int_equal(lt("cublaslt_on_cpu_ran"), ran);
+}
+
+static void test_failures(void **state)
+{
+    (void)state;
+    needs_stand_ins();
+    TN_SCOPE;
+    tn_tensor *x = tn_ones(TN_SHAPE(2, 3), .device = &cuda0), *image = tn_ones(TN_SHAPE(1, 1, 3, 3), .device = &cuda0);
+    assert_null(tn_matmul(x, tn_ones(TN_SHAPE(3, 17), .device = &cuda0)));
+    check_error(TN_ERR_DEVICE, "gemm: cuda:0: emulated error");
+    assert_null(tn_conv2d(image, tn_ones(TN_SHAPE(9, 1, 3, 3), .device = &cuda0)));
+    check_error(TN_ERR_DEVICE, "conv_forward: cuda:0: emulated error");
+    /* memory for the result and none for the engine's own */
+    tn_tensor *weight = tn_ones(TN_SHAPE(2, 1, 3, 3), .device = &cuda0);
+    assert_int_equal(tn_device_memory_set_limit(cuda0, tn_get_device_memory_stats(cuda0).in_use + 256), TN_OK);
+    assert_null(tn_conv2d(image, weight));
+    check_error(TN_ERR_MEMORY, "1000 bytes");
+    assert_int_equal(tn_device_memory_set_limit(cuda0, 0), TN_OK);
+    check_values(tn_conv2d(image, weight), 0, 9, 9);
 }
 
 static void test_tf32_on_request(void **state)
@@ -212,7 +237,7 @@ static void test_plans_are_dropped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_unusable),        TEST(test_text),    TEST(test_chosen_once),       TEST(test_unknown_products),
+        TEST(test_unusable),        TEST(test_text),    TEST(test_chosen_once),       TEST(test_unknown_products), TEST(test_failures),
         TEST(test_tf32_on_request), TEST(test_engines), TEST(test_relu_keeps_nan),    TEST(test_plans_are_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,8 @@ struct object { std::map<int, int64_t> values; };
     if (!(condition))                                                                                                         \
     die("cuBLASLt", #condition)
 
+/* Rows of a product (our columns) that it has no algorithm for; that one promises and has not; and that fail. */
+enum { UNKNOWN = 13, UNSUPPORTED = 19, FAILING = 17 };
 static int made, asked, ran; /* descriptors that live; choices of an algorithm; products */
 EXPORTED int cublaslt_on_cpu_made(void) { return made; }
 EXPORTED int cublaslt_on_cpu_asked(void) { return asked; }
@@ -91,7 +93,7 @@ EXPORTED int cublasLtMatmulAlgoGetHeuristic(void *, void *desc, void *a, void *b
     CHECK(get(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, 7) == CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
     CHECK(get(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, 0) > 0);
     memset(choice, 0, sizeof *choice);
-    *found = get(d, ROWS, 0) != 13; /* a size that it does not know, so that somebody else must */
+    *found = get(d, ROWS, 0) != UNKNOWN;
     for (int i = 0; i < 4; i++)
         choice->algo.data[i] = (uint64_t)get(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES + i, 256);
     choice->algo.data[4] = 4711;
@@ -140,6 +142,8 @@ EXPORTED int cublasLtMatmul(void *, void *desc, const void *alpha, const void *a
     for (int i = 0; i < 4; i++)
         CHECK((uintptr_t)pointers[i] % algo->data[i] == 0);
     CHECK((uintptr_t)bias_of(desc) % algo->data[5] == 0);
+    if (get(ld, ROWS, 0) == UNSUPPORTED || get(ld, ROWS, 0) == FAILING)
+        return get(ld, ROWS, 0) == FAILING ? CUBLAS_STATUS_INVALID_VALUE : CUBLAS_STATUS_NOT_SUPPORTED;
     ran++;
     switch (get(ld, TYPE, -1)) {
     case TN_CUDA_R_64F:

@@ -30,6 +30,8 @@ struct descriptor {
     if (!(condition))                                                                                                         \
     die("cuDNN", #condition)
 
+/* The channels of an output whose plan fails when it runs. */
+enum { FAILING = 9 };
 static int made, asked, ran, engine; /* descriptors that live; searches; plans run; the last one's engine */
 EXPORTED int cudnn_on_cpu_made(void) { return made; }
 EXPORTED int cudnn_on_cpu_asked(void) { return asked; }
@@ -176,6 +178,8 @@ EXPORTED int cudnnCreate(void **handle)
 EXPORTED int cudnnSetStream(void *, cudaStream_t) { return CUDNN_STATUS_SUCCESS; }
 EXPORTED int cudnnBackendCreateDescriptor(int type, void **made_one)
 {
+    if (getenv("TENON_CUDNN_FAILS"))
+        return CUDNN_STATUS_NOT_SUPPORTED;
     descriptor *d = new descriptor{type, false, {}, NULL, 0, NULL};
     *made_one = d;
     made++;
@@ -345,6 +349,9 @@ EXPORTED int cudnnBackendExecute(void *, void *plan, void *pack)
 {
     const descriptor *p = (const descriptor *)plan, *given = (const descriptor *)pack;
     CHECK(p->finished && given->finished && p->engine != 2 && p->engine != 3);
+    const descriptor *first = operations_of(p->graph)[0];
+    if (tensor_of(first, kinds.at(first->type).y).sizes[1] == FAILING)
+        return CUDNN_STATUS_BAD_PARAM;
     const auto ids = all<int64_t>(given, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, 0);
     const auto pointers = all<float *>(given, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, ids.size());
     void *workspace = one<void *>(given, CUDNN_ATTR_VARIANT_PACK_WORKSPACE);

@@ -33,9 +33,12 @@ static bool opens(const char *file, char *why, size_t size)
 #undef FIND
     if (dnn.cudnnGetVersion() < 90100)
         return snprintf(why, size, "%s is older than 9.1", file), false;
-    const int error = dnn.cudnnCreate(&handles[tn_cuda_device()]);
+    void *any = NULL;
+    int error = dnn.cudnnCreate(&handles[tn_cuda_device()]);
+    error = error ? error : dnn.cudnnBackendCreateDescriptor(CUDNN_BACKEND_TENSOR_DESCRIPTOR, &any); /* which another file has */
     if (error)
         return snprintf(why, size, "%s: %s", file, dnn.cudnnGetErrorString(error)), false;
+    dnn.cudnnBackendDestroyDescriptor(any);
     return true;
 }
 
