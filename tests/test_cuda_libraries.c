@@ -108,7 +108,8 @@ static void test_chosen_once(void **state)
     (void)state;
     needs_stand_ins();
     TN_SCOPE;
-    tn_tensor *x = tn_rand(TN_SHAPE(3, 5), .device = &cuda0), *w = tn_rand(TN_SHAPE(4, 5), .device = &cuda0), *b = tn_rand(TN_SHAPE(4), .device = &cuda0);
+    tn_tensor *x = tn_rand(TN_SHAPE(3, 5), .device = &cuda0), *w = tn_rand(TN_SHAPE(4, 5), .device = &cuda0);
+    tn_tensor *b = tn_rand(TN_SHAPE(4), .device = &cuda0);
     tn_linear(x, w, b);
     const int asked = lt("cublaslt_on_cpu_asked"), ran = lt("cublaslt_on_cpu_ran");
     for (int i = 0; i < 3; i++)

@@ -87,7 +87,8 @@ EXPORTED int cublasLtMatmulAlgoGetHeuristic(void *, void *desc, void *a, void *b
     CHECK(get(a, ta ? ROWS : COLS, 0) == get(b, tb ? COLS : ROWS, 0));
     CHECK(get(a, TYPE, -1) == type && get(b, TYPE, -1) == type);
     CHECK(get(b, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, 1) == batch && get(d, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, 1) == batch);
-    CHECK((type == TN_CUDA_R_64F) == (compute == CUBLAS_COMPUTE_64F) && get(desc, SCALE_TYPE, -1) == (type == TN_CUDA_R_64F ? TN_CUDA_R_64F : TN_CUDA_R_32F));
+    CHECK((type == TN_CUDA_R_64F) == (compute == CUBLAS_COMPUTE_64F));
+    CHECK(get(desc, SCALE_TYPE, -1) == (type == TN_CUDA_R_64F ? TN_CUDA_R_64F : TN_CUDA_R_32F));
     CHECK(type == TN_CUDA_R_32F || (compute != CUBLAS_COMPUTE_32F_FAST_TF32 && compute != CUBLAS_COMPUTE_32F_FAST_16BF));
     CHECK(!(epilogue & CUBLASLT_EPILOGUE_BIAS) || bias_of(desc));
     CHECK(get(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, 7) == CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
@@ -116,7 +117,8 @@ template <class S, class A> struct product {
         const int bits = compute == CUBLAS_COMPUTE_32F_FAST_TF32 ? 10 : compute == CUBLAS_COMPUTE_32F_FAST_16BF ? 7 : 0;
         const S *bias = (const S *)bias_of(desc);
         for (int64_t e = 0; e < batch; e++) {
-            const S *x = pa + e * get(a, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, 0), *y = pb + e * get(b, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, 0);
+            const S *x = pa + e * get(a, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, 0);
+            const S *y = pb + e * get(b, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, 0);
             S *z = pd + e * get(d, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, 0);
             for (int64_t j = 0; j < n; j++)
                 for (int64_t i = 0; i < m; i++) {
@@ -146,16 +148,14 @@ EXPORTED int cublasLtMatmul(void *, void *desc, const void *alpha, const void *a
         return get(ld, ROWS, 0) == FAILING ? CUBLAS_STATUS_INVALID_VALUE : CUBLAS_STATUS_NOT_SUPPORTED;
     ran++;
     switch (get(ld, TYPE, -1)) {
-    case TN_CUDA_R_64F:
-        on_device([&] { product<double, double>{desc, la, lb, ld, (const double *)a, (const double *)b, (double *)d, *(double *)alpha, *(double *)beta}.run(); });
-        break;
-#define OF_TYPE(name, type)                                                                                                   \
+#define OF_TYPE(name, S, A)                                                                                                   \
     case name:                                                                                                                \
-        on_device([&] { product<type, float>{desc, la, lb, ld, (const type *)a, (const type *)b, (type *)d, *(float *)alpha, *(float *)beta}.run(); }); \
+        on_device([&] { product<S, A>{desc, la, lb, ld, (const S *)a, (const S *)b, (S *)d, *(A *)alpha, *(A *)beta}.run(); }); \
         break;
-        OF_TYPE(TN_CUDA_R_32F, float)
-        OF_TYPE(TN_CUDA_R_16F, tn_f16)
-        OF_TYPE(TN_CUDA_R_16BF, tn_bf16)
+        OF_TYPE(TN_CUDA_R_64F, double, double)
+        OF_TYPE(TN_CUDA_R_32F, float, float)
+        OF_TYPE(TN_CUDA_R_16F, tn_f16, float)
+        OF_TYPE(TN_CUDA_R_16BF, tn_bf16, float)
     default:
         return CUBLAS_STATUS_INVALID_VALUE;
     }

@@ -82,7 +82,9 @@ static void set_real(const descriptor *d, int name, int type, int64_t count, con
 
 static int finish_real(const descriptor *d)
 {
-    const int device = d->type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR ? ENGINEHEUR_DEVICEPROP : d->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR ? EXECUTION_PLAN_DEVICEPROP : 0;
+    const int device = d->type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR       ? ENGINEHEUR_DEVICEPROP
+                       : d->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR ? EXECUTION_PLAN_DEVICEPROP
+                                                                            : 0;
     CHECK(!device || !real.cudnnBackendSetAttribute(d->real, device, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &h100));
     const int error = real.cudnnBackendFinalize(d->real);
     if (error && !device)
@@ -128,7 +130,8 @@ struct tensor {
 static tensor tensor_of(const descriptor *operation, int name)
 {
     const descriptor *d = part(operation, name, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
-    tensor t = {one<int64_t>(d, CUDNN_ATTR_TENSOR_UNIQUE_ID), {}, {}, one<int64_t>(d, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT), one<char>(d, CUDNN_ATTR_TENSOR_IS_VIRTUAL) != 0};
+    tensor t = {one<int64_t>(d, CUDNN_ATTR_TENSOR_UNIQUE_ID), {}, {}, one<int64_t>(d, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT),
+                one<char>(d, CUDNN_ATTR_TENSOR_IS_VIRTUAL) != 0};
     memcpy(t.sizes, all<int64_t>(d, CUDNN_ATTR_TENSOR_DIMENSIONS, 4).data(), sizeof t.sizes);
     memcpy(t.strides, all<int64_t>(d, CUDNN_ATTR_TENSOR_STRIDES, 4).data(), sizeof t.strides);
     CHECK(one<int>(d, CUDNN_ATTR_TENSOR_DATA_TYPE) == CUDNN_DATA_FLOAT);
@@ -153,11 +156,14 @@ static void check(const descriptor *operation)
     const tensor x = tensor_of(operation, of.x), w = tensor_of(operation, of.weight), y = tensor_of(operation, of.y);
     CHECK(x.sizes[0] == y.sizes[0] && w.sizes[0] == y.sizes[1] && x.sizes[1] % w.sizes[1] == 0 && y.sizes[1] % (x.sizes[1] / w.sizes[1]) == 0);
     CHECK(one<int64_t>(how, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS) == 2 && one<int>(how, CUDNN_ATTR_CONVOLUTION_CONV_MODE) == CUDNN_CROSS_CORRELATION);
-    CHECK(one<int>(how, CUDNN_ATTR_CONVOLUTION_COMP_TYPE) == CUDNN_DATA_FLOAT && one<float>(operation, of.alpha) == 1 && one<float>(operation, of.beta) == 0);
+    CHECK(one<int>(how, CUDNN_ATTR_CONVOLUTION_COMP_TYPE) == CUDNN_DATA_FLOAT);
+    CHECK(one<float>(operation, of.alpha) == 1 && one<float>(operation, of.beta) == 0);
     for (size_t d = 0; d < 2; d++) {
-        const int64_t before = all<int64_t>(how, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, 2)[d], after = all<int64_t>(how, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, 2)[d];
+        const int64_t before = all<int64_t>(how, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, 2)[d];
+        const int64_t after = all<int64_t>(how, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, 2)[d];
+        const int64_t stride = all<int64_t>(how, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, 2)[d];
         const int64_t reach = (w.sizes[2 + d] - 1) * all<int64_t>(how, CUDNN_ATTR_CONVOLUTION_DILATIONS, 2)[d] + 1;
-        CHECK(y.sizes[2 + d] == (x.sizes[2 + d] + before + after - reach) / all<int64_t>(how, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, 2)[d] + 1);
+        CHECK(y.sizes[2 + d] == (x.sizes[2 + d] + before + after - reach) / stride + 1);
     }
 }
 
@@ -225,7 +231,13 @@ static int results(const descriptor *heuristics, int64_t wanted, int64_t *count,
     const descriptor *first = operations_of(graph)[0];
     const int64_t channels = tensor_of(first, kinds.at(first->type).y).sizes[1];
     const bool fallback = one<int>(heuristics, CUDNN_ATTR_ENGINEHEUR_MODE) == CUDNN_HEUR_MODE_FALLBACK;
-    const std::vector<int> engines = channels == 7 ? std::vector<int>{} : fallback ? std::vector<int>{5} : channels == 5 ? std::vector<int>{0, 1} : std::vector<int>{0, 1, 2, 3, 4};
+    std::vector<int> engines = {0, 1, 2, 3, 4};
+    if (channels == 7)
+        engines = {};
+    else if (fallback)
+        engines = {5};
+    else if (channels == 5)
+        engines = {0, 1};
     *count = (int64_t)engines.size();
     asked += wanted == 0;
     if (with_real) {
@@ -299,9 +311,10 @@ struct running {
         const auto pad = all<int64_t>(how, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, 2), stride = all<int64_t>(how, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, 2);
         const auto dil = all<int64_t>(how, CUDNN_ATTR_CONVOLUTION_DILATIONS, 2);
         const int64_t groups = x.sizes[1] / w.sizes[1], out = w.sizes[0] / groups;
-        const int to = operation->type;
         float *const px = data(x), *const pw = data(w), *const py = data(y);
-        const tensor &result = to == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR ? y : to == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR ? x : w;
+        const tensor &result = operation->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR         ? y
+                               : operation->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR ? x
+                                                                                                                 : w;
         std::vector<double> sums((size_t)(result.sizes[0] * result.sizes[1] * result.sizes[2] * result.sizes[3]));
         for (int64_t n = 0; n < y.sizes[0]; n++)
             for (int64_t co = 0; co < y.sizes[1]; co++)
@@ -313,7 +326,8 @@ struct running {
                                     const int64_t iy = oy * stride[0] - pad[0] + ky * dil[0], ix = ox * stride[1] - pad[1] + kx * dil[1];
                                     if (iy < 0 || iy >= x.sizes[2] || ix < 0 || ix >= x.sizes[3])
                                         continue;
-                                    const int64_t ax = x.at(n, co / out * w.sizes[1] + ci, iy, ix), aw = w.at(co, ci, ky, kx), ay = y.at(n, co, oy, ox);
+                                    const int64_t ax = x.at(n, co / out * w.sizes[1] + ci, iy, ix);
+                                    const int64_t aw = w.at(co, ci, ky, kx), ay = y.at(n, co, oy, ox);
                                     if (&result == &y)
                                         sums[(size_t)ay] += (double)operand(px[ax]) * operand(pw[aw]);
                                     else if (&result == &x)

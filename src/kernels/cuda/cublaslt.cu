@@ -108,12 +108,14 @@ static int choose(const key &k, plan *p)
     if (error)
         return error;
     error = lt.cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &WORKSPACE, sizeof WORKSPACE);
-    error = error ? error : lt.cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes, sizeof schemes);
+    error = error ? error : lt.cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes,
+                                                                    sizeof schemes);
     for (auto &a : alignments) {
         const uint32_t bytes = (uint32_t)a.bytes;
         error = error ? error : lt.cublasLtMatmulPreferenceSetAttribute(preference, a.attribute, &bytes, sizeof bytes);
     }
-    error = error ? error : lt.cublasLtMatmulAlgoGetHeuristic(handles[k.device], p->desc, p->a, p->b, p->c, p->c, preference, 1, &p->choice, &found);
+    error = error ? error : lt.cublasLtMatmulAlgoGetHeuristic(handles[k.device], p->desc, p->a, p->b, p->c, p->c, preference, 1, &p->choice,
+                                                              &found);
     lt.cublasLtMatmulPreferenceDestroy(preference);
     return error ? error : !found ? CUBLAS_STATUS_NOT_SUPPORTED : p->choice.state;
 }

@@ -165,7 +165,8 @@ static void *convolution(descriptors *g, const key &k, void *x, void *weight, vo
          CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
          CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA},
         {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
-         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
+         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
+         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
          CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA}};
     const auto &of = kinds[k.kind];
     const float one = 1, zero = 0;
@@ -312,9 +313,9 @@ bool tn_cudnn_conv(tn_cudnn_kind kind, const tn_conv *c, const tn_cudnn_data &da
     const bool empty = !c->n || !c->c_in || !c->h || !c->w || !c->c_out || !c->kh || !c->kw || !c->oh || !c->ow;
     if (empty || !is_there())
         return false;
-    const key k = {tn_cuda_device(), kind, c->rounded || tn_cuda_tf32(), data.bias != NULL, kind == TN_CUDNN_FORWARD && c->activation == TN_UNARY_RELU,
-                   c->n, c->c_in, c->h, c->w, c->c_out, c->kh, c->kw, c->oh, c->ow, c->stride_h, c->stride_w, c->pad_h, c->pad_w, c->dil_h, c->dil_w,
-                   c->groups, tn_cuda_alignment(data.x, 16), tn_cuda_alignment(data.weight, 16), tn_cuda_alignment(data.y, 16),
+    const key k = {tn_cuda_device(), kind, c->rounded || tn_cuda_tf32(), data.bias != NULL,
+                   kind == TN_CUDNN_FORWARD && c->activation == TN_UNARY_RELU, c->n, c->c_in, c->h, c->w, c->c_out, c->kh, c->kw, c->oh, c->ow,
+                   c->stride_h, c->stride_w, c->pad_h, c->pad_w, c->dil_h, c->dil_w, c->groups, tn_cuda_alignment(data.x, 16), tn_cuda_alignment(data.weight, 16), tn_cuda_alignment(data.y, 16),
                    data.bias ? tn_cuda_alignment(data.bias, 16) : 0};
     std::lock_guard<std::mutex> hold(lock);
     int error = handles[k.device] ? CUDNN_STATUS_SUCCESS : dnn.cudnnCreate(&handles[k.device]);

@@ -8,7 +8,8 @@
 #if defined(__CUDACC__) && __has_include(<cublasLt.h>)
 #include <cublasLt.h>
 TN_CUBLASLT_NUMBERS(SAME)
-static_assert(CUDA_R_32F == (int)TN_CUDA_R_32F && CUDA_R_64F == (int)TN_CUDA_R_64F && CUDA_R_16F == (int)TN_CUDA_R_16F && CUDA_R_16BF == (int)TN_CUDA_R_16BF,
+static_assert(CUDA_R_32F == (int)TN_CUDA_R_32F && CUDA_R_64F == (int)TN_CUDA_R_64F && CUDA_R_16F == (int)TN_CUDA_R_16F &&
+                  CUDA_R_16BF == (int)TN_CUDA_R_16BF,
               "cudaDataType_t");
 static_assert(sizeof(tn_lt_algo) == sizeof(cublasLtMatmulAlgo_t) && sizeof(tn_lt_choice) == sizeof(cublasLtMatmulHeuristicResult_t) &&
                   offsetof(tn_lt_choice, workspace) == offsetof(cublasLtMatmulHeuristicResult_t, workspaceSize) &&

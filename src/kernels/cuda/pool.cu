@@ -9,9 +9,9 @@ template <class I> struct geometry {
     tn_divisor<I> plane, row, out_plane, out_row, by_stride_h, by_stride_w; /* of elements of the plane, of the result */
 
     explicit geometry(const tn_pool &p)
-        : h((I)p.h), w((I)p.w), oh((I)p.oh), ow((I)p.ow), kh((I)p.kh), kw((I)p.kw), stride_h((I)p.stride_h), stride_w((I)p.stride_w), pad_h((I)p.pad_h),
-          pad_w((I)p.pad_w), dil_h((I)p.dil_h), dil_w((I)p.dil_w), divisor((I)p.divisor), count_include_pad(p.count_include_pad),
-          is_wide(p.kh * p.kw > 256), plane(tn_divisor_of<I>(p.h * p.w)), row(tn_divisor_of<I>(p.w)), out_plane(tn_divisor_of<I>(p.oh * p.ow)),
+        : h((I)p.h), w((I)p.w), oh((I)p.oh), ow((I)p.ow), kh((I)p.kh), kw((I)p.kw), stride_h((I)p.stride_h), stride_w((I)p.stride_w),
+          pad_h((I)p.pad_h), pad_w((I)p.pad_w), dil_h((I)p.dil_h), dil_w((I)p.dil_w), divisor((I)p.divisor),
+          count_include_pad(p.count_include_pad), is_wide(p.kh * p.kw > 256), plane(tn_divisor_of<I>(p.h * p.w)), row(tn_divisor_of<I>(p.w)), out_plane(tn_divisor_of<I>(p.oh * p.ow)),
           out_row(tn_divisor_of<I>(p.ow)), by_stride_h(tn_divisor_of<I>(p.stride_h)), by_stride_w(tn_divisor_of<I>(p.stride_w))
     {
     }
@@ -88,7 +88,8 @@ template <class S, class I> TN_KERNEL max_backward_kernel(geometry<I> g, I n, co
     if (i >= n)
         return;
     const point<I> at = point_at(i, g.plane, g.row);
-    const windows<I> rows = windows_of(at.y, g.pad_h, g.kh, g.dil_h, g.by_stride_h, g.oh), columns = windows_of(at.x, g.pad_w, g.kw, g.dil_w, g.by_stride_w, g.ow);
+    const windows<I> rows = windows_of(at.y, g.pad_h, g.kh, g.dil_h, g.by_stride_h, g.oh);
+    const windows<I> columns = windows_of(at.x, g.pad_w, g.kw, g.dil_w, g.by_stride_w, g.ow);
     S sum = 0;
     for (I oy = rows.first; oy <= rows.last; oy++) {
         const I ty = tap_at(at.y + g.pad_h - oy * g.stride_h, g.dil_h);
@@ -209,7 +210,8 @@ template <class S, class I> TN_KERNEL average_backward_kernel(geometry<I> g, I n
     if (i >= n)
         return;
     const point<I> at = point_at(i, g.plane, g.row);
-    const windows<I> rows = windows_of(at.y, g.pad_h, g.kh, g.dil_h, g.by_stride_h, g.oh), columns = windows_of(at.x, g.pad_w, g.kw, g.dil_w, g.by_stride_w, g.ow);
+    const windows<I> rows = windows_of(at.y, g.pad_h, g.kh, g.dil_h, g.by_stride_h, g.oh);
+    const windows<I> columns = windows_of(at.x, g.pad_w, g.kw, g.dil_w, g.by_stride_w, g.ow);
     S sum = 0;
     for (I oy = rows.first; oy <= rows.last; oy++)
         for (I ox = columns.first; ox <= columns.last; ox++)
