@@ -90,7 +90,7 @@ TN_API tn_status tn_llama_save(void *llama, const char *path) TN_MUST_CHECK;
 
 /* tn_llama_save_tuned(llama, "poet.safetensors", .model = "stories15M.bin"): what training changed, without the rest of the model. Written are the
  * parameters that require a gradient, and LoRA's, by their names; and as notes "config", the model's sizes, "lora_alpha" and, where all are of one
- * rank, "lora_rank". TN_ERR_ARGUMENT where nothing trains, TN_ERR_UNSUPPORTED where two layers have another alpha. Ways as tn_save_safetensors(). */
+ * rank, "lora_rank", and "base", sums over the matrices that were not tuned, by which the model is known again. TN_ERR_ARGUMENT where nothing trains, TN_ERR_UNSUPPORTED where two layers have another alpha. Ways as tn_save_safetensors(). */
 #define TN_LLAMA_SAVE_TUNED_OPTIONS(X) X(const char *, model, NULL) /* what was tuned, a note for people, "model" */
 typedef struct tn_llama_save_tuned_args {
     size_t size TN_SIZE_(tn_llama_save_tuned_args);
@@ -102,7 +102,9 @@ typedef struct tn_llama_save_tuned_args {
 TN_API tn_status tn_llama_save_tuned_with(const tn_llama_save_tuned_args *args) TN_MUST_CHECK;
 /* Puts such a file into the model that it was tuned from: linear layers get LoRA's parts where the file has them, its values are copied, and the
  * parameters that the file has are the ones that require a gradient from now on. These change nothing: TN_ERR_ARGUMENT names what the
- * model has not, or says which sizes the file is for, TN_ERR_SHAPE a shape or a rank that differs, TN_ERR_FORMAT half of a LoRA pair or no alpha. */
+ * model has not, or says which sizes the file is for, or that the model is another: where matrices that the file has not differ from those it was tuned
+ * from by half of their length (the same model in another format, or quantised, is the same; a file without such a note goes with any). TN_ERR_SHAPE
+ * is a shape or a rank that differs, TN_ERR_FORMAT half of a LoRA pair or no alpha. */
 TN_API tn_status tn_llama_load_tuned(void *llama, const char *path) TN_MUST_CHECK;
 
 /* ---- files into files ------------------------------------------------------------------------------------------------------- */

@@ -157,8 +157,9 @@ tn_status tn_weights_save_llama2(const tn_weights *weights, const tn_weights_tar
 
 /* The name under which a file of tensors alone, safetensors or npz, holds its config.json: a note or an array of bytes. */
 #define TN_WEIGHTS_CONFIG "config.json"
-/* Notes in a file of tn_llama_save_tuned(): the sizes of the model that was tuned, and where it lies. */
+/* Notes in a file of tn_llama_save_tuned(): the sizes of the model that was tuned, where it lies, and sums of its values that were not tuned. */
 #define TN_TUNED_SIZES "config"
 #define TN_TUNED_MODEL "model"
+#define TN_TUNED_BASE "base"
 
 #endif
