@@ -133,11 +133,11 @@ static void test_unknown_products(void **state)
     needs_stand_ins();
     TN_SCOPE;
     const int ran = lt("cublaslt_on_cpu_ran");
-    /* 13 columns, which it has no algorithm for, and 19, of which that comes out later; elements apart in both directions; integers */
+    /* 1013 columns, which it has no algorithm for, and 1019, of which that comes out later; elements apart in both directions; integers */
     tn_tensor *x = tn_ones(TN_SHAPE(2, 3), .device = &cuda0);
-    check_values(tn_sum(tn_matmul(x, tn_ones(TN_SHAPE(3, 13), .device = &cuda0))), 0, 78);
+    check_values(tn_sum(tn_matmul(x, tn_ones(TN_SHAPE(3, 1013), .device = &cuda0))), 0, 6078);
     for (int i = 0; i < 2; i++)
-        check_values(tn_sum(tn_matmul(x, tn_ones(TN_SHAPE(3, 19), .device = &cuda0))), 0, 114);
+        check_values(tn_sum(tn_matmul(x, tn_ones(TN_SHAPE(3, 1019), .device = &cuda0))), 0, 6114);
     tn_tensor *wide = tn_reshape(tn_arange(24, .dtype = TN_F32, .device = &cuda0), TN_SHAPE(2, 3, 2, 2)), *apart = tn_select(tn_select(wide, 3, 0), 2, 0);
     check_values(tn_matmul(apart, tn_ones(TN_SHAPE(3, 1), .device = &cuda0)), 0, 12, 48);
     tn_tensor *whole = tn_full(TN_SHAPE(2, 2), 3, .dtype = TN_I64, .device = &cuda0);
@@ -151,9 +151,9 @@ static void test_failures(void **state)
     needs_stand_ins();
     TN_SCOPE;
     tn_tensor *x = tn_ones(TN_SHAPE(2, 3), .device = &cuda0), *image = tn_ones(TN_SHAPE(1, 1, 3, 3), .device = &cuda0);
-    assert_null(tn_matmul(x, tn_ones(TN_SHAPE(3, 17), .device = &cuda0)));
+    assert_null(tn_matmul(x, tn_ones(TN_SHAPE(3, 1017), .device = &cuda0)));
     check_error(TN_ERR_DEVICE, "gemm: cuda:0: emulated error");
-    assert_null(tn_conv2d(image, tn_ones(TN_SHAPE(9, 1, 3, 3), .device = &cuda0)));
+    assert_null(tn_conv2d(image, tn_ones(TN_SHAPE(109, 1, 3, 3), .device = &cuda0)));
     check_error(TN_ERR_DEVICE, "conv_forward: cuda:0: emulated error");
     /* memory for the result and none for the engine's own */
     tn_tensor *weight = tn_ones(TN_SHAPE(2, 1, 3, 3), .device = &cuda0);
@@ -195,11 +195,11 @@ static void test_engines(void **state)
 {
     (void)state;
     needs_stand_ins();
-    assert_true(convolution_of(5, 3) == 27); /* the first search names none that may be taken */
+    assert_true(convolution_of(105, 3) == 27); /* the first search names none that may be taken */
     assert_int_equal(dnn("cudnn_on_cpu_engine"), 5);
     const int ran = dnn("cudnn_on_cpu_ran");
-    assert_true(convolution_of(7, 3) == 27); /* nor does the second */
-    assert_true(convolution_of(7, 3) == 27);
+    assert_true(convolution_of(107, 3) == 27); /* nor does the second */
+    assert_true(convolution_of(107, 3) == 27);
     assert_int_equal(dnn("cudnn_on_cpu_ran"), ran);
     check_good();
 }

@@ -307,11 +307,18 @@ static int run(const key &k, const plan *p, const tn_cudnn_data &data, void *wor
     return error ? error : dnn.cudnnBackendExecute(handles[k.device], p->ready, pack);
 }
 
+/* Whether y is as long as windows fit into x: a transposed convolution's may be shorter, by an output_padding of a stride or more. */
+static bool fits(int64_t in, int64_t pad, int64_t kernel, int64_t dil, int64_t stride, int64_t out)
+{
+    return (in + 2 * pad - dil * (kernel - 1) - 1) / stride + 1 == out;
+}
+
 bool tn_cudnn_conv(tn_cudnn_kind kind, const tn_conv *c, const tn_cudnn_data &data, tn_status *status)
 {
     const char *op = kind == TN_CUDNN_FORWARD ? "conv_forward" : "conv_backward";
+    const bool whole = fits(c->h, c->pad_h, c->kh, c->dil_h, c->stride_h, c->oh) && fits(c->w, c->pad_w, c->kw, c->dil_w, c->stride_w, c->ow);
     const bool empty = !c->n || !c->c_in || !c->h || !c->w || !c->c_out || !c->kh || !c->kw || !c->oh || !c->ow;
-    if (empty || !is_there())
+    if (empty || !whole || !is_there())
         return false;
     const key k = {tn_cuda_device(), kind, c->rounded || tn_cuda_tf32(), data.bias != NULL,
                    kind == TN_CUDNN_FORWARD && c->activation == TN_UNARY_RELU, c->n, c->c_in, c->h, c->w, c->c_out, c->kh, c->kw, c->oh, c->ow,
