@@ -12,6 +12,7 @@
 
 typedef struct tn_host {
     void *(*fail)(tn_status status, const char *format, ...) TN_PRINTF(2, 3); /* tn_fail() */
+    const int *tf32; /* tn_get_allow_tf32() */
 } tn_host;
 
 enum { TN_ON_CPU = -1 }; /* as a device of copy */
@@ -52,6 +53,7 @@ typedef struct tn_backend {
     tn_status (*graph_end)(void *graph);
     tn_status (*graph_replay)(void *graph, tn_random_state random, const tn_step_scalars *scalars);
     void (*graph_free)(void *graph);
+    const char *(*libraries)(void); /* those that it opened, and what is missing */
 } tn_backend;
 
 typedef const tn_backend *(*tn_backend_fn)(const tn_host *host);

@@ -1,6 +1,6 @@
 /* Devices, their memory, copies, streams, graphs, and the table of kernels. Each device has one stream of its own, on which everything runs in the
  * order in which it was asked for, unless a thread has chosen another; memory comes from CUDA's stream-ordered pools. */
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/libraries.h"
 
 #include <cstdio>
 #include <map>
@@ -54,6 +54,7 @@ static thread_local graph *capturing;
 static std::map<void *, graph *> &graph_of = *new std::map<void *, graph *>;
 
 void *(*tn_cuda_fail)(tn_status status, const char *format, ...);
+static const int *tf32;
 
 static tn_status failed(const char *what, cudaError_t error)
 {
@@ -100,11 +101,18 @@ static tn_status use(int index)
 
 static cudaStream_t stream_of(int index) { return chosen_streams[index] ? chosen_streams[index] : devices[index].stream; }
 cudaStream_t tn_cuda_stream() { return stream_of(current); }
+int tn_cuda_device() { return current; }
+bool tn_cuda_tf32() { return __atomic_load_n(tf32, __ATOMIC_RELAXED); }
 tn_cuda_flag *tn_cuda_flag_of_device() { return devices[current].flag; }
 tn_status tn_cuda_status(const char *op)
 {
     cudaError_t error = cudaGetLastError();
     return error ? failed(op, error) : TN_OK;
+}
+tn_status tn_cuda_library_failed(const char *op, const char *what)
+{
+    tn_cuda_fail(TN_ERR_DEVICE, "%s: cuda:%d: %s", op, current, what);
+    return TN_ERR_DEVICE;
 }
 
 /* ---- memory ---------------------------------------------------------------------------------------------------------------- */
@@ -520,6 +528,15 @@ static const tn_kernels kernels = {
 #undef ENTRY
 };
 
+static const char *libraries() /* called once */
+{
+    static char text[1000];
+    if (use(current) != TN_OK)
+        return "";
+    snprintf(text, sizeof text, "%s; %s", tn_cublaslt_text(), tn_cudnn_text());
+    return text;
+}
+
 #ifdef __CUDACC__
 #define EXPORTED extern "C" __attribute__((visibility("default")))
 #else
@@ -532,6 +549,7 @@ EXPORTED const tn_backend *tn_cuda_backend(const tn_host *host)
     static char name[64], why[160];
     int count = 0, runtime = 0, driver = 0;
     tn_cuda_fail = host->fail;
+    tf32 = host->tf32;
     cudaError_t error = cudaGetDeviceCount(&count);
     cudaRuntimeGetVersion(&runtime);
     cudaDriverGetVersion(&driver);
@@ -551,6 +569,6 @@ EXPORTED const tn_backend *tn_cuda_backend(const tn_host *host)
     backend = {TN_BACKEND_BUILD, name, count < DEVICES_MAX ? count : DEVICES_MAX, count ? NULL : why, &kernels, use, alloc, release, copy,
                synchronize, stats, reset_peak, set_limit, trim, stream_new, stream_free, stream_use, stream_synchronize, stream_query, event_new,
                event_free, event_record, event_wait, event_synchronize, event_query, event_elapsed, graph_begin, graph_end, graph_replay,
-               graph_free};
+               graph_free, libraries};
     return &backend;
 }

@@ -39,8 +39,12 @@ TN_KERNEL_LIST(TN_CUDA_SLOT_)
 /* The library's tn_fail(). */
 extern void *(*tn_cuda_fail)(tn_status status, const char *format, ...);
 cudaStream_t tn_cuda_stream();
+int tn_cuda_device();
+bool tn_cuda_tf32(); /* products of f32 may round their operands to TF32 */
 /* Of the launches since the last call: TN_OK, or TN_ERR_DEVICE with what CUDA said. */
 tn_status tn_cuda_status(const char *op);
+/* Raises what a library said. */
+tn_status tn_cuda_library_failed(const char *op, const char *what);
 /* Memory for a kernel's own use on the device in use, given back when the object ends: what was launched by then may use it. */
 struct tn_cuda_scratch {
     explicit tn_cuda_scratch(size_t bytes);
