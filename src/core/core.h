@@ -50,6 +50,7 @@ typedef struct tn_thread {
     int64_t depth, marks_capacity;
     tn_object *doomed; /* objects whose count reached 0, waiting to be freed by the loop in tn_release */
     struct tn_texts *texts; /* error.c */
+    struct tn_graph *capturing; /* what the thread captures; NULL: nothing */
     struct tn_profile *profile; /* that times the kernels which the thread calls; NULL: none. Not counted */
     int64_t in_use_delta, cached_delta, allocations_delta;
     tn_free_block *small[TN_SMALL_CLASSES];

@@ -491,6 +491,7 @@ struct random_how {
     tn_random_fill fill;
     double scale, below; /* of floats */
     uint32_t hit;        /* of BERNOULLI: what 24 bits must lie below */
+    const tn_cuda_draws *replay;
 };
 
 /* A thread makes the elements of one block of four words. */
@@ -500,8 +501,8 @@ template <class S> TN_KERNEL random_kernel(random_how h, int64_t blocks, int eac
     const int64_t block = tn_this_thread();
     if (block >= blocks)
         return;
-    const uint64_t counter = f.offset + (uint64_t)block;
-    const uint32_t at[4] = {(uint32_t)counter, (uint32_t)(counter >> 32), 0, 0}, key[2] = {(uint32_t)f.seed, (uint32_t)(f.seed >> 32)};
+    const uint64_t seed = h.replay ? h.replay->seed : f.seed, counter = f.offset + (h.replay ? h.replay->offset : 0) + (uint64_t)block;
+    const uint32_t at[4] = {(uint32_t)counter, (uint32_t)(counter >> 32), 0, 0}, key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     uint32_t w[4];
     tn_philox(at, key, w);
     for (int i = 0; i < each; i++) {
@@ -517,7 +518,7 @@ template <class S> TN_KERNEL random_kernel(random_how h, int64_t blocks, int eac
         } else if (f.kind == TN_RANDOM_INTEGER || f.kind == TN_RANDOM_BITS) {
             uint64_t bits = (uint64_t)w[2 * i] << 32 | w[2 * i + 1];
             if (f.kind == TN_RANDOM_INTEGER)
-                bits = tn_philox_below(f.range, bits, f.seed, counter, i) + (uint64_t)f.low;
+                bits = tn_philox_below(f.range, bits, seed, counter, i) + (uint64_t)f.low;
             *out = tn_store<S>((int64_t)bits);
         } else if constexpr (std::is_same<S, double>::value) {
             double z[2] = {(double)w[2 * i] * 0x1p-32 + (double)(w[2 * i + 1] >> 11) * 0x1p-53, 0};
@@ -540,7 +541,7 @@ tn_status tn_cuda_random(const tn_random_fill *fill)
     const int each = (int)tn_random_per_block(fill->kind, fill->dtype);
     const int64_t blocks = tn_blocks(fill->n, each);
     const bool normal = fill->kind == TN_RANDOM_NORMAL, bound = !normal && fill->a < fill->b;
-    random_how h = {*fill, normal ? fill->b : fill->b - fill->a, INFINITY, 0};
+    random_how h = {*fill, normal ? fill->b : fill->b - fill->a, INFINITY, 0, tn_cuda_draws_of_replay()};
     if (fill->kind == TN_RANDOM_BERNOULLI)
         h.hit = (uint32_t)ceil(fill->a * 0x1p24);
     else if (bound)

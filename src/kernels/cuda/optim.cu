@@ -1,6 +1,8 @@
 /* The optimisers' updates: many tensors in one launch. */
 #include "kernels/cuda/cuda.h"
 
+#include <vector>
+
 #define INLINE __device__ static __forceinline__
 #define UNUSED __attribute__((unused))
 #define T float
@@ -136,12 +138,30 @@ template <class T> TN_DEVICE void step(const items &all, tn_step_op op)
 }
 
 template <class T> TN_KERNEL step_kernel(items all, tn_step_op op) { step<T>(all, op); }
+/* The same of a replayed graph, whose scalars change. */
+template <class T> TN_KERNEL step_kernel_at(const items *all, tn_step_op op) { step<T>(*all, op); }
+
+/* scalars: where a replay has those of item k of the list, `places` of all's items; NULL where nothing is captured. */
+static bool capture(const items &all, tn_dtype dtype, tn_step_op op, const int *places, tn_step_scalars **scalars)
+{
+    void *host = NULL;
+    const items *there = (const items *)tn_cuda_cell(&all, sizeof all, &host);
+    if (!there)
+        return false;
+    for (int i = 0; i < all.count; i++)
+        scalars[places[i]] = &((items *)host)->item[i].c;
+    if (dtype == TN_F64)
+        TN_LAUNCH(step_kernel_at<double>, all.block[all.count], TN_THREADS, there, op);
+    else
+        TN_LAUNCH(step_kernel_at<float>, all.block[all.count], TN_THREADS, there, op);
+    return true;
+}
 
 static void launch(const items &all, tn_dtype dtype, tn_step_op op)
 {
-    if (all.count && dtype == TN_F64)
+    if (dtype == TN_F64)
         TN_LAUNCH(step_kernel<double>, all.block[all.count], TN_THREADS, all, op);
-    else if (all.count)
+    else
         TN_LAUNCH(step_kernel<float>, all.block[all.count], TN_THREADS, all, op);
 }
 
@@ -151,20 +171,30 @@ tn_status tn_cuda_optim_step(tn_step_op op, const tn_step_item *list, int count)
     for (int i = 0; i < count; i++)
         if (list[i].dtype != TN_F32 && list[i].dtype != TN_F64)
             return tn_cuda_fail(TN_ERR_DTYPE, "optim_step: parameters are float32 or float64"), TN_ERR_DTYPE;
+    const bool captured = tn_cuda_capturing();
+    static tn_step_scalars nobody; /* of what is empty */
+    std::vector<tn_step_scalars *> scalars(captured ? count : 0, &nobody);
     for (int wide = 0; wide < 2; wide++) {
         const tn_dtype dtype = wide ? TN_F64 : TN_F32;
         items all = {};
-        for (int i = 0; i < count; i++) {
-            if (list[i].dtype != dtype || list[i].n == 0)
-                continue;
-            all.item[all.count] = list[i];
-            all.block[all.count + 1] = all.block[all.count] + tn_blocks(list[i].n, TN_THREADS * EACH);
-            if (++all.count == ITEMS) {
-                launch(all, dtype, op);
+        int places[ITEMS];
+        for (int i = 0; i <= count; i++) {
+            if (all.count == ITEMS || (i == count && all.count)) {
+                if (!captured)
+                    launch(all, dtype, op);
+                else if (!capture(all, dtype, op, places, scalars.data()))
+                    return TN_ERR_MEMORY;
                 all.count = 0;
             }
+            if (i == count || list[i].dtype != dtype || list[i].n == 0)
+                continue;
+            places[all.count] = i;
+            all.item[all.count] = list[i];
+            all.block[all.count + 1] = all.block[all.count] + tn_blocks(list[i].n, TN_THREADS * EACH);
+            all.count++;
         }
-        launch(all, dtype, op);
     }
+    if (captured)
+        tn_cuda_replays_scalars(scalars.data(), count);
     return tn_cuda_status("optim_step");
 }
