@@ -97,6 +97,13 @@ static inline tn_llama_args tn_llama_defaults(void)
     return (tn_llama_args){.size = sizeof(tn_llama_args), TN_LLAMA_OPTIONS(TN_LLAMA_DEFAULT_)};
 #undef TN_LLAMA_DEFAULT_
 }
+/* How many tokens a layer sees; 0: all. */
+static inline int64_t tn_llama_window(const tn_llama_args *c, int64_t layer)
+{
+    return layer < 256 && c->full_layers.bits[layer / 64] >> layer % 64 & 1 ? 0 : c->sliding_window;
+}
+/* llama.c: whether some layers have the window and others not. */
+bool tn_llama_mixed(const tn_llama_args *config);
 /* llama.c: what was 0 computed; false with an error of that status where sizes are missing or do not fit. */
 bool tn_llama_completed(const char *op, tn_status status, tn_llama_args *config);
 
