@@ -18,7 +18,6 @@
 TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job *j, const part *part, const input_tile *x)
 {
     vf sum[PANELS_MOST * NV][MOST];
-    float out[PANELS_MOST * MOST * TN_PACKED_ROWS] __attribute__((aligned(64)));
     const char *w[PANELS_MOST];
     for (int p = 0; p < panels; p++)
         w[p] = part->w[p];
@@ -27,7 +26,7 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job
         TN_UNROLL
         for (int i = 0; i < width; i++)
             sum[p][i] = splat(0);
-    if (width > 1) /* what finish() reads: lines so far apart that the processor does not see them coming */
+    if (width > 1) /* what put() reads: lines so far apart that the processor does not see them coming */
         for (int p = 0; p < panels && part->panel[p] != NONE; p++)
             for (int i = 0; i < width; i++)
                 __builtin_prefetch(j->y + (x->token + i) * j->y_row + part->panel[p] * TN_PACKED_ROWS, 1, 3);
@@ -113,14 +112,7 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job
         }
     }
 #endif
-    TN_UNROLL
-    for (int p = 0; p < panels; p++)
-        TN_UNROLL
-        for (int i = 0; i < width; i++)
-            TN_UNROLL
-            for (int v = 0; v < NV; v++)
-                *(vf *)(out + (p * width + i) * TN_PACKED_ROWS + v * LANES) = sum[p * NV + v][i];
-    finish(j, part, panels, width, x->token, out);
+    put(panels, width, MOST, j, part, x->token, &sum[0][0]);
 }
 
 /* One row of x by `count` panels from first on, in STREAMS runs side by side. */
