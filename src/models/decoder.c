@@ -171,9 +171,15 @@ static void run(int thread, int threads, void *context)
 {
     const pass *p = context;
     const tn_decoder *d = p->d;
-    const int64_t hidden = d->config.hidden_size;
-    for (int64_t i = p->n * thread / threads; i < p->n * (thread + 1) / threads; i++)
+    const int64_t hidden = d->config.hidden_size, half = d->config.head_dim / 2;
+    for (int64_t i = p->n * thread / threads; i < p->n * (thread + 1) / threads; i++) {
         p->kernels->packed_unpack(&d->embedding, p->tokens[i], p->x + i * hidden);
+        for (int64_t k = 0; k < half; k++) {
+            const double angle = (double)p->positions[i] * d->frequencies[k];
+            p->cos[i * half + k] = (float)cos(angle);
+            p->sin[i * half + k] = (float)sin(angle);
+        }
+    }
     tn_barrier_wait(p->barrier, threads);
     for (int64_t i = 0; i < d->config.num_hidden_layers; i++)
         run_layer(p, &d->layers[i], thread, threads);
@@ -243,13 +249,6 @@ static const float *run_rows(tn_decoder *d, int64_t n, const int64_t *tokens, co
     pass p = {.d = d, .barrier = &barrier, .kernels = tn_kernels_of(TN_CPU), .n = n, .tokens = tokens, .sequences = sequences, .positions = positions, .outs = outs};
     if (!find_memory(&p, d))
         return NULL;
-    const int64_t half = d->config.head_dim / 2;
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < half; j++) {
-            const double angle = (double)positions[i] * d->frequencies[j];
-            p.cos[i * half + j] = (float)cos(angle);
-            p.sin[i * half + j] = (float)sin(angle);
-        }
     tn_parallel_team(p.threads, run, &p);
     for (int64_t i = 0; i < n; i++)
         d->lengths[sequences[i]] = positions[i] + 1;
