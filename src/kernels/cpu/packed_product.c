@@ -66,7 +66,8 @@ TN_INLINE input_tile input_tile_of(const job *j, int64_t token, int width, int64
 
 TN_INLINE part part_of(const job *j, int64_t begin)
 {
-    return (part){.count = tn_min_i64(j->chunk, j->length - begin), .first = begin == 0, .plain = begin > 0 || !j->w->bias, .factor = j->w->kind == TN_PACKED_Q4 ? 0.0625f : 1};
+    const float factor = j->w->kind == TN_PACKED_Q4 ? 0.0625f : 1;
+    return (part){.count = tn_min_i64(j->chunk, j->length - begin), .first = begin == 0, .plain = begin > 0 || !j->w->bias, .factor = factor};
 }
 TN_INLINE void part_panel(const job *j, part *part, int at, int64_t panel, int64_t begin)
 {

@@ -147,7 +147,8 @@ TN_INLINE vf across(int how, vf *x)
     TN_UNROLL                                                                                                                 \
     for (int i = 0; i < (d); i++) {                                                                                           \
         const vf a = x[i], b = x[i + (d) < LANES ? i + (d) : i];                                                              \
-        x[i] = joined(how, __builtin_shufflevector(a, b, EACH_(OF_, d) LANES + LAST_), __builtin_shufflevector(a, b, EACH_(TO_, d) LANES + (LAST_ ^ (d)))); \
+        x[i] = joined(how, __builtin_shufflevector(a, b, EACH_(OF_, d) LANES + LAST_),                                        \
+                      __builtin_shufflevector(a, b, EACH_(TO_, d) LANES + (LAST_ ^ (d))));                                    \
     }
     HALVINGS(HALVE_)
 #undef HALVE_
