@@ -38,8 +38,8 @@ static int make(const char *shape, const char *folder)
     return 0;
 }
 
-/* The first of the largest; by lanes, as a vector of any width holds them. */
-static int64_t best(const float *x, int64_t n)
+/* The largest; by lanes, as a vector of any width holds them. */
+static float largest(const float *x, int64_t n)
 {
     enum { LANES = 32 };
     float most[LANES], all;
@@ -53,9 +53,24 @@ static int64_t best(const float *x, int64_t n)
         all = most[l] > all ? most[l] : all;
     for (int64_t i = n / LANES * LANES; i < n; i++)
         all = x[i] > all ? x[i] : all;
-    int64_t at = 0;
-    while (at < n - 1 && x[at] != all)
-        at++;
+    return all;
+}
+
+/* The first of the largest, sought only in the first part that has it. */
+static int64_t best(const float *x, int64_t n)
+{
+    enum { PART = 1024 };
+    int64_t part = 0, at;
+    float all = x[0];
+    for (int64_t i = 0; i < n; i += PART) {
+        const float most = largest(x + i, n - i < PART ? n - i : PART);
+        if (most > all) {
+            all = most;
+            part = i;
+        }
+    }
+    for (at = part; at < n - 1 && x[at] != all; at++)
+        ;
     return at;
 }
 

@@ -226,13 +226,27 @@ static void run_layer(const pass *p, const tn_decoder_layer *l, int thread, int 
     tn_barrier_wait(p->barrier, threads);
 }
 
+/* The angles of rows [from, to): cosines and sines [n, head_dim / 2]. */
+static void turn_rows(const pass *p, int64_t from, int64_t to, float *cosines, float *sines)
+{
+    const int64_t half = p->d->config.head_dim / 2;
+    for (int64_t i = from; i < to; i++)
+        for (int64_t k = 0; k < half; k++) {
+            const double angle = (double)p->positions[i] * p->d->frequencies[k];
+            cosines[i * half + k] = (float)cos(angle);
+            sines[i * half + k] = (float)sin(angle);
+        }
+}
+
 static void run(int thread, int threads, void *context)
 {
     const pass *p = context;
     const tn_decoder *d = p->d;
-    const int64_t hidden = d->config.hidden_size;
-    for (int64_t i = p->n * thread / threads; i < p->n * (thread + 1) / threads; i++)
+    const int64_t hidden = d->config.hidden_size, first = p->n * thread / threads, end = p->n * (thread + 1) / threads;
+    for (int64_t i = first; i < end; i++)
         p->kernels->packed_unpack(&d->embedding, p->tokens[i], p->x + i * hidden);
+    if (d->device.type == TN_CPU)
+        turn_rows(p, first, end, p->cos, p->sin);
     tn_barrier_wait(p->barrier, threads);
     for (int64_t i = 0; i < d->config.num_hidden_layers; i++)
         run_layer(p, &d->layers[i], thread, threads);
@@ -346,6 +360,8 @@ static bool run_there(pass *p)
     const tn_decoder *d = p->d;
     const tn_backend *backend = tn_cuda(NULL);
     const size_t angles = (size_t)(p->n * d->config.head_dim) * sizeof(float), logits = (size_t)(p->outs * d->config.vocab_size) * sizeof(float);
+    float *cosines = (float *)(void *)d->outside;
+    turn_rows(p, 0, p->n, cosines, cosines + p->n * (d->config.head_dim / 2));
     if (backend->copy(p->cos, d->device.index, d->outside, TN_ON_CPU, angles) != TN_OK)
         return false;
     run(0, 1, p);
@@ -359,16 +375,7 @@ static const float *run_rows(tn_decoder *d, int64_t n, const int64_t *tokens, co
     pass p = {.d = d, .barrier = &barrier, .kernels = tn_kernels_on(d->device), .n = n, .tokens = tokens, .sequences = sequences, .positions = positions, .outs = outs};
     if (!find_memory(&p, d))
         return NULL;
-    const int64_t half = d->config.head_dim / 2;
-    const bool here = d->device.type == TN_CPU;
-    float *cosines = here ? p.cos : (float *)(void *)d->outside, *sines = cosines + n * half;
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < half; j++) {
-            const double angle = (double)positions[i] * d->frequencies[j];
-            cosines[i * half + j] = (float)cos(angle);
-            sines[i * half + j] = (float)sin(angle);
-        }
-    if (here)
+    if (d->device.type == TN_CPU)
         tn_parallel_team(p.threads, run, &p);
     else if (!run_there(&p))
         return NULL;

@@ -74,14 +74,44 @@ tn_status TN_K(decode_argmax)(int64_t n, const float *x, int64_t *index, float *
 
 /* ---- attention: one query of a head ------------------------------------------------------------------------------------------- */
 
-typedef uint16_t narrow_bf16 __attribute__((vector_size(TN_VECTOR_BYTES / 2), aligned(2), may_alias));
-
 TN_INLINE vf load_f32(const void *at) { return *(const vf *)at; }
-TN_INLINE vf load_bf16(const void *at) { return (vf)(__builtin_convertvector(*(const narrow_bf16 *)at, vi) << 16); }
-TN_INLINE vf load_i8(const void *at) { return floats(signed_bytes(at)); } /* gcc 12 makes scalars of a conversion of so few bytes */
+TN_INLINE vf load_bf16(const void *at) { return bfloats(at); }
+TN_INLINE vf load_i8(const void *at) { return floats(signed_bytes(at)); }
 TN_INLINE float one_f32(const void *at) { return *(const float *)at; }
 TN_INLINE float one_bf16(const void *at) { return tn_load_bf16(*(const tn_bf16 *)at); }
 TN_INLINE float one_i8(const void *at) { return *(const int8_t *)at; }
+
+/* Two vectors of elements that follow each other; of bf16 the even ones and the odd ones, which one load has in place but for a shift or a mask. */
+typedef struct two {
+    vf a, b;
+} two;
+TN_INLINE two two_f32(const void *at) { return (two){*(const vf *)at, *((const vf *)at + 1)}; }
+TN_INLINE two two_i8(const void *at) { return (two){load_i8(at), load_i8((const int8_t *)at + LANES)}; }
+TN_INLINE two two_bf16(const void *at)
+{
+    const vi pairs = *(const vi *)at;
+    return (two){(vf)(pairs << 16), (vf)(pairs & (int32_t)0xffff0000)};
+}
+/* Two vectors of f32 put in that order, and out of it. */
+TN_INLINE two ordered_f32(two x) { return x; }
+TN_INLINE two ordered_i8(two x) { return x; }
+TN_INLINE two ordered_bf16(two x)
+{
+#define EVEN_(l, d) 2 * (l),
+#define ODD_(l, d) 2 * (l) + 1,
+    return (two){__builtin_shufflevector(x.a, x.b, EACH_(EVEN_, 0) 2 * LAST_), __builtin_shufflevector(x.a, x.b, EACH_(ODD_, 0) 2 * LAST_ + 1)};
+#undef EVEN_
+#undef ODD_
+}
+TN_INLINE two restored_f32(two x) { return x; }
+TN_INLINE two restored_i8(two x) { return x; }
+TN_INLINE two restored_bf16(two x)
+{
+#define ZIP_(l, d) ((l) % 2 * LANES + (l) / 2 + (d)),
+    return (two){__builtin_shufflevector(x.a, x.b, EACH_(ZIP_, 0) LANES + LAST_ / 2),
+                 __builtin_shufflevector(x.a, x.b, EACH_(ZIP_, LANES / 2) LANES + LAST_ / 2 + LANES / 2)};
+#undef ZIP_
+}
 
 /* scores[j] = scale q k[j]; length rounded up to LANES. sums[c] = of p[j] v[j] for a few vectors. The loaders and the width are constants.
  * What is read next is fetched meanwhile: v, then the keys of the next call. */
@@ -90,50 +120,77 @@ TN_INLINE float one_i8(const void *at) { return *(const int8_t *)at; }
     {                                                                                                                         \
         const float scale = (float)a->scale;                                                                                  \
         for (int64_t j = 0; j < a->length; j += LANES) {                                                                      \
+            const T *row[LANES];                                                                                              \
             vf sum[LANES];                                                                                                    \
+            TN_UNROLL                                                                                                         \
             for (int l = 0; l < LANES; l++) {                                                                                 \
-                const int64_t at = tn_min_i64(j + l, a->length - 1) * a->row;                                                 \
-                const T *row = k + at;                                                                                        \
-                vf one = splat(0);                                                                                            \
-                int64_t d = 0;                                                                                                \
-                for (; d + LANES <= a->size; d += LANES) {                                                                    \
-                    one = fma_(load_##suffix(row + d), *(const vf *)(q + d), one);                                            \
-                    if (d * (int64_t)sizeof(T) % 64 == 0)                                                                     \
-                        __builtin_prefetch(v + at + d, 0, 2);                                                                 \
-                }                                                                                                             \
-                for (; d < a->size; d++)                                                                                      \
-                    one[0] += one_##suffix(row + d) * q[d];                                                                   \
-                sum[l] = one;                                                                                                 \
+                row[l] = k + tn_min_i64(j + l, a->length - 1) * a->row;                                                       \
+                sum[l] = splat(0);                                                                                            \
             }                                                                                                                 \
-            *(vf *)(scores + j) = sums_of(sum) * splat(scale);                                                                \
+            for (int64_t at = j * a->row; at < (j + LANES) * a->row; at += 64 / (int)sizeof(T))                               \
+                __builtin_prefetch(v + at, 0, 2);                                                                             \
+            int64_t d = 0;                                                                                                    \
+            for (; d + 2 * LANES <= a->size; d += 2 * LANES) {                                                                \
+                const two left = ordered_##suffix(two_f32(q + d));                                                            \
+                TN_UNROLL                                                                                                     \
+                for (int l = 0; l < LANES; l++) {                                                                             \
+                    const two right = two_##suffix(row[l] + d);                                                               \
+                    sum[l] = fma_(right.b, left.b, fma_(right.a, left.a, sum[l]));                                            \
+                }                                                                                                             \
+            }                                                                                                                 \
+            if (d + LANES <= a->size) {                                                                                       \
+                const vf left = *(const vf *)(q + d);                                                                         \
+                TN_UNROLL                                                                                                     \
+                for (int l = 0; l < LANES; l++)                                                                               \
+                    sum[l] = fma_(load_##suffix(row[l] + d), left, sum[l]);                                                   \
+                d += LANES;                                                                                                   \
+            }                                                                                                                 \
+            vf dot = sums_of(sum);                                                                                            \
+            for (; d < a->size; d++)                                                                                          \
+                for (int l = 0; l < LANES; l++)                                                                               \
+                    dot[l] += one_##suffix(row[l] + d) * q[d];                                                                \
+            *(vf *)(scores + j) = dot * splat(scale);                                                                         \
         }                                                                                                                     \
         for (int64_t j = 0; k_scale && j < a->length; j++)                                                                    \
             scores[j] *= k_scale[j];                                                                                          \
     }                                                                                                                         \
-    TN_INLINE void few_##suffix(int width, const tn_decode_attention *a, const float *p, const T *v, const T *next, float *y) \
+    TN_INLINE void row_##suffix(int width, float p, const T *v, const T *next, vf *sum)                                       \
     {                                                                                                                         \
-        vf even[4], odd[4];                                                                                                   \
+        const vf left = splat(p);                                                                                             \
         TN_UNROLL                                                                                                             \
-        for (int c = 0; c < width; c++)                                                                                       \
-            even[c] = odd[c] = splat(0);                                                                                      \
-        int64_t j = 0;                                                                                                        \
-        for (; j + 2 <= a->length; j += 2) {                                                                                  \
-            const vf first = splat(p[j]), second = splat(p[j + 1]);                                                           \
-            TN_UNROLL                                                                                                         \
-            for (int c = 0; c < width; c++) {                                                                                 \
-                even[c] = fma_(first, load_##suffix(v + j * a->row + c * LANES), even[c]);                                    \
-                odd[c] = fma_(second, load_##suffix(v + (j + 1) * a->row + c * LANES), odd[c]);                               \
-                if (c * LANES * (int)sizeof(T) % 64 == 0) {                                                                   \
-                    __builtin_prefetch(next + j * a->row + c * LANES, 0, 2);                                                  \
-                    __builtin_prefetch(next + (j + 1) * a->row + c * LANES, 0, 2);                                            \
-                }                                                                                                             \
-            }                                                                                                                 \
+        for (int c = 0; c < width; c += 2) {                                                                                  \
+            const two right = c + 1 < width ? two_##suffix(v + c * LANES) : (two){load_##suffix(v + c * LANES), left};        \
+            sum[c] = fma_(left, right.a, sum[c]);                                                                             \
+            if (c + 1 < width)                                                                                                \
+                sum[c + 1] = fma_(left, right.b, sum[c + 1]);                                                                 \
         }                                                                                                                     \
         TN_UNROLL                                                                                                             \
-        for (int c = 0; c < width; c++) {                                                                                     \
-            if (j < a->length)                                                                                                \
-                even[c] = fma_(splat(p[j]), load_##suffix(v + j * a->row + c * LANES), even[c]);                              \
-            *(vf *)(y + c * LANES) = even[c] + odd[c];                                                                        \
+        for (int c = 0; c < width * LANES; c += 64 / (int)sizeof(T))                                                          \
+            __builtin_prefetch(next + c, 0, 2);                                                                               \
+    }                                                                                                                         \
+    TN_INLINE void few_##suffix(int width, const tn_decode_attention *a, const float *p, const T *v, const T *next, float *y) \
+    {                                                                                                                         \
+        vf sum[2][4];                                                                                                         \
+        TN_UNROLL                                                                                                             \
+        for (int c = 0; c < width; c++)                                                                                       \
+            sum[0][c] = sum[1][c] = splat(0);                                                                                 \
+        int64_t j = 0;                                                                                                        \
+        for (; j + 2 <= a->length; j += 2, v += 2 * a->row, next += 2 * a->row) {                                             \
+            row_##suffix(width, p[j], v, next, sum[0]);                                                                       \
+            row_##suffix(width, p[j + 1], v + a->row, next + a->row, sum[1]);                                                 \
+        }                                                                                                                     \
+        if (j < a->length)                                                                                                    \
+            row_##suffix(width, p[j], v, next, sum[0]);                                                                       \
+        TN_UNROLL                                                                                                             \
+        for (int c = 0; c < width; c += 2) {                                                                                  \
+            const vf first = sum[0][c] + sum[1][c];                                                                           \
+            if (c + 1 < width) {                                                                                              \
+                const two out = restored_##suffix((two){first, sum[0][c + 1] + sum[1][c + 1]});                               \
+                *(vf *)(y + c * LANES) = out.a;                                                                               \
+                *(vf *)(y + (c + 1) * LANES) = out.b;                                                                         \
+            } else {                                                                                                          \
+                *(vf *)(y + c * LANES) = first;                                                                               \
+            }                                                                                                                 \
         }                                                                                                                     \
     }                                                                                                                         \
     static void values_##suffix(const tn_decode_attention *a, const float *p, const T *v, const T *next, float *y)            \
@@ -162,16 +219,25 @@ TN_INLINE float one_i8(const void *at) { return *(const int8_t *)at; }
         values_##suffix(a, scores, v, k + a->ahead, a->y + h * a->size);                                                      \
     }
 
-/* And times a row's scale. */
+/* And times a row's scale. Of x whole vectors are written. */
 static void softmax(int64_t n, float *x, const float *scale)
 {
-    const float most = max_f32(x, n);
-    TN_INDEPENDENT
-    for (int64_t j = 0; j < n; j++)
-        x[j] = tn_exp_f32_(x[j] - most);
-    const float inverse = 1 / sum_f32(x, n);
-    for (int64_t j = 0; j < n; j++)
-        x[j] *= inverse;
+    const int64_t all = tn_ceil_div(n, LANES) * LANES;
+    vf top = splat(-INFINITY), sum = splat(0);
+    for (int64_t j = n; j < all; j++)
+        x[j] = -INFINITY;
+    for (int64_t j = 0; j < all; j += LANES)
+        top = larger(top, *(const vf *)(x + j));
+    const float most = largest_of(top);
+    for (int64_t j = 0; j < all; j += LANES) {
+        TN_INDEPENDENT
+        for (int l = 0; l < LANES; l++)
+            x[j + l] = tn_exp_f32_(x[j + l] - most);
+        sum += *(const vf *)(x + j);
+    }
+    const vf inverse = splat(1 / sum_of(sum));
+    for (int64_t j = 0; j < all; j += LANES)
+        *(vf *)(x + j) *= inverse;
     for (int64_t j = 0; scale && j < n; j++)
         x[j] *= scale[j];
 }

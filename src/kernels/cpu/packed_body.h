@@ -14,11 +14,11 @@
 #define UNIT_BYTES 64
 #endif
 
-/* Adds to y what `panels` panels of the part and `width` rows of x give; both are constants where this is inlined. */
-TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job *j, const part *part, const input_tile *x)
+/* Adds to y what `panels` panels of the part and `width` rows of x give; all the while it fetches what is so far ahead of `fetched` panels from
+ * panel `from` on. panels, width and fetched are constants where this is inlined. */
+TARGET TN_INLINE void NAME(tile)(int panels, int width, int fetched, int from, int64_t ahead, const job *j, const part *part, const input_tile *x)
 {
     vf sum[PANELS_MOST * NV][MOST];
-    float out[PANELS_MOST * MOST * TN_PACKED_ROWS] __attribute__((aligned(64)));
     const char *w[PANELS_MOST];
     for (int p = 0; p < panels; p++)
         w[p] = part->w[p];
@@ -27,12 +27,12 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job
         TN_UNROLL
         for (int i = 0; i < width; i++)
             sum[p][i] = splat(0);
-    if (width > 1) /* what finish() reads: lines so far apart that the processor does not see them coming */
+    if (width > 1) /* what put() reads: lines so far apart that the processor does not see them coming */
         for (int p = 0; p < panels && part->panel[p] != NONE; p++)
             for (int i = 0; i < width; i++)
                 __builtin_prefetch(j->y + (x->token + i) * j->y_row + part->panel[p] * TN_PACKED_ROWS, 1, 3);
 #if BLOCKS == 0
-    (void)ahead;
+    (void)fetched, (void)from, (void)ahead;
     for (int64_t u = 0; u < part->count; u++) {
         vi unit[PANELS_MOST * NV];
         TN_UNROLL
@@ -51,9 +51,14 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job
         }
     }
 #else
-    const char *scales[PANELS_MOST];
+    const char *scales[PANELS_MOST], *next[PANELS_MOST], *next_scales[PANELS_MOST];
     for (int p = 0; p < panels; p++)
         scales[p] = part->scales[p];
+    TN_UNROLL
+    for (int p = 0; p < fetched; p++) {
+        next[p] = part->w[from + p] + ahead;
+        next_scales[p] = part->scales[from + p] + ahead;
+    }
     for (int64_t b = 0; b < part->count; b++) {
         vi whole[PANELS_MOST * NV][MOST];
         TN_UNROLL
@@ -69,8 +74,8 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job
             vi unit[PANELS_MOST * NV];
             TN_UNROLL
             for (int p = 0; p < panels; p++) {
-                if (ahead && at == u)
-                    __builtin_prefetch(w[p] + (b * BLOCKS + u) * 64 + ahead, 0, 2);
+                if (p < fetched && at == u)
+                    __builtin_prefetch(next[p] + (b * BLOCKS + u) * 64, 0, 2);
                 TN_UNROLL
                 for (int v = 0; v < NV; v++)
                     unit[p * NV + v] = *(const vi *)(const void *)(w[p] + (b * BLOCKS + u) * 64 + v * TN_VECTOR_BYTES);
@@ -101,8 +106,8 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job
         }
         TN_UNROLL
         for (int p = 0; p < panels; p++) {
-            if (ahead)
-                __builtin_prefetch(scales[p] + b * 32 + ahead, 0, 2);
+            if (p < fetched)
+                __builtin_prefetch(next_scales[p] + b * 32, 0, 2);
             TN_UNROLL
             for (int v = 0; v < NV; v++) {
                 const vf scale = halves((const uint16_t *)(const void *)(scales[p] + b * 32) + v * LANES);
@@ -113,14 +118,7 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int64_t ahead, const job
         }
     }
 #endif
-    TN_UNROLL
-    for (int p = 0; p < panels; p++)
-        TN_UNROLL
-        for (int i = 0; i < width; i++)
-            TN_UNROLL
-            for (int v = 0; v < NV; v++)
-                *(vf *)(out + (p * width + i) * TN_PACKED_ROWS + v * LANES) = sum[p * NV + v][i];
-    finish(j, part, panels, width, x->token, out);
+    put(panels, width, MOST, j, part, x->token, &sum[0][0]);
 }
 
 /* One row of x by `count` panels from first on, in STREAMS runs side by side. */
@@ -133,19 +131,23 @@ TARGET static void NAME(row)(const job *j, int64_t first, int64_t count)
             for (int s = 0; s < STREAMS; s++)
                 part_panel(j, &part, s, s * run + at < count ? first + s * run + at : NONE, begin);
             const input_tile x = input_tile_of(j, 0, 1, begin);
-            NAME(tile)(STREAMS, 1, BLOCKS ? AHEAD : 0, j, &part, &x);
+            NAME(tile)(STREAMS, 1, BLOCKS ? STREAMS : 0, 0, AHEAD, j, &part, &x);
         }
 }
 
-/* The first rows of x bring what comes after this part's panels, with blocks. */
-TARGET TN_INLINE void NAME(tile_fetching)(int width, bool first, const job *j, const part *part, const input_tile *x)
+/* With blocks the first tiles of x bring the panels after next, each the same share: the processor has as many lines as it can wait for under way. */
+TARGET TN_INLINE void NAME(tile_fetching)(int width, const job *j, const part *part, const input_tile *x)
 {
-    if (BLOCKS && first)
-        NAME(tile)(PANELS, width, PANELS * j->panel_bytes, j, part, x);
+    const int64_t ahead = 2 * PANELS * j->panel_bytes;
+    const int at = x->token == 0 ? 0 : x->token == tile_width(MOST, j->n) ? 1 : 2; /* of the tiles */
+    if (BLOCKS && at == 0 && (PANELS == 1 || j->n == width))
+        NAME(tile)(PANELS, width, PANELS, 0, ahead, j, part, x);
+    else if (BLOCKS && at < PANELS)
+        NAME(tile)(PANELS, width, 1, at, ahead, j, part, x);
     else if (!BLOCKS && part->panel[PANELS - 1] == NONE) /* at the end of a thread's share; it keeps the processor as busy as two */
-        NAME(tile)(1, width, 0, j, part, x);
+        NAME(tile)(1, width, 0, 0, 0, j, part, x);
     else
-        NAME(tile)(PANELS, width, 0, j, part, x);
+        NAME(tile)(PANELS, width, 0, 0, 0, j, part, x);
 }
 
 /* All rows of x by a part of PANELS panels. */
@@ -155,13 +157,13 @@ TARGET static void NAME(rows)(const job *j, const part *part, int64_t begin)
         const int width = tile_width(MOST, j->n - token);
         const input_tile x = input_tile_of(j, token, width, begin);
         if (width == MOST)
-            NAME(tile_fetching)(MOST, token == 0, j, part, &x);
+            NAME(tile_fetching)(MOST, j, part, &x);
         else if (width == 4)
-            NAME(tile_fetching)(MOST > 4 ? 4 : 1, token == 0, j, part, &x);
+            NAME(tile_fetching)(MOST > 4 ? 4 : 1, j, part, &x);
         else if (width == 2)
-            NAME(tile_fetching)(MOST > 2 ? 2 : 1, token == 0, j, part, &x);
+            NAME(tile_fetching)(MOST > 2 ? 2 : 1, j, part, &x);
         else
-            NAME(tile_fetching)(1, token == 0, j, part, &x);
+            NAME(tile_fetching)(1, j, part, &x);
         token += width;
     }
 }

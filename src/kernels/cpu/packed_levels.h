@@ -7,7 +7,6 @@
 TARGET TN_INLINE void NAME(levels_tile)(tn_level_form f, bool wide, int panels, int width, const job *j, const part *part, const input_tile *x)
 {
     vf sum[PANELS_MOST * NV][NARROW];
-    float out[PANELS_MOST * NARROW * TN_PACKED_ROWS] __attribute__((aligned(64)));
     const int per = f.block / TN_PACKED_BLOCK, groups = TN_PACKED_BLOCK / f.group;
     const int64_t bytes = wide ? (int64_t)per * WIDE_BYTES : tn_levels_bytes(f);
     TN_UNROLL
@@ -67,12 +66,7 @@ TARGET TN_INLINE void NAME(levels_tile)(tn_level_form f, bool wide, int panels, 
             }
         }
     }
-    TN_UNROLL
-    for (int p = 0; p < panels * NV; p++)
-        TN_UNROLL
-        for (int i = 0; i < width; i++)
-            *(vf *)(out + (p / NV * width + i) * TN_PACKED_ROWS + p % NV * LANES) = sum[p][i];
-    finish(j, part, panels, width, x->token, out);
+    put(panels, width, NARROW, j, part, x->token, &sum[0][0]);
 }
 
 /* All rows of x by a wide part; what differs between forms there. */

@@ -29,6 +29,7 @@ typedef struct part {
     const char *w[PANELS_MOST], *scales[PANELS_MOST];
     int64_t count;
     bool first;   /* of the row */
+    bool plain;   /* all panels are whole, and there is no bias */
     float factor; /* the product is so many times the sums */
 } part;
 
@@ -65,7 +66,8 @@ TN_INLINE input_tile input_tile_of(const job *j, int64_t token, int width, int64
 
 TN_INLINE part part_of(const job *j, int64_t begin)
 {
-    return (part){.count = tn_min_i64(j->chunk, j->length - begin), .first = begin == 0, .factor = j->w->kind == TN_PACKED_Q4 ? 0.0625f : 1};
+    const float factor = j->w->kind == TN_PACKED_Q4 ? 0.0625f : 1;
+    return (part){.count = tn_min_i64(j->chunk, j->length - begin), .first = begin == 0, .plain = begin > 0 || !j->w->bias, .factor = factor};
 }
 TN_INLINE void part_panel(const job *j, part *part, int at, int64_t panel, int64_t begin)
 {
@@ -75,30 +77,53 @@ TN_INLINE void part_panel(const job *j, part *part, int at, int64_t panel, int64
         return;
     }
     const char *w = (const char *)j->w->data + panel * j->panel_bytes;
+    part->plain = part->plain && (panel + 1) * TN_PACKED_ROWS <= j->w->rows;
     part->w[at] = w + begin * j->unit;
     part->scales[at] = w + j->length * j->unit + begin * TN_PACKED_ROWS * 2;
 }
 
-/* y of so many panels and rows of x, from sums[panel][row of x][16]. */
-static void finish(const job *j, const part *part, int panels, int width, int64_t token, const float *sums)
+/* y of a panel that is not whole, or has a bias, and so many rows of x, from sums[row of x][16]. */
+static void finish(const job *j, const part *part, int p, int width, int64_t token, const float *sums)
 {
+    const int64_t row = part->panel[p] * TN_PACKED_ROWS, rows = j->w->rows - row;
     const bool add = !part->first || j->add;
     const float *bias = part->first ? j->w->bias : NULL;
-    for (int p = 0; p < panels && part->panel[p] != NONE; p++) {
-        const int64_t row = part->panel[p] * TN_PACKED_ROWS, rows = j->w->rows - row;
-        for (int i = 0; i < width; i++, sums += TN_PACKED_ROWS) {
-            float *y = j->y + (token + i) * j->y_row + row;
-            if (TN_LIKELY(rows >= TN_PACKED_ROWS && !bias))
+    for (int i = 0; i < width; i++, sums += TN_PACKED_ROWS) {
+        float *y = j->y + (token + i) * j->y_row + row;
+        for (int r = 0; r < TN_PACKED_ROWS && r < rows; r++)
+            y[r] = ((add ? y[r] : 0) + (bias ? bias[row + r] : 0)) + sums[r] * part->factor;
+    }
+}
+
+/* y of so many panels and rows of x, from sums[panel][vector][row of x, of `most`]; constants but for the last three. */
+TN_INLINE void put(int panels, int width, int most, const job *j, const part *part, int64_t token, const vf *sums)
+{
+    const bool add = !part->first || j->add;
+    TN_UNROLL
+    for (int p = 0; p < panels; p++) {
+        const int64_t row = part->panel[p] * TN_PACKED_ROWS;
+        if (part->panel[p] == NONE)
+            continue;
+        if (TN_LIKELY(part->plain)) {
+            TN_UNROLL
+            for (int i = 0; i < width; i++)
+                TN_UNROLL
                 for (int v = 0; v < NV; v++) {
-                    vf sum = *(const vf *)(sums + v * LANES) * splat(part->factor);
+                    vf *y = (vf *)(j->y + (token + i) * j->y_row + row + v * LANES);
+                    vf sum = sums[(p * NV + v) * most + i] * splat(part->factor);
                     if (add)
-                        sum += *(const vf *)(y + v * LANES);
-                    *(vf *)(y + v * LANES) = sum;
+                        sum += *y;
+                    *y = sum;
                 }
-            else
-                for (int r = 0; r < TN_PACKED_ROWS && r < rows; r++)
-                    y[r] = ((add ? y[r] : 0) + (bias ? bias[row + r] : 0)) + sums[r] * part->factor;
+            continue;
         }
+        float out[WIDE * TN_PACKED_ROWS] __attribute__((aligned(64)));
+        TN_UNROLL
+        for (int i = 0; i < width; i++)
+            TN_UNROLL
+            for (int v = 0; v < NV; v++)
+                *(vf *)(out + i * TN_PACKED_ROWS + v * LANES) = sums[(p * NV + v) * most + i];
+        finish(j, part, p, width, token, out);
     }
 }
 
@@ -355,26 +380,6 @@ tn_status TN_K(packed_product)(const tn_packed_matrix *w, int64_t n, const void 
 
 /* ---- x ------------------------------------------------------------------------------------------------------------------ */
 
-/* A block of 32 in whole numbers of at most `top`; its scale, and -128 times the sum, of all and of the second half. NaN and infinity give a scale of NaN. */
-TN_INLINE float round_block(float top, const float *restrict x, int16_t *restrict q, int32_t *less, int32_t *late)
-{
-    int32_t most = 0, sum = 0, second = 0;
-    for (int k = 0; k < TN_PACKED_BLOCK; k++) {
-        const int32_t size = (int32_t)(tn_f32_bits(x[k]) & 0x7fffffffu); /* magnitudes are in order as whole numbers are */
-        most = size > most ? size : most;
-    }
-    const float max = tn_bits_f32((uint32_t)most), scale = max / top, inverse = max > 0 ? top / max : 0;
-    for (int k = 0; k < TN_PACKED_BLOCK; k++) {
-        q[k] = (int16_t)(tn_f32_bits(x[k] * inverse + 12582912.0f) - 0x4b400000u);
-        sum += q[k];
-    }
-    for (int k = TN_PACKED_BLOCK / 2; k < TN_PACKED_BLOCK; k++)
-        second += q[k];
-    *less = -128 * sum;
-    *late = -128 * second;
-    return max < INFINITY ? scale : NAN;
-}
-
 /* A tile of F32 or BF16. */
 TN_INLINE void lay(int width, tn_packed_kind kind, int64_t cols, const float *x, int64_t x_row, int32_t *to)
 {
@@ -384,24 +389,59 @@ TN_INLINE void lay(int width, tn_packed_kind kind, int64_t cols, const float *x,
         side_by_side(width, true, cols, x, x_row, to, width);
 }
 
-/* Row i of a tile of blocks; planes: of bytes, the high one first (|low| is at most 128). */
+/* Row i of a tile of blocks; planes: of bytes, the high one first (|low| is at most 128). LANES blocks at a time, whose magnitudes and sums are
+ * found together. NaN and infinity give a scale of NaN. */
 TN_INLINE void lay_blocks(int planes, int width, int64_t cols, const float *x, int32_t *to, float *scales, int32_t *less, int32_t *late)
 {
-    for (int64_t b = 0; b * TN_PACKED_BLOCK < cols; b++) {
-        const int64_t left = tn_min_i64(TN_PACKED_BLOCK, cols - b * TN_PACKED_BLOCK);
-        float part[TN_PACKED_BLOCK] = {0};
-        int16_t q[TN_PACKED_BLOCK];
-        int8_t bytes[2][TN_PACKED_BLOCK];
-        int32_t units[2 * TN_PACKED_BLOCK / 4];
-        memcpy(part, x + b * TN_PACKED_BLOCK, (size_t)left * sizeof(float));
-        scales[b * width] = round_block(planes == 1 ? 127.0f : 32512.0f, part, q, &less[b * width], &late[b * width]);
-        for (int k = 0; k < TN_PACKED_BLOCK; k++) {
-            bytes[0][k] = (int8_t)(planes == 1 ? q[k] : (q[k] + 128) >> 8);
-            bytes[1][k] = (int8_t)q[k];
+    enum { VECTORS = TN_PACKED_BLOCK / LANES };
+    const float top = planes == 1 ? 127.0f : 32512.0f;
+    const int64_t blocks = tn_packed_blocks(cols);
+    float last[TN_PACKED_BLOCK] = {0}; /* what is no whole block */
+    memcpy(last, x + cols / TN_PACKED_BLOCK * TN_PACKED_BLOCK, (size_t)(cols % TN_PACKED_BLOCK) * sizeof(float));
+    for (int64_t first = 0; first < blocks; first += LANES) {
+        const int count = (int)tn_min_i64(LANES, blocks - first);
+        vf most[LANES] = {0}, sum[LANES] = {0}, second[LANES] = {0};
+        const float *from[LANES];
+        for (int b = 0; b < count; b++) {
+            from[b] = (first + b + 1) * TN_PACKED_BLOCK <= cols ? x + (first + b) * TN_PACKED_BLOCK : last;
+            vi size = {0}; /* magnitudes are in order as whole numbers are */
+            for (int v = 0; v < VECTORS; v++)
+                size = larger_whole(size, *(const vi *)(const void *)(from[b] + v * LANES) & 0x7fffffff);
+            most[b] = (vf)size;
         }
-        memcpy(units, bytes, sizeof units);
-        for (int u = 0; u < planes * TN_PACKED_BLOCK / 4; u++)
-            to[(b * planes * 8 + u) * width] = units[u];
+        const vf max = across(OF_LARGEST_WHOLE, most), inverses = (vf)((vi)(splat(top) / max) & (max > 0));
+        const vi finite = max < INFINITY;
+        const vf all_scales = (vf)(((vi)(max / splat(top)) & finite) | ((vi)splat(NAN) & ~finite));
+        float inverse[LANES], scale[LANES];
+        *(vf *)inverse = inverses;
+        *(vf *)scale = all_scales;
+        for (int b = 0; b < count; b++) {
+            int8_t bytes[2 * TN_PACKED_BLOCK];
+            int32_t units[2 * TN_PACKED_BLOCK / 4];
+            vi whole = {0}, of_second = {0};
+            for (int v = 0; v < VECTORS; v++) { /* adding 1.5 * 2^23 leaves the nearest whole number in the low bits */
+                const vi q = (vi)(*(const vf *)(from[b] + v * LANES) * splat(inverse[b]) + splat(12582912.0f)) - 0x4b400000;
+                whole += q;
+                if (v >= VECTORS / 2)
+                    of_second += q;
+                narrowed(planes == 1 ? q : (vi)((q + 128) >> 8), bytes + v * LANES);
+                if (planes > 1)
+                    narrowed(q, bytes + TN_PACKED_BLOCK + v * LANES);
+            }
+            sum[b] = (vf)whole;
+            second[b] = (vf)of_second;
+            memcpy(units, bytes, (size_t)planes * TN_PACKED_BLOCK);
+            for (int u = 0; u < planes * TN_PACKED_BLOCK / 4; u++)
+                to[((first + b) * planes * 8 + u) * width] = units[u];
+        }
+        int32_t of_all[LANES], of_late[LANES];
+        *(vi *)of_all = (vi)across(OF_WHOLE_SUMS, sum) * -128;
+        *(vi *)of_late = (vi)across(OF_WHOLE_SUMS, second) * -128;
+        for (int b = 0; b < count; b++) {
+            scales[(first + b) * width] = scale[b];
+            less[(first + b) * width] = of_all[b];
+            late[(first + b) * width] = of_late[b];
+        }
     }
 }
 

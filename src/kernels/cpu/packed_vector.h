@@ -34,6 +34,7 @@ TN_INLINE vf splat(float x) { return (vf)_mm512_set1_ps(x); }
 TN_INLINE vi splat_i32(int32_t x) { return (vi)_mm512_set1_epi32(x); }
 TN_INLINE vf fma_(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
 TN_INLINE vf larger(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); } /* b where one is NaN */
+TN_INLINE vi larger_whole(vi a, vi b) { return (vi)_mm512_max_epi32((__m512i)a, (__m512i)b); }
 TN_INLINE vf floats(vi x) { return (vf)_mm512_cvtepi32_ps((__m512i)x); }
 TN_INLINE vf halves(const uint16_t *x) { return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)x)); }
 TN_INLINE vi pairs(vi a, vi b) { return (vi)_mm512_madd_epi16((__m512i)a, (__m512i)b); }
@@ -43,6 +44,7 @@ TN_INLINE vf splat(float x) { return (vf)_mm256_set1_ps(x); }
 TN_INLINE vi splat_i32(int32_t x) { return (vi)_mm256_set1_epi32(x); }
 TN_INLINE vf fma_(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 TN_INLINE vf larger(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
+TN_INLINE vi larger_whole(vi a, vi b) { return (vi)_mm256_max_epi32((__m256i)a, (__m256i)b); }
 TN_INLINE vf floats(vi x) { return (vf)_mm256_cvtepi32_ps((__m256i)x); }
 TN_INLINE vf halves(const uint16_t *x) { return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)x)); }
 TN_INLINE vi pairs(vi a, vi b) { return (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
@@ -56,6 +58,7 @@ TN_INLINE vf larger(vf a, vf b)
     const vi mask = a > b;
     return (vf)(((vi)a & mask) | ((vi)b & ~mask));
 }
+TN_INLINE vi larger_whole(vi a, vi b) { return (a & (vi)(a > b)) | (b & ~(vi)(a > b)); }
 TN_INLINE vf floats(vi x) { return (vf){(float)x[0], (float)x[1], (float)x[2], (float)x[3]}; }
 TN_INLINE vf halves(const uint16_t *x)
 {
@@ -69,10 +72,29 @@ TN_INLINE vi pairs(vi a, vi b) { return (a << 16 >> 16) * (b << 16 >> 16) + (a >
 #endif
 #endif
 
+/* gcc 12 makes of a conversion of halves, and of so few bytes, several of parts. */
 TN_INLINE vf bfloats(const uint16_t *x)
 {
+#if defined(__AVX512F__)
+    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)x)), 16);
+#elif defined(__AVX2__)
+    return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)x)), 16);
+#else
     typedef uint16_t lanes __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
     return (vf)(__builtin_convertvector(*(const lanes *)(const void *)x, vi) << 16);
+#endif
+}
+/* The low bytes. */
+TN_INLINE void narrowed(vi x, int8_t *to)
+{
+#if defined(__AVX512F__)
+    _mm_storeu_si128((__m128i *)(void *)to, _mm512_cvtepi32_epi8((__m512i)x));
+#else
+    int32_t each[LANES];
+    memcpy(each, &x, sizeof each);
+    for (int l = 0; l < LANES; l++)
+        to[l] = (int8_t)each[l];
+#endif
 }
 /* Each byte's, below 16, place in the table. */
 TN_INLINE vi looked_up(const uint8_t *table, vi bytes)
@@ -111,19 +133,28 @@ TN_INLINE vi looked_up(const uint8_t *table, vi bytes)
 #define HALVINGS(F) F(2) F(1)
 #endif
 
-/* The sum of each of LANES vectors, in its lane: step d leaves d vectors. */
-TN_INLINE vf sums_of(vf *x)
+/* What each of LANES vectors comes to, in its lane: step d leaves d vectors. how is a constant. */
+enum { OF_SUMS, OF_WHOLE_SUMS, OF_LARGEST_WHOLE };
+TN_INLINE vf joined(int how, vf a, vf b)
+{
+    if (how == OF_SUMS)
+        return a + b;
+    return how == OF_WHOLE_SUMS ? (vf)((vi)a + (vi)b) : (vf)larger_whole((vi)a, (vi)b);
+}
+TN_INLINE vf across(int how, vf *x)
 {
 #define HALVE_(d)                                                                                                             \
     TN_UNROLL                                                                                                                 \
     for (int i = 0; i < (d); i++) {                                                                                           \
         const vf a = x[i], b = x[i + (d) < LANES ? i + (d) : i];                                                              \
-        x[i] = __builtin_shufflevector(a, b, EACH_(OF_, d) LANES + LAST_) + __builtin_shufflevector(a, b, EACH_(TO_, d) LANES + (LAST_ ^ (d)));  \
+        x[i] = joined(how, __builtin_shufflevector(a, b, EACH_(OF_, d) LANES + LAST_),                                        \
+                      __builtin_shufflevector(a, b, EACH_(TO_, d) LANES + (LAST_ ^ (d))));                                    \
     }
     HALVINGS(HALVE_)
 #undef HALVE_
     return x[0];
 }
+TN_INLINE vf sums_of(vf *x) { return across(OF_SUMS, x); }
 /* LANES vectors, transposed. */
 TN_INLINE void transpose(vf *x)
 {
@@ -138,10 +169,17 @@ TN_INLINE void transpose(vf *x)
     HALVINGS(EXCHANGE_)
 #undef EXCHANGE_
 }
-/* The largest lane. */
+/* The largest lane; the sum of all. */
 TN_INLINE float largest_of(vf x)
 {
 #define FOLD_(d) x = larger(x, __builtin_shufflevector(x, x, EACH_(OTHER_, d) LAST_ ^ (d)));
+    HALVINGS(FOLD_)
+#undef FOLD_
+    return x[0];
+}
+TN_INLINE float sum_of(vf x)
+{
+#define FOLD_(d) x += __builtin_shufflevector(x, x, EACH_(OTHER_, d) LAST_ ^ (d));
     HALVINGS(FOLD_)
 #undef FOLD_
     return x[0];
