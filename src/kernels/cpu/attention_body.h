@@ -166,8 +166,9 @@ static void FN(forward_tile)(const tn_attention *a, const attention_tile *t, T *
     FN(scores)(a, t, work);
     for (int64_t i = 0; i < t->rows; i++) {
         const int64_t n = FN(whole)(seen_by(t, i));
-        T *row = work->p + i * PITCH, top[2] = {max[i], FN(max)(row, n)}, *to = y + i * a->ev;
-        const T larger = FN(max)(top, 2), shift = larger == -(T)HUGE_VAL ? 0 : larger, factor = tn_exp_minus_(max[i] - shift);
+        T *row = work->p + i * PITCH, *to = y + i * a->ev;
+        const T own = FN(max_number)(row, n), larger = own > max[i] ? own : max[i]; /* NaN is in the sum */
+        const T shift = larger == -(T)HUGE_VAL ? 0 : larger, factor = tn_exp_minus_(max[i] - shift);
         sum[i] = sum[i] * (double)factor + (double)FN(exponentials)(row, n, shift);
         max[i] = larger;
         for (int64_t j = n; j < t->columns; j++)
