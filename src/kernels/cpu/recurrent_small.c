@@ -325,8 +325,7 @@ typedef struct grad_place {
 typedef struct grad_work {
     float *sum_x, *sum_h, *sum_slots;
     float *dh, *dc, *c0; /* [TILE, units LANES] */
-    float *dgates;       /* [chunk, slots units LANES] */
-    float *units;        /* pairs: of a step's rows [TILE, slots units LANES / 2]; then of two rows of x, and of h [chunk / 2, in + hidden] */
+    float *dgates;       /* [chunk, slots units LANES]; then pairs_at() */
     int64_t rows;
     const float *x[CHUNK], *h[CHUNK]; /* of each row of dgates */
 } grad_work;
@@ -392,12 +391,15 @@ BACKWARD_STEP(backward_gru, TN_RNN_KIND_GRU)
 BACKWARD_STEP(backward_tanh, TN_RNN_KIND_TANH)
 BACKWARD_STEP(backward_relu, TN_RNN_KIND_RELU)
 
+/* Pairs of a step's rows, [TILE, slots units LANES / 2], and then of two rows of x and of h, [chunk / 2, in + hidden]. */
+static float *pairs_at(const walk *w, const grad_work *work) { return work->dgates + w->chunk * w->l.slots * w->units * LANES; }
+
 /* The rows since the last addition go into the weights' sums. */
 static void add_rows(const walk *w, grad_work *work)
 {
     const int64_t in = w->r->in, hidden = w->r->hidden, width = w->units * w->l.slots * LANES, rows = units_of(w, work->rows);
     if (w->p->depth == 2) {
-        float *at = work->units + TILE * width / 2;
+        float *at = pairs_at(w, work) + TILE * width / 2;
         for (int64_t i = 0; i < rows; i++, at += in + hidden) {
             const bool two = 2 * i + 1 < work->rows;
             w->p->pair(work->x[2 * i], two ? work->x[2 * i + 1] : NULL, in, at);
@@ -443,8 +445,9 @@ static void backward_step(const walk *w, grad_work *work, int64_t t, int64_t beg
     }
     step[r->kind](w, at, n, work->sum_slots);
     for (int64_t i = 0, width = w->l.slots * padded; w->p->depth == 2 && i < n; i++) {
-        w->p->pair_row(dgates[i], width, work->units + i * width / 2);
-        dgates[i] = work->units + i * width / 2;
+        float *units = pairs_at(w, work) + i * width / 2;
+        w->p->pair_row(dgates[i], width, units);
+        dgates[i] = units;
     }
     w->p->back(w, w->l.h0, w->l.hn, w->w_h, dgates, n, dh, hidden, r->kind == TN_RNN_KIND_GRU);
     if (d->dx)
@@ -488,7 +491,6 @@ static void backward_parts(int64_t begin, int64_t end, void *context)
         float *at = (float *)(void *)((char *)work + (sizeof *work + 63) / 64 * 64);
         memset(at, 0, (size_t)(3 * state) * sizeof *at);
         work->rows = 0, work->dh = at, work->dc = at + state, work->c0 = at + 2 * state, work->dgates = at + 3 * state;
-        work->units = work->dgates + w->chunk * w->l.slots * w->units * LANES;
         for (int64_t part = w->parts * (k + 1) / w->workers - 1; part >= w->parts * k / w->workers; part--) {
             work->sum_x = w->sums + part * w->sums_size;
             work->sum_h = work->sum_x + packed_size(w, w->r->in, w->l.xn);
