@@ -112,16 +112,9 @@ tn_status TN_K(attention)(tn_dtype dtype, const tn_attention *a)
 tn_status TN_K(attention_backward)(tn_dtype dtype, const tn_attention *a)
 {
     void (*range)(int64_t, int64_t, void *) = dtype == TN_F64 ? backward_range_f64 : backward_range_f32;
-    const size_t item = tn_dtype_size(dtype), keys = (size_t)(a->batch * a->kv_heads * a->s);
     const double work = (double)(2 * a->e + 2 * a->ev);
     const int tiles = a->dropout > 0 ? 3 : 2;
     attention_task task = task_of(dtype, a);
-    if (a->dq)
-        memset(a->dq, 0, item * (size_t)(a->batch * a->heads * a->l * a->e));
-    if (a->dk)
-        memset(a->dk, 0, item * keys * (size_t)a->e);
-    if (a->dv)
-        memset(a->dv, 0, item * keys * (size_t)a->ev);
     const int queries = a->dq ? DQ : 0, others = (a->dk ? DK : 0) | (a->dv ? DV : 0);
     /* With a head for each thread the scores are made once; else once for rows and once for columns. The sums are the same. */
     task.whole = a->batch * a->kv_heads >= tn_parallel_width();

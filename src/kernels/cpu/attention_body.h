@@ -301,17 +301,31 @@ static void FN(backward_span)(const attention_task *task, int64_t b, int64_t h0,
     }
 }
 
+/* Rows i0 ... i1 of a head of what is asked for become 0. */
+static void FN(begin_sums)(void *x, int64_t heads, int64_t rows, int64_t width, int64_t b, int64_t h, int64_t i0, int64_t i1)
+{
+    if (x)
+        memset(FN(dense)(x, heads, rows, width, b, h, i0), 0, (size_t)((i1 - i0) * width) * sizeof(T));
+}
+
 static void FN(backward_unit)(const attention_task *task, int64_t unit, const FN(work) *work)
 {
     const tn_attention *a = task->a;
     if (!task->whole && task->wanted == DQ) {
-        const int64_t head = unit / task->row_blocks, h = head % a->heads, i = folded(unit % task->row_blocks, task->row_blocks) * task->rows;
-        FN(backward_span)(task, head / a->heads, h, h + 1, i, tn_min_i64(i + task->rows, a->l), 0, a->s, work);
+        const int64_t head = unit / task->row_blocks, b = head / a->heads, h = head % a->heads;
+        const int64_t i = folded(unit % task->row_blocks, task->row_blocks) * task->rows, end = tn_min_i64(i + task->rows, a->l);
+        FN(begin_sums)(a->dq, a->heads, a->l, a->e, b, h, i, end);
+        FN(backward_span)(task, b, h, h + 1, i, end, 0, a->s, work);
         return;
     }
     const int64_t group = a->heads / a->kv_heads, blocks = task->whole ? 1 : task->column_blocks;
-    const int64_t head = unit / blocks, h = head % a->kv_heads * group, j = folded(unit % blocks, blocks) * COLUMNS;
-    FN(backward_span)(task, head / a->kv_heads, h, h + group, 0, a->l, j, task->whole ? a->s : tn_min_i64(j + COLUMNS, a->s), work);
+    const int64_t head = unit / blocks, b = head / a->kv_heads, kv = head % a->kv_heads, h = kv * group;
+    const int64_t j = folded(unit % blocks, blocks) * COLUMNS, end = task->whole ? a->s : tn_min_i64(j + COLUMNS, a->s);
+    FN(begin_sums)(a->dk, a->kv_heads, a->s, a->e, b, kv, j, end);
+    FN(begin_sums)(a->dv, a->kv_heads, a->s, a->ev, b, kv, j, end);
+    for (int64_t i = h; i < h + group && task->wanted & DQ; i++)
+        FN(begin_sums)(a->dq, a->heads, a->l, a->e, b, i, 0, a->l);
+    FN(backward_span)(task, b, h, h + group, 0, a->l, j, end, work);
 }
 
 static void FN(backward_range)(int64_t begin, int64_t end, void *context)
