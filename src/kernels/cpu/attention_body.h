@@ -71,7 +71,8 @@ static void FN(dots)(const FN(work) *work, const attention_tile *t, int64_t k, d
         FN(multiply)(work, t->rows, t->columns, k, alpha, (FN(matrix)){x.data, x.row, 1}, (FN(matrix)){other.data, 1, other.row}, 0, out, PITCH);
         return;
     }
-    const int64_t panel = (int64_t)(TN_K(gemm_packed_bytes)(DTYPE, &(tn_gemm){.n = 1, .k = k}) / sizeof(T)), lanes = TN_VECTOR_BYTES / (int64_t)sizeof(T);
+    const int64_t panel = (int64_t)(TN_K(gemm_packed_bytes)(DTYPE, &(tn_gemm){.n = 1, .k = k}) / sizeof(T));
+    const int64_t lanes = TN_VECTOR_BYTES / (int64_t)sizeof(T);
     const FN(product) g = {.m = t->rows, .n = tn_ceil_div(t->columns, lanes) * lanes, .k = k, .a = x.data, .a_row = x.row, .a_col = 1,
                            .b = panels, .b_row = panel / k, .width = panel / k, .panel = panel, .c = out, .c_row = PITCH, .alpha = (T)alpha};
     FN(product_of)(&g, SEEN_N, t->seen);

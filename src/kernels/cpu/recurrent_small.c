@@ -306,8 +306,10 @@ static void forward_tile(const walk *w, int64_t begin, int64_t end, float *units
 static void forward_tiles(int64_t begin, int64_t end, void *context)
 {
     const walk *w = context;
-    for (int64_t tile = begin; tile < end; tile++)
-        forward_tile(w, tile_begin(w, tile), tile_begin(w, tile + 1), w->scratch ? (float *)(void *)(w->scratch + (size_t)tile * w->scratch_bytes) : NULL);
+    for (int64_t tile = begin; tile < end; tile++) {
+        float *units = w->scratch ? (float *)(void *)(w->scratch + (size_t)tile * w->scratch_bytes) : NULL;
+        forward_tile(w, tile_begin(w, tile), tile_begin(w, tile + 1), units);
+    }
 }
 
 /* ---- backward ------------------------------------------------------------------------------------------------------------- */
