@@ -10,8 +10,8 @@ static double by_hand(double x) { return 2 * (x - 7) / ((x - 7) * (x - 7) + 6); 
 int main(int argc, char **argv)
 {
     const double rate = 1.5;
-    options o = {.about = "Gradient descent on log((x - 7)² + 6): the gradient by backward, and by hand beside it.", .takes = "p",
-                 .plot = "autodiff1d.png"};
+    options o = {.about = "Gradient descent on log((x - 7)² + 6): the gradient by backward, and by hand beside it.", .takes = "vp",
+                 .device = "cpu", .plot = "autodiff1d.png"};
     read_options(&o, argc, argv);
     tn_set_error_handler(tn_die);
     tn_plot *plot = tn_plot_new(o.plot, .title = "Gradient descent on log((x - 7)² + 6)", .ylabel = "f(x)");
@@ -19,7 +19,7 @@ int main(int argc, char **argv)
         tn_check(tn_plot_point(plot, "f(x)", i * 0.05, log((i * 0.05 - 7) * (i * 0.05 - 7) + 6)));
     tn_check(tn_plot_series(plot, "20 steps from 1", .style = TN_PLOT_LINE_POINTS));
 
-    tn_tensor *x = tn_full(TN_SCALAR, 1, .dtype = TN_F64, .requires_grad = true);
+    tn_tensor *x = tn_full(TN_SCALAR, 1, .dtype = TN_F64, .device = &o.on, .requires_grad = true);
     tn_optim *opt = tn_sgd_new(tn_list_from(&x, 1), rate);
     double apart = 0;
     printf("step         x      f(x)   backward    by hand\n");

@@ -16,19 +16,21 @@ static tn_tensor *quadratic(tn_tensor *x, tn_tensor *a, tn_tensor *b)
 int main(int argc, char **argv)
 {
     const double rate = 0.1, low = -3, high = 3;
-    options o = {.about = "Gradient descent on ½ xᵀA x + bᵀx: the path over the surface.", .takes = "p", .plot = "autodiff2d.png"};
+    options o = {.about = "Gradient descent on ½ xᵀA x + bᵀx: the path over the surface.", .takes = "vp", .device = "cpu",
+                 .plot = "autodiff2d.png"};
     read_options(&o, argc, argv);
     tn_set_error_handler(tn_die);
-    tn_tensor *a = tn_from_doubles(((double[]){3, 1, 1, 2}), TN_SHAPE(2, 2)), *b = tn_from_doubles(((double[]){-1, 1}), TN_SHAPE(2));
+    tn_tensor *a = tn_from_doubles(((double[]){3, 1, 1, 2}), TN_SHAPE(2, 2), .device = &o.on);
+    tn_tensor *b = tn_from_doubles(((double[]){-1, 1}), TN_SHAPE(2), .device = &o.on);
 
     tn_plot *plot = tn_plot_new(o.plot, .title = "Gradient descent on ½ xᵀA x + bᵀx", .xlabel = "x1", .ylabel = "x2", .zlabel = "f");
-    tn_tensor *line = tn_linspace(low, high, GRID, .dtype = TN_F64), *along[2] = {
+    tn_tensor *line = tn_linspace(low, high, GRID, .dtype = TN_F64, .device = &o.on), *along[2] = {
         tn_expand(line, TN_SHAPE(GRID, GRID)), tn_expand(tn_unsqueeze(line, 1), TN_SHAPE(GRID, GRID))};
     tn_tensor *grid = tn_stack(along, 2, -1);                   /* [rows, columns, 2]: x1 along the columns, x2 along the rows */
     tn_check(tn_plot_surface(plot, quadratic(grid, a, b), low, high, low, high));
     tn_check(tn_plot_series(plot, "30 steps", .style = TN_PLOT_LINE_POINTS));
 
-    tn_tensor *x = tn_from_doubles(((double[]){-2.5, 2.5}), TN_SHAPE(2), .requires_grad = true);
+    tn_tensor *x = tn_from_doubles(((double[]){-2.5, 2.5}), TN_SHAPE(2), .device = &o.on, .requires_grad = true);
     tn_optim *opt = tn_sgd_new(tn_list_from(&x, 1), rate);
     printf("step        x1        x2       f(x)\n");
     for (int step = 0; step <= 30; step++) {
@@ -46,5 +48,5 @@ int main(int argc, char **argv)
     printf("the picture: %s, its numbers: %s\n", o.plot, tn_plot_csv(plot));
     tn_release(opt);
     tn_release(plot);
-    return tn_allclose(x, tn_from_doubles(((double[]){0.6, -0.8}), TN_SHAPE(2)), 0, 0.05, false) ? 0 : 1;
+    return tn_allclose(x, tn_from_doubles(((double[]){0.6, -0.8}), TN_SHAPE(2), .device = &o.on), 0, 0.05, false) ? 0 : 1;
 }

@@ -33,6 +33,13 @@ static tn_tensor *read_text(const char *path, char *symbols, int64_t *count)
     return numbers;
 }
 
+/* The windows of the text that begin at starts [n, 1]. */
+static tn_tensor *windows_at(tn_tensor *text, tn_tensor *starts)
+{
+    tn_device_id on = tn_device_of(text);
+    return tn_index(text, tn_add(starts, tn_arange(0, CONTEXT + 1, .device = &on)));
+}
+
 /* The loss of saying each window's next characters: windows [n, CONTEXT + 1]. */
 static tn_tensor *loss_of(tn_module *llama, tn_tensor *windows)
 {
@@ -45,12 +52,13 @@ static double loss_over(tn_module *llama, tn_tensor *text, int64_t batch_size)
 {
     TN_NO_GRAD;
     const int64_t n = (tn_numel(text) - 1) / CONTEXT;
+    tn_device_id on = tn_device_of(text);
     double sum = 0;
     for (int64_t first = 0; first < n; first += batch_size) {
         TN_SCOPE;
         const int64_t last = first + batch_size < n ? first + batch_size : n;
-        tn_tensor *starts = tn_unsqueeze(tn_mul(tn_arange(first, last), CONTEXT), 1);
-        sum += tn_item(loss_of(llama, tn_index(text, tn_add(starts, tn_arange(0, CONTEXT + 1))))) * (double)(last - first);
+        tn_tensor *starts = tn_unsqueeze(tn_mul(tn_arange(first, last, .device = &on), CONTEXT), 1);
+        sum += tn_item(loss_of(llama, windows_at(text, starts))) * (double)(last - first);
     }
     return sum / (double)n;
 }
@@ -59,12 +67,13 @@ static double loss_over(tn_module *llama, tn_tensor *text, int64_t batch_size)
 static void write_on(tn_module *llama, tn_tensor *beginning, const char *symbols)
 {
     TN_NO_GRAD;
+    tn_device_id on = tn_device_of(beginning);
     int64_t text[CONTEXT + WRITTEN], length = tn_numel(beginning);
     tn_check(tn_to_ints(beginning, text, length));
     for (const int64_t end = length + WRITTEN; length < end; length++) {
         TN_SCOPE;
         const int64_t seen = length < CONTEXT ? length : CONTEXT;
-        tn_tensor *logits = tn_call(llama, tn_from_ints(text + length - seen, TN_SHAPE(seen)));                /* [seen, symbols] */
+        tn_tensor *logits = tn_call(llama, tn_from_ints(text + length - seen, TN_SHAPE(seen), .device = &on));             /* [seen, symbols] */
         text[length] = tn_item_i64(tn_multinomial(tn_softmax(tn_select(logits, 0, -1), -1), 1));
         putchar(symbols[text[length]]);
     }
@@ -80,14 +89,14 @@ int main(int argc, char **argv)
     tn_manual_seed((uint64_t)o.seed);
     char symbols[SYMBOLS];
     int64_t count;
-    tn_tensor *text = read_text(o.data, symbols, &count);
+    tn_tensor *text = tn_to(read_text(o.data, symbols, &count), o.on);
     const int64_t train_size = tn_numel(text) * 9 / 10;
     tn_tensor *train = tn_narrow(text, 0, 0, train_size), *val = tn_narrow(text, 0, train_size, tn_numel(text) - train_size);
     tn_module *llama = tn_llama_new(.vocab_size = count, .hidden_size = 192, .intermediate_size = 512, .num_hidden_layers = 4,
                                     .num_attention_heads = 6, .max_position_embeddings = CONTEXT, .tie_word_embeddings = true);
     printf("%lld characters of %lld kinds; a Llama of %lld parameters\n", (long long)tn_numel(text), (long long)count,
            (long long)tn_num_parameters(llama));
-    tn_check(tn_module_to(llama, tn_device(o.device)));
+    tn_check(tn_module_to(llama, o.on));
     if (o.load)
         tn_check(tn_load_module(llama, o.load));
     tn_optim *opt = tn_adamw_new(tn_parameters(llama), o.lr, .beta2 = 0.99, .weight_decay = 0.1);
@@ -100,8 +109,8 @@ int main(int argc, char **argv)
     double sum = 0;
     for (int64_t step = 1; step <= o.steps; step++) {
         TN_SCOPE;
-        tn_tensor *starts = tn_randint(TN_SHAPE(o.batch_size, 1), 0, (double)(train_size - CONTEXT));
-        tn_tensor *loss = loss_of(llama, tn_index(train, tn_add(starts, tn_arange(0, CONTEXT + 1))));
+        tn_tensor *starts = tn_randint(TN_SHAPE(o.batch_size, 1), 0, (double)(train_size - CONTEXT), .device = &o.on);
+        tn_tensor *loss = loss_of(llama, windows_at(train, starts));
         tn_zero_grad(opt);
         tn_check(tn_backward(loss));
         tn_clip_grad_norm(tn_parameters(llama), 1);

@@ -62,8 +62,8 @@ int main(int argc, char **argv)
     tn_tensor *images = tn_dict_get(faces, "images"), *labels = tn_dict_get(faces, "labels");
     tn_dataset *parts[2]; /* of each person seven faces to learn, three held back */
     tn_check(tn_random_split_new(tn_tensor_dataset_new(images, labels), parts, 2, .shares = (double[]){0.7, 0.3}, .labels = labels));
-    tn_loader *train = tn_loader_new(parts[0], .batch_size = o.batch_size, .shuffle = true);
-    tn_loader *test = tn_loader_new(parts[1], .batch_size = 120);
+    tn_loader *train = tn_loader_new(parts[0], .batch_size = o.batch_size, .shuffle = true, .device = &o.on);
+    tn_loader *test = tn_loader_new(parts[1], .batch_size = 120, .device = &o.on);
 
     contestant nets[NETS] = {{"plain", "plain, loss", mlp_new(false, false), NULL, 0},
                              {"dropout", "dropout, loss", mlp_new(true, false), NULL, 0},
@@ -71,7 +71,7 @@ int main(int argc, char **argv)
     tn_plot *plot = tn_plot_new(o.plot, .title = "Faces of 40 people", .xlabel = "epoch", .ylabel = "accuracy on held-back faces, %",
                                 .y2label = "training loss");
     for (int i = 0; i < NETS; i++) {
-        tn_check(tn_module_to(nets[i].net, tn_device(o.device)));
+        tn_check(tn_module_to(nets[i].net, o.on));
         nets[i].opt = tn_adam_new(tn_parameters(nets[i].net), o.lr);
         tn_check(tn_plot_series(plot, nets[i].name));
     }

@@ -55,15 +55,16 @@ int main(int argc, char **argv)
     mnist m = mnist_begin(argc, argv);                          /* the options, and the curves to be drawn */
     options o = m.o;
     digits train = load_digits(&m, true), test = load_digits(&m, false); /* x [n, 1, 28, 28] in 0 ... 1, y [n] */
-    tn_loader *train_loader = tn_loader_new(tn_tensor_dataset_new(train.x, train.y), .batch_size = o.batch_size, .shuffle = true);
-    tn_loader *train_check = tn_loader_new(tn_tensor_dataset_new(train.x, train.y), .batch_size = o.test_batch_size);
-    tn_loader *test_loader = tn_loader_new(tn_tensor_dataset_new(test.x, test.y), .batch_size = o.test_batch_size);
+    tn_loader *train_loader = tn_loader_new(tn_tensor_dataset_new(train.x, train.y), .batch_size = o.batch_size, .shuffle = true,
+                                           .device = &o.on);
+    tn_loader *train_check = tn_loader_new(tn_tensor_dataset_new(train.x, train.y), .batch_size = o.test_batch_size, .device = &o.on);
+    tn_loader *test_loader = tn_loader_new(tn_tensor_dataset_new(test.x, test.y), .batch_size = o.test_batch_size, .device = &o.on);
 
     tn_module *net = strcmp(o.network, "mlp") == 0 ? mlp_new() : lenet_new();
-    tn_check(tn_module_to(net, tn_device(o.device)));
+    tn_check(tn_module_to(net, o.on));
     if (o.load)
         tn_check(tn_load_module(net, o.load));
-    tn_check(tn_summary(net, test_image(&test, 0)));
+    tn_check(tn_summary(net, tn_to(test_image(&test, 0), o.on)));
     tn_optim *opt = tn_adam_new(tn_parameters(net), o.lr);
 
     for (int epoch = 1; epoch <= o.epochs; epoch++) {
@@ -82,7 +83,7 @@ int main(int argc, char **argv)
     }
     if (o.save)
         tn_check(tn_save_module(net, o.save));
-    show_some(net, &test);
+    show_some(net, &test, o.on);
     finish(&m);
     tn_release(opt);
     tn_release(net);

@@ -60,12 +60,12 @@ static inline void record_epoch(mnist *m, int epoch, double loss, double train, 
 }
 
 /* A few test digits side by side, and what the network says they are. */
-static inline void show_some(tn_module *net, const digits *test)
+static inline void show_some(tn_module *net, const digits *test, tn_device_id on)
 {
     TN_SCOPE;
     TN_NO_GRAD;
     tn_train(net, false);
-    tn_tensor *x = tn_narrow(test->x, 0, 0, SHOWN), *said = tn_argmax(tn_call(net, x), .dim = 1);
+    tn_tensor *x = tn_narrow(test->x, 0, 0, SHOWN), *said = tn_argmax(tn_call(net, tn_to(x, on)), .dim = 1);
     for (int64_t row = 2; row < SIDE - 2; row += 2) {
         for (int64_t i = 0; i < SHOWN; i++)
             for (int64_t column = 2; column < SIDE - 2; column++) {

@@ -13,10 +13,14 @@ typedef struct options {
     const char *about;    /* what the program does */
     const char *takes;    /* the options by their letters below: "ersp" are epochs, lr, seed and plot */
     const char *networks; /* the choices of --network, "conv|mlp" */
+    const char *arguments; /* "[MODEL [PROMPT]]"; NULL: none */
+    const char *words[2];  /* [word_count], the arguments */
+    int word_count;
     const char *network;
     int64_t batch_size, test_batch_size, epochs, steps, seed, shuffle;
     double lr, dropout;
     const char *device, *data, *plot, *save, *load;
+    tn_device_id on; /* what device names: the CPU where it is NULL */
 } options;
 
 typedef struct option_row {
@@ -36,7 +40,7 @@ static const option_row option_rows[] = {
     {'o', "dropout", "P", "The share of activations that is dropped", offsetof(options, dropout), REAL, 0, 1},
     {'f', "shuffle", "0|1", "Whether the items come in random order", offsetof(options, shuffle), WHOLE, 0, 1},
     {'s', "seed", "N", "Of whatever is random", offsetof(options, seed), WHOLE, 0, 9e15},
-    {'v', "device", "NAME", "cpu, or cuda:0", offsetof(options, device), TEXT, 0, 0},
+    {'v', "device", "NAME", "cpu, or cuda:0: where it computes", offsetof(options, device), TEXT, 0, 0},
     {'d', "data", "PATH", "Where the data are", offsetof(options, data), TEXT, 0, 0},
     {'p', "plot", "FILE", "The picture, .png or .svg; a CSV lies beside it", offsetof(options, plot), TEXT, 0, 0},
     {'w', "save", "FILE", "Write the weights as safetensors", offsetof(options, save), TEXT, 0, 0},
@@ -78,12 +82,16 @@ static inline error_t read_option(int key, char *text, struct argp_state *state)
             *(double *)field = value;
         return 0;
     }
+    if (key == ARGP_KEY_ARG && o->arguments && o->word_count < (int)(sizeof o->words / sizeof *o->words)) {
+        o->words[o->word_count++] = text;
+        return 0;
+    }
     if (key == ARGP_KEY_ARG)
         argp_error(state, "'%s' is no option", text);
     return ARGP_ERR_UNKNOWN;
 }
 
-/* Ends the program on --help and on what is wrong. */
+/* Ends the program on --help and on what is wrong, a device that is not there too. */
 static inline void read_options(options *o, int argc, char **argv)
 {
     struct argp_option taken[OPTION_ROWS + 1] = {{0}};
@@ -101,7 +109,11 @@ static inline void read_options(options *o, int argc, char **argv)
             snprintf(texts[i], sizeof texts[i], "%s (%g)", text, row->kind == WHOLE ? (double)*(const int64_t *)field : *(const double *)field);
         taken[count++] = (struct argp_option){row->name, row->letter, row->value, 0, texts[i], 0};
     }
-    argp_parse(&(struct argp){taken, read_option, NULL, o->about, NULL, NULL, NULL}, argc, argv, 0, NULL, o);
+    argp_parse(&(struct argp){taken, read_option, o->arguments, o->about, NULL, NULL, NULL}, argc, argv, 0, NULL, o);
+    if (o->device)
+        o->on = tn_device(o->device);
+    if (tn_last_status() != TN_OK)
+        tn_die();
 }
 
 #endif

@@ -4,12 +4,13 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#include <tenon/tenon.h>
+#include "options.h"
 
 enum { REQUESTS = 200 };
 
 typedef struct {
     tn_module *net; /* shared */
+    tn_device_id on;
     int id;
     double sum;
 } worker;
@@ -21,19 +22,22 @@ static void *answer(void *argument)
     tn_check(tn_set_num_threads(1));
     for (int i = 0; i < REQUESTS; i++) {
         TN_SCOPE; /* each request leaves nothing behind */
-        tn_tensor *x = tn_full(TN_SHAPE(1, 16), (double)i / REQUESTS);
+        tn_tensor *x = tn_full(TN_SHAPE(1, 16), (double)i / REQUESTS, .device = &w->on);
         w->sum += tn_item(tn_sum(tn_call(w->net, x)));
     }
     return NULL;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    options o = {.about = "Two threads answer from one model.", .takes = "v", .device = "cpu"};
+    read_options(&o, argc, argv);
     tn_set_error_handler(tn_die);
     tn_manual_seed(7);
     tn_module *net = tn_sequential_new(tn_linear_new(16, 64), tn_relu_new(), tn_linear_new(64, 4));
     tn_train(net, false);
-    worker workers[2] = {{net, 0, 0}, {net, 1, 0}};
+    tn_check(tn_module_to(net, o.on));
+    worker workers[2] = {{net, o.on, 0, 0}, {net, o.on, 1, 0}};
     pthread_t threads[2];
     for (int i = 0; i < 2; i++)
         if (pthread_create(&threads[i], NULL, answer, &workers[i]) != 0)

@@ -1,12 +1,19 @@
 /* Tenon from C++17: a small network learns which of two spirals a point lies on. */
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <vector>
 
 #include <tenon/tenon.hpp>
 
-int main()
+int main(int argc, char **argv)
 try {
+    if (argc != 1 && (argc != 3 || std::strcmp(argv[1], "--device") != 0)) {
+        std::fprintf(stderr, "usage: spirals [--device cuda:0]\n");
+        return 64;
+    }
+    const tn_device_id on = tn_device(argc == 3 ? argv[2] : "cpu");
+    tn::check(tn_last_status());
     constexpr int points = 400;
     std::vector<float> xy; /* [400, 2] */
     std::vector<int64_t> label;
@@ -18,9 +25,10 @@ try {
     }
     tn_manual_seed(1);
     tn::scope root;
-    tn_tensor *x = tn_from_floats(xy.data(), TN_SHAPE(points, 2)), *y = tn_from_ints(label.data(), TN_SHAPE(points));
+    tn_tensor *x = tn_to(tn_from_floats(xy.data(), TN_SHAPE(points, 2)), on), *y = tn_to(tn_from_ints(label.data(), TN_SHAPE(points)), on);
 
     tn::ref net(tn_sequential_new(tn_linear_new(2, 64), tn_tanh_new(), tn_linear_new(64, 64), tn_tanh_new(), tn_linear_new(64, 2)));
+    tn::check(tn_module_to(net, on));
     tn_adam_args options;
     options.weight_decay = 1e-5;
     tn::ref opt(tn_adam_new(tn_parameters(net), 1e-2, options));
@@ -44,7 +52,7 @@ try {
     /* An error is an exception that says what to change. */
     try {
         tn::scope turn;
-        tn::check(tn_call(net, tn_ones(TN_SHAPE(1, 3))));
+        tn::check(tn_call(net, tn_to(tn_ones(TN_SHAPE(1, 3)), on)));
     } catch (const tn::error &e) {
         std::printf("a wrong size, on purpose: %s\n", e.what());
     }

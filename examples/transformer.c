@@ -16,7 +16,8 @@ typedef struct {
 static tn_tensor *judge_forward(judge *net, tn_tensor *x)                       /* [n, 44] word numbers */
 {
     tn_tensor *padding = tn_eq(x, PADDING);                                     /* true where there is no word */
-    tn_tensor *h = tn_add(tn_call(net->word, x), tn_call(net->place, tn_arange(0, LONGEST)));
+    tn_device_id on = tn_device_of(x);
+    tn_tensor *h = tn_add(tn_call(net->word, x), tn_call(net->place, tn_arange(0, LONGEST, .device = &on)));
     h = tn_call(net->encoder, h, NULL, padding);                                /* [n, 44, 512] */
     tn_tensor *words = tn_cast(tn_unsqueeze(tn_logical_not(padding), -1), TN_F32);
     tn_tensor *mean = tn_div(tn_sum(tn_mul(h, words), .dim = 1), tn_sum(words, .dim = 1)); /* over the words alone: [n, 512] */
@@ -44,14 +45,15 @@ int main(int argc, char **argv)
     tn_table *train_table = open_sentences(o.data, "in_domain_train.tsv"), *dev_table = open_sentences(o.data, "dev.tsv");
     vocabulary words = vocabulary_of(train_table, 3);
     sentences train = number_sentences(train_table, &words), dev = number_sentences(dev_table, &words);
-    tn_loader *loader = tn_loader_new(tn_tensor_dataset_new(train.x, train.y), .batch_size = o.batch_size, .shuffle = o.shuffle);
-    tn_loader *dev_loader = tn_loader_new(tn_tensor_dataset_new(dev.x, dev.y), .batch_size = o.batch_size);
+    tn_loader *loader = tn_loader_new(tn_tensor_dataset_new(train.x, train.y), .batch_size = o.batch_size, .shuffle = o.shuffle,
+                                     .device = &o.on);
+    tn_loader *dev_loader = tn_loader_new(tn_tensor_dataset_new(dev.x, dev.y), .batch_size = o.batch_size, .device = &o.on);
     double good = tn_item(tn_mean(train.y));
-    tn_tensor *pos_weight = tn_full(TN_SHAPE(1), (1 - good) / good);            /* the bad ones together weigh as much as the good ones */
+    tn_tensor *pos_weight = tn_full(TN_SHAPE(1), (1 - good) / good, .device = &o.on);            /* the bad ones together weigh as much as the good ones */
     printf("%lld sentences, %.1f %% of them good; %lld words\n", (long long)tn_size(train.x, 0), 100 * good, (long long)words.count);
 
     judge *net = judge_new(FIRST_WORD + words.count, o.dropout);
-    tn_check(tn_module_to(net, tn_device(o.device)));
+    tn_check(tn_module_to(net, o.on));
     if (o.load)
         tn_check(tn_load_module(net, o.load));
     tn_optim *opt = tn_adam_new(tn_parameters(net), o.lr);
@@ -74,7 +76,7 @@ int main(int argc, char **argv)
         tn_release(bar);
         TN_NO_GRAD;
         tn_train(net, false);
-        tn_tensor *confusion = tn_zeros(TN_SHAPE(2, 2), .dtype = TN_I64);       /* [truth, said] */
+        tn_tensor *confusion = tn_zeros(TN_SHAPE(2, 2), .dtype = TN_I64, .device = &o.on); /* [truth, said] */
         TN_FOREACH_BATCH(batch, dev_loader) {
             tn_tensor *logits = tn_call(net, batch->x);
             dev_sum += tn_item(tn_binary_cross_entropy_with_logits(logits, batch->y, .pos_weight = pos_weight)) * (double)batch->size;

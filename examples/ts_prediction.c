@@ -39,12 +39,12 @@ int main(int argc, char **argv)
     tn_tensor *series = tn_cast(tn_add(tn_sin(t), tn_div(tn_cos(tn_mul(t, 2)), 2)), TN_F32);        /* [2000] */
     tn_tensor *at = tn_add(tn_unsqueeze(tn_arange(0, WINDOWS), 1), tn_arange(0, WINDOW));           /* [1960, 40]: window i begins at i */
     tn_tensor *x = tn_unsqueeze(tn_index(series, at), -1), *y = tn_narrow(series, 0, WINDOW, WINDOWS);
-    tn_tensor *test_x = tn_narrow(x, 0, TRAIN, WINDOWS - TRAIN), *test_y = tn_narrow(y, 0, TRAIN, WINDOWS - TRAIN);
+    tn_tensor *test_x = tn_to(tn_narrow(x, 0, TRAIN, WINDOWS - TRAIN), o.on), *test_y = tn_to(tn_narrow(y, 0, TRAIN, WINDOWS - TRAIN), o.on);
     tn_loader *loader = tn_loader_new(tn_tensor_dataset_new(tn_narrow(x, 0, 0, TRAIN), tn_narrow(y, 0, 0, TRAIN)),
-                                      .batch_size = o.batch_size, .shuffle = true);
+                                      .batch_size = o.batch_size, .shuffle = true, .device = &o.on);
 
     predictor *net = predictor_new();
-    tn_check(tn_module_to(net, tn_device(o.device)));
+    tn_check(tn_module_to(net, o.on));
     if (o.load)
         tn_check(tn_load_module(net, o.load));
     tn_optim *opt = tn_adam_new(tn_parameters(net), o.lr);

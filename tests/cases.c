@@ -158,22 +158,9 @@ const char *case_device(void)
     return device;
 }
 
-static int not_there;
-
-bool case_not_there(void)
-{
-    const bool so = case_device() && tn_last_status() == TN_ERR_UNSUPPORTED;
-    not_there += so;
-    return so;
-}
-
 void case_report(int count)
 {
-    print_message("%d cases", count);
-    if (case_device())
-        print_message(" on %s, %d results of which are not there yet", case_device(), not_there);
-    print_message("\n");
-    not_there = 0;
+    print_message("%d cases%s%s\n", count, case_device() ? " on " : "", case_device() ? case_device() : "");
 }
 
 static tn_tensor *case_on_device(tn_tensor *x) { return case_device() ? tn_to(x, tn_device(case_device())) : x; }

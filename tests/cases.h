@@ -34,9 +34,7 @@ tn_dtype case_dtype(const char *name); /* TN_DTYPE_DEFAULT for NULL and what is 
 
 /* TENON_TEST_DEVICE: the device that the tables' inputs are moved to and their operators run on; NULL: the CPU. */
 const char *case_device(void);
-/* Whether the sticking error says that an operator is not on that device yet, which is nothing wrong; counts it. */
-bool case_not_there(void);
-/* Says how many cases there were, and how many of them are not there. */
+/* Says how many cases there were, and where. */
 void case_report(int count);
 
 typedef enum case_mode { MODE_F64, MODE_F32, MODE_STRIDED } case_mode;

@@ -94,7 +94,12 @@ refused() {
 }
 refused 64 "the network is one of conv|mlp, not 'cnn'" --network cnn
 refused 64 "--batch-size: '0' is no whole number from 1" --batch-size 0
-refused 1 'device' --device cuda:0 --epochs 1
+refused 1 'cuda:99 is not there: ' --device cuda:99
+for example in autodiff1d autodiff2d char_lm dropout_bn llama mnist shared_model transformer ts_prediction spirals; do
+    [ -x "$bin/$example" ] || continue
+    ! "$bin/$example" --device cuda:99 > out 2>&1 || fail "$example runs on a GPU that is not there"
+    has out 'device: cuda:99 is not there: '
+done
 refused 1 'absent' --data absent
 refused 1 'missing: conv1.weight' --network conv --load net.safetensors
 head -c 1000 net.safetensors > cut.safetensors

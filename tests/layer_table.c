@@ -56,8 +56,6 @@ static bool wrong(layer_run *run, const char *what, const char *format, ...) TN_
 static bool wrong(layer_run *run, const char *what, const char *format, ...)
 {
     char text[512];
-    if (case_not_there())
-        return false;
     va_list list;
     va_start(list, format);
     vsnprintf(text, sizeof text, format, list);

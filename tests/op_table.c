@@ -49,8 +49,6 @@ typedef struct op_run {
 static bool wrong(op_run *run, const char *what, int index, const char *format, ...) TN_PRINTF(4, 5);
 static bool wrong(op_run *run, const char *what, int index, const char *format, ...)
 {
-    if (case_not_there())
-        return false;
     char text[512];
     va_list list;
     va_start(list, format);

@@ -24,6 +24,33 @@ static void test_a_product_rounds_its_operands(void **state)
     check_good();
 }
 
+static tn_tensor *to_f16(tn_tensor *x) { return tn_cast(tn_cast(x, TN_F16), TN_F32); }
+
+/* TN_AUTOCAST(TN_F16): what is multiplied is as f16 holds it, forward and backward, infinite beyond 65504. */
+static void test_f16(void **state)
+{
+    (void)state;
+    tn_manual_seed(6);
+    tn_tensor *x = tn_randn(TN_SHAPE(2, 3, 9, 9), .requires_grad = true), *taps = tn_randn(TN_SHAPE(4, 3, 3, 3), .requires_grad = true);
+    tn_tensor *a = tn_randn(TN_SHAPE(2, 30, 17)), *w = tn_randn(TN_SHAPE(40, 17), .requires_grad = true), *q = tn_reshape(a, TN_SHAPE(1, 2, 30, 17));
+    tn_tensor *wt = tn_transpose(w, 0, 1), *dy = tn_mul(tn_randn(TN_SHAPE(2, 30, 40)), 1e-7);
+    tn_tensor *due = tn_matmul(to_f16(a), to_f16(wt)), *line = tn_linear(to_f16(a), to_f16(w), NULL), *image = tn_conv2d(to_f16(x), to_f16(taps), NULL);
+    tn_tensor *seen = tn_scaled_dot_product_attention(to_f16(q), to_f16(q), to_f16(q)), *exact = tn_linear(a, w, NULL);
+    TN_AUTOCAST(TN_F16);
+    assert_true(tn_equal(tn_matmul(a, wt), due));
+    tn_tensor *y = tn_linear(a, w, NULL), *z = tn_conv2d(x, taps, NULL);
+    assert_true(tn_equal(y, line) && tn_dtype_of(y) == TN_F32 && furthest(y, exact) > 1e-5);
+    assert_true(tn_equal(z, image));
+    assert_true(tn_equal(tn_scaled_dot_product_attention(q, q, q), seen));
+    tn_check(tn_backward(tn_sum(z)));
+    assert_non_null(tn_grad(x));
+    tn_check(tn_backward(y, .grad = dy));
+    tn_tensor *dw = tn_matmul(tn_transpose(tn_reshape(dy, TN_SHAPE(60, 40)), 0, 1), tn_reshape(a, TN_SHAPE(60, 17))); /* rounds too */
+    assert_true(tn_allclose(tn_grad(w), dw, 1e-5, 1e-12, false) && tn_item(tn_max(tn_abs(dw))) > 0);
+    assert_true(isinf(tn_item(tn_matmul(tn_full(TN_SHAPE(1, 1), 65520), tn_ones(TN_SHAPE(1, 1))))));
+    check_good();
+}
+
 static void test_attention_rounds(void **state)
 {
     (void)state;
@@ -82,7 +109,7 @@ static void test_the_mode_ends_with_its_block(void **state)
     leaves_early();
     assert_int_equal(tn_autocast_dtype(), TN_F32);
     for (int dtype = TN_F64; dtype < TN_DTYPE_COUNT; dtype++) {
-        if (dtype == TN_BF16)
+        if (dtype == TN_BF16 || dtype == TN_F16)
             continue;
         tn_autocast_mode mode = tn_autocast_set((tn_dtype)dtype);
         check_error(TN_ERR_DTYPE, "autocast");
@@ -239,6 +266,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_what_is_slower_is_said),
         TEST(test_a_product_rounds_its_operands),
+        TEST(test_f16),
         TEST(test_attention_rounds),
         TEST(test_backward_runs_as_forward_did),
         TEST(test_the_mode_ends_with_its_block),

@@ -58,7 +58,7 @@ static void test_rows(void **state)
             double squares = 0;
             for (int64_t i = 0; i < n; i++)
                 squares += (double)x[i] * (double)x[i];
-            assert_int_equal(tables[t]->decode_norm(n, x, weight, 1e-5, y), TN_OK);
+            assert_int_equal(tables[t]->decode_norm(1, n, x, weight, 1e-5, y), TN_OK);
             for (int64_t i = 0; i < n; i++)
                 assert_true(fabs((double)y[i] - (double)x[i] * (double)weight[i] / sqrt(squares / (double)n + 1e-5)) <= 1e-6);
             memcpy(y, x, sizeof x);

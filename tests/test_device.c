@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 static const tn_device_id cuda0 = {TN_CUDA, 0};
 
@@ -217,16 +218,100 @@ static void test_same_as_cpu(void **state)
     assert_true(there[3] < there[0]);
 }
 
-/* What has no kernel there says so, and computes nothing. */
-static void test_not_there_yet(void **state)
+/* Batches are the same numbers wherever they are brought, with workers and without. */
+static void test_loader(void **state)
 {
     (void)state;
     needs_device();
     TN_SCOPE;
-    tn_tensor *x = tn_to(tn_zeros(TN_SHAPE(3, 1, 4)), cuda0), *one = tn_from_ints(((int64_t[]){1}), TN_SHAPE(1, 1));
-    tn_tensor *length = tn_from_ints(((int64_t[]){3}), TN_SHAPE(1)), *size = tn_from_ints(((int64_t[]){1}), TN_SHAPE(1));
-    assert_null(tn_ctc_loss(x, one, length, size));
-    check_error(TN_ERR_UNSUPPORTED, "ctc_loss: it is not on cuda:0 yet");
+    tn_tensor *x = tn_reshape(tn_arange(60), TN_SHAPE(20, 3)), *y = tn_arange(20);
+    for (int workers = 0; workers <= 2; workers += 2) {
+        tn_loader *here = tn_adopt(tn_loader_new(tn_tensor_dataset_new(x, y), .batch_size = 6, .shuffle = true, .seed = 4));
+        tn_loader *there = tn_adopt(tn_loader_new(tn_tensor_dataset_new(x, y), .batch_size = 6, .shuffle = true, .seed = 4, .workers = workers,
+                                                  .device = &cuda0));
+        tn_tensor *xs[4], *ys[4];
+        int64_t n = 0;
+        TN_FOREACH_BATCH(batch, here) {
+            xs[batch->index] = tn_pass(batch->x);
+            ys[batch->index] = tn_pass(batch->y);
+        }
+        TN_FOREACH_BATCH(batch, there) {
+            assert_int_equal(tn_device_of(batch->x).type, TN_CUDA);
+            assert_true(tn_equal(batch->x, xs[batch->index]) && tn_equal(batch->y, ys[batch->index]));
+            n++;
+        }
+        assert_int_equal(n, 4);
+    }
+    assert_null(tn_loader_new(tn_tensor_dataset_new(x, y), .device = &(tn_device_id){TN_CUDA, 99}));
+    check_error(TN_ERR_DEVICE, "loader_new: cuda:99 is not there");
+    check_good();
+}
+
+/* A decoder on a device finds what the CPU's does: prompts in pieces, several sequences, beyond what is remembered, taken back. */
+static void test_decoder(void **state)
+{
+    (void)state;
+    needs_device();
+    TN_SCOPE;
+    tn_manual_seed(8);
+    tn_module *llama = tn_adopt(tn_llama_new(.vocab_size = 13, .hidden_size = 16, .intermediate_size = 20, .num_hidden_layers = 2,
+                                             .num_attention_heads = 4, .num_key_value_heads = 2, .max_position_embeddings = 8, .initializer_range = 0.5));
+    static const int64_t tokens[] = {1, 5, 2, 12, 0, 7, 7, 3, 9, 4, 11, 6}, both[] = {1, 0};
+    tn_decoder *here = tn_adopt(tn_decoder_new(llama, .sequences = 2)), *there = tn_adopt(tn_decoder_new(llama, .sequences = 2, .device = &cuda0));
+    const struct {
+        int64_t sequence, first, count; /* -1: a step of both, two tokens */
+        bool all;
+    } calls[] = {{0, 0, 3, false}, {0, 3, 2, true}, {1, 0, 1, false}, {-1, 5, 2, false}, {0, 7, 5, true}, {-1, 3, 2, false}};
+    for (int i = 0; i < (int)(sizeof calls / sizeof *calls); i++) {
+        const int64_t count = calls[i].count;
+        const float *logits[2];
+        for (int k = 0; k < 2; k++) {
+            tn_decoder *d = k ? there : here;
+            const int64_t *t = tokens + calls[i].first;
+            logits[k] = calls[i].sequence < 0 ? tn_decoder_step(d, both, t, count)
+                        : calls[i].all        ? tn_decoder_feed_all(d, calls[i].sequence, t, count)
+                                              : tn_decoder_feed(d, calls[i].sequence, t, count);
+            check_good();
+        }
+        const int64_t rows = calls[i].all || calls[i].sequence < 0 ? count : 1;
+        for (int64_t j = 0; j < rows * 13; j++)
+            assert_true(fabs((double)logits[0][j] - (double)logits[1][j]) < 1e-4);
+    }
+    assert_int_equal(tn_decoder_length(there, 0), 12);
+    assert_int_equal(tn_decoder_rewind(there, 1, 1), TN_OK);
+    assert_null(tn_decoder_new(llama, .device = &(tn_device_id){TN_CUDA, 99}));
+    check_error(TN_ERR_DEVICE, "decoder: cuda:99 is not there");
+}
+
+/* What lies on a device goes into a file and comes back, and over what lies elsewhere. */
+static void test_across(void **state)
+{
+    (void)state;
+    needs_device();
+    TN_SCOPE;
+    tn_tensor *here = tn_zeros(TN_SHAPE(2, 3)), *there = tn_to(tn_arange(6, .dtype = TN_F64), cuda0);
+    assert_non_null(tn_copy_(here, tn_transpose(tn_reshape(there, TN_SHAPE(3, 2)), 0, 1)));
+    check_values(here, 0, 0, 2, 4, 1, 3, 5);
+    tn_tensor *back = tn_zeros(TN_SHAPE(3, 2), .device = &cuda0);
+    assert_non_null(tn_copy_(back, tn_transpose(here, 0, 1)));
+    check_values(back, 0, 0, 1, 2, 3, 4, 5);
+    char path[] = "/tmp/tenon-device-XXXXXX";
+    const int file = mkstemp(path);
+    assert_true(file >= 0);
+    close(file);
+    tn_module *net = tn_adopt(tn_linear_new(2, 1)), *other = tn_adopt(tn_linear_new(2, 1));
+    assert_int_equal(tn_module_to(net, cuda0), TN_OK);
+    tn_status saved = tn_save_module(net, path);
+    if (saved == TN_ERR_UNSUPPORTED) { /* no cJSON */
+        tn_clear_error();
+    } else {
+        assert_int_equal(saved, TN_OK);
+        assert_int_equal(tn_module_to(other, cuda0), TN_OK);
+        assert_int_equal(tn_load_module(other, path), TN_OK);
+        assert_true(tn_equal(tn_parameter(net, "weight"), tn_parameter(other, "weight")));
+    }
+    remove(path);
+    check_good();
 }
 
 static void test_step_needs_one_device(void **state)
@@ -249,7 +334,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_cpu_trains),   TEST(test_absent),           TEST(test_cpu_is_a_device), TEST(test_there_and_back), TEST(test_a_number_goes_anywhere),
         TEST(test_memory),       TEST(test_index_out_of_range), TEST(test_random),        TEST(test_trains),         TEST(test_step_needs_one_device),
-        TEST(test_same_as_cpu),  TEST(test_not_there_yet),
+        TEST(test_same_as_cpu),  TEST(test_loader),          TEST(test_decoder),
+        TEST(test_across),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -232,6 +232,54 @@ static void test_no_memory(void **state)
     tn_release(opt);
 }
 
+/* The numbers are those of torch.amp.GradScaler("cpu", init_scale=4, growth_interval=2) with SGD. */
+static void test_grad_scaler(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    static const double scales[] = {4, 8, 4, 4, 8, 8}, first[] = {0.5, 0, 0, -0.5, -1, -1.5};
+    tn_tensor *w = tn_from_floats(((float[]){1, 2}), TN_SHAPE(2), .requires_grad = true);
+    tn_optim *opt = tn_adopt(tn_sgd_new(TN_LIST(w), 0.5));
+    tn_grad_scaler *scaler = tn_adopt(tn_grad_scaler_new(.init_scale = 4, .growth_interval = 2));
+    for (int i = 0; i < 6; i++) {
+        TN_SCOPE;
+        tn_tensor *loss = tn_sum(tn_mul(w, tn_from_floats(((float[]){i == 2 ? INFINITY : 1, 1}), TN_SHAPE(2))));
+        tn_zero_grad(opt);
+        assert_int_equal(tn_backward(tn_grad_scaler_scale(scaler, loss)), TN_OK);
+        if (i == 4) {
+            assert_int_equal(tn_grad_scaler_unscale(scaler, opt), TN_OK);
+            check_values(tn_grad(w), 0, 1, 1);
+            assert_int_equal(tn_grad_scaler_unscale(scaler, opt), TN_ERR_STATE);
+            check_error(TN_ERR_STATE, "was unscaled already");
+        }
+        assert_int_equal(tn_grad_scaler_step(scaler, opt), TN_OK);
+        if (i == 4) {
+            assert_int_equal(tn_grad_scaler_step(scaler, opt), TN_ERR_STATE);
+            check_error(TN_ERR_STATE, "has stepped already");
+        }
+        assert_int_equal(tn_grad_scaler_update(scaler), TN_OK);
+        assert_true(tn_get_grad_scale(scaler) == scales[i]);
+        check_values(w, 0, first[i], i == 0 ? 1.5 : first[i] + 1);
+    }
+    assert_int_equal(tn_grad_scaler_update(scaler), TN_ERR_STATE);
+    check_error(TN_ERR_STATE, "no optimiser was unscaled");
+    tn_dict *saved = tn_grad_scaler_state_dict(scaler);
+    assert_int_equal(tn_item_i64(tn_dict_get(saved, "_growth_tracker")), 1);
+    tn_grad_scaler *other = tn_adopt(tn_grad_scaler_new());
+    assert_true(tn_get_grad_scale(other) == 65536);
+    assert_int_equal(tn_load_grad_scaler_state(other, saved), TN_OK);
+    assert_true(tn_get_grad_scale(other) == 8);
+    assert_int_equal(tn_dict_set(saved, "growth_factor", tn_full(TN_SCALAR, 0.5)), TN_OK);
+    assert_int_equal(tn_load_grad_scaler_state(other, saved), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "load_grad_scaler_state: the scale 8 ");
+    assert_null(tn_grad_scaler_new(.backoff_factor = 1));
+    check_error(TN_ERR_ARGUMENT, "backoff_factor 1 between 0 and 1");
+    tn_grad_scaler *off = tn_adopt(tn_grad_scaler_new(.enabled = false));
+    assert_ptr_equal(tn_grad_scaler_scale(off, w), w);
+    assert_true(tn_grad_scaler_step(off, opt) == TN_OK && tn_grad_scaler_update(off) == TN_OK && tn_get_grad_scale(off) == 1);
+    check_values(w, 0, -2, -1);
+}
+
 static int restore_allocator(void **state)
 {
     int failed = end_test(state);
@@ -242,6 +290,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_clip_norm), TEST(test_clip_errors), TEST(test_clip_value), TEST(test_ema), TEST(test_ema_errors), TEST(test_rng_state),
+        TEST(test_grad_scaler),
         cmocka_unit_test_setup_teardown(test_no_memory, begin_test, restore_allocator),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -81,6 +81,14 @@ refused 64 '--model is missing' perplexity x
 refused 64 '--model is missing' chat
 refused 1 'chat_end: no chat template is called "none"' chat --model x --template none
 
+# ---- devices
+
+for command in 'generate --prompt x' chat 'perplexity absent' 'finetune --data absent'; do
+    refused 1 'cuda:99 is not there: ' $command --model absent --device cuda:99
+    refused 1 '"gpu" is unknown; give "cpu", "cuda" or "cuda:0"' $command --model absent --device gpu
+done
+! grep -q '^CUDA *no' info || refused 1 'no CUDA here: .*; use "cpu"' generate --prompt x --model absent --device cuda:0
+
 # ---- what is wrong with files
 
 refused 1 'absent: cannot open' generate --model absent --prompt x

@@ -31,6 +31,7 @@ static const option_row option_rows[] = {
     {'c', "cache", "TYPE", "Keep keys and values as f32, bf16 or i8 (f32 with f32 and f16 weights, else bf16)", AT(cache), TEXT, 0, 0, "f32|bf16|i8"},
     {'x', "context", "N", "Tokens that are remembered; 0: as many as the model was made for", AT(context), WHOLE, 0, 2147483647, NULL},
     {'t', "threads", "N", "Threads; 0: as many as there are cores", AT(threads), WHOLE, 0, 4096, NULL},
+    {'G', "device", "NAME", "Where to compute: cpu, or a GPU, cuda:0", AT(device), TEXT, 0, 0, NULL},
     {'p', "prompt", "TEXT", "The text to go on from; else what comes on standard input. Several are written together", AT(prompts),
      LIST, 0, 0, NULL},
     {'n', "tokens", "N", "Tokens to write at most, of each answer in a chat", AT(tokens), WHOLE, 0, 1e9, NULL},
@@ -161,6 +162,8 @@ void read_options(options *o, int argc, char **argv)
                 count++;
             }
     argp_parse(&(struct argp){taken, read_option, o->arguments, o->about, NULL, NULL, NULL}, argc, argv, 0, NULL, o);
+    if (o->device)
+        o->on = tn_device(o->device);
 }
 
 void misused(const char *command, const char *format, ...)
@@ -195,7 +198,8 @@ tn_decoder *open_decoder(const options *o)
     if (o->threads)
         tn_check(tn_set_num_threads((int)o->threads));
     return tn_adopt(tn_decoder_open(o->model, .weights = o->dtype ? quant_named(o->dtype) : TN_QUANT_NONE, .cache = cache, .context = o->context,
-                                    .sequences = o->prompts.count > 1 ? o->prompts.count : 1, .tuned = o->finetuned));
+                                    .sequences = o->prompts.count > 1 ? o->prompts.count : 1, .tuned = o->finetuned,
+                                    .device = &o->on));
 }
 
 /* Whether a tokenizer's path is a model's that has one: a folder or a GGUF file. */

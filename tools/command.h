@@ -34,21 +34,22 @@ typedef struct options {
     const char *about;     /* what --help says */
     const char *takes;     /* the options by their letters in command.c */
     const char *arguments; /* "FILE", "IN OUT"; NULL: none; "[TEXT...]": any number */
-    const char *model, *tokenizer, *finetuned, *dtype, *type, *cache, *form, *system, *data, *trainable, *targets, *save;
+    const char *model, *tokenizer, *finetuned, *dtype, *type, *cache, *form, *system, *data, *trainable, *targets, *save, *device;
     const char *pattern; /* of tiktoken's ranks */
     texts prompts, stop;
     char **words; /* [word_count], the arguments */
     int64_t word_count, context, threads, seed, tokens, top_k, penalty_last, window, llama2_version, steps, batch_size, rank;
     double temperature, top_p, min_p, repetition_penalty, presence_penalty, lr, alpha;
     bool special, decode;
+    tn_device_id on; /* what device names: the CPU where it is NULL */
 } options;
 /* Of what loads a model, of what draws tokens. */
-#define MODEL_OPTIONS "mkFdcxt"
+#define MODEL_OPTIONS "mkFdcxtG"
 #define DRAWING_OPTIONS "snTKPMrRL"
 #define COMMAND_DEFAULTS                                                                                                      \
-    .seed = -1, .tokens = 256, .top_p = 1, .repetition_penalty = 1, .penalty_last = 64, .window = 512
+    .seed = -1, .tokens = 256, .top_p = 1, .repetition_penalty = 1, .penalty_last = 64, .window = 512, .device = "cpu"
 
-/* Ends the program on --help, and with status 64 on what is wrong. */
+/* Ends the program on --help, and with status 64 on what is wrong; a device that is not there becomes the error that sticks. */
 void read_options(options *o, int argc, char **argv);
 /* Says what is wrong with how the command was called, and ends the program with status 64. */
 void misused(const char *command, const char *format, ...) TN_PRINTF(2, 3);

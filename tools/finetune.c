@@ -56,7 +56,8 @@ static int64_t count_trained(tn_module *llama)
 /* Of saying the next tokens of windows that begin at starts [n, 1]. */
 static tn_tensor *loss_of(tn_module *llama, tn_tensor *text, tn_tensor *starts, int64_t context)
 {
-    tn_tensor *windows = tn_index(text, tn_add(starts, tn_arange(0, context + 1)));  /* [n, context + 1] */
+    const tn_device_id on = tn_device_of(text);
+    tn_tensor *windows = tn_index(text, tn_add(starts, tn_arange(0, context + 1, .device = &on)));  /* [n, context + 1] */
     tn_tensor *logits = tn_call(llama, tn_narrow(windows, 1, 0, context));           /* [n, context, vocab] */
     return tn_cross_entropy(tn_flatten(logits, 0, 1), tn_flatten(tn_narrow(windows, 1, 1, context), 0, 1));
 }
@@ -70,7 +71,7 @@ static double held_back_loss(tn_module *llama, tn_tensor *text, const options *o
     for (int64_t first = 0; first < n && tn_last_status() == TN_OK; first += o->batch_size) {
         TN_SCOPE;
         const int64_t last = first + o->batch_size < n ? first + o->batch_size : n;
-        tn_tensor *starts = tn_unsqueeze(tn_mul(tn_arange(first, last), o->context), 1);
+        tn_tensor *starts = tn_unsqueeze(tn_mul(tn_arange(first, last, .device = &o->on), o->context), 1);
         sum += tn_item(loss_of(llama, text, starts, o->context)) * (double)(last - first);
     }
     return sum / (double)n;
@@ -82,7 +83,7 @@ static void train(tn_module *llama, tn_tensor *text, const options *o)
     tn_progress_bar *bar = tn_progress_new(o->steps, stderr);
     for (int64_t step = 0; step < o->steps && tn_last_status() == TN_OK; step++) {
         TN_SCOPE;
-        tn_tensor *starts = tn_randint(TN_SHAPE(o->batch_size, 1), 0, (double)(tn_numel(text) - o->context));
+        tn_tensor *starts = tn_randint(TN_SHAPE(o->batch_size, 1), 0, (double)(tn_numel(text) - o->context), .device = &o->on);
         tn_tensor *loss = loss_of(llama, text, starts, o->context);
         tn_zero_grad(opt);
         tn_check(tn_backward(loss));
@@ -105,6 +106,9 @@ static void tune(const options *o)
         tn_check(tn_add_lora(llama, .rank = o->rank, .alpha = o->alpha, .targets = o->targets));
     else if (llama && o->trainable)
         train_only(llama, o->trainable);
+    if (llama)
+        tn_check(tn_module_to(llama, o->on));
+    ids = ids ? tn_to(ids, o->on) : NULL;
     if (!ids || tn_last_status() != TN_OK)
         return;
     tn_tensor *text = tn_narrow(ids, 0, 0, count), *held_back = tn_narrow(ids, 0, count, tn_numel(ids) - count);
@@ -135,7 +139,7 @@ int finetune_main(int argc, char **argv)
 {
     options o = {.about = "Trains a language model on a text, and writes the loss on a part held back before and after.\v"
                           "Example: tenon finetune --model stories15M.bin --data poems.txt --lora-rank 8 --save poet.safetensors",
-                 .takes = "mkailbCuoAOgW", .steps = 200, .lr = 1e-3, .batch_size = 8, .context = 128, .alpha = 16, .targets = "q_proj,v_proj", .seed = 1};
+                 .takes = "mkailbCuoAOgWG", .steps = 200, .lr = 1e-3, .batch_size = 8, .context = 128, .alpha = 16, .targets = "q_proj,v_proj", .seed = 1, .device = "cpu"};
     TN_SCOPE;
     read_options(&o, argc, argv);
     if (!o.model || !o.data)

@@ -199,6 +199,14 @@ TN_API const char *tn_cpu_isa(void);
  * TENON_CUDA_PATH (separated by colons), beside this library, and where the system looks. */
 TN_API bool tn_cuda_available(void);
 TN_API int tn_cuda_device_count(void);
+/* What runs there: "CUDA 13.0; cuBLASLt 13.0.2; cuDNN 9.19.0". A library that is missing, looked for in the same places and in the toolkit's
+ * own folder, is said to be, and why: kernels of our own do its work. Without a device: why there is none. */
+TN_API const char *tn_cuda_text(void);
+/* Whether products and convolutions of float32 on a CUDA device may round what they multiply to TF32 (10 bits of fraction; sums are float32
+ * all the same), several times faster on tensor cores. At first false. PyTorch's torch.backends.cuda.matmul.allow_tf32, which is false, and
+ * torch.backends.cudnn.allow_tf32, which is true, are one here. For the whole process. */
+TN_API void tn_set_allow_tf32(bool allow);
+TN_API bool tn_get_allow_tf32(void);
 /* TENON_TRACE=file in the environment writes what runs when, in Chrome's trace format (chrome://tracing, ui.perfetto.dev): each kernel with
  * its dtype and sizes, its GFLOP/s and GB/s and the share of what the machine can do that these are (profile.h says how that is counted), each
  * operator's backward, each module's forward, by thread. The file is whole when the program ends. */

@@ -100,7 +100,8 @@ typedef struct tn_loader tn_loader;
     X(int64_t, seed, -1)           /* of the order and of what get() draws; -1: drawn from the thread's random state */       \
     X(tn_sampler *, sampler, NULL) /* an order of one's own, in place of .shuffle, or batches; taken, on failure too */       \
     X(tn_collate_function, collate, NULL) /* how items become a batch; NULL: stacked along a new first dimension */            \
-    X(void *, collate_context, NULL)      /* what it gets */
+    X(void *, collate_context, NULL)      /* what it gets */                                                                  \
+    X(const tn_device_id *, device, NULL) /* batches are brought there, ahead of the loop where there are workers; NULL: the CPU */
 typedef struct tn_loader_args {
     size_t size TN_SIZE_(tn_loader_args);
     TN_LOADER_OPTIONS(TN_FIELD_)

@@ -1,4 +1,4 @@
-/* Tenon: decoding. A Llama's weights packed for the processor, and a cache of the keys and values of what was read: each token costs one pass
+/* Tenon: decoding. A Llama's weights packed for the processor or a GPU, and a cache of the keys and values of what was read: each token costs one pass
  * over the weights.
  *
  *     tn_decoder *decoder = tn_decoder_new(llama, .weights = TN_QUANT_Q8_0);
@@ -22,7 +22,8 @@ typedef struct tn_decoder tn_decoder;
     X(tn_quant, weights, TN_QUANT_NONE) /* F32, F16, BF16, Q8_0 or Q4_0; NONE: each as it is, without loss, in at most 1.1 times its bytes */ \
     X(tn_dtype, cache, TN_DTYPE_DEFAULT) /* of keys and values: f32, bf16 or i8; default: f32 with F32 and F16 weights, else bf16 */ \
     X(int64_t, context, 0)              /* tokens that a sequence remembers; 0: max_position_embeddings */                    \
-    X(int64_t, sequences, 1)            /* so many, each with a cache of its own */
+    X(int64_t, sequences, 1)            /* so many, each with a cache of its own */                                           \
+    X(const tn_device_id *, device, NULL) /* where it runs, logits coming back to the CPU; NULL: where the module is, and of a file the CPU */
 typedef struct tn_decoder_args {
     size_t size TN_SIZE_(tn_decoder_args);
     TN_DECODER_OPTIONS(TN_FIELD_)

@@ -313,6 +313,47 @@ TN_API double tn_clip_grad_norm_with(const tn_clip_args *args);
 /* Brings each element of the gradients into -clip_value ... clip_value. */
 TN_API tn_status tn_clip_grad_value(const tn_list *params, double clip_value);
 
+/* ---- a scale for gradients of 16 bits -------------------------------------------------------------------------------------- */
+
+/* What torch.amp.GradScaler is, for TN_AUTOCAST(TN_F16): the loss is multiplied by a scale, so that small gradients do not become 0 in f16; a step whose
+ * gradients have an infinity or NaN is left out, and the scale made smaller.
+ *
+ *     tn_check(tn_backward(tn_grad_scaler_scale(scaler, loss)));
+ *     tn_check(tn_grad_scaler_unscale(scaler, opt));           only where the gradients are looked at: tn_clip_grad_norm()
+ *     tn_check(tn_grad_scaler_step(scaler, opt));
+ *     tn_check(tn_grad_scaler_update(scaler));
+ */
+typedef struct tn_grad_scaler tn_grad_scaler;
+#define TN_GRAD_SCALER_OPTIONS(X)                                                                                             \
+    X(double, init_scale, 65536)                                                                                              \
+    X(double, growth_factor, 2)         /* after growth_interval updates in turn without infinities */                        \
+    X(double, backoff_factor, 0.5)      /* after one with */                                                                   \
+    X(int64_t, growth_interval, 2000)                                                                                         \
+    X(bool, enabled, true)              /* false: nothing is scaled and each step is taken */
+typedef struct tn_grad_scaler_args {
+    size_t size TN_SIZE_(tn_grad_scaler_args);
+    TN_GRAD_SCALER_OPTIONS(TN_FIELD_)
+    char tn_ TN_ZERO_;
+} tn_grad_scaler_args;
+/* tn_grad_scaler_new(.init_scale = 1024): the caller's. TN_ERR_ARGUMENT: a scale or an interval not above 0, a growth_factor not above 1, a
+ * backoff_factor not between 0 and 1. */
+TN_API tn_grad_scaler *tn_grad_scaler_new_with(const tn_grad_scaler_args *args);
+/* loss times the scale; loss itself where it is not enabled. */
+TN_API tn_tensor *tn_grad_scaler_scale(tn_grad_scaler *scaler, tn_tensor *loss);
+/* Divides the gradients of the optimiser's parameters by the scale, once between updates (TN_ERR_STATE). Waits for the device. */
+TN_API tn_status tn_grad_scaler_unscale(tn_grad_scaler *scaler, tn_optim *optim) TN_MUST_CHECK;
+/* tn_step(), unscaled before where that was not done, and only where no gradient has an infinity or NaN: whether there was one tells the scale after
+ * the update. Once between updates (TN_ERR_STATE). */
+TN_API tn_status tn_grad_scaler_step(tn_grad_scaler *scaler, tn_optim *optim) TN_MUST_CHECK;
+/* Finds the scale of the next round. TN_ERR_STATE where nothing was unscaled since the last one. */
+TN_API tn_status tn_grad_scaler_update(tn_grad_scaler *scaler) TN_MUST_CHECK;
+/* The scale now, 1 where it is not enabled; NaN on error. */
+TN_API double tn_get_grad_scale(const tn_grad_scaler *scaler);
+/* PyTorch's "scale", "growth_factor", "backoff_factor", "growth_interval" and "_growth_tracker", of rank 0, and back: on failure (TN_ERR_ARGUMENT)
+ * nothing has changed. */
+TN_API tn_dict *tn_grad_scaler_state_dict(const tn_grad_scaler *scaler);
+TN_API tn_status tn_load_grad_scaler_state(tn_grad_scaler *scaler, const tn_dict *dict);
+
 /* ---- state, as named tensors (io.h) --------------------------------------------------------------------------------------- */
 
 /* All that a resumed run needs, by PyTorch's names: "state.0.exp_avg" for each parameter that was stepped, counted over the groups, and

@@ -48,6 +48,30 @@ static inline void *tn_at_void_ptr_(void *result, const char *file, int line)
         tn_site_(NULL, file, line);
     return result;
 }
+static inline tn_stream *tn_at_stream_ptr_(tn_stream *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_event *tn_at_event_ptr_(tn_event *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline double tn_at_double_(double result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(result != result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_graph *tn_at_graph_ptr_(tn_graph *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
 static inline tn_dataset *tn_at_dataset_ptr_(tn_dataset *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -108,12 +132,6 @@ static inline tn_gguf *tn_at_gguf_ptr_(tn_gguf *result, const char *file, int li
         tn_site_(NULL, file, line);
     return result;
 }
-static inline double tn_at_double_(double result, const char *file, int line)
-{
-    if (TN_UNLIKELY_(result != result))
-        tn_site_(NULL, file, line);
-    return result;
-}
 static inline tn_gguf_writer *tn_at_gguf_writer_ptr_(tn_gguf_writer *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
@@ -151,6 +169,12 @@ static inline tn_packed_sequence *tn_at_packed_sequence_ptr_(tn_packed_sequence 
     return result;
 }
 static inline tn_optim *tn_at_optim_ptr_(tn_optim *result, const char *file, int line)
+{
+    if (TN_UNLIKELY_(!result))
+        tn_site_(NULL, file, line);
+    return result;
+}
+static inline tn_grad_scaler *tn_at_grad_scaler_ptr_(tn_grad_scaler *result, const char *file, int line)
 {
     if (TN_UNLIKELY_(!result))
         tn_site_(NULL, file, line);
@@ -1710,6 +1734,10 @@ inline double tn_clip_grad_norm(const tn_list *params, double max_norm, tn_clip_
     args.max_norm = max_norm;
     return tn_clip_grad_norm_with(&args);
 }
+inline tn_grad_scaler *tn_grad_scaler_new(tn_grad_scaler_args args = {})
+{
+    return tn_grad_scaler_new_with(&args);
+}
 inline tn_plot *tn_plot_new(const char *path, tn_plot_args args = {})
 {
     args.path = path;
@@ -2554,6 +2582,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_status_(tn_add_param_group(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_clip_grad_norm(...) \
     tn_at_double_(tn_clip_grad_norm(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_scaler_new(...) \
+    tn_at_grad_scaler_ptr_(tn_grad_scaler_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_new(...) \
     tn_at_plot_ptr_(tn_plot_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_series(...) \
@@ -2759,6 +2789,7 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
 #define TN_LIST_tn_muon_args_(X) TN_MUON_OPTIONS(X)
 #define TN_LIST_tn_group_args_(X) TN_GROUP_OPTIONS(X)
 #define TN_LIST_tn_clip_args_(X) TN_CLIP_OPTIONS(X)
+#define TN_LIST_tn_grad_scaler_args_(X) TN_GRAD_SCALER_OPTIONS(X)
 #define TN_LIST_tn_plot_args_(X) TN_PLOT_OPTIONS(X)
 #define TN_LIST_tn_plot_series_args_(X) TN_PLOT_SERIES_OPTIONS(X)
 #define TN_LIST_tn_step_lr_args_(X) TN_GAMMA_OPTIONS(X)
@@ -3066,6 +3097,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_status_(TN_CALL_((tn_add_param_group_with), tn_group_args, TN_LIST_tn_group_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_clip_grad_norm(...) \
     tn_at_double_(TN_CALL_((tn_clip_grad_norm_with), tn_clip_args, TN_LIST_tn_clip_args_, __VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_scaler_new(...) \
+    tn_at_grad_scaler_ptr_(TN_CALL_((tn_grad_scaler_new_with), tn_grad_scaler_args, TN_LIST_tn_grad_scaler_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_new(...) \
     tn_at_plot_ptr_(TN_CALL_((tn_plot_new_with), tn_plot_args, TN_LIST_tn_plot_args_, __VA_ARGS__), __FILE__, __LINE__)
 #define tn_plot_series(...) \
@@ -3200,6 +3233,34 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_checked_(tn_save_checkpoint_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_checkpoint_with(...) \
     tn_at_checked_(tn_load_checkpoint_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_stream_new(...) \
+    tn_at_stream_ptr_(tn_stream_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_stream_wait_stream(...) \
+    tn_at_checked_(tn_stream_wait_stream(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_stream_synchronize(...) \
+    tn_at_checked_(tn_stream_synchronize(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_stream_query(...) \
+    tn_at_bool_(tn_stream_query(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_new(...) \
+    tn_at_event_ptr_(tn_event_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_record(...) \
+    tn_at_checked_(tn_event_record(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_wait(...) \
+    tn_at_checked_(tn_event_wait(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_synchronize(...) \
+    tn_at_checked_(tn_event_synchronize(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_query(...) \
+    tn_at_bool_(tn_event_query(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_event_elapsed_time(...) \
+    tn_at_double_(tn_event_elapsed_time(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_graph_new(...) \
+    tn_at_graph_ptr_(tn_graph_new(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_capture_begin(...) \
+    tn_at_checked_(tn_capture_begin(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_capture_end(...) \
+    tn_at_checked_(tn_capture_end(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_replay(...) \
+    tn_at_checked_(tn_replay(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_dataset_new(...) \
     tn_at_dataset_ptr_(tn_dataset_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_tensor_dataset_new(...) \
@@ -4006,6 +4067,22 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_double_(tn_clip_grad_norm_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_clip_grad_value(...) \
     tn_at_status_(tn_clip_grad_value(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_scaler_new_with(...) \
+    tn_at_grad_scaler_ptr_(tn_grad_scaler_new_with(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_scaler_scale(...) \
+    tn_at_tensor_ptr_(tn_grad_scaler_scale(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_scaler_unscale(...) \
+    tn_at_checked_(tn_grad_scaler_unscale(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_scaler_step(...) \
+    tn_at_checked_(tn_grad_scaler_step(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_scaler_update(...) \
+    tn_at_checked_(tn_grad_scaler_update(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_get_grad_scale(...) \
+    tn_at_double_(tn_get_grad_scale(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_grad_scaler_state_dict(...) \
+    tn_at_dict_ptr_(tn_grad_scaler_state_dict(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_load_grad_scaler_state(...) \
+    tn_at_status_(tn_load_grad_scaler_state(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_optim_state_dict(...) \
     tn_at_dict_ptr_(tn_optim_state_dict(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_load_optim_state(...) \
@@ -4104,6 +4181,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_status_(tn_set_default_device(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_synchronize(...) \
     tn_at_checked_(tn_synchronize(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_reset_peak_memory_stats(...) \
+    tn_at_status_(tn_reset_peak_memory_stats(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_device_memory_set_limit(...) \
     tn_at_status_(tn_device_memory_set_limit(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_device_memory_trim(...) \

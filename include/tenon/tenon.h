@@ -4,6 +4,7 @@
 
 #include <tenon/base.h>
 #include <tenon/tensor.h>
+#include <tenon/cuda.h>
 #include <tenon/autograd.h>
 #include <tenon/ops.h>
 #include <tenon/io.h>

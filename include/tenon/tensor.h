@@ -58,6 +58,12 @@ TN_API tn_status tn_synchronize(tn_device_id device) TN_MUST_CHECK;
 /* A device's memory, as tn_get_memory_stats() tells of the CPU's; a cap on the bytes in use and kept; what is kept for reuse given back. A
  * request beyond the cap, or beyond what the device has, is TN_ERR_MEMORY and names its size; the program goes on. */
 TN_API tn_memory_stats tn_get_device_memory_stats(tn_device_id device);
+/* The same by PyTorch's names: bytes in use, the most of them at once, and those in use and kept; 0 on error. The most begins anew by
+ * tn_reset_peak_memory_stats(). */
+TN_API int64_t tn_memory_allocated(tn_device_id device);
+TN_API int64_t tn_max_memory_allocated(tn_device_id device);
+TN_API int64_t tn_memory_reserved(tn_device_id device);
+TN_API tn_status tn_reset_peak_memory_stats(tn_device_id device);
 TN_API tn_status tn_device_memory_set_limit(tn_device_id device, int64_t bytes);
 TN_API tn_status tn_device_memory_trim(tn_device_id device);
 

@@ -50,6 +50,7 @@ typedef struct tn_thread {
     int64_t depth, marks_capacity;
     tn_object *doomed; /* objects whose count reached 0, waiting to be freed by the loop in tn_release */
     struct tn_texts *texts; /* error.c */
+    struct tn_graph *capturing; /* what the thread captures; NULL: nothing */
     struct tn_profile *profile; /* that times the kernels which the thread calls; NULL: none. Not counted */
     int64_t in_use_delta, cached_delta, allocations_delta;
     tn_free_block *small[TN_SMALL_CLASSES];
@@ -203,8 +204,6 @@ bool tn_broadcast_shapes(const char *op, const tn_tensor *a, const tn_tensor *b,
 tn_dtype tn_result_dtype(const tn_tensor *a, const tn_tensor *b);
 /* Both on one device (a wrapped number goes anywhere); false with an error. */
 bool tn_devices_agree(const char *op, const tn_tensor *a, const tn_tensor *b);
-/* x is on the CPU, where alone the operator is; false with an error. */
-bool tn_only_on_cpu(const char *op, const tn_tensor *x);
 /* "[2, 3]" for messages, in one of a few buffers of the thread. */
 const char *tn_shape_text(tn_shape shape);
 const char *tn_text(const tn_tensor *x);         /* shape_text of x */

@@ -127,14 +127,6 @@ bool tn_devices_agree(const char *op, const tn_tensor *a, const tn_tensor *b)
     return false;
 }
 
-bool tn_only_on_cpu(const char *op, const tn_tensor *x)
-{
-    if (TN_LIKELY(x->storage->device.type == TN_CPU))
-        return true;
-    tn_fail(TN_ERR_UNSUPPORTED, "%s: it is not on %s yet: bring the tensors to the CPU by tn_to", op, tn_device_text(x->storage->device));
-    return false;
-}
-
 /* ---- texts for messages ------------------------------------------------------------------------------------------------- */
 
 const char *tn_shape_text(tn_shape shape)

@@ -1,6 +1,8 @@
 /* Broadcasting strides for kernels. */
 #include "core/loop.h"
 
+#include "kernels/device.h"
+
 /* True when the two dims of every operand can be walked as one. */
 static bool mergeable(const tn_loop *loop, int outer, int inner)
 {
@@ -99,8 +101,24 @@ bool tn_loop_make(tn_loop *loop, const tn_tensor *out, const tn_tensor *const *i
     return out->numel > 0;
 }
 
+/* The same where they are on two devices: dense on from's, then across, then written. */
+static tn_status overwrite_across(tn_tensor *x, const tn_tensor *from)
+{
+    TN_SCOPE;
+    if (!tn_has(from, TN_FLAG_CONTIGUOUS)) {
+        tn_tensor *dense = tn_new("copy", tn_shape_of(from), (tn_dtype)from->dtype, from->storage->device);
+        if (!dense || tn_overwrite(dense, from) != TN_OK)
+            return tn_last_status();
+        from = dense;
+    }
+    tn_tensor *there = tn_new("copy", tn_shape_of(from), (tn_dtype)from->dtype, x->storage->device);
+    return there && tn_copy_across(there, from) == TN_OK ? tn_overwrite(x, there) : tn_last_status();
+}
+
 tn_status tn_overwrite(tn_tensor *x, const tn_tensor *from)
 {
+    if (TN_UNLIKELY(!tn_same_device(x->storage->device, from->storage->device)))
+        return overwrite_across(x, from);
     tn_loop loop;
     const tn_tensor *inputs[] = {from};
     tn_status status = TN_OK;

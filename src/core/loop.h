@@ -12,7 +12,8 @@ static inline const tn_kernels *tn_kernels_for(const tn_tensor *x)
 {
     return TN_LIKELY(x->storage->device.type == TN_CPU) ? tn_kernels_of(TN_CPU) : tn_kernels_on(x->storage->device);
 }
-/* Writes from's elements into x, broadcast and converted, past the rules of autograd; raises x's version. Allocates nothing. */
+/* Writes from's elements into x, broadcast and converted, past the rules of autograd; raises x's version. Allocates nothing, but where they
+ * are on two devices. */
 tn_status tn_overwrite(tn_tensor *x, const tn_tensor *from);
 
 #endif

@@ -7,12 +7,17 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <tenon/cuda.h>
+#include <tenon/ops.h>
+
+#include "kernels/device.h"
 #include "kernels/philox.h"
 
 /* A batch made ahead. Batch n lies in slot n % slot_count; both tensors are owned. */
 typedef struct slot {
     bool full;
     tn_tensor *x, *y;
+    tn_event *ready; /* on the loader's stream; NULL: it has none */
 } slot;
 
 struct tn_loader {
@@ -24,6 +29,8 @@ struct tn_loader {
     uint64_t seed;
     tn_collate_function collate; /* NULL: items are stacked */
     void *collate_context;
+    tn_device_id device; /* where batches go; the CPU: they stay where they are made */
+    tn_stream *stream;   /* on which workers bring them there; NULL: no workers, or the CPU */
 
     /* The epoch. Written by the caller while no worker works. */
     uint64_t epochs; /* how many were begun */
@@ -83,8 +90,12 @@ static bool make(tn_loader *l, int64_t n, const bool *stop, tn_tensor **x, tn_te
 {
     tn_set_random_state(state_of(l, n + 1));
     const int64_t *items = l->items + start_of(l, n);
-    return l->collate ? tn_collate_by(l->collate, l->collate_context, l->dataset, items, size_of(l, n), stop, x, y)
-                      : tn_collate(l->dataset, items, size_of(l, n), stop, x, y);
+    if (!(l->collate ? tn_collate_by(l->collate, l->collate_context, l->dataset, items, size_of(l, n), stop, x, y)
+                     : tn_collate(l->dataset, items, size_of(l, n), stop, x, y)))
+        return false;
+    *x = tn_to(*x, l->device);
+    *y = *y ? tn_to(*y, l->device) : NULL;
+    return !tn_failing();
 }
 
 /* ---- the workers -------------------------------------------------------------------------------------------------------- */
@@ -111,7 +122,9 @@ static void work_once(tn_loader *l)
     l->busy++;
     pthread_mutex_unlock(&l->lock);
     tn_tensor *x = NULL, *y = NULL;
-    bool made = make(l, n, &l->stop, &x, &y);
+    tn_stream_mode mode = l->stream ? tn_stream_set(l->stream) : (tn_stream_mode){NULL, NULL};
+    bool made = make(l, n, &l->stop, &x, &y) && (!s->ready || tn_event_record(s->ready, NULL) == TN_OK);
+    tn_stream_restore(&mode);
     x = made ? tn_keep(x) : NULL;
     y = made ? tn_keep(y) : NULL;
     tn_scope_clear();
@@ -119,7 +132,7 @@ static void work_once(tn_loader *l)
     if (tn_failing())
         note_error(l, n);
     tn_clear_error();
-    *s = (slot){made, x, y};
+    *s = (slot){made, x, y, s->ready};
     l->busy--;
     pthread_cond_signal(&l->done);
 }
@@ -174,6 +187,17 @@ static void stop_workers(tn_loader *l)
     pthread_mutex_destroy(&l->lock);
 }
 
+/* Empties a slot; what this thread asks of the device comes after the batch is there. */
+static slot emptied(slot *s)
+{
+    TN_ERROR_ASIDE;
+    const slot got = *s;
+    if (got.full && got.ready)
+        (void)!tn_event_wait(got.ready, NULL);
+    *s = (slot){.ready = got.ready};
+    return got;
+}
+
 /* Waits for batch n; its tensors then are the scope's. False with the error of the worker that made it. */
 static bool take(tn_loader *l, int64_t n, tn_tensor **x, tn_tensor **y)
 {
@@ -181,8 +205,7 @@ static bool take(tn_loader *l, int64_t n, tn_tensor **x, tn_tensor **y)
     slot *s = &l->slots[n % ((int64_t)l->running * l->prefetch)], got;
     while (!s->full && l->failed != n)
         pthread_cond_wait(&l->done, &l->lock);
-    got = *s;
-    *s = (slot){0};
+    got = emptied(s);
     if (!got.full)
         tn_fail((tn_status)l->status, "%s", l->message);
     l->taken = n + 1;
@@ -199,6 +222,9 @@ static void loader_free(void *self)
 {
     tn_loader *l = self;
     stop_workers(l);
+    for (int64_t i = 0; l->slots && i < (int64_t)l->workers * l->prefetch; i++)
+        tn_release(l->slots[i].ready);
+    tn_release(l->stream);
     tn_free(l->threads, (size_t)l->workers * sizeof *l->threads);
     tn_free(l->slots, (size_t)l->workers * (size_t)l->prefetch * sizeof *l->slots);
     tn_free(l->items, (size_t)l->count * sizeof *l->items);
@@ -228,6 +254,8 @@ static bool arguments_fit(const tn_loader_args *a)
         tn_fail(TN_ERR_ARGUMENT, "loader_new: shuffle and a sampler are both given: the order is the sampler's alone");
     else if (a->sampler && a->sampler->cls->batch && (a->batch_size != 1 || a->drop_last))
         tn_fail(TN_ERR_ARGUMENT, "loader_new: batch_size or drop_last is given, and the sampler makes the batches");
+    else if (a->device && a->device->type != TN_CPU)
+        tn_backend_for("loader_new", *a->device);
     return !tn_failing();
 }
 
@@ -256,10 +284,16 @@ tn_loader *tn_loader_new_with(const tn_loader_args *a)
     l->prefetch = a->prefetch;
     l->collate = a->collate;
     l->collate_context = a->collate_context;
+    l->device = a->device ? *a->device : (tn_device_id){TN_CPU, 0};
     l->failed = -1;
     if (l->workers) {
         l->threads = tn_alloc((size_t)l->workers * sizeof *l->threads);
         l->slots = tn_alloc_zero((size_t)l->workers * (size_t)l->prefetch * sizeof *l->slots);
+    }
+    if (l->slots && l->device.type != TN_CPU) {
+        l->stream = tn_stream_new(l->device);
+        for (int64_t i = 0; i < (int64_t)l->workers * l->prefetch && !tn_failing(); i++)
+            l->slots[i].ready = tn_event_new(l->device);
     }
     if (tn_failing()) {
         tn_release(l);
@@ -438,9 +472,9 @@ static void end_epoch(tn_loader *l)
         pthread_cond_wait(&l->done, &l->lock);
     __atomic_store_n(&l->stop, false, __ATOMIC_RELAXED);
     for (int64_t i = 0; i < (int64_t)l->running * l->prefetch; i++) {
-        tn_release(l->slots[i].x);
-        tn_release(l->slots[i].y);
-        l->slots[i] = (slot){0};
+        const slot left = emptied(&l->slots[i]);
+        tn_release(left.x);
+        tn_release(left.y);
     }
     pthread_mutex_unlock(&l->lock);
 }

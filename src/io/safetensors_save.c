@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <tenon/io.h>
+#include <tenon/ops.h>
 
 static const char *const names[TN_DTYPE_COUNT] = {
     [TN_F32] = "F32", [TN_F64] = "F64", [TN_F16] = "F16", [TN_BF16] = "BF16", [TN_I64] = "I64",
@@ -116,17 +117,11 @@ static void put_header(text *t, const tn_dict *dict, const int64_t *begins)
 static tn_status check(const tn_dict *dict)
 {
     for (int64_t i = 0; i < tn_dict_count(dict); i++) {
-        const tn_tensor *x = tn_dict_tensor(dict, i);
         const char *name = tn_dict_name(dict, i);
         if (!tn_is_utf8(name, strlen(name)) || strcmp(name, "__metadata__") == 0) {
             tn_fail(TN_ERR_ARGUMENT, "save_safetensors: tensor %lld: its name is %s", (long long)i,
                     *name == '_' ? "kept for the notes: __metadata__" : "not UTF-8");
             return TN_ERR_ARGUMENT;
-        }
-        if (x->storage->device.type != TN_CPU) {
-            tn_fail(TN_ERR_DEVICE, "save_safetensors: \"%s\" is on %s: move it with tn_to first", name,
-                    tn_device_text(x->storage->device));
-            return TN_ERR_DEVICE;
         }
     }
     for (int64_t i = 0; i < tn_dict_note_count(dict); i++) {
@@ -142,6 +137,8 @@ static tn_status check(const tn_dict *dict)
 static tn_status write_tensor(tn_writer *w, const tn_tensor *x)
 {
     size_t bytes = bytes_of(x);
+    if (x->storage->device.type != TN_CPU && !(x = tn_to((tn_tensor *)(uintptr_t)x, (tn_device_id){TN_CPU, 0})))
+        return tn_last_status();
     if (tn_has(x, TN_FLAG_CONTIGUOUS) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
         return tn_writer_write(w, tn_ptr(x), bytes);
     void *packed = tn_alloc(bytes);
@@ -170,6 +167,7 @@ static tn_status write_file(tn_writer *w, const tn_dict *dict, const text *heade
     for (int k = 0; k < TN_COUNT(widths); k++)
         for (int64_t i = 0; status == TN_OK && i < tn_dict_count(dict); i++) {
             TN_SCOPE;
+            TN_NO_GRAD;
             const tn_tensor *x = tn_dict_tensor(dict, i);
             if (tn_item_size(x) != widths[k])
                 continue;

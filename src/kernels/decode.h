@@ -37,14 +37,14 @@ static inline int64_t tn_decode_tiles_floats(int64_t size)
 }
 
 /* The slots, for TN_KERNEL_LIST.
- *   decode_norm: y = x weight / sqrt(mean of x x + eps), [n].
+ *   decode_norm: y = x weight / sqrt(mean of a row's x x + eps), dense [rows, n].
  *   decode_gate: gate = silu(gate) up, [n]: SwiGLU.
  *   decode_store: rows of the cache from x [rows, size]: row i goes to out + i * stride elements of dtype; i8 writes scale[i * scale_stride] too
  *   (largest magnitude / 127).
  *   decode_attention: threads share the heads; with several rows the key/value heads.
- *   decode_argmax: the first of the largest of x [n], and its value; NaN counts as largest. */
+ *   decode_argmax: the first of the largest of x [n], and its value; NaN counts as largest. index and max are on the CPU. */
 #define TN_DECODE_KERNEL_LIST(X)                                                                                              \
-    X(decode_norm, (int64_t n, const float *x, const float *weight, double eps, float *y), (n, x, weight, eps, y))            \
+    X(decode_norm, (int64_t rows, int64_t n, const float *x, const float *weight, double eps, float *y), (rows, n, x, weight, eps, y)) \
     X(decode_gate, (int64_t n, float *gate, const float *up), (n, gate, up))                                                  \
     X(decode_store, (tn_dtype dtype, int64_t rows, int64_t size, const float *x, void *out, int64_t stride, float *scale, int64_t scale_stride), \
       (dtype, rows, size, x, out, stride, scale, scale_stride))                                                               \

@@ -13,6 +13,7 @@ static const char file_name[] = "libtenon_cuda.so";
 static const tn_backend *cuda; /* NULL: could not be opened */
 static char missing[256];      /* what no device hangs on */
 static pthread_once_t opened = PTHREAD_ONCE_INIT;
+static int tf32;
 
 /* The library in one folder, NULL when it is not there; what keeps one that is there from being opened is remembered. */
 static void *open_in(const char *folder, size_t length)
@@ -47,7 +48,7 @@ static void *open_library(void)
 
 static void open_cuda(void)
 {
-    static const tn_host host = {tn_fail};
+    static const tn_host host = {tn_fail, &tf32};
     void *library = open_library();
     tn_backend_fn make = NULL;
     void *symbol = library ? dlsym(library, "tn_cuda_backend") : NULL;
@@ -76,6 +77,27 @@ int tn_cuda_device_count(void)
     const tn_backend *backend = tn_cuda(NULL);
     return backend ? backend->devices : 0;
 }
+
+static char cuda_text[1200];
+static void say_cuda(void)
+{
+    const char *why;
+    const tn_backend *backend = tn_cuda(&why);
+    if (backend && backend->devices)
+        snprintf(cuda_text, sizeof cuda_text, "%s; %s", backend->name, backend->libraries());
+    else
+        snprintf(cuda_text, sizeof cuda_text, "%s", why);
+}
+
+const char *tn_cuda_text(void)
+{
+    static pthread_once_t said = PTHREAD_ONCE_INIT;
+    pthread_once(&said, say_cuda);
+    return cuda_text;
+}
+
+void tn_set_allow_tf32(bool allow) { __atomic_store_n(&tf32, allow, __ATOMIC_RELAXED); }
+bool tn_get_allow_tf32(void) { return __atomic_load_n(&tf32, __ATOMIC_RELAXED); }
 
 const tn_backend *tn_backend_for(const char *op, tn_device_id device)
 {
@@ -129,6 +151,24 @@ tn_memory_stats tn_get_device_memory_stats(tn_device_id device)
         return tn_get_memory_stats();
     const tn_backend *backend = tn_failing() ? NULL : tn_backend_for("get_device_memory_stats", device);
     return backend ? backend->stats(device.index) : (tn_memory_stats){0};
+}
+
+int64_t tn_memory_allocated(tn_device_id device) { return tn_get_device_memory_stats(device).in_use; }
+int64_t tn_max_memory_allocated(tn_device_id device) { return tn_get_device_memory_stats(device).peak; }
+int64_t tn_memory_reserved(tn_device_id device)
+{
+    const tn_memory_stats stats = tn_get_device_memory_stats(device);
+    return stats.in_use + stats.cached;
+}
+
+tn_status tn_reset_peak_memory_stats(tn_device_id device)
+{
+    const tn_backend *backend = tn_failing() || device.type == TN_CPU ? NULL : tn_backend_for("reset_peak_memory_stats", device);
+    if (backend)
+        backend->reset_peak(device.index);
+    else if (!tn_failing())
+        tn_memory_reset_peak();
+    return tn_last_status();
 }
 
 tn_status tn_device_memory_set_limit(tn_device_id device, int64_t bytes)

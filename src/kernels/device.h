@@ -12,11 +12,12 @@
 
 typedef struct tn_host {
     void *(*fail)(tn_status status, const char *format, ...) TN_PRINTF(2, 3); /* tn_fail() */
+    const int *tf32; /* tn_get_allow_tf32() */
 } tn_host;
 
 enum { TN_ON_CPU = -1 }; /* as a device of copy */
 
-/* Functions raise their errors by host->fail. Work on a device is done in the order in which it was asked for, by all threads. */
+/* Functions raise their errors by host->fail. Work on a device's own stream is done in the order in which it was asked for, by all threads. */
 typedef struct tn_backend {
     int build;        /* TN_BACKEND_BUILD */
     const char *name; /* for messages: "CUDA 13.0" */
@@ -30,8 +31,29 @@ typedef struct tn_backend {
     tn_status (*copy)(void *to, int to_device, const void *from, int from_device, size_t bytes);
     tn_status (*synchronize)(int device); /* waits, and raises what went wrong meanwhile */
     tn_memory_stats (*stats)(int device);
+    void (*reset_peak)(int device);
     void (*set_limit)(int device, int64_t bytes);
     void (*trim)(int device);
+    /* Streams and events; NULL as a stream: the one that the calling thread uses. stream_use gives the thread's former choice, NULL: the device's own. */
+    void *(*stream_new)(int device);
+    void (*stream_free)(void *stream);
+    void *(*stream_use)(int device, void *stream);
+    tn_status (*stream_synchronize)(int device, void *stream);
+    bool (*stream_query)(int device, void *stream);
+    void *(*event_new)(int device);
+    void (*event_free)(void *event);
+    tn_status (*event_record)(int device, void *event, void *stream);
+    tn_status (*event_wait)(int device, void *event, void *stream);
+    tn_status (*event_synchronize)(int device, void *event);
+    bool (*event_query)(int device, void *event);
+    tn_status (*event_elapsed)(void *start, void *end, double *milliseconds);
+    /* What the calling thread asks of the device from graph_begin to graph_end is recorded. A replay has the scalars of each item of optim_step
+     * in turn, and draws with random's seed, from offsets that are random's further. */
+    void *(*graph_begin)(int device);
+    tn_status (*graph_end)(void *graph);
+    tn_status (*graph_replay)(void *graph, tn_random_state random, const tn_step_scalars *scalars);
+    void (*graph_free)(void *graph);
+    const char *(*libraries)(void); /* those that it opened, and what is missing */
 } tn_backend;
 
 typedef const tn_backend *(*tn_backend_fn)(const tn_host *host);

@@ -125,6 +125,7 @@ static inline void tn_packed_share(int64_t rows, int thread, int threads, int64_
  *   packed_pack: rows first ... first + count of W are rows[i * row + j].
  *   packed_pack_blocks: the same of GGUF's blocks, dense: Q8 and Q8_FINE take Q8_0 (34 bytes), Q4 takes Q4_0 (18), ceil(cols / 32) to a row; a kind of levels
  *     its own, cols being whole blocks.
+ *   These two are the CPU's: a device takes what they made, byte for byte.
  *   packed_unpack: a row of W, [cols].
  *   packed_input: x is x[i * x_row + j]; threads share the rows of x.
  *   packed_product: y[i * y_row + r] = product + bias, or += where add (a residual). */

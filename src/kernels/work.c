@@ -411,10 +411,10 @@ WORK(packed_product, const tn_packed_matrix *w, int64_t n, const void *prepared,
                      .updated = add ? out : 0, .written = add ? 0 : out, .kind = kind_packed(w->kind)};
 }
 
-WORK(decode_norm, int64_t n, const float *x, const float *weight, double eps, float *y)
+WORK(decode_norm, int64_t rows, int64_t n, const float *x, const float *weight, double eps, float *y)
 {
     (void)x, (void)weight, (void)eps, (void)y;
-    return dense(TN_F32, (double)n, 4, 2, 1);
+    return dense(TN_F32, (double)(rows * n), 4, 2, 1);
 }
 WORK(decode_gate, int64_t n, float *gate, const float *up)
 {

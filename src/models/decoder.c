@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "core/parallel.h"
-#include "kernels/kernels.h"
+#include "kernels/device.h"
 #include "models/weights.h"
 
 enum {
@@ -29,7 +29,8 @@ typedef struct pass {
     int64_t outs;             /* the last so many rows get logits */
     tn_decoder_cache rolled;  /* a layer's cache in order, for rows of which some would take the place of what others see; 0 rows: there is no such layer */
     float *x, *y, *q, *attended, *gate, *up; /* [n, hidden] twice, [n, q + k + v], [n, heads head_dim], [n, intermediate] twice */
-    float *cos, *sin;                        /* [n, head_dim / 2] */
+    float *cos, *sin;                        /* [n, head_dim / 2] each, one after the other */
+    float *logits;                           /* [outs, vocab_size] */
     char *prepared;                          /* of packed_input; for one row each thread has its own */
     size_t prepared_bytes;
     float *looks; /* each thread's scratch of decode_attention */
@@ -46,12 +47,12 @@ static const void *prepared_norm(const pass *p, const tn_packed_matrix *w, const
     if (n == 1) {
         float *y = p->y + thread * cols;
         char *own = p->prepared + (size_t)thread * p->prepared_bytes;
-        p->kernels->decode_norm(cols, x, norm, eps, y);
+        p->kernels->decode_norm(1, cols, x, norm, eps, y);
         p->kernels->packed_input(w->kind, 1, cols, y, cols, own, 0, 1);
         return own;
     }
-    for (int64_t i = n * thread / threads; i < n * (thread + 1) / threads; i++)
-        p->kernels->decode_norm(cols, x + i * cols, norm, eps, p->y + i * cols);
+    const int64_t begin = n * thread / threads, end = n * (thread + 1) / threads;
+    p->kernels->decode_norm(end - begin, cols, x + begin * cols, norm, eps, p->y + begin * cols);
     tn_barrier_wait(p->barrier, threads);
     p->kernels->packed_input(w->kind, n, cols, p->y, cols, p->prepared, thread, threads);
     tn_barrier_wait(p->barrier, threads);
@@ -75,8 +76,8 @@ static void turn(const pass *p, float *heads, int64_t count, const float *norm, 
 {
     const tn_llama_args *c = &p->d->config;
     const int64_t half = c->head_dim / 2;
-    for (int64_t h = 0; norm && h < count; h++)
-        p->kernels->decode_norm(c->head_dim, heads + h * c->head_dim, norm, c->rms_norm_eps, heads + h * c->head_dim);
+    if (norm)
+        p->kernels->decode_norm(count, c->head_dim, heads, norm, c->rms_norm_eps, heads);
     const tn_rope_rows rows = {.rows = count, .width = c->head_dim, .half = half, .table_rows = 1, .x = heads, .cos = p->cos + i * half,
                                .sin = p->sin + i * half, .y = heads};
     p->kernels->rope(TN_F32, &rows);
@@ -84,19 +85,20 @@ static void turn(const pass *p, float *heads, int64_t count, const float *norm, 
 
 static float *projected(const pass *p, int64_t i) { return p->q + i * tn_decoder_qkv_rows(p->d); }
 
-/* Row i's key and value of head g go to row `at` of a cache, and its queries are turned. */
-static void store(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t g, const tn_decoder_cache *to, int64_t at)
+/* Row i's keys and values of `count` heads from g on go to row `at` of a cache and those of the next heads, and their queries are turned. */
+static void store(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t g, int64_t count, const tn_decoder_cache *to, int64_t at)
 {
     const tn_decoder *d = p->d;
     const tn_llama_args *c = &d->config;
     const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, group = c->num_attention_heads / kv_heads;
     float *k = projected(p, i) + (c->num_attention_heads + g) * size, *v = k + kv_heads * size;
-    turn(p, projected(p, i) + g * group * size, group, l->q_norm, i);
-    turn(p, k, 1, l->k_norm, i);
+    turn(p, projected(p, i) + g * group * size, count * group, l->q_norm, i);
+    turn(p, k, count, l->k_norm, i);
     const size_t row_bytes = (size_t)size * tn_dtype_size(d->cache);
     const bool scaled = d->cache == TN_I8;
-    p->kernels->decode_store(d->cache, 1, size, k, to->keys + (size_t)at * row_bytes, size, scaled ? to->key_scales + at : NULL, 1);
-    p->kernels->decode_store(d->cache, 1, size, v, to->values + (size_t)at * row_bytes, size, scaled ? to->value_scales + at : NULL, 1);
+    const int64_t head = to->rows * size;
+    p->kernels->decode_store(d->cache, count, size, k, to->keys + (size_t)at * row_bytes, head, scaled ? to->key_scales + at : NULL, to->rows);
+    p->kernels->decode_store(d->cache, count, size, v, to->values + (size_t)at * row_bytes, head, scaled ? to->value_scales + at : NULL, to->rows);
 }
 
 /* Rows of one cache of a head's into another. */
@@ -122,36 +124,47 @@ static void roll(const pass *p, const tn_decoder_layer *l, int64_t g)
         copy_rows(p->d, &l->cache, head + at % rows, &p->rolled, there + at, count);
     }
     for (int64_t i = 0; i < p->n; i++)
-        store(p, l, i, g, &p->rolled, there + first + i);
+        store(p, l, i, g, 1, &p->rolled, there + first + i);
     for (int64_t at = p->n > rows ? end - rows : first, count; at < end; at += count) {
         count = upto(end - at, rows - at % rows);
         copy_rows(p->d, &p->rolled, there + at, &l->cache, head + at % rows, count);
     }
 }
 
-/* `count` heads of queries from h on, all of one key/value head, of `rows` rows of a sequence from i on look at what its cache, or p->rolled, holds. */
+/* `count` heads of queries from h on, all of one key/value head or of whole ones, of `rows` rows of a sequence from i on look at what its cache, or p->rolled, holds. */
 static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t h, int64_t count, int thread, int threads)
 {
     const tn_decoder *d = p->d;
     const tn_llama_args *c = &d->config;
     const bool rolled = rows > 1 && p->positions[i] + rows > l->cache.rows;
     const tn_decoder_cache *from = rolled ? &p->rolled : &l->cache;
-    const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, g = h / (c->num_attention_heads / kv_heads), y_row = c->num_attention_heads * size;
+    const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, group = c->num_attention_heads / kv_heads, g = h / group, y_row = c->num_attention_heads * size;
     const int64_t head = ((rolled ? 0 : p->sequences[i] * kv_heads) + g) * from->rows, next = threads * from->rows;
     const size_t row_bytes = (size_t)size * tn_dtype_size(d->cache);
     const bool scaled = d->cache == TN_I8;
     const tn_decode_attention attention = {
-        .rows = rows, .heads = count, .kv_heads = 1, .size = size, .length = upto(p->positions[i], l->cache.rows - 1) + rows,
+        .rows = rows, .heads = count, .kv_heads = count > group ? count / group : 1, .size = size, .length = upto(p->positions[i], l->cache.rows - 1) + rows,
         .window = l->cache.rows, .scale = 1 / sqrt((double)size), .q = projected(p, i) + h * size, .q_row = tn_decoder_qkv_rows(d), .y_row = y_row,
-        .dtype = d->cache, .k = from->keys + (size_t)head * row_bytes, .v = from->values + (size_t)head * row_bytes, .row = size,
+        .dtype = d->cache, .k = from->keys + (size_t)head * row_bytes, .v = from->values + (size_t)head * row_bytes, .head = from->rows * size, .row = size,
         .ahead = head + next < d->sequences * kv_heads * from->rows ? next * size : 0,
-        .k_scale = scaled ? from->key_scales + head : NULL, .v_scale = scaled ? from->value_scales + head : NULL,
+        .k_scale = scaled ? from->key_scales + head : NULL, .v_scale = scaled ? from->value_scales + head : NULL, .scale_head = from->rows,
         .scratch = p->looks + thread * p->looks_floats, .y = p->attended + i * y_row + h * size};
     p->kernels->decode_attention(&attention, 0, 1);
 }
 
 static bool of_one_sequence(const pass *p) { return p->sequences[0] == p->sequences[p->n - 1]; }
 static bool rolls(const pass *p, const tn_decoder_layer *l) { return p->n > 1 && of_one_sequence(p) && p->positions[p->n - 1] >= l->cache.rows; }
+
+/* A device has threads for all heads at once. Rows that roll go one after the other. */
+static void attend_there(const pass *p, const tn_decoder_layer *l)
+{
+    const int64_t n = p->n, kv_heads = p->d->config.num_key_value_heads, rows = of_one_sequence(p) && !rolls(p, l) ? n : 1;
+    for (int64_t i = 0; i < n; i++) {
+        store(p, l, i, 0, kv_heads, &l->cache, p->sequences[i] * kv_heads * l->cache.rows + p->positions[i] % l->cache.rows);
+        if ((i + 1) % rows == 0)
+            attend(p, l, i + 1 - rows, rows, 0, p->d->config.num_attention_heads, 0, 1);
+    }
+}
 
 /* All of a pass's rows, of one sequence at once. A key/value head of a sequence is one thread's, which reads what it wrote; where threads would be
  * left over they meet in between and share out the heads of queries. */
@@ -169,7 +182,7 @@ static void attend_all(const pass *p, const tn_decoder_layer *l, int thread, int
                 roll(p, l, g);
             else
                 for (int64_t k = i; k < i + rows; k++)
-                    store(p, l, k, g, &l->cache, head * l->cache.rows + p->positions[k] % l->cache.rows);
+                    store(p, l, k, g, 1, &l->cache, head * l->cache.rows + p->positions[k] % l->cache.rows);
             if (!split)
                 attend(p, l, i, rows, g * group, group, thread, threads);
         }
@@ -192,7 +205,10 @@ static void run_layer(const pass *p, const tn_decoder_layer *l, int thread, int 
         p->kernels->packed_product(&l->qkv[i], n, normed, to, tn_decoder_qkv_rows(p->d), false, thread, threads);
     }
     tn_barrier_wait(p->barrier, threads);
-    attend_all(p, l, thread, threads);
+    if (p->d->device.type == TN_CPU)
+        attend_all(p, l, thread, threads);
+    else
+        attend_there(p, l);
     tn_barrier_wait(p->barrier, threads);
     p->kernels->packed_product(&l->out, n, prepared(p, &l->out, p->attended, thread, threads), p->x, hidden, true, thread, threads);
     tn_barrier_wait(p->barrier, threads);
@@ -223,7 +239,7 @@ static void run(int thread, int threads, void *context)
     if (p->outs) {
         const float *last = p->x + (p->n - p->outs) * hidden;
         const void *normed = prepared_norm(p, &d->head, last, d->norm, p->outs, thread, threads);
-        p->kernels->packed_product(&d->head, p->outs, normed, d->logits, d->head.rows, false, thread, threads);
+        p->kernels->packed_product(&d->head, p->outs, normed, p->logits, d->head.rows, false, thread, threads);
     }
 }
 
@@ -253,8 +269,8 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
     p->attended = tn_taken(block, &at, row * (size_t)queries);
     p->gate = tn_taken(block, &at, row * (size_t)c->intermediate_size);
     p->up = tn_taken(block, &at, row * (size_t)c->intermediate_size);
-    p->cos = tn_taken(block, &at, row * (size_t)c->head_dim / 2);
-    p->sin = tn_taken(block, &at, row * (size_t)c->head_dim / 2);
+    p->cos = tn_taken(block, &at, row * (size_t)c->head_dim);
+    p->sin = p->cos ? p->cos + p->n * (c->head_dim / 2) : NULL;
     const int64_t others = queries > c->hidden_size ? queries : c->hidden_size;
     const int64_t whole = tn_packed_blocks(others > c->intermediate_size ? others : c->intermediate_size) * TN_PACKED_BLOCK;
     const size_t one = tn_packed_input_bytes(TN_PACKED_F32, 1, whole), all = tn_packed_input_bytes(TN_PACKED_F32, rows, whole); /* no kind takes more */
@@ -263,54 +279,99 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
     const int64_t of_one = group * ((d->most + 15) / 16 * 16), of_many = tn_decode_tiles_floats(c->head_dim);
     p->looks_floats = rows > 1 && of_many > of_one ? of_many : of_one;
     p->looks = tn_taken(block, &at, sizeof(float) * (size_t)(threads * p->looks_floats));
-    d->logits = tn_taken(block, &at, sizeof(float) * (size_t)(outs * c->vocab_size));
+    p->logits = tn_taken(block, &at, sizeof(float) * (size_t)(outs * c->vocab_size));
     p->rolled.rows = rolled;
     lay_out_cache(d, &p->rolled, 1, block, &at);
     return at;
 }
 
+static void free_scratch(tn_decoder *d)
+{
+    if (d->device.type == TN_CPU)
+        tn_free(d->scratch, d->scratch_bytes);
+    else
+        tn_decoder_free(d->device, d->scratch, d->scratch_bytes);
+}
+
+/* Beside a device's scratch: the angles, and the logits after them. */
+static bool find_outside(tn_decoder *d, int64_t rows, int64_t outs)
+{
+    const size_t angles = ((size_t)(rows * d->config.head_dim) * sizeof(float) + 63) / 64 * 64;
+    const size_t bytes = angles + (size_t)(outs * d->config.vocab_size) * sizeof(float);
+    char *outside = tn_alloc(bytes);
+    if (!outside)
+        return false;
+    tn_free(d->outside, d->outside_bytes);
+    d->outside = outside;
+    d->outside_bytes = bytes;
+    d->logits = (float *)(void *)(outside + angles);
+    return true;
+}
+
 /* Gives the pass its buffers, made anew only where it needs more than any before. */
 static bool find_memory(pass *p, tn_decoder *d)
 {
-    const int threads = p->threads = tn_parallel_width();
+    const bool here = d->device.type == TN_CPU;
+    const int threads = p->threads = here ? tn_parallel_width() : 1;
     int64_t rolled = d->scratch_rolled;
-    for (int64_t i = 0; i < d->config.num_hidden_layers; i++)
+    for (int64_t i = 0; here && i < d->config.num_hidden_layers; i++)
         if (rolls(p, &d->layers[i]))
             rolled = beyond(rolled, d->layers[i].cache.rows + MOST_ROWS);
     if (p->n > d->scratch_rows || p->outs > d->scratch_outs || rolled > d->scratch_rolled || threads > d->scratch_threads) {
         const int64_t rows = beyond(p->n, d->scratch_rows), outs = beyond(beyond(p->outs, 1), d->scratch_outs);
         const int most = threads > d->scratch_threads ? threads : d->scratch_threads;
         const size_t bytes = lay_out(p, d, NULL, rows, outs, rolled, most);
-        char *scratch = tn_alloc(bytes);
+        char *scratch = here ? tn_alloc(bytes) : tn_decoder_alloc(d->device, bytes);
         if (!scratch)
             return false;
-        tn_free(d->scratch, d->scratch_bytes);
+        free_scratch(d);
         d->scratch = scratch;
         d->scratch_bytes = bytes;
+        d->scratch_rows = d->scratch_outs = 0; /* until all is there */
+        if (!here && !find_outside(d, rows, outs))
+            return false;
         d->scratch_rows = rows;
         d->scratch_outs = outs;
         d->scratch_rolled = rolled;
         d->scratch_threads = most;
     }
     lay_out(p, d, d->scratch, d->scratch_rows, d->scratch_outs, d->scratch_rolled, d->scratch_threads);
+    d->logits = here ? p->logits : d->logits;
     return true;
+}
+
+/* A pass on a device: the angles go there, and the logits come back. */
+static bool run_there(pass *p)
+{
+    const tn_decoder *d = p->d;
+    const tn_backend *backend = tn_cuda(NULL);
+    const size_t angles = (size_t)(p->n * d->config.head_dim) * sizeof(float), logits = (size_t)(p->outs * d->config.vocab_size) * sizeof(float);
+    if (backend->copy(p->cos, d->device.index, d->outside, TN_ON_CPU, angles) != TN_OK)
+        return false;
+    run(0, 1, p);
+    return !tn_failing() && (!logits || backend->copy(d->logits, TN_ON_CPU, p->logits, d->device.index, logits) == TN_OK);
 }
 
 /* Runs n rows; logits of the last `outs`. */
 static const float *run_rows(tn_decoder *d, int64_t n, const int64_t *tokens, const int64_t *sequences, const int64_t *positions, int64_t outs)
 {
     tn_barrier barrier = {0};
-    pass p = {.d = d, .barrier = &barrier, .kernels = tn_kernels_of(TN_CPU), .n = n, .tokens = tokens, .sequences = sequences, .positions = positions, .outs = outs};
+    pass p = {.d = d, .barrier = &barrier, .kernels = tn_kernels_on(d->device), .n = n, .tokens = tokens, .sequences = sequences, .positions = positions, .outs = outs};
     if (!find_memory(&p, d))
         return NULL;
     const int64_t half = d->config.head_dim / 2;
+    const bool here = d->device.type == TN_CPU;
+    float *cosines = here ? p.cos : (float *)(void *)d->outside, *sines = cosines + n * half;
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < half; j++) {
             const double angle = (double)positions[i] * d->frequencies[j];
-            p.cos[i * half + j] = (float)cos(angle);
-            p.sin[i * half + j] = (float)sin(angle);
+            cosines[i * half + j] = (float)cos(angle);
+            sines[i * half + j] = (float)sin(angle);
         }
-    tn_parallel_team(p.threads, run, &p);
+    if (here)
+        tn_parallel_team(p.threads, run, &p);
+    else if (!run_there(&p))
+        return NULL;
     for (int64_t i = 0; i < n; i++)
         d->lengths[sequences[i]] = positions[i] + 1;
     return d->logits;
@@ -422,9 +483,11 @@ const tn_llama_args *tn_decoder_config(const tn_decoder *d) { return is_decoder(
 static void decoder_free(void *self)
 {
     tn_decoder *d = self;
-    tn_free_pages(d->block, d->block_bytes);
-    tn_free_pages(d->caches, d->cache_bytes);
-    tn_free(d->scratch, d->scratch_bytes);
+    tn_decoder_free(d->device, d->block, d->block_bytes);
+    tn_decoder_free(d->device, d->caches, d->cache_bytes);
+    free_scratch(d);
+    tn_free(d->outside, d->outside_bytes);
+    tn_free(d->frequencies, sizeof *d->frequencies * (size_t)d->config.head_dim / 2);
     tn_free(d->layers, sizeof *d->layers * (size_t)d->config.num_hidden_layers);
     tn_free(d->lengths, sizeof *d->lengths * (size_t)d->sequences);
 }
@@ -471,18 +534,19 @@ static bool take_caches(tn_decoder *d, int64_t context)
         return false;
     }
     d->cache_bytes = lay_out_caches(d, NULL);
-    if ((d->caches = tn_alloc_pages(d->cache_bytes)))
+    if ((d->caches = tn_decoder_alloc(d->device, d->cache_bytes)))
         lay_out_caches(d, d->caches);
     return d->caches != NULL;
 }
 
-/* From weights, which it releases: of that kind, or each of its own where `own`. */
-static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a, tn_packed_kind kind, bool own)
+/* From weights, which it releases, on a device: of that kind, or each of its own where `own`. */
+static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a, tn_packed_kind kind, bool own, tn_device_id device)
 {
     tn_decoder *d = weights ? tn_object_new(&decoder_class) : NULL;
     if (d) {
         d->config = weights->config;
         d->cache = a->cache != TN_DTYPE_DEFAULT ? a->cache : kind == TN_PACKED_F32 || kind == TN_PACKED_F16 ? TN_F32 : TN_BF16;
+        d->device = device;
         d->sequences = a->sequences;
         d->lengths = tn_alloc_zero(sizeof *d->lengths * (size_t)d->sequences);
         d->layers = tn_alloc_zero(sizeof *d->layers * (size_t)d->config.num_hidden_layers);
@@ -507,27 +571,30 @@ static bool options_fit(const tn_decoder_args *a)
     else if (a->context < 0 || a->context > INT32_MAX || a->sequences < 1 || a->sequences > MOST_SEQUENCES)
         tn_fail(TN_ERR_ARGUMENT, "decoder: context %lld and sequences %lld: from 0 (the model's), and from 1 to %d", (long long)a->context,
                 (long long)a->sequences, MOST_SEQUENCES);
-    return !tn_failing();
+    return !tn_failing() && (!a->device || a->device->type == TN_CPU || tn_backend_for("decoder", *a->device));
 }
 
 tn_decoder *tn_decoder_new_with(const tn_decoder_args *a)
 {
     TN_KNOWN(tn_decoder_args, a);
     tn_weights *weights = options_fit(a) ? tn_weights_of(a->llama) : NULL;
-    return decoder_of(weights, a, kind_for(a, weights), a->weights == TN_QUANT_NONE);
+    TN_SCOPE;
+    const tn_device_id device = a->device ? *a->device : weights ? tn_device_of(tn_dict_tensor(tn_named_parameters(a->llama), 0)) : (tn_device_id){TN_CPU, 0};
+    return decoder_of(weights, a, kind_for(a, weights), a->weights == TN_QUANT_NONE, device);
 }
 
 tn_decoder *tn_decoder_open_with(const tn_decoder_open_args *a)
 {
     TN_KNOWN(tn_decoder_open_args, a);
-    const tn_decoder_args args = {.size = sizeof args, .weights = a->weights, .cache = a->cache, .context = a->context, .sequences = a->sequences};
+    const tn_decoder_args args = {.size = sizeof args, .weights = a->weights, .cache = a->cache, .context = a->context, .sequences = a->sequences, .device = a->device};
+    const tn_device_id device = a->device ? *a->device : (tn_device_id){TN_CPU, 0};
     tn_weights *weights = options_fit(&args) ? tn_weights_open(a->path) : NULL;
     const tn_packed_kind kind = kind_for(&args, weights);
     if (!weights || !a->tuned)
-        return decoder_of(weights, &args, kind, a->weights == TN_QUANT_NONE);
+        return decoder_of(weights, &args, kind, a->weights == TN_QUANT_NONE, device);
     TN_SCOPE;
     tn_release(weights);
     const tn_llama_load_args whole = {.size = sizeof whole, .dtype = TN_F32, .path = a->path};
     tn_module *llama = tn_adopt(tn_llama_load_with(&whole));
-    return llama && tn_llama_load_tuned(llama, a->tuned) == TN_OK ? decoder_of(tn_weights_of(llama), &args, kind, false) : NULL;
+    return llama && tn_llama_load_tuned(llama, a->tuned) == TN_OK ? decoder_of(tn_weights_of(llama), &args, kind, false, device) : NULL;
 }

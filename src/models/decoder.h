@@ -27,13 +27,14 @@ struct tn_decoder {
     tn_object base;
     tn_llama_args config;
     tn_dtype cache;
+    tn_device_id device;         /* of block, caches and scratch */
     int64_t sequences, least, most; /* least and most: rows of the layers' caches */
     int64_t *lengths;            /* [sequences] tokens given */
     tn_packed_matrix embedding, head; /* head.data is embedding.data where they are tied */
     float *norm;                      /* [hidden] */
-    double *frequencies;              /* [head_dim / 2] */
+    double *frequencies;              /* [head_dim / 2], on the CPU */
     tn_decoder_layer *layers;
-    char *block; /* all weights, norms and frequencies */
+    char *block; /* all weights and norms */
     size_t block_bytes;
     char *caches; /* all caches */
     size_t cache_bytes;
@@ -41,8 +42,14 @@ struct tn_decoder {
     size_t scratch_bytes;
     int64_t scratch_rows, scratch_outs, scratch_rolled;
     int scratch_threads;
-    float *logits;
+    float *logits;  /* within scratch, or where that is a device's beside it, after the angles */
+    char *outside;  /* of a device: what goes there and comes from there in a pass */
+    size_t outside_bytes;
 };
+
+/* Memory of the decoder's device, aligned to 64; NULL with an error. */
+char *tn_decoder_alloc(tn_device_id device, size_t bytes);
+void tn_decoder_free(tn_device_id device, char *memory, size_t bytes);
 
 /* Takes bytes at *at of a block, aligned to 64; NULL while the block is only measured. */
 static inline void *tn_taken(char *block, size_t *at, size_t bytes)

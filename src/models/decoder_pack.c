@@ -1,5 +1,6 @@
 /* A decoder's weights, packed from a model's. */
 #include "core/parallel.h"
+#include "kernels/device.h"
 #include "kernels/kernels.h"
 #include "models/decoder.h"
 #include "models/weights.h"
@@ -79,7 +80,6 @@ static size_t lay_out(tn_decoder *d, char *block, const tn_weights *weights, tn_
     else
         take_matrix(&d->head, block, &at, kind_at(weights, kind, TN_WEIGHT_LM_HEAD, 0), c->vocab_size, hidden);
     d->norm = take_floats(block, &at, hidden);
-    d->frequencies = tn_taken(block, &at, (size_t)c->head_dim / 2 * sizeof *d->frequencies);
     for (int64_t i = 0; i < c->num_hidden_layers; i++) {
         tn_decoder_layer *l = &d->layers[i];
         const tn_packed_kind kinds[] = {kind_at(weights, kind, TN_WEIGHT_Q, i), kind_at(weights, kind, TN_WEIGHT_K, i),
@@ -217,14 +217,41 @@ static bool find_frequencies(const tn_decoder *d, const tn_tensor *divisors)
     return tn_rope_frequencies(&tables, d->frequencies);
 }
 
+char *tn_decoder_alloc(tn_device_id device, size_t bytes)
+{
+    return device.type == TN_CPU ? tn_alloc_pages(bytes) : tn_cuda(NULL)->alloc(device.index, bytes);
+}
+
+void tn_decoder_free(tn_device_id device, char *memory, size_t bytes)
+{
+    if (device.type == TN_CPU)
+        tn_free_pages(memory, bytes);
+    else if (memory)
+        tn_cuda(NULL)->free(device.index, memory, bytes);
+}
+
+/* What was packed goes to the device as it is. */
+static bool to_device(tn_decoder *d, const tn_weights *weights, tn_packed_kind kind)
+{
+    char *packed = d->block;
+    if (d->device.type == TN_CPU)
+        return true;
+    d->block = tn_decoder_alloc(d->device, d->block_bytes);
+    const bool good = d->block && tn_cuda(NULL)->copy(d->block, d->device.index, packed, TN_ON_CPU, d->block_bytes) == TN_OK;
+    lay_out(d, d->block, weights, kind);
+    tn_free_pages(packed, d->block_bytes);
+    return good;
+}
+
 tn_status tn_decoder_pack(tn_decoder *d, const tn_weights *weights, tn_packed_kind kind)
 {
     d->block_bytes = lay_out(d, NULL, weights, kind);
-    if (!(d->block = tn_alloc_pages(d->block_bytes)))
+    d->frequencies = tn_alloc((size_t)d->config.head_dim / 2 * sizeof *d->frequencies);
+    if (!d->frequencies || !(d->block = tn_alloc_pages(d->block_bytes)))
         return TN_ERR_MEMORY;
     lay_out(d, d->block, weights, kind);
     bool good = find_frequencies(d, weights->rope_freqs) && pack_matrices(d, weights) && copy(weights, TN_WEIGHT_NORM, 0, d->norm);
     for (int64_t i = 0; good && i < d->config.num_hidden_layers; i++)
         good = copy_layer(d, weights, i);
-    return good ? TN_OK : tn_last_status();
+    return to_device(d, weights, kind) && good ? TN_OK : tn_last_status();
 }

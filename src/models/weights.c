@@ -214,14 +214,14 @@ static bool all_known(tn_weights_source source, const tn_weights *w, const tn_di
     return !tn_failing();
 }
 
-/* A tensor as weights can lie in it: in row-major order, and f64 rounded to f32. */
+/* A tensor as weights can lie in it: on the CPU, in row-major order, and f64 rounded to f32. */
 static bool plain_in(tn_dict *dict, const char *name, tn_tensor *x)
 {
     TN_SCOPE;
     TN_NO_GRAD;
-    if (x->dtype != TN_F64 && tn_has(x, TN_FLAG_CONTIGUOUS))
+    if (x->dtype != TN_F64 && tn_has(x, TN_FLAG_CONTIGUOUS) && x->storage->device.type == TN_CPU)
         return true;
-    x = tn_contiguous(x->dtype == TN_F64 ? tn_cast(x, TN_F32) : x);
+    x = tn_to(tn_contiguous(x->dtype == TN_F64 ? tn_cast(x, TN_F32) : x), (tn_device_id){TN_CPU, 0});
     return x && tn_dict_set(dict, name, x) == TN_OK;
 }
 
@@ -251,6 +251,7 @@ tn_weights *tn_weights_of(void *llama)
     TN_SCOPE;
     const tn_llama_args *config = tn_llama_config(llama);
     tn_tensor *freqs = config ? tn_llama_rope_freqs(llama) : NULL;
+    freqs = freqs ? tn_to(freqs, (tn_device_id){TN_CPU, 0}) : NULL;
     tn_dict *dict = config ? tn_state_dict_merged(llama) : NULL;
     for (int64_t i = 0; i < tn_dict_count(dict); i++)
         if (tn_dict_tensor(dict, i)->dtype == TN_F64)

@@ -5,6 +5,8 @@
 
 #include "core/loop.h"
 #include "core/random.h"
+#include "kernels/graph.h"
+#include "ops/product.h"
 #include "ops/broadcast.h"
 #include "ops/create.h"
 #include "ops/reduction.h"
@@ -20,9 +22,10 @@ static tn_attention operands(const tn_attention *form, const tn_tensor *q, const
                              const tn_tensor *y, const tn_tensor *stats)
 {
     tn_attention f = *form;
-    f.q = rows_of(q);
-    f.k = rows_of(k);
-    f.v = rows_of(v);
+    const tn_tensor *query = tn_multiplied(q), *key = tn_multiplied(k), *value = tn_multiplied(v);
+    f.q = rows_of(query ? query : q); /* where there is no memory an error sticks */
+    f.k = rows_of(key ? key : k);
+    f.v = rows_of(value ? value : v);
     if (mask) {
         f.mask = rows_of(mask);
         f.mask_column = mask->strides[3];
@@ -219,6 +222,8 @@ static tn_tensor *attend(const tn_attention_args *a)
                          .e = q->sizes[3], .ev = v->sizes[3], .causal = a->is_causal, .scale = a->scale, .dropout = a->dropout_p};
     if (form.scale == 0)
         form.scale = form.e ? 1 / sqrt((double)form.e) : 1;
+    if (form.dropout > 0 && tn_captures(q->storage->device))
+        return tn_fail(TN_ERR_STATE, "%s: dropout_p while a graph is captured: each replay would drop the same", op);
     if (form.dropout > 0) {
         tn_random_fill fill = {.kind = TN_RANDOM_BERNOULLI, .dtype = dtype, .n = form.batch * form.heads * form.l * form.s};
         tn_random_take(&fill);

@@ -6,6 +6,7 @@
 #include <tenon/ops.h>
 
 #include "core/loop.h"
+#include "ops/product.h"
 #include "ops/relu_mask.h"
 #include "ops/window.h"
 
@@ -23,10 +24,14 @@ static bool gradients(const tn_conv *geometry, tn_tensor *x, tn_tensor *weight, 
 {
     if (tn_failing() || !dy)
         return false;
-    tn_conv_grad grad = {.conv = *geometry, .dy = tn_ptr(dy), .dx = dx ? tn_ptr(dx) : NULL, .dw = dw ? tn_ptr(dw) : NULL,
+    tn_conv_grad grad = {.conv = *geometry, .dx = dx ? tn_ptr(dx) : NULL, .dw = dw ? tn_ptr(dw) : NULL,
                          .db = db ? tn_ptr(db) : NULL};
-    grad.conv.x = x ? tn_ptr(x) : NULL;
-    grad.conv.weight = weight ? tn_ptr(weight) : NULL;
+    const tn_tensor *taken = tn_multiplied(x), *taps = tn_multiplied(weight), *given = tn_multiplied(dy);
+    if (tn_failing())
+        return false;
+    grad.conv.x = taken ? tn_ptr(taken) : NULL;
+    grad.conv.weight = taps ? tn_ptr(taps) : NULL;
+    grad.dy = tn_ptr(given);
     grad.conv.rounded = tn_rounds_to_bf16();
     return tn_kernels_for(dy)->conv_backward((tn_dtype)dy->dtype, &grad) == TN_OK;
 }
@@ -111,7 +116,10 @@ static tn_tensor *forward(tn_tensor *x, tn_tensor *weight, tn_tensor *bias, cons
     if (!y)
         return NULL;
     tn_conv c = *geometry;
-    c.x = tn_ptr(x), c.weight = tn_ptr(weight), c.bias = bias ? tn_ptr(bias) : NULL, c.y = tn_ptr(y), c.rounded = tn_rounds_to_bf16();
+    const tn_tensor *taken = tn_multiplied(x), *taps = tn_multiplied(weight);
+    if (!taken || !taps)
+        return NULL;
+    c.x = tn_ptr(taken), c.weight = tn_ptr(taps), c.bias = bias ? tn_ptr(bias) : NULL, c.y = tn_ptr(y), c.rounded = tn_rounds_to_bf16();
     if (tn_kernels_for(y)->conv_forward((tn_dtype)y->dtype, &c) != TN_OK)
         return NULL;
     c = *geometry;

@@ -190,8 +190,11 @@ static void copy_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
 tn_tensor *tn_copy_(tn_tensor *x, tn_operand source)
 {
     tn_shape shape;
-    if (!tn_ready("copy_", "x", x) || !tn_ready("copy_", "source", source) || !writable("copy_", x, &source, 1) ||
-        !tn_devices_agree("copy_", x, source) || !tn_broadcast_shapes("copy_", x, source, &shape))
+    if (!tn_ready("copy_", "x", x) || !tn_ready("copy_", "source", source))
+        return NULL;
+    if (!tn_has(source, TN_FLAG_WRAPPED) && !(source = tn_to(source, x->storage->device)))
+        return NULL;
+    if (!writable("copy_", x, &source, 1) || !tn_broadcast_shapes("copy_", x, source, &shape))
         return NULL;
     if (!tn_shape_equal(shape, tn_shape_of(x)))
         return tn_fail(TN_ERR_SHAPE, "copy_: source %s must broadcast to x %s", tn_text(source), tn_text(x));

@@ -8,7 +8,7 @@
 
 static const char *const op = "ctc_loss";
 
-/* What the kernel reads, dense i64: targets [batch, longest] or [sum of lengths], where each begins, the lengths [batch]. */
+/* What the kernel reads, dense i64, where log_probs is: targets [batch, longest] or [sum of lengths], where each begins, the lengths [batch]. */
 typedef struct labels {
     tn_tensor *targets, *starts, *input_lengths, *target_lengths;
     int64_t longest;
@@ -22,7 +22,7 @@ static tn_tensor *integers(const char *name, tn_tensor *x)
         return NULL;
     if (tn_dtype_is_float((tn_dtype)x->dtype) || x->dtype == TN_BOOL)
         return tn_fail(TN_ERR_DTYPE, "%s: %s is %s: integers are needed", op, name, tn_dtype_name((tn_dtype)x->dtype));
-    return tn_packed(tn_cast(x, TN_I64));
+    return tn_packed(tn_to(tn_cast(x, TN_I64), (tn_device_id){TN_CPU, 0})); /* they are looked at one by one */
 }
 
 /* One for each of the batch, 0 ... most. */
@@ -82,8 +82,13 @@ static bool labels_of(const tn_ctc_loss_args *args, const tn_tensor *x, labels *
     }
     l->input_lengths = lengths("input_lengths", args->input_lengths, batch, x->sizes[0]);
     l->target_lengths = lengths("target_lengths", args->target_lengths, batch, l->targets->sizes[l->targets->ndim - 1]);
-    l->starts = tn_new(op, TN_SHAPE(batch), TN_I64, x->storage->device);
-    return !tn_failing() && targets_fit(l, batch, x->sizes[2], args->blank);
+    l->starts = tn_new(op, TN_SHAPE(batch), TN_I64, (tn_device_id){TN_CPU, 0});
+    if (tn_failing() || !targets_fit(l, batch, x->sizes[2], args->blank))
+        return false;
+    tn_tensor **all[] = {&l->targets, &l->starts, &l->input_lengths, &l->target_lengths};
+    for (int i = 0; i < TN_COUNT(all); i++)
+        *all[i] = tn_to(*all[i], x->storage->device);
+    return !tn_failing();
 }
 
 static void no_second_derivative(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
@@ -124,7 +129,7 @@ tn_tensor *tn_ctc_loss_with(const tn_ctc_loss_args *args)
 {
     TN_KNOWN(tn_ctc_loss_args, args);
     tn_tensor *x = args->log_probs;
-    if (!tn_ready(op, "log_probs", x) || !tn_reduction_known(op, args->reduction) || !tn_only_on_cpu(op, x))
+    if (!tn_ready(op, "log_probs", x) || !tn_reduction_known(op, args->reduction))
         return NULL;
     if (x->dtype != TN_F32 && x->dtype != TN_F64)
         return tn_fail(TN_ERR_DTYPE, "%s: log_probs is %s: it must be float32 or float64", op, tn_dtype_name((tn_dtype)x->dtype));

@@ -55,6 +55,8 @@ static batches batches_of(const tn_tensor *c, const tn_tensor *a, const tn_tenso
 static bool multiply(tn_tensor *c, const tn_tensor *a, bool a_transposed, const tn_tensor *b, bool b_transposed,
                      extras with)
 {
+    if (!(a = tn_multiplied(a)) || !(b = tn_multiplied(b)))
+        return false;
     const int ra = a->ndim - 2 + a_transposed, ca = a->ndim - 1 - a_transposed, rb = b->ndim - 2 + b_transposed;
     const int cb = b->ndim - 1 - b_transposed;
     const batches all = batches_of(c, a, b);
@@ -366,9 +368,12 @@ tn_tensor *tn_linear_with(const tn_linear_op_args *args)
     if (!y)
         return NULL;
     const int64_t in = weight->sizes[1], rows = y->numel / (weight->sizes[0] ? weight->sizes[0] : 1);
-    const tn_gemm g = {.batch = 1, .m = rows, .n = weight->sizes[0], .k = in, .a = tn_ptr(x), .b = tn_ptr(weight),
-                       .c = tn_ptr(y), .a_row = row_stride(x), .a_col = x->strides[x->ndim - 1],
-                       .b_row = weight->strides[1], .b_col = weight->strides[0], .c_row = weight->sizes[0], .alpha = 1,
+    const tn_tensor *a = tn_multiplied(x), *b = tn_multiplied(weight);
+    if (!a || !b)
+        return NULL;
+    const tn_gemm g = {.batch = 1, .m = rows, .n = weight->sizes[0], .k = in, .a = tn_ptr(a), .b = tn_ptr(b),
+                       .c = tn_ptr(y), .a_row = row_stride(a), .a_col = a->strides[a->ndim - 1],
+                       .b_row = b->strides[1], .b_col = b->strides[0], .c_row = weight->sizes[0], .alpha = 1,
                        .bias = bias ? tn_ptr(dense_bias) : NULL,
                        .activation = args->activation == TN_ACTIVATION_RELU ? TN_UNARY_RELU : 0, .rounded = tn_rounds_to_bf16()};
     if (y->numel > 0 && tn_kernels_for(y)->gemm((tn_dtype)y->dtype, &g) != TN_OK)

@@ -260,8 +260,7 @@ tn_tensor *tn_recur(const tn_recurrence *l, tn_tensor **h, tn_tensor **c)
     tn_tensor *out[3] = {NULL};
     if (tn_failing())
         return NULL;
-    const bool no_kernel = l->x->storage->device.type != TN_CPU; /* a device goes by operators, step by step */
-    if (l->w_hr || no_kernel ? !composed(&how, t, l->w_hr, l->first, out)
+    if (l->w_hr ? !composed(&how, t, l->w_hr, l->first, out)
                 : !forward(l, &how, t, out) ||
                       !tn_record_many(out, lstm ? 3 : 2, l->op, recurrent_backward, t, INPUTS, t, SAVED, TN_ATTR(how)))
         return NULL;

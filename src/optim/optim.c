@@ -7,6 +7,7 @@
 
 #include <tenon/ops.h>
 
+#include "kernels/graph.h"
 #include "optim/sweep.h"
 
 static void optim_free(void *self)
@@ -307,6 +308,10 @@ static bool need_states(const tn_method *method, const void *args, unsigned used
         }
         if (state || !(used >> k & 1))
             continue;
+        if (tn_captures(x->storage->device)) {
+            tn_fail(TN_ERR_STATE, "step: an optimiser's first step makes its states: take one before a graph is captured");
+            return false;
+        }
         tn_shape_args like = {.size = sizeof like, .dtype = (tn_dtype)x->dtype, .device = &x->storage->device, .shape = tn_shape_of(x),
                               .value = method->start ? method->start(args) : 0};
         s->state[k] = tn_keep(tn_full_with(&like));
@@ -338,6 +343,34 @@ static bool add_slot(tn_sweep *sweep, const tn_method *method, const void *args,
     return true;
 }
 
+/* A replayed graph's step of the parameters at places. */
+static void step_again(void *object, const int *places, int count, tn_step_scalars *scalars)
+{
+    tn_optim *o = object;
+    for (int i = 0; i < count; i++) {
+        tn_slot *s = &o->slots[places[i]];
+        const tn_group *group = o->groups;
+        while (places[i] >= group->first + group->count)
+            group++;
+        scalars[i] = (tn_step_scalars){.sign = 1, .shrink = 1};
+        s->now.step++;
+        o->method->scalars(group->args, &s->now, &scalars[i]);
+        s->now.begun |= tn_states_used(o->method, group->args);
+    }
+}
+
+/* The step was recorded, not done. */
+static void note_captured(tn_optim *o)
+{
+    int count = 0, *places = tn_alloc((size_t)o->count * sizeof *places);
+    for (int i = 0; places && i < o->count; i++)
+        if (o->slots[i].param->grad)
+            places[count++] = i;
+    if (places)
+        (void)!tn_capture_step(o, step_again, places, count);
+    tn_free(places, (size_t)o->count * sizeof *places);
+}
+
 static void step(tn_optim *o, tn_sweep *sweep)
 {
     for (int g = 0; g < o->group_count; g++) {
@@ -348,6 +381,10 @@ static void step(tn_optim *o, tn_sweep *sweep)
     }
     if (tn_sweep_run(sweep, o->method->op) != TN_OK)
         return;
+    if (sweep->count && tn_captures(sweep->targets[0]->storage->device)) {
+        note_captured(o);
+        return;
+    }
     for (int i = 0; i < o->count; i++)
         if (o->slots[i].param->grad)
             o->slots[i].now = o->slots[i].next;

@@ -4,6 +4,7 @@
 #include <tenon/ops.h>
 
 #include "core/loop.h"
+#include "kernels/graph.h"
 
 bool tn_sweep_begin(tn_sweep *s, int64_t capacity)
 {
@@ -48,6 +49,8 @@ tn_step_item *tn_sweep_add(tn_sweep *s, tn_tensor *target, const tn_tensor *x)
 tn_status tn_sweep_run(tn_sweep *s, tn_step_op op)
 {
     if (s->count && tn_kernels_for(s->targets[0])->optim_step(op, s->items, s->count) != TN_OK)
+        return tn_last_status();
+    if (s->count && tn_captures(s->targets[0]->storage->device) && tn_capture_scalars(s->items, s->count) != TN_OK)
         return tn_last_status();
     for (int i = 0; i < s->count; i++)
         if (s->dense[i] != s->targets[i])

@@ -1,11 +1,16 @@
 #include "cuda_on_cpu.h"
 
+#include <chrono>
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <mutex>
+#include <set>
+#include <string>
+#include <vector>
 
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -26,10 +31,12 @@ static std::recursive_mutex lock;
 static char *arena, *next_free;
 static int opened, key;
 static bool by_system;
-static std::multimap<size_t, char *> cache; /* freed blocks by size */
-static std::map<char *, size_t> blocks;     /* those in use */
+/* Freed blocks by size: those that all may have, and those that a stream may have which frees them later in its order. */
+static std::multimap<size_t, char *> cache, spare; /* spare: given back to the system, their addresses may be taken again */
+static std::map<char *, size_t> blocks;            /* those in use */
 static size_t reserved;
 
+typedef std::lock_guard<std::recursive_mutex> holding;
 struct opening { /* the pages may be touched by this thread while it lives */
     std::lock_guard<std::recursive_mutex> hold{lock};
     opening()
@@ -60,63 +67,251 @@ struct opening { /* the pages may be touched by this thread while it lives */
 
 static size_t rounded(size_t bytes) { return (bytes + 4095 + GUARD) / 4096 * 4096; }
 
-cudaError_t cudaMallocAsync(void **memory, size_t bytes, cudaStream_t)
+/* ---- streams: work waits until somebody waits for it ----------------------------------------------------------------------- */
+
+typedef std::function<void()> task;
+struct cuda_on_cpu_graph {
+    std::vector<task> tasks;
+};
+struct cuda_on_cpu_stream {
+    std::deque<task> waiting;
+    std::multimap<size_t, char *> freed; /* once what waits is done; until then the stream's own */
+    cuda_on_cpu_graph *captured = nullptr;
+};
+struct cuda_on_cpu_event {
+    uint64_t asked = 0, done = 0; /* how often it was recorded, and reached */
+    cuda_on_cpu_stream *stream = nullptr;
+    std::chrono::steady_clock::time_point at;
+};
+static std::set<cuda_on_cpu_stream *> streams;
+
+static void put(cudaStream_t stream, task t)
 {
+    if (stream->captured)
+        stream->captured->tasks.push_back(std::move(t));
+    else
+        stream->waiting.push_back(std::move(t));
+}
+
+static void run_one(cudaStream_t stream)
+{
+    task t = std::move(stream->waiting.front());
+    stream->waiting.pop_front();
+    t();
+}
+
+static void run_all(cudaStream_t stream)
+{
+    if (!stream->waiting.empty()) {
+        opening open;
+        while (!stream->waiting.empty())
+            run_one(stream);
+    }
+    cache.insert(stream->freed.begin(), stream->freed.end());
+    stream->freed.clear();
+}
+
+static void reach(cudaEvent_t event, uint64_t time)
+{
+    if (event->done >= time)
+        return;
     opening open;
+    while (event->done < time) {
+        if (event->stream->waiting.empty())
+            die("two streams wait for each other");
+        run_one(event->stream);
+    }
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
+{
+    holding hold(lock);
+    streams.insert(*stream = new cuda_on_cpu_stream);
+    return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream)
+{
+    holding hold(lock);
+    run_all(stream);
+    streams.erase(stream);
+    delete stream;
+    return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream)
+{
+    holding hold(lock);
+    if (stream->captured)
+        die("a stream is waited for while it is captured");
+    run_all(stream);
+    return cudaSuccess;
+}
+cudaError_t cudaStreamQuery(cudaStream_t stream) { return stream->waiting.empty() ? cudaSuccess : cudaErrorNotReady; }
+cudaError_t cudaDeviceSynchronize()
+{
+    holding hold(lock);
+    for (cudaStream_t stream : streams)
+        run_all(stream);
+    return cudaSuccess;
+}
+cudaError_t cudaEventCreate(cudaEvent_t *event) { return *event = new cuda_on_cpu_event, cudaSuccess; }
+cudaError_t cudaEventDestroy(cudaEvent_t event)
+{
+    holding hold(lock);
+    reach(event, event->asked);
+    delete event;
+    return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
+{
+    holding hold(lock);
+    reach(event, event->asked);
+    const uint64_t time = ++event->asked;
+    event->stream = stream;
+    put(stream, [=] {
+        event->done = time;
+        event->at = std::chrono::steady_clock::now();
+    });
+    return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned)
+{
+    holding hold(lock);
+    const uint64_t time = event->asked;
+    put(stream, [=] { reach(event, time); });
+    return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event)
+{
+    holding hold(lock);
+    reach(event, event->asked);
+    return cudaSuccess;
+}
+cudaError_t cudaEventQuery(cudaEvent_t event) { return event->done == event->asked ? cudaSuccess : cudaErrorNotReady; }
+cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end)
+{
+    if (!start->done || !end->done)
+        return cudaErrorNotReady;
+    *milliseconds = std::chrono::duration<float, std::milli>(end->at - start->at).count();
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) { return stream->captured = new cuda_on_cpu_graph, cudaSuccess; }
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
+{
+    *graph = stream->captured;
+    stream->captured = nullptr;
+    return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long) { return *exec = new cuda_on_cpu_graph(*graph), cudaSuccess; }
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
+{
+    holding hold(lock);
+    for (const task &t : exec->tasks)
+        put(stream, t);
+    return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { return delete exec, cudaSuccess; }
+
+/* ---- memory and copies in a stream's order ---------------------------------------------------------------------------------- */
+
+static char *taken(std::multimap<size_t, char *> &from, size_t size)
+{
+    auto found = from.find(size);
+    if (found == from.end())
+        return nullptr;
+    char *block = found->second;
+    from.erase(found);
+    return block;
+}
+
+cudaError_t cudaMallocAsync(void **memory, size_t bytes, cudaStream_t stream)
+{
+    holding hold(lock);
+    if (!arena)
+        opening first;
+    if (stream->captured)
+        die("memory is asked for while the stream is captured");
     const size_t size = rounded(bytes);
-    char *block;
-    auto found = cache.lower_bound(size);
-    if (found != cache.end() && found->first == size) {
-        block = found->second;
-        cache.erase(found);
-    } else {
-        if (size > (size_t)(arena + ARENA - next_free))
+    char *block = taken(stream->freed, size);
+    block = block ? block : taken(cache, size);
+    if (!block) {
+        block = taken(spare, size);
+        if (!block && size > (size_t)(arena + ARENA - next_free))
             return cudaErrorMemoryAllocation;
-        block = next_free;
-        next_free += size;
+        if (!block) {
+            block = next_free;
+            next_free += size;
+        }
         reserved += size;
     }
-    memset(block, 0xff, size); /* what is read unwritten is NaN, or -1 */
+    put(stream, [=] { memset(block, 0xff, size); }); /* what is read unwritten is NaN, or -1 */
     blocks[block] = bytes;
     *memory = block;
     return cudaSuccess;
 }
 
-cudaError_t cudaFreeAsync(void *memory, cudaStream_t)
+cudaError_t cudaFreeAsync(void *memory, cudaStream_t stream)
 {
-    opening open;
+    holding hold(lock);
+    if (stream->captured)
+        die("memory is freed while the stream is captured");
     auto found = blocks.find((char *)memory);
     if (found == blocks.end())
         die("freed, and not allocated");
+    char *block = found->first;
     const size_t bytes = found->second, size = rounded(bytes);
-    for (size_t i = bytes; i < size; i++)
-        if (found->first[i] != (char)0xff)
-            die("a kernel wrote beyond an allocation");
-    cache.insert({size, found->first});
+    put(stream, [=] {
+        for (size_t i = bytes; i < size; i++)
+            if (block[i] != (char)0xff)
+                die("a kernel wrote beyond an allocation");
+        memset(block, 0xfe, bytes);
+    });
+    stream->freed.insert({size, block});
     blocks.erase(found);
     return cudaSuccess;
 }
 
-static void copy(void *to, const void *from, size_t bytes)
-{
-    opening open;
-    memmove(to, from, bytes);
-}
 static bool on_device(const void *p) { return arena && (const char *)p >= arena && (const char *)p < arena + ARENA; }
-
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t)
+static std::map<const char *, size_t> pinned;
+static bool is_pinned(const void *p)
 {
+    auto after = pinned.upper_bound((const char *)p);
+    return after != pinned.begin() && (const char *)p < (--after)->first + after->second;
+}
+
+/* From pinned memory, which is read when it is the copy's turn, and within a device; other memory of the CPU is read or written before it returns. */
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream)
+{
+    holding hold(lock);
     if (on_device(to) != (kind != cudaMemcpyDeviceToHost) || on_device(from) != (kind != cudaMemcpyHostToDevice))
         die("a copy's direction is not its pointers'");
-    copy(to, from, bytes);
+    if (kind == cudaMemcpyDeviceToHost) {
+        if (stream->captured)
+            die("numbers are brought to the CPU while the stream is captured");
+        run_all(stream);
+        opening open;
+        memmove(to, from, bytes);
+    } else if (kind == cudaMemcpyHostToDevice && !is_pinned(from)) {
+        const std::string all((const char *)from, bytes);
+        put(stream, [=] { memcpy(to, all.data(), bytes); });
+    } else {
+        put(stream, [=] { memmove(to, from, bytes); });
+    }
     return cudaSuccess;
 }
-cudaError_t cudaMemcpyPeerAsync(void *to, int, const void *from, int, size_t bytes, cudaStream_t)
+cudaError_t cudaMemcpyPeerAsync(void *to, int, const void *from, int, size_t bytes, cudaStream_t stream)
 {
-    copy(to, from, bytes);
+    return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream);
+}
+cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned)
+{
+    holding hold(lock);
+    if (!(*memory = malloc(bytes)))
+        return cudaErrorMemoryAllocation;
+    pinned[(const char *)*memory] = bytes;
     return cudaSuccess;
 }
-cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned) { return (*memory = malloc(bytes)) ? cudaSuccess : cudaErrorMemoryAllocation; }
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t *pool, int)
 {
     *pool = nullptr;
@@ -128,7 +323,15 @@ cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t, cudaMemPoolAttr, void *value)
     *(uint64_t *)value = reserved;
     return cudaSuccess;
 }
-cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) { return cudaSuccess; }
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t)
+{
+    holding hold(lock);
+    for (auto &block : cache)
+        reserved -= block.first;
+    spare.insert(cache.begin(), cache.end());
+    cache.clear();
+    return cudaSuccess;
+}
 
 /* ---- kernels ---------------------------------------------------------------------------------------------------------------- */
 
@@ -196,18 +399,28 @@ static void run_block()
     }
 }
 
-void cuda_on_cpu_launch(unsigned grid, unsigned block, const std::function<void()> &kernel)
+void cuda_on_cpu_launch(unsigned grid, unsigned block, cudaStream_t stream, std::function<void()> kernel)
 {
-    opening open;
+    holding hold(lock);
     if (grid == 0 || grid > 2147483647u || block == 0 || block > THREADS_MAX)
         die("a launch of this size is an error");
-    gridDim.x = grid;
-    blockDim.x = block;
-    work = &kernel;
-    for (unsigned b = 0; b < grid; b++) {
-        blockIdx.x = b;
-        run_block();
-    }
+    put(stream, [=] {
+        gridDim.x = grid;
+        blockDim.x = block;
+        work = &kernel;
+        for (unsigned b = 0; b < grid; b++) {
+            blockIdx.x = b;
+            run_block();
+        }
+    });
+}
+
+/* For what is no kernel of ours: all that waits, and then this, at once. */
+extern "C" __attribute__((visibility("default"))) void cuda_on_cpu_run(void (*work_of)(void *), void *context)
+{
+    opening open;
+    cudaDeviceSynchronize();
+    work_of(context);
 }
 
 /* ---- the rest --------------------------------------------------------------------------------------------------------------- */
@@ -223,5 +436,3 @@ cudaError_t cudaRuntimeGetVersion(int *version) { return *version = 0, cudaSucce
 cudaError_t cudaDriverGetVersion(int *version) { return *version = 0, cudaSuccess; }
 const char *cudaGetErrorString(cudaError_t error) { return error == cudaErrorMemoryAllocation ? "out of memory" : "emulated error"; }
 cudaError_t cudaGetLastError() { return cudaSuccess; }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) { return *stream = nullptr, cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }

@@ -1,7 +1,8 @@
 /* CUDA's runtime on the CPU, as much of it as src/kernels/cuda uses: an emulation for tests, by which the same sources run where no GPU is.
  * Blocks run one after the other; the threads of a block are fibers that take turns at __syncthreads(). What it can find: wrong indices,
  * strides, sums and sizes; the CPU touching the device's memory (its pages are closed but while a kernel or a copy runs);
- * writes beyond an allocation; reads of what was never written (it is NaN). What it cannot: races between blocks, alignment, speed. */
+ * writes beyond an allocation; reads of what was never written (it is NaN). Work on a stream waits until somebody waits for it, so that what one
+ * stream does without waiting for another comes too early here always. What it cannot find: races between blocks, alignment, speed. */
 #ifndef CUDA_ON_CPU_H
 #define CUDA_ON_CPU_H
 
@@ -9,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <tuple>
 
 #define __global__
 #define __device__
@@ -19,18 +21,29 @@
 struct cuda_on_cpu_index { unsigned x; };
 extern cuda_on_cpu_index blockIdx, threadIdx, blockDim, gridDim;
 void __syncthreads();
-void cuda_on_cpu_launch(unsigned grid, unsigned block, const std::function<void()> &kernel);
-#define TN_LAUNCH(kernel, grid, block, ...)                                                                                   \
-    cuda_on_cpu_launch((unsigned)(grid), (unsigned)(block), [&] {                                                             \
-        auto kernel_ = (kernel);                                                                                              \
-        kernel_(__VA_ARGS__);                                                                                                 \
-    })
+/* For the libraries in cublaslt_on_cpu.cpp and cudnn_on_cpu.cpp, which find it by its name: all that waits, and then this. */
+extern "C" void cuda_on_cpu_run(void (*work)(void *), void *context);
+void cuda_on_cpu_launch(unsigned grid, unsigned block, struct cuda_on_cpu_stream *stream, std::function<void()> kernel);
+/* The arguments become the kernel's parameters now, as in CUDA. */
+template <class... P, class... A>
+void cuda_on_cpu_call(unsigned grid, unsigned block, struct cuda_on_cpu_stream *stream, void (*kernel)(P...), const A &...arguments)
+{
+    std::tuple<P...> parameters(arguments...);
+    cuda_on_cpu_launch(grid, block, stream, [kernel, parameters] { std::apply(kernel, parameters); });
+}
+#define TN_LAUNCH(kernel, grid, block, ...) cuda_on_cpu_call((unsigned)(grid), (unsigned)(block), tn_cuda_stream(), kernel, __VA_ARGS__)
 
 inline int atomicCAS(int *at, int expected, int value)
 {
     const int old = *at;
     *at = old == expected ? value : old;
     return old;
+}
+inline int __dp4a(int a, int b, int sum)
+{
+    for (int k = 0; k < 32; k += 8)
+        sum += (int8_t)(a >> k) * (int8_t)(b >> k);
+    return sum;
 }
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fmul_rn(float a, float b) { return a * b; }
@@ -41,11 +54,14 @@ inline void sincospi(double x, double *s, double *c) { *s = sin(M_PI * x), *c = 
 
 /* ---- the runtime ----------------------------------------------------------------------------------------------------------- */
 
-enum cudaError_t { cudaSuccess, cudaErrorInvalidValue, cudaErrorMemoryAllocation };
+enum cudaError_t { cudaSuccess, cudaErrorInvalidValue, cudaErrorMemoryAllocation, cudaErrorNotReady };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum { cudaStreamNonBlocking = 1, cudaHostAllocMapped = 2, cudaHostAllocPortable = 1 };
 enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold, cudaMemPoolAttrReservedMemCurrent };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed = 2 };
 typedef struct cuda_on_cpu_stream *cudaStream_t;
+typedef struct cuda_on_cpu_event *cudaEvent_t;
+typedef struct cuda_on_cpu_graph *cudaGraph_t, *cudaGraphExec_t;
 typedef struct cuda_on_cpu_pool *cudaMemPool_t;
 
 cudaError_t cudaGetDeviceCount(int *count); /* TENON_CUDA_EMULATED_DEVICES, or 1 */
@@ -55,7 +71,23 @@ cudaError_t cudaDriverGetVersion(int *version);
 const char *cudaGetErrorString(cudaError_t error);
 cudaError_t cudaGetLastError();
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamQuery(cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
+cudaError_t cudaDeviceSynchronize();
+cudaError_t cudaEventCreate(cudaEvent_t *event);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventQuery(cudaEvent_t event);
+cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end);
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags = 0);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned flags);
 cudaError_t cudaMallocAsync(void **memory, size_t bytes, cudaStream_t stream);
 cudaError_t cudaFreeAsync(void *memory, cudaStream_t stream);

@@ -173,7 +173,7 @@ TN_API tn_tensor *tn_cast(tn_tensor *x, tn_dtype dtype);
  * with a view; TN_ERR_ARGUMENT where x was expanded, so that several of its elements are one. */
 TN_API tn_tensor *tn_fill_(tn_tensor *x, double value);
 TN_API tn_tensor *tn_zero_(tn_tensor *x);
-/* source, converted to x's dtype, over x. */
+/* source, converted to x's dtype and brought to its device, over x. */
 TN_API tn_tensor *tn_copy_(tn_tensor *x, tn_operand source);
 TN_API tn_tensor *tn_add_(tn_tensor *x, tn_operand other);
 TN_API tn_tensor *tn_sub_(tn_tensor *x, tn_operand other);

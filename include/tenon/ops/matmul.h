@@ -18,6 +18,8 @@ extern "C" {
  * wherever it is called. What would be no faster is not rounded: a product of one row or column, which is bound by memory, and, but for those
  * of matrices, products on processors without AVX512-BF16. With it they take up to half the time; without it the first use says to the log
  * that autocast is slower. A convolution of 3 x 3 taps and stride 1 multiplies transformed tiles (Winograd), and it is those that it rounds.
+ * TN_AUTOCAST(TN_F16) rounds to float16 in the same way, what recurrent layers multiply excepted: of 2^-11, but beyond 65504 infinite and below
+ * 6e-8 nothing, in backward too, which is what tn_grad_scaler (optim.h) is for. On a CPU it is no faster.
  * TN_AUTOCAST(TN_F32) switches it off. Unlike PyTorch's, results are float32.
  *
  * tn_autocast_set does it without a block: any other dtype is TN_ERR_DTYPE and changes nothing. It returns what tn_autocast_restore brings

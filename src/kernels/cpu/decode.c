@@ -7,12 +7,14 @@
 #include "kernels/cpu/math.h"
 #include "kernels/cpu/packed_vector.h"
 
-tn_status TN_K(decode_norm)(int64_t n, const float *x, const float *weight, double eps, float *y)
+tn_status TN_K(decode_norm)(int64_t rows, int64_t n, const float *x, const float *weight, double eps, float *y)
 {
-    const float scale = (float)(1 / sqrt((double)dot_f32(x, x, n) / (double)n + eps));
-    TN_INDEPENDENT
-    for (int64_t i = 0; i < n; i++)
-        y[i] = x[i] * scale * weight[i];
+    for (int64_t row = 0; row < rows; row++, x += n, y += n) {
+        const float scale = (float)(1 / sqrt((double)dot_f32(x, x, n) / (double)n + eps));
+        TN_INDEPENDENT
+        for (int64_t i = 0; i < n; i++)
+            y[i] = x[i] * scale * weight[i];
+    }
     return TN_OK;
 }
 

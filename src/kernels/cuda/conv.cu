@@ -1,5 +1,6 @@
-/* Convolutions: products whose operands are read out of the image (no columns are laid out), f32 and f64. */
+/* Convolutions, f32 and f64: of f32 by cuDNN, else products whose operands are read out of the image (no columns are laid out). */
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/libraries.h"
 #include "kernels/cuda/window.h"
 
 /* In each group: y[co, (image, oy, ox)] = sum over (ci, ky, kx) of w[co, (ci, ky, kx)] x[...]. */
@@ -76,21 +77,45 @@ template <class S> struct of_input {
     }
 };
 
-/* A block for a channel. */
-template <class S> TN_KERNEL bias_kernel(tn_conv_grad g)
+/* db: a block for a part of a channel's images, then a thread for a channel, which adds its parts in order. */
+template <class S> TN_KERNEL bias_parts(tn_conv c, int64_t parts, const S *dy, double *sums)
 {
-    const tn_conv &c = g.conv;
-    const int64_t channel = blockIdx.x, size = c.oh * c.ow;
+    const int64_t channel = blockIdx.x / parts, size = c.oh * c.ow;
     double sum = 0;
-    for (int64_t e = threadIdx.x; e < c.n * size; e += blockDim.x)
-        sum += (double)((const S *)g.dy)[(e / size * c.c_out + channel) * size + e % size];
+    for (int64_t image = blockIdx.x % parts; image < c.n; image += parts)
+        for (int64_t e = threadIdx.x; e < size; e += blockDim.x)
+            sum += (double)dy[(image * c.c_out + channel) * size + e];
     sum = tn_block_sum(sum);
     if (threadIdx.x == 0)
-        ((S *)g.db)[channel] = (S)sum;
+        sums[blockIdx.x] = sum;
+}
+template <class S> TN_KERNEL bias_join(int64_t channels, int64_t parts, const double *sums, S *db)
+{
+    const int64_t channel = tn_this_thread();
+    double sum = 0;
+    for (int64_t i = 0; i < parts && channel < channels; i++)
+        sum += sums[channel * parts + i];
+    if (channel < channels)
+        db[channel] = (S)sum;
+}
+template <class S> static tn_status bias_gradient(const tn_conv_grad *g)
+{
+    enum { BUSY = 1024 }; /* blocks that keep a device busy */
+    const tn_conv *c = &g->conv;
+    const int64_t wanted = tn_blocks(BUSY, c->c_out), parts = wanted < c->n ? wanted : c->n > 0 ? c->n : 1;
+    tn_cuda_scratch sums((size_t)(c->c_out * parts) * sizeof(double));
+    if (!sums.data)
+        return TN_ERR_MEMORY;
+    TN_LAUNCH(bias_parts<S>, c->c_out * parts, tn_threads(c->oh * c->ow), *c, parts, (const S *)g->dy, (double *)sums.data);
+    TN_LAUNCH_EACH(bias_join<S>, c->c_out, c->c_out, parts, (const double *)sums.data, (S *)g->db);
+    return tn_cuda_status("conv_backward");
 }
 
 template <class S> static tn_status conv_forward(const tn_conv *c)
 {
+    tn_status status = TN_OK;
+    if (std::is_same<S, float>::value && tn_cudnn_conv(TN_CUDNN_FORWARD, c, {c->x, c->weight, c->y, c->bias}, &status))
+        return status;
     const forward<S> o = {*c, true, true};
     return tn_product_run("conv_forward", c->groups, c->c_out / c->groups, c->n * c->oh * c->ow, c->c_in / c->groups * c->kh * c->kw, o);
 }
@@ -102,15 +127,12 @@ template <class S> static tn_status conv_backward(const tn_conv_grad *g)
     const of_weight<S> w = {*g, true, false};
     const of_input<S> x = {*g, false, true};
     tn_status status = TN_OK;
-    if (g->dw)
+    const bool f32 = std::is_same<S, float>::value;
+    if (g->dw && !(f32 && tn_cudnn_conv(TN_CUDNN_OF_WEIGHT, c, {c->x, g->dw, g->dy, NULL}, &status)))
         status = tn_product_run("conv_backward", c->groups, out, in * taps, c->n * c->oh * c->ow, w);
-    if (g->dx && status == TN_OK)
+    if (g->dx && status == TN_OK && !(f32 && tn_cudnn_conv(TN_CUDNN_OF_INPUT, c, {g->dx, c->weight, g->dy, NULL}, &status)))
         status = tn_product_run("conv_backward", c->groups, in, c->n * c->h * c->w, out * taps, x);
-    if (g->db && status == TN_OK) {
-        TN_LAUNCH(bias_kernel<S>, c->c_out, tn_threads(c->n * c->oh * c->ow / 2), *g);
-        status = tn_cuda_status("conv_backward");
-    }
-    return status;
+    return g->db && status == TN_OK ? bias_gradient<S>(g) : status;
 }
 
 tn_status tn_cuda_conv_forward(tn_dtype dtype, const tn_conv *c) { return dtype == TN_F64 ? conv_forward<double>(c) : conv_forward<float>(c); }

@@ -19,6 +19,14 @@
 #include "kernels/device.h"
 #include "kernels/floats16.h"
 
+#ifdef __CUDACC__
+#define TN_PRAGMA_(text) _Pragma(#text)
+#define TN_UNROLL TN_PRAGMA_(unroll)
+#define TN_UNROLL_BY(n) TN_PRAGMA_(unroll n)
+#else
+#define TN_UNROLL
+#define TN_UNROLL_BY(n)
+#endif
 #define TN_KERNEL static __global__ void
 #define TN_DEVICE static __device__ __forceinline__
 
@@ -31,8 +39,12 @@ TN_KERNEL_LIST(TN_CUDA_SLOT_)
 /* The library's tn_fail(). */
 extern void *(*tn_cuda_fail)(tn_status status, const char *format, ...);
 cudaStream_t tn_cuda_stream();
+int tn_cuda_device();
+bool tn_cuda_tf32(); /* products of f32 may round their operands to TF32 */
 /* Of the launches since the last call: TN_OK, or TN_ERR_DEVICE with what CUDA said. */
 tn_status tn_cuda_status(const char *op);
+/* Raises what a library said. */
+tn_status tn_cuda_library_failed(const char *op, const char *what);
 /* Memory for a kernel's own use on the device in use, given back when the object ends: what was launched by then may use it. */
 struct tn_cuda_scratch {
     explicit tn_cuda_scratch(size_t bytes);
@@ -41,6 +53,17 @@ struct tn_cuda_scratch {
     void *data; /* NULL, with an error: no memory */
     size_t bytes;
 };
+/* Whether this thread captures a graph from the device in use: launches are recorded, and nothing is computed. */
+bool tn_cuda_capturing();
+/* During a capture: memory of the graph on the device, which each replay begins by filling from *host, where bytes are copied now. NULL: no memory. */
+void *tn_cuda_cell(const void *bytes, size_t size, void **host);
+/* During a capture: parts of cells that a replay gets anew from the optimisers, in the order of their items. */
+void tn_cuda_replays_scalars(tn_step_scalars *const *scalars, int count);
+/* What a kernel that draws has in the place of its seed, and adds to its offset, when it is replayed; NULL where nothing is captured. */
+struct tn_cuda_draws {
+    uint64_t seed, offset;
+};
+const tn_cuda_draws *tn_cuda_draws_of_replay();
 /* bytes of the device brought to the CPU; waits. */
 tn_status tn_cuda_fetch(void *to, const void *from, size_t bytes);
 
@@ -197,10 +220,12 @@ static inline tn_cuda_loop tn_cuda_loop_of(const tn_loop *from, const size_t *si
 template <int K> TN_DEVICE void tn_places(const tn_cuda_loop &loop, int64_t i, int64_t *at)
 {
     if (loop.ndim == 1) {
+        TN_UNROLL
         for (int k = 0; k < K; k++)
             at[k] = i * loop.strides[k][0];
         return;
     }
+    TN_UNROLL
     for (int k = 0; k < K; k++)
         at[k] = 0;
     const bool narrow = loop.n <= INT32_MAX;
@@ -213,6 +238,7 @@ template <int K> TN_DEVICE void tn_places(const tn_cuda_loop &loop, int64_t i, i
             rest = i / loop.sizes[d];
             place = i - rest * loop.sizes[d];
         }
+        TN_UNROLL
         for (int k = 0; k < K; k++)
             at[k] += place * loop.strides[k][d];
         i = rest;
@@ -233,7 +259,7 @@ template <class P, class Merge> __device__ P tn_over_block(P mine, Merge merge)
     parts[t] = mine;
     __syncthreads();
     for (int step = 1; step < threads; step *= 2) { /* neighbours first: the order of the elements is kept */
-        if (t % (2 * step) == 0 && t + step < threads)
+        if ((t & (2 * step - 1)) == 0 && t + step < threads)
             parts[t] = merge(parts[t], parts[t + step]);
         __syncthreads();
     }

@@ -3,11 +3,113 @@
 #include "kernels/cuda/math.h"
 #include "kernels/philox.h"
 
-/* Elements of a thread, which are read before the first is computed. */
-enum { EACH = 4 };
-#define LAUNCH_LOOP(kernel, loop, ...)                                                                                        \
-    TN_LAUNCH(kernel, tn_blocks((loop).n, EACH * tn_threads((loop).n / EACH)), tn_threads((loop).n / EACH), loop, __VA_ARGS__)
-TN_DEVICE int64_t element_of(int j) { return (int64_t)blockIdx.x * blockDim.x * EACH + j * blockDim.x + threadIdx.x; }
+/* ---- a thread's elements --------------------------------------------------------------------------------------------------- */
+
+/* Which all are read before the first is computed. Where a loop is dense they lie side by side and go by 16 bytes; else a block's threads take
+ * turns, and neighbours have neighbouring elements. */
+template <class S> TN_HD constexpr int each_of(bool dense) { return dense && sizeof(S) < 4 ? 16 / (int)sizeof(S) : 4; }
+template <class S, int COUNT> struct alignas(COUNT * sizeof(S)) pack { S v[COUNT]; };
+
+/* N elements of each of the first K operands. */
+template <int K, int N, bool DENSE> struct span {
+    const tn_cuda_loop &loop;
+    int64_t first;
+    int64_t at[DENSE ? 1 : N][K];
+
+    __device__ explicit span(const tn_cuda_loop &l) : loop(l)
+    {
+        first = DENSE ? tn_this_thread() * N : (int64_t)blockIdx.x * blockDim.x * N + threadIdx.x;
+        TN_UNROLL
+        for (int j = 0; j < N && !DENSE; j++)
+            if (has(j))
+                tn_places<K>(loop, first + j * (int64_t)blockDim.x, at[DENSE ? 0 : j]);
+    }
+    __device__ bool has(int j) const { return first + (DENSE ? j : j * (int64_t)blockDim.x) < loop.n; }
+
+    /* v[j] is element j of operand k, as it is computed in where T is not S; what is not there stays as it was. */
+    template <class S, class T> __device__ void get(int k, T *v) const
+    {
+        constexpr int COUNT = N * sizeof(S) > 16 ? 16 / sizeof(S) : N;
+        const bool one = DENSE && (loop.on_cpu >> k & 1 || loop.strides[k][0] == 0);
+        if (DENSE && !one && has(N - 1)) {
+            TN_UNROLL
+            for (int j = 0; j < N; j += COUNT) {
+                const pack<S, COUNT> p = *(const pack<S, COUNT> *)(loop.data[k] + (first + j) * (int64_t)sizeof(S));
+                TN_UNROLL
+                for (int i = 0; i < COUNT; i++)
+                    v[j + i] = as<T>(p.v[i]);
+            }
+            return;
+        }
+        TN_UNROLL
+        for (int j = 0; j < N; j++)
+            if (has(j))
+                v[j] = as<T>(tn_element<S>(loop, k, !DENSE ? at[DENSE ? 0 : j][k] : one ? 0 : (first + j) * (int64_t)sizeof(S)));
+    }
+    /* The result's. */
+    template <class S, class T> __device__ void put(const T *v) const
+    {
+        constexpr int COUNT = N * sizeof(S) > 16 ? 16 / sizeof(S) : N;
+        if (DENSE && has(N - 1)) {
+            TN_UNROLL
+            for (int j = 0; j < N; j += COUNT) {
+                pack<S, COUNT> p;
+                TN_UNROLL
+                for (int i = 0; i < COUNT; i++)
+                    p.v[i] = of<S>(v[j + i]);
+                *(pack<S, COUNT> *)(loop.data[0] + (first + j) * (int64_t)sizeof(S)) = p;
+            }
+            return;
+        }
+        TN_UNROLL
+        for (int j = 0; j < N; j++)
+            if (has(j))
+                *(S *)(loop.data[0] + (DENSE ? (first + j) * (int64_t)sizeof(S) : at[DENSE ? 0 : j][0])) = of<S>(v[j]);
+    }
+    /* A test's result, or a number. */
+    template <class S, class T> __device__ void put(const T *v, bool test) const
+    {
+        if (test)
+            put<bool>(v);
+        else
+            put<S>(v);
+    }
+
+private:
+    template <class T, class S> __device__ static T as(S x)
+    {
+        if constexpr (std::is_same<S, T>::value)
+            return x;
+        else
+            return tn_load(x);
+    }
+    template <class S, class T> __device__ static S of(T x)
+    {
+        if constexpr (std::is_same<S, T>::value)
+            return x;
+        else
+            return tn_store<S>(x);
+    }
+};
+
+/* Whether the first operands, of elements of these sizes, are dense from a multiple of 16 bytes on; inputs may be one number too. */
+static bool is_dense(const tn_cuda_loop &loop, int operands, const size_t *sizes)
+{
+    bool dense = loop.ndim == 1;
+    for (int k = 0; k < operands; k++) {
+        const bool one = k > 0 && (loop.on_cpu >> k & 1 || loop.strides[k][0] == 0);
+        dense = dense && (one || (loop.strides[k][0] == (int64_t)sizes[k] && (uintptr_t)loop.data[k] % 16 == 0));
+    }
+    return dense;
+}
+static bool is_float(tn_dtype dtype) { return dtype <= TN_BF16; } /* of integers only what is not dense is compiled as such: they are rare */
+/* kernel<S, whether dense>(loop, ...). */
+#define LAUNCH_LOOP(kernel, S, loop, dense, ...)                                                                              \
+    do {                                                                                                                      \
+        const int each_ = each_of<S>(dense), threads_ = tn_threads((loop).n / each_);                                         \
+        auto kernel_of_loop = (dense) ? kernel<S, true> : kernel<S, false>;                                                   \
+        TN_LAUNCH(kernel_of_loop, tn_blocks((loop).n, each_ * threads_), threads_, loop, __VA_ARGS__);                        \
+    } while (0)
 
 /* ---- unary, binary --------------------------------------------------------------------------------------------------------- */
 
@@ -47,28 +149,24 @@ template <class T> struct parameters { T p[2]; };
 
 #define CASE(NAME, expression)                                                                                                \
     case TN_UNARY_##NAME:                                                                                                     \
-        for (int j = 0; j < EACH; j++) {                                                                                      \
+        TN_UNROLL                                                                                                             \
+        for (int j = 0; j < N; j++) {                                                                                         \
             const T x = v[j];                                                                                                 \
             v[j] = (T)(expression);                                                                                           \
         }                                                                                                                     \
         break;
-template <class S> TN_KERNEL unary_kernel(tn_cuda_loop loop, tn_unary_op op, bool test, parameters<typename tn_work<S>::T> parameter)
+template <class S, bool DENSE> TN_KERNEL unary_kernel(tn_cuda_loop loop, tn_unary_op op, bool test, parameters<typename tn_work<S>::T> parameter)
 {
     typedef typename tn_work<S>::T T;
     typedef typename tn_wrapping<T>::U U;
+    constexpr int N = each_of<S>(DENSE);
     const T p[2] = {parameter.p[0], parameter.p[1]};
     (void)p;
-    T v[EACH];
-    int64_t out[EACH];
-    for (int j = 0; j < EACH; j++) {
+    const span<2, N, DENSE> mine(loop);
+    T v[N];
+    for (int j = 0; j < N; j++)
         v[j] = 1;
-        if (element_of(j) < loop.n) {
-            int64_t at[2];
-            tn_places<2>(loop, element_of(j), at);
-            out[j] = at[0];
-            v[j] = tn_load(tn_element<S>(loop, 1, at[1]));
-        }
-    }
+    mine.template get<S>(1, v);
     if constexpr (std::is_floating_point<T>::value)
         switch (op) {
             TN_UNARY_FLOAT_LIST(CASE)
@@ -80,13 +178,7 @@ template <class S> TN_KERNEL unary_kernel(tn_cuda_loop loop, tn_unary_op op, boo
         TN_UNARY_TEST_LIST(CASE)
     default:;
     }
-    for (int j = 0; j < EACH; j++)
-        if (element_of(j) < loop.n) {
-            if (test)
-                *(bool *)(loop.data[0] + out[j]) = v[j] != 0;
-            else
-                *(S *)(loop.data[0] + out[j]) = tn_store<S>(v[j]);
-        }
+    mine.template put<S>(v, test);
 }
 #undef CASE
 
@@ -107,34 +199,30 @@ tn_status tn_cuda_unary(tn_unary_op op, tn_dtype dtype, const double *param, con
                 p.p[i] = (T)param[i];
             else
                 p.p[i] = (T)saturate(param[i], sizeof(T) == 4 ? INT32_MIN : INT64_MIN, sizeof(T) == 4 ? INT32_MAX : INT64_MAX);
-        LAUNCH_LOOP(unary_kernel<S>, loop, op, test, p);
+        LAUNCH_LOOP(unary_kernel, S, loop, is_float(dtype) && is_dense(loop, 2, sizes), op, test, p);
     })
     return tn_cuda_status("unary");
 }
 
 #define CASE(NAME, expression)                                                                                                \
     case TN_BINARY_##NAME:                                                                                                    \
-        for (int j = 0; j < EACH; j++) {                                                                                      \
+        TN_UNROLL                                                                                                             \
+        for (int j = 0; j < N; j++) {                                                                                         \
             const T a = v[j], b = w[j];                                                                                       \
             v[j] = (T)(expression);                                                                                           \
         }                                                                                                                     \
         break;
-template <class S> TN_KERNEL binary_kernel(tn_cuda_loop loop, tn_binary_op op, bool test)
+template <class S, bool DENSE> TN_KERNEL binary_kernel(tn_cuda_loop loop, tn_binary_op op, bool test)
 {
     typedef typename tn_work<S>::T T;
     typedef typename tn_wrapping<T>::U U;
-    T v[EACH], w[EACH];
-    int64_t out[EACH];
-    for (int j = 0; j < EACH; j++) {
+    constexpr int N = each_of<S>(DENSE);
+    const span<3, N, DENSE> mine(loop);
+    T v[N], w[N];
+    for (int j = 0; j < N; j++)
         v[j] = w[j] = 1;
-        if (element_of(j) < loop.n) {
-            int64_t at[3];
-            tn_places<3>(loop, element_of(j), at);
-            out[j] = at[0];
-            v[j] = tn_load(tn_element<S>(loop, 1, at[1]));
-            w[j] = tn_load(tn_element<S>(loop, 2, at[2]));
-        }
-    }
+    mine.template get<S>(1, v);
+    mine.template get<S>(2, w);
     if constexpr (std::is_floating_point<T>::value)
         switch (op) {
             TN_BINARY_FLOAT_LIST(CASE)
@@ -145,13 +233,7 @@ template <class S> TN_KERNEL binary_kernel(tn_cuda_loop loop, tn_binary_op op, b
         TN_BINARY_TEST_LIST(CASE)
     default:;
     }
-    for (int j = 0; j < EACH; j++)
-        if (element_of(j) < loop.n) {
-            if (test)
-                *(bool *)(loop.data[0] + out[j]) = v[j] != 0;
-            else
-                *(S *)(loop.data[0] + out[j]) = tn_store<S>(v[j]);
-        }
+    mine.template put<S>(v, test);
 }
 #undef CASE
 
@@ -162,35 +244,41 @@ tn_status tn_cuda_binary(tn_binary_op op, tn_dtype dtype, const tn_loop *from)
     const tn_cuda_loop loop = tn_cuda_loop_of(from, sizes);
     if (dtype > TN_BF16 && is_for_floats(op))
         return tn_cuda_fail(TN_ERR_DTYPE, "binary kernel %d: it is for floats", (int)op), TN_ERR_DTYPE;
-    TN_FOR_DTYPE(dtype, LAUNCH_LOOP(binary_kernel<S>, loop, op, test))
+    TN_FOR_DTYPE(dtype, LAUNCH_LOOP(binary_kernel, S, loop, is_float(dtype) && is_dense(loop, 3, sizes), op, test);)
     return tn_cuda_status("binary");
 }
 
 /* ---- where, lerp ----------------------------------------------------------------------------------------------------------- */
 
-template <class S> TN_KERNEL where_kernel(tn_cuda_loop loop, int)
+template <class S, bool DENSE> TN_KERNEL where_kernel(tn_cuda_loop loop, int)
 {
-    for (int j = 0; j < EACH; j++)
-        if (element_of(j) < loop.n) {
-            int64_t at[4];
-            tn_places<4>(loop, element_of(j), at);
-            const int k = tn_element<bool>(loop, 1, at[1]) ? 2 : 3;
-            *(S *)(loop.data[0] + at[0]) = k == 2 ? tn_element<S>(loop, 2, at[2]) : tn_element<S>(loop, 3, at[3]);
-        }
+    constexpr int N = each_of<S>(DENSE);
+    const span<4, N, DENSE> mine(loop);
+    bool which[N] = {};
+    S v[N] = {}, w[N] = {};
+    mine.template get<bool>(1, which);
+    mine.template get<S>(2, v);
+    mine.template get<S>(3, w);
+    for (int j = 0; j < N; j++)
+        v[j] = which[j] ? v[j] : w[j];
+    mine.template put<S>(v);
 }
 
 /* From the nearer end: the other one is hit exactly at w = 1. */
-template <class S> TN_KERNEL lerp_kernel(tn_cuda_loop loop, int)
+template <class S, bool DENSE> TN_KERNEL lerp_kernel(tn_cuda_loop loop, int)
 {
     typedef typename tn_work<S>::T T;
-    for (int j = 0; j < EACH; j++)
-        if (element_of(j) < loop.n) {
-            int64_t at[4];
-            tn_places<4>(loop, element_of(j), at);
-            const T a = tn_load(tn_element<S>(loop, 1, at[1])), b = tn_load(tn_element<S>(loop, 2, at[2]));
-            const T w = tn_load(tn_element<S>(loop, 3, at[3])), d = b - a;
-            *(S *)(loop.data[0] + at[0]) = tn_store<S>((w < 0 ? -w : w) < (T)0.5 ? a + w * d : b - d * ((T)1 - w));
-        }
+    constexpr int N = each_of<S>(DENSE);
+    const span<4, N, DENSE> mine(loop);
+    T a[N] = {}, b[N] = {}, w[N] = {};
+    mine.template get<S>(1, a);
+    mine.template get<S>(2, b);
+    mine.template get<S>(3, w);
+    for (int j = 0; j < N; j++) {
+        const T d = b[j] - a[j];
+        a[j] = (w[j] < 0 ? -w[j] : w[j]) < (T)0.5 ? a[j] + w[j] * d : b[j] - d * ((T)1 - w[j]);
+    }
+    mine.template put<S>(a);
 }
 
 tn_status tn_cuda_ternary(tn_ternary_op op, tn_dtype dtype, const tn_loop *from)
@@ -199,30 +287,23 @@ tn_status tn_cuda_ternary(tn_ternary_op op, tn_dtype dtype, const tn_loop *from)
     const size_t size = tn_cuda_size(dtype), sizes[4] = {size, where ? 1 : size, size, size};
     const tn_cuda_loop loop = tn_cuda_loop_of(from, sizes);
     if (where)
-        TN_FOR_SIZE(size, LAUNCH_LOOP(where_kernel<S>, loop, 0))
+        TN_FOR_SIZE(size, LAUNCH_LOOP(where_kernel, S, loop, is_dense(loop, 4, sizes), 0))
     else if (dtype > TN_BF16)
         return tn_cuda_fail(TN_ERR_DTYPE, "lerp: it is for floats"), TN_ERR_DTYPE;
     else
-        TN_FOR_FLOAT(dtype, LAUNCH_LOOP(lerp_kernel<S>, loop, 0))
+        TN_FOR_FLOAT(dtype, LAUNCH_LOOP(lerp_kernel, S, loop, is_dense(loop, 4, sizes), 0))
     return tn_cuda_status("ternary");
 }
 
 /* ---- cast, fill ------------------------------------------------------------------------------------------------------------ */
 
-template <class S> TN_KERNEL copy_kernel(tn_cuda_loop loop, int)
+template <class S, bool DENSE> TN_KERNEL copy_kernel(tn_cuda_loop loop, int)
 {
-    S v[EACH];
-    int64_t out[EACH];
-    for (int j = 0; j < EACH; j++)
-        if (element_of(j) < loop.n) {
-            int64_t at[2];
-            tn_places<2>(loop, element_of(j), at);
-            out[j] = at[0];
-            v[j] = tn_element<S>(loop, 1, at[1]);
-        }
-    for (int j = 0; j < EACH; j++)
-        if (element_of(j) < loop.n)
-            *(S *)(loop.data[0] + out[j]) = v[j];
+    constexpr int N = each_of<S>(DENSE);
+    const span<2, N, DENSE> mine(loop);
+    S v[N] = {};
+    mine.template get<S>(1, v);
+    mine.template put<S>(v);
 }
 
 /* Floats to integers without undefined behaviour: toward zero, at the ends saturated, NaN to 0. */
@@ -256,14 +337,15 @@ TN_DEVICE wide widened(int dtype, const tn_cuda_loop &loop, int64_t at)
     }
     return v;
 }
+enum { CAST = 4 };
 TN_KERNEL cast_kernel(tn_cuda_loop loop, int to, int from)
 {
     const bool floats = from <= TN_BF16;
-    for (int j = 0; j < EACH; j++) {
-        if (element_of(j) >= loop.n)
+    const span<2, CAST, false> mine(loop);
+    for (int j = 0; j < CAST; j++) {
+        if (!mine.has(j))
             continue;
-        int64_t at[2];
-        tn_places<2>(loop, element_of(j), at);
+        const int64_t *at = mine.at[j];
         const wide v = widened(from, loop, at[1]);
         char *out = loop.data[0] + at[0];
         const float narrow = floats ? (float)v.f : (float)v.i; /* never by double: it would be rounded twice */
@@ -284,27 +366,18 @@ TN_KERNEL cast_kernel(tn_cuda_loop loop, int to, int from)
 }
 
 /* Floats of at most 32 bits, which are most casts, without a double. */
-template <class S> TN_KERNEL cast_float_kernel(tn_cuda_loop loop, int to)
+template <class S, bool DENSE> TN_KERNEL cast_float_kernel(tn_cuda_loop loop, int to)
 {
-    float v[EACH];
-    int64_t out[EACH];
-    for (int j = 0; j < EACH; j++)
-        if (element_of(j) < loop.n) {
-            int64_t at[2];
-            tn_places<2>(loop, element_of(j), at);
-            out[j] = at[0];
-            v[j] = tn_load(tn_element<S>(loop, 1, at[1]));
-        }
-    for (int j = 0; j < EACH; j++)
-        if (element_of(j) < loop.n) {
-            char *y = loop.data[0] + out[j];
-            if (to == TN_F32)
-                *(float *)y = v[j];
-            else if (to == TN_F16)
-                *(tn_f16 *)y = tn_store_f16(v[j]);
-            else
-                *(tn_bf16 *)y = tn_store_bf16(v[j]);
-        }
+    constexpr int N = each_of<S>(DENSE);
+    const span<2, N, DENSE> mine(loop);
+    float v[N] = {};
+    mine.template get<S>(1, v);
+    if (to == TN_F32)
+        mine.template put<float>(v);
+    else if (to == TN_F16)
+        mine.template put<tn_f16>(v);
+    else
+        mine.template put<tn_bf16>(v);
 }
 
 static bool is_narrow(tn_dtype dtype) { return dtype == TN_F32 || dtype == TN_F16 || dtype == TN_BF16; }
@@ -313,16 +386,17 @@ tn_status tn_cuda_cast(tn_dtype to, tn_dtype from, const tn_loop *loop_)
 {
     const size_t sizes[2] = {tn_cuda_size(to), tn_cuda_size(from)};
     const tn_cuda_loop loop = tn_cuda_loop_of(loop_, sizes);
+    const bool dense = is_dense(loop, 2, sizes);
     if (to == from)
-        TN_FOR_SIZE(sizes[0], LAUNCH_LOOP(copy_kernel<S>, loop, 0))
+        TN_FOR_SIZE(sizes[0], LAUNCH_LOOP(copy_kernel, S, loop, dense, 0))
     else if (is_narrow(to) && from == TN_F32)
-        LAUNCH_LOOP(cast_float_kernel<float>, loop, to);
+        LAUNCH_LOOP(cast_float_kernel, float, loop, dense, to);
     else if (is_narrow(to) && from == TN_F16)
-        LAUNCH_LOOP(cast_float_kernel<tn_f16>, loop, to);
+        LAUNCH_LOOP(cast_float_kernel, tn_f16, loop, dense, to);
     else if (is_narrow(to) && from == TN_BF16)
-        LAUNCH_LOOP(cast_float_kernel<tn_bf16>, loop, to);
+        LAUNCH_LOOP(cast_float_kernel, tn_bf16, loop, dense, to);
     else
-        LAUNCH_LOOP(cast_kernel, loop, to, from);
+        TN_LAUNCH(cast_kernel, tn_blocks(loop.n, CAST * tn_threads(loop.n / CAST)), tn_threads(loop.n / CAST), loop, to, from);
     return tn_cuda_status("cast");
 }
 
@@ -336,7 +410,7 @@ tn_status tn_cuda_fill(size_t element, const void *value, const tn_loop *from)
     memset(with.strides[1], 0, sizeof with.strides[1]);
     const size_t sizes[2] = {element, element};
     const tn_cuda_loop loop = tn_cuda_loop_of(&with, sizes);
-    TN_FOR_SIZE(element, LAUNCH_LOOP(copy_kernel<S>, loop, 0))
+    TN_FOR_SIZE(element, LAUNCH_LOOP(copy_kernel, S, loop, is_dense(loop, 2, sizes), 0))
     return tn_cuda_status("fill");
 }
 
@@ -417,6 +491,7 @@ struct random_how {
     tn_random_fill fill;
     double scale, below; /* of floats */
     uint32_t hit;        /* of BERNOULLI: what 24 bits must lie below */
+    const tn_cuda_draws *replay;
 };
 
 /* A thread makes the elements of one block of four words. */
@@ -426,8 +501,8 @@ template <class S> TN_KERNEL random_kernel(random_how h, int64_t blocks, int eac
     const int64_t block = tn_this_thread();
     if (block >= blocks)
         return;
-    const uint64_t counter = f.offset + (uint64_t)block;
-    const uint32_t at[4] = {(uint32_t)counter, (uint32_t)(counter >> 32), 0, 0}, key[2] = {(uint32_t)f.seed, (uint32_t)(f.seed >> 32)};
+    const uint64_t seed = h.replay ? h.replay->seed : f.seed, counter = f.offset + (h.replay ? h.replay->offset : 0) + (uint64_t)block;
+    const uint32_t at[4] = {(uint32_t)counter, (uint32_t)(counter >> 32), 0, 0}, key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     uint32_t w[4];
     tn_philox(at, key, w);
     for (int i = 0; i < each; i++) {
@@ -443,7 +518,7 @@ template <class S> TN_KERNEL random_kernel(random_how h, int64_t blocks, int eac
         } else if (f.kind == TN_RANDOM_INTEGER || f.kind == TN_RANDOM_BITS) {
             uint64_t bits = (uint64_t)w[2 * i] << 32 | w[2 * i + 1];
             if (f.kind == TN_RANDOM_INTEGER)
-                bits = tn_philox_below(f.range, bits, f.seed, counter, i) + (uint64_t)f.low;
+                bits = tn_philox_below(f.range, bits, seed, counter, i) + (uint64_t)f.low;
             *out = tn_store<S>((int64_t)bits);
         } else if constexpr (std::is_same<S, double>::value) {
             double z[2] = {(double)w[2 * i] * 0x1p-32 + (double)(w[2 * i + 1] >> 11) * 0x1p-53, 0};
@@ -466,7 +541,7 @@ tn_status tn_cuda_random(const tn_random_fill *fill)
     const int each = (int)tn_random_per_block(fill->kind, fill->dtype);
     const int64_t blocks = tn_blocks(fill->n, each);
     const bool normal = fill->kind == TN_RANDOM_NORMAL, bound = !normal && fill->a < fill->b;
-    random_how h = {*fill, normal ? fill->b : fill->b - fill->a, INFINITY, 0};
+    random_how h = {*fill, normal ? fill->b : fill->b - fill->a, INFINITY, 0, tn_cuda_draws_of_replay()};
     if (fill->kind == TN_RANDOM_BERNOULLI)
         h.hit = (uint32_t)ceil(fill->a * 0x1p24);
     else if (bound)

@@ -1,5 +1,6 @@
-/* Products of strided matrices of any numbers, by our own kernel. */
+/* Products of strided matrices of any numbers: of floats by cuBLASLt, else by our own kernel. */
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/libraries.h"
 
 template <class S> struct matrices {
     typedef typename std::conditional<std::is_integral<S>::value, typename tn_wrapping<typename tn_work<S>::T>::U, typename tn_work<S>::T>::type A;
@@ -33,6 +34,8 @@ tn_status tn_cuda_gemm(tn_dtype dtype, const tn_gemm *g)
     tn_status status = TN_OK;
     if (dtype == TN_BOOL)
         return tn_cuda_fail(TN_ERR_DTYPE, "gemm: no product of bool"), TN_ERR_DTYPE;
+    if (tn_cublaslt_gemm(dtype, g, &status))
+        return status;
     TN_FOR_DTYPE(dtype, {
         typedef typename matrices<S>::A A;
         const matrices<S> o = {*g, g->a_col == 1, g->b_col == 1, std::is_integral<S>::value ? (A)(int64_t)g->alpha : (A)g->alpha,

@@ -1,5 +1,5 @@
-/* Gathering and scattering by byte offsets, masks, and sorting. */
-#include "kernels/cuda/cuda.h"
+/* Gathering and scattering by byte offsets, and masks. */
+#include "kernels/cuda/sort.h"
 
 /* ---- offsets --------------------------------------------------------------------------------------------------------------- */
 
@@ -60,8 +60,24 @@ tn_status tn_cuda_gather(size_t element, const tn_loop *from)
     return tn_cuda_status("gather");
 }
 
-/* A thread has one place along the dims that walk the target itself, whose places are distinct elements whatever the offsets say, and goes
- * through the others in order: each element gets its values in one order, always. The loop's first `lanes` dims are those of the threads. */
+/* What values come to in one place: a sum, a last one. */
+template <class S> struct gathered {
+    typedef typename tn_work<S>::T T;
+    typedef typename std::conditional<std::is_integral<S>::value, uint64_t, T>::type A;
+    __device__ static A of(S x) { return (A)tn_load(x); }
+    __device__ static void put(S *target, A sum, bool add)
+    {
+        if constexpr (std::is_same<S, bool>::value)
+            *target = sum != 0 || (add && *target);
+        else if constexpr (std::is_integral<S>::value)
+            *target = (S)(add ? (uint64_t)*target + sum : sum);
+        else
+            *target = tn_store<S>(add ? tn_load(*target) + sum : sum);
+    }
+};
+
+/* For few steps: a thread has one place along the dims that walk the target itself, whose places are distinct elements whatever the offsets say, and
+ * goes through the others in order: each element gets its values in one order, always. The loop's first `lanes` dims are those of the threads. */
 template <class S> TN_KERNEL scatter_kernel(tn_cuda_loop loop, int lanes, bool add)
 {
     int64_t lane = tn_this_thread(), threads = 1, steps = 1, near = 0, far = 0, offset = 0;
@@ -85,68 +101,198 @@ template <class S> TN_KERNEL scatter_kernel(tn_cuda_loop loop, int lanes, bool a
             to += place * loop.strides[1][d];
             at += place * loop.strides[2][d];
         }
-        S *target = (S *)(loop.data[1] + to + *(const int64_t *)(loop.data[2] + at));
-        const S value = tn_element<S>(loop, 0, from);
-        if constexpr (std::is_integral<S>::value)
-            *target = !add ? value : std::is_same<S, bool>::value ? (S)(*target || value) : (S)((uint64_t)*target + (uint64_t)value);
-        else
-            *target = add ? tn_store<S>(tn_load(*target) + tn_load(value)) : value;
+        gathered<S>::put((S *)(loop.data[1] + to + *(const int64_t *)(loop.data[2] + at)), gathered<S>::of(tn_element<S>(loop, 0, from)), add);
     }
+}
+
+/* For many: what goes to one element of the target is brought together by a stable sort, and added up in the order in which it stands. The loop's
+ * first `lanes` dims walk the target and share their offsets; the others, `keys` places of them, are sorted by where they go. */
+struct spread {
+    tn_cuda_loop loop;
+    int lanes;
+    int64_t width, keys;    /* places along the lanes; the others */
+    const int64_t *to, *of; /* [keys]: bytes from the target's start, ascending; which place goes there */
+    void *parts;            /* A[keys / CHUNK + 1, width] */
+    bool add;
+};
+enum { CHUNK = 64 }; /* so many are added up by one thread; it depends on the shape alone */
+
+/* Byte offset of place i of the dims first ... end in operand k. */
+TN_DEVICE int64_t offset_in(const tn_cuda_loop &loop, int k, int first, int end, int64_t i)
+{
+    int64_t offset = 0;
+    for (int d = end - 1; d >= first; d--) {
+        const int64_t rest = d == first ? 0 : i / loop.sizes[d];
+        offset += (i - rest * loop.sizes[d]) * loop.strides[k][d];
+        i = rest;
+    }
+    return offset;
+}
+TN_KERNEL spread_keys_kernel(spread s, int64_t *to, int64_t *of)
+{
+    const int64_t i = tn_this_thread();
+    if (i >= s.keys)
+        return;
+    to[i] = offset_in(s.loop, 1, s.lanes, s.loop.ndim, i) + *(const int64_t *)(s.loop.data[2] + offset_in(s.loop, 2, s.lanes, s.loop.ndim, i));
+    of[i] = i;
+}
+
+/* The sum of a lane's values from i on, to the end of the chunk or of those that go to one place; the last of them instead where nothing is added. */
+template <class S> TN_DEVICE typename gathered<S>::A chunk_sum(const spread &s, int64_t i, int64_t near)
+{
+    const int64_t to = s.to[i], end = (i / CHUNK + 1) * CHUNK < s.keys ? (i / CHUNK + 1) * CHUNK : s.keys;
+    typename gathered<S>::A sum = 0;
+    for (; i < end && s.to[i] == to; i++) {
+        const auto value = gathered<S>::of(tn_element<S>(s.loop, 0, near + offset_in(s.loop, 0, s.lanes, s.loop.ndim, s.of[i])));
+        sum = s.add ? sum + value : value;
+    }
+    return sum;
+}
+/* A thread for a lane of a chunk that begins amid those of one place. */
+template <class S> TN_KERNEL spread_parts_kernel(spread s)
+{
+    const int64_t e = tn_this_thread(), chunk = e / s.width + 1, lane = e % s.width, i = chunk * CHUNK;
+    if (i < s.keys && s.to[i] == s.to[i - 1])
+        ((typename gathered<S>::A *)s.parts)[chunk * s.width + lane] = chunk_sum<S>(s, i, offset_in(s.loop, 0, 0, s.lanes, lane));
+}
+/* A thread for a lane of a key: the first of those that go to one place has the work. */
+template <class S> TN_KERNEL spread_kernel(spread s)
+{
+    const int64_t e = tn_this_thread(), i = e / s.width, lane = e % s.width;
+    if (i >= s.keys || (i > 0 && s.to[i] == s.to[i - 1]))
+        return;
+    const int64_t to = s.to[i];
+    typename gathered<S>::A sum = chunk_sum<S>(s, i, offset_in(s.loop, 0, 0, s.lanes, lane));
+    for (int64_t chunk = i / CHUNK + 1; chunk * CHUNK < s.keys && s.to[chunk * CHUNK] == to; chunk++) {
+        const auto part = ((const typename gathered<S>::A *)s.parts)[chunk * s.width + lane];
+        sum = s.add ? sum + part : part;
+    }
+    gathered<S>::put((S *)(s.loop.data[1] + to + offset_in(s.loop, 1, 0, s.lanes, lane)), sum, s.add);
+}
+
+/* from's dims in another order: first those of which `first` has a bit. */
+static tn_loop reordered(const tn_loop *from, unsigned first, int64_t *count, int *dims)
+{
+    tn_loop to = *from;
+    int at = 0;
+    *count = 1;
+    *dims = 0;
+    for (int turn = 1; turn >= 0; turn--)
+        for (int d = 0; d < from->ndim; d++)
+            if ((int)(first >> d & 1) == turn) {
+                to.sizes[at] = from->sizes[d];
+                for (int k = 0; k < 3; k++)
+                    to.strides[k][at] = from->strides[k][d];
+                *count *= turn ? from->sizes[d] : 1;
+                *dims += turn;
+                at++;
+            }
+    return to;
+}
+
+template <class S> static tn_status spread_all(const tn_loop *from, unsigned shared, bool add, const size_t *sizes)
+{
+    spread s = {};
+    const tn_loop ordered = reordered(from, shared, &s.width, &s.lanes);
+    s.loop = tn_cuda_loop_of(&ordered, sizes);
+    s.keys = s.loop.n / s.width;
+    s.add = add;
+    tn_cuda_sorted<int64_t> sorted(1, s.keys);
+    tn_cuda_scratch parts((size_t)((s.keys / CHUNK + 1) * s.width) * sizeof(typename gathered<S>::A));
+    if (!sorted.good() || !parts.data)
+        return TN_ERR_MEMORY;
+    s.parts = parts.data;
+    TN_LAUNCH_EACH(spread_keys_kernel, s.keys, s, sorted.values, sorted.indices);
+    sorted.sort(false);
+    s.to = sorted.values;
+    s.of = sorted.indices;
+    if (s.keys > CHUNK)
+        TN_LAUNCH_EACH(spread_parts_kernel<S>, (s.keys - 1) / CHUNK * s.width, s);
+    TN_LAUNCH_EACH(spread_kernel<S>, s.loop.n, s);
+    return TN_OK;
 }
 
 tn_status tn_cuda_scatter(tn_dtype dtype, bool add, const tn_loop *from)
 {
+    enum { FEW = 16 };
     const size_t sizes[3] = {tn_cuda_size(dtype), tn_cuda_size(dtype), sizeof(int64_t)};
-    tn_loop sorted = *from;
-    int lanes = 0;
-    int64_t threads = 1;
-    for (int walks = 1; walks >= 0; walks--)
-        for (int d = 0, to = walks ? 0 : lanes; d < from->ndim; d++)
-            if ((from->strides[1][d] != 0) == (walks == 1)) {
-                sorted.sizes[to] = from->sizes[d];
-                for (int k = 0; k < 3; k++)
-                    sorted.strides[k][to] = from->strides[k][d];
-                threads *= walks ? from->sizes[d] : 1;
-                lanes += walks;
-                to++;
-            }
-    const tn_cuda_loop loop = tn_cuda_loop_of(&sorted, sizes);
-    TN_FOR_DTYPE(dtype, TN_LAUNCH_EACH(scatter_kernel<S>, threads, loop, lanes, add))
-    return tn_cuda_status("scatter");
+    unsigned walking = 0, shared = 0;
+    int lanes;
+    int64_t threads, all = 1;
+    for (int d = 0; d < from->ndim; d++) {
+        all *= from->sizes[d];
+        walking |= from->strides[1][d] != 0 ? 1u << d : 0;
+        shared |= from->strides[1][d] != 0 && from->strides[2][d] == 0 ? 1u << d : 0;
+    }
+    const tn_loop ordered = reordered(from, walking, &threads, &lanes);
+    tn_status status = TN_OK;
+    if (all / threads > FEW) {
+        TN_FOR_DTYPE(dtype, status = spread_all<S>(from, shared, add, sizes))
+    } else {
+        const tn_cuda_loop loop = tn_cuda_loop_of(&ordered, sizes);
+        TN_FOR_DTYPE(dtype, TN_LAUNCH_EACH(scatter_kernel<S>, threads, loop, lanes, add))
+    }
+    return status == TN_OK ? tn_cuda_status("scatter") : status;
 }
 
 /* ---- masks ----------------------------------------------------------------------------------------------------------------- */
 
-/* One block: each thread counts, then writes, its share of the mask, in order. */
-TN_KERNEL positions_kernel(int64_t n, const bool *mask, int64_t *out, int64_t *count)
+/* A block for a chunk of the mask: each of its threads counts, then writes, its share, in order. counts are those of the chunks, then where each
+ * begins in out. */
+enum { MASK_CHUNK = 4096 };
+TN_KERNEL positions_kernel(int64_t n, const bool *mask, int64_t *counts, int64_t *out)
 {
-    __shared__ int64_t counts[TN_THREADS];
-    const int t = threadIdx.x;
-    const int64_t share = tn_blocks(n, blockDim.x), begin = t * share, end = begin + share < n ? begin + share : n;
-    int64_t found = 0;
+    __shared__ int own[TN_THREADS];
+    const int64_t share = MASK_CHUNK / TN_THREADS, begin = (int64_t)blockIdx.x * MASK_CHUNK + threadIdx.x * share, end = begin + share < n ? begin + share : n;
+    int found = 0, before = 0;
     for (int64_t i = begin; i < end; i++)
         found += mask[i];
-    counts[t] = found;
+    own[threadIdx.x] = found;
     __syncthreads();
-    int64_t at = 0;
-    for (int k = 0; k < t; k++)
-        at += counts[k];
-    if (t == (int)blockDim.x - 1)
-        *count = at + found;
-    for (int64_t i = begin; i < end && out; i++)
+    for (int k = 0; k < (int)threadIdx.x; k++)
+        before += own[k];
+    if (!out && threadIdx.x == TN_THREADS - 1)
+        counts[blockIdx.x] = before + found;
+    for (int64_t i = begin, at = out ? counts[blockIdx.x] + before : 0; i < end && out; i++)
         if (mask[i])
             out[at++] = i;
+}
+/* One block: the sum of all before each chunk, and after them that of all. */
+TN_KERNEL positions_starts_kernel(int64_t chunks, int64_t *counts)
+{
+    __shared__ int64_t sums[TN_THREADS];
+    const int t = threadIdx.x;
+    const int64_t share = tn_blocks(chunks, TN_THREADS), begin = t * share, end = begin + share < chunks ? begin + share : chunks;
+    int64_t sum = 0, before = 0;
+    for (int64_t i = begin; i < end; i++)
+        sum += counts[i];
+    sums[t] = sum;
+    __syncthreads();
+    for (int k = 0; k < t; k++)
+        before += sums[k];
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t own = counts[i];
+        counts[i] = before;
+        before += own;
+    }
+    if (t == TN_THREADS - 1)
+        counts[chunks] = before;
 }
 
 tn_status tn_cuda_positions(int64_t n, const bool *mask, int64_t *out, int64_t *count)
 {
-    tn_cuda_scratch scratch(sizeof(int64_t));
-    if (!scratch.data)
+    const int64_t chunks = tn_blocks(n, MASK_CHUNK);
+    tn_cuda_scratch scratch((size_t)(chunks + 1) * sizeof(int64_t));
+    int64_t *counts = (int64_t *)scratch.data;
+    if (!counts)
         return TN_ERR_MEMORY;
-    const int threads = tn_threads(n / 4);
-    TN_LAUNCH(positions_kernel, 1, threads, n, mask, out, (int64_t *)scratch.data);
+    if (n > 0)
+        TN_LAUNCH(positions_kernel, chunks, TN_THREADS, n, mask, counts, (int64_t *)NULL);
+    TN_LAUNCH(positions_starts_kernel, 1, TN_THREADS, chunks, counts);
+    if (n > 0 && out)
+        TN_LAUNCH(positions_kernel, chunks, TN_THREADS, n, mask, counts, out);
     const tn_status status = tn_cuda_status("positions");
-    return status == TN_OK ? tn_cuda_fetch(count, scratch.data, sizeof *count) : status;
+    return status == TN_OK ? tn_cuda_fetch(count, counts + chunks, sizeof *count) : status;
 }
 
 struct dims { int64_t sizes[TN_MAX_DIMS]; };
@@ -170,40 +316,4 @@ tn_status tn_cuda_unravel(int64_t n, const int64_t *positions, int ndim, const i
     if (n > 0)
         TN_LAUNCH_EACH(unravel_kernel, n, n, positions, ndim, d, row, column, out);
     return tn_cuda_status("unravel");
-}
-
-/* ---- sorting --------------------------------------------------------------------------------------------------------------- */
-
-/* Whether a stands before b: NaN is the greatest. */
-template <class S> TN_DEVICE bool before(S a_, S b_, bool descending)
-{
-    const auto a = tn_load(a_), b = tn_load(b_);
-    if (descending)
-        return a != a ? b == b : a > b;
-    return b != b ? a == a : a < b;
-}
-
-/* A thread counts what stands before its element: its place among the sorted. */
-template <class S> TN_KERNEL rank_kernel(int64_t rows, int64_t n, int64_t k, bool descending, const S *x, S *values, int64_t *indices)
-{
-    const int64_t i = tn_this_thread(), row = i / n, own = i % n;
-    if (row >= rows)
-        return;
-    x += row * n;
-    const S mine = x[own];
-    int64_t place = 0;
-    for (int64_t j = 0; j < n && place < k; j++)
-        place += before(x[j], mine, descending) || (j < own && !before(mine, x[j], descending));
-    if (place < k) {
-        values[row * k + place] = mine;
-        indices[row * k + place] = own;
-    }
-}
-
-tn_status tn_cuda_sort(tn_dtype dtype, const tn_sort_rows *r)
-{
-    if (r->rows > 0 && r->n > 0 && r->k > 0)
-        TN_FOR_DTYPE(dtype, TN_LAUNCH_EACH(rank_kernel<S>, r->rows * r->n, r->rows, r->n, r->k, r->descending, (const S *)r->x, (S *)r->values,
-                                           r->indices))
-    return tn_cuda_status("sort");
 }

@@ -23,6 +23,9 @@ TN_DEVICE bool is_nan(double x) { return x != x; }
 TN_DEVICE bool is_nan(int64_t) { return false; }
 TN_DEVICE bool is_inf(double x) { return x == (double)INFINITY || x == -(double)INFINITY; }
 
+TN_DEVICE double added(double a, double b) { return a + b; }
+TN_DEVICE int64_t added(int64_t a, int64_t b) { return (int64_t)((uint64_t)a + (uint64_t)b); } /* wraps */
+
 template <class A> TN_DEVICE part<A> nothing(tn_reduce_op op)
 {
     part<A> s;
@@ -73,7 +76,7 @@ template <class A> TN_DEVICE part<A> merged(tn_reduce_op op, double p, part<A> a
         else if (p > 0 ? b.value > a.value : b.value < a.value)
             a.value = b.value;
         break;
-    default: a.value = std::is_same<A, int64_t>::value ? (A)((uint64_t)a.value + (uint64_t)b.value) : a.value + b.value;
+    default: a.value = added(a.value, b.value);
     }
     a.count += b.count;
     return a;
@@ -120,7 +123,7 @@ template <class S, class A> TN_DEVICE part<A> run(const plan &p, int64_t result,
     for (int64_t i = begin; i < end; i += step) {
         const A x = (A)tn_load(*(const S *)(in + (r.inner_ndim == 1 ? i * r.inner_strides[0] : offset_of(r.inner_ndim, r.inner_sizes, r.inner_strides, i))));
         if (plain) {
-            s.value = std::is_same<A, int64_t>::value ? (A)((uint64_t)s.value + (uint64_t)x) : s.value + x;
+            s.value = added(s.value, x);
             s.count++;
         } else {
             s = merged(p.op, r.param, s, part_of(p.op, r.param, x));
@@ -181,10 +184,47 @@ template <class S, class A> TN_KERNEL by_threads(plan p)
         leave<S, A>(p, result, chunk, run<S, A>(p, result, chunk * p.chunk, end_of(p, chunk), 1));
 }
 
+/* The sum of a block's thread of elements that lie side by side, 16 bytes at a time from the first place that is a multiple of that. */
+template <class S, class A> TN_DEVICE part<A> dense_run(const plan &p, int64_t result, int64_t begin, int64_t end)
+{
+    constexpr int COUNT = 16 / sizeof(S);
+    struct alignas(16) pack { S v[COUNT]; };
+    const S *in = (const S *)(p.r.in + offset_of(p.r.outer_ndim, p.r.outer_sizes, p.r.outer_strides, result));
+    const int64_t before = (16 - (int64_t)((uintptr_t)(in + begin) % 16)) % 16 / (int64_t)sizeof(S), first = begin + before < end ? begin + before : end;
+    const int64_t packs = (end - first) / COUNT, after = first + packs * COUNT;
+    A sums[COUNT] = {};
+    TN_UNROLL_BY(4)
+    for (int64_t i = threadIdx.x; i < packs; i += blockDim.x) {
+        const pack x = *(const pack *)(in + first + i * COUNT);
+        TN_UNROLL
+        for (int k = 0; k < COUNT; k++)
+            sums[k] = added(sums[k], (A)tn_load(x.v[k]));
+    }
+    part<A> s = nothing<A>(p.op);
+    for (int k = 0; k < COUNT; k++)
+        s.value = added(s.value, sums[k]);
+    for (int64_t i = begin + threadIdx.x; i < first; i += blockDim.x)
+        s.value = added(s.value, (A)tn_load(in[i]));
+    for (int64_t i = after + threadIdx.x; i < end; i += blockDim.x)
+        s.value = added(s.value, (A)tn_load(in[i]));
+    s.count = 1;
+    return s;
+}
+
 /* A block for each. Its threads take turns element by element, but where the order shows they have a stretch each. */
 template <class S, class A> TN_KERNEL by_blocks(plan p)
 {
     const int64_t result = blockIdx.x / p.chunks, chunk = blockIdx.x % p.chunks, begin = chunk * p.chunk, end = end_of(p, chunk);
+    const bool sums = p.op == TN_REDUCE_SUM || p.op == TN_REDUCE_MEAN;
+    if (sums && p.r.inner_ndim == 1 && p.r.inner_strides[0] == (int64_t)sizeof(S)) {
+        const part<A> all = tn_over_block(dense_run<S, A>(p, result, begin, end), [](part<A> a, const part<A> &b) {
+            a.value = added(a.value, b.value);
+            return a;
+        });
+        if (threadIdx.x == 0)
+            leave<S, A>(p, result, chunk, all);
+        return;
+    }
     const bool ordered = p.op == TN_REDUCE_ARGMAX || p.op == TN_REDUCE_ARGMIN;
     const int64_t share = tn_blocks(end - begin, blockDim.x), from = begin + threadIdx.x * (ordered ? share : 1);
     part<A> s = run<S, A>(p, result, from, ordered && from + share < end ? from + share : end, ordered ? 1 : blockDim.x);
@@ -252,28 +292,71 @@ tn_status tn_cuda_reduce(tn_reduce_op op, tn_dtype dtype, const tn_reduction *r)
 
 /* ---- running sums ---------------------------------------------------------------------------------------------------------- */
 
-/* A thread for each line of [outer, n, inner] over n. */
-template <class S> TN_KERNEL cumsum_kernel(tn_cumsum_rows r)
-{
+/* A thread for each chunk of each line of [outer, n, inner] over n. First, where there are several, the sum of each but the last goes to starts; then
+ * those become what comes before each; then the running sums are written. */
+struct lines {
+    tn_cumsum_rows r;
+    int64_t chunks, chunk; /* of a line; elements of one */
+};
+template <class S> struct running {
     typedef typename std::conditional<std::is_integral<S>::value, uint64_t, double>::type A;
-    const int64_t i = tn_this_thread();
-    if (i >= r.outer * r.inner)
+};
+template <class S> TN_KERNEL cumsum_kernel(lines l, typename running<S>::A *starts, bool write)
+{
+    typedef typename running<S>::A A;
+    const tn_cumsum_rows &r = l.r;
+    const int64_t e = tn_this_thread(), all = r.outer * r.inner, i = e % all, chunk = e / all;
+    if (chunk >= l.chunks)
         return;
-    const int64_t at = i / r.inner * r.n * r.inner + i % r.inner;
-    A total = 0;
-    for (int64_t j = 0; j < r.n; j++) {
+    const int64_t at = i / r.inner * r.n * r.inner + i % r.inner, begin = chunk * l.chunk, end = begin + l.chunk < r.n ? begin + l.chunk : r.n;
+    A total = write && l.chunks > 1 ? starts[e] : 0;
+    for (int64_t j = begin; j < end; j++) {
         const int64_t place = at + (r.reverse ? r.n - 1 - j : j) * r.inner;
         total += (A)tn_load(((const S *)r.x)[place]);
-        ((S *)r.y)[place] = tn_store<S>(total);
+        if (write)
+            ((S *)r.y)[place] = tn_store<S>(total);
     }
+    if (!write)
+        starts[e] = total;
+}
+/* A thread for each line. */
+template <class A> TN_KERNEL cumsum_starts_kernel(int64_t all, int64_t chunks, A *starts)
+{
+    const int64_t i = tn_this_thread();
+    A total = 0;
+    for (int64_t chunk = 0; chunk < chunks && i < all; chunk++) {
+        const A own = starts[chunk * all + i];
+        starts[chunk * all + i] = total;
+        total += own;
+    }
+}
+
+template <class S> static tn_status cumsum(const tn_cumsum_rows *r)
+{
+    typedef typename running<S>::A A;
+    enum { CHUNK = 128, BUSY = 1 << 16 };
+    const int64_t all = r->outer * r->inner;
+    lines l = {*r, r->n / CHUNK < BUSY / all ? r->n / CHUNK : BUSY / all, r->n};
+    l.chunks = l.chunks > 1 ? l.chunks : 1;
+    l.chunk = tn_blocks(r->n, l.chunks);
+    l.chunks = tn_blocks(r->n, l.chunk);
+    tn_cuda_scratch starts(l.chunks > 1 ? (size_t)(all * l.chunks) * sizeof(A) : 0);
+    if (!starts.data)
+        return TN_ERR_MEMORY;
+    if (l.chunks > 1) {
+        TN_LAUNCH_EACH(cumsum_kernel<S>, all * l.chunks, l, (A *)starts.data, false);
+        TN_LAUNCH_EACH(cumsum_starts_kernel<A>, all, all, l.chunks, (A *)starts.data);
+    }
+    TN_LAUNCH_EACH(cumsum_kernel<S>, all * l.chunks, l, (A *)starts.data, true);
+    return TN_OK;
 }
 
 tn_status tn_cuda_cumsum(tn_dtype dtype, const tn_cumsum_rows *r)
 {
-    const int64_t lines = r->outer * r->inner;
-    if (lines > 0 && r->n > 0 && dtype == TN_I64)
-        TN_LAUNCH_EACH(cumsum_kernel<int64_t>, lines, *r);
-    else if (lines > 0 && r->n > 0)
-        TN_FOR_FLOAT(dtype, TN_LAUNCH_EACH(cumsum_kernel<S>, lines, *r))
-    return tn_cuda_status("cumsum");
+    tn_status status = TN_OK;
+    if (r->outer * r->inner * r->n > 0 && dtype == TN_I64)
+        status = cumsum<int64_t>(r);
+    else if (r->outer * r->inner * r->n > 0)
+        TN_FOR_FLOAT(dtype, status = cumsum<S>(r))
+    return status == TN_OK ? tn_cuda_status("cumsum") : status;
 }

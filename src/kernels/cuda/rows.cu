@@ -1,5 +1,76 @@
-/* Softmax, cross-entropy, normalisation, rotary embedding: a block for a row, or a thread for a column. */
+/* Softmax, cross-entropy, normalisation, rotary embedding: a block for a row, which it keeps in registers where they hold it, or a thread for a
+ * column. */
 #include "kernels/cuda/math.h"
+
+/* ---- rows in registers ------------------------------------------------------------------------------------------------------ */
+
+/* A block's row of n elements: V times 16 bytes to each thread, pack i of all threads side by side. */
+template <class S, int V> struct kept_row {
+    typedef typename tn_work<S>::T T;
+    enum { COUNT = 16 / sizeof(S) };
+    struct alignas(16) pack { S v[COUNT]; };
+    T v[V][COUNT];
+
+    __device__ static int64_t place(int i) { return ((int64_t)i * blockDim.x + threadIdx.x) * COUNT; }
+    __device__ void load(const S *row, int64_t n)
+    {
+        TN_UNROLL
+        for (int i = 0; i < V; i++)
+            if (place(i) < n) {
+                const pack p = *(const pack *)(row + place(i));
+                TN_UNROLL
+                for (int k = 0; k < COUNT; k++)
+                    v[i][k] = tn_load(p.v[k]);
+            }
+    }
+    __device__ void store(S *row, int64_t n) const
+    {
+        TN_UNROLL
+        for (int i = 0; i < V; i++)
+            if (place(i) < n) {
+                pack p;
+                TN_UNROLL
+                for (int k = 0; k < COUNT; k++)
+                    p.v[k] = tn_store<S>(v[i][k]);
+                *(pack *)(row + place(i)) = p;
+            }
+    }
+    /* body(i, k) for each element that is the thread's. */
+    template <class Body> __device__ static void each(int64_t n, Body body)
+    {
+        TN_UNROLL
+        for (int i = 0; i < V; i++)
+            if (place(i) < n) {
+                TN_UNROLL
+                for (int k = 0; k < COUNT; k++)
+                    body(i, k);
+            }
+    }
+};
+/* Threads of a block that keeps a row of n elements of so many bytes, at most `most` packs each; 0: it cannot. `places` are the arrays' addresses,
+ * or-ed. */
+static int threads_that_keep(int64_t n, size_t element, uintptr_t places, int most)
+{
+    const int64_t count = 16 / (int64_t)element;
+    return n % count == 0 && places % 16 == 0 && n >= 16 && n <= count * most * TN_THREADS ? tn_threads(tn_blocks(n / count, 4)) : 0;
+}
+/* Statements with V the packs of a thread. */
+#define WITH_PACKS(packs, ...)                                                                                                \
+    do {                                                                                                                      \
+        if ((packs) <= 1) {                                                                                                   \
+            enum { V = 1 };                                                                                                   \
+            __VA_ARGS__;                                                                                                      \
+        } else if ((packs) <= 2) {                                                                                            \
+            enum { V = 2 };                                                                                                   \
+            __VA_ARGS__;                                                                                                      \
+        } else if ((packs) <= 4) {                                                                                            \
+            enum { V = 4 };                                                                                                   \
+            __VA_ARGS__;                                                                                                      \
+        } else {                                                                                                              \
+            enum { V = 8 };                                                                                                   \
+            __VA_ARGS__;                                                                                                      \
+        }                                                                                                                     \
+    } while (0)
 
 /* ---- softmax --------------------------------------------------------------------------------------------------------------- */
 
@@ -64,16 +135,66 @@ template <class S> TN_KERNEL softmax_backward_kernel(tn_softmax_rows s, bool blo
     }
 }
 
-static tn_status softmax(const char *op, tn_dtype dtype, const tn_softmax_rows *s, bool backward)
+template <class S, int V> TN_KERNEL softmax_kept_kernel(tn_softmax_rows s)
+{
+    typedef typename tn_work<S>::T T;
+    typedef kept_row<S, V> row;
+    row x;
+    x.load((const S *)s.x + (int64_t)blockIdx.x * s.n, s.n);
+    T max = -(T)INFINITY;
+    row::each(s.n, [&](int i, int k) { max = (T)greatest(max, x.v[i][k]); });
+    max = block_greatest(max);
+    double sum = 0;
+    row::each(s.n, [&](int i, int k) {
+        const T v = x.v[i][k] - max, e = tn_exp_(v);
+        sum += (double)e;
+        x.v[i][k] = s.log ? v : e;
+    });
+    sum = tn_block_sum(sum);
+    const T shift = (T)log(sum), scale = (T)(1 / sum);
+    row::each(s.n, [&](int i, int k) { x.v[i][k] = s.log ? x.v[i][k] - shift : x.v[i][k] * scale; });
+    x.store((S *)s.y + (int64_t)blockIdx.x * s.n, s.n);
+}
+
+template <class S, int V> TN_KERNEL softmax_backward_kept_kernel(tn_softmax_rows s)
+{
+    typedef typename tn_work<S>::T T;
+    typedef kept_row<S, V> row;
+    const int64_t at = (int64_t)blockIdx.x * s.n;
+    row y, g;
+    y.load((const S *)s.x + at, s.n);
+    g.load((const S *)s.dy + at, s.n);
+    double sum = 0;
+    row::each(s.n, [&](int i, int k) { sum += (double)g.v[i][k] * (s.log ? 1 : (double)y.v[i][k]); });
+    sum = tn_block_sum(sum);
+    row::each(s.n, [&](int i, int k) {
+        const T p = y.v[i][k];
+        g.v[i][k] = s.log ? g.v[i][k] - tn_exp_(p) * (T)sum : (g.v[i][k] - (T)sum) * p;
+    });
+    g.store((S *)s.y + at, s.n);
+}
+
+template <class S> static void softmax_launch(const tn_softmax_rows *s, bool backward)
 {
     const int64_t lines = s->outer * s->inner;
     const bool block = s->inner == 1 && s->n > 16;
+    const int kept = block ? threads_that_keep(s->n, sizeof(S), (uintptr_t)s->x | (uintptr_t)s->y | (backward ? (uintptr_t)s->dy : 0), backward ? 4 : 8) : 0;
+    if (kept) {
+        WITH_PACKS(tn_blocks(s->n * (int64_t)sizeof(S) / 16, kept), {
+            auto kernel = backward ? softmax_backward_kept_kernel<S, V> : softmax_kept_kernel<S, V>;
+            TN_LAUNCH(kernel, lines, kept, *s);
+        });
+        return;
+    }
     const int threads = block ? tn_threads(s->n / 2) : tn_threads(lines);
-    if (lines > 0 && s->n > 0)
-        TN_FOR_FLOAT(dtype, {
-            auto kernel = backward ? softmax_backward_kernel<S> : softmax_kernel<S>;
-            TN_LAUNCH(kernel, block ? lines : tn_blocks(lines, threads), threads, *s, block);
-        })
+    auto kernel = backward ? softmax_backward_kernel<S> : softmax_kernel<S>;
+    TN_LAUNCH(kernel, block ? lines : tn_blocks(lines, threads), threads, *s, block);
+}
+
+static tn_status softmax(const char *op, tn_dtype dtype, const tn_softmax_rows *s, bool backward)
+{
+    if (s->outer * s->inner > 0 && s->n > 0)
+        TN_FOR_FLOAT(dtype, softmax_launch<S>(s, backward))
     return tn_cuda_status(op);
 }
 
@@ -200,16 +321,22 @@ static int64_t pools_of(const tn_norm *f) { return f->batch ? f->c : f->n * f->g
 struct place {
     int64_t at, channel;
 };
-TN_DEVICE int64_t pool_size(const tn_norm &f) { return f.batch ? f.n * f.s : f.c / f.groups * f.s; }
+TN_HD static inline int64_t pool_size(const tn_norm &f) { return f.batch ? f.n * f.s : f.c / f.groups * f.s; }
+TN_DEVICE int64_t quotient(int64_t a, int64_t b) /* a division of 32 bits is several times faster */
+{
+    return a <= INT32_MAX && b <= INT32_MAX ? (int64_t)((uint32_t)a / (uint32_t)b) : a / b;
+}
 TN_DEVICE place place_of(const tn_norm &f, int64_t pool, int64_t e)
 {
     place p;
+    const int64_t row = quotient(e, f.s);
     if (f.batch) {
-        p.at = (e / f.s * f.c + pool) * f.s + e % f.s;
+        p.at = (row * f.c + pool) * f.s + e - row * f.s;
         p.channel = pool;
     } else {
+        const int64_t group = pool - quotient(pool, f.groups) * f.groups;
         p.at = pool * pool_size(f) + e;
-        p.channel = p.at / f.s % f.c;
+        p.channel = group * quotient(f.c, f.groups) + row;
     }
     return p;
 }
@@ -247,6 +374,82 @@ template <class S> TN_KERNEL norm_kernel(tn_norm f)
     }
 }
 
+/* The same of rows that are normed whole: layer norm and RMS norm. */
+template <class S, int V> TN_KERNEL norm_kept_kernel(tn_norm f)
+{
+    typedef kept_row<S, V> row;
+    const int64_t at = (int64_t)blockIdx.x * f.c;
+    row x, weight, bias;
+    x.load((const S *)f.x + at, f.c);
+    double mean = 0, var = 0;
+    if (f.centre) {
+        row::each(f.c, [&](int i, int k) { mean += (double)x.v[i][k]; });
+        mean = tn_block_sum(mean) / (double)f.c;
+    }
+    row::each(f.c, [&](int i, int k) {
+        const double away = (double)x.v[i][k] - mean;
+        var += away * away;
+    });
+    var = tn_block_sum(var) / (double)f.c;
+    const double rstd = 1 / sqrt(var + f.eps);
+    if (threadIdx.x == 0) {
+        f.mean[blockIdx.x] = mean;
+        f.var[blockIdx.x] = var;
+        f.rstd[blockIdx.x] = rstd;
+    }
+    if (f.weight)
+        weight.load((const S *)f.weight, f.c);
+    if (f.bias)
+        bias.load((const S *)f.bias, f.c);
+    row::each(f.c, [&](int i, int k) {
+        const S scale = (S)rstd * (f.weight ? weight.v[i][k] : (S)1);
+        x.v[i][k] = (x.v[i][k] - (S)mean) * scale + (f.bias ? bias.v[i][k] : (S)0);
+    });
+    x.store((S *)f.y + at, f.c);
+}
+
+struct two_sums {
+    double g, gx;
+};
+TN_DEVICE two_sums block_sums(two_sums mine)
+{
+    return tn_over_block(mine, [](const two_sums &a, const two_sums &b) {
+        const two_sums all = {a.g + b.g, a.gx + b.gx};
+        return all;
+    });
+}
+
+template <class S, int V> TN_KERNEL norm_dx_kept_kernel(tn_norm f)
+{
+    typedef kept_row<S, V> row;
+    const int64_t at = (int64_t)blockIdx.x * f.c;
+    const double mean = f.mean[blockIdx.x], rstd = f.rstd[blockIdx.x];
+    row x, g, weight;
+    x.load((const S *)f.x + at, f.c);
+    g.load((const S *)f.dy + at, f.c);
+    if (f.weight)
+        weight.load((const S *)f.weight, f.c);
+    two_sums sums = {0, 0};
+    row::each(f.c, [&](int i, int k) {
+        const double own = (double)g.v[i][k] * (f.weight ? (double)weight.v[i][k] : 1);
+        sums.g += own;
+        sums.gx += own * ((double)x.v[i][k] - mean) * rstd;
+    });
+    sums = block_sums(sums);
+    const double of_g = f.centre ? sums.g / (double)f.c : 0, of_gx = sums.gx / (double)f.c;
+    row::each(f.c, [&](int i, int k) {
+        const double own = (double)g.v[i][k] * (f.weight ? (double)weight.v[i][k] : 1);
+        g.v[i][k] = (S)(rstd * (own - of_g - ((double)x.v[i][k] - mean) * rstd * of_gx));
+    });
+    g.store((S *)f.dx + at, f.c);
+}
+
+/* Threads for the kernels above; 0: they are for others. */
+template <class S> static int norm_keeps(const tn_norm *f, uintptr_t places)
+{
+    return !f->batch && f->groups == 1 && f->s == 1 ? threads_that_keep(f->c, sizeof(S), places | (uintptr_t)f->weight | (uintptr_t)f->bias, 4) : 0;
+}
+
 /* A block for a pool. */
 template <class S> TN_KERNEL norm_dx_kernel(tn_norm f)
 {
@@ -269,82 +472,118 @@ template <class S> TN_KERNEL norm_dx_kernel(tn_norm f)
     }
 }
 
-/* Sums over what is not the channel. A block has `lanes` channels side by side, and blockDim / lanes rows at a time. */
-template <class S> TN_KERNEL norm_parameters_kernel(tn_norm f, int lanes)
+/* Sums over what is not the channel. A block has `lanes` channels side by side, and blockDim / lanes rows at a time of its share of the rows; parts
+ * are [splits, c], where there are several. */
+template <class S> TN_KERNEL norm_parameters_kernel(tn_norm f, int lanes, int64_t share, int64_t splits, two_sums *parts)
 {
-    __shared__ double parts[2][TN_THREADS];
+    __shared__ two_sums sums[TN_THREADS];
     const S *x = (const S *)f.x, *dy = (const S *)f.dy;
     const int lane = threadIdx.x % lanes, row = threadIdx.x / lanes, rows = blockDim.x / lanes;
-    const int64_t channel = (int64_t)blockIdx.x * lanes + lane;
-    double of_g = 0, of_gx = 0;
-    for (int64_t e = row; e < f.n * f.s && channel < f.c; e += rows) {
-        const int64_t sample = e / f.s, at = (sample * f.c + channel) * f.s + e % f.s;
-        const int64_t pool = f.batch ? channel : sample * f.groups + channel / (f.c / f.groups);
-        of_g += (double)dy[at];
-        of_gx += (double)dy[at] * ((double)x[at] - f.mean[pool]) * f.rstd[pool];
+    const int64_t split = blockIdx.x % splits, channel = blockIdx.x / splits * lanes + lane;
+    const int64_t end = (split + 1) * share < f.n * f.s ? (split + 1) * share : f.n * f.s, group = quotient(channel, f.c / f.groups);
+    two_sums mine = {0, 0};
+    for (int64_t e = split * share + row; e < end && channel < f.c; e += rows) {
+        const int64_t sample = quotient(e, f.s), at = (sample * f.c + channel) * f.s + e - sample * f.s;
+        const int64_t pool = f.batch ? channel : sample * f.groups + group;
+        mine.g += (double)dy[at];
+        mine.gx += (double)dy[at] * ((double)x[at] - f.mean[pool]) * f.rstd[pool];
     }
-    parts[0][threadIdx.x] = of_gx;
-    parts[1][threadIdx.x] = of_g;
+    sums[threadIdx.x] = mine;
     __syncthreads();
     if (row != 0 || channel >= f.c)
         return;
     for (int k = 1; k < rows; k++) {
-        of_gx += parts[0][k * lanes + lane];
-        of_g += parts[1][k * lanes + lane];
+        mine.g += sums[k * lanes + lane].g;
+        mine.gx += sums[k * lanes + lane].gx;
+    }
+    parts[split * f.c + channel] = mine;
+}
+template <class S> TN_KERNEL norm_parameters_join(tn_norm f, int64_t splits, const two_sums *parts)
+{
+    const int64_t channel = tn_this_thread();
+    two_sums all = {0, 0};
+    if (channel >= f.c)
+        return;
+    for (int64_t split = 0; split < splits; split++) {
+        all.g += parts[split * f.c + channel].g;
+        all.gx += parts[split * f.c + channel].gx;
     }
     if (f.dweight)
-        ((S *)f.dweight)[channel] = (S)of_gx;
+        ((S *)f.dweight)[channel] = (S)all.gx;
     if (f.dbias)
-        ((S *)f.dbias)[channel] = (S)of_g;
+        ((S *)f.dbias)[channel] = (S)all.g;
+}
+
+template <class S> static tn_status norm_parameters(const tn_norm *f)
+{
+    enum { BUSY = 512, LEAST = 256 }; /* blocks that keep a device busy; rows that are worth one */
+    const int lanes = f->s == 1 ? 32 : 1;
+    const int64_t rows = f->n * f->s, blocks = tn_blocks(f->c, lanes), most = BUSY / blocks < rows / LEAST ? BUSY / blocks : rows / LEAST;
+    const int64_t share = tn_blocks(rows, most > 1 ? most : 1), splits = tn_blocks(rows, share);
+    tn_cuda_scratch scratch((size_t)(splits * f->c) * sizeof(two_sums));
+    two_sums *parts = (two_sums *)scratch.data;
+    if (!parts)
+        return TN_ERR_MEMORY;
+    TN_LAUNCH(norm_parameters_kernel<S>, blocks * splits, tn_threads(share * lanes / 2), *f, lanes, share, splits, parts);
+    TN_LAUNCH_EACH(norm_parameters_join<S>, f->c, *f, splits, parts);
+    return TN_OK;
+}
+
+template <class S> static void norm(const tn_norm *f)
+{
+    const int kept = f->given ? 0 : norm_keeps<S>(f, (uintptr_t)f->x | (uintptr_t)f->y);
+    if (!kept)
+        TN_LAUNCH(norm_kernel<S>, pools_of(f), tn_threads(pool_size(*f) / 2), *f);
+    else
+        WITH_PACKS(tn_blocks(f->c * (int64_t)sizeof(S) / 16, kept), TN_LAUNCH((norm_kept_kernel<S, V>), f->n, kept, *f));
 }
 
 tn_status tn_cuda_norm(tn_dtype dtype, const tn_norm *f)
 {
-    const int threads = tn_threads((f->batch ? f->n * f->s : f->c / f->groups * f->s) / 2);
-    if (dtype == TN_F64)
-        TN_LAUNCH(norm_kernel<double>, pools_of(f), threads, *f);
-    else
-        TN_LAUNCH(norm_kernel<float>, pools_of(f), threads, *f);
+    dtype == TN_F64 ? norm<double>(f) : norm<float>(f);
     return tn_cuda_status("norm");
 }
 
-template <class S> static void norm_backward(const tn_norm *f)
+template <class S> static tn_status norm_backward(const tn_norm *f)
 {
-    const int threads = tn_threads((f->batch ? f->n * f->s : f->c / f->groups * f->s) / 2), lanes = f->s == 1 ? 32 : 1;
-    if (f->dx)
-        TN_LAUNCH(norm_dx_kernel<S>, pools_of(f), threads, *f);
-    if (f->dweight || f->dbias)
-        TN_LAUNCH(norm_parameters_kernel<S>, tn_blocks(f->c, lanes), tn_threads(f->n * f->s * lanes / 2), *f, lanes);
+    const int kept = f->given ? 0 : norm_keeps<S>(f, (uintptr_t)f->x | (uintptr_t)f->dy | (uintptr_t)f->dx);
+    if (f->dx && !kept)
+        TN_LAUNCH(norm_dx_kernel<S>, pools_of(f), tn_threads(pool_size(*f) / 2), *f);
+    else if (f->dx)
+        WITH_PACKS(tn_blocks(f->c * (int64_t)sizeof(S) / 16, kept), TN_LAUNCH((norm_dx_kept_kernel<S, V>), f->n, kept, *f));
+    return f->dweight || f->dbias ? norm_parameters<S>(f) : TN_OK;
 }
 
 tn_status tn_cuda_norm_backward(tn_dtype dtype, const tn_norm *f)
 {
-    dtype == TN_F64 ? norm_backward<double>(f) : norm_backward<float>(f);
-    return tn_cuda_status("norm_backward");
+    const tn_status status = dtype == TN_F64 ? norm_backward<double>(f) : norm_backward<float>(f);
+    return status == TN_OK ? tn_cuda_status("norm_backward") : status;
 }
 
 /* ---- rotary embedding ------------------------------------------------------------------------------------------------------ */
 
+/* A thread has a pair, or an element that is copied; x and y may be one. */
 template <class S> TN_KERNEL rope_kernel(tn_rope_rows r)
 {
-    const int64_t e = tn_this_thread(), row = e / r.width, i = e % r.width;
+    const int64_t each = r.width - r.half, e = tn_this_thread(), row = e / each, i = e % each;
     if (row >= r.rows)
         return;
     const S *x = (const S *)r.x + row * r.width;
-    if (i >= 2 * r.half) {
-        ((S *)r.y)[e] = x[i];
+    S *y = (S *)r.y + row * r.width;
+    if (i >= r.half) {
+        y[r.half + i] = x[r.half + i];
         return;
     }
-    const int64_t j = r.interleaved ? i / 2 : i % r.half, at = row % r.table_rows * r.half + j;
-    const bool second = r.interleaved ? i % 2 : i >= r.half;
-    const S a = x[r.interleaved ? 2 * j : j], b = x[r.interleaved ? 2 * j + 1 : j + r.half];
+    const int64_t at = row % r.table_rows * r.half + i, first = r.interleaved ? 2 * i : i, second = r.interleaved ? 2 * i + 1 : i + r.half;
+    const S a = x[first], b = x[second];
     const S c = ((const S *)r.cos)[at], s = r.inverse ? -((const S *)r.sin)[at] : ((const S *)r.sin)[at];
-    ((S *)r.y)[e] = second ? b * c + a * s : a * c - b * s;
+    y[first] = a * c - b * s;
+    y[second] = b * c + a * s;
 }
 
 tn_status tn_cuda_rope(tn_dtype dtype, const tn_rope_rows *r)
 {
-    const int64_t n = r->rows * r->width;
+    const int64_t n = r->rows * (r->width - r->half);
     if (n > 0 && dtype == TN_F64)
         TN_LAUNCH_EACH(rope_kernel<double>, n, *r);
     else if (n > 0)

@@ -1,0 +1,177 @@
+/* What decoding does between its products (kernels/decode.h). */
+#include "kernels/cuda/math.h"
+
+/* ---- rows ------------------------------------------------------------------------------------------------------------------- */
+
+/* A block for a row. */
+TN_KERNEL decode_norm_kernel(int64_t n, const float *x, const float *weight, double eps, float *y)
+{
+    const int64_t row = blockIdx.x * n;
+    double sum = 0;
+    for (int64_t i = threadIdx.x; i < n; i += blockDim.x)
+        sum += (double)x[row + i] * x[row + i];
+    const float scale = (float)(1 / sqrt(tn_block_sum(sum) / (double)n + eps));
+    for (int64_t i = threadIdx.x; i < n; i += blockDim.x)
+        y[row + i] = x[row + i] * scale * weight[i];
+}
+
+tn_status tn_cuda_decode_norm(int64_t rows, int64_t n, const float *x, const float *weight, double eps, float *y)
+{
+    if (rows > 0 && n > 0)
+        TN_LAUNCH(decode_norm_kernel, rows, tn_threads(n / 2), n, x, weight, eps, y);
+    return tn_cuda_status("decode_norm");
+}
+
+TN_KERNEL decode_gate_kernel(int64_t n, float *gate, const float *up)
+{
+    const int64_t i = tn_this_thread();
+    if (i < n)
+        gate[i] = gate[i] * tn_sigmoid_(gate[i]) * up[i];
+}
+
+tn_status tn_cuda_decode_gate(int64_t n, float *gate, const float *up)
+{
+    if (n > 0)
+        TN_LAUNCH_EACH(decode_gate_kernel, n, n, gate, up);
+    return tn_cuda_status("decode_gate");
+}
+
+/* A block for a row. */
+TN_KERNEL decode_store_kernel(tn_dtype dtype, int64_t size, const float *x, void *out, int64_t stride, float *scale, int64_t scale_stride)
+{
+    const int64_t row = blockIdx.x, at = row * stride;
+    x += row * size;
+    float inverse = 0;
+    if (dtype == TN_I8) {
+        uint32_t most = 0;
+        for (int64_t k = threadIdx.x; k < size; k += blockDim.x) { /* magnitudes are in order as whole numbers are */
+            const uint32_t magnitude = tn_f32_bits(x[k]) & 0x7fffffffu;
+            most = magnitude > most ? magnitude : most;
+        }
+        const float max = tn_bits_f32(tn_over_block(most, [](uint32_t a, uint32_t b) { return a > b ? a : b; }));
+        inverse = max > 0 ? 127.0f / max : 0;
+        if (threadIdx.x == 0)
+            scale[row * scale_stride] = max < INFINITY ? max / 127.0f : NAN;
+    }
+    for (int64_t k = threadIdx.x; k < size; k += blockDim.x) {
+        if (dtype == TN_F32)
+            ((float *)out)[at + k] = x[k];
+        else if (dtype == TN_BF16)
+            ((tn_bf16 *)out)[at + k] = tn_store_bf16(x[k]);
+        else /* adding 1.5 * 2^23 leaves the nearest whole number in the low bits */
+            ((int8_t *)out)[at + k] = (int8_t)(int32_t)(tn_f32_bits(__fadd_rn(__fmul_rn(x[k], inverse), 12582912.0f)) - 0x4b400000u);
+    }
+}
+
+tn_status tn_cuda_decode_store(tn_dtype dtype, int64_t rows, int64_t size, const float *x, void *out, int64_t stride, float *scale, int64_t scale_stride)
+{
+    if (rows > 0 && size > 0)
+        TN_LAUNCH(decode_store_kernel, rows, tn_threads(size), dtype, size, x, out, stride, scale, scale_stride);
+    return tn_cuda_status("decode_store");
+}
+
+/* index and max are in the CPU's memory. */
+tn_status tn_cuda_decode_argmax(int64_t n, const float *x, int64_t *index, float *max)
+{
+    struct { int64_t index; float max; } found;
+    tn_cuda_scratch scratch(sizeof found);
+    if (!scratch.data)
+        return TN_ERR_MEMORY;
+    tn_reduction r = {};
+    r.inner_ndim = 1, r.inner_sizes[0] = n, r.inner_strides[0] = sizeof *x;
+    r.in = (const char *)x, r.index = (char *)scratch.data, r.out = (char *)scratch.data + sizeof found.index;
+    tn_status status = tn_cuda_reduce(TN_REDUCE_ARGMAX, TN_F32, &r);
+    status = status == TN_OK ? tn_cuda_fetch(&found, scratch.data, sizeof found.index + sizeof found.max) : status;
+    if (status == TN_OK)
+        *index = found.index, *max = found.max;
+    return status;
+}
+
+/* ---- attention -------------------------------------------------------------------------------------------------------------- */
+
+enum { KEYS = 64, DEPTH = 32, WIDE = 4 }; /* keys at a time, elements of them at a time; values that a thread sums up */
+
+/* Element d of row j of a key/value head. */
+TN_DEVICE float cached(const tn_decode_attention &a, const void *data, const float *scale, int64_t group, int64_t j, int64_t d)
+{
+    const int64_t at = group * a.head + j * a.row + d;
+    if (a.dtype == TN_F32)
+        return ((const float *)data)[at];
+    if (a.dtype == TN_BF16)
+        return tn_load_bf16(((const tn_bf16 *)data)[at]);
+    return (float)((const int8_t *)data)[at] * scale[group * a.scale_head + j];
+}
+
+/* A block for a head of a row: KEYS rows of the cache at a time, what was summed so far shrinking as greater scores come. `width` threads lie
+ * along the elements of v, and the others above them take turns with the rows. */
+TN_KERNEL decode_attention_kernel(tn_decode_attention a, int width)
+{
+    __shared__ float q[DEPTH], keys[KEYS][DEPTH + 1], parts[TN_THREADS], p[KEYS];
+    const int t = threadIdx.x, key = t % KEYS, quarter = t / KEYS, d0 = t % width, turn = t / width, turns = TN_THREADS / width;
+    const int64_t row = blockIdx.x / a.heads, head = blockIdx.x % a.heads, group = head / (a.heads / a.kv_heads);
+    const int64_t length = a.length - a.rows + 1 + row, begin = a.rows > 1 && a.window && a.window < length ? length - a.window : 0;
+    const float *query = a.q + row * a.q_row + head * a.size;
+    float most = -INFINITY, total = 0, sum[WIDE] = {};
+    for (int64_t j0 = begin; j0 < length; j0 += KEYS) {
+        float score = 0;
+        for (int64_t e0 = 0; e0 < a.size; e0 += DEPTH) {
+            for (int e = t; e < KEYS * DEPTH; e += TN_THREADS) {
+                const int64_t j = j0 + e / DEPTH, d = e0 + e % DEPTH;
+                keys[e / DEPTH][e % DEPTH] = j < length && d < a.size ? cached(a, a.k, a.k_scale, group, j, d) : 0;
+            }
+            if (t < DEPTH)
+                q[t] = e0 + t < a.size ? query[e0 + t] : 0;
+            __syncthreads();
+            for (int d = quarter; d < DEPTH; d += TN_THREADS / KEYS)
+                score += q[d] * keys[key][d];
+            __syncthreads();
+        }
+        parts[t] = score;
+        __syncthreads();
+        if (t < KEYS) {
+            for (int k = t + KEYS; k < TN_THREADS; k += KEYS)
+                score += parts[k];
+            p[t] = j0 + t < length ? score * (float)a.scale : -INFINITY;
+        }
+        __syncthreads();
+        float now = most;
+        for (int k = 0; k < KEYS; k++)
+            now = p[k] > now || p[k] != p[k] ? p[k] : now;
+        const float shrink = most == -INFINITY ? 0 : expf(most - now);
+        most = now;
+        __syncthreads();
+        if (t < KEYS)
+            p[t] = expf(p[t] - most);
+        __syncthreads();
+        total *= shrink;
+        for (int k = 0; k < KEYS; k++)
+            total += p[k];
+        for (int w = 0; w < WIDE; w++) {
+            const int64_t d = d0 + w * TN_THREADS;
+            sum[w] *= shrink;
+            for (int k = turn; k < KEYS && j0 + k < length && d < a.size; k += turns)
+                sum[w] += p[k] * cached(a, a.v, a.v_scale, group, j0 + k, d);
+        }
+        __syncthreads();
+    }
+    for (int w = 0; w < WIDE; w++) {
+        const int64_t d = d0 + w * TN_THREADS;
+        parts[t] = sum[w];
+        __syncthreads();
+        float all = 0;
+        for (int k = 0; k < turns; k++)
+            all += parts[k * width + d0];
+        if (turn == 0 && d < a.size)
+            a.y[row * a.y_row + head * a.size + d] = all / total;
+        __syncthreads();
+    }
+}
+
+tn_status tn_cuda_decode_attention(const tn_decode_attention *a, int thread, int)
+{
+    if (a->size > WIDE * TN_THREADS)
+        return tn_cuda_fail(TN_ERR_UNSUPPORTED, "decode_attention: heads of %lld elements: at most %d", (long long)a->size, WIDE * TN_THREADS), TN_ERR_UNSUPPORTED;
+    if (thread == 0 && a->rows * a->heads > 0)
+        TN_LAUNCH(decode_attention_kernel, a->rows * a->heads, TN_THREADS, *a, tn_threads(a->size));
+    return tn_cuda_status("decode_attention");
+}

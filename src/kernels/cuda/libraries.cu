@@ -1,0 +1,40 @@
+/* Where libraries are looked for. */
+#include "kernels/cuda/libraries.h"
+
+#include <cstdio>
+#include <cstdlib>
+
+#include <dlfcn.h>
+
+static void *open_in(const char *folder, size_t length, const char *file, char *why, size_t size)
+{
+    char path[1024];
+    const int n = snprintf(path, sizeof path, "%.*s%s%s", (int)length, folder, length ? "/" : "", file);
+    if (n < 0 || (size_t)n >= sizeof path)
+        return NULL;
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    const char *error = library ? NULL : dlerror();
+    if (error && !strstr(error, "No such file"))
+        snprintf(why, size, "%s", error);
+    return library;
+}
+
+void *tn_cuda_open(const char *file, char *why, size_t size)
+{
+    void *library = NULL;
+    snprintf(why, size, "%s was not found", file);
+    for (const char *path = getenv("TENON_CUDA_PATH"); path && *path && !library;) {
+        const size_t length = strcspn(path, ":");
+        if (length)
+            library = open_in(path, length, file, why, size);
+        path += length + (path[length] == ':');
+    }
+#ifndef TN_CUDA_EMULATED /* which the real ones cannot run on */
+    static const char toolkit[] = "/usr/local/cuda/lib64";
+    library = library ? library : open_in("", 0, file, why, size);
+    library = library ? library : open_in(toolkit, sizeof toolkit - 1, file, why, size);
+#endif
+    return library;
+}
+
+void *tn_cuda_symbol(void *library, const char *name) { return dlsym(library, name); }

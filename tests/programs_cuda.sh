@@ -1,0 +1,39 @@
+#!/bin/sh
+# programs_cuda.sh BUILD: the command and examples with --device cuda:0 say what they say on the CPU. TENON_CUDA_PATH has the emulation.
+set -eu
+bin=$(cd "$1" && pwd)
+tenon=$bin/tools/tenon
+model=$PWD/../shared/models/aidreams260K/model.bin reference=$PWD/tests/reference
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+export OMP_NUM_THREADS=1 # the tests run side by side
+fail() { echo "$*"; exit 1; }
+
+places() { sed 's/\(\.[0-9][0-9][0-9]\)[0-9]*/\1/g'; }
+# alike COMMAND...: writes the same on cuda:0 as on the CPU, numbers to three places.
+alike() {
+    "$@" --device cuda:0 2> /dev/null > said || { cat said; fail "$*: fails on cuda:0"; }
+    "$@" 2> /dev/null | places > here
+    places < said > there
+    cmp -s here there || { cat here there; fail "$*: cuda:0 writes something else"; }
+}
+alike "$bin/examples/autodiff1d"
+alike "$bin/examples/shared_model"
+"$tenon" generate --model "$reference/llama/v0.bin" --tokenizer "$reference/tokenizers/sp_bpe_llama.model" --prompt a --device cuda:9 2> said && fail "there is a cuda:9"
+grep -q 'cuda:9 is not there: this machine has cuda:0 to cuda:0' said || { cat said; fail "cuda:9 is not refused"; }
+if [ ! -f "$model" ]; then
+    echo "skipped: no trained model in $model"
+    exit 0
+fi
+alike "$tenon" generate --model "$model" --prompt '' -n 12 --context 8
+alike "$tenon" generate --model "$model" --prompt Echoes --prompt 'The light' -n 4
+printf 'It adjusts what it is told, and then more of it. ' > text
+alike "$tenon" perplexity text --model "$model" --window 16
+for i in 1 2 3 4 5 6; do cat text; done > lesson
+alike "$tenon" finetune --model "$model" --data lesson --steps 1 --batch-size 1 --context 8 --lora-rank 4 --save tuned.safetensors
+alike "$tenon" generate --model "$model" --finetuned tuned.safetensors --prompt '' -n 6
+printf 'hello\n' > line
+"$tenon" chat --model "$model" --template llama2 -n 6 < line > here
+"$tenon" chat --model "$model" --template llama2 -n 6 --device cuda:0 < line > there 2> /dev/null
+cmp -s here there || { cat here there; fail "chat writes something else on cuda:0"; }

@@ -1,0 +1,283 @@
+/* Streams, events, graphs, and memory of CUDA devices: what the CPU says when it is asked for them, and what they do where there is a device. */
+#include "check.h"
+
+#include <stdlib.h>
+
+static const tn_device_id cuda0 = {TN_CUDA, 0}, cuda1 = {TN_CUDA, 1};
+
+static void needs_devices(int count)
+{
+    if (tn_cuda_device_count() < count) {
+        print_message("skipped: %d CUDA devices of %d\n", tn_cuda_device_count(), count);
+        skip();
+    }
+}
+
+static void test_cpu_has_none(void **state)
+{
+    (void)state;
+    const tn_device_id cpu = {TN_CPU, 0}, absent = {TN_CUDA, 99};
+    assert_null(tn_stream_new(cpu));
+    check_error(TN_ERR_DEVICE, "stream_new: the CPU has no streams");
+    assert_null(tn_event_new(cpu));
+    check_error(TN_ERR_DEVICE, "event_new: the CPU has no events");
+    assert_null(tn_graph_new(cpu));
+    check_error(TN_ERR_DEVICE, "graph_new: the CPU has no graphs");
+    assert_null(tn_graph_new(absent));
+    check_error(TN_ERR_DEVICE, "graph_new: cuda:99 is not there");
+    {
+        TN_CAPTURE(NULL);
+        check_error(TN_ERR_ARGUMENT, "capture_begin: graph is NULL");
+    }
+    assert_int_equal(tn_replay(NULL), TN_ERR_ARGUMENT);
+    check_error(TN_ERR_ARGUMENT, "replay: graph is NULL");
+    {
+        TN_STREAM(NULL);
+        check_error(TN_ERR_ARGUMENT, "stream_set: stream is NULL");
+    }
+    assert_int_equal(tn_stream_wait_stream(NULL, NULL), TN_ERR_ARGUMENT);
+    tn_clear_error();
+    assert_true(isnan(tn_event_elapsed_time(NULL, NULL)));
+    check_error(TN_ERR_ARGUMENT, "event_elapsed_time: event is NULL");
+    assert_true(tn_memory_allocated(cpu) > 0 || tn_max_memory_allocated(cpu) >= 0);
+    assert_true(tn_memory_reserved(cpu) >= tn_memory_allocated(cpu));
+    assert_int_equal(tn_reset_peak_memory_stats(cpu), TN_OK);
+    assert_int_equal(tn_reset_peak_memory_stats(absent), TN_ERR_DEVICE);
+    check_error(TN_ERR_DEVICE, "reset_peak_memory_stats: cuda:99");
+}
+
+/* ---- streams -------------------------------------------------------------------------------------------------------------- */
+
+static void test_streams(void **state)
+{
+    (void)state;
+    needs_devices(1);
+    TN_SCOPE;
+    tn_stream *side = tn_adopt(tn_stream_new(cuda0));
+    tn_event *start = tn_adopt(tn_event_new(cuda0)), *end = tn_adopt(tn_event_new(cuda0));
+    assert_true(isnan(tn_event_elapsed_time(start, end)));
+    check_error(TN_ERR_STATE, "start was not recorded");
+    tn_tensor *y = NULL;
+    {
+        TN_STREAM(side);
+        assert_int_equal(tn_event_record(start, NULL), TN_OK);
+        y = tn_add(tn_ones(TN_SHAPE(1000), .device = &cuda0), 2);
+        assert_int_equal(tn_event_record(end, NULL), TN_OK);
+    }
+    assert_int_equal(tn_event_wait(end, NULL), TN_OK); /* without it the sum would be of what is not there yet */
+    check_values(tn_sum(y), 0, 3000);
+    assert_true(tn_event_query(end) && tn_stream_query(side));
+    assert_true(tn_event_elapsed_time(start, end) >= 0);
+    tn_tensor *z = tn_mul(y, 2);
+    assert_int_equal(tn_stream_wait_stream(side, NULL), TN_OK);
+    {
+        TN_STREAM(side);
+        check_values(tn_sum(z), 0, 6000);
+    }
+    assert_int_equal(tn_stream_synchronize(side), TN_OK);
+    assert_int_equal(tn_event_synchronize(end), TN_OK);
+    check_good();
+}
+
+/* More than goes through pinned memory at once, and changed by the CPU at once. */
+static void test_large_copy(void **state)
+{
+    (void)state;
+    needs_devices(1);
+    TN_SCOPE;
+    enum { N = 5 << 20 };
+    tn_tensor *x = tn_arange(N, .dtype = TN_I32), *there = tn_to(x, cuda0);
+    assert_non_null(tn_zero_(x));
+    assert_true(tn_equal(tn_to(there, (tn_device_id){TN_CPU, 0}), tn_arange(N, .dtype = TN_I32)));
+}
+
+static void test_two_devices(void **state)
+{
+    (void)state;
+    needs_devices(2);
+    TN_SCOPE;
+    tn_tensor *a = tn_full(TN_SHAPE(3), 2, .device = &cuda0), *b = tn_to(a, cuda1);
+    assert_int_equal(tn_device_of(b).index, 1);
+    check_values(tn_mul(b, 3), 0, 6, 6, 6);
+    assert_null(tn_add(a, b));
+    check_error(TN_ERR_DEVICE, "one operand is on cuda:0 and the other on cuda:1");
+    check_values(tn_add(a, tn_to(b, cuda0)), 0, 4, 4, 4);
+    tn_event *event = tn_adopt(tn_event_new(cuda0));
+    assert_int_equal(tn_event_record(event, tn_adopt(tn_stream_new(cuda1))), TN_ERR_DEVICE);
+    check_error(TN_ERR_DEVICE, "event_record: the event is of cuda:0 and the stream of cuda:1");
+    assert_int_equal(tn_device("cuda:1").index, 1);
+}
+
+/* ---- memory --------------------------------------------------------------------------------------------------------------- */
+
+static void test_memory(void **state)
+{
+    (void)state;
+    needs_devices(1);
+    TN_SCOPE;
+    const int64_t before = tn_memory_allocated(cuda0);
+    assert_int_equal(tn_reset_peak_memory_stats(cuda0), TN_OK);
+    for (int i = 0; i < 200; i++) { /* changing shapes leave nothing behind */
+        TN_SCOPE;
+        check_values(tn_sum(tn_ones(TN_SHAPE(100 + i % 37 * 1000), .device = &cuda0)), 0, 100 + i % 37 * 1000);
+    }
+    assert_int_equal(tn_memory_allocated(cuda0), before);
+    assert_true(tn_max_memory_allocated(cuda0) >= before + 36100 * 4 && tn_max_memory_allocated(cuda0) < before + 200000);
+    assert_int_equal(tn_device_memory_trim(cuda0), TN_OK);
+    const int64_t kept = tn_memory_reserved(cuda0);
+    {
+        TN_SCOPE;
+        tn_zeros(TN_SHAPE(1 << 20), .device = &cuda0);
+        assert_true(tn_memory_reserved(cuda0) >= kept + (4 << 20));
+        assert_int_equal(tn_device_memory_set_limit(cuda0, tn_memory_allocated(cuda0) + (4 << 20)), TN_OK);
+        assert_null(tn_zeros(TN_SHAPE((1 << 20) + 1), .device = &cuda0));
+        check_error(TN_ERR_MEMORY, "4194308 bytes asked for");
+        tn_zeros(TN_SHAPE(1000), .device = &cuda0);
+        check_good();
+    }
+    {
+        TN_SCOPE;
+        tn_zeros(TN_SHAPE(3 << 19), .device = &cuda0); /* fits only where what is kept is given back */
+        check_good();
+    }
+    assert_int_equal(tn_device_memory_set_limit(cuda0, 0), TN_OK);
+    assert_null(tn_empty(TN_SHAPE((int64_t)1 << 40), .dtype = TN_U8, .device = &cuda0)); /* the device has not so much */
+    check_error(TN_ERR_MEMORY, "1099511627776 bytes asked for");
+    check_values(tn_sum(tn_ones(TN_SHAPE(5), .device = &cuda0)), 0, 5);
+}
+
+/* ---- graphs --------------------------------------------------------------------------------------------------------------- */
+
+static void test_replay(void **state)
+{
+    (void)state;
+    needs_devices(1);
+    TN_SCOPE;
+    const int64_t before = tn_memory_allocated(cuda0);
+    {
+        TN_SCOPE;
+        tn_tensor *x = tn_zeros(TN_SHAPE(3), .device = &cuda0), *y = NULL;
+        tn_graph *graph = tn_adopt(tn_graph_new(cuda0));
+        assert_int_equal(tn_replay(graph), TN_ERR_STATE);
+        check_error(TN_ERR_STATE, "replay: the graph was not captured");
+        {
+            TN_CAPTURE(graph);
+            y = tn_add(tn_mul(tn_add(x, 1), 2), x);
+        }
+        check_good();
+        for (int i = 0; i < 3; i++) {
+            tn_copy_(x, tn_full(TN_SHAPE(3), i));
+            assert_int_equal(tn_replay(graph), TN_OK);
+            check_values(y, 0, 3 * i + 2, 3 * i + 2, 3 * i + 2);
+        }
+        assert_int_equal(tn_capture_begin(graph), TN_ERR_STATE);
+        check_error(TN_ERR_STATE, "the graph was captured before");
+        assert_int_equal(tn_capture_end(graph), TN_ERR_STATE);
+        check_error(TN_ERR_STATE, "capture_end: this thread does not capture the graph");
+    }
+    assert_int_equal(tn_memory_allocated(cuda0), before);
+}
+
+/* A net with dropout, whose steps are the same done and replayed. */
+static void steps_of(bool replayed, int steps, double *losses, tn_tensor **weight)
+{
+    tn_manual_seed(21);
+    tn_module *net = tn_adopt(tn_sequential_new(tn_linear_new(6, 8), tn_relu_new(), tn_dropout_new(0.25), tn_linear_new(8, 3)));
+    assert_int_equal(tn_module_to(net, cuda0), TN_OK);
+    tn_optim *opt = tn_adopt(tn_adamw_new(tn_parameters(net), 0.05));
+    tn_tensor *data = tn_randn(TN_SHAPE(8, 4, 6)), *x = tn_to(tn_zeros(TN_SHAPE(4, 6)), cuda0), *loss = NULL;
+    tn_tensor *y = tn_to(tn_from_ints(((int64_t[]){0, 1, 2, 1}), TN_SHAPE(4)), cuda0);
+    tn_graph *graph = replayed ? tn_adopt(tn_graph_new(cuda0)) : NULL;
+    for (int i = 0; i < steps; i++) {
+        TN_SCOPE;
+        tn_copy_(x, tn_select(data, 0, i % 8));
+        if (i == steps / 2)
+            assert_int_equal(tn_set_lr(opt, 0.01), TN_OK); /* which a replay takes */
+        if (replayed && i == 1) {
+            tn_zero_grad(opt);
+            TN_CAPTURE(graph);
+            loss = tn_keep(tn_cross_entropy(tn_call(net, x), y));
+            assert_int_equal(tn_backward(loss), TN_OK);
+            assert_int_equal(tn_step(opt), TN_OK);
+        }
+        if (replayed && i > 0) {
+            assert_int_equal(tn_replay(graph), TN_OK);
+            losses[i] = tn_item(loss);
+            continue;
+        }
+        tn_tensor *now = tn_cross_entropy(tn_call(net, x), y);
+        tn_zero_grad(opt);
+        assert_int_equal(tn_backward(now), TN_OK);
+        assert_int_equal(tn_step(opt), TN_OK);
+        losses[i] = tn_item(now);
+    }
+    *weight = tn_to(tn_parameter(net, "0.weight"), (tn_device_id){TN_CPU, 0});
+    if (loss)
+        tn_release(loss);
+    check_good();
+}
+
+static void test_training_replayed(void **state)
+{
+    (void)state;
+    needs_devices(1);
+    TN_SCOPE;
+    enum { STEPS = 6 };
+    double done[STEPS], again[STEPS];
+    tn_tensor *a, *b;
+    steps_of(false, STEPS, done, &a);
+    steps_of(true, STEPS, again, &b);
+    for (int i = 0; i < STEPS; i++)
+        assert_true(done[i] == again[i]);
+    assert_true(tn_equal(a, b));
+    assert_true(done[1] != done[2]);
+}
+
+static void test_not_while_captured(void **state)
+{
+    (void)state;
+    needs_devices(1);
+    TN_SCOPE;
+    tn_tensor *x = tn_ones(TN_SHAPE(4), .device = &cuda0), *here = tn_ones(TN_SHAPE(4));
+    tn_module *net = tn_adopt(tn_linear_new(4, 1));
+    assert_int_equal(tn_module_to(net, cuda0), TN_OK);
+    tn_optim *opt = tn_adopt(tn_adam_new(tn_parameters(net), 1e-2));
+    tn_graph *graph = tn_adopt(tn_graph_new(cuda0)), *other = tn_adopt(tn_graph_new(cuda0));
+    {
+        TN_CAPTURE(graph);
+        assert_true(isnan(tn_item(tn_sum(x))));
+        check_error(TN_ERR_STATE, "numbers are read while a graph is captured from cuda:0: nothing is computed before its replay");
+        assert_null(tn_to(here, cuda0));
+        check_error(TN_ERR_STATE, "numbers are brought from elsewhere while a graph is captured");
+        assert_int_equal(tn_synchronize(cuda0), TN_ERR_STATE);
+        tn_clear_error();
+        assert_int_equal(tn_replay(graph), TN_ERR_STATE);
+        check_error(TN_ERR_STATE, "replay: the graph was not captured");
+        assert_int_equal(tn_capture_begin(other), TN_ERR_STATE);
+        check_error(TN_ERR_STATE, "this thread captures a graph already");
+        assert_int_equal(tn_backward(tn_sum(tn_call(net, tn_reshape(x, TN_SHAPE(1, 4))))), TN_OK);
+        assert_int_equal(tn_step(opt), TN_ERR_STATE);
+        check_error(TN_ERR_STATE, "an optimiser's first step makes its states: take one before a graph is captured");
+        tn_tensor *q = tn_reshape(x, TN_SHAPE(1, 1, 2, 2));
+        assert_null(tn_scaled_dot_product_attention(q, q, q, .dropout_p = 0.5));
+        check_error(TN_ERR_STATE, "dropout_p while a graph is captured");
+        tn_fail(TN_ERR_ARGUMENT, "left");
+    }
+    check_error(TN_ERR_ARGUMENT, "left"); /* and the graph is empty again */
+    {
+        TN_CAPTURE(graph);
+        x = tn_mul(x, 5);
+    }
+    assert_int_equal(tn_replay(graph), TN_OK);
+    check_values(x, 0, 5, 5, 5, 5);
+}
+
+int main(void)
+{
+    setenv("TENON_CUDA_EMULATED_DEVICES", "2", 0);
+    const struct CMUnitTest tests[] = {
+        TEST(test_cpu_has_none), TEST(test_streams), TEST(test_large_copy),        TEST(test_two_devices),
+        TEST(test_memory),       TEST(test_replay),  TEST(test_training_replayed), TEST(test_not_while_captured),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
