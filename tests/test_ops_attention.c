@@ -151,6 +151,29 @@ static void test_threads(void **state)
     check_good();
 }
 
+/* Heads of whole vectors and others, rows and columns that fill no tile: f32 beside f64. */
+static void test_widths(void **state)
+{
+    (void)state;
+    tn_manual_seed(7);
+    for (int i = 0; i < 8; i++) {
+        TN_SCOPE;
+        tn_tensor *in[3], *wide[3], *d[3], *due[3];
+        for (int k = 0; k < 3; k++) {
+            in[k] = tn_randn(TN_SHAPE(2, k ? 1 : 2, k ? 103 : 150, (int[]){16, 48, 64, 20}[i / 2]), .requires_grad = true);
+            wide[k] = tn_cast(in[k], TN_F64);
+        }
+        tn_tensor *y = tn_scaled_dot_product_attention(in[0], in[1], in[2], .is_causal = i % 2, .enable_gqa = true);
+        tn_tensor *z = tn_scaled_dot_product_attention(wide[0], wide[1], wide[2], .is_causal = i % 2, .enable_gqa = true);
+        assert_int_equal(tn_grads_of(&y, 1, in, 3, d, .grads = &y), TN_OK);
+        assert_int_equal(tn_grads_of(&z, 1, in, 3, due, .grads = &z), TN_OK);
+        assert_true(tn_allclose(y, tn_cast(z, TN_F32), 1e-5, 1e-5, false));
+        for (int k = 0; k < 3; k++)
+            assert_true(tn_allclose(d[k], due[k], 1e-5, 1e-4, false));
+    }
+    check_good();
+}
+
 /* A mask and causality together; 16-bit floats are computed in f32 and rounded once. */
 static void test_both_masks_and_halves(void **state)
 {
@@ -214,6 +237,6 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {OP_TABLE_TESTS, TEST(test_wrong_inputs), TEST(test_dropout), TEST(test_composed), TEST(test_threads),
-                                       TEST(test_both_masks_and_halves), TEST(test_no_features), TEST(test_memory)};
+                                       TEST(test_widths), TEST(test_both_masks_and_halves), TEST(test_no_features), TEST(test_memory)};
     return op_table_load("attention", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

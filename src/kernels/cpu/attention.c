@@ -1,42 +1,74 @@
-/* Scaled dot-product attention in tiles of ROWS x COLUMNS scores, and its gradients, which make the scores again (Dao et al. 2022). The
- * products are gemm's. A tile's place and the order of sums depend on the shape alone, and so do the bits. */
+/* Scaled dot-product attention in tiles of up to ROWS x COLUMNS scores, and its gradients, which make the scores again (Dao et al. 2022).
+ * The products read k' and v' in panels and all else where it lies (attention_products.h), or are gemm's. A tile's place and the order of
+ * sums depend on the shape alone, and so do the bits. */
 #include <string.h>
 
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/math.h"
+#include "kernels/cpu/vector.h"
 
-enum { ROWS = 96, COLUMNS = 256 };
+enum { ROWS = 96, COLUMNS = 256, PITCH = COLUMNS + 16 /* between rows, so that those of a column share no set of the cache */ };
+/* Rows of a tile whose products are our own, which pass over what no row may see; fewer rows are gemm's; blocks of rows that share panels;
+ * wider heads are gemm's. */
+enum { OWN_ROWS = 48, FEW_ROWS = 8, MOST_BLOCKS = 8, WIDEST = 256 };
 enum { DQ = 1, DK = 2, DV = 4 };
 
 typedef struct attention_task {
     const tn_attention *a;
     int wanted; /* backward: of DQ, DK, DV */
     bool whole; /* backward: a unit of work is all of a head of k and v; else a block of rows, or of columns */
+    bool own;   /* the products are our own, else gemm's */
+    int64_t rows;                  /* of a tile */
+    int64_t span, spans;           /* forward: blocks of rows of a unit, and units of a head */
     int64_t row_blocks, column_blocks, units, workers;
-    int64_t product, size;         /* elements of a worker's scratch: for gemm; all of it */
+    int64_t product, size;         /* elements of a worker's scratch: for products; all of it */
     void *scratch;                 /* [workers, size] */
 } attention_task;
 
 /* Fewer multiplications are not worth another thread. */
 #define WORK_OF_A_THREAD 1e6
-enum { TILE = ROWS * COLUMNS, EDGE = 64 /* gemm rounds sizes up by less */ };
+enum { TILE = ROWS * PITCH, EDGE = 64 /* gemm rounds sizes up by less */ };
 
-/* A tile: head h of batch b, rows i0 ... and columns j0 ... */
+/* A tile: head h of batch b, rows i0 ... and columns j0 ...; row i may see columns up to i + seen. */
 typedef struct attention_tile {
-    int64_t b, h, i0, j0, rows, columns;
+    int64_t b, h, i0, j0, rows, columns, seen;
 } attention_tile;
+
+/* Which side of a product a tile's columns are, that rows may see in part. */
+typedef enum attention_side { SEEN_N, SEEN_K, SEEN_M } attention_side;
+
+/* Columns of the tile that row i may see. */
+static int64_t seen_by(const attention_tile *t, int64_t i) { return tn_max_i64(0, tn_min_i64(i + 1 + t->seen, t->columns)); }
 
 /* 0, n - 1, 1, n - 2 ...: neighbours together have as much work as any two others where it grows with the number. */
 static int64_t folded(int64_t i, int64_t n) { return i % 2 ? n - 1 - i / 2 : i / 2; }
 /* Columns that any of the rows before `end` may look at. */
 static int64_t columns_of(const tn_attention *a, int64_t end) { return a->causal ? tn_min_i64(a->s, end) : a->s; }
 
+/* The tile at row i and column j. */
+static attention_tile tile_of(const attention_task *task, int64_t b, int64_t h, int64_t i, int64_t j)
+{
+    const tn_attention *a = task->a;
+    const int64_t rows = tn_min_i64(task->rows, a->l - i), columns = tn_min_i64(COLUMNS, columns_of(a, i + rows) - j);
+    return (attention_tile){b, h, i, j, rows, columns, a->causal ? i - j : COLUMNS};
+}
+
+/* Vectors side by side in a tile of a product, and its rows: with 3, with 2 or fewer. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+enum { HIGH_3 = 8, HIGH_2 = 12 };
+#else
+enum { HIGH_3 = 4, HIGH_2 = 6 };
+#endif
+
+/* WHOLE: what rows of probabilities are rounded up to, so that none is alone. */
 #define T float
+#define WHOLE TN_LANES
 #define FN(name) name##_f32
 #define DTYPE TN_F32
 #include "kernels/cpu/attention_body.h"
 
 #define T double
+#define WHOLE 1
 #define FN(name) name##_f64
 #define DTYPE TN_F64
 #include "kernels/cpu/attention_body.h"
@@ -48,7 +80,7 @@ static tn_status run(tn_dtype dtype, attention_task *task, int64_t units, double
     const int64_t widest = tn_max_i64(task->a->e, task->a->ev) + EDGE, most = 1 + (int64_t)((double)units * unit_work / WORK_OF_A_THREAD);
     task->units = units;
     task->workers = tn_min_i64(tn_min_i64(units, most), most > 1 ? tn_parallel_width() : 1);
-    task->product = (COLUMNS + EDGE) * (ROWS + EDGE) + (COLUMNS + ROWS + EDGE) * widest;
+    task->product = task->own ? 2 * (COLUMNS + EDGE) * widest : (COLUMNS + EDGE) * (ROWS + EDGE) + (COLUMNS + ROWS + EDGE) * widest;
     task->size = tiles * TILE + task->product;
     const size_t bytes = (size_t)(task->workers * task->size) * tn_dtype_size(dtype);
     if (!(task->scratch = tn_alloc(bytes)))
@@ -58,32 +90,31 @@ static tn_status run(tn_dtype dtype, attention_task *task, int64_t units, double
     return TN_OK;
 }
 
-static attention_task task_of(const tn_attention *a)
+static attention_task task_of(tn_dtype dtype, const tn_attention *a)
 {
-    return (attention_task){.a = a, .row_blocks = tn_ceil_div(a->l, ROWS), .column_blocks = tn_ceil_div(a->s, COLUMNS)};
+    const int64_t lanes = TN_VECTOR_BYTES / (int64_t)tn_dtype_size(dtype);
+    const bool own = !a->rounded && a->l >= FEW_ROWS && a->e > 0 && a->ev > 0 && a->e % lanes == 0 && a->ev % lanes == 0 &&
+                     tn_max_i64(a->e, a->ev) <= WIDEST;
+    const int64_t rows = own ? OWN_ROWS : ROWS;
+    return (attention_task){.a = a, .own = own, .rows = rows, .row_blocks = tn_ceil_div(a->l, rows), .column_blocks = tn_ceil_div(a->s, COLUMNS)};
 }
 
 tn_status TN_K(attention)(tn_dtype dtype, const tn_attention *a)
 {
-    attention_task task = task_of(a);
-    const double work = (double)ROWS * (double)a->s * (double)(a->e + a->ev);
-    return run(dtype, &task, a->batch * a->heads * task.row_blocks, work, a->dropout > 0 ? 2 : 1,
-               dtype == TN_F64 ? forward_range_f64 : forward_range_f32);
+    attention_task task = task_of(dtype, a);
+    const int64_t heads = a->batch * a->heads, share = heads * task.row_blocks / (4 * tn_parallel_width());
+    task.span = tn_max_i64(1, tn_min_i64(tn_min_i64(share, MOST_BLOCKS), task.row_blocks));
+    task.spans = tn_ceil_div(task.row_blocks, task.span);
+    const double work = (double)(task.span * task.rows) * (double)a->s * (double)(a->e + a->ev);
+    return run(dtype, &task, heads * task.spans, work, a->dropout > 0 ? 2 : 1, dtype == TN_F64 ? forward_range_f64 : forward_range_f32);
 }
 
 tn_status TN_K(attention_backward)(tn_dtype dtype, const tn_attention *a)
 {
     void (*range)(int64_t, int64_t, void *) = dtype == TN_F64 ? backward_range_f64 : backward_range_f32;
-    const size_t item = tn_dtype_size(dtype), keys = (size_t)(a->batch * a->kv_heads * a->s);
     const double work = (double)(2 * a->e + 2 * a->ev);
     const int tiles = a->dropout > 0 ? 3 : 2;
-    attention_task task = task_of(a);
-    if (a->dq)
-        memset(a->dq, 0, item * (size_t)(a->batch * a->heads * a->l * a->e));
-    if (a->dk)
-        memset(a->dk, 0, item * keys * (size_t)a->e);
-    if (a->dv)
-        memset(a->dv, 0, item * keys * (size_t)a->ev);
+    attention_task task = task_of(dtype, a);
     const int queries = a->dq ? DQ : 0, others = (a->dk ? DK : 0) | (a->dv ? DV : 0);
     /* With a head for each thread the scores are made once; else once for rows and once for columns. The sums are the same. */
     task.whole = a->batch * a->kv_heads >= tn_parallel_width();
@@ -91,7 +122,7 @@ tn_status TN_K(attention_backward)(tn_dtype dtype, const tn_attention *a)
     if (task.whole)
         return run(dtype, &task, a->batch * a->kv_heads, work * (double)a->l * (double)a->s, tiles, range);
     task.wanted = queries;
-    if (queries && run(dtype, &task, a->batch * a->heads * task.row_blocks, work * ROWS * (double)a->s, tiles, range) != TN_OK)
+    if (queries && run(dtype, &task, a->batch * a->heads * task.row_blocks, work * (double)(task.rows * a->s), tiles, range) != TN_OK)
         return TN_ERR_MEMORY;
     task.wanted = others;
     return others ? run(dtype, &task, a->batch * a->kv_heads * task.column_blocks, work * COLUMNS * (double)a->l, tiles, range) : TN_OK;

@@ -1,18 +1,21 @@
 /* Attention for one type: included by attention.c with T (float or double), DTYPE and FN(name) defined. A tile of scratch is
- * [ROWS][COLUMNS]. */
+ * [ROWS][PITCH]. */
+
+#include "kernels/cpu/attention_products.h"
 
 /* A worker's scratch. */
 typedef struct FN(work) {
     T *p, *dp, *keep; /* tiles; forward has no dp, and keep is NULL without dropout */
-    T *product;
-    bool rounded;
+    T *product;       /* gemm's, or two sets of panels: of k' and, in backward, of v' */
+    int64_t second;   /* where the second set begins */
+    bool own, rounded;
 } FN(work);
 
 static FN(work) FN(work_of)(const attention_task *task, int64_t worker, bool backward)
 {
     T *at = (T *)task->scratch + worker * task->size, *tiles = at + task->product;
     T *keep = task->a->dropout > 0 ? tiles + (backward ? 2 : 1) * TILE : NULL;
-    return (FN(work)){tiles, tiles + TILE, keep, at, task->a->rounded};
+    return (FN(work)){tiles, tiles + TILE, keep, at, task->product / 2, task->own, task->a->rounded};
 }
 
 static const T *FN(at)(const tn_attention_rows *x, int64_t b, int64_t h, int64_t i)
@@ -43,28 +46,78 @@ static void FN(multiply)(const FN(work) *work, int64_t m, int64_t n, int64_t k, 
     TN_K(gemm)(DTYPE, &g);
 }
 
-/* v's rows of the tile, or their transpose. */
-static FN(matrix) FN(values)(const tn_attention *a, const attention_tile *t, bool transposed)
+/* Rows of a matrix. */
+typedef struct FN(rows) {
+    const T *data;
+    int64_t row;
+} FN(rows);
+
+static FN(rows) FN(rows_of)(const tn_attention *a, const tn_attention_rows *x, int64_t b, int64_t h, int64_t i)
 {
-    const T *v = FN(at)(&a->v, t->b, FN(kv_head)(a, t->h), t->j0);
-    return transposed ? (FN(matrix)){v, 1, a->v.row} : (FN(matrix)){v, a->v.row, 1};
+    return (FN(rows)){FN(at)(x, b, x == &a->q ? h : FN(kv_head)(a, h), i), x->row};
 }
 
-/* work->p = scale q k' + mask; -infinity where nothing is to be seen. */
+/* The transpose of k's or v's rows [columns, k], in panels of gemm's. */
+static void FN(pack)(FN(rows) x, int64_t columns, int64_t k, T *panels)
+{
+    const tn_gemm g = {.n = columns, .k = k, .b = x.data, .b_row = 1, .b_col = x.row};
+    TN_K(gemm_pack)(DTYPE, &g, panels);
+}
+
+/* out [rows, columns] = alpha x other', k wide; the panels are other's, where products are our own. */
+static void FN(dots)(const FN(work) *work, const attention_tile *t, int64_t k, double alpha, FN(rows) x, FN(rows) other, const T *panels, T *out)
+{
+    if (!work->own) {
+        FN(multiply)(work, t->rows, t->columns, k, alpha, (FN(matrix)){x.data, x.row, 1}, (FN(matrix)){other.data, 1, other.row}, 0, out, PITCH);
+        return;
+    }
+    const int64_t panel = (int64_t)(TN_K(gemm_packed_bytes)(DTYPE, &(tn_gemm){.n = 1, .k = k}) / sizeof(T));
+    const int64_t lanes = TN_VECTOR_BYTES / (int64_t)sizeof(T);
+    const FN(product) g = {.m = t->rows, .n = tn_ceil_div(t->columns, lanes) * lanes, .k = k, .a = x.data, .a_row = x.row, .a_col = 1,
+                           .b = panels, .b_row = panel / k, .width = panel / k, .panel = panel, .c = out, .c_row = PITCH, .alpha = (T)alpha};
+    FN(product_of)(&g, SEEN_N, t->seen);
+}
+
+/* to [rows, n] += alpha p other, p a tile and other [columns, n] */
+static void FN(gather)(const FN(work) *work, const attention_tile *t, int64_t n, double alpha, const T *p, FN(rows) other, T *to)
+{
+    const FN(product) g = {.m = t->rows, .n = n, .k = t->columns, .a = p, .a_row = PITCH, .a_col = 1, .b = other.data, .b_row = other.row,
+                           .c = to, .c_row = n, .alpha = (T)alpha, .add = true};
+    if (work->own)
+        FN(product_of)(&g, SEEN_K, t->seen);
+    else
+        FN(multiply)(work, g.m, n, g.k, alpha, (FN(matrix)){p, PITCH, 1}, (FN(matrix)){other.data, other.row, 1}, 1, to, n);
+}
+
+/* to [columns, n] += alpha p' x, p a tile and x [rows, n] */
+static void FN(scatter)(const FN(work) *work, const attention_tile *t, int64_t n, double alpha, const T *p, FN(rows) x, T *to)
+{
+    const FN(product) g = {.m = t->columns, .n = n, .k = t->rows, .a = p, .a_row = 1, .a_col = PITCH, .b = x.data, .b_row = x.row,
+                           .c = to, .c_row = n, .alpha = (T)alpha, .add = true};
+    if (work->own)
+        FN(product_of)(&g, SEEN_M, t->seen);
+    else
+        FN(multiply)(work, g.m, n, g.k, alpha, (FN(matrix)){p, 1, PITCH}, (FN(matrix)){x.data, x.row, 1}, 1, to, n);
+}
+
+/* Columns up to which a row is computed of which n are seen. */
+static int64_t FN(whole)(int64_t n) { return tn_ceil_div(n, WHOLE) * WHOLE; }
+
+/* work->p = scale q k' + mask, of what rows may see; -infinity where nothing is to be seen, up to whole vectors. */
 static void FN(scores)(const tn_attention *a, const attention_tile *t, const FN(work) *work)
 {
-    const T *q = FN(at)(&a->q, t->b, t->h, t->i0), *k = FN(at)(&a->k, t->b, FN(kv_head)(a, t->h), t->j0);
-    FN(multiply)(work, t->rows, t->columns, a->e, a->scale, (FN(matrix)){q, a->q.row, 1}, (FN(matrix)){k, 1, a->k.row}, 0, work->p, COLUMNS);
+    FN(dots)(work, t, a->e, a->scale, FN(rows_of)(a, &a->q, t->b, t->h, t->i0), FN(rows_of)(a, &a->k, t->b, t->h, t->j0), work->product, work->p);
     for (int64_t i = 0; i < t->rows; i++) {
-        T *row = work->p + i * COLUMNS;
+        T *row = work->p + i * PITCH;
         const int64_t from = t->b * a->mask.batch + t->h * a->mask.head + (t->i0 + i) * a->mask.row + t->j0 * a->mask_column;
+        const int64_t n = seen_by(t, i);
         if (a->mask.data && a->mask_is_bool)
-            for (int64_t j = 0; j < t->columns; j++)
+            for (int64_t j = 0; j < n; j++)
                 row[j] = ((const bool *)a->mask.data)[from + j * a->mask_column] ? row[j] : -(T)HUGE_VAL;
         else if (a->mask.data)
-            for (int64_t j = 0; j < t->columns; j++)
+            for (int64_t j = 0; j < n; j++)
                 row[j] += ((const T *)a->mask.data)[from + j * a->mask_column];
-        for (int64_t j = a->causal ? tn_max_i64(0, t->i0 + i + 1 - t->j0) : t->columns; j < t->columns; j++)
+        for (int64_t j = n; j < FN(whole)(n); j++)
             row[j] = -(T)HUGE_VAL;
     }
 }
@@ -78,13 +131,13 @@ static void FN(kept)(const tn_attention *a, const attention_tile *t, T *keep)
         const tn_random_fill fill = {.kind = TN_RANDOM_BERNOULLI, .dtype = DTYPE, .n = skip + t->columns, .out = words, .seed = a->seed,
                                      .offset = a->offset + (uint64_t)(first / 4), .a = 1 - a->dropout, .b = 1 / (1 - a->dropout)};
         TN_K(random)(&fill);
-        memcpy(keep + i * COLUMNS, words + skip, (size_t)t->columns * sizeof(T));
+        memcpy(keep + i * PITCH, words + skip, (size_t)t->columns * sizeof(T));
     }
 }
 
 static void FN(times)(const attention_tile *t, const T *x, const T *y, T *to)
 {
-    for (int64_t i = 0; i < t->rows * COLUMNS; i += COLUMNS)
+    for (int64_t i = 0; i < t->rows * PITCH; i += PITCH)
         TN_INDEPENDENT
         for (int64_t j = i; j < i + t->columns; j++)
             to[j] = x[j] * y[j];
@@ -92,36 +145,65 @@ static void FN(times)(const attention_tile *t, const T *x, const T *y, T *to)
 
 /* ---- forward ---------------------------------------------------------------------------------------------------------------- */
 
-/* A block of rows against all columns, with a running max and sum for each row; y is rescaled when the max grows. */
-static void FN(forward_block)(const tn_attention *a, int64_t b, int64_t h, int64_t i0, const FN(work) *work)
+/* x = exp(x - shift); gives their sum. */
+static T FN(exponentials)(T *x, int64_t n, T shift)
 {
-    attention_tile t = {b, h, i0, 0, tn_min_i64(ROWS, a->l - i0), 0};
-    T *y = FN(dense)(a->y, a->heads, a->l, a->ev, b, h, i0), *stats = FN(dense)(a->stats, a->heads, a->l, 2, b, h, i0), max[ROWS];
-    const int64_t all = columns_of(a, i0 + t.rows);
-    double sum[ROWS] = {0};
-    memset(y, 0, (size_t)(t.rows * a->ev) * sizeof(T));
-    for (int64_t i = 0; i < t.rows; i++)
-        max[i] = -(T)HUGE_VAL;
-    for (t.j0 = 0; t.j0 < all; t.j0 += COLUMNS) {
-        t.columns = tn_min_i64(COLUMNS, all - t.j0);
-        FN(scores)(a, &t, work);
-        for (int64_t i = 0; i < t.rows; i++) {
-            T *row = work->p + i * COLUMNS, top[2] = {max[i], FN(max)(row, t.columns)}, *to = y + i * a->ev;
-            const T larger = FN(max)(top, 2), shift = larger == -(T)HUGE_VAL ? 0 : larger, factor = tn_exp_minus_(max[i] - shift);
-            for (int64_t j = 0; j < t.columns; j++)
-                row[j] = tn_exp_minus_(row[j] - shift);
-            sum[i] = sum[i] * (double)factor + (double)FN(sum)(row, t.columns);
-            max[i] = larger;
-            for (int64_t j = 0; j < a->ev && factor != 1; j++)
-                to[j] *= factor;
+    T lane[TN_LANES] = {0}, rest = 0;
+    int64_t i = 0;
+    for (; i + TN_LANES <= n; i += TN_LANES)
+        for (int l = 0; l < TN_LANES; l++) {
+            x[i + l] = tn_exp_minus_(x[i + l] - shift);
+            lane[l] += x[i + l];
         }
-        if (work->keep) {
-            FN(kept)(a, &t, work->keep);
-            FN(times)(&t, work->p, work->keep, work->p);
-        }
-        FN(multiply)(work, t.rows, a->ev, t.columns, 1, (FN(matrix)){work->p, COLUMNS, 1}, FN(values)(a, &t, false), 1, y, a->ev);
+    for (; i < n; i++)
+        rest += x[i] = tn_exp_minus_(x[i] - shift);
+    return FN(sum)(lane, n < TN_LANES ? 0 : TN_LANES) + rest;
+}
+
+/* A tile against what the block's rows saw before: y is rescaled where the max grows. */
+static void FN(forward_tile)(const tn_attention *a, const attention_tile *t, T *max, double *sum, const FN(work) *work)
+{
+    T *y = FN(dense)(a->y, a->heads, a->l, a->ev, t->b, t->h, t->i0);
+    FN(scores)(a, t, work);
+    for (int64_t i = 0; i < t->rows; i++) {
+        const int64_t n = FN(whole)(seen_by(t, i));
+        T *row = work->p + i * PITCH, *to = y + i * a->ev;
+        const T own = FN(max_number)(row, n), larger = own > max[i] ? own : max[i]; /* NaN is in the sum */
+        const T shift = larger == -(T)HUGE_VAL ? 0 : larger, factor = tn_exp_minus_(max[i] - shift);
+        sum[i] = sum[i] * (double)factor + (double)FN(exponentials)(row, n, shift);
+        max[i] = larger;
+        for (int64_t j = n; j < t->columns; j++)
+            row[j] = 0;
+        for (int64_t j = 0; j < a->ev && factor != 1; j++)
+            to[j] *= factor;
     }
-    for (int64_t i = 0; i < t.rows; i++) {
+    if (work->keep) {
+        FN(kept)(a, t, work->keep);
+        FN(times)(t, work->p, work->keep, work->p);
+    }
+    FN(gather)(work, t, a->ev, 1, work->p, FN(rows_of)(a, &a->v, t->b, t->h, t->j0), y);
+}
+
+/* Rows i0 ... i1, at most MOST_BLOCKS blocks, against all columns, with a running max and sum for each row. */
+static void FN(forward_span)(const attention_task *task, int64_t b, int64_t h, int64_t i0, int64_t i1, const FN(work) *work)
+{
+    const tn_attention *a = task->a;
+    T *y = FN(dense)(a->y, a->heads, a->l, a->ev, b, h, i0), *stats = FN(dense)(a->stats, a->heads, a->l, 2, b, h, i0);
+    T max[MOST_BLOCKS * ROWS];
+    double sum[MOST_BLOCKS * ROWS] = {0};
+    memset(y, 0, (size_t)((i1 - i0) * a->ev) * sizeof(T));
+    for (int64_t i = 0; i < i1 - i0; i++)
+        max[i] = -(T)HUGE_VAL;
+    for (int64_t j = 0; j < columns_of(a, i1); j += COLUMNS) {
+        if (work->own)
+            FN(pack)(FN(rows_of)(a, &a->k, b, h, j), tn_min_i64(COLUMNS, a->s - j), a->e, work->product);
+        for (int64_t i = i0; i < i1; i += task->rows) {
+            const attention_tile t = tile_of(task, b, h, i, j);
+            if (t.columns > 0)
+                FN(forward_tile)(a, &t, max + (i - i0), sum + (i - i0), work);
+        }
+    }
+    for (int64_t i = 0; i < i1 - i0; i++) {
         const T inverse = (T)(sum[i] == 0 ? 0 : 1 / sum[i]);
         stats[2 * i] = max[i] == -(T)HUGE_VAL ? 0 : max[i];
         stats[2 * i + 1] = inverse;
@@ -134,11 +216,12 @@ static void FN(forward_range)(int64_t begin, int64_t end, void *context)
 {
     const attention_task *task = context;
     const tn_attention *a = task->a;
+    const int64_t rows = task->span * task->rows;
     for (int64_t w = begin; w < end; w++) {
         const FN(work) work = FN(work_of)(task, w, false);
         for (int64_t u = task->units * w / task->workers; u < task->units * (w + 1) / task->workers; u++) {
-            const int64_t head = u / task->row_blocks, block = folded(u % task->row_blocks, task->row_blocks);
-            FN(forward_block)(a, head / a->heads, head % a->heads, block * ROWS, &work);
+            const int64_t head = u / task->spans, i = folded(u % task->spans, task->spans) * rows;
+            FN(forward_span)(task, head / a->heads, head % a->heads, i, tn_min_i64(i + rows, a->l), &work);
         }
     }
 }
@@ -146,18 +229,22 @@ static void FN(forward_range)(int64_t begin, int64_t end, void *context)
 /* ---- backward --------------------------------------------------------------------------------------------------------------- */
 
 /* ds, in dp: p (dy v' - the row's sum of dy y). */
-static void FN(slopes)(const tn_attention *a, const attention_tile *t, const T *dy, const FN(work) *work)
+static void FN(slopes)(const tn_attention *a, const attention_tile *t, FN(rows) dy, const FN(work) *work)
 {
     const T *y = FN(dense)(a->y, a->heads, a->l, a->ev, t->b, t->h, t->i0);
-    FN(multiply)(work, t->rows, t->columns, a->ev, 1, (FN(matrix)){dy, a->ev, 1}, FN(values)(a, t, true), 0, work->dp, COLUMNS);
-    if (work->keep)
-        FN(times)(t, work->dp, work->keep, work->dp);
+    FN(dots)(work, t, a->ev, 1, dy, FN(rows_of)(a, &a->v, t->b, t->h, t->j0), work->product + work->second, work->dp);
     for (int64_t i = 0; i < t->rows; i++) {
-        T *row = work->dp + i * COLUMNS;
-        const T *p = work->p + i * COLUMNS, mean = FN(dot)(dy + i * a->ev, y + i * a->ev, a->ev);
+        T *row = work->dp + i * PITCH;
+        const T *p = work->p + i * PITCH, *keep = work->keep ? work->keep + i * PITCH : NULL;
+        const T mean = FN(dot)(dy.data + i * dy.row, y + i * a->ev, a->ev);
+        const int64_t n = seen_by(t, i);
+        for (int64_t j = 0; keep && j < n; j++)
+            row[j] *= keep[j];
         TN_INDEPENDENT
-        for (int64_t j = 0; j < t->columns; j++)
+        for (int64_t j = 0; j < n; j++)
             row[j] = p[j] * (row[j] - mean);
+        for (int64_t j = n; j < t->columns; j++)
+            row[j] = 0;
     }
 }
 
@@ -165,63 +252,81 @@ static void FN(slopes)(const tn_attention *a, const attention_tile *t, const T *
 static void FN(backward_tile)(const tn_attention *a, const attention_tile *t, int wanted, const FN(work) *work)
 {
     const int64_t kv = FN(kv_head)(a, t->h);
-    const T *dy = FN(dense)(a->dy, a->heads, a->l, a->ev, t->b, t->h, t->i0);
+    const FN(rows) dy = {FN(dense)(a->dy, a->heads, a->l, a->ev, t->b, t->h, t->i0), a->ev};
     const T *stats = FN(dense)(a->stats, a->heads, a->l, 2, t->b, t->h, t->i0);
     FN(scores)(a, t, work);
     for (int64_t i = 0; i < t->rows; i++) {
-        T *row = work->p + i * COLUMNS;
+        T *row = work->p + i * PITCH;
         const T shift = stats[2 * i], inverse = stats[2 * i + 1];
-        for (int64_t j = 0; j < t->columns; j++)
+        const int64_t n = FN(whole)(seen_by(t, i));
+        for (int64_t j = 0; j < n; j++)
             row[j] = tn_exp_minus_(row[j] - shift) * inverse;
+        for (int64_t j = n; j < t->columns; j++)
+            row[j] = 0;
     }
     if (work->keep)
         FN(kept)(a, t, work->keep);
     if (wanted & DV) {
-        const T *p = work->keep ? work->dp : work->p;
         if (work->keep)
             FN(times)(t, work->p, work->keep, work->dp);
-        FN(multiply)(work, t->columns, a->ev, t->rows, 1, (FN(matrix)){p, 1, COLUMNS}, (FN(matrix)){dy, a->ev, 1}, 1,
-                     FN(dense)(a->dv, a->kv_heads, a->s, a->ev, t->b, kv, t->j0), a->ev);
+        FN(scatter)(work, t, a->ev, 1, work->keep ? work->dp : work->p, dy, FN(dense)(a->dv, a->kv_heads, a->s, a->ev, t->b, kv, t->j0));
     }
     if (!(wanted & (DQ | DK)))
         return;
     FN(slopes)(a, t, dy, work);
     if (wanted & DQ)
-        FN(multiply)(work, t->rows, a->e, t->columns, a->scale, (FN(matrix)){work->dp, COLUMNS, 1},
-                     (FN(matrix)){FN(at)(&a->k, t->b, kv, t->j0), a->k.row, 1}, 1,
-                     FN(dense)(a->dq, a->heads, a->l, a->e, t->b, t->h, t->i0), a->e);
+        FN(gather)(work, t, a->e, a->scale, work->dp, FN(rows_of)(a, &a->k, t->b, t->h, t->j0),
+                   FN(dense)(a->dq, a->heads, a->l, a->e, t->b, t->h, t->i0));
     if (wanted & DK)
-        FN(multiply)(work, t->columns, a->e, t->rows, a->scale, (FN(matrix)){work->dp, 1, COLUMNS},
-                     (FN(matrix)){FN(at)(&a->q, t->b, t->h, t->i0), a->q.row, 1}, 1,
-                     FN(dense)(a->dk, a->kv_heads, a->s, a->e, t->b, kv, t->j0), a->e);
+        FN(scatter)(work, t, a->e, a->scale, work->dp, FN(rows_of)(a, &a->q, t->b, t->h, t->i0),
+                    FN(dense)(a->dk, a->kv_heads, a->s, a->e, t->b, kv, t->j0));
 }
 
-/* The tiles of heads h0 ... h1 whose rows and columns begin in the ranges: heads first, then rows, then columns. */
+/* The tiles of heads h0 ... h1, of one head of k and v, whose rows and columns begin in the ranges: columns first, then heads, then rows. */
 static void FN(backward_span)(const attention_task *task, int64_t b, int64_t h0, int64_t h1, int64_t i0, int64_t i1, int64_t j0, int64_t j1,
                               const FN(work) *work)
 {
     const tn_attention *a = task->a;
-    for (int64_t h = h0; h < h1; h++)
-        for (int64_t i = i0; i < i1; i += ROWS) {
-            const int64_t rows = tn_min_i64(ROWS, a->l - i), all = columns_of(a, i + rows);
-            for (int64_t j = j0; j < tn_min_i64(j1, all); j += COLUMNS) {
-                const attention_tile t = {b, h, i, j, rows, tn_min_i64(COLUMNS, all - j)};
-                FN(backward_tile)(a, &t, task->wanted, work);
+    for (int64_t j = j0; j < tn_min_i64(j1, columns_of(a, i1)); j += COLUMNS) {
+        const int64_t columns = tn_min_i64(COLUMNS, a->s - j);
+        if (work->own)
+            FN(pack)(FN(rows_of)(a, &a->k, b, h0, j), columns, a->e, work->product);
+        if (work->own && task->wanted & (DQ | DK))
+            FN(pack)(FN(rows_of)(a, &a->v, b, h0, j), columns, a->ev, work->product + work->second);
+        for (int64_t h = h0; h < h1; h++)
+            for (int64_t i = i0; i < i1; i += task->rows) {
+                const attention_tile t = tile_of(task, b, h, i, j);
+                if (t.columns > 0)
+                    FN(backward_tile)(a, &t, task->wanted, work);
             }
-        }
+    }
+}
+
+/* Rows i0 ... i1 of a head of what is asked for become 0. */
+static void FN(begin_sums)(void *x, int64_t heads, int64_t rows, int64_t width, int64_t b, int64_t h, int64_t i0, int64_t i1)
+{
+    if (x)
+        memset(FN(dense)(x, heads, rows, width, b, h, i0), 0, (size_t)((i1 - i0) * width) * sizeof(T));
 }
 
 static void FN(backward_unit)(const attention_task *task, int64_t unit, const FN(work) *work)
 {
     const tn_attention *a = task->a;
     if (!task->whole && task->wanted == DQ) {
-        const int64_t head = unit / task->row_blocks, h = head % a->heads, i = folded(unit % task->row_blocks, task->row_blocks) * ROWS;
-        FN(backward_span)(task, head / a->heads, h, h + 1, i, tn_min_i64(i + ROWS, a->l), 0, a->s, work);
+        const int64_t head = unit / task->row_blocks, b = head / a->heads, h = head % a->heads;
+        const int64_t i = folded(unit % task->row_blocks, task->row_blocks) * task->rows, end = tn_min_i64(i + task->rows, a->l);
+        FN(begin_sums)(a->dq, a->heads, a->l, a->e, b, h, i, end);
+        FN(backward_span)(task, b, h, h + 1, i, end, 0, a->s, work);
         return;
     }
     const int64_t group = a->heads / a->kv_heads, blocks = task->whole ? 1 : task->column_blocks;
-    const int64_t head = unit / blocks, h = head % a->kv_heads * group, j = folded(unit % blocks, blocks) * COLUMNS;
-    FN(backward_span)(task, head / a->kv_heads, h, h + group, 0, a->l, j, task->whole ? a->s : tn_min_i64(j + COLUMNS, a->s), work);
+    const int64_t head = unit / blocks, b = head / a->kv_heads, kv = head % a->kv_heads, h = kv * group;
+    const int64_t j = folded(unit % blocks, blocks) * COLUMNS, end = task->whole ? a->s : tn_min_i64(j + COLUMNS, a->s);
+    FN(begin_sums)(a->dk, a->kv_heads, a->s, a->e, b, kv, j, end);
+    FN(begin_sums)(a->dv, a->kv_heads, a->s, a->ev, b, kv, j, end);
+    for (int64_t i = h; i < h + group && task->wanted & DQ; i++)
+        FN(begin_sums)(a->dq, a->heads, a->l, a->e, b, i, 0, a->l);
+    FN(backward_span)(task, b, h, h + group, 0, a->l, j, end, work);
 }
 
 static void FN(backward_range)(int64_t begin, int64_t end, void *context)
@@ -235,5 +340,6 @@ static void FN(backward_range)(int64_t begin, int64_t end, void *context)
 }
 
 #undef T
+#undef WHOLE
 #undef FN
 #undef DTYPE

@@ -41,12 +41,13 @@ static int gate_of(tn_rnn_kind kind, int slot) { return kind == TN_RNN_KIND_GRU 
 typedef struct walk {
     const tn_rnn *r;
     const tn_rnn_grad *d; /* NULL: forward */
+    const struct products *p;
     layout l;
     int64_t units;                       /* blocks of LANES units; the last may have fewer */
     int64_t tiles, parts, workers;
     float *w_x, *w_h, *bias;             /* packed; of backward: for dx and for dh */
     float *sums;                         /* [parts, sums_size]: of w_x, w_h and the slots, as forward packs them */
-    char *scratch;                       /* [workers] of backward's */
+    char *scratch;                       /* [workers] of backward's; [tiles] of forward's rows in pairs */
     int64_t sums_size, chunk;
     size_t scratch_bytes;
 } walk;
@@ -57,17 +58,46 @@ static int64_t saved_width(const tn_rnn *r) { return tn_rnn_saved(r->kind, r->hi
 
 /* ---- packing -------------------------------------------------------------------------------------------------------------- */
 
+/* A sequence at a step, forward. */
+typedef struct place {
+    const float *x, *h; /* as they are multiplied; h before the step */
+    const float *before; /* that h itself */
+    float *y, *c, *saved;
+    const float *next_y, *next_saved; /* where the next step will write, to be fetched; its own place when it is the last */
+} place;
+
+/* Sequences' rows and those of weights as they are multiplied: `depth` elements of what is summed over are a unit, the size of a float. */
+typedef struct products {
+    int depth;
+    void (*forward)(const walk *w, const place *at, int64_t n);
+    void (*back)(const walk *w, int s0, int slots, const float *packed, const float *const *dgates, int64_t n, float *const *out, int64_t columns,
+                 bool add);
+    void (*outer)(const walk *w, const float *const *a, int64_t rows, const float *all, int64_t k, int s0, int slots, float *sums);
+    void (*pair)(const float *a, const float *b, int64_t n, float *to); /* depth 2: units (a[i], b[i]); b NULL: zeros; to may be a */
+    void (*pair_row)(const float *a, int64_t n, float *to);             /* depth 2: units (a[2i], a[2i + 1]) */
+} products;
+static int64_t units_of(const walk *w, int64_t k) { return tn_ceil_div(k, w->p->depth); }
+
+/* Rows of `width` at `at` become units, where they lie. */
+static void pair_rows(const walk *w, float *at, int64_t rows, int64_t width)
+{
+    for (int64_t i = 0; w->p->depth == 2 && i < rows; i += 2)
+        w->p->pair(at + i * width, i + 1 < rows ? at + (i + 1) * width : NULL, width, at + i / 2 * width);
+}
+
 /* For each block of units and each k, a vector of each slot. */
 static void pack_by_unit(const walk *w, const float *weight, int64_t k, int s0, int n, float *to)
 {
     const int64_t hidden = w->r->hidden;
-    for (int64_t u = 0; u < w->units; u++, to += k * n * LANES)
+    for (int64_t u = 0; u < w->units; u++, to += units_of(w, k) * n * LANES) {
         for (int s = 0; s < n; s++)
             for (int64_t j = u * LANES; j < (u + 1) * LANES; j++) {
                 const float *from = weight + (gate_of(w->r->kind, s0 + s) * hidden + j) * k;
                 for (int64_t i = 0; i < k; i++)
                     to[(i * n + s) * LANES + j % LANES] = j < hidden ? from[i] : 0;
             }
+        pair_rows(w, to, k, n * LANES);
+    }
 }
 /* The other way: what has been summed by unit, into the weight's gradient. */
 static void unpack_by_unit(const walk *w, const float *from, int64_t k, int s0, int n, float *weight)
@@ -95,16 +125,17 @@ static int64_t panels_size(const walk *w, int64_t columns, int n)
 /* For each panel of the weight's columns, its rows in the order in which a row of gates' gradients has them. */
 static void pack_by_column(const walk *w, const float *weight, int64_t columns, int s0, int n, float *to)
 {
-    const int64_t hidden = w->r->hidden;
-    for (int64_t j = 0, wide; j < columns; j += wide) {
+    const int64_t hidden = w->r->hidden, rows = w->units * n * LANES;
+    for (int64_t j = 0, wide; j < columns; j += wide, to += units_of(w, rows) * wide) {
         wide = panel_of(columns - j) * LANES;
         const size_t bytes = (size_t)tn_min_i64(wide, columns - j) * sizeof *to;
-        for (int64_t p = 0; p < w->units * n * LANES; p++, to += wide) {
+        for (int64_t p = 0; p < rows; p++) {
             const int64_t unit = p / (n * LANES) * LANES + p % LANES;
-            memset(to, 0, (size_t)wide * sizeof *to);
+            memset(to + p * wide, 0, (size_t)wide * sizeof *to);
             if (unit < hidden)
-                memcpy(to, weight + (gate_of(w->r->kind, s0 + (int)(p / LANES % n)) * hidden + unit) * columns + j, bytes);
+                memcpy(to + p * wide, weight + (gate_of(w->r->kind, s0 + (int)(p / LANES % n)) * hidden + unit) * columns + j, bytes);
         }
+        pair_rows(w, to, rows, wide);
     }
 }
 
@@ -136,28 +167,6 @@ TN_INLINE void fetch(const float *p, int vectors, bool to_write)
 
 /* ---- sums in registers ---------------------------------------------------------------------------------------------------- */
 
-/* sum[r][v] += the sum over k < count of a[r][k] b[k][v]. */
-TN_INLINE void multiply(int rows, int n, vec (*sum)[WIDE], int s0, const float *const *a, int64_t begin, int64_t count, const float *b)
-{
-    const float *p[ROWS];
-    TN_UNROLL
-    for (int r = 0; r < rows; r++)
-        p[r] = a[r] + begin;
-    for (int64_t k = 0; k < count; k++, b += n * LANES) {
-        vec v[WIDE];
-        TN_UNROLL
-        for (int s = 0; s < n; s++)
-            v[s] = AT_CONST(b + s * LANES);
-        TN_UNROLL
-        for (int r = 0; r < rows; r++) {
-            const vec e = p[r][k] - (vec){0};
-            TN_UNROLL
-            for (int s = 0; s < n; s++)
-                sum[r][s0 + s] += e * v[s];
-        }
-    }
-}
-
 /* block(rows, ...) with rows, 1 ... ROWS, as a constant. */
 #if ROWS == 6
 #define MORE_ROWS(block, ...)                                                                                                 \
@@ -177,13 +186,6 @@ TN_INLINE void multiply(int rows, int n, vec (*sum)[WIDE], int s0, const float *
 
 /* ---- forward -------------------------------------------------------------------------------------------------------------- */
 
-/* A sequence at a step. */
-typedef struct place {
-    const float *x, *h; /* h before the step */
-    float *y, *c, *saved;
-    const float *next_y, *next_saved; /* where the next step will write, to be fetched; its own place when it is the last */
-} place;
-
 /* Vector u of a sequence's sums becomes its h. */
 TN_INLINE void forward_cell(tn_rnn_kind kind, const vec *sum, const place *at, int64_t u, int64_t n)
 {
@@ -199,7 +201,7 @@ TN_INLINE void forward_cell(tn_rnn_kind kind, const vec *sum, const place *at, i
             AT(saved) = i, AT(saved + LANES) = f, AT(saved + 2 * LANES) = g, AT(saved + 3 * LANES) = o, AT(saved + 4 * LANES) = c;
     } else if (kind == TN_RNN_KIND_GRU) {
         const vec r = sigmoid(sum[1]), z = sigmoid(sum[2]), fresh = hyperbolic_tangent(sum[0] + r * sum[3]);
-        y = (load_part(at->h + j, n) - fresh) * z + fresh;
+        y = (load_part(at->before + j, n) - fresh) * z + fresh;
         if (saved)
             AT(saved) = r, AT(saved + LANES) = z, AT(saved + 2 * LANES) = fresh, AT(saved + 3 * LANES) = sum[3];
     } else if (kind == TN_RNN_KIND_TANH)
@@ -212,44 +214,71 @@ TN_INLINE void forward_cell(tn_rnn_kind kind, const vec *sum, const place *at, i
         fetch(at->next_saved + kept, layout_of(kind).kept, true);
 }
 
-TN_INLINE void forward_block(int rows, tn_rnn_kind kind, const walk *w, const place *at, int64_t u)
+/* ---- the ways to multiply ------------------------------------------------------------------------------------------------- */
+
+#define NAME(x) x##_floats
+#define DEPTH 1
+#define SPLAT(x) ((x) - (vec){0})
+#define STEP(a, b, c) ((c) + (a) * (b))
+#define TARGET
+#include "kernels/cpu/recurrent_products.h"
+static const products in_floats = {1, forward_floats, back_floats, outer_floats, NULL, NULL};
+
+#if defined(__AVX512F__)
+#define TARGET __attribute__((target("avx512bf16")))
+TARGET static void pair(const float *a, const float *b, int64_t n, float *to)
 {
-    const layout l = layout_of(kind);
-    const tn_rnn *r = w->r;
-    const float *x[ROWS], *h[ROWS];
-    vec sum[ROWS][WIDE];
-    TN_UNROLL
-    for (int i = 0; i < rows; i++) {
-        x[i] = at[i].x, h[i] = at[i].h;
-        TN_UNROLL
-        for (int s = 0; s < l.slots; s++)
-            sum[i][s] = AT_CONST(w->bias + (u * l.slots + s) * LANES);
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __mmask16 lanes = (__mmask16)(n - i < LANES ? (1u << (n - i)) - 1 : 0xffff);
+        const __m256i low = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes, a + i));
+        const __m256i high = b ? (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes, b + i)) : _mm256_setzero_si256();
+        const __m512i both = _mm512_or_si512(_mm512_cvtepu16_epi32(low), _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
+        _mm512_mask_storeu_epi32(to + i, lanes, both);
     }
-    multiply(rows, l.xn, sum, l.x0, x, 0, r->in, w->w_x + u * r->in * l.xn * LANES);
-    multiply(rows, l.hn, sum, l.h0, h, 0, r->hidden, w->w_h + u * r->hidden * l.hn * LANES);
-    TN_UNROLL
-    for (int i = 0; i < rows; i++)
-        forward_cell(kind, sum[i], &at[i], u, r->hidden - u * LANES);
 }
 
-/* All n sequences, by blocks of like size. */
-#define FORWARD_STEP(name, kind)                                                                                              \
-    static void name(const walk *w, const place *at, int64_t n)                                                               \
-    {                                                                                                                         \
-        const int64_t blocks = tn_ceil_div(n, ROWS);                                                                          \
-        for (int64_t u = 0; u < w->units; u++)                                                                                \
-            for (int64_t b = 0; b < blocks; b++)                                                                              \
-                BY_ROWS(n * (b + 1) / blocks - n * b / blocks, forward_block, kind, w, at + n * b / blocks, u);               \
-    }
-FORWARD_STEP(forward_lstm, TN_RNN_KIND_LSTM)
-FORWARD_STEP(forward_gru, TN_RNN_KIND_GRU)
-FORWARD_STEP(forward_tanh, TN_RNN_KIND_TANH)
-FORWARD_STEP(forward_relu, TN_RNN_KIND_RELU)
-
-static void forward_tile(const walk *w, int64_t begin, int64_t end)
+TARGET static void pair_row(const float *a, int64_t n, float *to)
 {
-    static void (*const step[])(const walk *, const place *, int64_t) = {
-        [TN_RNN_KIND_TANH] = forward_tanh, [TN_RNN_KIND_RELU] = forward_relu, [TN_RNN_KIND_LSTM] = forward_lstm, [TN_RNN_KIND_GRU] = forward_gru};
+    for (int64_t i = 0; i < n; i += LANES) {
+        const int64_t left = tn_min_i64(n - i, LANES);
+        const __m256i units = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps((__mmask16)((1u << left) - 1), a + i));
+        _mm256_mask_storeu_epi32(to + i / 2, (__mmask8)((1u << (left + 1) / 2) - 1), units);
+    }
+}
+
+#define NAME(x) x##_pairs
+#define DEPTH 2
+#define SPLAT(x) ((vec)_mm512_set1_ps(x))
+#define STEP(a, b, c) ((vec)_mm512_dpbf16_ps((__m512)(c), (__m512bh)(a), (__m512bh)(b)))
+#include "kernels/cpu/recurrent_products.h"
+static const products in_pairs = {2, forward_pairs, back_pairs, outer_pairs, pair, pair_row};
+#endif
+
+/* Whether what is multiplied is rounded to bf16: where the processor multiplies pairs of it, and the products are most of the work. */
+static const products *products_of(const tn_rnn *r)
+{
+#if defined(__AVX512F__)
+    if (r->rounded && r->hidden > 64 && __builtin_cpu_supports("avx512bf16"))
+        return &in_pairs;
+#endif
+    return (void)r, &in_floats;
+}
+
+/* ---- forward -------------------------------------------------------------------------------------------------------------- */
+
+/* A tile's rows as units, at `to`. */
+static void pair_places(const walk *w, place *at, int64_t n, float *to)
+{
+    const int64_t in = w->r->in, hidden = w->r->hidden;
+    for (int64_t i = 0; i < n; i++, to += units_of(w, in) + units_of(w, hidden)) {
+        w->p->pair_row(at[i].x, in, to);
+        w->p->pair_row(at[i].before, hidden, to + units_of(w, in));
+        at[i].x = to, at[i].h = to + units_of(w, in);
+    }
+}
+
+static void forward_tile(const walk *w, int64_t begin, int64_t end, float *units)
+{
     const tn_rnn *r = w->r;
     const int64_t hidden = r->hidden, width = saved_width(r);
     float *first = r->h, *c = r->c, *y = r->y, *saved = r->saved;
@@ -259,12 +288,15 @@ static void forward_tile(const walk *w, int64_t begin, int64_t end)
         for (int64_t b = begin; b < begin + n; b++) {
             const int64_t row = r->first[t] + b, was = tn_rnn_former(r, t, b);
             const int64_t next = tn_rnn_ends(r, t, b) ? row : r->first[r->reverse ? t - 1 : t + 1] + b;
-            at[b - begin] = (place){.x = (const float *)r->x + row * r->in, .h = was < 0 ? first + b * hidden : y + was * hidden,
+            const float *before = was < 0 ? first + b * hidden : y + was * hidden;
+            at[b - begin] = (place){.x = (const float *)r->x + row * r->in, .h = before, .before = before,
                                     .y = y + row * hidden, .c = c ? c + b * hidden : NULL, .saved = saved ? saved + row * width : NULL,
                                     .next_y = y + next * hidden, .next_saved = saved ? saved + next * width : NULL};
         }
+        if (units && n > 0)
+            pair_places(w, at, n, units);
         if (n > 0)
-            step[r->kind](w, at, n);
+            w->p->forward(w, at, n);
         for (int64_t b = begin; b < begin + n; b++)
             if (tn_rnn_ends(r, t, b))
                 memcpy(first + b * hidden, at[b - begin].y, (size_t)hidden * sizeof(float));
@@ -274,8 +306,10 @@ static void forward_tile(const walk *w, int64_t begin, int64_t end)
 static void forward_tiles(int64_t begin, int64_t end, void *context)
 {
     const walk *w = context;
-    for (int64_t tile = begin; tile < end; tile++)
-        forward_tile(w, tile_begin(w, tile), tile_begin(w, tile + 1));
+    for (int64_t tile = begin; tile < end; tile++) {
+        float *units = w->scratch ? (float *)(void *)(w->scratch + (size_t)tile * w->scratch_bytes) : NULL;
+        forward_tile(w, tile_begin(w, tile), tile_begin(w, tile + 1), units);
+    }
 }
 
 /* ---- backward ------------------------------------------------------------------------------------------------------------- */
@@ -293,7 +327,7 @@ typedef struct grad_place {
 typedef struct grad_work {
     float *sum_x, *sum_h, *sum_slots;
     float *dh, *dc, *c0; /* [TILE, units LANES] */
-    float *dgates;       /* [chunk, slots units LANES] */
+    float *dgates;       /* [chunk, slots units LANES]; then pairs_at() */
     int64_t rows;
     const float *x[CHUNK], *h[CHUNK]; /* of each row of dgates */
 } grad_work;
@@ -359,103 +393,27 @@ BACKWARD_STEP(backward_gru, TN_RNN_KIND_GRU)
 BACKWARD_STEP(backward_tanh, TN_RNN_KIND_TANH)
 BACKWARD_STEP(backward_relu, TN_RNN_KIND_RELU)
 
-/* What comes to the columns from j on by a weight: out[r] = dgates[r] times a panel of it, or added. */
-TN_INLINE void back_block(int rows, int wide, const layout *l, int n, int s0, int64_t units, const float *const *dgates, const float *panel,
-                          float *const *out, int64_t j, int64_t columns, bool add)
-{
-    vec sum[ROWS][WIDE];
-    TN_UNROLL
-    for (int r = 0; r < rows; r++) {
-        TN_UNROLL
-        for (int v = 0; v < wide; v++)
-            sum[r][v] = add ? load_part(out[r] + j + v * LANES, columns - j - v * LANES) : (vec){0};
-    }
-    for (int64_t u = 0; u < units; u++, panel += n * LANES * wide * LANES)
-        multiply(rows, wide, sum, 0, dgates, (u * l->slots + s0) * LANES, n * LANES, panel);
-    TN_UNROLL
-    for (int r = 0; r < rows; r++) {
-        TN_UNROLL
-        for (int v = 0; v < wide; v++)
-            store_part(out[r] + j + v * LANES, sum[r][v], columns - j - v * LANES);
-    }
-}
-
-/* The same for all columns of n rows. */
-static void back(const walk *w, int s0, int slots, const float *packed, const float *const *dgates, int64_t n, float *const *out, int64_t columns,
-                 bool add)
-{
-    const int64_t blocks = tn_ceil_div(n, ROWS), depth = w->units * slots * LANES;
-    for (int64_t j = 0, wide; j < columns; j += wide * LANES, packed += depth * wide * LANES) {
-        wide = panel_of(columns - j);
-        for (int64_t b = 0; b < blocks; b++) {
-            const int64_t from = n * b / blocks, rows = n * (b + 1) / blocks - from;
-            if (wide == 4)
-                BY_ROWS(rows, back_block, 4, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add)
-            else if (wide == 2)
-                BY_ROWS(rows, back_block, 2, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add)
-            else
-                BY_ROWS(rows, back_block, 1, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add)
-        }
-    }
-}
-
-/* sum[k][s] += the sum over rows of a[row][k] dgates[row][s]. */
-TN_INLINE void outer_block(int count, int n, const float *const *a, int64_t k, int64_t rows, const float *dgates, int64_t width, float *sums)
-{
-    vec sum[ROWS][WIDE];
-    TN_UNROLL
-    for (int i = 0; i < count; i++) {
-        TN_UNROLL
-        for (int s = 0; s < n; s++)
-            sum[i][s] = AT(sums + (i * n + s) * LANES);
-    }
-    for (int64_t row = 0; row < rows; row++, dgates += width) {
-        const float *p = a[row] + k;
-        vec v[WIDE];
-        TN_UNROLL
-        for (int s = 0; s < n; s++)
-            v[s] = AT_CONST(dgates + s * LANES);
-        TN_UNROLL
-        for (int i = 0; i < count; i++) {
-            const vec e = p[i] - (vec){0};
-            TN_UNROLL
-            for (int s = 0; s < n; s++)
-                sum[i][s] += e * v[s];
-        }
-    }
-    TN_UNROLL
-    for (int i = 0; i < count; i++) {
-        TN_UNROLL
-        for (int s = 0; s < n; s++)
-            AT(sums + (i * n + s) * LANES) = sum[i][s];
-    }
-}
-
-/* The same for all k and all units. */
-static void outer(const walk *w, const grad_work *work, const float *const *a, int64_t k, int s0, int slots, float *sums)
-{
-    const int64_t blocks = tn_ceil_div(k, ROWS), width = w->units * w->l.slots * LANES;
-    for (int64_t u = 0; u < w->units; u++, sums += k * slots * LANES)
-        for (int64_t b = 0; b < blocks; b++) {
-            const int64_t from = k * b / blocks, count = k * (b + 1) / blocks - from;
-            const float *dgates = work->dgates + (u * w->l.slots + s0) * LANES;
-            float *to = sums + from * slots * LANES;
-            if (slots == 4)
-                BY_ROWS(count, outer_block, 4, a, from, work->rows, dgates, width, to)
-            else if (slots == 3)
-                BY_ROWS(count, outer_block, 3, a, from, work->rows, dgates, width, to)
-            else
-                BY_ROWS(count, outer_block, 1, a, from, work->rows, dgates, width, to)
-        }
-}
+/* Pairs of a step's rows, [TILE, slots units LANES / 2], and then of two rows of x and of h, [chunk / 2, in + hidden]. */
+static float *pairs_at(const walk *w, const grad_work *work) { return work->dgates + w->chunk * w->l.slots * w->units * LANES; }
 
 /* The rows since the last addition go into the weights' sums. */
 static void add_rows(const walk *w, grad_work *work)
 {
+    const int64_t in = w->r->in, hidden = w->r->hidden, width = w->units * w->l.slots * LANES, rows = units_of(w, work->rows);
+    if (w->p->depth == 2) {
+        float *at = pairs_at(w, work) + TILE * width / 2;
+        for (int64_t i = 0; i < rows; i++, at += in + hidden) {
+            const bool two = 2 * i + 1 < work->rows;
+            w->p->pair(work->x[2 * i], two ? work->x[2 * i + 1] : NULL, in, at);
+            w->p->pair(work->h[2 * i], two ? work->h[2 * i + 1] : NULL, hidden, at + in);
+            work->x[i] = at, work->h[i] = at + in;
+        }
+        pair_rows(w, work->dgates, work->rows, width);
+    }
     if (w->d->dw_ih)
-        outer(w, work, work->x, w->r->in, w->l.x0, w->l.xn, work->sum_x);
+        w->p->outer(w, work->x, rows, work->dgates, in, w->l.x0, w->l.xn, work->sum_x);
     if (w->d->dw_hh)
-        outer(w, work, work->h, w->r->hidden, w->l.h0, w->l.hn, work->sum_h);
+        w->p->outer(w, work->h, rows, work->dgates, hidden, w->l.h0, w->l.hn, work->sum_h);
     work->rows = 0;
 }
 
@@ -488,9 +446,14 @@ static void backward_step(const walk *w, grad_work *work, int64_t t, int64_t beg
         dgates[i] = p->dgates, dh[i] = p->dh, dx[i] = d->dx ? (float *)d->dx + row * r->in : NULL;
     }
     step[r->kind](w, at, n, work->sum_slots);
-    back(w, w->l.h0, w->l.hn, w->w_h, dgates, n, dh, hidden, r->kind == TN_RNN_KIND_GRU);
+    for (int64_t i = 0, width = w->l.slots * padded; w->p->depth == 2 && i < n; i++) {
+        float *units = pairs_at(w, work) + i * width / 2;
+        w->p->pair_row(dgates[i], width, units);
+        dgates[i] = units;
+    }
+    w->p->back(w, w->l.h0, w->l.hn, w->w_h, dgates, n, dh, hidden, r->kind == TN_RNN_KIND_GRU);
     if (d->dx)
-        back(w, w->l.x0, w->l.xn, w->w_x, dgates, n, dx, r->in, false);
+        w->p->back(w, w->l.x0, w->l.xn, w->w_x, dgates, n, dx, r->in, false);
 }
 
 /* Rows of a state, of `from` apart, into rows of `to` apart. */
@@ -571,27 +534,16 @@ static void write_gradients(const walk *w)
 
 /* ---- whole calls ---------------------------------------------------------------------------------------------------------- */
 
-/* Whether products of all rows, rounded to bf16, are faster: they take half the multiply-adds' time, and the gates a pass over memory of their
- * own (LSTM 64 to 128: 26.8 ms instead of 36 on a Zen 4 core). */
-static bool rounds(const tn_rnn *r)
-{
-#if defined(__AVX512F__)
-    return r->rounded && r->hidden > 64 && __builtin_cpu_supports("avx512bf16");
-#else
-    return (void)r, false;
-#endif
-}
-
 bool TN_K(rnn_is_small)(tn_dtype dtype, const tn_rnn *r)
 {
     const int64_t most = WEIGHT_BYTES / (int64_t)sizeof(float);
-    return dtype == TN_F32 && !rounds(r) && r->hidden > 0 && r->batch > 0 && r->hidden < most && r->in < most &&
+    return dtype == TN_F32 && r->hidden > 0 && r->batch > 0 && r->hidden < most && r->in < most &&
            tn_rnn_gates(r->kind) * r->hidden * (r->in + r->hidden) <= most;
 }
 
 static walk walk_of(const tn_rnn *r, const tn_rnn_grad *d)
 {
-    walk w = {.r = r, .d = d, .l = layout_of(r->kind), .units = tn_ceil_div(r->hidden, LANES)};
+    walk w = {.r = r, .d = d, .p = products_of(r), .l = layout_of(r->kind), .units = tn_ceil_div(r->hidden, LANES)};
     const int64_t few = tn_max_i64(1, r->batch / LEAST_TILE);
     w.tiles = tn_min_i64(few, tn_ceil_div(tn_ceil_div(r->batch, TILE), 4) * 4);
     w.parts = tn_min_i64(w.tiles, MOST_PARTS);
@@ -602,10 +554,12 @@ tn_status TN_K(rnn_small_forward)(const tn_rnn *r)
 {
     walk w = walk_of(r, NULL);
     const int64_t x = packed_size(&w, r->in, w.l.xn), h = packed_size(&w, r->hidden, w.l.hn), slots = packed_size(&w, 1, w.l.slots);
-    const size_t bytes = (size_t)(x + h + slots) * sizeof(float);
+    w.scratch_bytes = w.p->depth == 2 ? (size_t)(TILE * (units_of(&w, r->in) + units_of(&w, r->hidden))) * sizeof(float) : 0;
+    const size_t floats = (size_t)(x + h + slots) * sizeof(float), bytes = floats + (size_t)w.tiles * w.scratch_bytes;
     if (!(w.w_x = tn_alloc(bytes)))
         return TN_ERR_MEMORY;
     w.w_h = w.w_x + x, w.bias = w.w_h + h;
+    w.scratch = w.scratch_bytes ? (char *)w.w_x + floats : NULL;
     pack_by_unit(&w, r->w_ih, r->in, w.l.x0, w.l.xn, w.w_x);
     pack_by_unit(&w, r->w_hh, r->hidden, w.l.h0, w.l.hn, w.w_h);
     pack_bias(&w);
@@ -622,7 +576,8 @@ tn_status TN_K(rnn_small_backward)(const tn_rnn_grad *d)
     w.workers = tn_min_i64(w.parts, tn_parallel_width());
     w.chunk = tn_max_i64(TILE, tn_min_i64(CHUNK, CHUNK_BYTES / (row * (int64_t)sizeof(float))));
     w.sums_size = packed_size(&w, r->in, w.l.xn) + packed_size(&w, r->hidden, w.l.hn) + row;
-    w.scratch_bytes = (sizeof(grad_work) + 63) / 64 * 64 + (size_t)(3 * TILE * w.units * LANES + w.chunk * row) * sizeof(float);
+    const int64_t pairs = w.p->depth == 2 ? TILE * row / 2 + tn_ceil_div(w.chunk, 2) * (r->in + r->hidden) : 0;
+    w.scratch_bytes = (sizeof(grad_work) + 63) / 64 * 64 + (size_t)(3 * TILE * w.units * LANES + w.chunk * row + pairs) * sizeof(float);
     w.scratch_bytes = (w.scratch_bytes + 63) / 64 * 64;
     const size_t floats = ((size_t)(x + h + w.parts * w.sums_size) * sizeof(float) + 63) / 64 * 64;
     const size_t bytes = floats + (size_t)w.workers * w.scratch_bytes;
