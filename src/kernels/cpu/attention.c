@@ -2,8 +2,7 @@
  * products are gemm's. A tile's place and the order of sums depend on the shape alone, and so do the bits. */
 #include <string.h>
 
-#include "kernels/cpu/lanes.h"
-#include "kernels/cpu/math.h"
+#include "kernels/cpu/exp_sum.h"
 
 enum { ROWS = 96, COLUMNS = 256 };
 enum { DQ = 1, DK = 2, DV = 4 };

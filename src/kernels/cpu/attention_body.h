@@ -106,11 +106,9 @@ static void FN(forward_block)(const tn_attention *a, int64_t b, int64_t h, int64
         t.columns = tn_min_i64(COLUMNS, all - t.j0);
         FN(scores)(a, &t, work);
         for (int64_t i = 0; i < t.rows; i++) {
-            T *row = work->p + i * COLUMNS, top[2] = {max[i], FN(max)(row, t.columns)}, *to = y + i * a->ev;
-            const T larger = FN(max)(top, 2), shift = larger == -(T)HUGE_VAL ? 0 : larger, factor = tn_exp_minus_(max[i] - shift);
-            for (int64_t j = 0; j < t.columns; j++)
-                row[j] = tn_exp_minus_(row[j] - shift);
-            sum[i] = sum[i] * (double)factor + (double)FN(sum)(row, t.columns);
+            T *row = work->p + i * COLUMNS, top = FN(max_number)(row, t.columns), *to = y + i * a->ev;
+            const T larger = top > max[i] ? top : max[i], shift = larger == -(T)HUGE_VAL ? 0 : larger, factor = tn_exp_minus_(max[i] - shift);
+            sum[i] = sum[i] * (double)factor + (double)FN(exp_sum)(row, shift, row, t.columns, 0);
             max[i] = larger;
             for (int64_t j = 0; j < a->ev && factor != 1; j++)
                 to[j] *= factor;
