@@ -1,4 +1,5 @@
-"""bench/operators.c on PyTorch.  usage: operators.py THREADS [SECONDS] [tuned] [bf16] < operators.txt
+"""bench/operators.c on PyTorch.  usage: operators.py THREADS LIST [SECONDS] [tuned] [bf16]
+LIST is a file of lines of operators.txt.
 Prints "family.what.sizes threads median_ms least_ms". Settings as of training.py."""
 import sys
 import time
@@ -8,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 torch.set_num_threads(int(sys.argv[1]))
-seconds = next((float(a) for a in sys.argv[2:] if a[0].isdigit()), 0.1)
+seconds = next((float(a) for a in sys.argv[3:] if a[0].isdigit()), 0.1)
 torch.manual_seed(1)
 
 
@@ -77,7 +78,7 @@ def measure(name, run):
         times.append(passed / calls)
         total += passed
     times.sort()
-    print(f"{name} {sys.argv[1]} {times[len(times) // 2]:.6f} {times[0]:.6f}", flush=True)
+    print(f"{name} {sys.argv[1]} {times[len(times) // 2]:.6f} {times[0]:.6f}", file=out)
 
 
 def row(family, what, *sizes):
@@ -94,6 +95,7 @@ def row(family, what, *sizes):
 
 
 with torch.autocast("cpu", torch.bfloat16, enabled="bf16" in sys.argv):
-    for line in sys.stdin:
-        if line.strip() and line[0] != "#":
-            row(*line.split())
+    for out in settings.turns():
+        for line in open(sys.argv[2]):
+            if line.strip() and line[0] != "#":
+                row(*line.split())

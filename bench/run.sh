@@ -51,27 +51,25 @@ measure() { # measure ROW THREADS DTYPE
     case $1 in
     *.train | *.one | *.many)
         ours="'$bin/training' ${1%%.*} $2 ${1#*.} $bf16"
-        theirs="'$python' '$here/training.py' ${1%%.*} $2 ${1#*.} $bf16"
+        theirs="@'$python' '$here/training.py' ${1%%.*} $2 ${1#*.} $bf16"
         compiled="$theirs compile"
         ;;
     *)
         grep "^$(echo "$1" | tr . ' ') " "$here/operators.txt" > "$work/list"
         ours="'$bin/operators' $2 $bf16 < '$work/list'"
-        theirs="'$python' '$here/operators.py' $2 $bf16"
+        theirs="@'$python' '$here/operators.py' $2 '$work/list' $bf16"
         compiled=:
         ;;
     esac
     tuned="$theirs tuned" compiled_tuned="$compiled tuned"
-    [ "$compiled" != : ] || theirs="$theirs < '$work/list'" tuned="$tuned < '$work/list'" compiled_tuned=:
     [ -n "$python" ] || theirs=: tuned=: compiled=: compiled_tuned=:
     rm -rf "$work/turns"
     mkdir "$work/turns"
-    # The first round has both ways of PyTorch, eager and compiled; the others the better one.
-    sh "$here/turns.sh" 1 "$work/turns" "'$bin/peak' $2" "'$bin/bandwidth' $2" "$ours" "$theirs" "$tuned" "$compiled" "$compiled_tuned"
-    how=eager tuned_how=eager mb=$(memory 4) tuned_mb=$(memory 5) # eager's: compiling takes much more
-    ! faster 6 4 || { how=compile theirs=$compiled && mv "$work/turns/6" "$work/turns/4"; }
-    ! faster 7 5 || { tuned_how=compile tuned=$compiled_tuned && mv "$work/turns/7" "$work/turns/5"; }
-    sh "$here/turns.sh" $((rounds - 1)) "$work/turns" "'$bin/peak' $2" "'$bin/bandwidth' $2" "$ours" "$theirs" "$tuned"
+    sh "$here/turns.sh" "$rounds" "$work/turns" "'$bin/peak' $2" "'$bin/bandwidth' $2" "$ours" "$theirs" "$tuned" "$compiled" "$compiled_tuned"
+    # The better of eager and compiled; memory is eager's, for compiling takes much more.
+    how=eager tuned_how=eager mb=$(memory 4) tuned_mb=$(memory 5)
+    ! faster 6 4 || { how=compile && mv "$work/turns/6" "$work/turns/4"; }
+    ! faster 7 5 || { tuned_how=compile && mv "$work/turns/7" "$work/turns/5"; }
     awk -v OFS=, -v threads="$2" -v dtype="$3" -v how=$how -v tuned_how=$tuned_how -v mb="$mb" -v tuned_mb="$tuned_mb" \
         -f "$here/collect.awk" "$work/turns/1" "$work/turns/2" "$work/turns/3" "$work/turns/4" "$work/turns/5" > "$work/lines"
     awk -F, 'FNR == NR { new[$1 FS $2 FS $3]; next } !($1 FS $2 FS $3 in new)' "$work/lines" "$csv" > "$work/csv"
@@ -80,7 +78,8 @@ measure() { # measure ROW THREADS DTYPE
 }
 
 memory() { awk 'NR == 1 { print $5 }' "$work/turns/$1"; }
-faster() { [ -s "$work/turns/$1" ] && awk -v file="$1" 'FNR == NR { a = $3; next } { b = $3 } END { exit !(a < b) }' "$work/turns/$1" "$work/turns/$2"; }
+middle() { sort -g -k 3 "$work/turns/$1" | awk '{ t[NR] = $3 } END { print t[int((NR + 1) / 2)] }'; }
+faster() { [ -s "$work/turns/$1" ] && echo "$(middle "$1") $(middle "$2")" | awk '{ exit !($1 < $2) }'; }
 
 if [ -z "$rows" ]; then
     for network in mlp lenet transformer llama resnet gru lstm; do rows="$rows $network.losses $network.train $network.one $network.many"; done

@@ -76,14 +76,16 @@ elif what == "losses":
     for _ in range(int(rest[1])):
         print(f"{step():.6f}")
 else:
-    seconds, times, total = next((float(r) for r in rest if r[0].isdigit()), 1), [], 0
+    seconds = next((float(r) for r in rest if r[0].isdigit()), 1)
     for _ in range(WARMUP):
         step()
-    while len(times) < 3 or total < 1e3 * seconds and len(times) < 10000:
-        begin = time.perf_counter()
-        step()
-        times.append((time.perf_counter() - begin) * 1e3)
-        total += times[-1]
-    times.sort()
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - after_import) / 1024
-    print(f"{network}.{what} {threads} {times[len(times) // 2]:.4f} {times[0]:.4f} {peak:.1f}")
+    for out in settings.turns():
+        times, total = [], 0
+        while len(times) < 3 or total < 1e3 * seconds and len(times) < 10000:
+            begin = time.perf_counter()
+            step()
+            times.append((time.perf_counter() - begin) * 1e3)
+            total += times[-1]
+        times.sort()
+        peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - after_import) / 1024
+        print(f"{network}.{what} {threads} {times[len(times) // 2]:.4f} {times[0]:.4f} {peak:.1f}", file=out)

@@ -110,22 +110,23 @@ static double kept(tn_dtype dtype, const void *cache, const float *scale, int64_
 static void look(const tn_decode_attention *a, int64_t h, const float *q, int64_t length, const double *k, const double *v, double *p, double *due)
 {
     const int64_t at = h / (a->heads / a->kv_heads) * a->length * a->size;
+    const int64_t first = a->window && a->window < length ? length - a->window : 0;
     double most = -INFINITY, sum = 0;
-    for (int64_t j = 0; j < length; j++) {
+    for (int64_t j = first; j < length; j++) {
         p[j] = 0;
         for (int64_t d = 0; d < a->size; d++)
             p[j] += a->scale * (double)q[d] * k[at + j * a->size + d];
         most = p[j] > most ? p[j] : most;
     }
-    for (int64_t j = 0; j < length; j++)
+    for (int64_t j = first; j < length; j++)
         sum += p[j] = exp(p[j] - most);
     memset(due, 0, (size_t)a->size * sizeof *due);
-    for (int64_t j = 0; j < length; j++)
+    for (int64_t j = first; j < length; j++)
         for (int64_t d = 0; d < a->size; d++)
             due[d] += p[j] / sum * v[at + j * a->size + d];
 }
 
-static void check_attention(const tn_kernels *table, tn_dtype dtype, const int64_t heads[3], int64_t rows, int64_t length)
+static void check_attention(const tn_kernels *table, tn_dtype dtype, const int64_t heads[3], int64_t rows, int64_t length, int64_t window)
 {
     enum { THREADS = 4 };
     static const double steps[] = {0, 1.0 / 256, 1.0 / 254}; /* half a step of the cache at magnitude 1 */
@@ -136,7 +137,7 @@ static void check_attention(const tn_kernels *table, tn_dtype dtype, const int64
     float *scratch = aligned_alloc(64, (size_t)(floats + 15) / 16 * 64), *scales = malloc((size_t)(2 * kv_heads * (length + 1)) * sizeof *scales);
     double *p = malloc((size_t)(length + size) * sizeof *p), *seen[2];
     char *caches[2];
-    tn_decode_attention a = {.rows = rows, .heads = heads[0], .kv_heads = kv_heads, .size = size, .length = length, .scale = 0.7, .q = q,
+    tn_decode_attention a = {.rows = rows, .heads = heads[0], .kv_heads = kv_heads, .size = size, .length = length, .window = window, .scale = 0.7, .q = q,
                              .q_row = q_row, .y_row = y_row, .dtype = dtype, .head = head, .row = size + 3, .scale_head = length + 1,
                              .scratch = scratch, .y = y};
     fill(q, rows * q_row, 2);
@@ -192,7 +193,7 @@ static void test_attention(void **state)
         for (int d = 0; d < 3; d++)
             for (int h = 0; h < 5; h++)
                 for (int r = 0; r < 7; r++)
-                    check_attention(tables[t], dtypes[d], heads[h], 1, rows[r]);
+                    check_attention(tables[t], dtypes[d], heads[h], 1, rows[r], 0);
 }
 
 /* Rows of a sequence, with and without earlier ones. */
@@ -205,9 +206,10 @@ static void test_attention_of_rows(void **state)
         for (int d = 0; d < 3; d++) {
             for (int h = 0; h < 5; h++)
                 for (int r = 0; r < 7; r++)
-                    check_attention(tables[t], dtypes[d], heads[h], rows[r][0], rows[r][0] + rows[r][1]);
-            check_attention(tables[t], dtypes[d], heads[0], 256, 256);
-            check_attention(tables[t], dtypes[d], heads[1], 256, 300);
+                    check_attention(tables[t], dtypes[d], heads[h], rows[r][0], rows[r][0] + rows[r][1], 0);
+            check_attention(tables[t], dtypes[d], heads[0], 256, 256, 5);
+            check_attention(tables[t], dtypes[d], heads[1], 256, 300, 0);
+            check_attention(tables[t], dtypes[d], heads[1], 200, 300, 70);
         }
 }
 

@@ -21,6 +21,7 @@ static tn_module *configured(int which)
     case 4: return tn_llama_new(SIZES, .num_attention_heads = 4, .num_key_value_heads = 2, .attention_bias = true);
     case 5: return tn_llama_new(SIZES, .num_attention_heads = 4, .num_key_value_heads = 2, .qk_norm = true, .head_dim = 24);
     case 6: return tn_llama_new(SIZES, .num_attention_heads = 4, .sliding_window = 5);
+    case 7: return tn_llama_new(SIZES, .num_attention_heads = 4, .num_key_value_heads = 2, .sliding_window = 5, .full_layers = {{1}});
     default: return NULL;
     }
 }
@@ -88,7 +89,11 @@ static void prompts_and_tokens(void **state)
         const float *right = expected(llama);
         tn_decoder *whole = tn_adopt(tn_decoder_new(llama, .sequences = 2)), *single = tn_adopt(tn_decoder_new(llama));
         assert_true(difference(tn_decoder_feed_all(whole, 0, tokens, LENGTH), right, LENGTH * VOCAB) < 1e-5);
-        assert_true(difference(tn_decoder_feed(whole, 1, tokens, LENGTH), right + (LENGTH - 1) * VOCAB, VOCAB) < 1e-5);
+        for (int from = 0, i = 0; from < LENGTH; i++) { /* in pieces, some of which are longer than the window */
+            static const int pieces[] = {3, 1, 6, 7, 1, 2, 1};
+            from += pieces[i];
+            assert_true(difference(tn_decoder_feed(whole, 1, tokens + from - pieces[i], pieces[i]), right + (from - 1) * VOCAB, VOCAB) < 1e-5);
+        }
         for (int i = 0; i < LENGTH; i++)
             assert_true(difference(tn_decoder_feed(single, 0, tokens + i, 1), right + i * VOCAB, VOCAB) < 1e-5);
         assert_int_equal(tn_decoder_length(single, 0), LENGTH);
@@ -268,19 +273,40 @@ static void long_prompts(void **state)
     check_good();
 }
 
+/* Prompts longer than the window, whose rows look at many of the cache before them, beside one token at a time. */
+static void long_windows(void **state)
+{
+    (void)state;
+    const tn_dtype caches[] = {TN_F32, TN_BF16, TN_I8};
+    for (int i = 0; i < TN_COUNT(caches); i++) {
+        TN_SCOPE;
+        TN_NO_GRAD;
+        tn_manual_seed(5);
+        tn_module *llama = tn_adopt(tn_llama_new(SIZES, .num_attention_heads = 4, .num_key_value_heads = 2, .sliding_window = 100, .full_layers = {{2}}));
+        const int64_t *ids = tn_data(tn_randint(TN_SHAPE(330), 0, VOCAB));
+        tn_decoder *whole = tn_adopt(tn_decoder_new(llama, .cache = caches[i])), *single = tn_adopt(tn_decoder_new(llama, .cache = caches[i]));
+        const float *right = NULL;
+        for (int k = 0; k < 330; k++)
+            right = tn_decoder_feed(single, 0, ids + k, 1);
+        assert_true(difference(tn_decoder_feed(whole, 0, ids, 330), right, VOCAB) < 1e-5);
+        check_good();
+    }
+}
+
 /* However many threads share the heads: one or two of keys and values, more of queries. */
 static void same_bits(void **state)
 {
     (void)state;
     fill_tokens();
     const int threads = tn_get_num_threads();
-    for (int which = 2; which <= 4; which += 2)
+    static const int models[] = {2, 4, 7};
+    for (int model = 0; model < TN_COUNT(models); model++)
         for (int most = 1; most <= 4; most++) {
             TN_SCOPE;
             static float first[(LENGTH + 2) * VOCAB];
             float got[(LENGTH + 2) * VOCAB];
             assert_int_equal(tn_set_num_threads(most), TN_OK);
-            tn_decoder *decoder = tn_adopt(tn_decoder_new(model_of(which), .weights = TN_QUANT_Q8_0, .sequences = 2));
+            tn_decoder *decoder = tn_adopt(tn_decoder_new(model_of(models[model]), .weights = TN_QUANT_Q8_0, .sequences = 2));
             const float *logits = tn_decoder_feed_all(decoder, 0, tokens, LENGTH);
             assert_non_null(logits);
             memcpy(got, logits, LENGTH * VOCAB * sizeof *got);
@@ -332,7 +358,7 @@ static void bad_inputs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(prompts_and_tokens), TEST(batches), TEST(narrow_kinds), TEST(rows_without_blocks), TEST(default_caches), TEST(rolling), TEST(long_prompts), TEST(same_bits), TEST(bad_inputs),
+        TEST(prompts_and_tokens), TEST(batches), TEST(narrow_kinds), TEST(rows_without_blocks), TEST(default_caches), TEST(rolling), TEST(long_prompts), TEST(long_windows), TEST(same_bits), TEST(bad_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -234,6 +234,32 @@ static void decoders_open_with_tuned_files(void **state)
     check_fails(tn_decoder_open(in_folder("absent"), .tuned = in_folder("tuned.safetensors")), TN_ERR_IO, "absent");
 }
 
+/* What was tuned goes with its own model, in any type, not with another one of its sizes; where all was tuned there is nothing that could be another. */
+static void tuned_files_know_their_model(void **state)
+{
+    (void)state;
+    without_cjson_skip();
+    for (way how = 0; how < WAYS; how++) {
+        TN_SCOPE;
+        tn_module *llama = tuned(how, TN_F32, losses[how][1], 20, 1e-4), *same = untuned(TN_F64), *other = untuned(TN_F32), *norm = untuned(TN_F32);
+        const tn_list *params = tn_parameters(other);
+        for (int64_t k = 0; k < tn_list_count(params); k++)
+            if (tn_ndim(tn_list_at(params, k)) > 1)
+                fill_matrix(tn_list_at(params, k), (uint32_t)(60 + k));
+        fill(tn_parameter(norm, "model.norm.weight"), 1, 0.5, 1.5);
+        assert_int_equal(tn_llama_save_tuned(llama, in_folder("tuned.safetensors"), .model = "poet.bin"), TN_OK);
+        assert_true((tn_dict_note(tn_load_safetensors(in_folder("tuned.safetensors")), "base") == NULL) == (how == EVERYTHING));
+        assert_int_equal(tn_llama_load_tuned(same, in_folder("tuned.safetensors")), TN_OK);
+        if (how == EVERYTHING) {
+            assert_int_equal(tn_llama_load_tuned(other, in_folder("tuned.safetensors")), TN_OK);
+            continue;
+        }
+        assert_int_equal(tn_llama_load_tuned(norm, in_folder("tuned.safetensors")), TN_OK); /* vectors do not count */
+        check_fails(tn_llama_load_tuned(other, in_folder("tuned.safetensors")), TN_ERR_ARGUMENT,
+                    "llama_load_tuned: tuned.safetensors another model of the same sizes, poet.bin: differs by %");
+    }
+}
+
 /* A file over a model that has LoRA's parts of another alpha and values: the file's count. */
 static void tuned_files_over_tuned_models(void **state)
 {
@@ -304,6 +330,7 @@ static void loading_fails(void **state)
         {V ".lora_A", 4, 32, V ".lora_B", 16, 4, "lora_alpha", "4", TN_ERR_SHAPE, "parts of another rank"},
         {"model.norm.lora_A", 4, 32, "model.norm.lora_B", 32, 4, "lora_alpha", "4", TN_ERR_ARGUMENT, "model.norm.lora_A\": rms_norm is no linear layer"},
         {"model.layers.9.lora_A", 4, 32, "model.layers.9.lora_B", 32, 4, "lora_alpha", "4", TN_ERR_ARGUMENT, "no child \"model.layers.9\""},
+        {"lm_head.weight", 48, 32, NULL, 0, 0, "base", "1 2 3", TN_ERR_FORMAT, "\"base\" has not 32 numbers"},
         {Q ".lora_A", 4, 32, Q ".lora_B", 32, 4, "lora_alpha", "4", TN_OK, NULL},
     };
     TN_SCOPE;
@@ -338,7 +365,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(losses_are_those_of_pytorch), TEST(decoders_take_in_lora), TEST(saved_models_have_lora_in_them), TEST(tuned_files_give_the_same_tokens),
-        TEST(decoders_open_with_tuned_files), TEST(tuned_files_over_tuned_models), TEST(saving_fails), TEST(loading_fails),
+        TEST(decoders_open_with_tuned_files), TEST(tuned_files_know_their_model), TEST(tuned_files_over_tuned_models), TEST(saving_fails),
+        TEST(loading_fails),
     };
     if (!make_folder("finetune"))
         return 1;

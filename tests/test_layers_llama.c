@@ -14,7 +14,8 @@ static int64_t whole(const op_args *args, const char *name) { return op_int(args
                  .rope_theta = op_number(args, "rope_theta", 10000), .rope_interleaved = op_flag(args, "rope_interleaved"),   \
                  .rope_factor = op_number(args, "rope_factor", 1), .rope_original_length = op_number(args, "rope_original_length", 0), \
                  .tie_word_embeddings = op_flag(args, "tie_word_embeddings"), .attention_bias = op_flag(args, "attention_bias"), \
-                 .qk_norm = op_flag(args, "qk_norm"), .sliding_window = whole(args, "sliding_window"))
+                 .qk_norm = op_flag(args, "qk_norm"), .sliding_window = whole(args, "sliding_window"), \
+                 .full_layers = {{(uint64_t)whole(args, "full_layers")}})
 #define LAYERS(X) X(llama, NULL, LLAMA)
 LAYER_TABLE(rows, LAYERS);
 

@@ -4,6 +4,8 @@
 
 #include "text/text.h"
 
+#include "io/safetensors.h"
+
 #include "reference/tokenizer_cases.h"
 
 static const char *reference(const char *file)
@@ -204,7 +206,7 @@ static void test_gguf_llama(void **state)
     CHECK_IDS(tn_tokenizer_encode(g, "a", 1, .add_eos = 1), 1, tn_tokenizer_id(t, "\xe2\x96\x81" "a"), 2);
     for (size_t i = 0; i < sizeof tokenizer_cases / sizeof *tokenizer_cases; i++) {
         const tokenizer_case *c = &tokenizer_cases[i];
-        if (strcmp(c->file, "sp_bpe_llama.model") != 0)
+        if (strcmp(c->file, "sp_bpe_llama.model") != 0 || !tn_is_utf8(c->text, (size_t)c->bytes)) /* llama.cpp keeps bytes that are none */
             continue;
         assert_true(tn_equal(tn_tokenizer_encode(g, c->text, c->bytes, .add_bos = 0), tn_tokenizer_encode(t, c->text, c->bytes)));
     }

@@ -10,6 +10,7 @@
 #include <tenon/tenon.h>
 
 #include "reference/tokenizer_cases.h"
+#include "reference/tokenizer_gguf_cases.h"
 
 static char file[1 << 16];
 
@@ -100,6 +101,77 @@ static void test_there_and_back(void **state)
         assert_int_equal(tn_tokenizer_vocab_size(again), count + 2);
         assert_string_equal(tn_tokenizer_token(again, count + 1, NULL), last);
         assert_int_equal(again->vocab.tokens[count + 1].type, TN_TOKEN_UNUSED);
+    }
+}
+
+/* Token by token: the same text, in whole characters where it is UTF-8. */
+static void check_stream(tn_tokenizer *t, const gguf_case *c, const tn_tensor *ids)
+{
+    tn_text_stream *stream = tn_adopt(tn_text_stream_new(t));
+    const int64_t *is = tn_data(ids), count = tn_numel(ids);
+    int64_t at = 0, bytes;
+    for (int64_t i = 0; i <= count; i++) {
+        const char *part = i < count ? tn_text_stream_push(stream, is[i], &bytes) : tn_text_stream_end(stream, &bytes);
+        assert_true(bytes <= c->decoded_bytes - at);
+        assert_memory_equal(part, c->decoded + at, (size_t)bytes);
+        at += bytes;
+        assert_true(tn_is_utf8(c->decoded, (size_t)at) || !tn_is_utf8(c->decoded, (size_t)c->decoded_bytes));
+    }
+    assert_int_equal(at, c->decoded_bytes);
+}
+
+/* Bytes that are no UTF-8, and tokens that no text gives: what llama.cpp makes of them by the files that Tenon writes. */
+static void test_bytes_as_llama_cpp(void **state)
+{
+    (void)state;
+    tn_tokenizer *t = NULL;
+    for (int i = 0; i < TN_COUNT(gguf_cases); i++) {
+        const gguf_case *c = &gguf_cases[i];
+#ifndef TENON_HAVE_CJSON
+        if (strstr(c->file, ".json"))
+            continue;
+#endif
+        if (!i || strcmp(c->file, c[-1].file) != 0) {
+            TN_SCOPE;
+            tn_release(t);
+            t = tn_keep(by_gguf(open_bytes(plain_reference(c->file), c->pattern), 0));
+        }
+        TN_SCOPE;
+        int64_t due[64], count = 0;
+        char text[256], *end = NULL;
+        for (const char *at = c->ids; *at; at = end)
+            due[count++] = strtoll(at, &end, 10);
+        tn_tensor *ids = tn_from_ints(due, TN_SHAPE(count));
+        if (c->bytes >= 0 && !tn_equal(tn_tokenizer_encode(t, c->text, c->bytes, .add_bos = 0), ids))
+            fail_msg("%s: \"%s\" has other ids", c->file, c->text);
+        const int64_t size = tn_tokenizer_decode(t, ids, text, sizeof text);
+        assert_int_equal(size, c->decoded_bytes);
+        assert_memory_equal(text, c->decoded, (size_t)size);
+        check_stream(t, c, ids);
+        check_good();
+    }
+    tn_release(t);
+}
+
+/* Each type of token by its own: what is no text gives none, and where special tokens are shown, as they stand. */
+static void test_types_as_llama_cpp(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    static const int32_t types[] = {2, 3, 4, 5, 6, 1, 1};
+    char text[64];
+    for (int gpt2 = 0; gpt2 < 2; gpt2++) {
+        const char *const texts[] = {"<unk>", "<s>", "\xc3\xa9", "[PAD]", "<0xE9>", gpt2 ? "\xc3\xa9" "a" : "\xe2\x96\x81" "a", "b"};
+        tn_span tokens[7];
+        for (int i = 0; i < 7; i++)
+            tokens[i] = (tn_span){texts[i], (int64_t)strlen(texts[i])};
+        const tn_tokenizer *t = tn_adopt(tn_tokenizer_gguf_new(gpt2 ? "gpt2" : "llama", tokens, 7, .pre = "gpt-2", .types = types));
+        const tn_tensor *ids = tn_from_ints(((int64_t[]){0, 1, 3, 5, 2, 4, 5, 6}), TN_SHAPE(8));
+        check_good();
+        tn_tokenizer_decode(t, ids, text, sizeof text);
+        assert_string_equal(text, gpt2 ? "\xe9" "a\xc3\xa9\xe9\xe9" "ab" : "a\xc3\xa9\xe9 ab");
+        tn_tokenizer_decode(t, ids, text, sizeof text, .skip_special = false);
+        assert_string_equal(text, gpt2 ? "<unk><s>\xe9" "a\xc3\xa9\xe9\xe9" "ab" : "<unk><s> a\xc3\xa9\xe9 ab");
     }
 }
 
@@ -260,6 +332,7 @@ static void test_converting_takes_it_along(void **state)
     char small[256];
     const size_t size = small_tokenizer(small);
     make_source("model", "tokenizer.bin", small, size);
+    check_ab("model"); /* a folder that has the tokeniser, and no model that a folder's name stands for */
     write_file(in_folder("model/chat_template.jinja"), "{{ '[INST]' '<<SYS>>' }}", 24);
     assert_int_equal(tn_llama_convert(in_folder("model/model.bin"), in_folder("alone.gguf"), .report = keep_line), TN_OK);
     check_ab("alone.gguf");
@@ -318,7 +391,7 @@ static int clean(void **state) { return (void)state, remove_folder() ? 0 : -1; }
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_there_and_back), TEST(test_names_of_splitters), TEST(test_refused),
+        TEST(test_there_and_back), TEST(test_bytes_as_llama_cpp), TEST(test_types_as_llama_cpp), TEST(test_names_of_splitters), TEST(test_refused),
 #ifdef TENON_HAVE_CJSON
         TEST(test_pairs_as_scores),
 #endif

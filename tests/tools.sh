@@ -214,6 +214,12 @@ echo "$own $other" | awk '{ ok = $1 > 1 && $1 < 2.5 && $2 > 20 && $2 < 1e9 } END
 has windows 'windows of 16$'
 : > empty
 refused 1 'there is none to foretell' perplexity empty --model "$shared/model.bin"
+refused 1 '/dev/zero: a text of over 1048576 bytes, which is the most that is read from a device' perplexity /dev/zero --model "$shared/model.bin"
+refused 1 '/dev/zero: a text of over 1048576 bytes' finetune --data /dev/zero --model "$shared/model.bin"
+mkdir words && cp "$shared/tokenizer.bin" words
+"$tenon" tokenize --tokenizer words unfold > its-ids
+"$tenon" tokenize --model "$shared/model.bin" unfold > ids
+same its-ids ids
 
 if uses CJSON; then
     for i in 1 2 3 4 5 6; do cat plain text; done > lesson
@@ -230,6 +236,9 @@ if uses CJSON; then
     head -c 300 tuned.safetensors > cut.safetensors
     refused 1 cut.safetensors inspect cut.safetensors
     refused 1 'absent' generate --model "$shared/model.bin" --finetuned absent --prompt x
+    "$tenon" generate --model q.gguf --finetuned tuned.safetensors --prompt '' -n 4 > /dev/null 2>&1 || fail "not over the same model in Q8_0"
+    { head -c 28 "$shared/model.bin"; tail -c +5029 "$shared/model.bin"; head -c 5028 "$shared/model.bin" | tail -c 5000; } > other.bin
+    refused 1 "was tuned from another model of the same sizes, $shared/model.bin" generate --model other.bin --finetuned tuned.safetensors --prompt x
     refused 1 'no parameter whose name begins with "nothing"' finetune --model "$shared/model.bin" --data lesson --context 16 --trainable nothing,absent
     refused 1 'a smaller --lr than 1000 may help' finetune --model "$shared/model.bin" --data lesson --context 16 --steps 40 --batch-size 2 --lr 1000 --save nan.safetensors
     ! [ -e nan.safetensors ] || fail "what has diverged is saved"

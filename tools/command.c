@@ -232,13 +232,22 @@ tn_llama_generate_args drawing(const options *o, tn_decoder *decoder, tn_tokeniz
 
 /* ---- texts ---------------------------------------------------------------------------------------------------------------- */
 
+/* A device is a terminal, or has no end. */
+static size_t most_of(FILE *file)
+{
+    enum { TEXT_MOST = 1 << 30, DEVICE_MOST = 1 << 20 };
+    struct stat st;
+    return fstat(fileno(file), &st) == 0 && (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) ? DEVICE_MOST : TEXT_MOST;
+}
+
 char *read_all(const char *path, int64_t *bytes)
 {
     const bool standard = strcmp(path, "-") == 0;
     FILE *file = standard ? stdin : fopen(path, "rb");
+    const size_t most = file ? most_of(file) : 0;
     size_t size = 0, room = 1 << 16;
     char *text = file ? malloc(room) : NULL;
-    while (text && !ferror(file) && !feof(file)) {
+    while (text && size <= most && !ferror(file) && !feof(file)) {
         size += fread(text + size, 1, room - 1 - size, file);
         char *more = size + 1 == room ? realloc(text, room *= 2) : text;
         if (!more)
@@ -249,6 +258,9 @@ char *read_all(const char *path, int64_t *bytes)
         tn_fail(TN_ERR_IO, "%s: %s", path, strerror(errno));
     else if (!text)
         tn_fail(TN_ERR_MEMORY, "%s: no memory for %zu bytes", path, room);
+    else if (size > most)
+        tn_fail(TN_ERR_ARGUMENT, "%s: a text of over %zu bytes, which is the most that is read%s", standard ? "standard input" : path, most,
+                most < 1 << 30 ? " from a device" : "");
     if (file && !standard)
         fclose(file);
     if (tn_last_status() != TN_OK) {

@@ -60,7 +60,7 @@ tn_tokenizer *open_tokenizer(const options *o, const tn_llama_args *config); /* 
 tn_llama_generate_args drawing(const options *o, tn_decoder *decoder, tn_tokenizer *tokenizer);
 /* A type's name in small letters or large. */
 tn_quant quant_named(const char *name);
-/* All of a file ("-": of standard input), malloc()'s and closed by a 0; NULL with an error. */
+/* All of a file ("-": of standard input), malloc()'s and closed by a 0; NULL with an error, as of over 2^30 bytes, or 2^20 of a device. */
 char *read_all(const char *path, int64_t *bytes);
 
 /* Ctrl-C sets `interrupted`; a second one ends the program. */

@@ -16,6 +16,11 @@
 extern "C" {
 #endif
 
+/* Some of the first 256 layers: layer i is bit i % 64 of bits[i / 64]; {{3}} are the first two. */
+typedef struct tn_layer_set {
+    uint64_t bits[4];
+} tn_layer_set;
+
 /* Names, and what they default to, are those of transformers' config.json; what defaults to 0 there is computed or must be given. */
 #define TN_LLAMA_OPTIONS(X)                                                                                                   \
     X(int64_t, vocab_size, 0)                                                                                                 \
@@ -39,7 +44,8 @@ extern "C" {
     X(int64_t, sliding_window, 0)       /* a token sees itself and so many less one before it: Mistral; 0: all */             \
     X(double, initializer_range, 0.02)                                                                                        \
     X(tn_dtype, dtype, TN_DTYPE_DEFAULT)                                                                                      \
-    X(const tn_tensor *, rope_freqs, NULL) /* [head_dim / 2], what the frequencies are divided by one by one; copied */
+    X(const tn_tensor *, rope_freqs, NULL) /* [head_dim / 2], what the frequencies are divided by one by one; copied */ \
+    X(tn_layer_set, full_layers, {{0}}) /* those without the window: Qwen's max_window_layers and layer_types */
 typedef struct tn_llama_args {
     size_t size TN_SIZE_(tn_llama_args);
     TN_LLAMA_OPTIONS(TN_FIELD_)
@@ -79,9 +85,10 @@ TN_API tn_module *tn_llama_load_with(const tn_llama_load_args *args);
 /* Writes a llama of f32, f16 or bf16 (others are TN_ERR_DTYPE) so that tn_llama_load() gives it back, bit for bit: to a path that ends in
  * - .safetensors: tensors with the names of transformers, the configuration as config.json in a note; .npz: for llama3.np and PyDyNet, the same
  *   in an array of bytes (bf16 becomes f32);
- * - .gguf: for llama.cpp, without a tokeniser;
+ * - .gguf: for llama.cpp, without a tokeniser; TN_ERR_UNSUPPORTED where some layers alone have a window;
  * - .bin: a llama2.c checkpoint, version 0 (f32); TN_ERR_UNSUPPORTED where its programs could not run the model;
- * - anything else: a folder, made where there is none, of config.json and model.safetensors, which transformers reads.
+ * - anything else: a folder, made where there is none, of config.json and model.safetensors, which transformers reads. A window in some layers alone
+ *   only Qwen's models have there, others are TN_ERR_UNSUPPORTED, in the first two kinds of file too.
  * Ways and errors as tn_save_safetensors(). Rows of q_proj and k_proj are put into the order that the target has. LoRA's parts are merged into the
  * weights that are written. */
 TN_API tn_status tn_llama_save(void *llama, const char *path) TN_MUST_CHECK;
@@ -90,7 +97,7 @@ TN_API tn_status tn_llama_save(void *llama, const char *path) TN_MUST_CHECK;
 
 /* tn_llama_save_tuned(llama, "poet.safetensors", .model = "stories15M.bin"): what training changed, without the rest of the model. Written are the
  * parameters that require a gradient, and LoRA's, by their names; and as notes "config", the model's sizes, "lora_alpha" and, where all are of one
- * rank, "lora_rank". TN_ERR_ARGUMENT where nothing trains, TN_ERR_UNSUPPORTED where two layers have another alpha. Ways as tn_save_safetensors(). */
+ * rank, "lora_rank", and "base", sums over the matrices that were not tuned, by which the model is known again. TN_ERR_ARGUMENT where nothing trains, TN_ERR_UNSUPPORTED where two layers have another alpha. Ways as tn_save_safetensors(). */
 #define TN_LLAMA_SAVE_TUNED_OPTIONS(X) X(const char *, model, NULL) /* what was tuned, a note for people, "model" */
 typedef struct tn_llama_save_tuned_args {
     size_t size TN_SIZE_(tn_llama_save_tuned_args);
@@ -102,7 +109,9 @@ typedef struct tn_llama_save_tuned_args {
 TN_API tn_status tn_llama_save_tuned_with(const tn_llama_save_tuned_args *args) TN_MUST_CHECK;
 /* Puts such a file into the model that it was tuned from: linear layers get LoRA's parts where the file has them, its values are copied, and the
  * parameters that the file has are the ones that require a gradient from now on. These change nothing: TN_ERR_ARGUMENT names what the
- * model has not, or says which sizes the file is for, TN_ERR_SHAPE a shape or a rank that differs, TN_ERR_FORMAT half of a LoRA pair or no alpha. */
+ * model has not, or says which sizes the file is for, or that the model is another: where matrices that the file has not differ from those it was tuned
+ * from by half of their length (the same model in another format, or quantised, is the same; a file without such a note goes with any). TN_ERR_SHAPE
+ * is a shape or a rank that differs, TN_ERR_FORMAT half of a LoRA pair or no alpha. */
 TN_API tn_status tn_llama_load_tuned(void *llama, const char *path) TN_MUST_CHECK;
 
 /* ---- files into files ------------------------------------------------------------------------------------------------------- */

@@ -54,12 +54,12 @@ typedef struct tn_tokenizer_gguf_args { /* tn_tokenizer_gguf_new("gpt2", tokens,
     const tn_span *tokens TN_ZERO_; /* [count] */
     int64_t count TN_ZERO_;
 } tn_tokenizer_gguf_args;
-/* A tokeniser of what a GGUF file says, all of which is copied. */
+/* A tokeniser of what a GGUF file says, all of which is copied. Bytes that are no UTF-8, and tokens' texts, are taken as llama.cpp does. */
 TN_API tn_tokenizer *tn_tokenizer_gguf_new_with(const tn_tokenizer_gguf_args *args);
 /* Sets a GGUF file's tokenizer.ggml.* to what makes the same ids there, for a model of `count` tokens (0: the tokeniser's own number), those that the
- * tokeniser has not being unused: "llama" of SentencePiece's BPE models without a normaliser, of llama2.c's files (where U+2581 is then a space, and
- * bytes that are no UTF-8 U+FFFD), and of tokenizer.json in their style whose merges scores can order; "gpt2" of tokenizer.json of byte level and
- * of tiktoken's ranks, by one of the splitters above. llama.cpp reads it. TN_ERR_UNSUPPORTED names what GGUF cannot say: Metaspace, another
+ * tokeniser has not being unused: "llama" of SentencePiece's BPE models without a normaliser, of llama2.c's files (where U+2581 is then a space), and
+ * of tokenizer.json in their style whose merges scores can order; "gpt2" of tokenizer.json of byte level and of tiktoken's ranks, by one of the
+ * splitters above. llama.cpp reads it. TN_ERR_UNSUPPORTED names what GGUF cannot say: Metaspace, another
  * normaliser or splitter, unigram models, llama3.np's; TN_ERR_ARGUMENT: the tokeniser has more tokens. */
 TN_API tn_status tn_gguf_set_tokenizer(tn_gguf_writer *writer, const tn_tokenizer *tokenizer, int64_t count) TN_MUST_CHECK;
 
@@ -76,7 +76,8 @@ typedef struct tn_tokenizer_encode_args { /* tn_tokenizer_encode(t, "hello", 5),
     int64_t bytes TN_ZERO_;
 } tn_tokenizer_encode_args;
 /* The ids of a text's tokens, i64 [n] on the CPU. Bytes that are no UTF-8 are taken as the file's library does: SentencePiece and tokenizers see
- * U+FFFD, tiktoken, llama2.c and its JSON the bytes. Special tokens in the text split it, and each part is encoded as a text of its own.
+ * U+FFFD, tiktoken, llama2.c and its JSON the bytes; of GGUF's, llama.cpp: "llama" the bytes, "gpt2" U+FFFD for each, or what an overlong form means.
+ * Special tokens in the text split it, and each part is encoded as a text of its own.
  * O(n log n); texts of up to 2^30 bytes. */
 TN_API tn_tensor *tn_tokenizer_encode_with(const tn_tokenizer_encode_args *args);
 

@@ -10,9 +10,10 @@
 /* Queries of each head over a cache of keys and values: y = softmax(scale q k') v. Element d of row j of key/value head g is
  * k[g * head + j * row + d]; its dtype is f32, bf16 or i8 (times the row's scale, k_scale[g * scale_head + j]). Head h reads head
  * h / (heads / kv_heads). With one row the order of the cache's rows is free, so it may roll. Several are a sequence's, in order, and the last in
- * the cache are theirs: query i sees the first length - rows + 1 + i. */
+ * the cache are theirs: query i sees the first length - rows + 1 + i, or of those the last `window`. */
 typedef struct tn_decode_attention {
     int64_t rows, heads, kv_heads, size, length; /* rows: of q, at least 1; size: of a head; length: rows of the cache, at least `rows` */
+    int64_t window; /* with several rows: how many a query sees at most; 0: all */
     double scale;
     const float *q; /* [rows, heads, size], rows q_row apart */
     int64_t q_row, y_row;

@@ -426,11 +426,14 @@ WORK(decode_store, tn_dtype dtype, int64_t rows, int64_t size, const float *x, v
     (void)x, (void)out, (void)stride, (void)scale, (void)scale_stride;
     return (tn_work){.read = 4 * (double)(rows * size), .written = size_of(dtype) * (double)(rows * size) + (dtype == TN_I8 ? 4 * (double)rows : 0)};
 }
-/* Row i of the queries sees the first length - rows + 1 + i. */
+/* Row i of the queries sees the first length - rows + 1 + i, and of those a window. */
 WORK(decode_attention, const tn_decode_attention *a, int thread, int threads)
 {
     (void)thread, (void)threads;
-    const double rows = (double)a->rows, seen = rows * (double)a->length - rows * (rows - 1) / 2, cache = (double)(a->kv_heads * a->length);
+    const double rows = (double)a->rows, cache = (double)(a->kv_heads * a->length);
+    double seen = 0;
+    for (int64_t length = a->length - a->rows + 1; length <= a->length; length++)
+        seen += (double)(a->window && a->window < length ? a->window : length);
     return (tn_work){.flop = 4 * seen * (double)(a->heads * a->size),
                      .read = 2 * cache * ((double)a->size * size_of(a->dtype) + (a->dtype == TN_I8 ? 4 : 0)) + 4 * rows * (double)(a->heads * a->size),
                      .written = 4 * rows * (double)(a->heads * a->size)};

@@ -167,11 +167,20 @@ static tn_tokenizer *of_gguf(const char *path, const tn_gguf *file)
     return tokenizer;
 }
 
+/* Whether the path is a model's; that of a folder with a tokeniser alone is none. */
+static bool is_model(const char *path)
+{
+    struct stat st;
+    char folder[TN_PATH_SIZE], file[TN_PATH_SIZE];
+    return stat(path, &st) == 0 && (!S_ISDIR(st.st_mode) || (tn_model_folder("tokenizer_open", path, folder) &&
+           (tn_model_beside(folder, "model.safetensors", file) || tn_model_beside(folder, "model.safetensors.index.json", file))));
+}
+
 static tn_tokenizer *of_file(const char *file, const char *model)
 {
     tn_tokenizer_args a = {.size = sizeof a, .path = file};
     const size_t length = strlen(file);
-    if (length >= 4 && strcmp(file + length - 4, ".bin") == 0) { /* only llama2.c's asks for the number of tokens */
+    if (length >= 4 && strcmp(file + length - 4, ".bin") == 0 && is_model(model)) { /* only llama2.c's asks for the number of tokens */
         tn_weights *weights = tn_weights_open(model);
         a.vocab_size = weights ? weights->config.vocab_size : 0;
         tn_release(weights);

@@ -14,6 +14,9 @@ enum {
     MOST_SEQUENCES = 1 << 20,
 };
 
+static int64_t upto(int64_t a, int64_t most) { return a < most ? a : most; }
+static int64_t beyond(int64_t a, int64_t least) { return a > least ? a : least; }
+
 /* ---- a pass --------------------------------------------------------------------------------------------------------------- */
 
 typedef struct pass {
@@ -24,6 +27,7 @@ typedef struct pass {
     const int64_t *sequences; /* [n]; those of one sequence stand in order */
     const int64_t *positions; /* [n] */
     int64_t outs;             /* the last so many rows get logits */
+    tn_decoder_cache rolled;  /* a layer's cache in order, for rows of which some would take the place of what others see; 0 rows: there is no such layer */
     float *x, *y, *q, *attended, *gate, *up; /* [n, hidden] twice, [n, q + k + v], [n, heads head_dim], [n, intermediate] twice */
     float *cos, *sin;                        /* [n, head_dim / 2] */
     char *prepared;                          /* of packed_input; for one row each thread has its own */
@@ -80,8 +84,8 @@ static void turn(const pass *p, float *heads, int64_t count, const float *norm, 
 
 static float *projected(const pass *p, int64_t i) { return p->q + i * tn_decoder_qkv_rows(p->d); }
 
-/* Row i's key and value of head g go to the cache, and its queries are turned. */
-static void store(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t g)
+/* Row i's key and value of head g go to row `at` of a cache, and its queries are turned. */
+static void store(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t g, const tn_decoder_cache *to, int64_t at)
 {
     const tn_decoder *d = p->d;
     const tn_llama_args *c = &d->config;
@@ -89,47 +93,86 @@ static void store(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t g
     float *k = projected(p, i) + (c->num_attention_heads + g) * size, *v = k + kv_heads * size;
     turn(p, projected(p, i) + g * group * size, group, l->q_norm, i);
     turn(p, k, 1, l->k_norm, i);
-    const int64_t at = (p->sequences[i] * kv_heads + g) * d->capacity + p->positions[i] % d->capacity; /* row of the cache */
     const size_t row_bytes = (size_t)size * tn_dtype_size(d->cache);
     const bool scaled = d->cache == TN_I8;
-    p->kernels->decode_store(d->cache, 1, size, k, l->keys + (size_t)at * row_bytes, size, scaled ? l->key_scales + at : NULL, 1);
-    p->kernels->decode_store(d->cache, 1, size, v, l->values + (size_t)at * row_bytes, size, scaled ? l->value_scales + at : NULL, 1);
+    p->kernels->decode_store(d->cache, 1, size, k, to->keys + (size_t)at * row_bytes, size, scaled ? to->key_scales + at : NULL, 1);
+    p->kernels->decode_store(d->cache, 1, size, v, to->values + (size_t)at * row_bytes, size, scaled ? to->value_scales + at : NULL, 1);
 }
 
-/* `count` heads of queries from h on, all of one key/value head, of `rows` rows of a sequence from i on look at what the cache holds. */
+/* Rows of one cache of a head's into another. */
+static void copy_rows(const tn_decoder *d, const tn_decoder_cache *from, int64_t from_row, const tn_decoder_cache *to, int64_t to_row, int64_t count)
+{
+    const size_t row_bytes = (size_t)d->config.head_dim * tn_dtype_size(d->cache);
+    memcpy(to->keys + (size_t)to_row * row_bytes, from->keys + (size_t)from_row * row_bytes, (size_t)count * row_bytes);
+    memcpy(to->values + (size_t)to_row * row_bytes, from->values + (size_t)from_row * row_bytes, (size_t)count * row_bytes);
+    if (d->cache != TN_I8)
+        return;
+    memcpy(to->key_scales + to_row, from->key_scales + from_row, (size_t)count * sizeof(float));
+    memcpy(to->value_scales + to_row, from->value_scales + from_row, (size_t)count * sizeof(float));
+}
+
+/* For rows of one sequence of which the last take the place of what the first see: what head g's cache has for them and then they go, in order, to
+ * p->rolled, and the last of all to the cache. */
+static void roll(const pass *p, const tn_decoder_layer *l, int64_t g)
+{
+    const int64_t rows = l->cache.rows, first = p->positions[0], end = first + p->n, seen = upto(first, rows - 1);
+    const int64_t head = (p->sequences[0] * p->d->config.num_key_value_heads + g) * rows, there = g * p->rolled.rows + seen - first; /* of position 0 */
+    for (int64_t at = first - seen, count; at < first; at += count) {
+        count = upto(first - at, rows - at % rows);
+        copy_rows(p->d, &l->cache, head + at % rows, &p->rolled, there + at, count);
+    }
+    for (int64_t i = 0; i < p->n; i++)
+        store(p, l, i, g, &p->rolled, there + first + i);
+    for (int64_t at = p->n > rows ? end - rows : first, count; at < end; at += count) {
+        count = upto(end - at, rows - at % rows);
+        copy_rows(p->d, &p->rolled, there + at, &l->cache, head + at % rows, count);
+    }
+}
+
+/* `count` heads of queries from h on, all of one key/value head, of `rows` rows of a sequence from i on look at what its cache, or p->rolled, holds. */
 static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t h, int64_t count, int thread, int threads)
 {
     const tn_decoder *d = p->d;
     const tn_llama_args *c = &d->config;
-    const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, g = h / (c->num_attention_heads / kv_heads);
-    const int64_t head = (p->sequences[i] * kv_heads + g) * d->capacity, length = p->positions[i] + rows, y_row = c->num_attention_heads * size;
+    const bool rolled = rows > 1 && p->positions[i] + rows > l->cache.rows;
+    const tn_decoder_cache *from = rolled ? &p->rolled : &l->cache;
+    const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, g = h / (c->num_attention_heads / kv_heads), y_row = c->num_attention_heads * size;
+    const int64_t head = ((rolled ? 0 : p->sequences[i] * kv_heads) + g) * from->rows, next = threads * from->rows;
     const size_t row_bytes = (size_t)size * tn_dtype_size(d->cache);
     const bool scaled = d->cache == TN_I8;
     const tn_decode_attention attention = {
-        .rows = rows, .heads = count, .kv_heads = 1, .size = size, .length = length < d->capacity ? length : d->capacity,
-        .scale = 1 / sqrt((double)size), .q = projected(p, i) + h * size, .q_row = tn_decoder_qkv_rows(d), .y_row = y_row, .dtype = d->cache,
-        .k = l->keys + (size_t)head * row_bytes, .v = l->values + (size_t)head * row_bytes, .row = size,
-        .ahead = head + threads * d->capacity < d->sequences * kv_heads * d->capacity ? threads * d->capacity * size : 0,
-        .k_scale = scaled ? l->key_scales + head : NULL, .v_scale = scaled ? l->value_scales + head : NULL,
+        .rows = rows, .heads = count, .kv_heads = 1, .size = size, .length = upto(p->positions[i], l->cache.rows - 1) + rows,
+        .window = l->cache.rows, .scale = 1 / sqrt((double)size), .q = projected(p, i) + h * size, .q_row = tn_decoder_qkv_rows(d), .y_row = y_row,
+        .dtype = d->cache, .k = from->keys + (size_t)head * row_bytes, .v = from->values + (size_t)head * row_bytes, .row = size,
+        .ahead = head + next < d->sequences * kv_heads * from->rows ? next * size : 0,
+        .k_scale = scaled ? from->key_scales + head : NULL, .v_scale = scaled ? from->value_scales + head : NULL,
         .scratch = p->looks + thread * p->looks_floats, .y = p->attended + i * y_row + h * size};
     p->kernels->decode_attention(&attention, 0, 1);
 }
 
-/* All of a pass's rows: of one sequence at once where none of them takes another's place in the cache. A key/value head of a sequence is one
- * thread's, which reads what it wrote; where threads would be left over they meet in between and share out the heads of queries. */
+static bool of_one_sequence(const pass *p) { return p->sequences[0] == p->sequences[p->n - 1]; }
+static bool rolls(const pass *p, const tn_decoder_layer *l) { return p->n > 1 && of_one_sequence(p) && p->positions[p->n - 1] >= l->cache.rows; }
+
+/* All of a pass's rows, of one sequence at once. A key/value head of a sequence is one thread's, which reads what it wrote; where threads would be
+ * left over they meet in between and share out the heads of queries. */
 static void attend_all(const pass *p, const tn_decoder_layer *l, int thread, int threads)
 {
     const int64_t n = p->n, kv_heads = p->d->config.num_key_value_heads, heads = p->d->config.num_attention_heads, group = heads / kv_heads;
-    const bool one = p->sequences[0] == p->sequences[n - 1], whole = one && p->positions[n - 1] < p->d->capacity;
-    const int64_t rows = whole ? n : 1, runs = n / rows; /* rows that look at once */
-    const bool split = (!one || runs == 1) && group > 1 && runs * kv_heads < 2 * threads && runs * kv_heads % threads != 0;
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t g = 0; g < kv_heads; g++)
-            if ((p->sequences[i] * kv_heads + g) % threads == thread) {
-                store(p, l, i, g);
-                if (!split && (i + 1) % rows == 0)
-                    attend(p, l, i + 1 - rows, rows, g * group, group, thread, threads);
-            }
+    const int64_t rows = of_one_sequence(p) ? n : 1, runs = n / rows; /* rows that look at once */
+    const bool split = group > 1 && runs * kv_heads < 2 * threads && runs * kv_heads % threads != 0;
+    for (int64_t i = 0; i < n; i += rows)
+        for (int64_t g = 0; g < kv_heads; g++) {
+            const int64_t head = p->sequences[i] * kv_heads + g;
+            if (head % threads != thread)
+                continue;
+            if (rolls(p, l))
+                roll(p, l, g);
+            else
+                for (int64_t k = i; k < i + rows; k++)
+                    store(p, l, k, g, &l->cache, head * l->cache.rows + p->positions[k] % l->cache.rows);
+            if (!split)
+                attend(p, l, i, rows, g * group, group, thread, threads);
+        }
     if (!split)
         return;
     tn_barrier_wait(p->barrier, threads);
@@ -186,8 +229,18 @@ static void run(int thread, int threads, void *context)
 
 /* ---- its memory ----------------------------------------------------------------------------------------------------------- */
 
+static void lay_out_cache(const tn_decoder *d, tn_decoder_cache *cache, int64_t sequences, char *block, size_t *at)
+{
+    const size_t rows = (size_t)(sequences * d->config.num_key_value_heads * cache->rows), data = rows * (size_t)d->config.head_dim * tn_dtype_size(d->cache);
+    const size_t scales = d->cache == TN_I8 ? rows * sizeof(float) : 0;
+    cache->keys = tn_taken(block, at, data);
+    cache->key_scales = tn_taken(block, at, scales);
+    cache->values = tn_taken(block, at, data);
+    cache->value_scales = tn_taken(block, at, scales);
+}
+
 /* Lays a pass's buffers out in a block, or with NULL only measures them. */
-static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t outs, int threads)
+static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t outs, int64_t rolled, int threads)
 {
     const tn_llama_args *c = &d->config;
     const int64_t queries = c->num_attention_heads * c->head_dim, group = c->num_attention_heads / c->num_key_value_heads;
@@ -207,10 +260,12 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
     const size_t one = tn_packed_input_bytes(TN_PACKED_F32, 1, whole), all = tn_packed_input_bytes(TN_PACKED_F32, rows, whole); /* no kind takes more */
     p->prepared_bytes = one;
     p->prepared = tn_taken(block, &at, all > one * (size_t)threads ? all : one * (size_t)threads);
-    const int64_t of_one = group * ((d->capacity + 15) / 16 * 16), of_many = tn_decode_tiles_floats(c->head_dim);
+    const int64_t of_one = group * ((d->most + 15) / 16 * 16), of_many = tn_decode_tiles_floats(c->head_dim);
     p->looks_floats = rows > 1 && of_many > of_one ? of_many : of_one;
     p->looks = tn_taken(block, &at, sizeof(float) * (size_t)(threads * p->looks_floats));
     d->logits = tn_taken(block, &at, sizeof(float) * (size_t)(outs * c->vocab_size));
+    p->rolled.rows = rolled;
+    lay_out_cache(d, &p->rolled, 1, block, &at);
     return at;
 }
 
@@ -218,10 +273,14 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
 static bool find_memory(pass *p, tn_decoder *d)
 {
     const int threads = p->threads = tn_parallel_width();
-    if (p->n > d->scratch_rows || p->outs > d->scratch_outs || threads > d->scratch_threads) {
-        const int64_t rows = p->n > d->scratch_rows ? p->n : d->scratch_rows, outs = p->outs > d->scratch_outs ? p->outs : d->scratch_outs;
+    int64_t rolled = d->scratch_rolled;
+    for (int64_t i = 0; i < d->config.num_hidden_layers; i++)
+        if (rolls(p, &d->layers[i]))
+            rolled = beyond(rolled, d->layers[i].cache.rows + MOST_ROWS);
+    if (p->n > d->scratch_rows || p->outs > d->scratch_outs || rolled > d->scratch_rolled || threads > d->scratch_threads) {
+        const int64_t rows = beyond(p->n, d->scratch_rows), outs = beyond(beyond(p->outs, 1), d->scratch_outs);
         const int most = threads > d->scratch_threads ? threads : d->scratch_threads;
-        const size_t bytes = lay_out(p, d, NULL, rows, outs, most);
+        const size_t bytes = lay_out(p, d, NULL, rows, outs, rolled, most);
         char *scratch = tn_alloc(bytes);
         if (!scratch)
             return false;
@@ -230,9 +289,10 @@ static bool find_memory(pass *p, tn_decoder *d)
         d->scratch_bytes = bytes;
         d->scratch_rows = rows;
         d->scratch_outs = outs;
+        d->scratch_rolled = rolled;
         d->scratch_threads = most;
     }
-    lay_out(p, d, d->scratch, d->scratch_rows, d->scratch_outs, d->scratch_threads);
+    lay_out(p, d, d->scratch, d->scratch_rows, d->scratch_outs, d->scratch_rolled, d->scratch_threads);
     return true;
 }
 
@@ -347,9 +407,9 @@ tn_status tn_decoder_rewind(tn_decoder *d, int64_t sequence, int64_t length)
         return tn_last_status();
     if (length < 0 || length > now)
         tn_fail(TN_ERR_INDEX, "decoder_rewind: length %lld: the sequence has %lld tokens", (long long)length, (long long)now);
-    else if (now > d->capacity && length < now && length > 0)
+    else if (now > d->least && length < now && length > 0)
         tn_fail(TN_ERR_STATE, "decoder_rewind: length %lld: of %lld tokens the last %lld are remembered, and what came before cannot be again",
-                (long long)length, (long long)now, (long long)d->capacity);
+                (long long)length, (long long)now, (long long)d->least);
     if (!tn_failing())
         d->lengths[sequence] = length;
     return tn_last_status();
@@ -386,29 +446,34 @@ static tn_packed_kind kind_for(const tn_decoder_args *a, const tn_weights *weigh
     return (tn_packed_kind)most;
 }
 
-static bool take_caches(tn_decoder *d)
+static size_t lay_out_caches(tn_decoder *d, char *block)
+{
+    size_t at = 0;
+    for (int64_t i = 0; i < d->config.num_hidden_layers; i++)
+        lay_out_cache(d, &d->layers[i].cache, d->sequences, block, &at);
+    return at;
+}
+
+/* A cache for each layer: of its window, and at most of the context. */
+static bool take_caches(tn_decoder *d, int64_t context)
 {
     const tn_llama_args *c = &d->config;
     size_t rows;
-    if (__builtin_mul_overflow((size_t)d->sequences * (size_t)d->capacity, (size_t)c->num_key_value_heads, &rows) || rows > SIZE_MAX >> 34) {
-        tn_fail(TN_ERR_MEMORY, "decoder: a cache of %lld sequences of %lld tokens is beyond any memory", (long long)d->sequences, (long long)d->capacity);
-        return false;
-    }
-    const size_t data = rows * (size_t)c->head_dim * tn_dtype_size(d->cache), scales = d->cache == TN_I8 ? rows * sizeof(float) : 0;
-    const size_t each = (data + 63) / 64 * 64 + (scales + 63) / 64 * 64;
-    d->cache_bytes = 2 * each * (size_t)c->num_hidden_layers;
-    if (!(d->caches = tn_alloc_pages(d->cache_bytes)))
-        return false;
+    d->least = INT64_MAX;
     for (int64_t i = 0; i < c->num_hidden_layers; i++) {
-        tn_decoder_layer *l = &d->layers[i];
-        l->keys = d->caches + 2 * each * (size_t)i;
-        l->values = l->keys + each;
-        if (scales) {
-            l->key_scales = (float *)(void *)(l->keys + (data + 63) / 64 * 64);
-            l->value_scales = (float *)(void *)(l->values + (data + 63) / 64 * 64);
-        }
+        const int64_t window = tn_llama_window(c, i), seen = window && window < context ? window : context;
+        d->layers[i].cache.rows = seen;
+        d->least = upto(d->least, seen);
+        d->most = beyond(d->most, seen);
     }
-    return true;
+    if (__builtin_mul_overflow((size_t)d->sequences * (size_t)d->most, (size_t)c->num_key_value_heads, &rows) || rows > SIZE_MAX >> 34) {
+        tn_fail(TN_ERR_MEMORY, "decoder: a cache of %lld sequences of %lld tokens is beyond any memory", (long long)d->sequences, (long long)d->most);
+        return false;
+    }
+    d->cache_bytes = lay_out_caches(d, NULL);
+    if ((d->caches = tn_alloc_pages(d->cache_bytes)))
+        lay_out_caches(d, d->caches);
+    return d->caches != NULL;
 }
 
 /* From weights, which it releases: of that kind, or each of its own where `own`. */
@@ -418,13 +483,10 @@ static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a, tn_
     if (d) {
         d->config = weights->config;
         d->cache = a->cache != TN_DTYPE_DEFAULT ? a->cache : kind == TN_PACKED_F32 || kind == TN_PACKED_F16 ? TN_F32 : TN_BF16;
-        d->capacity = a->context ? a->context : d->config.max_position_embeddings;
-        if (d->config.sliding_window && d->config.sliding_window < d->capacity)
-            d->capacity = d->config.sliding_window;
         d->sequences = a->sequences;
         d->lengths = tn_alloc_zero(sizeof *d->lengths * (size_t)d->sequences);
         d->layers = tn_alloc_zero(sizeof *d->layers * (size_t)d->config.num_hidden_layers);
-        if (!d->lengths || !d->layers || !take_caches(d) || tn_decoder_pack(d, weights, own ? TN_PACKED_KINDS : kind) != TN_OK) {
+        if (!d->lengths || !d->layers || !take_caches(d, a->context ? a->context : d->config.max_position_embeddings) || tn_decoder_pack(d, weights, own ? TN_PACKED_KINDS : kind) != TN_OK) {
             tn_release(d);
             d = NULL;
         }

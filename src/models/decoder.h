@@ -7,21 +7,27 @@
 #include "core/core.h"
 #include "kernels/packed.h"
 
+/* Keys and values that were. Position p of a sequence is row p % rows, so that each new one takes the place of the oldest. */
+typedef struct tn_decoder_cache {
+    int64_t rows;
+    char *keys, *values;              /* [sequences, kv_heads, rows, head_dim] of the cache's dtype */
+    float *key_scales, *value_scales; /* [sequences, kv_heads, rows] of i8 */
+} tn_decoder_cache;
+
 typedef struct tn_decoder_layer {
     tn_packed_matrix qkv[3];         /* the projections: of one kind they are one, q's, k's and v's rows in turn, else three; [..., hidden] */
     int qkv_count;                   /* 1 or 3 */
     tn_packed_matrix out, gate, up, down;
     float *input_norm, *post_norm;   /* [hidden] */
     float *q_norm, *k_norm;          /* [head_dim], or NULL */
-    char *keys, *values;              /* [sequences, kv_heads, capacity, head_dim] of the cache's dtype */
-    float *key_scales, *value_scales; /* [sequences, kv_heads, capacity] of i8; else NULL */
+    tn_decoder_cache cache;          /* of as many rows as the layer sees tokens */
 } tn_decoder_layer;
 
 struct tn_decoder {
     tn_object base;
     tn_llama_args config;
     tn_dtype cache;
-    int64_t sequences, capacity; /* capacity: rows of a sequence's cache */
+    int64_t sequences, least, most; /* least and most: rows of the layers' caches */
     int64_t *lengths;            /* [sequences] tokens given */
     tn_packed_matrix embedding, head; /* head.data is embedding.data where they are tied */
     float *norm;                      /* [hidden] */
@@ -33,7 +39,7 @@ struct tn_decoder {
     size_t cache_bytes;
     char *scratch; /* what a pass over `rows` rows needs */
     size_t scratch_bytes;
-    int64_t scratch_rows, scratch_outs;
+    int64_t scratch_rows, scratch_outs, scratch_rolled;
     int scratch_threads;
     float *logits;
 };

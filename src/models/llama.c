@@ -197,7 +197,7 @@ static tn_tensor *llama_model_forward(llama_model *self, tn_tensor *tokens) /* [
     tn_tensor *cos = tn_rope_tables_with(&tables);
     tn_tensor *mask = c->sliding_window && l > c->sliding_window ? window_mask(l, c->sliding_window, device) : NULL;
     for (int i = 0; i < c->num_hidden_layers && !tn_failing(); i++)
-        x = tn_call(tn_child_at(self->layers, i), x, cos, sin, mask);
+        x = tn_call(tn_child_at(self->layers, i), x, cos, sin, tn_llama_window(c, i) ? mask : NULL);
     x = tn_call(self->norm, x);
     return tokens->ndim == 1 ? tn_squeeze(x, 0) : x;
 }
@@ -266,6 +266,14 @@ const tn_llama_args *tn_llama_config(const void *module)
 tn_tensor *tn_llama_rope_freqs(const void *module)
 {
     return tn_llama_config(module) ? rope_freqs_of(((const llama *)module)->model) : NULL;
+}
+
+bool tn_llama_mixed(const tn_llama_args *c)
+{
+    int64_t full = 0;
+    for (int64_t i = 0; i < c->num_hidden_layers; i++)
+        full += tn_llama_window(c, i) == 0;
+    return full > 0 && full < c->num_hidden_layers;
 }
 
 bool tn_llama_completed(const char *op, tn_status status, tn_llama_args *a)

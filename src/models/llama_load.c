@@ -51,6 +51,13 @@ static void put_config(tn_text_out *out, const tn_weights *w)
     WHOLE(head_dim);
     WHOLE(max_position_embeddings);
     WHOLE(sliding_window);
+    if (tn_llama_mixed(c)) {
+        tn_put(out, "full_layers");
+        for (int64_t i = 0; i < c->num_hidden_layers; i++)
+            if (!tn_llama_window(c, i))
+                tn_put(out, " %lld", (long long)i);
+        tn_put(out, "\n");
+    }
     REAL(rms_norm_eps);
     REAL(rope_theta);
     REAL(rope_factor);

@@ -62,6 +62,9 @@ static tn_dict *dict_of(const tn_weights *w, const tn_weights_target *t, bool np
 static char *config_text(const tn_weights *w, const tn_weights_target *t, size_t *size)
 {
     const tn_dtype dtype = dtype_of(&w->weights[0], t->type, false);
+    if (tn_llama_mixed(&w->config) && !w->config.attention_bias && !w->config.qk_norm)
+        return tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: transformers' models with a window in some layers alone, Qwen 2 and 3, have biases or norms of queries "
+                       "and keys", t->op, t->path);
     *size = tn_llama_config_write(w, dtype, NULL, 0) + 1;
     char *text = tn_alloc(*size);
     if (text)
@@ -178,7 +181,7 @@ static tn_status save_folder(const tn_weights *w, const tn_weights_target *t, co
 
 static tn_status save(const tn_weights *w, const tn_weights_target *t)
 {
-    size_t size;
+    size_t size = 0;
     if (!t->path) {
         tn_fail(TN_ERR_ARGUMENT, "%s: path is NULL", t->op);
         return TN_ERR_ARGUMENT;
@@ -188,7 +191,7 @@ static tn_status save(const tn_weights *w, const tn_weights_target *t)
     if (ends_in(t->path, ".bin"))
         return tn_weights_save_llama2(w, t);
     char *config = config_text(w, t, &size);
-    tn_status status = TN_ERR_MEMORY;
+    tn_status status = tn_last_status();
     if (config && ends_in(t->path, ".safetensors"))
         status = save_safetensors(w, t, t->path, config);
     else if (config)

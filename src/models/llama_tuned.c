@@ -24,6 +24,72 @@ static void sizes_text(tn_module *llama, char *text, size_t size)
     tn_put(&out, ", layers=%lld", (long long)tn_llama_config(llama)->num_hidden_layers);
 }
 
+/* ---- which model it was ---------------------------------------------------------------------------------------------------- */
+
+enum { SUMS = 32 };
+
+/* Sums of what tuning left as it was, each element of the matrices in one, with signs by turns that look random: two models' differ about as much, for
+ * their length, as the models do, whatever file or type they come from. (Vectors are left out: norms' are near 1 in every model.) False: there is
+ * no such matrix, or no number. */
+static bool sum_untuned(const tn_dict *all, const tn_dict *tuned, double sums[SUMS])
+{
+    uint64_t turn = 0;
+    double length = 0;
+    memset(sums, 0, SUMS * sizeof *sums);
+    for (int64_t i = 0; !tn_failing() && i < tn_dict_count(all); i++) {
+        const char *name = tn_dict_name(all, i);
+        const tn_tensor *x = tn_dict_tensor(all, i);
+        if (x->ndim < 2 || is_lora(name) || tn_dict_find(tuned, name) >= 0)
+            continue;
+        float *data = tn_alloc((size_t)x->numel * sizeof *data);
+        if (data && tn_to_floats(x, data, x->numel) == TN_OK)
+            for (int64_t at = 0; at < x->numel; at += SUMS, turn++) {
+                const uint64_t mixed = turn * 0x9e3779b97f4a7c15u;
+                const double sign = ((mixed ^ mixed >> 29) * 0xbf58476d1ce4e5b9u) >> 63 ? -1 : 1;
+                const int64_t n = x->numel - at < SUMS ? x->numel - at : SUMS;
+                for (int64_t j = 0; j < n; j++)
+                    sums[j] += sign * (double)data[at + j];
+            }
+        tn_free(data, (size_t)x->numel * sizeof *data);
+    }
+    for (int j = 0; j < SUMS; j++)
+        length += sums[j] * sums[j];
+    return length > 0 && isfinite(length);
+}
+
+static bool note_base(tn_dict *tuned, const tn_dict *all)
+{
+    double sums[SUMS];
+    char text[SUMS * 16] = "";
+    tn_text_out out = {text, sizeof text, 0};
+    if (!sum_untuned(all, tuned, sums))
+        return !tn_failing();
+    for (int j = 0; j < SUMS; j++)
+        tn_put(&out, "%s%.6g", j ? " " : "", sums[j]);
+    return tn_dict_set_note(tuned, TN_TUNED_BASE, text) == TN_OK;
+}
+
+/* Whether the file, if it tells, was tuned from this model. Quantised to 2 bits one is still itself, at half its length. */
+static bool is_base(const tn_dict *all, const tn_dict *tuned)
+{
+    const char *text = tn_dict_note(tuned, TN_TUNED_BASE), *model = tn_dict_note(tuned, TN_TUNED_MODEL);
+    double sums[SUMS], difference = 0, length = 0;
+    char *end;
+    if (!text || !sum_untuned(all, tuned, sums))
+        return !tn_failing();
+    for (int j = 0; j < SUMS; j++, text = end) {
+        const double due = strtod(text, &end);
+        if (end == text || !isfinite(due))
+            return tn_fail(TN_ERR_FORMAT, "the note \"%s\" has not %d numbers", TN_TUNED_BASE, SUMS), false;
+        difference += (sums[j] - due) * (sums[j] - due);
+        length += due * due;
+    }
+    if (difference > 0.25 * length)
+        tn_fail(TN_ERR_ARGUMENT, "the file was tuned from another model of the same sizes%s%s: what it leaves as it was differs by %.0f %%", model ? ", " : "",
+                model ? model : "", 100 * sqrt(difference / length));
+    return !tn_failing();
+}
+
 /* ---- out ------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct lora_notes {
@@ -78,7 +144,7 @@ tn_status tn_llama_save_tuned_with(const tn_llama_save_tuned_args *args)
             return tn_last_status();
     if (tuned && tn_dict_count(tuned) == 0)
         tn_fail(TN_ERR_ARGUMENT, "llama_save_tuned: no parameter of the model requires a gradient: nothing was tuned");
-    else if (tuned && put_notes(tuned, args->llama, args->model))
+    else if (tuned && put_notes(tuned, args->llama, args->model) && note_base(tuned, all))
         return tn_save_safetensors(tuned, args->path);
     return tn_last_status();
 }
@@ -145,7 +211,7 @@ static bool file_fits(tn_module *llama, const tn_dict *dict, double *alpha)
         else if (!tn_same_shape(from, to = tn_dict_get(all, name)))
             tn_fail(TN_ERR_SHAPE, "\"%s\" is %s in the model and %s in the file", name, tn_text(to), tn_text(from));
     }
-    return !tn_failing();
+    return !tn_failing() && is_base(all, dict);
 }
 
 /* The layers that the file has LoRA parts for have them too, of this alpha. */

@@ -97,6 +97,13 @@ static inline tn_llama_args tn_llama_defaults(void)
     return (tn_llama_args){.size = sizeof(tn_llama_args), TN_LLAMA_OPTIONS(TN_LLAMA_DEFAULT_)};
 #undef TN_LLAMA_DEFAULT_
 }
+/* How many tokens a layer sees; 0: all. */
+static inline int64_t tn_llama_window(const tn_llama_args *c, int64_t layer)
+{
+    return layer < 256 && c->full_layers.bits[layer / 64] >> layer % 64 & 1 ? 0 : c->sliding_window;
+}
+/* llama.c: whether some layers have the window and others not. */
+bool tn_llama_mixed(const tn_llama_args *config);
 /* llama.c: what was 0 computed; false with an error of that status where sizes are missing or do not fit. */
 bool tn_llama_completed(const char *op, tn_status status, tn_llama_args *config);
 
@@ -157,8 +164,9 @@ tn_status tn_weights_save_llama2(const tn_weights *weights, const tn_weights_tar
 
 /* The name under which a file of tensors alone, safetensors or npz, holds its config.json: a note or an array of bytes. */
 #define TN_WEIGHTS_CONFIG "config.json"
-/* Notes in a file of tn_llama_save_tuned(): the sizes of the model that was tuned, and where it lies. */
+/* Notes in a file of tn_llama_save_tuned(): the sizes of the model that was tuned, where it lies, and sums of its values that were not tuned. */
 #define TN_TUNED_SIZES "config"
 #define TN_TUNED_MODEL "model"
+#define TN_TUNED_BASE "base"
 
 #endif

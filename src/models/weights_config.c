@@ -123,25 +123,36 @@ static void read_rope(const parse *p, tn_tensor **factors)
         read_scaling(p, parameters ? parameters : scaling, factors);
 }
 
-/* One window for all layers, or none. */
+/* The window, and which of Qwen's layers are without: those that layer_types says, or else the first max_window_layers. Of no sliding_window
+ * transformers makes 4096, of null none. */
 static void read_window(const parse *p, bool qwen)
 {
-    const cJSON *types = member(p->json, "layer_types");
-    const int64_t layers = p->c->num_hidden_layers;
-    int64_t sliding = 0, first = qwen ? whole(p, "max_window_layers", 28) : 0;
-    if (cJSON_IsArray(types)) {
-        for (const cJSON *type = types->child; type; type = type->next)
-            sliding += cJSON_IsString(type) && strcmp(type->valuestring, "sliding_attention") == 0;
-        first = sliding == 0 ? layers : 0;
-        sliding = sliding ? sliding : layers;
-    } else {
-        sliding = layers - (first < layers ? first : 0);
-    }
-    if ((qwen && !flag(p, "use_sliding_window", false)) || first >= layers || !member(p->json, "sliding_window"))
+    const cJSON *types = qwen ? member(p->json, "layer_types") : NULL, *type = types ? types->child : NULL;
+    const int64_t layers = p->c->num_hidden_layers, full = qwen ? whole(p, "max_window_layers", 28) : 0;
+    const bool none = qwen && !flag(p, "use_sliding_window", false), null = cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(p->json, "sliding_window"));
+    const int64_t window = none || null ? 0 : whole(p, "sliding_window", 4096);
+    int64_t sliding = types ? 0 : layers - full;
+    if (!types && (!window || sliding <= 0))
         return;
-    if (sliding != layers)
-        unsupported(p, "sliding_window of", "some layers alone");
-    p->c->sliding_window = whole(p, "sliding_window", 0);
+    if (types && (!cJSON_IsArray(types) || cJSON_GetArraySize(types) != layers))
+        TN_WEIGHTS_BAD(p->source, "layer_types is no list of %lld layers", (long long)layers);
+    for (int64_t i = 0; i < (types ? layers : full) && !tn_failing(); i++, type = type ? type->next : NULL) {
+        const char *kind = !type ? "full_attention" : cJSON_IsString(type) ? type->valuestring : "none";
+        const bool slides = strcmp(kind, "sliding_attention") == 0;
+        if (!slides && strcmp(kind, "full_attention") != 0)
+            unsupported(p, "layer_types of", kind);
+        else if (slides && !window)
+            TN_WEIGHTS_BAD(p->source, "layer_types has layers of sliding_attention, and there is no sliding_window");
+        else if (!slides && i < 256)
+            p->c->full_layers.bits[i / 64] |= (uint64_t)1 << i % 64;
+        else if (!slides && window)
+            unsupported(p, "layer_types of", "full_attention beyond 256 layers");
+        sliding += slides;
+    }
+    if (sliding)
+        p->c->sliding_window = window;
+    else
+        p->c->full_layers = (tn_layer_set){{0}};
 }
 
 static bool read_config(const parse *p, tn_tensor **factors)
@@ -240,6 +251,18 @@ static void write_freqs(tn_text_out *out, const tn_weights *w)
     }
 }
 
+/* How many of the first layers are full, which older versions of transformers go by, and each one's kind, which newer ones do. */
+static void write_layers(tn_text_out *out, const tn_llama_args *c)
+{
+    int64_t first = 0;
+    while (first < c->num_hidden_layers && c->sliding_window && !tn_llama_window(c, first))
+        first++;
+    tn_put(out, "  \"use_sliding_window\": %s,\n  \"max_window_layers\": %lld,\n", c->sliding_window ? "true" : "false", (long long)first);
+    for (int64_t i = 0; i < c->num_hidden_layers && tn_llama_mixed(c); i++)
+        tn_put(out, "%s\"%s\"%s", i ? ", " : "  \"layer_types\": [", tn_llama_window(c, i) ? "sliding_attention" : "full_attention",
+               i + 1 < c->num_hidden_layers ? "" : "],\n");
+}
+
 static void write_scaling(tn_text_out *out, const tn_weights *w)
 {
     const tn_llama_args *c = &w->config;
@@ -280,7 +303,7 @@ size_t tn_llama_config_write(const tn_weights *w, tn_dtype dtype, char *text, si
     if (c->sliding_window)
         tn_put(&out, "  \"sliding_window\": %lld,\n", (long long)c->sliding_window);
     if (qwen)
-        tn_put(&out, "  \"use_sliding_window\": %s,\n  \"max_window_layers\": 0,\n", c->sliding_window ? "true" : "false");
+        write_layers(&out, c);
     tn_put(&out, "  \"attention_bias\": %s,\n  \"tie_word_embeddings\": %s,\n  \"initializer_range\": %.17g,\n  \"torch_dtype\": \"%s\"\n}\n",
            c->attention_bias ? "true" : "false", c->tie_word_embeddings ? "true" : "false", c->initializer_range, tn_dtype_name(dtype));
     return out.length;

@@ -204,6 +204,8 @@ tn_status tn_weights_save_gguf(const tn_weights *w, const tn_weights_target *t)
     const tn_llama_args *c = &w->config;
     if (c->qk_norm && c->attention_bias)
         tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: no architecture of GGUF has norms of queries and keys and biases too", t->op, t->path);
+    if (tn_llama_mixed(c))
+        tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: no architecture of GGUF that is written has a window in some layers alone", t->op, t->path);
     if (t->type != TN_QUANT_NONE && !tn_quant_makes(t->type))
         tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: %s is only read", t->op, t->path, tn_quant_name(t->type) ? tn_quant_name(t->type) : "this type");
     const writing g = {w, t, c->qk_norm ? "qwen3" : c->attention_bias ? "qwen2" : "llama", tn_adopt(tn_gguf_writer_new())};

@@ -13,13 +13,19 @@ static tn_status sequential_forward(container *self, tn_tensor *const *in, int n
         tn_fail(TN_ERR_ARGUMENT, "sequential: it takes and gives one tensor, and %d and %d were asked for", n_in, n_out);
         return TN_ERR_ARGUMENT;
     }
-    out[0] = in[0];
+    TN_CLEANUP_(tn_scope_close) tn_scope scope = tn_scope_open(); /* what a child gave goes when the next one has read it */
+    tn_tensor *x = in[0];
     const tn_module_state *state = self->base.state;
-    for (int i = 0; i < state->count && out[0]; i++) {
-        out[0] = tn_call_array(tn_entry_child(&state->entries[i]), out, 1);
-        if (!out[0])
+    for (int i = 0; i < state->count && x; i++) {
+        x = tn_call_array(tn_entry_child(&state->entries[i]), &x, 1);
+        if (!x)
             tn_fail_within("sequential, child %s", state->entries[i].name);
+        (void)tn_keep(x);
+        tn_scope_close(&scope);
+        scope = tn_scope_open();
+        x = tn_adopt(x);
     }
+    out[0] = tn_pass(x);
     return tn_last_status();
 }
 

@@ -160,6 +160,31 @@ bool tn_decode_json(tn_text_state *s, int64_t id)
     return put_replaced(s, text, from, to);
 }
 
+/* llama_token_to_piece() of llama.cpp, but for the space that was put in front of the whole text: it goes. */
+bool tn_decode_gguf(tn_text_state *s, int64_t id)
+{
+    const tn_tokenizer *t = s->tokenizer;
+    const tn_token *token = &t->vocab.tokens[id];
+    const bool special = token->type == TN_TOKEN_CONTROL || token->type == TN_TOKEN_UNKNOWN, first = !s->any;
+    tn_span text = {token->text, token->size};
+    if (token->type == TN_TOKEN_UNUSED || (special && s->skip_special))
+        return true;
+    s->any = true;
+    const int byte = token->type == TN_TOKEN_BYTE ? tn_byte_token(text.data, text.size) : -1;
+    const char c = (char)byte;
+    if (byte >= 0)
+        return tn_state_bytes(s, &c, 1);
+    if (special || (t->letters && token->type == TN_TOKEN_USER))
+        return tn_state_bytes(s, text.data, text.size);
+    if (t->letters)
+        return put_letters(s, text);
+    if (first && t->dummy_prefix && starts_with(token, metaspace)) {
+        text.data += metaspace.size;
+        text.size -= metaspace.size;
+    }
+    return put_replaced(s, text, metaspace, space);
+}
+
 /* ---- the public functions ------------------------------------------------------------------------------------------------ */
 
 struct tn_text_stream {

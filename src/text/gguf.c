@@ -38,13 +38,17 @@ static bool read_vocab(tn_tokenizer *t, const tn_tokenizer_gguf_args *a)
     return true;
 }
 
-/* SentencePiece's BPE, without a normaliser's rules: what GGUF keeps of them is whether a space is put in front. */
+/* SentencePiece's BPE, without a normaliser's rules: what GGUF keeps of them is whether a space is put in front. Bytes that are no UTF-8 stay
+ * bytes. */
 static bool read_llama(tn_tokenizer *t, const tn_tokenizer_gguf_args *a)
 {
     t->dummy_prefix = a->add_space_prefix;
     t->escape_spaces = t->byte_fallback = true;
-    return tn_bytes_add(&t->unknown_text, " \xe2\x81\x87 ", 5) && tn_sentencepiece_steps(t, "tokenizer_gguf_new") &&
-           tn_add_step(t, "tokenizer_gguf_new", tn_step_merge) && tn_sentencepiece_ready(t, NULL);
+    if (!tn_sentencepiece_steps(t, "tokenizer_gguf_new") || !tn_add_step(t, "tokenizer_gguf_new", tn_step_merge) || !tn_sentencepiece_ready(t, NULL))
+        return false;
+    t->decode = tn_decode_gguf;
+    t->lossy = TN_LOSSY_RAW;
+    return true;
 }
 
 static bool read_merges(tn_tokenizer *t, const tn_tokenizer_gguf_args *a)
@@ -102,9 +106,10 @@ static bool read_gpt2(tn_tokenizer *t, const tn_tokenizer_gguf_args *a)
         return false;
     }
     const splitter *known = &splitters[k];
-    tn_text_step *added, *normal;
-    if (!read_merges(t, a) || !tn_add_step(t, op, tn_step_mend) || !(added = tn_add_step(t, op, tn_step_added)) || !read_added(t, added))
+    tn_text_step *added, *mend, *normal;
+    if (!read_merges(t, a) || !(added = tn_add_step(t, op, tn_step_added)) || !read_added(t, added) || !(mend = tn_add_step(t, op, tn_step_mend)))
         return false;
+    mend->flag = true;
     if (known->compose) {
         if (!(normal = tn_add_step(t, op, tn_step_normal)))
             return false;
@@ -115,10 +120,10 @@ static bool read_gpt2(tn_tokenizer *t, const tn_tokenizer_gguf_args *a)
         return false;
     t->merge = TN_MERGE_PAIRS;
     t->unit = TN_UNIT_BYTE;
-    t->letters = t->decode_letters = true;
+    t->letters = true;
     t->whole_first = known->whole_first;
-    t->decode = tn_decode_json;
-    t->lossy = TN_LOSSY_PART;
+    t->decode = tn_decode_gguf;
+    t->lossy = TN_LOSSY_RAW;
     tn_find_letters(t);
     return true;
 }
@@ -223,6 +228,9 @@ static bool is_sentencepieces(const tn_tokenizer *t, bool *prefix)
     return escaped;
 }
 
+/* Of SentencePiece's pieces and their types, from its own file or GGUF's. */
+static bool of_pieces(const tn_tokenizer *t) { return t->step_count > 1 && t->steps[1].run == tn_step_sentencepiece; }
+
 /* What of a tokeniser GGUF cannot say; NULL: it can say all. */
 static const char *obstacle(ggml *g)
 {
@@ -244,9 +252,9 @@ static const char *obstacle(ggml *g)
     if (t->decode == tn_decode_llama2c)
         return NULL;
     g->space_prefix = t->dummy_prefix;
-    if (t->decode == tn_decode_sentencepiece && t->steps[t->step_count - 1].run == tn_step_unigram)
+    if (of_pieces(t) && t->steps[t->step_count - 1].run == tn_step_unigram)
         return "a unigram model";
-    if (t->decode == tn_decode_sentencepiece)
+    if (of_pieces(t))
         return t->charsmap_units || t->remove_spaces || t->suffix || !t->escape_spaces ? "a normaliser" : t->byte_fallback ? NULL : "no tokens of bytes";
     if (t->merge == TN_MERGE_SCORES || t->join_spaces)
         return t->join_spaces ? "no decoder" : "rules of llama3.np";
@@ -270,7 +278,7 @@ static int32_t type_of(const tn_tokenizer *t, int64_t id)
     const tn_token *token = id < t->vocab.count ? &t->vocab.tokens[id] : NULL;
     if (!token || !token->text)
         return TN_TOKEN_UNUSED;
-    if (t->decode == tn_decode_sentencepiece)
+    if (of_pieces(t))
         return token->type;
     if (id == t->unk && t->unit != TN_UNIT_BYTE)
         return TN_TOKEN_UNKNOWN;

@@ -57,7 +57,7 @@ static int64_t normal_prefix(const tn_tokenizer *t, const char *text, int64_t si
         *with_size = (int64_t)strlen(*with);
         return n;
     }
-    bool good = tn_utf8_next(text, size, &taken) >= 0;
+    bool good = tn_utf8_next(text, size, &taken) >= 0 || t->lossy == TN_LOSSY_RAW;
     *with = good ? text : "\xef\xbf\xbd";
     *with_size = good ? taken : 3;
     return taken;

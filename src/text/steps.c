@@ -21,7 +21,7 @@ bool tn_step_mend(tn_encoder *e, const tn_text_step *step, tn_piece p)
     if (tn_is_utf8(p.text, (size_t)p.size))
         return tn_pass_on(e, step, p.text, p.size, p.first);
     tn_bytes *b = own_text(e, step);
-    return tn_utf8_mend(p.text, p.size, false, b) && pass_on_own(e, step, b, p.first);
+    return tn_utf8_mend(p.text, p.size, step->flag, b) && pass_on_own(e, step, b, p.first);
 }
 
 /* ---- added tokens -------------------------------------------------------------------------------------------------------- */

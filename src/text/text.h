@@ -31,10 +31,11 @@ uint32_t tn_category_mask(const char *name, int64_t size);
 bool tn_white_space(int32_t point);
 /* \w of Unicode's regular expressions. */
 bool tn_word_point(int32_t point);
-/* Text, UTF-8, in the normal form D or, composed, C, behind what out has. */
+/* Text in the normal form D or, composed, C, behind what out has; what is no UTF-8 stays as it is. */
 bool tn_normal_form(const char *text, int64_t size, bool compose, tn_bytes *out);
-/* Text as UTF-8 behind what out has; U+FFFD for what is none: each byte, or as long a part as could have begun a character. */
-bool tn_utf8_mend(const char *text, int64_t size, bool each_byte, tn_bytes *out);
+/* Text as UTF-8 behind what out has; U+FFFD for as long a part as could have begun a character. Loose, as llama.cpp reads it: for each byte, but
+ * what is longer than it need be becomes what it means, and surrogates stay. */
+bool tn_utf8_mend(const char *text, int64_t size, bool loose, tn_bytes *out);
 
 /* ---- regular expressions (pattern.c) ------------------------------------------------------------------------------------- */
 
@@ -161,7 +162,7 @@ bool tn_emit(tn_encoder *e, int64_t id);
 bool tn_emit_unknown(tn_encoder *e, const char *text, int64_t size);
 bool tn_piece_fits(const tn_piece *p); /* places in it are 32 bits; false with an error */
 
-bool tn_step_mend(tn_encoder *e, const tn_text_step *step, tn_piece piece);    /* what is no UTF-8 becomes U+FFFD */
+bool tn_step_mend(tn_encoder *e, const tn_text_step *step, tn_piece piece);    /* what is no UTF-8 becomes U+FFFD; flag: loosely */
 bool tn_step_added(tn_encoder *e, const tn_text_step *step, tn_piece piece);   /* trie: places in tokenizer->added; flag: special ones alone */
 bool tn_step_prepend(tn_encoder *e, const tn_text_step *step, tn_piece piece); /* with; mode; flag: not where the text begins with it */
 bool tn_step_replace(tn_encoder *e, const tn_text_step *step, tn_piece piece); /* what or pattern, with */
@@ -188,7 +189,7 @@ enum { TN_UNIT_BYTE, TN_UNIT_CHARACTER, TN_UNIT_RUN };
 enum { TN_MERGE_SCORES, TN_MERGE_IDS, TN_MERGE_PAIRS };
 
 typedef struct tn_text_state tn_text_state;
-/* How a decoder ends what is no UTF-8. */
+/* How a decoder ends what is no UTF-8, and SentencePiece's normaliser takes it. */
 enum { TN_LOSSY_RAW, TN_LOSSY_EACH_BYTE, TN_LOSSY_PART };
 
 enum { TN_ENDS_MOST = 32 };
@@ -254,6 +255,7 @@ bool tn_state_drain(tn_text_state *s, bool end);
 bool tn_decode_sentencepiece(tn_text_state *s, int64_t id);
 bool tn_decode_llama2c(tn_text_state *s, int64_t id);
 bool tn_decode_json(tn_text_state *s, int64_t id);
+bool tn_decode_gguf(tn_text_state *s, int64_t id);
 bool tn_decode_texts(tn_text_state *s, int64_t id);
 
 /* False, with an error, where an error sticks or t is no tokeniser. */

@@ -60,19 +60,39 @@ int tn_utf8_put(int32_t point, char out[4])
     return more + 1;
 }
 
-bool tn_utf8_mend(const char *text, int64_t size, bool each_byte, tn_bytes *out)
+/* The point of a character by the first byte's word alone, however long and whatever it is up to 10ffff; -1: none. */
+static int32_t loose_next(const char *text, int64_t size, int *taken)
 {
+    const unsigned char *at = (const unsigned char *)text;
+    const int more = *at < 0xc0 ? 0 : *at < 0xe0 ? 1 : *at < 0xf0 ? 2 : *at < 0xf8 ? 3 : 0;
+    int32_t point = *at & (0x3f >> more);
+    *taken = 1;
+    for (int i = 1; i <= more; i++) {
+        if (i >= size || (at[i] & 0xc0) != 0x80)
+            return -1;
+        point = point << 6 | (at[i] & 0x3f);
+    }
+    if (!more || point > 0x10ffff)
+        return -1;
+    *taken = more + 1;
+    return point;
+}
+
+bool tn_utf8_mend(const char *text, int64_t size, bool loose, tn_bytes *out)
+{
+    char put[4];
     int64_t good = 0, at = 0;
     while (at < size) {
-        int due, taken, n;
+        int due, taken;
         if (tn_utf8_next(text + at, size - at, &taken) >= 0) {
             at += taken;
             continue;
         }
-        n = each_byte ? 1 : part(text + at, size - at, &due);
-        if (!tn_bytes_add(out, text + good, at - good) || !tn_bytes_add(out, "\xef\xbf\xbd", 3))
+        const int32_t point = loose ? loose_next(text + at, size - at, &taken) : -1;
+        taken = loose ? taken : part(text + at, size - at, &due);
+        if (!tn_bytes_add(out, text + good, at - good) || !tn_bytes_add(out, put, tn_utf8_put(point < 0 ? 0xfffd : point, put)))
             return false;
-        good = at += n;
+        good = at += taken;
     }
     return tn_bytes_add(out, text + good, at - good);
 }
@@ -257,7 +277,7 @@ bool tn_normal_form(const char *text, int64_t size, bool compose, tn_bytes *out)
         int32_t point = tn_utf8_next(text + at, size - at, &taken);
         if (point < 0x300 || (point >= 0x3400 && point < 0xa000)) /* nothing before it can join it */
             good = put_out(&m, compose, out);
-        good = good && decompose(&m, point);
+        good = good && (point < 0 ? tn_bytes_add(out, text + at, 1) : decompose(&m, point));
     }
     good = good && put_out(&m, compose, out);
     tn_free(m.list, m.capacity * sizeof *m.list);

@@ -39,9 +39,9 @@ def rotated(x, cos, sin, interleaved):
 
 
 class Attention(nn.Module):
-    def __init__(self, c):
+    def __init__(self, c, window):
         super().__init__()
-        self.c = c
+        self.c, self.window = c, window
         self.q_proj = nn.Linear(c.hidden_size, c.num_attention_heads * c.head_dim, bias=c.attention_bias)
         self.k_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=c.attention_bias)
         self.v_proj = nn.Linear(c.hidden_size, c.num_key_value_heads * c.head_dim, bias=c.attention_bias)
@@ -60,7 +60,7 @@ class Attention(nn.Module):
         k, v = (t.repeat_interleave(c.num_attention_heads // c.num_key_value_heads, 1) for t in (k, v))
         scores = q @ k.transpose(-2, -1) / math.sqrt(c.head_dim)
         distance = torch.arange(l)[:, None] - torch.arange(l)
-        seen = (distance >= 0) & (distance < (c.sliding_window or l))
+        seen = (distance >= 0) & (distance < (self.window or l))
         y = scores.masked_fill(~seen, -math.inf).softmax(-1) @ v
         return self.o_proj(y.transpose(1, 2).reshape(n, l, -1))
 
@@ -77,9 +77,9 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self, c):
+    def __init__(self, c, i):
         super().__init__()
-        self.self_attn, self.mlp = Attention(c), MLP(c)
+        self.self_attn, self.mlp = Attention(c, 0 if c.full_layers >> i & 1 else c.sliding_window), MLP(c)
         self.input_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
 
@@ -92,7 +92,7 @@ class Model(nn.Module):
     def __init__(self, c):
         super().__init__()
         self.embed_tokens = nn.Embedding(c.vocab_size, c.hidden_size)
-        self.layers = nn.ModuleList(Layer(c) for _ in range(c.num_hidden_layers))
+        self.layers = nn.ModuleList(Layer(c, i) for i in range(c.num_hidden_layers))
         self.norm = RMSNorm(c.hidden_size, c.rms_norm_eps)
 
     def forward(self, tokens):
@@ -103,7 +103,7 @@ class Model(nn.Module):
 
 
 class Config:
-    num_key_value_heads = head_dim = rope_original_length = sliding_window = 0
+    num_key_value_heads = head_dim = rope_original_length = sliding_window = full_layers = 0  # full_layers: bit i is layer i
     rope_theta, rope_factor, rope_low_freq_factor, rope_high_freq_factor, rms_norm_eps = 10000.0, 1.0, 1.0, 4.0, 1e-5
     rope_interleaved = tie_word_embeddings = attention_bias = qk_norm = False
 
@@ -142,4 +142,6 @@ if __name__ == "__main__":
            num_attention_heads=6, num_key_value_heads=3, tie_word_embeddings=True, **llama3)
     L.case("llama", Llama, [ints(2, 40, high=50)], _gradcheck=False, vocab_size=50, hidden_size=32, intermediate_size=40, num_hidden_layers=2,
            num_attention_heads=4, num_key_value_heads=1, sliding_window=17)
+    L.case("llama", Llama, [ints(2, 9, high=7)], _second=False, **{**size, "num_hidden_layers": 3}, num_key_value_heads=2, attention_bias=True, sliding_window=3,
+           full_layers=2)
     L.write()

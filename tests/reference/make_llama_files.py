@@ -154,6 +154,10 @@ folder("qwen2", "qwen2", model(11, torch.bfloat16, attention_bias=True, tie_word
 folder("qwen2_window", "qwen2", model(12, torch.bfloat16, attention_bias=True, sliding_window=4), torch.bfloat16, sliding_window=4, use_sliding_window=True,
        max_window_layers=0)
 folder("qwen3", "qwen3", model(13, torch.float16, qk_norm=True, head_dim=6), torch.float16, sliding_window=None, use_sliding_window=False, attention_bias=False)
+folder("qwen2_layers", "qwen2", model(18, torch.bfloat16, attention_bias=True, sliding_window=4, full_layers=1), torch.bfloat16, sliding_window=4,
+       use_sliding_window=True, max_window_layers=1)
+folder("qwen3_layers", "qwen3", model(19, torch.float16, qk_norm=True, sliding_window=3, full_layers=2), torch.float16, sliding_window=3,
+       use_sliding_window=True, max_window_layers=1, layer_types=["sliding_attention", "full_attention"])
 gguf_file("llama3", "llama", model(14, head_dim=6, **llama3))
 gguf_file("llama_bias", "llama", model(15, attention_bias=True, tie_word_embeddings=True, rope_factor=2.0))
 gguf_file("qwen2", "qwen2", model(16, torch.float16, attention_bias=True, tie_word_embeddings=True), np.float16)

@@ -281,13 +281,15 @@ typedef struct queries {
     float *most;      /* [QUERIES] */
 } queries;
 
-/* The scores of TALL queries from m on become exp(score - most); row i sees the first seen[i] of the block. What y and sum have is shrunk where
- * a larger one came. */
-static void soften(const queries *s, int64_t m, int64_t vectors, const int64_t *seen)
+/* The scores of TALL queries from m on become exp(score - most); row i sees the first seen[i] of the block, but for hidden[i] before its window. What
+ * y and sum have is shrunk where a larger one came. */
+static void soften(const queries *s, int64_t m, int64_t vectors, const int64_t *seen, const int64_t *hidden)
 {
     for (int i = 0; i < TALL; i++, m++) {
         float *p = s->p + i * KEYS, *y = s->y + m * s->wide;
         for (int64_t j = tn_max_i64(0, seen[i]); j < vectors * LANES; j++)
+            p[j] = -INFINITY;
+        for (int64_t j = 0; j < tn_min_i64(hidden[i], vectors * LANES); j++)
             p[j] = -INFINITY;
         vf top = splat(s->most[m]), sum = *(const vf *)(s->sum + m * LANES);
         for (int64_t v = 0; v < vectors; v++)
@@ -300,10 +302,11 @@ static void soften(const queries *s, int64_t m, int64_t vectors, const int64_t *
                 *(vf *)(y + d) *= factor;
             s->most[m] = most;
         }
+        const float zero = most == -INFINITY ? 0 : most; /* of a query that saw nothing yet */
         for (int64_t v = 0; v < vectors; v++, p += LANES) {
             TN_INDEPENDENT
             for (int l = 0; l < LANES; l++)
-                p[l] = tn_exp_f32_(p[l] - most);
+                p[l] = tn_exp_f32_(p[l] - zero);
             sum += *(const vf *)p;
         }
         *(vf *)(s->sum + m * LANES) = sum;
@@ -322,18 +325,19 @@ static int64_t column_of(const tn_decode_attention *a, int64_t g, int64_t m)
 static void look(const tn_decode_attention *a, const queries *s, int64_t g, int64_t from, int64_t m, int64_t count, int64_t first)
 {
     const float *q[TALL], *p[TALL];
-    int64_t seen[TALL];
+    int64_t seen[TALL], hidden[TALL];
     for (int i = 0; i < TALL; i++) {
         const int64_t at = from + tn_min_i64(m + i, count - 1), row = row_of(a, at);
         q[i] = a->q + row * a->q_row + column_of(a, g, at);
         p[i] = s->p + i * KEYS;
         seen[i] = a->length - a->rows + 1 + row - first;
+        hidden[i] = a->window ? seen[i] - a->window : 0;
     }
     const int64_t depth = tn_min_i64(KEYS, seen[TALL - 1]), vectors = tn_ceil_div(depth, LANES);
-    if (depth <= 0)
+    if (depth <= 0 || hidden[0] >= KEYS)
         return;
     multiply(vectors, a->size, q, s->k, KEYS, s->p, KEYS, false);
-    soften(s, m, vectors, seen);
+    soften(s, m, vectors, seen, hidden);
     multiply(s->wide / LANES, depth, p, s->v, s->wide, s->y + m * s->wide, s->wide, true);
 }
 
@@ -345,10 +349,11 @@ static void head_rows(const tn_decode_attention *a, int64_t g, float *scratch)
     s.v = s.k + KEYS * wide, s.p = s.v + KEYS * wide, s.y = s.p + TALL * KEYS, s.sum = s.y + QUERIES * wide, s.most = s.sum + QUERIES * LANES;
     for (int64_t from = 0; from < all; from += QUERIES) {
         const int64_t count = tn_min_i64(QUERIES, all - from), length = a->length - a->rows + 1 + row_of(a, from + count - 1);
+        const int64_t hidden = a->window ? a->length - a->rows + 1 + row_of(a, from) - a->window : 0; /* from all of these */
         memset(s.y, 0, (size_t)(QUERIES * (wide + LANES)) * sizeof(float)); /* and sum */
         for (int m = 0; m < QUERIES; m++)
             s.most[m] = -INFINITY;
-        for (int64_t first = 0; first < length; first += KEYS) {
+        for (int64_t first = tn_max_i64(0, hidden); first < length; first += KEYS) {
             (a->dtype == TN_F32 ? block_f32 : a->dtype == TN_BF16 ? block_bf16 : block_i8)(a, g, first, tn_min_i64(KEYS, length - first), s.k, s.v);
             for (int64_t m = 0; m < count; m += TALL)
                 look(a, &s, g, from, m, count, first);

@@ -1,0 +1,149 @@
+"""What llama.cpp makes of bytes and of tokens by the GGUF files that Tenon writes of the tokenisers beside this script.
+
+    python tests/reference/make_tokenizer_gguf.py LIBTENON PROGRAM          # writes tokenizer_gguf_cases.h
+    python tests/reference/make_tokenizer_gguf.py LIBTENON PROGRAM COUNT    # compares on COUNT texts a file, by hand
+
+LIBTENON is Tenon's shared library, PROGRAM is built of llama_cpp_tokens.cpp.
+"""
+import ctypes
+import os
+import random
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import unicodedata
+
+from make_tokenizer import FOLDER, HERE, Args, Tenon, literal, make_bytes
+
+FILES = (("sp_bpe_llama.model", None, None), ("llama2c.bin", None, None), ("tiktoken_llama3.tiktoken", "llama3", None), ("hf_gpt2.json", None, None),
+         ("hf_llama3.json", None, None), ("hf_qwen2.json", None, None), ("hf_smollm.json", None, None), ("hf_llama3.json", None, "tekken"))
+TEXTS = ["na\u00efve \U0001f600 \u4f60".encode(), b"ab\xff\xc3\xa9\xe2\x82 c", b"\xf0\x9f\x98", b"\x80 x\x80\x80", b"a\xe2 b\xc3", b"\xc0\x80\xc1\xa1 \xe0\x81\xa1", b"\xed\xa0\x80 a\xed\xbf\xbfa",
+         b"\xf4\x90\x80\x80\xf8\x88\x80\x80\x80", b"<s\xe2\x82>\xf0\x9f<s>"]
+
+
+class LlamaCpp:
+    def __init__(self, program, path):
+        self.process = subprocess.Popen([program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def ask(self, what, count, data, size):
+        self.process.stdin.write(what + struct.pack("<i", count) + data)
+        self.process.stdin.flush()
+        n = struct.unpack("<i", self.process.stdout.read(4))[0]
+        return self.process.stdout.read(n * size) if n >= 0 else None
+
+    def encode(self, data, special):
+        ids = self.ask(b"E" if special else b"e", len(data), data, 4)
+        return None if ids is None else list(struct.unpack(f"<{len(ids) // 4}i", ids))
+
+    def decode(self, ids, special):
+        return self.ask(b"D" if special else b"d", len(ids), struct.pack(f"<{len(ids)}i", *ids), 1)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def write_gguf(tenon, file, pattern, pre, folder):
+    """The file's tokeniser as GGUF, with what llama.cpp asks of a model; its added tokens without what GGUF cannot say."""
+    data = open(os.path.join(FOLDER, file), "rb").read()
+    if file.endswith(".json"):
+        data = re.sub(rb'"(lstrip|rstrip|single_word|normalized)":true', rb'"\1":null', data)
+    path = os.path.join(folder, "model.gguf")
+    with open(os.path.join(folder, file), "wb") as f:
+        f.write(data)
+    args = Args(size=ctypes.sizeof(Args), path=os.path.join(folder, file).encode(), pattern=pattern and pattern.encode())
+    c, u32 = tenon.c, ctypes.c_int(4)
+    c.tn_gguf_writer_new.restype = ctypes.c_void_p
+    writer, tokenizer = ctypes.c_void_p(c.tn_gguf_writer_new()), ctypes.c_void_p(tenon.check(c.tn_tokenizer_new_with(ctypes.byref(args))))
+    c.tn_gguf_set_string(writer, b"general.architecture", b"llama")
+    for key in ("context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count"):
+        c.tn_gguf_set_int(writer, f"llama.{key}".encode(), u32, ctypes.c_int64(1))
+    c.tn_gguf_set_tokenizer(writer, tokenizer, ctypes.c_int64(0))
+    if pre:
+        c.tn_gguf_set_string(writer, b"tokenizer.ggml.pre", pre.encode())
+    if c.tn_save_gguf(writer, path.encode()):
+        raise RuntimeError(c.tn_last_error().decode())
+    c.tn_tokenizer_open.restype = ctypes.c_void_p
+    return path, ctypes.c_void_p(tenon.check(c.tn_tokenizer_open(path.encode())))
+
+
+def text_of(peer, ids, special, file):
+    """llama_token_to_piece()'s texts; Tenon drops the space that SentencePiece put in front of the whole, as llama_detokenize() does."""
+    pieces = [peer.decode([i], special) for i in ids]
+    first = next((i for i, piece in enumerate(pieces) if piece), None)
+    if first is not None and ids[first] > 258 and file.startswith(("sp_", "llama2c")):
+        pieces[first] = pieces[first].removeprefix(b" ")
+    return b"".join(pieces)
+
+
+def random_ids(rng, size):
+    low, high = rng.choice((0, 3)), rng.choice((size, 259))
+    return [rng.randrange(low, high) for _ in range(rng.randrange(1, 12))]
+
+
+def compare(tenon, peer, tokenizer, file, pre, count):
+    wrong = {"ids": 0, "decoding": 0}
+    thrown = 0
+    rng = random.Random(7)
+
+    def differs(what, of, ours, theirs):
+        wrong[what] += 1
+        if wrong[what] <= 3:
+            print(f"  {file} {what}: {of!r:.200}\n    ours   {ours!r:.300}\n    theirs {theirs!r:.300}")
+
+    for text in make_bytes(count) + TEXTS + [rng.randbytes(rng.randrange(40)) for _ in range(count)]:
+        loose = text.decode(errors="surrogateescape")
+        if "qwen2" in file and unicodedata.normalize("NFC", loose) != loose:
+            continue  # llama.cpp leaves out Qwen's normal form
+        for special in (False, True):
+            theirs, ours = peer.encode(text, special), tenon.encode(tokenizer, text, special)[0]
+            thrown += theirs is None
+            if theirs is not None and ours != theirs:
+                differs("ids", text, ours, theirs)
+        tenon.clear()
+    size = tenon.c.tn_tokenizer_vocab_size(tokenizer)
+    for ids in (random_ids(rng, size) for _ in range(count)):
+        for special in (False, True):
+            ours, theirs = tenon.stream(tokenizer, ids, not special), text_of(peer, ids, special, file)
+            if ours != theirs:
+                differs("decoding", ids, ours, theirs)
+    print(f"{file:24} {pre or '':8} {4 * count} texts, {thrown} of which llama.cpp throws at: {wrong['ids']} other ids; {2 * count} sequences: {wrong['decoding']} other texts", flush=True)
+    return sum(wrong.values())
+
+
+def write_cases(out, tenon, peer, tokenizer, file, pattern):
+    rng = random.Random(3)
+    size = tenon.c.tn_tokenizer_vocab_size(tokenizer)
+    cases = [(text, peer.encode(text, False)) for text in TEXTS] + [(None, random_ids(rng, size)) for _ in range(4)]
+    for text, ids in cases:
+        if ids is None:
+            continue
+        decoded = text_of(peer, ids, False, file)
+        name = f'"{pattern}"' if pattern else "0"
+        out.write(f'{{"{file}", {name}, {-1 if text is None else len(text)}, {len(decoded)}, {literal(text or b"")}, "{" ".join(map(str, ids))}", {literal(decoded)}}},\n')
+
+
+def main():
+    tenon = Tenon(sys.argv[1])
+    count = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    wrong = 0
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull if count else os.path.join(HERE, "tokenizer_gguf_cases.h"), "w") as out:
+        out.write("/* Generated by tests/reference/make_tokenizer_gguf.py: what llama.cpp makes of bytes (-1 of them: of tokens alone). clang-format off */\n")
+        out.write("typedef struct gguf_case {\n    const char *file, *pattern;\n    int bytes, decoded_bytes;\n    const char *text, *ids, *decoded;\n} gguf_case;\n")
+        out.write("static const gguf_case gguf_cases[] = {\n")
+        for file, pattern, pre in FILES:
+            path, tokenizer = write_gguf(tenon, file, pattern, pre, folder)
+            peer = LlamaCpp(sys.argv[2], path)
+            if count:
+                wrong += compare(tenon, peer, tokenizer, file, pre, count)
+            elif not pre:
+                write_cases(out, tenon, peer, tokenizer, file, pattern)
+            peer.close()
+        out.write("};\n")
+    sys.exit(wrong != 0)
+
+
+if __name__ == "__main__":
+    main()
