@@ -3,8 +3,7 @@
  * sums depend on the shape alone, and so do the bits. */
 #include <string.h>
 
-#include "kernels/cpu/lanes.h"
-#include "kernels/cpu/math.h"
+#include "kernels/cpu/exp_sum.h"
 #include "kernels/cpu/vector.h"
 
 enum { ROWS = 96, COLUMNS = 256, PITCH = COLUMNS + 16 /* between rows, so that those of a column share no set of the cache */ };

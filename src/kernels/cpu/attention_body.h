@@ -145,21 +145,6 @@ static void FN(times)(const attention_tile *t, const T *x, const T *y, T *to)
 
 /* ---- forward ---------------------------------------------------------------------------------------------------------------- */
 
-/* x = exp(x - shift); gives their sum. */
-static T FN(exponentials)(T *x, int64_t n, T shift)
-{
-    T lane[TN_LANES] = {0}, rest = 0;
-    int64_t i = 0;
-    for (; i + TN_LANES <= n; i += TN_LANES)
-        for (int l = 0; l < TN_LANES; l++) {
-            x[i + l] = tn_exp_minus_(x[i + l] - shift);
-            lane[l] += x[i + l];
-        }
-    for (; i < n; i++)
-        rest += x[i] = tn_exp_minus_(x[i] - shift);
-    return FN(sum)(lane, n < TN_LANES ? 0 : TN_LANES) + rest;
-}
-
 /* A tile against what the block's rows saw before: y is rescaled where the max grows. */
 static void FN(forward_tile)(const tn_attention *a, const attention_tile *t, T *max, double *sum, const FN(work) *work)
 {
@@ -170,7 +155,7 @@ static void FN(forward_tile)(const tn_attention *a, const attention_tile *t, T *
         T *row = work->p + i * PITCH, *to = y + i * a->ev;
         const T own = FN(max_number)(row, n), larger = own > max[i] ? own : max[i]; /* NaN is in the sum */
         const T shift = larger == -(T)HUGE_VAL ? 0 : larger, factor = tn_exp_minus_(max[i] - shift);
-        sum[i] = sum[i] * (double)factor + (double)FN(exponentials)(row, n, shift);
+        sum[i] = sum[i] * (double)factor + (double)FN(exp_sum)(row, shift, row, n, 0);
         max[i] = larger;
         for (int64_t j = n; j < t->columns; j++)
             row[j] = 0;

@@ -1,5 +1,6 @@
 /* Binary operators: the expressions of elementwise.h in a loop for every type that is computed in. */
 #include "kernels/cpu/math.h"
+#include "kernels/cpu/math_avx512.h"
 #include "kernels/cpu/rows.h"
 
 /* n elements; with `scalar` the right operand is one element for all. */
@@ -52,6 +53,33 @@ static loop_fn const loops[TN_KIND_COUNT][TN_BINARY_COUNT] = {
     [TN_KIND_I64] = {TN_BINARY_NUMBER_LIST(IN_I64) TN_BINARY_TEST_LIST(IN_I64)},
 };
 
+#if defined(__AVX512F__)
+static void vectors_GELU_BACKWARD(void *out, const void *left, const void *right, int64_t n, bool scalar)
+{
+    const float *a = left, *b = right;
+    float *y = out;
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const __m512 x = scalar ? _mm512_set1_ps(*b) : _mm512_loadu_ps(b + i);
+        _mm512_storeu_ps(y + i, _mm512_mul_ps(_mm512_loadu_ps(a + i), tn_gelu_slope_v_(x)));
+    }
+    if (i < n) {
+        const __mmask16 lanes = tn_first_(n - i);
+        const __m512 x = scalar ? _mm512_set1_ps(*b) : _mm512_maskz_loadu_ps(lanes, b + i);
+        _mm512_mask_storeu_ps(y + i, lanes, _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, a + i), tn_gelu_slope_v_(x)));
+    }
+}
+#endif
+
+static loop_fn loop_of(tn_binary_op op, tn_kind kind)
+{
+#if defined(__AVX512F__)
+    if (kind == TN_KIND_F32 && op == TN_BINARY_GELU_BACKWARD)
+        return vectors_GELU_BACKWARD;
+#endif
+    return loops[kind][op];
+}
+
 #define IS_TEST(NAME, expression) case TN_BINARY_##NAME:
 static bool is_test(tn_binary_op op)
 {
@@ -100,7 +128,7 @@ static void row(char *const *data, const int64_t *strides, int64_t n, const void
 tn_status TN_K(binary)(tn_binary_op op, tn_dtype dtype, const tn_loop *loop)
 {
     tn_kind kind = TN_K(kind_of)(dtype);
-    job j = {.loop = loops[kind][op], .dtype = dtype, .test = is_test(op)};
+    job j = {.loop = loop_of(op, kind), .dtype = dtype, .test = is_test(op)};
     if (!j.loop) {
         tn_fail(TN_ERR_DTYPE, "binary kernel %d: not for %s", (int)op, tn_dtype_name(dtype));
         return TN_ERR_DTYPE;

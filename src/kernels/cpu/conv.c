@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/depthwise.h"
+#include "kernels/cpu/lanes.h"
 #include "kernels/cpu/vector.h"
 #include "kernels/cpu/winograd.h"
 

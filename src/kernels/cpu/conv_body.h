@@ -46,9 +46,63 @@ TN_INLINE void N(pick_row)(T *out, const T *in, int64_t stride, int64_t n)
     }
 }
 
+/* even[0 ... n) = in[0], in[2], ... and odd[0 ... n) = in[1], in[3], ...; n is 16 at least, and ends overlap. */
+TN_INLINE void N(part_row)(T *even, T *odd, const T *in, int64_t n)
+{
+    typedef T sixteen __attribute__((vector_size(16 * sizeof(T)), aligned(sizeof(T)), may_alias));
+    for (int64_t next = 0; next < n; next += 16) {
+        const int64_t i = tn_min_i64(next, n - 16);
+        const sixteen low = *(const sixteen *)(in + 2 * i), high = *(const sixteen *)(in + 2 * i + 16);
+        *(sixteen *)(even + i) = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        *(sixteen *)(odd + i) = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    }
+}
+
+/* out[0], out[stride], ... = in[0 ... n) */
+TN_INLINE void N(put_row)(T *out, const T *in, int64_t stride, int64_t n)
+{
+#if defined(__AVX512F__)
+    const __m512i pairs = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0), more = _mm512_add_epi32(pairs, _mm512_set1_epi32(8));
+    for (int64_t i = 0; i < n && stride == 2 && sizeof(T) == sizeof(float); i += 16) {
+        const uint32_t lanes = n - i >= 16 ? 0xffff : (1u << (n - i)) - 1, even = _pdep_u32(lanes, 0x55555555);
+        const __m512 v = _mm512_maskz_loadu_ps((__mmask16)lanes, (const float *)(const void *)(in + i));
+        _mm512_mask_storeu_ps((float *)(void *)(out + 2 * i), (__mmask16)even, _mm512_permutexvar_ps(pairs, v));
+        _mm512_mask_storeu_ps((float *)(void *)(out + 2 * i + 16), (__mmask16)(even >> 16), _mm512_permutexvar_ps(more, v));
+    }
+    if (stride == 2 && sizeof(T) == sizeof(float))
+        return;
+#endif
+    for (int64_t i = 0; i < n; i++)
+        out[i * stride] = in[i];
+}
+
+/* spread() where columns go in turn to two planes of one width, each whole vectors wide; else returns false. */
+static __attribute__((noinline)) bool N(spread_pairs)(T *out, const spread_plan *s, const T *in, int64_t channels)
+{
+    if (WIDTH != 16 || s->x.stride != 2 || s->x.phases != 2)
+        return false;
+    const span a = axis_span(&s->x, 0, s->w), b = axis_span(&s->x, 1, s->w);
+    const int64_t n = a.end - a.begin, odd = 2 * a.begin + a.shift; /* the first column of the first plane */
+    if (b.end - b.begin != n || n < 16 || odd + 2 * b.begin + b.shift != 1)
+        return false;
+    for (int64_t phase = 0; phase < s->y.phases; phase++) {
+        const span r = axis_span(&s->y, phase, s->h);
+        for (int64_t c = 0; c < channels; c++) {
+            T *first = out + c * s->plane + 2 * phase * s->y.size * s->x.size, *second = first + s->y.size * s->x.size;
+            for (int64_t q = r.begin; q < r.end; q++) {
+                T *to[] = {first + q * s->x.size + a.begin, second + q * s->x.size + b.begin};
+                N(part_row)(to[odd], to[!odd], in + (c * s->h + q * s->y.stride + r.shift) * s->w, n);
+            }
+        }
+    }
+    return true;
+}
+
 /* Copies `channels` planes [h, w] into spread planes; what lies outside the image was set to zero before. */
 static void N(spread)(T *out, const spread_plan *s, const T *in, int64_t channels)
 {
+    if (s->x.stride == 2 && N(spread_pairs)(out, s, in, channels))
+        return;
     for (int64_t phase = 0; phase < s->y.phases * s->x.phases; phase++) {
         span ry = axis_span(&s->y, phase / s->x.phases, s->h), rx = axis_span(&s->x, phase % s->x.phases, s->w);
         for (int64_t c = 0; c < channels; c++) {
@@ -173,8 +227,7 @@ static void N(multiply)(const product *p, const T *x, const T *packed, int64_t f
                         N(copy_row)(to, from, p->ow);
                         continue;
                     }
-                    for (int64_t j = 0; j < p->ow; j++)
-                        to[j * p->out_col] = from[j];
+                    N(put_row)(to, from, p->out_col, p->ow);
                 }
             }
         }
@@ -266,8 +319,12 @@ static tn_status N(multiply_all)(const convolution *v, const T *in, const T *wei
     return job.scratch ? TN_OK : TN_ERR_MEMORY;
 }
 
-TN_INLINE T N(sum)(VEC v)
+TN_INLINE T N(fold)(VEC v)
 {
+#if TN_VECTOR_BYTES == 64
+    if (sizeof(T) == sizeof(float))
+        return (T)tn_fold16_((const tn_lanes16_ *)(const void *)&v);
+#endif
     T lane[TN_VECTOR_BYTES / sizeof(T)];
     memcpy(lane, &v, sizeof lane);
     TN_UNROLL for (int width = (int)WIDTH / 2; width > 0; width /= 2) {
@@ -304,7 +361,7 @@ TN_INLINE void N(dots)(int rows, int taps, const weight_plan *w, const T *x, con
     }
     for (int t = 0; t < taps && first + t < w->k; t++)
         for (int r = 0; r < rows; r++)
-            dw[r * w->k + first + t] += N(sum)(acc[r * taps + t]);
+            dw[r * w->k + first + t] += N(fold)(acc[r * taps + t]);
 }
 
 #define DOT_ROWS(rows, taps)                                                                                                  \
@@ -349,7 +406,7 @@ static void N(weight_unit)(const N(weight_job) *job, T *planes, T *grads, int64_
                 VEC total = {0};
                 for (int64_t p = 0; job->db && p < w.length; p += WIDTH)
                     total += LOAD(to + p);
-                db[r] += N(sum)(total);
+                db[r] += N(fold)(total);
             }
         }
         for (int64_t r = 0; job->dw && r < rows; r += 4) {

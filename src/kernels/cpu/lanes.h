@@ -6,6 +6,9 @@
 #include <math.h>
 
 #include "kernels/cpu/cpu.h"
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 enum { TN_LANES = 32 };
 #define TN_IS_NAN(x) ((x) != (x))
@@ -17,25 +20,70 @@ enum { TN_LANES = 32 };
         step;
 #define TN_FOLD_(step) TN_HALVE_(16, step) TN_HALVE_(8, step) TN_HALVE_(4, step) TN_HALVE_(2, step) TN_HALVE_(1, step)
 
+/* The same for sums of floats, of which gcc makes no vectors by itself. */
+typedef float tn_lanes4_ __attribute__((vector_size(16), aligned(4), may_alias));
+typedef float tn_lanes8_ __attribute__((vector_size(32), aligned(4), may_alias));
+typedef float tn_lanes16_ __attribute__((vector_size(64), aligned(4), may_alias));
+static inline float tn_fold8_(const tn_lanes8_ *v)
+{
+    tn_lanes4_ s = __builtin_shufflevector(*v, *v, 0, 1, 2, 3) + __builtin_shufflevector(*v, *v, 4, 5, 6, 7);
+    s += __builtin_shufflevector(s, s, 2, 3, 2, 3);
+    return s[0] + s[1];
+}
+static inline float tn_fold16_(const tn_lanes16_ *v)
+{
+    const tn_lanes8_ s = __builtin_shufflevector(*v, *v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(*v, *v, 8, 9, 10, 11, 12, 13, 14, 15);
+    return tn_fold8_(&s);
+}
+static inline float tn_fold_f32(const float *lane)
+{
+    const tn_lanes16_ s = *(const tn_lanes16_ *)lane + *(const tn_lanes16_ *)(lane + 16);
+    return tn_fold16_(&s);
+}
+#define TN_FOLD_WITH_(T)                                                                                                      \
+    static inline T tn_fold_##T(T *lane)                                                                                      \
+    {                                                                                                                         \
+        TN_FOLD_(lane[l] += lane[m])                                                                                          \
+        return lane[0];                                                                                                       \
+    }
+TN_FOLD_WITH_(double)
+TN_FOLD_WITH_(uint64_t)
+#undef TN_FOLD_WITH_
+
 /* U: T, unsigned where it is an integer, so that sums wrap. */
-#define TN_LANES_SUM_(T, U, suffix)                                                                                           \
+#define TN_LANES_SUM_(T, U, suffix, fold)                                                                                           \
     static inline T sum_##suffix(const T *x, int64_t n)                                                                       \
     {                                                                                                                         \
-        U lane[TN_LANES] = {0}, rest = 0;                                                                                     \
+        U lane[TN_LANES] = {0};                                                                                               \
         int64_t i = 0;                                                                                                        \
         for (; i + TN_LANES <= n; i += TN_LANES)                                                                              \
             for (int l = 0; l < TN_LANES; l++)                                                                                \
                 lane[l] += (U)x[i + l];                                                                                       \
-        for (; i < n; i++)                                                                                                    \
-            rest += (U)x[i];                                                                                                  \
-        if (n >= TN_LANES) {                                                                                                  \
-            TN_FOLD_(lane[l] += lane[m])                                                                                      \
-        }                                                                                                                     \
-        return (T)(lane[0] + rest);                                                                                           \
+        for (int l = 0; i + l < n; l++)                                                                                       \
+            lane[l] += (U)x[i + l];                                                                                           \
+        return (T)fold(lane);                                                                                                 \
     }
-TN_LANES_SUM_(float, float, f32)
-TN_LANES_SUM_(double, double, f64)
-TN_LANES_SUM_(int64_t, uint64_t, i64)
+#if defined(__AVX512F__)
+/* The first n lanes. */
+static inline __mmask16 tn_first_(int64_t n) { return (__mmask16)(n >= 16 ? 0xffff : n > 0 ? (1 << n) - 1 : 0); }
+static inline float sum_f32(const float *x, int64_t n)
+{
+    __m512 a = _mm512_setzero_ps(), b = a;
+    int64_t i = 0;
+    for (; i + TN_LANES <= n; i += TN_LANES) {
+        a = _mm512_add_ps(a, _mm512_loadu_ps(x + i));
+        b = _mm512_add_ps(b, _mm512_loadu_ps(x + i + 16));
+    }
+    a = _mm512_add_ps(a, _mm512_maskz_loadu_ps(tn_first_(n - i), x + i));
+    b = _mm512_add_ps(b, _mm512_maskz_loadu_ps(tn_first_(n - i - 16), x + i + 16));
+    a = _mm512_add_ps(a, b);
+    return tn_fold16_((const tn_lanes16_ *)&a);
+}
+#else
+TN_LANES_SUM_(float, float, f32, tn_fold_f32)
+#endif
+TN_LANES_SUM_(double, double, f64, tn_fold_double)
+TN_LANES_SUM_(int64_t, uint64_t, i64, tn_fold_uint64_t)
 
 #define TN_LANES_DOT_(T, suffix)                                                                                              \
     static inline T dot_##suffix(const T *x, const T *y, int64_t n)                                                           \
@@ -81,7 +129,20 @@ TN_LANES_EXTREME_(float, min_f32, TN_LESS_, HUGE_VALF)
 TN_LANES_EXTREME_(double, min_f64, TN_LESS_, HUGE_VAL)
 TN_LANES_EXTREME_(int64_t, min_i64, TN_LESS_, INT64_MAX)
 /* The greatest that is not NaN; -infinity where there is none. */
+#if defined(__AVX512F__)
+static inline float max_number_f32(const float *x, int64_t n)
+{
+    const __m512 none = _mm512_set1_ps(-HUGE_VALF);
+    __m512 a = none, b = none;
+    for (int64_t i = 0; i < n; i += TN_LANES) {
+        a = _mm512_max_ps(_mm512_mask_loadu_ps(none, tn_first_(n - i), x + i), a); /* of a NaN in x it gives a */
+        b = _mm512_max_ps(_mm512_mask_loadu_ps(none, tn_first_(n - i - 16), x + i + 16), b);
+    }
+    return _mm512_reduce_max_ps(_mm512_max_ps(a, b));
+}
+#else
 TN_LANES_EXTREME_(float, max_number_f32, TN_GREATER_NUMBER_, -HUGE_VALF)
+#endif
 TN_LANES_EXTREME_(double, max_number_f64, TN_GREATER_NUMBER_, -HUGE_VAL)
 
 #endif

@@ -2,13 +2,14 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/lanes.h"
 #include "kernels/cpu/vector.h"
 
 /* Terms that are summed in the work type at most; columns taken at a time. */
 enum { BLOCK = 1024, COLUMNS = 64 };
 /* Small segments of one channel that are summed together, and channels taken at a time. */
 enum { SEGMENTS = 16, CHANNELS = 16 };
+enum { TOGETHER = 4 }; /* rows or segments of at most BLOCK */
 
 typedef struct norm_task {
     const tn_norm *f;
@@ -38,6 +39,27 @@ static void set_pool(const tn_norm *f, int64_t pool, double mean, double var)
 typedef float vec_f32 __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), may_alias));
 typedef double vec_f64 __attribute__((vector_size(TN_VECTOR_BYTES), aligned(8), may_alias));
 
+/* The sum of a vector's lanes and of what was left beside them. */
+static double fold_f32(const vec_f32 *v, float rest)
+{
+#if TN_VECTOR_BYTES == 64
+    return (double)(tn_fold16_((const tn_lanes16_ *)v) + rest);
+#elif TN_VECTOR_BYTES == 32
+    return (double)(tn_fold8_((const tn_lanes8_ *)v) + rest);
+#else
+    return (double)(((*v)[0] + (*v)[2]) + ((*v)[1] + (*v)[3]) + rest);
+#endif
+}
+static double fold_f64(const vec_f64 *v, double rest)
+{
+    double lane[TN_VECTOR_BYTES / sizeof(double)];
+    memcpy(lane, v, sizeof lane);
+    for (int width = TN_VECTOR_BYTES / 16; width > 0; width /= 2)
+        for (int l = 0; l < width; l++)
+            lane[l] += lane[l + width];
+    return lane[0] + rest;
+}
+
 #define T float
 #define VEC vec_f32
 #define FN(name) name##_f32
@@ -62,6 +84,12 @@ static pool_walk walk_of(const tn_norm *f, int64_t pool)
 {
     const int64_t m = f->c / f->groups;
     return f->batch ? (pool_walk){pool, f->c, f->n} : (pool_walk){pool * m, 1, m};
+}
+
+/* How many segments of a channel are summed together. */
+static int64_t chunk_of(const tn_norm *f)
+{
+    return f->batch ? tn_max_i64(1, tn_min_i64(SEGMENTS, BLOCK / tn_max_i64(1, f->s))) : 1;
 }
 
 /* ---- forward -------------------------------------------------------------------------------------------------------------- */
@@ -102,7 +130,7 @@ tn_status TN_K(norm)(tn_dtype dtype, const tn_norm *f)
     if (!f->given) {
         if (!(task.sums = tn_alloc(bytes)))
             return TN_ERR_MEMORY;
-        task.chunk = f->batch ? tn_max_i64(1, tn_min_i64(SEGMENTS, BLOCK / tn_max_i64(1, f->s))) : 1;
+        task.chunk = chunk_of(f);
         if (task.chunk == 1)
             tn_parallel_for(f->n * f->c, grain(f->s), OF(dtype, segments_moments), &task);
         else
@@ -142,7 +170,7 @@ static void join_sums(tn_dtype dtype, const norm_task *task)
         const pool_walk w = walk_of(f, pool);
         double *mean = &task->pools[2 * pool], size = (double)(w.count * f->s);
         mean[0] = mean[1] = 0;
-        for (int64_t i = 0; i < w.count && !f->given; i++) {
+        for (int64_t i = 0; i * task->chunk < w.count && !f->given; i++) {
             const int64_t k = w.first + i * w.step;
             const double weight = weight_at(f, element, k % f->c) / size;
             mean[0] += weight * task->sums[2 * k];
@@ -151,7 +179,7 @@ static void join_sums(tn_dtype dtype, const norm_task *task)
     }
     for (int64_t c = 0; c < f->c; c++) {
         double total[2] = {0, 0};
-        for (int64_t k = c; k < f->n * f->c; k += f->c) {
+        for (int64_t k = c; k < tn_ceil_div(f->n, task->chunk) * f->c; k += f->c) {
             total[0] += task->sums[2 * k + 1];
             total[1] += task->sums[2 * k];
         }
@@ -178,7 +206,11 @@ tn_status TN_K(norm_backward)(tn_dtype dtype, const tn_norm *f)
     if (!(task.sums = tn_alloc(bytes)))
         return TN_ERR_MEMORY;
     task.pools = task.sums + 2 * f->n * f->c;
-    tn_parallel_for(f->n * f->c, grain(f->s), OF(dtype, segments_sums), &task);
+    task.chunk = chunk_of(f);
+    if (task.chunk == 1)
+        tn_parallel_for(f->n * f->c, grain(f->s), OF(dtype, segments_sums), &task);
+    else
+        tn_parallel_for(tn_ceil_div(f->n, task.chunk) * tn_ceil_div(f->c, CHANNELS), 1, OF(dtype, chunks_sums), &task);
     join_sums(dtype, &task);
     if (f->dx)
         tn_parallel_for(f->n * f->c, grain(f->s), OF(dtype, segments_backward), &task);

@@ -4,16 +4,6 @@
 #define WIDTH ((int64_t)(sizeof(VEC) / sizeof(T)))
 #define AT(p) (*(const VEC *)(p))
 
-static double FN(fold)(const VEC *v, T rest)
-{
-    T lane[sizeof(VEC) / sizeof(T)];
-    memcpy(lane, v, sizeof lane);
-    for (int64_t width = WIDTH / 2; width > 0; width /= 2)
-        for (int64_t l = 0; l < width; l++)
-            lane[l] += lane[l + width];
-    return (double)(lane[0] + rest);
-}
-
 /* A function that gives the sum of TERM(p[i], q[i]) over 0 ... n. */
 #define SUM_FUNCTION(name, parameters, p, q, TERM)                                                                            \
     static double FN(name) parameters                                                                                         \
@@ -50,21 +40,43 @@ SUM_FUNCTION(sum_product, (const T *dy, const T *x, T mean, int64_t n), dy, x, T
 
 /* ---- rows: s is 1, a pool lies together -------------------------------------------------------------------------------- */
 
+static void FN(normalise)(const T *x, const T *w, const T *b, T mean, T rstd, T *restrict y, int64_t m)
+{
+    int64_t j = 0;
+    for (; j + WIDTH <= m; j += WIDTH) {
+        VEC v = (AT(x + j) - mean) * rstd;
+        if (w)
+            v *= AT(w + j);
+        if (b)
+            v += AT(b + j);
+        *(VEC *)(y + j) = v;
+    }
+    for (; j < m; j++) {
+        T v = (x[j] - mean) * rstd;
+        v = w ? v * w[j] : v;
+        y[j] = b ? v + b[j] : v;
+    }
+}
+
+/* Some rows together, as many as the first cache holds: the end of a row's sum runs beside the next row's. */
 static void FN(rows_forward)(int64_t begin, int64_t end, void *context)
 {
     const tn_norm *f = ((const norm_task *)context)->f;
-    const int64_t m = f->c / f->groups;
-    for (int64_t r = begin; r < end; r++) {
-        const T *x = (const T *)f->x + r * m, *w = f->weight ? (const T *)f->weight + r % f->groups * m : NULL;
-        const T *b = f->bias ? (const T *)f->bias + r % f->groups * m : NULL;
-        T *restrict y = (T *)f->y + r * m;
-        const double centre = f->centre ? FN(total)(x, m) / (double)m : 0;
-        set_pool(f, r, centre, FN(sum_squares)(x, (T)centre, m) / (double)m);
-        const T mean = (T)centre, rstd = (T)f->rstd[r];
-        for (int64_t j = 0; j < m; j++) {
-            T v = (x[j] - mean) * rstd;
-            v = w ? v * w[j] : v;
-            y[j] = b ? v + b[j] : v;
+    const int64_t m = f->c / f->groups, together = m <= BLOCK ? TOGETHER : 1;
+    double centre[TOGETHER] = {0}, squares[TOGETHER];
+    for (int64_t first = begin; first < end; first += together) {
+        const int64_t count = tn_min_i64(together, end - first);
+        const T *x = (const T *)f->x + first * m;
+        for (int64_t r = 0; r < count && f->centre; r++)
+            centre[r] = FN(total)(x + r * m, m) / (double)m;
+        for (int64_t r = 0; r < count; r++)
+            squares[r] = FN(sum_squares)(x + r * m, (T)centre[r], m);
+        for (int64_t r = 0; r < count; r++)
+            set_pool(f, first + r, centre[r], squares[r] / (double)m);
+        for (int64_t r = 0; r < count; r++) {
+            const int64_t at = (first + r) % f->groups * m;
+            FN(normalise)(x + r * m, f->weight ? (const T *)f->weight + at : NULL, f->bias ? (const T *)f->bias + at : NULL, (T)centre[r],
+                          (T)f->rstd[first + r], (T *)f->y + (first + r) * m, m);
         }
     }
 }
@@ -225,11 +237,13 @@ static void FN(segments_moments)(int64_t begin, int64_t end, void *context)
 {
     const norm_task *task = context;
     const tn_norm *f = task->f;
-    for (int64_t k = begin; k < end; k++) {
-        const T *x = (const T *)f->x + k * f->s;
-        double mean = FN(total)(x, f->s) / (double)f->s;
-        task->sums[2 * k] = mean;
-        task->sums[2 * k + 1] = FN(sum_squares)(x, (T)mean, f->s);
+    const int64_t together = f->s <= BLOCK ? TOGETHER : 1;
+    for (int64_t first = begin; first < end; first += together) {
+        const int64_t last = tn_min_i64(first + together, end);
+        for (int64_t k = first; k < last; k++)
+            task->sums[2 * k] = FN(total)((const T *)f->x + k * f->s, f->s) / (double)f->s;
+        for (int64_t k = first; k < last; k++)
+            task->sums[2 * k + 1] = FN(sum_squares)((const T *)f->x + k * f->s, (T)task->sums[2 * k], f->s);
     }
 }
 
@@ -303,18 +317,57 @@ static void FN(segments_sums)(int64_t begin, int64_t end, void *context)
     }
 }
 
+/* The same of chunks of batch norm's segments. */
+static void FN(chunks_sums)(int64_t begin, int64_t end, void *context)
+{
+    const norm_task *task = context;
+    const tn_norm *f = task->f;
+    const int64_t blocks = tn_ceil_div(f->c, CHANNELS);
+    for (int64_t k = begin; k < end; k++) {
+        const int64_t chunk = k / blocks, c = k % blocks * CHANNELS, channels = tn_min_i64(CHANNELS, f->c - c);
+        const int64_t first = chunk * task->chunk, last = tn_min_i64(first + task->chunk, f->n);
+        VEC of_g[CHANNELS] = {{0}}, of_gx[CHANNELS] = {{0}};
+        T rest_g[CHANNELS] = {0}, rest_gx[CHANNELS] = {0};
+        for (int64_t i = first; i < last; i++)
+            for (int64_t l = 0; l < channels; l++) {
+                const int64_t at = (i * f->c + c + l) * f->s;
+                const T *x = (const T *)f->x + at, *dy = (const T *)f->dy + at, mean = (T)f->mean[c + l];
+                VEC a = of_g[l], b = of_gx[l];
+                int64_t j = 0;
+                for (; j + WIDTH <= f->s; j += WIDTH) {
+                    a += AT(dy + j);
+                    b += AT(dy + j) * (AT(x + j) - mean);
+                }
+                of_g[l] = a, of_gx[l] = b;
+                for (; j < f->s; j++) {
+                    rest_g[l] += dy[j];
+                    rest_gx[l] += dy[j] * (x[j] - mean);
+                }
+            }
+        for (int64_t l = 0; l < channels; l++) {
+            double *own = &task->sums[2 * (chunk * f->c + c + l)];
+            own[0] = FN(fold)(&of_g[l], rest_g[l]);
+            own[1] = FN(fold)(&of_gx[l], rest_gx[l]) * f->rstd[c + l];
+        }
+    }
+}
+
 static void FN(segments_backward)(int64_t begin, int64_t end, void *context)
 {
     const norm_task *task = context;
     const tn_norm *f = task->f;
-    for (int64_t k = begin; k < end; k++) {
-        const int64_t pool = pool_of(f, k);
+    int64_t c = begin % f->c;
+    for (int64_t k = begin; k < end; k++, c = c + 1 < f->c ? c + 1 : 0) {
+        const int64_t pool = f->batch ? c : pool_of(f, k);
         const T *x = (const T *)f->x + k * f->s, *dy = (const T *)f->dy + k * f->s, mean = (T)f->mean[pool];
-        const double rstd = f->rstd[pool], weight = weight_at(f, sizeof(T), k % f->c);
+        const double rstd = f->rstd[pool], weight = weight_at(f, sizeof(T), c);
         const T scale = (T)(rstd * weight), shift = (T)(rstd * task->pools[2 * pool]);
         const T slope = (T)(rstd * rstd * task->pools[2 * pool + 1]);
         T *restrict dx = (T *)f->dx + k * f->s;
-        for (int64_t i = 0; i < f->s; i++)
+        int64_t i = 0;
+        for (; i + WIDTH <= f->s; i += WIDTH)
+            *(VEC *)(dx + i) = AT(dy + i) * scale - shift - (AT(x + i) - mean) * slope;
+        for (; i < f->s; i++)
             dx[i] = dy[i] * scale - shift - (x[i] - mean) * slope;
     }
 }

@@ -67,6 +67,7 @@ static void FN(sum_columns)(const tn_plan *plan, tn_walk *walk, int64_t rows, in
 {
     static const T zeros[COLUMNS];
     T loaded[4][COLUMNS];
+    V_SUM wide[COLUMNS] = {0};
     for (int64_t done = 0; done < rows; done += ROWS) {
         int64_t end = rows - done < ROWS ? rows - done : ROWS;
         U lane[COLUMNS] = {0};
@@ -84,10 +85,12 @@ static void FN(sum_columns)(const tn_plan *plan, tn_walk *walk, int64_t rows, in
                 lane[c] += ((U)row[0][c] + (U)row[1][c]) + ((U)row[2][c] + (U)row[3][c]);
         }
         for (int64_t c = 0; c < w; c++)
-            s[c].value.V = (V_TYPE)((V_SUM)s[c].value.V + (V_SUM)lane[c]);
+            wide[c] += (V_SUM)lane[c];
     }
-    for (int64_t c = 0; c < w; c++)
+    for (int64_t c = 0; c < w; c++) {
+        s[c].value.V = (V_TYPE)((V_SUM)s[c].value.V + wide[c]);
         s[c].count += rows;
+    }
 }
 
 /* Any reduction of w <= TILE columns: a tile of ROWS rows is turned, then each column is a block. */

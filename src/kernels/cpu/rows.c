@@ -2,6 +2,9 @@
 #include "kernels/cpu/rows.h"
 
 #include <string.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 tn_kind TN_K(kind_of)(tn_dtype dtype)
 {
@@ -24,7 +27,53 @@ typedef struct walk {
     int64_t chunk, chunks; /* elements in a unit, units in a row */
     int64_t neighbours;    /* rows walked chunk by chunk together: the size of the second innermost dim, or 1 */
     int rest;              /* how many outer dims remain */
+    int64_t past;          /* bytes of a result's element where results go past the caches, or 0 */
 } walk;
+
+/* Results of so many bytes leave no cache room for themselves: they are stored past the caches, which saves reading their lines before. */
+enum { PAST_CACHES = 1 << 25, PIECE = 1024 };
+
+static void store_past(char *to, const tn_buffer *from)
+{
+#if defined(__AVX512F__)
+    for (int i = 0; i < PIECE; i += 64)
+        _mm512_stream_si512((__m512i *)(void *)(to + i), _mm512_load_si512(from->data + i));
+#elif defined(__SSE2__)
+    for (int i = 0; i < PIECE; i += 16)
+        _mm_stream_si128((__m128i *)(void *)(to + i), _mm_load_si128((const __m128i *)(const void *)(from->data + i)));
+#else
+    memcpy(to, from->data, PIECE);
+#endif
+}
+
+/* A unit in pieces, each by way of a buffer in the first cache, while the inputs of the piece after the next come in. */
+static void row_past(const walk *w, char *const *data, const int64_t *strides, int64_t n)
+{
+    tn_buffer buffer;
+    char *at[TN_LOOP_OPERANDS];
+    const int operands = w->loop->operands;
+    const int64_t size = w->past, piece = PIECE / size, first = (int64_t)(-(uintptr_t)data[0] % 64) / size;
+    int64_t i = tn_min_i64(n, first);
+    if (i > 0)
+        w->row(data, strides, i, w->context);
+    for (; i + piece <= n; i += piece) {
+        at[0] = buffer.data;
+        for (int k = 1; k < operands; k++) {
+            at[k] = data[k] + i * strides[k];
+            for (int64_t ahead = 0; ahead < piece * strides[k]; ahead += 64)
+                __builtin_prefetch(at[k] + 2 * piece * strides[k] + ahead);
+        }
+        w->row(at, strides, piece, w->context);
+        store_past(data[0] + i * size, &buffer);
+    }
+    for (int k = 0; k < operands; k++)
+        at[k] = data[k] + i * strides[k];
+    if (i < n)
+        w->row(at, strides, n - i, w->context);
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
 
 static void walk_units(int64_t begin, int64_t end, void *context)
 {
@@ -49,7 +98,11 @@ static void walk_units(int64_t begin, int64_t end, void *context)
         int64_t first = chunk * w->chunk;
         for (int i = 0; i < k; i++)
             data[i] = base[i] + first * strides[i] + (w->neighbours > 1 ? row * loop->strides[i][inner - 1] : 0);
-        w->row(data, strides, tn_min_i64(w->chunk, loop->sizes[inner] - first), w->context);
+        const int64_t n = tn_min_i64(w->chunk, loop->sizes[inner] - first);
+        if (w->past)
+            row_past(w, data, strides, n);
+        else
+            w->row(data, strides, n, w->context);
         if (++row < w->neighbours)
             continue;
         row = 0;
@@ -71,11 +124,12 @@ void TN_K(rows)(const tn_loop *loop, const size_t *sizes, int64_t grain, tn_row_
 {
     int inner = loop->ndim - 1;
     int64_t n = loop->sizes[inner], total = 1;
-    bool dense = true;
+    bool dense = true, in_place = false;
     int64_t strides[TN_LOOP_OPERANDS];
     for (int i = 0; i < loop->operands; i++) {
         strides[i] = loop->strides[i][inner];
         dense = dense && (strides[i] == 0 || strides[i] == (int64_t)sizes[i]);
+        in_place = in_place || (i > 0 && loop->data[i] == loop->data[0]);
     }
     if (inner == 0 && n <= grain) {
         row(loop->data, strides, n, context);
@@ -90,6 +144,11 @@ void TN_K(rows)(const tn_loop *loop, const size_t *sizes, int64_t grain, tn_row_
     w.chunks = tn_ceil_div(n, w.chunk);
     for (int d = 0; d < inner; d++)
         total *= loop->sizes[d];
+    const int64_t size = (int64_t)sizes[0];
+    const bool quick = grain >= TN_GRAIN; /* a slow loop has the time to read the lines */
+    if (quick && dense && !in_place && strides[0] && total * n * size >= PAST_CACHES && w.chunk * size >= 8 * PIECE &&
+        (uintptr_t)loop->data[0] % sizes[0] == 0)
+        w.past = size;
     tn_parallel_for(total * w.chunks, tn_ceil_div(grain, w.chunk), walk_units, &w);
 }
 

@@ -31,7 +31,7 @@ static T FN(row_max)(const tn_rows *rows, const void *x, int64_t n)
     return best;
 }
 
-/* The sum of exp(x - max); each term goes to e where that is not NULL. */
+/* The sum of exp(x - max); each term goes to e where that is not NULL. The next row lies n elements on. */
 static double FN(row_exp)(const tn_rows *rows, const void *x, int64_t n, T max, T *e)
 {
     T buffer[BLOCK], terms[BLOCK];
@@ -39,11 +39,7 @@ static double FN(row_exp)(const tn_rows *rows, const void *x, int64_t n, T max, 
     for (int64_t i = 0; i < n; i += BLOCK) {
         int64_t m = tn_min_i64(BLOCK, n - i);
         const T *block = FN(get)(rows, x, i, m, buffer);
-        T *to = e ? e + i : terms;
-        TN_INDEPENDENT
-        for (int64_t j = 0; j < m; j++)
-            to[j] = tn_exp_minus_(block[j] - max);
-        sum += (double)FN(sum)(to, m);
+        sum += (double)FN(exp_sum)(block, max, e ? e + i : terms, m, rows->far ? n : 0);
     }
     return sum;
 }
@@ -76,7 +72,7 @@ static void FN(softmax_row)(const tn_rows *rows, const void *x, void *y, int64_t
 }
 
 /* count <= GROUP rows of n <= SHORT elements, in passes: the end of a row, where its lanes become one, runs beside the next rows. */
-static void FN(softmax_short_rows)(const T *x, T *y, int64_t count, int64_t n)
+__attribute__((unused)) static void FN(softmax_short_rows)(const T *x, T *y, int64_t count, int64_t n)
 {
     T max[GROUP], scale[GROUP];
     for (int64_t row = 0; row < count; row++)

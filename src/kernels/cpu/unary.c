@@ -1,5 +1,6 @@
 /* Unary operators: the expressions of elementwise.h in a loop for every type that is computed in. */
 #include "kernels/cpu/math.h"
+#include "kernels/cpu/math_avx512.h"
 #include "kernels/cpu/rows.h"
 
 enum { PARAMS = 2 };
@@ -68,8 +69,29 @@ static void trig(void *out, const void *in, int64_t n, const void *p, loop_fn lo
 static void any_sin(void *out, const void *in, int64_t n, const void *p) { trig(out, in, n, p, f32_SIN, sinf); }
 static void any_cos(void *out, const void *in, int64_t n, const void *p) { trig(out, in, n, p, f32_COS, cosf); }
 
+#if defined(__AVX512F__)
+#define VECTORS(NAME, function)                                                                                               \
+    static void vectors_##NAME(void *out, const void *in, int64_t n, const void *p)                                           \
+    {                                                                                                                         \
+        const __mmask16 rest = tn_first_(n % 16);                                                                             \
+        const float *x = in;                                                                                                  \
+        float *y = out;                                                                                                       \
+        (void)p;                                                                                                              \
+        for (; n >= 16; n -= 16, x += 16, y += 16)                                                                            \
+            _mm512_storeu_ps(y, function(_mm512_loadu_ps(x)));                                                                \
+        if (rest)                                                                                                             \
+            _mm512_mask_storeu_ps(y, rest, function(_mm512_maskz_loadu_ps(rest, x)));                                         \
+    }
+VECTORS(EXP, tn_exp_v_)
+VECTORS(GELU, tn_gelu_v_)
+#endif
+
 static loop_fn loop_of(tn_unary_op op, tn_kind kind)
 {
+#if defined(__AVX512F__)
+    if (kind == TN_KIND_F32 && (op == TN_UNARY_EXP || op == TN_UNARY_GELU))
+        return op == TN_UNARY_EXP ? vectors_EXP : vectors_GELU;
+#endif
     if (kind == TN_KIND_F32 && op == TN_UNARY_SIN)
         return any_sin;
     if (kind == TN_KIND_F32 && op == TN_UNARY_COS)
