@@ -89,7 +89,8 @@ TN_INLINE two two_f32(const void *at) { return (two){*(const vf *)at, *((const v
 TN_INLINE two two_i8(const void *at) { return (two){load_i8(at), load_i8((const int8_t *)at + LANES)}; }
 TN_INLINE two two_bf16(const void *at)
 {
-    const vi pairs = *(const vi *)at;
+    typedef int32_t pairs_ __attribute__((vector_size(sizeof(vi)), aligned(2), may_alias));
+    const vi pairs = *(const pairs_ *)at;
     return (two){(vf)(pairs << 16), (vf)(pairs & (int32_t)0xffff0000)};
 }
 /* Two vectors of f32 put in that order, and out of it. */

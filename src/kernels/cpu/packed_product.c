@@ -396,6 +396,7 @@ TN_INLINE void lay_blocks(int planes, int width, int64_t cols, const float *x, i
     enum { VECTORS = TN_PACKED_BLOCK / LANES };
     const float top = planes == 1 ? 127.0f : 32512.0f;
     const int64_t blocks = tn_packed_blocks(cols);
+    static const float zeros[TN_PACKED_BLOCK];
     float last[TN_PACKED_BLOCK] = {0}; /* what is no whole block */
     memcpy(last, x + cols / TN_PACKED_BLOCK * TN_PACKED_BLOCK, (size_t)(cols % TN_PACKED_BLOCK) * sizeof(float));
     for (int64_t first = 0; first < blocks; first += LANES) {
@@ -416,11 +417,12 @@ TN_INLINE void lay_blocks(int planes, int width, int64_t cols, const float *x, i
         *(vf *)inverse = inverses;
         *(vf *)scale = all_scales;
         for (int b = 0; b < count; b++) {
+            const float *part = scale[b] == scale[b] && inverse[b] < INFINITY ? from[b] : zeros; /* what no whole number is near; or all but nothing */
             int8_t bytes[2 * TN_PACKED_BLOCK];
             int32_t units[2 * TN_PACKED_BLOCK / 4];
             vi whole = {0}, of_second = {0};
             for (int v = 0; v < VECTORS; v++) { /* adding 1.5 * 2^23 leaves the nearest whole number in the low bits */
-                const vi q = (vi)(*(const vf *)(from[b] + v * LANES) * splat(inverse[b]) + splat(12582912.0f)) - 0x4b400000;
+                const vi q = (vi)(*(const vf *)(part + v * LANES) * splat(inverse[b]) + splat(12582912.0f)) - 0x4b400000;
                 whole += q;
                 if (v >= VECTORS / 2)
                     of_second += q;
