@@ -301,7 +301,7 @@ static void test_packed_kinds(void **state)
         free(prepared);
         double size = 0;
         for (int i = 0; i < N * ROWS; i++)
-            size = fmax(size, fabs((double)y[0][i]));
+            size = fabs((double)y[0][i]) > size ? fabs((double)y[0][i]) : size;
         assert_true(size > 0 && isfinite(size));
         for (int i = 0; i < N * ROWS; i++)
             if (!(fabs((double)y[1][i] - (double)y[0][i]) <= 2e-6 * size))
