@@ -417,12 +417,14 @@ TN_INLINE void lay_blocks(int planes, int width, int64_t cols, const float *x, i
         *(vf *)inverse = inverses;
         *(vf *)scale = all_scales;
         for (int b = 0; b < count; b++) {
-            const float *part = scale[b] == scale[b] && inverse[b] < INFINITY ? from[b] : zeros; /* what no whole number is near; or all but nothing */
+            const bool plain = scale[b] == scale[b] && inverse[b] < INFINITY; /* neither what no whole number is near nor all but nothing */
+            const float *part = plain ? from[b] : zeros;
+            const vf by = splat(plain ? inverse[b] : 0);
             int8_t bytes[2 * TN_PACKED_BLOCK];
             int32_t units[2 * TN_PACKED_BLOCK / 4];
             vi whole = {0}, of_second = {0};
             for (int v = 0; v < VECTORS; v++) { /* adding 1.5 * 2^23 leaves the nearest whole number in the low bits */
-                const vi q = (vi)(*(const vf *)(part + v * LANES) * splat(inverse[b]) + splat(12582912.0f)) - 0x4b400000;
+                const vi q = (vi)(*(const vf *)(part + v * LANES) * by + splat(12582912.0f)) - 0x4b400000;
                 whole += q;
                 if (v >= VECTORS / 2)
                     of_second += q;
