@@ -1,5 +1,5 @@
 #!/bin/sh
-# run.sh FOLDER SECONDS [READER...]: fuzzes readers, all of them if none is named and three at a time, from the reference files that a reader's
+# run.sh FOLDER SECONDS [READER...]: fuzzes readers, all of them if none is named and four at a time, from the reference files that a reader's
 # source names ("seeds:") or from those that it makes. A finding lies in FOLDER and is the exit code; its log is shown.
 set -eu
 here=$(dirname "$0")
@@ -9,7 +9,7 @@ if [ $# -eq 0 ]; then
     for source in "$here"/*.c; do set -- "$@" "$(basename "$source" .c)"; done
 fi
 if [ $# -gt 1 ]; then
-    printf '%s\n' "$@" | xargs -n 1 -P 3 "$0" "$folder" "$seconds"
+    printf '%s\n' "$@" | xargs -n 1 -P 4 "$0" "$folder" "$seconds"
     exit
 fi
 corpus=$folder/corpus_$1 log=$folder/$1.log
