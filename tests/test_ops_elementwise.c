@@ -340,6 +340,29 @@ static void test_slopes_at_corners(void **state)
     check_values(tn_tanh(tn_cast(x, TN_F32)), 0, 0, 0, NAN);
 }
 
+/* Results of 32 MiB and more go past the caches in pieces: each element, those before the first whole line and after the last piece too. */
+static void test_large_results(void **state)
+{
+    (void)state;
+    if (case_device() || getenv("TENON_TEST_QUICK")) {
+        print_message("skipped: 32 MiB at a time, on the CPU and under no emulator\n");
+        return;
+    }
+    enum { N = (1 << 23) + 533 };
+    TN_SCOPE;
+    tn_tensor *x = tn_arange(N, .dtype = TN_F32), *to = tn_zeros(TN_SHAPE(N)); /* whole numbers below 2^24: exact */
+    assert_int_equal(tn_copy_(tn_narrow(to, 0, 3, N - 8), tn_narrow(x, 0, 1, N - 8)) != NULL, true);
+    const tn_tensor *minus = tn_neg(tn_ones(TN_SHAPE(N)));
+    const float *sum = tn_data(tn_add(x, 1)), *product = tn_data(tn_mul(x, minus)), *copied = tn_data(to);
+    const int32_t *whole = tn_data(tn_cast(x, TN_I32));
+    check_good();
+    for (int64_t i = 0; i < N; i++) {
+        const float copy = i < 3 || i >= N - 5 ? 0 : (float)(i - 2);
+        if (sum[i] != (float)(i + 1) || product[i] != (float)-i || copied[i] != copy || whole[i] != i)
+            fail_msg("at %lld: %g, %g, %g, %d", (long long)i, (double)sum[i], (double)product[i], (double)copied[i], whole[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {OP_TABLE_TESTS,
@@ -354,6 +377,7 @@ int main(void)
                                        TEST(test_in_place_values),
                                        TEST(test_in_place_on_its_own_memory),
                                        TEST(test_in_place_and_gradients),
-                                       TEST(test_slopes_at_corners)};
+                                       TEST(test_slopes_at_corners),
+                                       TEST(test_large_results)};
     return op_table_load("elementwise", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

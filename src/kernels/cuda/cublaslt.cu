@@ -23,10 +23,8 @@ static bool opens(const char *file, char *why, size_t size)
     if (!library)
         return false;
 #define FIND(returns, name, parameters)                                                                                       \
-    if (void *found = tn_cuda_symbol(library, #name))                                                                         \
-        memcpy(&lt.name, &found, sizeof found);                                                                               \
-    else                                                                                                                      \
-        return snprintf(why, size, "%s has no " #name, file), false;
+    if (!tn_cuda_find(library, file, #name, &lt.name, why, size))                                                             \
+        return false;
     TN_CUBLASLT_FUNCTIONS(FIND)
 #undef FIND
     const int error = lt.cublasLtCreate(&handle);

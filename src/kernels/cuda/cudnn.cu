@@ -25,10 +25,8 @@ static bool opens(const char *file, char *why, size_t size)
     if (!library)
         return false;
 #define FIND(returns, name, parameters)                                                                                       \
-    if (void *found = tn_cuda_symbol(library, #name))                                                                         \
-        memcpy(&dnn.name, &found, sizeof found);                                                                              \
-    else                                                                                                                      \
-        return snprintf(why, size, "%s has no " #name, file), false;
+    if (!tn_cuda_find(library, file, #name, &dnn.name, why, size))                                                             \
+        return false;
     TN_CUDNN_FUNCTIONS(FIND)
 #undef FIND
     if (dnn.cudnnGetVersion() < 90100)

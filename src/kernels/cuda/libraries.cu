@@ -37,4 +37,11 @@ void *tn_cuda_open(const char *file, char *why, size_t size)
     return library;
 }
 
-void *tn_cuda_symbol(void *library, const char *name) { return dlsym(library, name); }
+bool tn_cuda_find(void *library, const char *file, const char *name, void *function, char *why, size_t size)
+{
+    void *found = dlsym(library, name);
+    if (!found)
+        return snprintf(why, size, "%s has no %s", file, name), false;
+    memcpy(function, &found, sizeof found);
+    return true;
+}

@@ -12,7 +12,8 @@
 /* The library of this file name: from TENON_CUDA_PATH's folders, from where the system looks, from the toolkit's own folder. NULL: none
  * could be opened, and why says so. */
 void *tn_cuda_open(const char *file, char *why, size_t size);
-void *tn_cuda_symbol(void *library, const char *name);
+/* Puts the library's function of that name into *function, a pointer to it; false: it has none, and why says so. */
+bool tn_cuda_find(void *library, const char *file, const char *name, void *function, char *why, size_t size);
 
 /* What each is, or why it is missing; opened now if it was not. */
 const char *tn_cublaslt_text();
