@@ -33,13 +33,13 @@ static int set(void *o, int attribute, const void *value, size_t bytes)
     ((object *)o)->values[attribute] = wide;
     return CUBLAS_STATUS_SUCCESS;
 }
-static int64_t get(void *o, int attribute, int64_t otherwise)
+static int64_t get(const void *o, int attribute, int64_t otherwise)
 {
-    const auto &values = ((object *)o)->values;
+    const auto &values = ((const object *)o)->values;
     const auto found = values.find(attribute);
     return found == values.end() ? otherwise : found->second;
 }
-static void *bias_of(void *desc) { return (void *)(uintptr_t)get(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, 0); }
+static void *bias_of(const void *desc) { return (void *)(uintptr_t)get(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, 0); }
 
 EXPORTED size_t cublasLtGetVersion(void) { return 130002; }
 EXPORTED const char *cublasLtGetStatusString(int status) { return status == CUBLAS_STATUS_NOT_INITIALIZED ? "not initialised" : "emulated error"; }
@@ -104,22 +104,22 @@ EXPORTED int cublasLtMatmulAlgoGetHeuristic(void *, void *desc, void *a, void *b
 }
 
 template <class S, class A> struct product {
-    void *desc, *a, *b, *d;
+    object desc, a, b, d; /* as they are now: a graph runs it later */
     const S *pa, *pb;
     S *pd;
     A alpha, beta;
     void run() const
     {
-        const int64_t m = get(d, ROWS, 0), n = get(d, COLS, 0), lda = get(a, LD, 0), ldb = get(b, LD, 0), ldd = get(d, LD, 0);
-        const bool ta = get(desc, CUBLASLT_MATMUL_DESC_TRANSA, 0) == CUBLAS_OP_T, tb = get(desc, CUBLASLT_MATMUL_DESC_TRANSB, 0) == CUBLAS_OP_T;
-        const int64_t k = get(a, ta ? ROWS : COLS, 0), batch = get(d, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, 1);
-        const int compute = (int)get(desc, COMPUTE_TYPE, 0), epilogue = (int)get(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, 1);
+        const int64_t m = get(&d, ROWS, 0), n = get(&d, COLS, 0), lda = get(&a, LD, 0), ldb = get(&b, LD, 0), ldd = get(&d, LD, 0);
+        const bool ta = get(&desc, CUBLASLT_MATMUL_DESC_TRANSA, 0) == CUBLAS_OP_T, tb = get(&desc, CUBLASLT_MATMUL_DESC_TRANSB, 0) == CUBLAS_OP_T;
+        const int64_t k = get(&a, ta ? ROWS : COLS, 0), batch = get(&d, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, 1);
+        const int compute = (int)get(&desc, COMPUTE_TYPE, 0), epilogue = (int)get(&desc, CUBLASLT_MATMUL_DESC_EPILOGUE, 1);
         const int bits = compute == CUBLAS_COMPUTE_32F_FAST_TF32 ? 10 : compute == CUBLAS_COMPUTE_32F_FAST_16BF ? 7 : 0;
-        const S *bias = (const S *)bias_of(desc);
+        const S *bias = (const S *)bias_of(&desc);
         for (int64_t e = 0; e < batch; e++) {
-            const S *x = pa + e * get(a, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, 0);
-            const S *y = pb + e * get(b, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, 0);
-            S *z = pd + e * get(d, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, 0);
+            const S *x = pa + e * get(&a, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, 0);
+            const S *y = pb + e * get(&b, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, 0);
+            S *z = pd + e * get(&d, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, 0);
             for (int64_t j = 0; j < n; j++)
                 for (int64_t i = 0; i < m; i++) {
                     A sum = 0;
@@ -136,7 +136,7 @@ template <class S, class A> struct product {
 };
 
 EXPORTED int cublasLtMatmul(void *, void *desc, const void *alpha, const void *a, void *la, const void *b, void *lb, const void *beta, const void *c,
-                            void *lc, void *d, void *ld, const tn_lt_algo *algo, void *workspace, size_t bytes, cudaStream_t)
+                            void *lc, void *d, void *ld, const tn_lt_algo *algo, void *workspace, size_t bytes, cudaStream_t stream)
 {
     const void *pointers[] = {a, b, c, d};
     CHECK(algo->data[4] == 4711 && c == d && lc == ld);
@@ -150,7 +150,8 @@ EXPORTED int cublasLtMatmul(void *, void *desc, const void *alpha, const void *a
     switch (get(ld, TYPE, -1)) {
 #define OF_TYPE(name, S, A)                                                                                                   \
     case name:                                                                                                                \
-        on_device([&] { product<S, A>{desc, la, lb, ld, (const S *)a, (const S *)b, (S *)d, *(A *)alpha, *(A *)beta}.run(); }); \
+        on_device(stream, [work = product<S, A>{*(object *)desc, *(object *)la, *(object *)lb, *(object *)ld, (const S *)a, (const S *)b, (S *)d, \
+                                                *(A *)alpha, *(A *)beta}] { work.run(); });                                   \
         break;
         OF_TYPE(TN_CUDA_R_64F, double, double)
         OF_TYPE(TN_CUDA_R_32F, float, float)
@@ -160,6 +161,6 @@ EXPORTED int cublasLtMatmul(void *, void *desc, const void *alpha, const void *a
         return CUBLAS_STATUS_INVALID_VALUE;
     }
     if (workspace) /* which is ours to write on */
-        on_device([=] { memset(workspace, 7, bytes); });
+        on_device(stream, [=] { memset(workspace, 7, bytes); });
     return CUBLAS_STATUS_SUCCESS;
 }

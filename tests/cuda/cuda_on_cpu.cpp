@@ -416,11 +416,16 @@ void cuda_on_cpu_launch(unsigned grid, unsigned block, cudaStream_t stream, std:
 }
 
 /* For what is no kernel of ours: all that waits, and then this, at once. */
-extern "C" __attribute__((visibility("default"))) void cuda_on_cpu_run(void (*work_of)(void *), void *context)
+extern "C" __attribute__((visibility("default"))) void cuda_on_cpu_run(cudaStream_t stream, const std::function<void()> *work)
 {
+    if (stream->captured) {
+        holding hold(lock);
+        put(stream, *work);
+        return;
+    }
     opening open;
     cudaDeviceSynchronize();
-    work_of(context);
+    (*work)();
 }
 
 /* ---- the rest --------------------------------------------------------------------------------------------------------------- */
