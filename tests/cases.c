@@ -27,12 +27,12 @@ void case_use_device(void)
         tn_check(tn_set_default_device(tn_device(case_device())));
 }
 
-bool case_emulated(void) { return case_device() && test_quickly(); }
+bool case_slow_device(void) { return case_device() && test_quickly(); }
 
-void case_skip_emulated(void)
+void case_skip_slow_device(void)
 {
-    if (case_emulated()) {
-        print_message("skipped: takes seconds on the emulated device\n");
+    if (case_slow_device()) {
+        print_message("skipped: takes long on a device under TENON_TEST_QUICK\n");
         skip();
     }
 }

@@ -26,9 +26,9 @@ tn_dims op_dims(const op_args *args, const char *name);   /* a number is a set o
 const char *case_device(void);
 /* In main(): what the tests make lies on that device, where they name no other. */
 void case_use_device(void);
-/* Whether that device is the emulation, under TENON_TEST_QUICK: what takes seconds there is left to a GPU. */
-bool case_emulated(void);
-void case_skip_emulated(void);
+/* Whether a device is so slow (TENON_TEST_QUICK: the emulation, a sanitizer) that what takes long there is left to a GPU by itself. */
+bool case_slow_device(void);
+void case_skip_slow_device(void);
 /* Skips a test of what only the CPU has. */
 void case_cpu_only(void);
 

@@ -241,7 +241,7 @@ static double trained(int kind, bool autocast)
 static void test_a_loss_falls_as_in_f32(void **state)
 {
     (void)state;
-    case_skip_emulated();
+    case_skip_slow_device();
     for (int kind = 0; kind < NETS; kind++) {
         const double f32 = trained(kind, false), bf16 = trained(kind, true);
         if (!(f32 < 1.2 && (case_device() || bf16 != f32) && fabs(bf16 - f32) < 0.01 * f32))

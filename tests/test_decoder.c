@@ -84,7 +84,7 @@ static void prompts_and_tokens(void **state)
 {
     (void)state;
     fill_tokens();
-    for (int which = case_emulated() ? 4 : 0;; which++) {
+    for (int which = case_slow_device() ? 4 : 0;; which++) {
         TN_SCOPE;
         tn_module *llama = model_of(which);
         if (!llama)
@@ -113,7 +113,7 @@ static void prompts_and_tokens(void **state)
 static void batches(void **state)
 {
     (void)state;
-    case_skip_emulated();
+    case_skip_slow_device();
     fill_tokens();
     for (int kind = 0; kind < 4; kind++) {
         TN_SCOPE;
@@ -226,7 +226,7 @@ static void rows_without_blocks(void **state)
 static void default_caches(void **state)
 {
     (void)state;
-    case_skip_emulated();
+    case_skip_slow_device();
     fill_tokens();
     const tn_quant kinds[] = {TN_QUANT_F32, TN_QUANT_BF16, TN_QUANT_Q8_0, TN_QUANT_Q4_0};
     for (int kind = 0; kind < TN_COUNT(kinds); kind++) {
@@ -267,7 +267,7 @@ static void rolling(void **state)
 static void long_prompts(void **state)
 {
     (void)state;
-    case_skip_emulated();
+    case_skip_slow_device();
     TN_SCOPE;
     TN_NO_GRAD;
     tn_module *llama = model_of(1);
@@ -282,7 +282,7 @@ static void long_prompts(void **state)
 static void long_windows(void **state)
 {
     (void)state;
-    case_skip_emulated();
+    case_skip_slow_device();
     const tn_dtype caches[] = {TN_F32, TN_BF16, TN_I8};
     for (int i = 0; i < TN_COUNT(caches); i++) {
         TN_SCOPE;
@@ -303,7 +303,7 @@ static void long_windows(void **state)
 static void same_bits(void **state)
 {
     (void)state;
-    case_skip_emulated();
+    case_skip_slow_device();
     fill_tokens();
     const int threads = tn_get_num_threads();
     static const int models[] = {2, 4, 7};

@@ -231,7 +231,7 @@ enum { METHODS = 11 };
 static void test_threads(void **state)
 {
     (void)state;
-    case_skip_emulated();
+    case_skip_slow_device();
     int threads = tn_get_num_threads();
     for (int method = 0; method < METHODS; method++) {
         TN_SCOPE;

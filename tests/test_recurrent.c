@@ -167,6 +167,7 @@ static void test_shared_weights(void **state)
 static void test_long(void **state)
 {
     (void)state;
+    case_skip_slow_device();
     TN_SCOPE;
     enum { STEPS = 20000 };
     tn_module *net = tn_adopt(tn_gru_new(2, 3)), *cell = tn_adopt(tn_gru_cell_new(2, 3));

@@ -37,14 +37,14 @@ static tn_tensor *images(int t, int batch, tn_dtype dtype)
 static void train(tn_module *net, int batch, tn_dtype dtype, const double *expected, int steps, double tolerance)
 {
     TN_SCOPE;
-    if (case_emulated() && dtype == TN_F64) {
+    if (case_slow_device() && dtype == TN_F64) {
         tn_release(net);
         return;
     }
     assert_int_equal(tn_module_to_dtype(net, dtype), TN_OK);
     set_weights(net);
     tn_optim *opt = tn_adam_new(tn_parameters(net), 1e-3);
-    const int taken = case_emulated() ? 2 : test_quickly() ? 10 : steps;
+    const int taken = case_slow_device() ? 2 : test_quickly() ? 10 : steps;
     for (int t = 0; t < taken; t++) {
         TN_SCOPE;
         int64_t labels[16];
@@ -170,7 +170,7 @@ static void test_lenet(void **state)
 static void test_fused(void **state)
 {
     (void)state;
-    case_skip_emulated();
+    case_skip_slow_device();
     train(fused_new(), 4, TN_F64, lenet_f64, 100, 1e-9);
 }
 
@@ -221,7 +221,7 @@ static const tn_dict *trained(tn_module *net, int threads)
 static void test_the_same_bits_twice(void **state)
 {
     (void)state;
-    case_skip_emulated();
+    case_skip_slow_device();
     int before = tn_get_num_threads();
     for (int threads = 1; threads <= 2; threads++)
         for (int conv = 0; conv < 2; conv++) {
