@@ -148,7 +148,7 @@ def times_here(step, seconds):
 def patience():
     """A device that hangs ends the process."""
     if on_device:
-        faulthandler.dump_traceback_later(60, exit=True)
+        faulthandler.dump_traceback_later(90, exit=True)
     try:
         yield
     finally:

@@ -233,6 +233,23 @@ static void test_training_replayed(void **state)
     assert_true(done[1] != done[2]);
 }
 
+/* A Llama's step: the frequencies of its tables come from the CPU. */
+static void test_rope_captured(void **state)
+{
+    (void)state;
+    needs_devices(1);
+    TN_SCOPE;
+    tn_tensor *positions = tn_arange(0, 5, .device = &cuda0), *sin, *sin_again, *cos_again, *cos = tn_rope_tables(positions, 6, &sin, .base = 500);
+    tn_graph *graph = tn_adopt(tn_graph_new(cuda0));
+    {
+        TN_CAPTURE(graph);
+        cos_again = tn_rope_tables(positions, 6, &sin_again, .base = 500);
+    }
+    assert_int_equal(tn_replay(graph), TN_OK);
+    assert_true(tn_equal(cos, cos_again) && tn_equal(sin, sin_again));
+    check_good();
+}
+
 static void test_not_while_captured(void **state)
 {
     (void)state;
@@ -278,6 +295,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_cpu_has_none), TEST(test_streams), TEST(test_large_copy),        TEST(test_two_devices),
         TEST(test_memory),       TEST(test_replay),  TEST(test_training_replayed), TEST(test_not_while_captured),
+        TEST(test_rope_captured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
