@@ -224,6 +224,10 @@ has windows 'windows of 16$'
 refused 1 'there is none to foretell' perplexity empty --model "$shared/model.bin"
 refused 1 '/dev/zero: a text of over 1048576 bytes, which is the most that is read from a device' perplexity /dev/zero --model "$shared/model.bin"
 refused 1 '/dev/zero: a text of over 1048576 bytes' finetune --data /dev/zero --model "$shared/model.bin"
+got=0
+"$tenon" chat --model "$shared/model.bin" --template llama2 < /dev/zero > out 2>&1 || got=$?
+[ $got = 1 ] || { cat out; fail "tenon chat < /dev/zero: exit status $got"; }
+has out 'standard input: a line of over 1048576 bytes, which is the most that is read'
 mkdir words && cp "$shared/tokenizer.bin" words
 "$tenon" tokenize --tokenizer words unfold > its-ids
 "$tenon" tokenize --model "$shared/model.bin" unfold > ids
