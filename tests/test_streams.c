@@ -1,5 +1,6 @@
 /* Streams, events, graphs, and memory of CUDA devices: what the CPU says when it is asked for them, and what they do where there is a device. */
 #include "check.h"
+#include "core/core.h"
 
 #include <stdlib.h>
 
@@ -144,6 +145,38 @@ static void test_memory(void **state)
     assert_null(tn_empty(TN_SHAPE((int64_t)1 << 40), .dtype = TN_U8, .device = &cuda0)); /* the device has not so much */
     check_error(TN_ERR_MEMORY, "1099511627776 bytes asked for");
     check_values(tn_sum(tn_ones(TN_SHAPE(5), .device = &cuda0)), 0, 5);
+}
+
+/* Where a tensor of so many elements that is made and let go had its memory. */
+static const void *place_of(int64_t elements)
+{
+    TN_SCOPE;
+    return tn_ptr(tn_empty(TN_SHAPE(elements), .device = &cuda0));
+}
+
+/* What one stream let go of is taken by it again, by another stream not before it is given back. */
+static void test_memory_is_kept(void **state)
+{
+    (void)state;
+    needs_devices(1);
+    TN_SCOPE;
+    assert_int_equal(tn_device_memory_trim(cuda0), TN_OK);
+    const int64_t kept = tn_memory_reserved(cuda0);
+    tn_stream *stream = tn_stream_new(cuda0);
+    const void *theirs;
+    {
+        TN_STREAM(stream);
+        theirs = place_of(3000);
+        assert_ptr_equal(place_of(3000), theirs);
+    }
+    const void *ours = place_of(3000);
+    assert_ptr_not_equal(ours, theirs);
+    assert_ptr_equal(place_of(3000), ours);
+    for (int64_t i = 1; i <= 40; i++) /* more than is kept */
+        assert_non_null(place_of(i << 19));
+    tn_release(stream);
+    assert_int_equal(tn_device_memory_trim(cuda0), TN_OK);
+    assert_int_equal(tn_memory_reserved(cuda0), kept);
 }
 
 /* ---- graphs --------------------------------------------------------------------------------------------------------------- */
@@ -294,7 +327,7 @@ int main(void)
     setenv("TENON_CUDA_EMULATED_DEVICES", "2", 0);
     const struct CMUnitTest tests[] = {
         TEST(test_cpu_has_none), TEST(test_streams), TEST(test_large_copy),        TEST(test_two_devices),
-        TEST(test_memory),       TEST(test_replay),  TEST(test_training_replayed), TEST(test_not_while_captured),
+        TEST(test_memory),       TEST(test_memory_is_kept), TEST(test_replay),  TEST(test_training_replayed), TEST(test_not_while_captured),
         TEST(test_rope_captured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -380,6 +380,18 @@ void __syncthreads()
         _longjmp(scheduler, 1);
 }
 
+int __syncthreads_or(int predicate)
+{
+    static bool any;
+    any = any || predicate;
+    __syncthreads();
+    const int all = any;
+    __syncthreads();
+    any = false;
+    __syncthreads();
+    return all;
+}
+
 static void run_block()
 {
     for (unsigned t = 0; t < blockDim.x; t++)

@@ -21,6 +21,7 @@
 struct cuda_on_cpu_index { unsigned x; };
 extern cuda_on_cpu_index blockIdx, threadIdx, blockDim, gridDim;
 void __syncthreads();
+int __syncthreads_or(int predicate);
 /* For the libraries in cublaslt_on_cpu.cpp and cudnn_on_cpu.cpp, which find it by its name: all that waits, and then this. */
 extern "C" void cuda_on_cpu_run(void (*work)(void *), void *context);
 void cuda_on_cpu_launch(unsigned grid, unsigned block, struct cuda_on_cpu_stream *stream, std::function<void()> kernel);
