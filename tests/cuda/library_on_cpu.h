@@ -20,10 +20,10 @@
     abort();
 }
 
-/* As a kernel, in its turn where the stream is captured: only then is the device's memory open. The emulation is the libtenon_cuda.so in the folder above this library's. */
+/* As a kernel, only then is the device's memory open; a graph keeps it. The emulation is the libtenon_cuda.so in the folder above this library's. */
 static inline void on_device(cudaStream_t stream, const std::function<void()> &work)
 {
-    static void (*run)(cudaStream_t, const std::function<void()> *);
+    static void (*run)(cudaStream_t, const void *);
     if (!run) {
         Dl_info self;
         dladdr((const void *)&run, &self);
