@@ -339,6 +339,10 @@ static bool visit(walk *w, entry *e)
 /* The gradient's own memory, so that .grad can be added to: it itself where nobody else sees it, else a copy. Takes and gives a reference. */
 static tn_tensor *own_copy(tn_tensor *grad)
 {
+    if (sole(grad) && tn_has(grad, TN_FLAG_VIEW) && (size_t)grad->numel * tn_item_size(grad) == grad->storage->bytes) { /* what it was a view of is gone */
+        grad->flags &= (uint8_t)~TN_FLAG_VIEW;
+        __atomic_fetch_sub(&grad->storage->aliases, 1, __ATOMIC_RELAXED);
+    }
     if (exclusive(grad) && !grad->grad_fn)
         return grad;
     tn_tensor *copy = tn_new_owned("backward", tn_shape_of(grad), (tn_dtype)grad->dtype, grad->storage->device);
