@@ -72,7 +72,7 @@ typedef struct tn_cross_entropy_rows {
     int reduction; /* tn_loss_reduction: 0 none, 1 mean, 2 sum */
     double *stats; /* [2 rows + 1]: each row's max and log of the sum of exp(x - max), then what MEAN divides by; forward writes it */
     void *loss;    /* forward: [rows], or one */
-    const void *grad; /* backward: the loss's gradient, [rows] or one */
+    const void *grad; /* backward: the loss's gradient, [rows] or one; NULL: ones */
     void *dx;         /* backward: [rows, classes] */
 } tn_cross_entropy_rows;
 
