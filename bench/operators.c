@@ -1,6 +1,6 @@
-/* Operators, timed.  usage: operators THREADS [SECONDS] [bf16] < operators.txt
+/* Operators, timed.  usage: operators THREADS [SECONDS] [WORD...] < operators.txt
  * For each line "family what sizes" prints "family.what.sizes threads median_ms least_ms gflop read updated written", the last three in MB: what the
- * operator must read, change in place and write at least. bf16: under autocast. FLOPs are those of products and attention, a multiply-add being two;
+ * operator must read, change in place and write at least. Words: bf16, under autocast; cuda:0, on that device and by its clock; tf32. FLOPs are those of products and attention, a multiply-add being two;
  * of other operators one for each element. operators.py is the same on PyTorch. */
 #include <stdio.h>
 #include <string.h>
@@ -91,6 +91,7 @@ static void rms_norm_make(work *w)
 static tn_tensor *rms_norm(work *w) { return tn_rms_norm(w->in[0], TN_SHAPE(w->size[1]), w->in[1]); }
 
 static void vector_make(work *w) { uniform(w, TN_SHAPE(w->size[0])); }
+static tn_tensor *copy(work *w) { return tn_clone(w->in[0]); }
 static tn_tensor *gelu(work *w) { return tn_gelu(w->in[0]); }
 static tn_tensor *exponential(work *w) { return tn_exp(w->in[0]); }
 static void two_make(work *w)
@@ -148,6 +149,7 @@ static const struct {
     {"layer_norm", norm_make, layer_norm}, {"rms_norm", rms_norm_make, rms_norm},
     {"batch_norm", batch_norm_make, batch_norm},
     {"gelu", vector_make, gelu},           {"exp", vector_make, exponential},
+    {"copy", vector_make, copy},
     {"add", two_make, add},                {"sum", rows_make, sum},
     {"transpose", rows_make, transpose},   {"embedding", embedding_make, embedding},
     {"attention", attention_make, attention},
@@ -179,6 +181,25 @@ static void run(row *r)
     }
 }
 
+/* ms of so many calls, by the device's events where they run on one. */
+static double timed(row *r, int calls)
+{
+    TN_SCOPE;
+    const tn_device_id device = tn_get_default_device();
+    if (device.type == TN_CPU) {
+        const double begin = now_ms();
+        for (int i = 0; i < calls; i++)
+            run(r);
+        return now_ms() - begin;
+    }
+    tn_event *begin = tn_adopt(tn_event_new(device)), *end = tn_adopt(tn_event_new(device));
+    tn_check(tn_event_record(begin, NULL));
+    for (int i = 0; i < calls; i++)
+        run(r);
+    tn_check(tn_event_record(end, NULL));
+    return tn_event_elapsed_time(begin, end);
+}
+
 static double bytes(const tn_tensor *x) { return (double)tn_numel(x) * (double)tn_dtype_size(tn_dtype_of(x)); }
 
 static void measure(row *r, const char *name, const char *threads, double seconds)
@@ -194,16 +215,10 @@ static void measure(row *r, const char *name, const char *threads, double second
     static timing t;
     memset(&t, 0, sizeof t);
     run(r);
-    const double begin = now_ms();
-    run(r);
-    const double once = now_ms() - begin;
-    const int calls = once < 0.1 ? (int)(0.1 / (once + 1e-5)) + 1 : 1; /* of a time that a clock can tell */
-    while (timing_wants_more(&t, seconds)) {
-        const double start = now_ms();
-        for (int i = 0; i < calls; i++)
-            run(r);
-        timing_add(&t, now_ms() - start, calls);
-    }
+    const double once = timed(r, 1), least = tn_get_default_device().type == TN_CPU ? 0.1 : 2; /* a time that the clock can tell */
+    const int calls = once < least ? (int)(least / (once + 1e-5)) + 1 : 1;
+    while (timing_wants_more(&t, seconds))
+        timing_add(&t, timed(r, calls), calls);
     timing_close(&t);
 
     double flop = r->w.flop, elements = r->y ? (double)tn_numel(r->y) : 0, read = 0, updated = 0, written = r->y ? bytes(r->y) : 0;
@@ -240,6 +255,10 @@ int main(int argc, char **argv)
     for (int i = 2; i < argc; i++)
         if (!strcmp(argv[i], "bf16"))
             tn_autocast_set(TN_BF16);
+        else if (!strcmp(argv[i], "tf32"))
+            tn_set_allow_tf32(true);
+        else if (!strncmp(argv[i], "cuda", 4))
+            tn_check(tn_set_default_device(tn_device(argv[i])));
         else
             seconds = atof(argv[i]);
     char line[256];

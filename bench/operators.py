@@ -1,4 +1,4 @@
-"""bench/operators.c on PyTorch.  usage: operators.py THREADS LIST [SECONDS] [tuned] [bf16]
+"""bench/operators.c on PyTorch.  usage: operators.py THREADS LIST [SECONDS] [tuned] [bf16] [cuda:0] [tf32]
 LIST is a file of lines of operators.txt.
 Prints "family.what.sizes threads median_ms least_ms". Settings as of training.py."""
 import sys
@@ -10,6 +10,9 @@ from torch.nn import functional as F
 
 torch.set_num_threads(int(sys.argv[1]))
 seconds = next((float(a) for a in sys.argv[3:] if a[0].isdigit()), 0.1)
+device = next((a for a in sys.argv[3:] if a.startswith("cuda")), "cpu")
+torch.set_default_device(device)
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = "tf32" in sys.argv
 torch.manual_seed(1)
 
 
@@ -51,6 +54,7 @@ FAMILIES = {
     "layer_norm": lambda n, c: of(uniform(n, c), uniform(c), uniform(c))(lambda x, w, b: F.layer_norm(x, (c,), w, b)),
     "rms_norm": lambda n, c: of(uniform(n, c), uniform(c))(lambda x, w: F.rms_norm(x, (c,), w)),
     "batch_norm": lambda n, c, h: of(image(n, c, h), uniform(c), uniform(c))(lambda x, w, b: F.batch_norm(x, None, None, w, b, True)),
+    "copy": lambda n: of(uniform(n))(torch.clone),
     "gelu": lambda n: of(uniform(n))(F.gelu),
     "exp": lambda n: of(uniform(n))(torch.exp),
     "add": lambda n: of(uniform(n), uniform(n))(torch.add),
@@ -64,17 +68,28 @@ FAMILIES = {
 }
 
 
-def measure(name, run):
-    run()
-    begin = time.perf_counter()
-    run()
-    once, times, total = (time.perf_counter() - begin) * 1e3, [], 0
-    calls = int(0.1 / (once + 1e-5)) + 1 if once < 0.1 else 1
-    while len(times) < 3 or total < 1e3 * seconds and len(times) < 10000:
+def timed(run, calls):
+    """ms of so many calls, by the device's events where they run on one."""
+    if device == "cpu":
         begin = time.perf_counter()
         for _ in range(calls):
             run()
-        passed = (time.perf_counter() - begin) * 1e3
+        return (time.perf_counter() - begin) * 1e3
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    for _ in range(calls):
+        run()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end)
+
+
+def measure(name, run):
+    run()
+    once, times, total, least = timed(run, 1), [], 0, 0.1 if device == "cpu" else 2
+    calls = int(least / (once + 1e-5)) + 1 if once < least else 1
+    while len(times) < 3 or total < 1e3 * seconds and len(times) < 10000:
+        passed = timed(run, calls)
         times.append(passed / calls)
         total += passed
     times.sort()
@@ -94,7 +109,7 @@ def row(family, what, *sizes):
     measure(".".join((family, what, *sizes)), lambda: torch.autograd.grad(y, wanted, dy, retain_graph=True))
 
 
-with torch.autocast("cpu", torch.bfloat16, enabled="bf16" in sys.argv):
+with torch.autocast(device.split(":")[0], torch.bfloat16, enabled="bf16" in sys.argv):
     for out in settings.turns():
         for line in open(sys.argv[2]):
             if line.strip() and line[0] != "#":
