@@ -65,14 +65,17 @@ static tn_tensor *transformer_forward(transformer *net, tn_tensor *x) /* [n, 44]
 }
 TN_MODULE(transformer, transformer_forward);
 
-static void *transformer_new(void)
+static void *transformer_of(int64_t hidden)
 {
     transformer *net = TN_NEW(transformer);
     TN_CHILD(net, word, tn_embedding_new(8000, 512));
-    TN_CHILD(net, encoder, tn_transformer_encoder_layer_new(512, 4, .dim_feedforward = 2048, .dropout = 0, .batch_first = true));
+    TN_CHILD(net, encoder, tn_transformer_encoder_layer_new(512, 4, .dim_feedforward = hidden, .dropout = 0, .batch_first = true));
     TN_CHILD(net, out, tn_linear_new(512, 1));
     return net;
 }
+
+static void *transformer_new(void) { return transformer_of(2048); }
+static void *transformer_1536_new(void) { return transformer_of(1536); }
 
 static void *llama_new(void)
 {
@@ -180,6 +183,7 @@ static const network networks[] = {
     {"mlp", mlp_new, entropy_loss, 256, 1024, SIZES(1, 28, 28), {0}, 0, 10, 2.448, 3.72326e-3},
     {"lenet", lenet_new, entropy_loss, 256, 1024, SIZES(1, 28, 28), {0}, 0, 10, 4.743, 6.27024e-3},
     {"transformer", transformer_new, logistic_loss, 128, 1024, SIZES(44), SIZES(1), 8000, 0, 108.08, 0.280791},
+    {"transformer_1536", transformer_1536_new, logistic_loss, 256, 1024, SIZES(44), SIZES(1), 8000, 0, 180.72, 0.234653},
     {"llama", llama_new, entropy_loss, 8, 32, SIZES(256), SIZES(256), 4096, 4096, 94.22, 3.88812},
     {"resnet", resnet_new, entropy_loss, 128, 1024, SIZES(3, 32, 32), {0}, 0, 10, 31.23, 81.6264e-3},
     {"gru", gru_new, square_loss, 1568, 1024, SIZES(40, 1), SIZES(1), 0, 0, 1.171, 0.253504e-3},

@@ -26,10 +26,10 @@ class LeNet(nn.Module):
 
 
 class Transformer(nn.Module):
-    def __init__(self):
+    def __init__(self, hidden=2048):
         super().__init__()
         self.word = nn.Embedding(8000, 512)
-        self.encoder = nn.TransformerEncoderLayer(512, 4, 2048, dropout=0, batch_first=True)
+        self.encoder = nn.TransformerEncoderLayer(512, 4, hidden, dropout=0, batch_first=True)
         self.out = nn.Linear(512, 1)
 
     def forward(self, x):
@@ -144,6 +144,7 @@ NETWORKS = {
     "mlp": (MLP, entropy, 256, 1024, (1, 28, 28), (), 0, 10),
     "lenet": (LeNet, entropy, 256, 1024, (1, 28, 28), (), 0, 10),
     "transformer": (Transformer, F.binary_cross_entropy_with_logits, 128, 1024, (44,), (1,), 8000, 0),
+    "transformer_1536": (lambda: Transformer(1536), F.binary_cross_entropy_with_logits, 256, 1024, (44,), (1,), 8000, 0),
     "llama": (Llama, entropy, 8, 32, (256,), (256,), 4096, 4096),
     "resnet": (ResNet, entropy, 128, 1024, (3, 32, 32), (), 0, 10),
     "gru": (lambda: Sequence(nn.GRU(1, 32, batch_first=True), 1), F.mse_loss, 1568, 1024, (40, 1), (1,), 0, 0),

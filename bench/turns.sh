@@ -3,12 +3,12 @@
 # Each COMMAND is one word, for sh -c. One that begins with @ is started once and goes on: for each turn it reads the file $TURN_GO to its end,
 # and writes what it has to say to $TURN_SAID (settings.py); its first turn, in which it warms up, does not count.
 # A round in which other processes and the hypervisor took more than 2 % of a core's time is thrown away and run again, so long as that does not
-# double the rounds.
+# double the rounds; AGAIN says how many may be run again.
 set -eu
 rounds=$1
 folder=$2
 shift 2
-again=$rounds
+again=${AGAIN:-$rounds}
 waiting=
 trap 'kill $waiting $(cat "$folder"/turn.*.pid) 2> /dev/null || :; rm -f "$folder"/turn.*' EXIT
 trap 'exit 1' INT TERM

@@ -70,6 +70,7 @@ static void test_values_of_gguf(void **state)
         {"llama3.gguf", "llama.rope.scaling.type", 0, "yarn", NULL, TN_ERR_UNSUPPORTED, "rope.scaling.type \"yarn\""},
         {"llama3.gguf", "llama.rope.scaling.attn_factor", 2, NULL, NULL, TN_ERR_UNSUPPORTED, "rope.scaling.attn_factor is 2"},
         {"llama3.gguf", "llama.attention.head_count", 0, "four", NULL, TN_ERR_FORMAT, "is STRING"},
+        {"llama3.gguf", "llama.nextn_predict_layers", 1, NULL, NULL, TN_ERR_UNSUPPORTED, "llama.nextn_predict_layers: what Tenon's Llama has is causal"},
         {"llama3.gguf", NULL, 0, NULL, "output_norm.weight", TN_ERR_FORMAT, "there is no \"output_norm.weight\""},
         {"llama3.gguf", NULL, 0, NULL, "token_embd.weight", TN_ERR_FORMAT, "there is no \"token_embd.weight\""},
         {"qwen3.gguf", NULL, 0, NULL, "blk.1.attn_q_norm.weight", TN_ERR_FORMAT, "there is no \"blk.1.attn_q_norm.weight\""},
@@ -95,6 +96,9 @@ static void test_other_ways_of_gguf(void **state)
     TN_SCOPE;
     gguf_with("llama3.gguf", "llama.rope.scaling.factor", 4, NULL, NULL);
     assert_true(tn_llama_config(tn_adopt(tn_llama_load(in_folder("changed.gguf"))))->rope_factor == 4);
+    tn_gguf_writer *both = copy_of(path_of("llama3.gguf"), NULL);
+    assert_int_equal(tn_gguf_set_int(both, "llama.attention.causal", TN_GGUF_BOOL, 0) | tn_save_gguf(both, in_folder("both.gguf")), TN_OK);
+    expect_failure(in_folder("both.gguf"), TN_ERR_UNSUPPORTED, "llama.attention.causal: what Tenon's Llama has is causal");
     static const int32_t heads[] = {2, 2}, other[] = {2, 4};
     static const float real[] = {2, 2};
     for (int i = 0; i < 4; i++) {
@@ -110,6 +114,65 @@ static void test_other_ways_of_gguf(void **state)
             expect_failure(in_folder("listed.gguf"), TN_ERR_FORMAT, "llama.attention.head_count_kv is no integer and no list of them");
     }
     check_good();
+}
+
+/* A window in some layers, by a number or by a list: llama3.gguf has two layers. */
+static void test_windows_of_gguf(void **state)
+{
+    (void)state;
+    enum { NONE = -10, LIST, LONG }; /* else the number */
+    static const char own[] = "is another than that of layers without a window";
+    static const bool first[] = {true, false, false}, neither[] = {false, false};
+    static const struct {
+        int64_t pattern, window;
+        const bool *list;
+        const char *key; /* one more, whose value is 8 */
+        tn_status status;
+        const char *words;
+        uint64_t full; /* layers without it */
+    } rows[] = {
+        {NONE, 3, NULL, NULL, TN_OK, NULL, 0}, {LIST, 3, first, NULL, TN_OK, NULL, 2}, {0, 3, NULL, NULL, TN_OK, NULL, 0}, {2, 3, NULL, NULL, TN_OK, NULL, 2},
+        {3, 3, NULL, NULL, TN_OK, NULL, 0}, {LIST, 0, neither, NULL, TN_OK, NULL, 0}, {1, 0, NULL, NULL, TN_OK, NULL, 0},
+        {LIST, 0, neither, "llama.rope.freq_base_swa", TN_OK, NULL, 0},
+        {LIST, 0, first, NULL, TN_ERR_FORMAT, "sliding_window_pattern has layers with a window, and there is no", 0},
+        {LONG, 3, first, NULL, TN_ERR_FORMAT, "sliding_window_pattern is 3 flags, and there are 2 layers", 0},
+        {-1, 3, NULL, NULL, TN_ERR_FORMAT, "sliding_window_pattern is -1, and there are 2 layers", 0},
+        {2, 3, NULL, "llama.rope.freq_base_swa", TN_ERR_UNSUPPORTED, own, 0},
+        {2, 3, NULL, "llama.rope.dimension_count_swa", TN_ERR_UNSUPPORTED, own, 0},
+        {NONE, 3, NULL, "llama.attention.key_length_swa", TN_ERR_UNSUPPORTED, own, 0},
+        {NONE, 3, NULL, "llama.attention.value_length_swa", TN_ERR_UNSUPPORTED, own, 0},
+    };
+    for (int i = 0; i < TN_COUNT(rows); i++) {
+        TN_SCOPE;
+        static const char key[] = "llama.attention.sliding_window_pattern";
+        tn_gguf_writer *w = copy_of(path_of("llama3.gguf"), NULL);
+        int bad = rows[i].window ? tn_gguf_set_int(w, "llama.attention.sliding_window", TN_GGUF_U32, rows[i].window) : TN_OK;
+        if (rows[i].list)
+            bad |= tn_gguf_set_array(w, key, TN_GGUF_BOOL, rows[i].list, rows[i].pattern == LONG ? 3 : 2);
+        else if (rows[i].pattern != NONE)
+            bad |= tn_gguf_set_int(w, key, TN_GGUF_I32, rows[i].pattern);
+        bad |= (rows[i].key ? tn_gguf_set_int(w, rows[i].key, TN_GGUF_U32, 8) : TN_OK) | tn_save_gguf(w, in_folder("windows.gguf"));
+        assert_int_equal(bad, TN_OK);
+        if (rows[i].words) {
+            expect_failure(in_folder("windows.gguf"), rows[i].status, rows[i].words);
+            continue;
+        }
+        const tn_llama_args *c = tn_llama_config(tn_adopt(tn_llama_load(in_folder("windows.gguf"))));
+        check_good();
+        assert_int_equal(c->sliding_window, rows[i].window);
+        assert_int_equal(c->full_layers.bits[0], rows[i].full);
+    }
+    TN_SCOPE;
+    tn_gguf_writer *w = copy_of(path_of("llama3.gguf"), NULL); /* more layers than a set holds, and more weights than they can have */
+    int bad = tn_gguf_set_int(w, "llama.block_count", TN_GGUF_U32, 258) | tn_gguf_set_int(w, "llama.attention.sliding_window", TN_GGUF_U32, 3);
+    bad |= tn_gguf_set_int(w, "llama.attention.sliding_window_pattern", TN_GGUF_U32, 258);
+    for (int i = 0; i < 1300; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%d", i);
+        bad |= tn_gguf_add(w, name, tn_zeros(TN_SHAPE(1)), TN_QUANT_F32);
+    }
+    assert_int_equal(bad | tn_save_gguf(w, in_folder("windows.gguf")), TN_OK);
+    expect_failure(in_folder("windows.gguf"), TN_ERR_UNSUPPORTED, "a layer without the window beyond 256 layers");
 }
 
 /* A type that no numbers are made of is listed, and refused where its numbers are needed. */
@@ -353,6 +416,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_values_of_gguf),
         TEST(test_other_ways_of_gguf),
+        TEST(test_windows_of_gguf),
         TEST(test_types_that_are_only_named),
         TEST(test_memory_of_converting),
         TEST(test_memory_of_decoding),

@@ -1,5 +1,6 @@
 /* Streams, events, graphs, and memory of CUDA devices: what the CPU says when it is asked for them, and what they do where there is a device. */
 #include "check.h"
+#include "core/core.h"
 
 #include <stdlib.h>
 
@@ -146,6 +147,38 @@ static void test_memory(void **state)
     check_values(tn_sum(tn_ones(TN_SHAPE(5), .device = &cuda0)), 0, 5);
 }
 
+/* Where a tensor of so many elements that is made and let go had its memory. */
+static const void *place_of(int64_t elements)
+{
+    TN_SCOPE;
+    return tn_ptr(tn_empty(TN_SHAPE(elements), .device = &cuda0));
+}
+
+/* What one stream let go of is taken by it again, by another stream not before it is given back. */
+static void test_memory_is_kept(void **state)
+{
+    (void)state;
+    needs_devices(1);
+    TN_SCOPE;
+    assert_int_equal(tn_device_memory_trim(cuda0), TN_OK);
+    const int64_t kept = tn_memory_reserved(cuda0);
+    tn_stream *stream = tn_stream_new(cuda0);
+    const void *theirs;
+    {
+        TN_STREAM(stream);
+        theirs = place_of(3000);
+        assert_ptr_equal(place_of(3000), theirs);
+    }
+    const void *ours = place_of(3000);
+    assert_ptr_not_equal(ours, theirs);
+    assert_ptr_equal(place_of(3000), ours);
+    for (int64_t i = 1; i <= 17; i++) /* more than is kept */
+        assert_non_null(place_of((1 << 20) - i * 64));
+    tn_release(stream);
+    assert_int_equal(tn_device_memory_trim(cuda0), TN_OK);
+    assert_int_equal(tn_memory_reserved(cuda0), kept);
+}
+
 /* ---- graphs --------------------------------------------------------------------------------------------------------------- */
 
 static void test_replay(void **state)
@@ -178,14 +211,15 @@ static void test_replay(void **state)
     assert_int_equal(tn_memory_allocated(cuda0), before);
 }
 
-/* A net with dropout, whose steps are the same done and replayed. */
+/* A net with a convolution and dropout, whose steps are the same done and replayed. */
 static void steps_of(bool replayed, int steps, double *losses, tn_tensor **weight)
 {
     tn_manual_seed(21);
-    tn_module *net = tn_adopt(tn_sequential_new(tn_linear_new(6, 8), tn_relu_new(), tn_dropout_new(0.25), tn_linear_new(8, 3)));
+    tn_module *net = tn_adopt(tn_sequential_new(tn_conv2d_new(1, 2, 3, .padding = 1), tn_relu_new(), tn_max_pool2d_new(2), tn_flatten_new(),
+                                                tn_linear_new(12, 8), tn_relu_new(), tn_dropout_new(0.25), tn_linear_new(8, 3)));
     assert_int_equal(tn_module_to(net, cuda0), TN_OK);
     tn_optim *opt = tn_adopt(tn_adamw_new(tn_parameters(net), 0.05));
-    tn_tensor *data = tn_randn(TN_SHAPE(8, 4, 6)), *x = tn_to(tn_zeros(TN_SHAPE(4, 6)), cuda0), *loss = NULL;
+    tn_tensor *data = tn_randn(TN_SHAPE(8, 4, 1, 4, 6)), *x = tn_to(tn_zeros(TN_SHAPE(4, 1, 4, 6)), cuda0), *loss = NULL;
     tn_tensor *y = tn_to(tn_from_ints(((int64_t[]){0, 1, 2, 1}), TN_SHAPE(4)), cuda0);
     tn_graph *graph = replayed ? tn_adopt(tn_graph_new(cuda0)) : NULL;
     for (int i = 0; i < steps; i++) {
@@ -233,6 +267,23 @@ static void test_training_replayed(void **state)
     assert_true(done[1] != done[2]);
 }
 
+/* A Llama's step: the frequencies of its tables come from the CPU. */
+static void test_rope_captured(void **state)
+{
+    (void)state;
+    needs_devices(1);
+    TN_SCOPE;
+    tn_tensor *positions = tn_arange(0, 5, .device = &cuda0), *sin, *sin_again, *cos_again, *cos = tn_rope_tables(positions, 6, &sin, .base = 500);
+    tn_graph *graph = tn_adopt(tn_graph_new(cuda0));
+    {
+        TN_CAPTURE(graph);
+        cos_again = tn_rope_tables(positions, 6, &sin_again, .base = 500);
+    }
+    assert_int_equal(tn_replay(graph), TN_OK);
+    assert_true(tn_equal(cos, cos_again) && tn_equal(sin, sin_again));
+    check_good();
+}
+
 static void test_not_while_captured(void **state)
 {
     (void)state;
@@ -277,7 +328,8 @@ int main(void)
     setenv("TENON_CUDA_EMULATED_DEVICES", "2", 0);
     const struct CMUnitTest tests[] = {
         TEST(test_cpu_has_none), TEST(test_streams), TEST(test_large_copy),        TEST(test_two_devices),
-        TEST(test_memory),       TEST(test_replay),  TEST(test_training_replayed), TEST(test_not_while_captured),
+        TEST(test_memory),       TEST(test_memory_is_kept), TEST(test_replay),  TEST(test_training_replayed), TEST(test_not_while_captured),
+        TEST(test_rope_captured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

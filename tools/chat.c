@@ -103,24 +103,43 @@ static void answer(talk *t, const char *line)
     say(t, "assistant", text);
 }
 
+enum { LINE_MOST = 1 << 20 };
+
+/* A line of standard input, without its end and closed by a 0, into line [LINE_MOST + 1]; false at the end of all, after Ctrl-C and with an error. */
+static bool read_line(char *line)
+{
+    int64_t size = 0;
+    int c = 0;
+    while (size <= LINE_MOST && (c = getchar()) != EOF && c != '\n')
+        line[size++] = (char)c;
+    if (interrupted || (c == EOF && (size == 0 || ferror(stdin)))) {
+        if (ferror(stdin) && !interrupted)
+            tn_fail(TN_ERR_IO, "standard input: %s", strerror(errno));
+        return false;
+    }
+    if (size > LINE_MOST) {
+        tn_fail(TN_ERR_ARGUMENT, "standard input: a line of over %d bytes, which is the most that is read", LINE_MOST);
+        return false;
+    }
+    line[size] = 0;
+    return true;
+}
+
 static void converse(talk *t)
 {
     const bool person = isatty(STDIN_FILENO);
-    char *line = NULL;
-    size_t room = 0;
+    char *line = malloc(LINE_MOST + 1);
+    if (!line)
+        tn_fail(TN_ERR_MEMORY, "no memory for a line");
     while (tn_last_status() == TN_OK) {
         catch_interrupts();
         if (person)
             fputs("> ", stdout), fflush(stdout);
-        const ssize_t bytes = getline(&line, &room, stdin);
-        if (bytes < 0 || interrupted) {
-            if (ferror(stdin) && !interrupted)
-                tn_fail(TN_ERR_IO, "standard input: %s", strerror(errno));
+        if (!read_line(line)) {
             if (person)
                 putchar('\n');
             break;
         }
-        line[strcspn(line, "\n")] = 0;
         if (*line)
             answer(t, line);
     }

@@ -85,7 +85,7 @@ TN_API tn_module *tn_llama_load_with(const tn_llama_load_args *args);
 /* Writes a llama of f32, f16 or bf16 (others are TN_ERR_DTYPE) so that tn_llama_load() gives it back, bit for bit: to a path that ends in
  * - .safetensors: tensors with the names of transformers, the configuration as config.json in a note; .npz: for llama3.np and PyDyNet, the same
  *   in an array of bytes (bf16 becomes f32);
- * - .gguf: for llama.cpp, without a tokeniser; TN_ERR_UNSUPPORTED where some layers alone have a window;
+ * - .gguf: for llama.cpp, without a tokeniser; a window, of some layers or all, is written, and its llama, qwen2 and qwen3 pass it over;
  * - .bin: a llama2.c checkpoint, version 0 (f32); TN_ERR_UNSUPPORTED where its programs could not run the model;
  * - anything else: a folder, made where there is none, of config.json and model.safetensors, which transformers reads. A window in some layers alone
  *   only Qwen's models have there, others are TN_ERR_UNSUPPORTED, in the first two kinds of file too.

@@ -54,13 +54,15 @@ typedef struct tn_tokenizer_gguf_args { /* tn_tokenizer_gguf_new("gpt2", tokens,
     const tn_span *tokens TN_ZERO_; /* [count] */
     int64_t count TN_ZERO_;
 } tn_tokenizer_gguf_args;
-/* A tokeniser of what a GGUF file says, all of which is copied. Bytes that are no UTF-8, and tokens' texts, are taken as llama.cpp does. */
+/* A tokeniser of what a GGUF file says, all of which is copied. It does what llama.cpp does, with bytes that are no UTF-8 too: user-defined tokens are
+ * found before all else; "llama" has a space behind each token that was found and takes it from a text's first token alone when it decodes, so that
+ * one behind the beginning's token stays; "gpt2" shows a character that is none of its letters as "[UNK_BYTE_0x...]", in tokens of up to 64 bytes. */
 TN_API tn_tokenizer *tn_tokenizer_gguf_new_with(const tn_tokenizer_gguf_args *args);
 /* Sets a GGUF file's tokenizer.ggml.* to what makes the same ids there, for a model of `count` tokens (0: the tokeniser's own number), those that the
  * tokeniser has not being unused: "llama" of SentencePiece's BPE models without a normaliser, of llama2.c's files (where U+2581 is then a space), and
  * of tokenizer.json in their style whose merges scores can order; "gpt2" of tokenizer.json of byte level and of tiktoken's ranks, by one of the
  * splitters above. llama.cpp reads it. TN_ERR_UNSUPPORTED names what GGUF cannot say: Metaspace, another
- * normaliser or splitter, unigram models, llama3.np's; TN_ERR_ARGUMENT: the tokeniser has more tokens. */
+ * normaliser or splitter, unigram models, SentencePiece's user-defined tokens, llama3.np's; TN_ERR_ARGUMENT: the tokeniser has more tokens. */
 TN_API tn_status tn_gguf_set_tokenizer(tn_gguf_writer *writer, const tn_tokenizer *tokenizer, int64_t count) TN_MUST_CHECK;
 
 #define TN_TOKENIZER_ENCODE_OPTIONS(X)                                                                                        \

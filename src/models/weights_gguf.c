@@ -90,6 +90,43 @@ static bool read_config(named *n, tn_llama_args *c)
         tn_weights_fail(n->source, TN_ERR_UNSUPPORTED, "rope.dimension_count is %lld, attention.value_length %lld and expert_count %lld: the "
                         "first two must be the heads' %lld and the last 0", (long long)turned, (long long)values, (long long)whole(n, "expert_count", 0),
                         (long long)c->head_dim);
+    if (!tn_gguf_bool(n->file, key_of(n, "attention.causal"), true) || whole(n, "nextn_predict_layers", 0) != 0)
+        tn_weights_fail(n->source, TN_ERR_UNSUPPORTED, "%s: what Tenon's Llama has is causal, and each of its layers is run for the next token", n->key);
+    return !tn_failing();
+}
+
+/* Which layers have the window: those with a 1 in a list, or of a number n all but each n-th (0: all), as llama.cpp has the key where it reads it;
+ * without the key all. What such layers may have of their own must be what the others have. */
+static bool read_window(named *n, tn_llama_args *c)
+{
+    TN_SCOPE;
+    const char *key = key_of(n, "attention.sliding_window_pattern");
+    const int64_t at = tn_gguf_find_key(n->file, key);
+    const bool listed = at >= 0 && tn_gguf_entry_at(n->file, at).kind == TN_GGUF_ARRAY;
+    const tn_tensor *list = listed ? tn_cast(tn_gguf_numbers(n->file, key), TN_BOOL) : NULL;
+    const bool *slides = list ? tn_data(list) : NULL;
+    const int64_t period = listed ? 0 : tn_gguf_int(n->file, key, 0);
+    int64_t sliding = at < 0 && c->sliding_window;
+    if (period < 0 || (list && list->numel != c->num_hidden_layers))
+        TN_WEIGHTS_BAD(n->source, "%s is %lld%s, and there are %lld layers", key, (long long)(list ? list->numel : period), list ? " flags" : "",
+                       (long long)c->num_hidden_layers);
+    for (int64_t i = 0; at >= 0 && i < c->num_hidden_layers && !tn_failing(); i++) {
+        const bool has = slides ? slides[i] : period == 0 || i % period < period - 1;
+        sliding += has;
+        if (!has && i < 256)
+            c->full_layers.bits[i / 64] |= (uint64_t)1 << i % 64;
+        else if (!has && c->sliding_window)
+            tn_weights_fail(n->source, TN_ERR_UNSUPPORTED, "%s: a layer without the window beyond 256 layers", key);
+        else if (has && !c->sliding_window)
+            TN_WEIGHTS_BAD(n->source, "%s has layers with a window, and there is no attention.sliding_window", key);
+    }
+    if (!sliding) {
+        c->sliding_window = 0;
+        c->full_layers = (tn_layer_set){{0}};
+    } else if (whole(n, "attention.key_length_swa", c->head_dim) != c->head_dim || whole(n, "attention.value_length_swa", c->head_dim) != c->head_dim ||
+               whole(n, "rope.dimension_count_swa", c->head_dim) != c->head_dim || number(n, "rope.freq_base_swa", c->rope_theta) != c->rope_theta) {
+        tn_weights_fail(n->source, TN_ERR_UNSUPPORTED, "%s is another than that of layers without a window", n->key);
+    }
     return !tn_failing();
 }
 
@@ -134,7 +171,7 @@ tn_weights *tn_weights_gguf(tn_weights_source source)
         return NULL;
     w->owner = w->gguf = tn_retain(file);
     w->format = "GGUF";
-    if (take_weights(&n, w))
+    if (read_window(&n, &w->config) && take_weights(&n, w))
         return w;
     tn_release(w);
     return NULL;

@@ -111,6 +111,20 @@ static int64_t file_type(tn_quant type)
     }
 }
 
+/* Flags of the layers with a window, where others are without. */
+static void put_pattern(const writing *g)
+{
+    const tn_llama_args *c = &g->w->config;
+    const size_t layers = (size_t)c->num_hidden_layers;
+    char key[96];
+    bool *flags = tn_llama_mixed(c) ? tn_alloc(layers) : NULL;
+    for (size_t i = 0; flags && i < layers; i++)
+        flags[i] = tn_llama_window(c, (int64_t)i) != 0;
+    if (flags)
+        (void)!tn_gguf_set_array(g->out, key_of(g, "attention.sliding_window_pattern", key), TN_GGUF_BOOL, flags, (int64_t)layers);
+    tn_free(flags, layers);
+}
+
 static bool put_values(const writing *g)
 {
     const tn_llama_args *c = &g->w->config;
@@ -132,6 +146,7 @@ static bool put_values(const writing *g)
     put_whole(g, "vocab_size", c->vocab_size);
     if (c->sliding_window)
         put_whole(g, "attention.sliding_window", c->sliding_window);
+    put_pattern(g);
     put_number(g, "attention.layer_norm_rms_epsilon", c->rms_norm_eps);
     put_number(g, "rope.freq_base", c->rope_theta);
     if (c->rope_factor != 1 && c->rope_original_length == 0) {
@@ -204,8 +219,6 @@ tn_status tn_weights_save_gguf(const tn_weights *w, const tn_weights_target *t)
     const tn_llama_args *c = &w->config;
     if (c->qk_norm && c->attention_bias)
         tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: no architecture of GGUF has norms of queries and keys and biases too", t->op, t->path);
-    if (tn_llama_mixed(c))
-        tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: no architecture of GGUF that is written has a window in some layers alone", t->op, t->path);
     if (t->type != TN_QUANT_NONE && !tn_quant_makes(t->type))
         tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: %s is only read", t->op, t->path, tn_quant_name(t->type) ? tn_quant_name(t->type) : "this type");
     const writing g = {w, t, c->qk_norm ? "qwen3" : c->attention_bias ? "qwen2" : "llama", tn_adopt(tn_gguf_writer_new())};

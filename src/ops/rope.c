@@ -4,6 +4,8 @@
 #include <math.h>
 
 #include "core/loop.h"
+#include "kernels/graph.h"
+#include "ops/create.h"
 #include "ops/reduction.h"
 #include "ops/window.h"
 
@@ -102,6 +104,18 @@ bool tn_rope_frequencies(const tn_rope_tables_args *a, double *f)
     return true;
 }
 
+/* x, a row of f64 on the CPU, there. A graph that is captured takes nothing from the CPU but arguments of kernels. */
+static tn_tensor *constants_on(tn_device_id device, tn_tensor *x)
+{
+    if (!tn_captures(device))
+        return tn_to(x, device);
+    tn_tensor *there = tn_new("rope_tables", tn_shape_of(x), TN_F64, device);
+    for (int64_t j = 0; there && j < x->numel; j++)
+        if (!tn_fill_raw(tn_select(there, 0, j), ((const double *)(const void *)tn_ptr(x))[j]))
+            return NULL;
+    return there;
+}
+
 tn_tensor *tn_rope_tables_with(const tn_rope_tables_args *a)
 {
     TN_KNOWN(tn_rope_tables_args, a);
@@ -121,7 +135,7 @@ tn_tensor *tn_rope_tables_with(const tn_rope_tables_args *a)
     tn_tensor *frequencies = tn_new("rope_tables", TN_SHAPE(half), TN_F64, (tn_device_id){TN_CPU, 0});
     if (!frequencies || !tn_rope_frequencies(a, (double *)(void *)tn_ptr(frequencies)))
         return NULL;
-    tn_tensor *angles = tn_mul(tn_unsqueeze(tn_cast(a->positions, TN_F64), -1), tn_to(frequencies, a->positions->storage->device));
+    tn_tensor *angles = tn_mul(tn_unsqueeze(tn_cast(a->positions, TN_F64), -1), constants_on(a->positions->storage->device, frequencies));
     const tn_dtype dtype = tn_dtype_or_default(a->dtype);
     tn_tensor *sin = tn_pass(tn_cast(tn_sin(angles), dtype)), *cos = tn_pass(tn_cast(tn_cos(angles), dtype));
     *a->sin = cos ? sin : NULL;

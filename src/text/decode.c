@@ -3,6 +3,8 @@
 
 #include "io/safetensors.h"
 
+#include <stdio.h>
+
 /* ---- what is held back --------------------------------------------------------------------------------------------------- */
 
 static bool put(tn_text_state *s, const char *text, int64_t size)
@@ -119,7 +121,30 @@ bool tn_decode_texts(tn_text_state *s, int64_t id)
     return (s->tokenizer->special[id] && s->skip_special) || tn_state_bytes(s, token->text, token->size);
 }
 
-/* The bytes that a token's letters stand for; where one is no letter, those of its text. */
+/* As llama.cpp has it: a letter's byte, or the bytes of a character that is none by their numbers, with the whole token behind. */
+static bool put_named(tn_text_state *s, tn_span text)
+{
+    tn_bytes loose = {0};
+    char name[32];
+    bool good = tn_utf8_mend(text.data, text.size, true, &loose);
+    for (int64_t at = 0, n, size = (int64_t)loose.size; good && at < size; at += n) {
+        int taken, length = 0;
+        const int32_t point = tn_utf8_next(loose.data + at, size - at, &taken);
+        const int byte = tn_byte_of_letter(point);
+        n = point < 0 && size - at >= 3 ? 3 : taken; /* a surrogate */
+        if (byte >= 0) {
+            good = tn_state_bytes(s, &(char){(char)byte}, 1);
+            continue;
+        }
+        for (int64_t i = at; i < at + n; i++)
+            length += snprintf(name + length, sizeof name - (size_t)length, "%s%02x", i == at ? "[UNK_BYTE_0x" : "", (unsigned char)loose.data[i]);
+        good = tn_state_bytes(s, name, length) && tn_state_bytes(s, text.data, text.size) && tn_state_bytes(s, "]", 1);
+    }
+    tn_bytes_free(&loose);
+    return good;
+}
+
+/* The bytes that a token's letters stand for; where one is no letter, those of its text, or as llama.cpp shows them. */
 static bool put_letters(tn_text_state *s, tn_span text)
 {
     for (int pass = 0; pass < 2; pass++)
@@ -128,7 +153,7 @@ static bool put_letters(tn_text_state *s, tn_span text)
             char c = (char)byte;
             n = taken;
             if (byte < 0)
-                return tn_state_bytes(s, text.data, text.size);
+                return s->tokenizer->names_letters && text.size <= TN_NAMED_MOST ? put_named(s, text) : tn_state_bytes(s, text.data, text.size);
             if (pass == 1 && !tn_state_bytes(s, &c, 1))
                 return false;
         }
@@ -160,29 +185,30 @@ bool tn_decode_json(tn_text_state *s, int64_t id)
     return put_replaced(s, text, from, to);
 }
 
-/* llama_token_to_piece() of llama.cpp, but for the space that was put in front of the whole text: it goes. */
-bool tn_decode_gguf(tn_text_state *s, int64_t id)
+/* llama_token_to_piece() of llama.cpp. */
+static bool put_piece(tn_text_state *s, int64_t id)
 {
     const tn_tokenizer *t = s->tokenizer;
     const tn_token *token = &t->vocab.tokens[id];
-    const bool special = token->type == TN_TOKEN_CONTROL || token->type == TN_TOKEN_UNKNOWN, first = !s->any;
-    tn_span text = {token->text, token->size};
+    const bool special = token->type == TN_TOKEN_CONTROL || token->type == TN_TOKEN_UNKNOWN;
+    const tn_span text = {token->text, token->size};
     if (token->type == TN_TOKEN_UNUSED || (special && s->skip_special))
         return true;
-    s->any = true;
     const int byte = token->type == TN_TOKEN_BYTE ? tn_byte_token(text.data, text.size) : -1;
     const char c = (char)byte;
     if (byte >= 0)
         return tn_state_bytes(s, &c, 1);
-    if (special || (t->letters && token->type == TN_TOKEN_USER))
+    if (special || token->type == TN_TOKEN_USER)
         return tn_state_bytes(s, text.data, text.size);
-    if (t->letters)
-        return put_letters(s, text);
-    if (first && t->dummy_prefix && starts_with(token, metaspace)) {
-        text.data += metaspace.size;
-        text.size -= metaspace.size;
-    }
-    return put_replaced(s, text, metaspace, space);
+    return t->letters ? put_letters(s, text) : put_replaced(s, text, metaspace, space);
+}
+
+/* llama_detokenize() of "llama": the space that was put in front of the text goes if the first token, even one that gives no text, begins with it. */
+bool tn_decode_gguf(tn_text_state *s, int64_t id)
+{
+    const bool good = put_piece(s, id);
+    s->stripped = s->tokenizer->strip_count;
+    return good;
 }
 
 /* ---- the public functions ------------------------------------------------------------------------------------------------ */

@@ -38,19 +38,6 @@ static bool read_vocab(tn_tokenizer *t, const tn_tokenizer_gguf_args *a)
     return true;
 }
 
-/* SentencePiece's BPE, without a normaliser's rules: what GGUF keeps of them is whether a space is put in front. Bytes that are no UTF-8 stay
- * bytes. */
-static bool read_llama(tn_tokenizer *t, const tn_tokenizer_gguf_args *a)
-{
-    t->dummy_prefix = a->add_space_prefix;
-    t->escape_spaces = t->byte_fallback = true;
-    if (!tn_sentencepiece_steps(t, "tokenizer_gguf_new") || !tn_add_step(t, "tokenizer_gguf_new", tn_step_merge) || !tn_sentencepiece_ready(t, NULL))
-        return false;
-    t->decode = tn_decode_gguf;
-    t->lossy = TN_LOSSY_RAW;
-    return true;
-}
-
 static bool read_merges(tn_tokenizer *t, const tn_tokenizer_gguf_args *a)
 {
     if (!tn_pairs_init(&t->pairs, a->merge_count))
@@ -64,17 +51,41 @@ static bool read_merges(tn_tokenizer *t, const tn_tokenizer_gguf_args *a)
     return true;
 }
 
-/* Control tokens where the caller allows it, user-defined ones always. */
+/* Control tokens and the unknown one where the caller allows it, user-defined ones always. */
 static bool read_added(tn_tokenizer *t, tn_text_step *step)
 {
     for (int64_t id = 0; id < t->vocab.count; id++) {
         const tn_token *token = &t->vocab.tokens[id];
-        bool control = token->type == TN_TOKEN_CONTROL;
+        const bool control = token->type == TN_TOKEN_CONTROL, unknown = token->type == TN_TOKEN_UNKNOWN;
         t->special[id] = control;
-        if ((control || token->type == TN_TOKEN_USER) && token->size &&
-            !tn_add_token(t, step, token->text, token->size, (tn_added){(int32_t)id, .special = control}))
+        if ((control || unknown || token->type == TN_TOKEN_USER) && token->size &&
+            !tn_add_token(t, step, token->text, token->size, (tn_added){(int32_t)id, .special = control || unknown}))
             return false;
     }
+    return true;
+}
+
+/* SentencePiece's BPE as llama.cpp has it: tokens of any type merge, and bytes that are no UTF-8 stay bytes. What GGUF keeps of a normaliser is whether
+ * a space is put in front, of the text and behind each token that was found in it. */
+static bool read_llama(tn_tokenizer *t, const tn_tokenizer_gguf_args *a)
+{
+    static const char op[] = "tokenizer_gguf_new";
+    tn_text_step *added = tn_add_step(t, op, tn_step_added);
+    if (!added || !read_added(t, added) || !tn_add_step(t, op, tn_step_sentencepiece) || !tn_add_step(t, op, tn_step_merge))
+        return false;
+    for (int64_t id = 0; id < t->vocab.count && t->unk < 0; id++)
+        t->unk = t->vocab.tokens[id].type == TN_TOKEN_UNKNOWN ? id : -1;
+    tn_find_bytes(t);
+    for (int i = 0; i < 256; i++)
+        t->bytes[i] = t->bytes[i] >= 0 ? t->bytes[i] : tn_vocab_find(&t->vocab, &(char){(char)i}, 1);
+    t->escape_spaces = t->byte_fallback = t->any_type = true;
+    t->merge = TN_MERGE_SCORES;
+    t->unit = TN_UNIT_CHARACTER;
+    t->decode = tn_decode_gguf;
+    t->lossy = TN_LOSSY_RAW;
+    t->dummy_prefix = a->add_space_prefix;
+    t->strip = ' ';
+    t->strip_count = a->add_space_prefix;
     return true;
 }
 
@@ -120,7 +131,7 @@ static bool read_gpt2(tn_tokenizer *t, const tn_tokenizer_gguf_args *a)
         return false;
     t->merge = TN_MERGE_PAIRS;
     t->unit = TN_UNIT_BYTE;
-    t->letters = true;
+    t->letters = t->names_letters = true;
     t->whole_first = known->whole_first;
     t->decode = tn_decode_gguf;
     t->lossy = TN_LOSSY_RAW;
@@ -231,6 +242,17 @@ static bool is_sentencepieces(const tn_tokenizer *t, bool *prefix)
 /* Of SentencePiece's pieces and their types, from its own file or GGUF's. */
 static bool of_pieces(const tn_tokenizer *t) { return t->step_count > 1 && t->steps[1].run == tn_step_sentencepiece; }
 
+/* A SentencePiece model's own tokens that llama.cpp finds otherwise: it puts a space behind them too, and looks for them where no space is U+2581 yet. */
+static bool finds_otherwise(const tn_tokenizer *t)
+{
+    for (int64_t id = 0; t->user.nodes && id < t->vocab.count; id++) {
+        const tn_token *token = &t->vocab.tokens[id];
+        if (token->type == TN_TOKEN_USER && (t->dummy_prefix || memmem(token->text, (size_t)token->size, metaspace, sizeof metaspace - 1)))
+            return true;
+    }
+    return false;
+}
+
 /* What of a tokeniser GGUF cannot say; NULL: it can say all. */
 static const char *obstacle(ggml *g)
 {
@@ -255,7 +277,10 @@ static const char *obstacle(ggml *g)
     if (of_pieces(t) && t->steps[t->step_count - 1].run == tn_step_unigram)
         return "a unigram model";
     if (of_pieces(t))
-        return t->charsmap_units || t->remove_spaces || t->suffix || !t->escape_spaces ? "a normaliser" : t->byte_fallback ? NULL : "no tokens of bytes";
+        return t->charsmap_units || t->remove_spaces || t->suffix || !t->escape_spaces ? "a normaliser"
+               : !t->byte_fallback                                                     ? "no tokens of bytes"
+               : finds_otherwise(t)                                                    ? "user-defined tokens, which llama.cpp finds otherwise"
+                                                                                       : NULL;
     if (t->merge == TN_MERGE_SCORES || t->join_spaces)
         return t->join_spaces ? "no decoder" : "rules of llama3.np";
     if (t->unit == TN_UNIT_CHARACTER && (!t->byte_fallback || t->whole_first))

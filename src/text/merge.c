@@ -224,7 +224,8 @@ static bool emit_text(tn_encoder *e, const char *text, int64_t size)
 {
     const tn_tokenizer *t = e->tokenizer;
     int32_t id = tn_vocab_find(&t->vocab, text, size);
-    if (id < 0 || id == t->unk)
+    const bool whatever = t->any_type && t->unit == TN_UNIT_CHARACTER; /* llama.cpp's: any text that is a token is that token */
+    if (id < 0 || (id == t->unk && !whatever))
         return tn_emit_unknown(e, text, size);
     int32_t left = e->splits && t->vocab.tokens[id].type == TN_TOKEN_UNUSED ? e->splits[id] : 0;
     if (left > 0 && left < size)

@@ -263,7 +263,7 @@ static bool read_denormalizer(const model *m, message spec)
 }
 
 /* What follows from the pieces: who is special, found whole, a byte, and the least score. */
-bool tn_sentencepiece_ready(tn_tokenizer *t, tn_trie *pieces)
+static bool ready(tn_tokenizer *t, tn_trie *pieces)
 {
     t->least = INFINITY;
     for (int64_t id = 0; id < t->vocab.count; id++) {
@@ -284,7 +284,7 @@ bool tn_sentencepiece_ready(tn_tokenizer *t, tn_trie *pieces)
 }
 
 /* Control tokens and the unknown one are found in the text where the caller allows it. */
-bool tn_sentencepiece_steps(tn_tokenizer *t, const char *op)
+static bool add_steps(tn_tokenizer *t, const char *op)
 {
     tn_text_step *added = tn_add_step(t, op, tn_step_added), *s = added ? tn_add_step(t, op, tn_step_sentencepiece) : NULL;
     if (!s)
@@ -337,10 +337,10 @@ bool tn_read_sentencepiece(tn_tokenizer *t, const tn_text_file *file)
         return false;
     t->bos = m.ids[1] >= 0 && m.ids[1] < m.pieces ? m.ids[1] : -1;
     t->eos = m.ids[2] >= 0 && m.ids[2] < m.pieces ? m.ids[2] : -1;
-    if (!tn_sentencepiece_steps(t, file->op))
+    if (!add_steps(t, file->op))
         return false;
     tn_text_step *last = tn_add_step(t, file->op, m.type == 1 ? tn_step_unigram : tn_step_merge);
-    if (!last || !tn_sentencepiece_ready(t, m.type == 1 ? &last->trie : NULL))
+    if (!last || !ready(t, m.type == 1 ? &last->trie : NULL))
         return false;
     if (t->unk < 0)
         return damaged(&m, "no piece stands for the unknown");

@@ -215,6 +215,7 @@ struct tn_tokenizer {
     bool any_type;      /* tokens of every type merge, not normal ones alone */
     bool whole_first;   /* a piece that is a token is not taken apart */
     bool letters;       /* the vocabulary writes bytes as letters: GPT-2's alphabet */
+    bool names_letters; /* llama.cpp's: decoding names what is no letter */
     bool byte_fallback, fuse_unknown, has_unused;
     int32_t bytes[256]; /* the token of each byte, -1: none */
     tn_pairs pairs;
@@ -269,8 +270,12 @@ tn_tokenizer *tn_tokenizer_empty(void);
 tn_tensor *tn_tokenizer_encode_counted(const tn_tokenizer_encode_args *args, int64_t *work);
 /* The normal token of that text; -1: none. */
 int32_t tn_model_token(const tn_tokenizer *t, const char *text, int64_t size);
-/* Bytes that a stream has room for at once, enough for any token: each byte of it may become a U+FFFD. */
-static inline int64_t tn_most_text(const tn_tokenizer *t) { return 3 * (int64_t)t->vocab.longest + 64; }
+/* Bytes that a stream has room for at once, enough for any token: each byte of it may become a U+FFFD, or be named with the whole token. */
+enum { TN_NAMED_MOST = 64 }; /* bytes of a token that is named */
+static inline int64_t tn_most_text(const tn_tokenizer *t)
+{
+    return 3 * (int64_t)t->vocab.longest + 64 + (t->names_letters ? TN_NAMED_MOST * (TN_NAMED_MOST + 24) : 0);
+}
 /* What the token of an id below vocab.count is written as. */
 tn_span tn_token_text(const tn_tokenizer *t, int64_t id);
 /* A step at the chain's end, cleared; NULL with an error where there are too many. */
@@ -292,9 +297,6 @@ bool tn_add_merge(tn_tokenizer *t, tn_span left, tn_span right, int32_t rank);
 bool tn_add_token(tn_tokenizer *t, tn_text_step *step, const char *text, int64_t size, tn_added added);
 /* Behind tn_vocab_init(): what has a place for each token. */
 bool tn_finish_vocab(tn_tokenizer *t);
-/* sentencepiece.c: the steps up to the model, and what the types and scores mean; pieces, unless NULL, is filled. Of GGUF's too. */
-bool tn_sentencepiece_steps(tn_tokenizer *t, const char *op);
-bool tn_sentencepiece_ready(tn_tokenizer *t, tn_trie *pieces);
 extern const char tn_pattern_gpt2[], tn_pattern_llama3[], tn_pattern_qwen2[], tn_pattern_tekken[];
 
 /* ---- readers: a file's bytes into a cleared tokeniser; false with an error ------------------------------------------------ */

@@ -27,9 +27,12 @@ static void encode(const llama_vocab *vocab, const std::string &text, bool speci
 static void decode(const llama_vocab *vocab, const std::vector<llama_token> &ids, bool special)
 {
     std::string text;
-    char piece[4096];
-    for (const llama_token id : ids)
-        text.append(piece, llama_token_to_piece(vocab, id, piece, sizeof piece, 0, special));
+    char piece[1 << 16];
+    if (llama_vocab_type(vocab) == LLAMA_VOCAB_TYPE_SPM)
+        text.append(piece, llama_detokenize(vocab, ids.data(), (int32_t)ids.size(), piece, sizeof piece, false, special));
+    else // llama_detokenize() would take away what looks like a superfluous space
+        for (const llama_token id : ids)
+            text.append(piece, llama_token_to_piece(vocab, id, piece, sizeof piece, 0, special));
     answer(text.data(), (int32_t)text.size(), 1);
 }
 

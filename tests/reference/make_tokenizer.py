@@ -435,8 +435,7 @@ class Gguf:
 
 
 def gguf_kinds(corpus):
-    proto = train_sentencepiece(corpus, model_type="bpe", byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False, vocab_size=800,
-                                user_defined_symbols=["<sep>", "<user>"])
+    proto = train_sentencepiece(corpus, model_type="bpe", byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False, vocab_size=800)
     yield "gguf_llama", Gguf(SentencePiece(proto), {"model": "llama", "tokens": [p.piece.encode() for p in proto.pieces], "scores": [p.score for p in proto.pieces],
                                                     "types": [p.type for p in proto.pieces]})
     by = lambda pattern: pre_tokenizers.Sequence([split(pattern), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])

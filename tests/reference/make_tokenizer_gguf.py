@@ -18,7 +18,11 @@ import unicodedata
 from make_tokenizer import FOLDER, HERE, Args, Tenon, literal, make_bytes
 
 FILES = (("sp_bpe_llama.model", None, None), ("llama2c.bin", None, None), ("tiktoken_llama3.tiktoken", "llama3", None), ("hf_gpt2.json", None, None),
-         ("hf_llama3.json", None, None), ("hf_qwen2.json", None, None), ("hf_smollm.json", None, None), ("hf_llama3.json", None, "tekken"))
+         ("hf_llama3.json", None, None), ("hf_qwen2.json", None, None), ("hf_smollm.json", None, None), ("hf_llama3.json", None, "tekken"),
+         ("sp_bpe_llama.model", "odd", None), ("hf_gpt2.json", "odd", None))
+# Behind the tokens of an "odd" file, and their types: what text finds before all else, what is no letter of GPT-2's, and what only merges make.
+ODD = ((b" b", 4), (b"<odd>", 4), ("x y\u2581\u00e9".encode(), 1), (b"\xffz", 1), ("\u2581the\u2581".encode(), 5), ("e\u2581t".encode(), 3), ("\u2581q".encode(), 4), (b"<q>", 2))
+ODD_TEXTS = [b"a b<odd>c", b"<odd> the<odd>", b"in the ", b"xe t", "\u2581q\u2581qu".encode(), b"be the<q>the"]
 TEXTS = ["na\u00efve \U0001f600 \u4f60".encode(), b"ab\xff\xc3\xa9\xe2\x82 c", b"\xf0\x9f\x98", b"\x80 x\x80\x80", b"a\xe2 b\xc3", b"\xc0\x80\xc1\xa1 \xe0\x81\xa1", b"\xed\xa0\x80 a\xed\xbf\xbfa",
          b"\xf4\x90\x80\x80\xf8\x88\x80\x80\x80", b"<s\xe2\x82>\xf0\x9f<s>"]
 
@@ -45,15 +49,31 @@ class LlamaCpp:
         self.process.wait()
 
 
+def add_odd(c, writer, path):
+    """The tokens of the writer, saved once, and ODD."""
+    if c.tn_save_gguf(writer, path.encode()):
+        raise RuntimeError(c.tn_last_error().decode())
+    c.tn_map_gguf.restype, c.tn_gguf_string_at.restype, c.tn_gguf_numbers.restype = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p
+    file = ctypes.c_void_p(c.tn_map_gguf(path.encode()))
+    types = ctypes.c_void_p(c.tn_gguf_numbers(file, b"tokenizer.ggml.token_type"))
+    n = c.tn_numel(types)
+    tokens = [c.tn_gguf_string_at(file, b"tokenizer.ggml.tokens", ctypes.c_int64(i), None) for i in range(n)] + [text for text, _ in ODD]
+    types = list((ctypes.c_int64 * n).from_address(c.tn_data(types))) + [type for _, type in ODD]
+    n += len(ODD)
+    c.tn_gguf_set_array(writer, b"tokenizer.ggml.tokens", 8, (ctypes.c_char_p * n)(*tokens), ctypes.c_int64(n))
+    c.tn_gguf_set_array(writer, b"tokenizer.ggml.token_type", 5, (ctypes.c_int32 * n)(*types), ctypes.c_int64(n))
+    c.tn_gguf_set_array(writer, b"tokenizer.ggml.scores", 6, (ctypes.c_float * n)(*range(0, -n, -1)), ctypes.c_int64(n))
+
+
 def write_gguf(tenon, file, pattern, pre, folder):
-    """The file's tokeniser as GGUF, with what llama.cpp asks of a model; its added tokens without what GGUF cannot say."""
+    """The file's tokeniser as GGUF, with ODD behind it or not, with what llama.cpp asks of a model; its added tokens without what GGUF cannot say."""
     data = open(os.path.join(FOLDER, file), "rb").read()
     if file.endswith(".json"):
         data = re.sub(rb'"(lstrip|rstrip|single_word|normalized)":true', rb'"\1":null', data)
     path = os.path.join(folder, "model.gguf")
     with open(os.path.join(folder, file), "wb") as f:
         f.write(data)
-    args = Args(size=ctypes.sizeof(Args), path=os.path.join(folder, file).encode(), pattern=pattern and pattern.encode())
+    args = Args(size=ctypes.sizeof(Args), path=os.path.join(folder, file).encode(), pattern=pattern.encode() if pattern and pattern != "odd" else None)
     c, u32 = tenon.c, ctypes.c_int(4)
     c.tn_gguf_writer_new.restype = ctypes.c_void_p
     writer, tokenizer = ctypes.c_void_p(c.tn_gguf_writer_new()), ctypes.c_void_p(tenon.check(c.tn_tokenizer_new_with(ctypes.byref(args))))
@@ -63,27 +83,21 @@ def write_gguf(tenon, file, pattern, pre, folder):
     c.tn_gguf_set_tokenizer(writer, tokenizer, ctypes.c_int64(0))
     if pre:
         c.tn_gguf_set_string(writer, b"tokenizer.ggml.pre", pre.encode())
+    if pattern == "odd":
+        add_odd(c, writer, path)
     if c.tn_save_gguf(writer, path.encode()):
         raise RuntimeError(c.tn_last_error().decode())
     c.tn_tokenizer_open.restype = ctypes.c_void_p
     return path, ctypes.c_void_p(tenon.check(c.tn_tokenizer_open(path.encode())))
 
 
-def text_of(peer, ids, special, file):
-    """llama_token_to_piece()'s texts; Tenon drops the space that SentencePiece put in front of the whole, as llama_detokenize() does."""
-    pieces = [peer.decode([i], special) for i in ids]
-    first = next((i for i, piece in enumerate(pieces) if piece), None)
-    if first is not None and ids[first] > 258 and file.startswith(("sp_", "llama2c")):
-        pieces[first] = pieces[first].removeprefix(b" ")
-    return b"".join(pieces)
-
-
-def random_ids(rng, size):
+def random_ids(rng, size, odd):
     low, high = rng.choice((0, 3)), rng.choice((size, 259))
+    low = size - len(ODD) if odd and high == size else low
     return [rng.randrange(low, high) for _ in range(rng.randrange(1, 12))]
 
 
-def compare(tenon, peer, tokenizer, file, pre, count):
+def compare(tenon, peer, tokenizer, file, pattern, pre, count):
     wrong = {"ids": 0, "decoding": 0}
     thrown = 0
     rng = random.Random(7)
@@ -93,7 +107,9 @@ def compare(tenon, peer, tokenizer, file, pre, count):
         if wrong[what] <= 3:
             print(f"  {file} {what}: {of!r:.200}\n    ours   {ours!r:.300}\n    theirs {theirs!r:.300}")
 
-    for text in make_bytes(count) + TEXTS + [rng.randbytes(rng.randrange(40)) for _ in range(count)]:
+    odd = [b"".join(rng.choice(ODD)[0] if rng.random() < 0.5 else rng.choice((b" ", b"a", b"the", b" the", b"qu", b"  ")) for _ in range(rng.randrange(1, 12)))
+           for _ in range(count if pattern == "odd" else 0)]
+    for text in make_bytes(count) + TEXTS + odd + [rng.randbytes(rng.randrange(40)) for _ in range(count)]:
         loose = text.decode(errors="surrogateescape")
         if "qwen2" in file and unicodedata.normalize("NFC", loose) != loose:
             continue  # llama.cpp leaves out Qwen's normal form
@@ -104,23 +120,23 @@ def compare(tenon, peer, tokenizer, file, pre, count):
                 differs("ids", text, ours, theirs)
         tenon.clear()
     size = tenon.c.tn_tokenizer_vocab_size(tokenizer)
-    for ids in (random_ids(rng, size) for _ in range(count)):
+    for ids in (random_ids(rng, size, pattern == "odd") for _ in range(count)):
         for special in (False, True):
-            ours, theirs = tenon.stream(tokenizer, ids, not special), text_of(peer, ids, special, file)
+            ours, theirs = tenon.stream(tokenizer, ids, not special), peer.decode(ids, special)
             if ours != theirs:
                 differs("decoding", ids, ours, theirs)
-    print(f"{file:24} {pre or '':8} {4 * count} texts, {thrown} of which llama.cpp throws at: {wrong['ids']} other ids; {2 * count} sequences: {wrong['decoding']} other texts", flush=True)
+    print(f"{file:24} {pre or pattern or '':8} {4 * count} texts, {thrown} of which llama.cpp throws at: {wrong['ids']} other ids; {2 * count} sequences: {wrong['decoding']} other texts", flush=True)
     return sum(wrong.values())
 
 
 def write_cases(out, tenon, peer, tokenizer, file, pattern):
     rng = random.Random(3)
     size = tenon.c.tn_tokenizer_vocab_size(tokenizer)
-    cases = [(text, peer.encode(text, False)) for text in TEXTS] + [(None, random_ids(rng, size)) for _ in range(4)]
+    cases = [(text, peer.encode(text, False)) for text in TEXTS + (ODD_TEXTS if pattern == "odd" else [])] + [(None, random_ids(rng, size, pattern == "odd")) for _ in range(4)]
     for text, ids in cases:
         if ids is None:
             continue
-        decoded = text_of(peer, ids, False, file)
+        decoded = peer.decode(ids, False)
         name = f'"{pattern}"' if pattern else "0"
         out.write(f'{{"{file}", {name}, {-1 if text is None else len(text)}, {len(decoded)}, {literal(text or b"")}, "{" ".join(map(str, ids))}", {literal(decoded)}}},\n')
 
@@ -132,12 +148,14 @@ def main():
     with tempfile.TemporaryDirectory() as folder, open(os.devnull if count else os.path.join(HERE, "tokenizer_gguf_cases.h"), "w") as out:
         out.write("/* Generated by tests/reference/make_tokenizer_gguf.py: what llama.cpp makes of bytes (-1 of them: of tokens alone). clang-format off */\n")
         out.write("typedef struct gguf_case {\n    const char *file, *pattern;\n    int bytes, decoded_bytes;\n    const char *text, *ids, *decoded;\n} gguf_case;\n")
+        out.write("/* The tokens behind the others of an \"odd\" file. */\n")
+        out.write("static const struct {\n    const char *text;\n    int type;\n} gguf_odd[] = {" + ", ".join(f"{{{literal(text)}, {type}}}" for text, type in ODD) + "};\n")
         out.write("static const gguf_case gguf_cases[] = {\n")
         for file, pattern, pre in FILES:
             path, tokenizer = write_gguf(tenon, file, pattern, pre, folder)
             peer = LlamaCpp(sys.argv[2], path)
             if count:
-                wrong += compare(tenon, peer, tokenizer, file, pre, count)
+                wrong += compare(tenon, peer, tokenizer, file, pattern, pre, count)
             elif not pre:
                 write_cases(out, tenon, peer, tokenizer, file, pattern)
             peer.close()

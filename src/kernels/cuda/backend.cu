@@ -10,6 +10,7 @@
 
 enum { DEVICES_MAX = 16, STAGES = 4 };
 static const size_t STAGE_BYTES = (size_t)4 << 20, SMALL_COPY = (size_t)64 << 10;
+static const int64_t KEPT_MOST = (int64_t)64 << 20;
 
 /* Pinned memory that copies to the device go through. */
 struct stage {
@@ -22,6 +23,8 @@ struct device {
     tn_cuda_flag *flag;
     bool made;
     int64_t in_use, peak, limit, allocations;
+    std::map<std::pair<cudaStream_t, int64_t>, std::vector<void *>> kept; /* let go in a stream's order, by size: the pool takes ten times as long */
+    int64_t kept_bytes;
     std::mutex staging; /* of what follows */
     stage stages[STAGES];
     int next_stage;
@@ -129,33 +132,72 @@ static int64_t reserved(const device *d)
     return (int64_t)bytes;
 }
 
-/* From the pool in the stream's order; NULL where there is none. The lock is held. */
-static void *from_pool(device *d, cudaStream_t stream, size_t bytes)
+/* Back to the pool goes what was kept of a stream, or of all. The lock is held. */
+static void unkeep(device *d, cudaStream_t stream, bool all)
 {
-    const int64_t size = rounded(bytes);
+    for (auto list = d->kept.begin(); list != d->kept.end();) {
+        if (!all && list->first.first != stream) {
+            ++list;
+            continue;
+        }
+        for (void *memory : list->second)
+            cudaFreeAsync(memory, list->first.first);
+        d->kept_bytes -= list->first.second * (int64_t)list->second.size();
+        list = d->kept.erase(list);
+    }
+}
+
+/* To the device goes what nobody uses, when the stream is done. The lock is held. */
+static void give_back(device *d, cudaStream_t stream)
+{
+    unkeep(d, NULL, true);
+    cudaStreamSynchronize(stream);
+    cudaMemPoolTrimTo(d->pool, 0);
+}
+
+/* In the stream's order; NULL where there is none. The lock is held. */
+static void *take(device *d, cudaStream_t stream, int64_t size)
+{
     void *memory = NULL;
     if (size > d->limit - d->in_use)
         return NULL;
-    if (d->limit != INT64_MAX && size > d->limit - reserved(d)) { /* what is kept counts too, as far as it can be given back */
-        cudaStreamSynchronize(stream);
-        cudaMemPoolTrimTo(d->pool, 0);
+    auto list = d->kept.find({stream, size});
+    if (list != d->kept.end() && !list->second.empty()) {
+        memory = list->second.back();
+        list->second.pop_back();
+        d->kept_bytes -= size;
+        return memory;
     }
-    if (cudaMallocAsync(&memory, bytes ? bytes : 1, stream)) { /* what the pool keeps in pieces may be whole when it is given back */
+    if (d->limit != INT64_MAX && size > d->limit - reserved(d)) /* which counts what is kept */
+        give_back(d, stream);
+    if (cudaMallocAsync(&memory, (size_t)size, stream)) { /* what the pool keeps in pieces may be whole when it is given back */
         cudaGetLastError();
-        cudaStreamSynchronize(stream);
-        cudaMemPoolTrimTo(d->pool, 0);
-        if (cudaMallocAsync(&memory, bytes ? bytes : 1, stream))
+        give_back(d, stream);
+        if (cudaMallocAsync(&memory, (size_t)size, stream))
             memory = NULL;
         cudaGetLastError();
     }
     return memory;
 }
 
+/* Until somebody takes as much in the same stream; all goes back where it became much, as with shapes that change. The lock is held. */
+static void keep(device *d, cudaStream_t stream, void *memory, int64_t size)
+{
+    if (size > KEPT_MOST / 16) {
+        cudaFreeAsync(memory, stream);
+        return;
+    }
+    if (d->kept_bytes + size > KEPT_MOST)
+        unkeep(d, NULL, true);
+    d->kept[{stream, size}].push_back(memory);
+    d->kept_bytes += size;
+}
+
 /* During a capture memory is the graph's: what it let go of first, in whose order nobody stands between. */
 static void *of_graph(graph *g, device *d, size_t bytes)
 {
     auto found = g->unused.find(rounded(bytes));
-    void *memory = found != g->unused.end() ? found->second : from_pool(d, d->stream, (size_t)rounded(bytes));
+    void *memory = found != g->unused.end() ? found->second : take(d, d->stream, rounded(bytes));
     if (found != g->unused.end())
         g->unused.erase(found);
     if (memory) {
@@ -172,7 +214,7 @@ static void *alloc(int index, size_t bytes)
     device *d = &devices[index];
     std::lock_guard<std::mutex> hold(devices_lock);
     graph *g = captured_on(index);
-    void *memory = g ? of_graph(g, d, bytes) : from_pool(d, stream_of(index), bytes);
+    void *memory = g ? of_graph(g, d, bytes) : take(d, stream_of(index), rounded(bytes));
     if (!memory)
         return tn_cuda_fail(TN_ERR_MEMORY, "out of memory on cuda:%d: %zu bytes asked for, %lld in use", index, bytes, (long long)d->in_use);
     d->allocations++;
@@ -195,7 +237,7 @@ static void release(int index, void *memory, size_t bytes)
     if (owner != graph_of.end())
         owner->second->unused.insert({rounded(bytes), memory});
     else
-        cudaFreeAsync(memory, stream_of(index));
+        keep(d, stream_of(index), memory, rounded(bytes));
 }
 
 tn_cuda_scratch::tn_cuda_scratch(size_t size) : data(alloc(current, size)), bytes(size) {}
@@ -237,6 +279,8 @@ static void trim(int index)
 {
     if (use(index) != TN_OK)
         return;
+    std::lock_guard<std::mutex> hold(devices_lock);
+    unkeep(&devices[index], NULL, true);
     cudaDeviceSynchronize();
     cudaMemPoolTrimTo(devices[index].pool, 0);
 }
@@ -333,7 +377,13 @@ static void *stream_new(int index)
         failed("stream_new", error);
     return stream;
 }
-static void stream_free(void *stream) { cudaStreamDestroy((cudaStream_t)stream); }
+static void stream_free(void *stream)
+{
+    std::lock_guard<std::mutex> hold(devices_lock);
+    for (device &d : devices)
+        unkeep(&d, (cudaStream_t)stream, false);
+    cudaStreamDestroy((cudaStream_t)stream);
+}
 
 static void *stream_use(int index, void *stream)
 {
@@ -537,11 +587,7 @@ static const char *libraries() /* called once */
     return text;
 }
 
-#ifdef __CUDACC__
 #define EXPORTED extern "C" __attribute__((visibility("default")))
-#else
-#define EXPORTED extern "C" __attribute__((visibility("default")))
-#endif
 
 EXPORTED const tn_backend *tn_cuda_backend(const tn_host *host)
 {

@@ -342,21 +342,17 @@ struct place {
     int64_t at, channel;
 };
 TN_HD static inline int64_t pool_size(const tn_norm &f) { return f.batch ? f.n * f.s : f.c / f.groups * f.s; }
-TN_DEVICE int64_t quotient(int64_t a, int64_t b) /* a division of 32 bits is several times faster */
-{
-    return a <= INT32_MAX && b <= INT32_MAX ? (int64_t)((uint32_t)a / (uint32_t)b) : a / b;
-}
 TN_DEVICE place place_of(const tn_norm &f, int64_t pool, int64_t e)
 {
     place p;
-    const int64_t row = quotient(e, f.s);
+    const int64_t row = tn_quotient(e, f.s);
     if (f.batch) {
         p.at = (row * f.c + pool) * f.s + e - row * f.s;
         p.channel = pool;
     } else {
-        const int64_t group = pool - quotient(pool, f.groups) * f.groups;
+        const int64_t group = pool - tn_quotient(pool, f.groups) * f.groups;
         p.at = pool * pool_size(f) + e;
-        p.channel = group * quotient(f.c, f.groups) + row;
+        p.channel = group * tn_quotient(f.c, f.groups) + row;
     }
     return p;
 }
@@ -500,10 +496,11 @@ template <class S> TN_KERNEL norm_parameters_kernel(tn_norm f, int lanes, int64_
     const S *x = (const S *)f.x, *dy = (const S *)f.dy;
     const int lane = threadIdx.x % lanes, row = threadIdx.x / lanes, rows = blockDim.x / lanes;
     const int64_t split = blockIdx.x % splits, channel = blockIdx.x / splits * lanes + lane;
-    const int64_t end = (split + 1) * share < f.n * f.s ? (split + 1) * share : f.n * f.s, group = quotient(channel, f.c / f.groups);
+    const int64_t end = (split + 1) * share < f.n * f.s ? (split + 1) * share : f.n * f.s, group = tn_quotient(channel, f.c / f.groups);
     two_sums mine = {0, 0};
+    TN_UNROLL_BY(4)
     for (int64_t e = split * share + row; e < end && channel < f.c; e += rows) {
-        const int64_t sample = quotient(e, f.s), at = (sample * f.c + channel) * f.s + e - sample * f.s;
+        const int64_t sample = f.s == 1 ? e : tn_quotient(e, f.s), at = (sample * f.c + channel) * f.s + e - sample * f.s;
         const int64_t pool = f.batch ? channel : sample * f.groups + group;
         mine.g += (double)dy[at];
         mine.gx += (double)dy[at] * ((double)x[at] - f.mean[pool]) * f.rstd[pool];
@@ -518,16 +515,18 @@ template <class S> TN_KERNEL norm_parameters_kernel(tn_norm f, int lanes, int64_
     }
     parts[split * f.c + channel] = mine;
 }
+/* A block for a channel. */
 template <class S> TN_KERNEL norm_parameters_join(tn_norm f, int64_t splits, const two_sums *parts)
 {
-    const int64_t channel = tn_this_thread();
+    const int64_t channel = blockIdx.x;
     two_sums all = {0, 0};
-    if (channel >= f.c)
-        return;
-    for (int64_t split = 0; split < splits; split++) {
+    for (int64_t split = threadIdx.x; split < splits; split += blockDim.x) {
         all.g += parts[split * f.c + channel].g;
         all.gx += parts[split * f.c + channel].gx;
     }
+    all = block_sums(all);
+    if (threadIdx.x != 0)
+        return;
     if (f.dweight)
         ((S *)f.dweight)[channel] = (S)all.gx;
     if (f.dbias)
@@ -536,7 +535,7 @@ template <class S> TN_KERNEL norm_parameters_join(tn_norm f, int64_t splits, con
 
 template <class S> static tn_status norm_parameters(const tn_norm *f)
 {
-    enum { BUSY = 512, LEAST = 256 }; /* blocks that keep a device busy; rows that are worth one */
+    enum { BUSY = 1024, LEAST = 64 }; /* blocks that keep a device busy; rows that are worth one */
     const int lanes = f->s == 1 ? 32 : 1;
     const int64_t rows = f->n * f->s, blocks = tn_blocks(f->c, lanes), most = BUSY / blocks < rows / LEAST ? BUSY / blocks : rows / LEAST;
     const int64_t share = tn_blocks(rows, most > 1 ? most : 1), splits = tn_blocks(rows, share);
@@ -545,7 +544,7 @@ template <class S> static tn_status norm_parameters(const tn_norm *f)
     if (!parts)
         return TN_ERR_MEMORY;
     TN_LAUNCH(norm_parameters_kernel<S>, blocks * splits, tn_threads(share * lanes / 2), *f, lanes, share, splits, parts);
-    TN_LAUNCH_EACH(norm_parameters_join<S>, f->c, *f, splits, parts);
+    TN_LAUNCH(norm_parameters_join<S>, f->c, tn_threads(splits / 2), *f, splits, parts);
     return TN_OK;
 }
 
