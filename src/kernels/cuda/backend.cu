@@ -583,7 +583,7 @@ static const char *libraries() /* called once */
     static char text[1000];
     if (use(current) != TN_OK)
         return "";
-    snprintf(text, sizeof text, "%s; %s", tn_cublaslt_text(), tn_cudnn_text());
+    snprintf(text, sizeof text, "%s; %s%s", tn_cublaslt_text(), tn_cudnn_text(), tn_cudnn_rnn_text());
     return text;
 }
 

@@ -40,7 +40,7 @@ static bool opens(const char *file, char *why, size_t size)
     return true;
 }
 
-static bool is_there()
+bool tn_cudnn_is_there()
 {
     std::call_once(opened, [] {
         char why[300];
@@ -49,12 +49,23 @@ static bool is_there()
         if (there)
             snprintf(text, sizeof text, "cuDNN %d.%d.%d", version / 10000, version / 100 % 100, version % 100);
         else
-            snprintf(text, sizeof text, "no cuDNN, convolutions run by kernels of our own: %s", why);
+            snprintf(text, sizeof text, "no cuDNN, convolutions and recurrent layers run by kernels of our own: %s", why);
     });
     return there;
 }
 
-const char *tn_cudnn_text() { return is_there(), text; }
+const char *tn_cudnn_text() { return tn_cudnn_is_there(), text; }
+const char *tn_cudnn_error(int error) { return dnn.cudnnGetErrorString(error); }
+
+std::mutex tn_cudnn_lock;
+
+int tn_cudnn_handle(void **handle)
+{
+    void **own = &handles[tn_cuda_device()];
+    const int error = *own ? CUDNN_STATUS_SUCCESS : dnn.cudnnCreate(own);
+    *handle = *own;
+    return error ? error : dnn.cudnnSetStream(*own, tn_cuda_stream());
+}
 
 /* ---- descriptors ------------------------------------------------------------------------------------------------------------ */
 
@@ -137,6 +148,7 @@ static void *pointwise(descriptors *g, int mode, void *x, void *b, void *y)
 
 /* ---- plans ------------------------------------------------------------------------------------------------------------------ */
 
+namespace { /* other files have keys and plans of other kinds */
 /* What a plan is made of. */
 struct key {
     int64_t device, kind, rounds, bias, relu;
@@ -148,7 +160,7 @@ struct plan {
     void *ready = NULL; /* the execution plan; NULL: no engine will do */
     int64_t workspace = 0;
 };
-static std::mutex lock;
+} // namespace
 static std::unordered_map<key, std::unique_ptr<plan>, tn_cuda_hash<key>, tn_cuda_same<key>> plans;
 enum : int64_t { WORKSPACE = 256 << 20 }; /* an engine that wants more is passed over */
 
@@ -301,8 +313,7 @@ static int run(const key &k, const plan *p, const tn_cudnn_data &data, void *wor
     own.set(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count, pointers);
     own.set(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
     own.finish(pack);
-    int error = own.error ? own.error : dnn.cudnnSetStream(handles[k.device], tn_cuda_stream());
-    return error ? error : dnn.cudnnBackendExecute(handles[k.device], p->ready, pack);
+    return own.error ? own.error : dnn.cudnnBackendExecute(handles[k.device], p->ready, pack);
 }
 
 /* Whether y is as long as windows fit into x: a transposed convolution's may be shorter, by an output_padding of a stride or more. */
@@ -316,14 +327,15 @@ bool tn_cudnn_conv(tn_cudnn_kind kind, const tn_conv *c, const tn_cudnn_data &da
     const char *op = kind == TN_CUDNN_FORWARD ? "conv_forward" : "conv_backward";
     const bool whole = fits(c->h, c->pad_h, c->kh, c->dil_h, c->stride_h, c->oh) && fits(c->w, c->pad_w, c->kw, c->dil_w, c->stride_w, c->ow);
     const bool empty = !c->n || !c->c_in || !c->h || !c->w || !c->c_out || !c->kh || !c->kw || !c->oh || !c->ow;
-    if (empty || !whole || !is_there())
+    if (empty || !whole || !tn_cudnn_is_there())
         return false;
     const key k = {tn_cuda_device(), kind, c->rounded || tn_cuda_tf32(), data.bias != NULL,
                    kind == TN_CUDNN_FORWARD && c->activation == TN_UNARY_RELU, c->n, c->c_in, c->h, c->w, c->c_out, c->kh, c->kw, c->oh, c->ow,
                    c->stride_h, c->stride_w, c->pad_h, c->pad_w, c->dil_h, c->dil_w, c->groups, tn_cuda_alignment(data.x, 16), tn_cuda_alignment(data.weight, 16), tn_cuda_alignment(data.y, 16),
                    data.bias ? tn_cuda_alignment(data.bias, 16) : 0};
-    std::lock_guard<std::mutex> hold(lock);
-    int error = handles[k.device] ? CUDNN_STATUS_SUCCESS : dnn.cudnnCreate(&handles[k.device]);
+    std::lock_guard<std::mutex> hold(tn_cudnn_lock);
+    void *handle = NULL;
+    int error = tn_cudnn_handle(&handle);
     if (error)
         return *status = tn_cuda_library_failed(op, dnn.cudnnGetErrorString(error)), true;
     const plan *p = plan_of(k);
