@@ -4,13 +4,14 @@
 #include "kernels/cuda/libraries.h"
 #include "kernels/cuda/cudnn.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <deque>
 #include <memory>
 #include <unordered_map>
 #include <vector>
 
-enum { TN_CUDNN_NUMBERS(TN_NUMBER) TN_CUDNN_RNN_NUMBERS(TN_NUMBER) NO_MEMORY = -1 /* which has been told */ };
+enum { TN_CUDNN_NUMBERS(TN_NUMBER) TN_CUDNN_RNN_NUMBERS(TN_NUMBER) };
 static struct { TN_CUDNN_RNN_FUNCTIONS(TN_FUNCTION) } dnn;
 
 static bool there;
@@ -98,22 +99,20 @@ struct gate_sizes {
     }
 };
 
-/* Asks for each gate's matrices and biases, of the input and of h. */
+/* Asks for each gate's matrices and biases, of the input and of h, in a space at an address where nobody looks. */
 static int find_places(plan *p, const key &k, void *handle)
 {
     const gate_sizes sizes(k.dtype, k.in, k.hidden);
     const int gates = (int)tn_rnn_gates((tn_rnn_kind)k.kind);
+    const uintptr_t space = 1 << 20;
     tensor matrix, bias;
-    tn_cuda_scratch space(p->weights);
-    if (!space.data)
-        return NO_MEMORY;
     int error = matrix.error ? matrix.error : bias.error;
     for (int id = 0; id < 2 * gates && !error; id++) {
         void *at[2] = {};
-        error = dnn.cudnnGetRNNWeightParams(handle, p->rnn, 0, p->weights, space.data, id, matrix.made, &at[0], bias.made, &at[1]);
+        error = dnn.cudnnGetRNNWeightParams(handle, p->rnn, 0, p->weights, (const void *)space, id, matrix.made, &at[0], bias.made, &at[1]);
         for (int which = 0; which < 2 && !error; which++) {
             const int i = id / gates + 2 * which, gate = id % gates;
-            const size_t place = (size_t)((uintptr_t)at[which] - (uintptr_t)space.data);
+            const size_t place = (size_t)((uintptr_t)at[which] - space);
             if (gate == 0)
                 p->places[i] = place;
             if (!at[which] || place != p->places[i] + (size_t)gate * sizes.each[i] || place + sizes.each[i] > p->weights)
@@ -141,13 +140,13 @@ static int make(plan *p, const key &k, void *handle)
 static const plan *plan_of(const key &k, void *handle)
 {
     auto found = plans.find(k);
-    if (found != plans.end() && found->second->error != NO_MEMORY)
+    if (found != plans.end())
         return found->second.get();
     if (plans.size() >= TN_CUDA_PLANS)
         plans.clear();
     std::unique_ptr<plan> p(new plan);
     p->error = make(p.get(), k, handle);
-    return (plans[k] = std::move(p)).get();
+    return plans.emplace(k, std::move(p)).first->second.get();
 }
 
 /* ---- rows ------------------------------------------------------------------------------------------------------------------- */
@@ -346,7 +345,7 @@ struct call {
 
 static tn_status status_of(const char *op, int error)
 {
-    return error == NO_MEMORY ? TN_ERR_MEMORY : error ? tn_cuda_library_failed(op, tn_cudnn_error(error)) : tn_cuda_status(op);
+    return error ? tn_cuda_library_failed(op, tn_cudnn_error(error)) : tn_cuda_status(op);
 }
 
 /* The way that a call would go now; 0: not by cuDNN. One step is as fast by our own kernels, which take the weights where they are. A ReLU must
@@ -360,18 +359,17 @@ static int way_of(tn_dtype dtype, const tn_rnn *r)
     return dtype == TN_F32 && (r->rounded || tn_cuda_tf32()) ? 2 : 1;
 }
 
-tn_status tn_cudnn_rnn_saved(tn_dtype dtype, const tn_rnn *r, int64_t *elements)
+void tn_cudnn_rnn_saved(tn_dtype dtype, const tn_rnn *r, int64_t *elements)
 {
     const int way = way_of(dtype, r);
     if (!way)
-        return TN_OK;
+        return;
     const call c(dtype, r, way, CUDNN_FWD_MODE_TRAINING);
-    const int64_t kept = (int64_t)((c.reserve + item_of(dtype) - 1) / item_of(dtype));
     if (c.error)
-        return c.error == NO_MEMORY ? TN_ERR_MEMORY : TN_OK;
-    *elements = kept > *elements ? kept : *elements ? *elements : 1;
+        return;
+    const int64_t kept = (int64_t)((c.reserve + item_of(dtype) - 1) / item_of(dtype));
+    *elements = std::max({kept, *elements, (int64_t)1});
     *r->way = way;
-    return TN_OK;
 }
 
 bool tn_cudnn_rnn_forward(tn_dtype dtype, const tn_rnn *r, tn_status *status)
@@ -381,10 +379,8 @@ bool tn_cudnn_rnn_forward(tn_dtype dtype, const tn_rnn *r, tn_status *status)
     if (!way)
         return false;
     call c(dtype, r, way, r->saved ? CUDNN_FWD_MODE_TRAINING : CUDNN_FWD_MODE_INFERENCE);
-    if (c.error && c.error != NO_MEMORY)
-        return false;
     if (c.error)
-        return *status = TN_ERR_MEMORY, true;
+        return false;
     const void *x = c.rows_in(r->x, r->in, 0, r->in), *h = c.state(r->h), *cell = c.state(r->c), *weights = c.weights();
     void *y = c.rows_out(r->y, r->hidden), *work = c.take(c.work);
     if (c.missing)

@@ -42,7 +42,7 @@ int tn_cudnn_handle(void **handle);
 /* cudnn_rnn.cu: whether forward, which is asked to keep for backward, will run there: *r->way is then not 0, and *elements what it keeps at
  * least. Forward runs if *r->way says so, or, where nothing is kept, if it can; false: it did not, and *r->way is 0. Backward runs by the same
  * way as forward did, which is not 0. */
-tn_status tn_cudnn_rnn_saved(tn_dtype dtype, const tn_rnn *r, int64_t *elements);
+void tn_cudnn_rnn_saved(tn_dtype dtype, const tn_rnn *r, int64_t *elements);
 bool tn_cudnn_rnn_forward(tn_dtype dtype, const tn_rnn *r, tn_status *status);
 tn_status tn_cudnn_rnn_backward(tn_dtype dtype, const tn_rnn_grad *d);
 

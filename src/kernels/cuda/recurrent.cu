@@ -121,7 +121,8 @@ template <class T> static tn_status forward(tn_dtype dtype, const tn_rnn *r)
 tn_status tn_cuda_rnn_saved(tn_dtype dtype, const tn_rnn *r, int64_t *elements)
 {
     *elements = r->first[r->steps] * tn_rnn_saved(r->kind, r->hidden);
-    return tn_cudnn_rnn_saved(dtype, r, elements);
+    tn_cudnn_rnn_saved(dtype, r, elements);
+    return TN_OK;
 }
 
 tn_status tn_cuda_rnn_forward(tn_dtype dtype, const tn_rnn *r)
