@@ -35,8 +35,7 @@ int main(int argc, char **argv)
         tn_check(tn_step(opt));                                 /* x -= rate * gradient */
     }
     printf("the two gradients differ by %.1e at most\n", apart);
-    tn_check(tn_plot_save(plot));
-    printf("the picture: %s, its numbers: %s\n", o.plot, tn_plot_csv(plot));
+    printf("the picture: %s, its numbers: %s\n", save_picture(plot, o.plot), tn_plot_csv(plot));
     tn_release(opt);
     tn_release(plot);
     return apart < 1e-12 ? 0 : 1;

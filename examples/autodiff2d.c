@@ -44,8 +44,7 @@ int main(int argc, char **argv)
         tn_check(tn_step(opt));                                 /* x -= rate * (A x + b) */
     }
     printf("the lowest point is (0.6, -0.8), where f is -0.7\n");
-    tn_check(tn_plot_save(plot));
-    printf("the picture: %s, its numbers: %s\n", o.plot, tn_plot_csv(plot));
+    printf("the picture: %s, its numbers: %s\n", save_picture(plot, o.plot), tn_plot_csv(plot));
     tn_release(opt);
     tn_release(plot);
     return tn_allclose(x, tn_from_doubles(((double[]){0.6, -0.8}), TN_SHAPE(2), .device = &o.on), 0, 0.05, false) ? 0 : 1;

@@ -130,8 +130,7 @@ int main(int argc, char **argv)
     write_on(llama, tn_narrow(val, 0, 0, 1), symbols);
     if (o.save)
         tn_check(tn_save_module(llama, o.save));
-    tn_check(tn_plot_save(plot));
-    printf("the picture: %s, its numbers: %s\n", o.plot, tn_plot_csv(plot));
+    printf("the picture: %s, its numbers: %s\n", save_picture(plot, o.plot), tn_plot_csv(plot));
     tn_release(plot);
     tn_release(schedule);
     tn_release(opt);

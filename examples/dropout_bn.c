@@ -98,8 +98,7 @@ int main(int argc, char **argv)
         }
         printf("\n");
     }
-    tn_check(tn_plot_save(plot));
-    printf("the picture: %s, its numbers: %s\n", o.plot, tn_plot_csv(plot));
+    printf("the picture: %s, its numbers: %s\n", save_picture(plot, o.plot), tn_plot_csv(plot));
     for (int i = 0; i < NETS; i++) {
         tn_release(nets[i].opt);
         tn_release(nets[i].net);

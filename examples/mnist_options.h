@@ -79,15 +79,9 @@ static inline void show_some(tn_module *net, const digits *test, tn_device_id on
     putchar('\n');
 }
 
-/* The picture of the curves; without gnuplot their numbers are in the CSV all the same. */
 static inline void finish(mnist *m)
 {
-    tn_status drawn = tn_plot_save(m->curves);
-    if (drawn != TN_OK && drawn != TN_ERR_UNSUPPORTED)
-        tn_check(drawn);
-    printf("test accuracy %.2f %%; the curves: %s, their numbers: %s\n", 100 * m->test_accuracy,
-           drawn == TN_OK ? m->o.plot : "(no gnuplot for the picture)", tn_plot_csv(m->curves));
-    tn_clear_error();
+    printf("test accuracy %.2f %%; the curves: %s, their numbers: %s\n", 100 * m->test_accuracy, save_picture(m->curves, m->o.plot), tn_plot_csv(m->curves));
     tn_release(m->curves);
 }
 

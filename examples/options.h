@@ -116,4 +116,14 @@ static inline void read_options(options *o, int argc, char **argv)
         tn_die();
 }
 
+/* Draws the picture, and says what to call it: without gnuplot the numbers are in the CSV all the same. */
+static inline const char *save_picture(tn_plot *plot, const char *path)
+{
+    const tn_status drawn = tn_plot_save(plot);
+    if (drawn != TN_ERR_UNSUPPORTED)
+        tn_check(drawn);
+    tn_clear_error();
+    return drawn == TN_OK ? path : "(no gnuplot for the picture)";
+}
+
 #endif

@@ -93,8 +93,7 @@ int main(int argc, char **argv)
     }
     if (o.save)
         tn_check(tn_save_module(net, o.save));
-    tn_check(tn_plot_save(plot));
-    printf("the picture: %s, its numbers: %s\n", o.plot, tn_plot_csv(plot));
+    printf("the picture: %s, its numbers: %s\n", save_picture(plot, o.plot), tn_plot_csv(plot));
     vocabulary_free(&words);
     tn_release(plot);
     tn_release(opt);

@@ -78,8 +78,7 @@ int main(int argc, char **argv)
             tn_check(tn_plot_point(plot, "true", when, tn_at(test_y, TN_SHAPE(i))));
         }
     }
-    tn_check(tn_plot_save(plot));
-    printf("test loss %.2e; the picture: %s, its numbers: %s\n", test_loss, o.plot, tn_plot_csv(plot));
+    printf("test loss %.2e; the picture: %s, its numbers: %s\n", test_loss, save_picture(plot, o.plot), tn_plot_csv(plot));
     tn_release(plot);
     tn_release(opt);
     tn_release(net);

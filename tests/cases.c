@@ -11,6 +11,40 @@ double op_fill(uint32_t seed, int64_t i, double low, double high)
     return (double)(float)(low + (high - low) * (x / 4294967296.0));
 }
 
+const char *case_device(void)
+{
+    const char *device = getenv("TENON_TEST_DEVICE");
+    if (device && !tn_cuda_available()) {
+        printf("skipped: %s: %s\n", device, (tn_device(device), tn_last_error()));
+        exit(77);
+    }
+    return device;
+}
+
+void case_use_device(void)
+{
+    if (case_device())
+        tn_check(tn_set_default_device(tn_device(case_device())));
+}
+
+bool case_slow_device(void) { return case_device() && test_quickly(); }
+
+void case_skip_slow_device(void)
+{
+    if (case_slow_device()) {
+        print_message("skipped: takes long on a device under TENON_TEST_QUICK\n");
+        skip();
+    }
+}
+
+void case_cpu_only(void)
+{
+    if (case_device()) {
+        print_message("skipped: of the CPU alone\n");
+        skip();
+    }
+}
+
 #ifdef TENON_HAVE_CJSON
 
 #include <stdlib.h>
@@ -146,16 +180,6 @@ static tn_tensor *strided(tn_shape shape, tn_dtype dtype)
     if (base)
         memset(tn_ptr(base), 0, (size_t)base->numel * tn_item_size(base));
     return base ? tn_view_of(base, shape.ndim, shape.sizes, strides, 1) : NULL;
-}
-
-const char *case_device(void)
-{
-    const char *device = getenv("TENON_TEST_DEVICE");
-    if (device && !tn_cuda_available()) {
-        printf("skipped: %s: %s\n", device, (tn_device(device), tn_last_error()));
-        exit(77);
-    }
-    return device;
 }
 
 void case_report(int count)

@@ -21,6 +21,17 @@ tn_dtype op_dtype(const op_args *args, const char *name); /* TN_DTYPE_DEFAULT wh
 tn_shape op_shape(const op_args *args, const char *name); /* a number is a shape of one; rank 0 when missing */
 tn_dims op_dims(const op_args *args, const char *name);   /* a number is a set of one; empty when missing */
 
+/* TENON_TEST_DEVICE: the device that the tables' inputs are moved to and their operators run on; NULL: the CPU. Ends the
+ * program as skipped where it is not there. */
+const char *case_device(void);
+/* In main(): what the tests make lies on that device, where they name no other. */
+void case_use_device(void);
+/* Whether a device is so slow (TENON_TEST_QUICK: the emulation, a sanitizer) that what takes long there is left to a GPU by itself. */
+bool case_slow_device(void);
+void case_skip_slow_device(void);
+/* Skips a test of what only the CPU has. */
+void case_cpu_only(void);
+
 #ifdef TENON_HAVE_CJSON
 #include <cjson/cJSON.h>
 
@@ -32,8 +43,6 @@ double case_number(const cJSON *item); /* JSON has no inf and nan: they are stri
 tn_shape case_shape(const cJSON *item);
 tn_dtype case_dtype(const char *name); /* TN_DTYPE_DEFAULT for NULL and what is none */
 
-/* TENON_TEST_DEVICE: the device that the tables' inputs are moved to and their operators run on; NULL: the CPU. */
-const char *case_device(void);
 /* Says how many cases there were, and where. */
 void case_report(int count);
 

@@ -5,6 +5,7 @@ bin=$(cd "$1" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 data=$PWD/../shared/data/mnist
+by_themselves=$(grep -l tn_plot_save examples/*.c) || true
 cd "$work"
 export OMP_NUM_THREADS=1 # the tests run side by side
 fail() { echo "$*"; exit 1; }
@@ -30,6 +31,14 @@ has series '^epoch  8: train loss .*, test loss [0-9.]*e-04$'
 "$bin/shared_model" > shared
 has shared '^thread 1 answered 200 requests'
 [ ! -x "$bin/spirals" ] || "$bin/spirals" > spirals
+[ -z "$by_themselves" ] || fail "$by_themselves: a picture is saved by save_picture()"
+# Where gnuplot is not on the PATH, which has nothing that the examples need, the numbers are left all the same.
+mkdir plain nothing
+for example in autodiff1d autodiff2d "ts_prediction --epochs 1"; do
+    (cd plain && PATH=../nothing "$bin"/$example > said) || { cat plain/said; fail "$example fails without gnuplot"; }
+    has plain/said ': (no gnuplot for the picture), .* numbers: [a-z0-9_]*\.csv$'
+    [ -s "plain/${example%% *}.csv" ] || fail "$example left no numbers without gnuplot"
+done
 if command -v gnuplot > /dev/null; then
     for picture in autodiff1d.png autodiff2d.png; do
         [ "$(od -An -c -N4 $picture | tr -d ' ')" = '211PNG' ] || fail "$picture is no PNG"

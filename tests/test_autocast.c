@@ -1,10 +1,16 @@
 /* TN_AUTOCAST(TN_BF16): products of f32 round what they multiply, and nothing else changes.  labels: isa */
-#include "check.h"
+#include "cases.h"
 
 #include "kernels/kernels.h"
 
 static tn_tensor *rounded(tn_tensor *x) { return tn_cast(tn_cast(x, TN_BF16), TN_F32); }
 static double furthest(tn_tensor *a, tn_tensor *b) { return tn_item(tn_max(tn_abs(tn_sub(a, b)))); }
+
+/* A device's library may round where it is faster, and need not; its own kernels do not. */
+static bool near_either(tn_tensor *is, tn_tensor *rounded, tn_tensor *exact, double most)
+{
+    return furthest(is, rounded) < most || (case_device() && furthest(is, exact) < most);
+}
 
 static void test_a_product_rounds_its_operands(void **state)
 {
@@ -12,14 +18,14 @@ static void test_a_product_rounds_its_operands(void **state)
     tn_manual_seed(1);
     tn_tensor *a = tn_randn(TN_SHAPE(2, 30, 70)), *b = tn_randn(TN_SHAPE(70, 40)), *w = tn_randn(TN_SHAPE(40, 70));
     tn_tensor *bias = tn_randn(TN_SHAPE(40)), *exact = tn_matmul(a, b), *due = tn_matmul(rounded(a), rounded(b));
-    tn_tensor *line = tn_linear(rounded(a), rounded(w), bias);
+    tn_tensor *line = tn_linear(rounded(a), rounded(w), bias), *line_exact = tn_linear(a, w, bias);
     tn_tensor *wide = tn_matmul(tn_cast(a, TN_F64), tn_cast(b, TN_F64));
     TN_AUTOCAST(TN_BF16);
     tn_tensor *is = tn_matmul(a, b);
     assert_int_equal(tn_dtype_of(is), TN_F32);
-    assert_true(furthest(is, due) < 1e-4);
-    assert_true(furthest(is, exact) > 1e-3);
-    assert_true(furthest(tn_linear(a, w, bias), line) < 1e-4);
+    assert_true(near_either(is, due, exact, 1e-4));
+    assert_true(case_device() || furthest(is, exact) > 1e-3);
+    assert_true(near_either(tn_linear(a, w, bias), line, line_exact, 1e-4));
     assert_true(furthest(tn_matmul(tn_cast(a, TN_F64), tn_cast(b, TN_F64)), wide) == 0);
     check_good();
 }
@@ -60,7 +66,7 @@ static void test_attention_rounds(void **state)
     TN_AUTOCAST(TN_BF16);
     tn_tensor *is = tn_scaled_dot_product_attention(q, k, v, .is_causal = true);
     const double far = furthest(is, exact);
-    assert_true(far > 1e-4 && far < 0.05);
+    assert_true((case_device() || far > 1e-4) && far < 0.05);
     check_good();
 }
 
@@ -79,7 +85,8 @@ static void test_backward_runs_as_forward_did(void **state)
     assert_int_equal(tn_autocast_dtype(), TN_F32);
     tn_tensor *dx = tn_matmul(rounded(dy), rounded(w)), *dw = tn_matmul(tn_transpose(rounded(dy), 0, 1), rounded(x));
     assert_int_equal(tn_dtype_of(tn_grad(w)), TN_F32);
-    assert_true(furthest(tn_grad(x), dx) < 1e-4 && furthest(tn_grad(w), dw) < 1e-4);
+    tn_tensor *dw_exact = tn_matmul(tn_transpose(dy, 0, 1), x);
+    assert_true(near_either(tn_grad(x), dx, tn_matmul(dy, w), 1e-4) && near_either(tn_grad(w), dw, dw_exact, 1e-4));
     tn_check(tn_set_grad(w, NULL));
     y = tn_linear(x, w, NULL);
     {
@@ -87,7 +94,7 @@ static void test_backward_runs_as_forward_did(void **state)
         tn_check(tn_backward(y, .grad = dy));
         assert_int_equal(tn_autocast_dtype(), TN_BF16);
     }
-    assert_true(furthest(tn_grad(w), tn_matmul(tn_transpose(dy, 0, 1), x)) < 1e-4);
+    assert_true(furthest(tn_grad(w), dw_exact) < 1e-4);
     check_good();
 }
 
@@ -145,7 +152,7 @@ static void test_convolution_rounds(void **state)
     for (int i = 0; i < 4; i++) {
         const double off = tn_item(tn_max(tn_div(tn_abs(tn_sub(results[1][i], results[0][i])), sizes[i])));
         assert_true(off < (i < 3 ? 0x1p-8 : 1e-6));
-        assert_true(tn_has_bf16_products() && i < 3 ? off > 0x1p-14 : off < 1e-6);
+        assert_true(case_device() || (tn_has_bf16_products() && i < 3 ? off > 0x1p-14 : off < 1e-6));
     }
     check_good();
 }
@@ -161,19 +168,19 @@ static void test_recurrence_rounds(void **state)
         tn_tensor *x = tn_randn(TN_SHAPE(20, 1, 40)), *long_x = tn_randn(TN_SHAPE(20, 9, 40)), *exact[2], *is[2];
         tn_tensor *w = tn_parameter(net, "weight_ih_l0"), *flat = tn_reshape(x, TN_SHAPE(20, 40));
         tn_tensor *bias = tn_add(tn_parameter(net, "bias_ih_l0"), tn_parameter(net, "bias_hh_l0"));
-        tn_tensor *due = tn_relu(rounds ? tn_linear(rounded(flat), rounded(w), bias) : tn_linear(flat, w, bias));
+        tn_tensor *due = tn_relu(rounds ? tn_linear(rounded(flat), rounded(w), bias) : tn_linear(flat, w, bias)), *due_exact = tn_relu(tn_linear(flat, w, bias));
         for (int run = 0; run < 2; run++) {
             tn_check(tn_set_grad(tn_parameter(lstm, "weight_hh_l0"), NULL));
             TN_AUTOCAST(run ? TN_BF16 : TN_F32);
             tn_tensor *y = tn_call(net, x);
-            assert_true(!run || furthest(tn_reshape(y, TN_SHAPE(20, hidden)), due) < 1e-5);
+            assert_true(!run || near_either(tn_reshape(y, TN_SHAPE(20, hidden)), due, due_exact, 1e-5));
             tn_tensor *out = tn_call(lstm, long_x);
             tn_check(tn_backward(tn_sum(tn_select(out, 1, -1))));
             (run ? is : exact)[0] = out, (run ? is : exact)[1] = tn_clone(tn_grad(tn_parameter(lstm, "weight_hh_l0")));
         }
         for (int i = 0; i < 2; i++) {
             const double off = furthest(is[i], exact[i]) / tn_item(tn_max(tn_abs(exact[i])));
-            assert_true(rounds ? off > 1e-5 && off < 0.02 : off == 0);
+            assert_true(case_device() ? off < 0.02 : rounds ? off > 1e-5 && off < 0.02 : off == 0);
         }
         tn_release(net);
         tn_release(lstm);
@@ -234,9 +241,10 @@ static double trained(int kind, bool autocast)
 static void test_a_loss_falls_as_in_f32(void **state)
 {
     (void)state;
+    case_skip_slow_device();
     for (int kind = 0; kind < NETS; kind++) {
         const double f32 = trained(kind, false), bf16 = trained(kind, true);
-        if (!(f32 < 1.2 && bf16 != f32 && fabs(bf16 - f32) < 0.01 * f32))
+        if (!(f32 < 1.2 && (case_device() || bf16 != f32) && fabs(bf16 - f32) < 0.01 * f32))
             fail_msg("network %d: after 100 steps the loss is %g in bf16 and %g in f32", kind, bf16, f32);
         assert_true(trained(kind, true) == bf16);
     }
@@ -263,6 +271,7 @@ static void test_what_is_slower_is_said(void **state)
 
 int main(void)
 {
+    case_use_device();
     const struct CMUnitTest tests[] = {
         TEST(test_what_is_slower_is_said),
         TEST(test_a_product_rounds_its_operands),

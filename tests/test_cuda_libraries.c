@@ -35,7 +35,6 @@ static int rnn(const char *what) { return told("libcudnn_adv.so.9", what); }
 
 static void needs_stand_ins(void)
 {
-    needs_device();
     if (lt("cublaslt_on_cpu_ran") < 0 || dnn("cudnn_on_cpu_ran") < 0) {
         print_message("skipped: not over the emulated libraries\n");
         skip();
@@ -219,11 +218,7 @@ static void test_recurrent_captured(void **state)
 static void test_unusable(void **state)
 {
     (void)state;
-    const char *folders = getenv("TENON_CUDA_PATH");
-    if (!folders || !strchr(folders, ':')) {
-        print_message("skipped: not over the emulated libraries\n");
-        skip();
-    }
+    needs_stand_ins();
     static const struct { const char *name, *value, *said; } faults[] = {
         {"TENON_CUDNN_VERSION", "90000", "libcudnn.so.9 is older than 9.1"}, {"TENON_CUDNN_FAILS", "1", "libcudnn.so.9: emulated error"}};
     for (int i = 0; i < 2; i++) {

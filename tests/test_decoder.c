@@ -48,11 +48,14 @@ static void fill_tokens(void)
         tokens[i] = (i * i * 7 + 3 * i + 1) % VOCAB;
 }
 
+static tn_tensor *here(tn_tensor *x) { return tn_to(x, (tn_device_id){TN_CPU, 0}); }
+
 /* The module's logits of all tokens [LENGTH, VOCAB]. */
 static const float *expected(tn_module *llama)
 {
     TN_NO_GRAD;
-    return tn_data(tn_contiguous(tn_call(llama, tn_from_ints(tokens, TN_SHAPE(LENGTH)))));
+    tn_tensor *ids = tn_to(tn_from_ints(tokens, TN_SHAPE(LENGTH)), tn_get_default_device());
+    return tn_data(here(tn_contiguous(tn_call(llama, ids))));
 }
 
 /* The largest difference, in parts of the largest logit. */
@@ -81,7 +84,7 @@ static void prompts_and_tokens(void **state)
 {
     (void)state;
     fill_tokens();
-    for (int which = 0;; which++) {
+    for (int which = case_slow_device() ? 4 : 0;; which++) {
         TN_SCOPE;
         tn_module *llama = model_of(which);
         if (!llama)
@@ -110,6 +113,7 @@ static void prompts_and_tokens(void **state)
 static void batches(void **state)
 {
     (void)state;
+    case_skip_slow_device();
     fill_tokens();
     for (int kind = 0; kind < 4; kind++) {
         TN_SCOPE;
@@ -151,7 +155,7 @@ static void round_weights(tn_module *llama, tn_quant type)
         const tn_shape shape = TN_SHAPE(tn_size(w, 0), tn_size(w, 1));
         const size_t bytes = (size_t)tn_blocks_bytes(type, shape);
         void *blocks = tn_alloc(bytes);
-        assert_int_equal(tn_quantize(w, type, blocks, bytes), TN_OK);
+        assert_int_equal(tn_quantize(here(w), type, blocks, bytes), TN_OK);
         tn_copy_(w, tn_dequantize((tn_blocks){type, shape, blocks, bytes}, TN_F32));
         tn_free(blocks, bytes);
     }
@@ -200,15 +204,14 @@ static void rows_without_blocks(void **state)
             TN_NO_GRAD;
             char name[64];
             snprintf(name, sizeof name, "model.layers.%d.mlp.down_proj.weight", layer);
-            float *down = tn_data_mut(tn_parameter(llama, name));
+            tn_tensor *down = tn_parameter(llama, name);
             snprintf(name, sizeof name, "model.layers.%d.mlp.up_proj.weight", layer);
-            float *up = tn_data_mut(tn_parameter(llama, name));
-            check_good();
+            tn_tensor *up = tn_parameter(llama, name);
             for (int column = 0; column < 84; column += 7) {
-                memset(up + column * 64, 0, 64 * sizeof *up);
-                for (int row = 0; row < 64; row++)
-                    down[row * 84 + column] = 1000;
+                tn_zero_(tn_select(up, 0, column));
+                tn_init_constant(tn_select(down, 1, column), 1000);
             }
+            check_good();
         }
         const float *right = expected(llama);
         tn_decoder *decoder = tn_adopt(tn_decoder_new(llama, .weights = kinds[kind], .cache = TN_F32));
@@ -223,6 +226,7 @@ static void rows_without_blocks(void **state)
 static void default_caches(void **state)
 {
     (void)state;
+    case_skip_slow_device();
     fill_tokens();
     const tn_quant kinds[] = {TN_QUANT_F32, TN_QUANT_BF16, TN_QUANT_Q8_0, TN_QUANT_Q4_0};
     for (int kind = 0; kind < TN_COUNT(kinds); kind++) {
@@ -263,13 +267,14 @@ static void rolling(void **state)
 static void long_prompts(void **state)
 {
     (void)state;
+    case_skip_slow_device();
     TN_SCOPE;
     TN_NO_GRAD;
     tn_module *llama = model_of(1);
     tn_tensor *ids = tn_randint(TN_SHAPE(600), 0, VOCAB);
-    const float *right = tn_data(tn_contiguous(tn_select(tn_call(llama, ids), 0, -1)));
+    const float *right = tn_data(here(tn_contiguous(tn_select(tn_call(llama, ids), 0, -1))));
     tn_decoder *decoder = tn_adopt(tn_decoder_new(llama));
-    assert_true(difference(tn_decoder_feed(decoder, 0, tn_data(ids), 600), right, VOCAB) < 1e-5);
+    assert_true(difference(tn_decoder_feed(decoder, 0, tn_data(here(ids)), 600), right, VOCAB) < 1e-5);
     check_good();
 }
 
@@ -277,13 +282,14 @@ static void long_prompts(void **state)
 static void long_windows(void **state)
 {
     (void)state;
+    case_skip_slow_device();
     const tn_dtype caches[] = {TN_F32, TN_BF16, TN_I8};
     for (int i = 0; i < TN_COUNT(caches); i++) {
         TN_SCOPE;
         TN_NO_GRAD;
         tn_manual_seed(5);
         tn_module *llama = tn_adopt(tn_llama_new(SIZES, .num_attention_heads = 4, .num_key_value_heads = 2, .sliding_window = 100, .full_layers = {{2}}));
-        const int64_t *ids = tn_data(tn_randint(TN_SHAPE(330), 0, VOCAB));
+        const int64_t *ids = tn_data(here(tn_randint(TN_SHAPE(330), 0, VOCAB)));
         tn_decoder *whole = tn_adopt(tn_decoder_new(llama, .cache = caches[i])), *single = tn_adopt(tn_decoder_new(llama, .cache = caches[i]));
         const float *right = NULL;
         for (int k = 0; k < 330; k++)
@@ -297,6 +303,7 @@ static void long_windows(void **state)
 static void same_bits(void **state)
 {
     (void)state;
+    case_skip_slow_device();
     fill_tokens();
     const int threads = tn_get_num_threads();
     static const int models[] = {2, 4, 7};
@@ -357,6 +364,7 @@ static void bad_inputs(void **state)
 
 int main(void)
 {
+    case_use_device();
     const struct CMUnitTest tests[] = {
         TEST(prompts_and_tokens), TEST(batches), TEST(narrow_kinds), TEST(rows_without_blocks), TEST(default_caches), TEST(rolling), TEST(long_prompts), TEST(long_windows), TEST(same_bits), TEST(bad_inputs),
     };

@@ -10,11 +10,13 @@
 enum { VOCAB = 48, BATCH = 3, LENGTH = 16, WRITTEN = 24 };
 typedef enum way { HEAD, EVERYTHING, LORA, WAYS } way;
 
+static tn_tensor *there(tn_tensor *x) { return tn_to(x, tn_get_default_device()); }
+
 static void fill(tn_tensor *x, uint32_t seed, double low, double high)
 {
     TN_SCOPE;
     TN_NO_GRAD;
-    tn_tensor *values = tn_empty(tn_shape_of(x), .dtype = TN_F64);
+    tn_tensor *values = tn_empty(tn_shape_of(x), .dtype = TN_F64, .device = &(tn_device_id){TN_CPU, 0});
     double *data = tn_data_mut(values);
     for (int64_t i = 0; i < tn_numel(x); i++)
         data[i] = op_fill(seed, i, low, high);
@@ -64,7 +66,8 @@ static tn_tensor *loss_of(tn_module *llama, int t)
     int64_t tokens[BATCH * (LENGTH + 1)];
     for (int i = 0; i < BATCH * (LENGTH + 1); i++)
         tokens[i] = (int64_t)op_fill((uint32_t)(500 + t % 10), i, 0, VOCAB);
-    tn_tensor *windows = tn_from_ints(tokens, TN_SHAPE(BATCH, LENGTH + 1)), *logits = tn_call(llama, tn_narrow(windows, 1, 0, LENGTH));
+    tn_tensor *windows = there(tn_from_ints(tokens, TN_SHAPE(BATCH, LENGTH + 1)));
+    tn_tensor *logits = tn_call(llama, tn_narrow(windows, 1, 0, LENGTH));
     return tn_cross_entropy(tn_flatten(logits, 0, 1), tn_flatten(tn_narrow(windows, 1, 1, LENGTH), 0, 1));
 }
 
@@ -146,8 +149,8 @@ static void decoders_take_in_lora(void **state)
     assert_memory_not_equal(logits, tn_decoder_feed(plain, 0, tokens, 5), sizeof logits);
     {
         TN_NO_GRAD;
-        tn_tensor *whole = tn_select(tn_call(llama, tn_from_ints(tokens, TN_SHAPE(5))), 0, -1);
-        assert_true(tn_allclose(tn_from_floats(logits, TN_SHAPE(VOCAB)), whole, 1e-5, 1e-5, false));
+        tn_tensor *whole = tn_select(tn_call(llama, there(tn_from_ints(tokens, TN_SHAPE(5)))), 0, -1);
+        assert_true(tn_allclose(there(tn_from_floats(logits, TN_SHAPE(VOCAB))), whole, 1e-5, 1e-5, false));
     }
     assert_int_equal(tn_merge_lora(llama), TN_OK);
     tn_decoder *merged = tn_adopt(tn_decoder_new(llama));
@@ -215,12 +218,13 @@ static void decoders_open_with_tuned_files(void **state)
     } rows[] = {{TN_QUANT_F32, TN_QUANT_NONE, TN_QUANT_F32}, {TN_QUANT_BF16, TN_QUANT_NONE, TN_QUANT_BF16}, {TN_QUANT_Q8_0, TN_QUANT_NONE, TN_QUANT_Q8_0},
                 {TN_QUANT_Q8_0, TN_QUANT_F32, TN_QUANT_F32}};
     const int64_t tokens[5] = {7, 3, 40, 3, 11};
+    const tn_device_id on = tn_get_default_device();
     assert_int_equal(tn_llama_save(untuned(TN_F32), in_folder("base.gguf")), TN_OK);
     assert_int_equal(tn_llama_save_tuned(tuned(LORA, TN_F32, lora_f32, 20, 1e-4), in_folder("tuned.safetensors")), TN_OK);
     for (int i = 0; i < (int)(sizeof rows / sizeof *rows); i++) {
         float opened[VOCAB];
         assert_int_equal(tn_llama_convert(in_folder("base.gguf"), in_folder("typed.gguf"), .type = rows[i].file), TN_OK);
-        tn_decoder *decoder = tn_adopt(tn_decoder_open(in_folder("typed.gguf"), .tuned = in_folder("tuned.safetensors"), .weights = rows[i].asked));
+        tn_decoder *decoder = tn_adopt(tn_decoder_open(in_folder("typed.gguf"), .tuned = in_folder("tuned.safetensors"), .weights = rows[i].asked, .device = &on));
         check_good();
         memcpy(opened, tn_decoder_feed(decoder, 0, tokens, 5), sizeof opened);
         tn_module *llama = tn_adopt(tn_llama_load(in_folder("typed.gguf")));
@@ -363,6 +367,7 @@ static void loading_fails(void **state)
 
 int main(void)
 {
+    case_use_device();
     const struct CMUnitTest tests[] = {
         TEST(losses_are_those_of_pytorch), TEST(decoders_take_in_lora), TEST(saved_models_have_lora_in_them), TEST(tuned_files_give_the_same_tokens),
         TEST(decoders_open_with_tuned_files), TEST(tuned_files_know_their_model), TEST(tuned_files_over_tuned_models), TEST(saving_fails),

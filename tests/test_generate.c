@@ -154,13 +154,15 @@ static tn_decoder *scripted(const int64_t *script, int count, int64_t sequences)
 {
     TN_SCOPE;
     tn_module *llama = tn_adopt(model_new(0));
+    assert_int_equal(tn_module_to(llama, (tn_device_id){TN_CPU, 0}), TN_OK);
     tn_dict *parameters = tn_state_dict(llama);
     float *embedding = tn_data_mut(tn_dict_get(parameters, "model.embed_tokens.weight")), *head = tn_data_mut(tn_dict_get(parameters, "lm_head.weight"));
     for (int t = 0; t < TOKENS; t++)
         embedding[t * TOKENS + t] = 1;
     for (int i = 0; i < count; i++)
         head[script[i] * TOKENS + (i ? script[i - 1] : 1)] = 1;
-    return tn_decoder_new(llama, .sequences = sequences);
+    const tn_device_id on = tn_get_default_device();
+    return tn_decoder_new(llama, .sequences = sequences, .device = &on);
 }
 
 enum { MOST_CALLS = 64 };
@@ -361,7 +363,7 @@ static void no_memory_after_the_first(void **state)
         assert_int_equal(tn_llama_generate(decoder, tokenizer, "the", .max_tokens = 300, .temperature = i < 3 ? 0 : 3, .top_k = i == 3 ? 40 : 0,
                                            .top_p = i == 4 ? 0.95 : 1, .min_p = i == 5 ? 0.01 : 0, .repetition_penalty = i ? 1.1 : 1, .seed = i,
                                            .stop = stops, .stop_count = 2, .on_token = look, .context = &calls), TN_OK);
-        assert_true(calls > 60 || i < 3);
+        assert_true(calls > 60 || i < 3 || case_device()); /* the last bits of logits decide what is drawn */
         assert_int_equal(asked_at_last, asked_at_first);
         check_good();
     }
@@ -453,6 +455,7 @@ static bool no_model(void)
 static void a_models_words(void **state)
 {
     (void)state;
+    const tn_device_id on = tn_get_default_device();
     const struct {
         tn_quant weights;
         tn_dtype cache;
@@ -466,8 +469,8 @@ static void a_models_words(void **state)
         written out = {.bytes = 0}, right = {.bytes = 0};
         tn_generated report;
         tn_tokenizer *tokenizer = tn_adopt(tn_tokenizer_new(MODEL "tokenizer.bin", .vocab_size = 512));
-        tn_decoder *decoder = tn_adopt(tn_decoder_open(MODEL "model.bin", .weights = rows[i].weights, .cache = rows[i].cache));
-        tn_decoder *exact = tn_adopt(tn_decoder_open(MODEL "model.bin"));
+        tn_decoder *decoder = tn_adopt(tn_decoder_open(MODEL "model.bin", .weights = rows[i].weights, .cache = rows[i].cache, .device = &on));
+        tn_decoder *exact = tn_adopt(tn_decoder_open(MODEL "model.bin", .device = &on));
         assert_int_equal(tn_llama_generate(decoder, tokenizer, "", .max_tokens = rows[i].tokens, .on_token = keep, .context = &out, .report = &report), TN_OK);
         assert_int_equal(tn_llama_generate(exact, tokenizer, "", .max_tokens = rows[i].tokens, .on_token = keep, .context = &right), TN_OK);
         if (strcmp(out.text, right.text))
@@ -485,8 +488,9 @@ static void stops(void **state)
     if (no_model())
         skip();
     TN_SCOPE;
+    const tn_device_id on = tn_get_default_device();
     tn_tokenizer *tokenizer = tn_adopt(tn_tokenizer_new(MODEL "tokenizer.bin", .vocab_size = 512));
-    tn_decoder *decoder = tn_adopt(tn_decoder_open(MODEL "model.bin"));
+    tn_decoder *decoder = tn_adopt(tn_decoder_open(MODEL "model.bin", .device = &on));
     const struct {
         const char *stop[2];
         const char *left;
@@ -552,6 +556,7 @@ static void bad_inputs(void **state)
 
 int main(void)
 {
+    case_use_device();
     const struct CMUnitTest tests[] = {
         TEST(laws), TEST(mixtures), TEST(the_best), TEST(penalties), TEST(a_call_per_token), TEST(penalties_on_the_way),
         TEST(batches), TEST(no_memory_after_the_first), TEST(same_on_threads),

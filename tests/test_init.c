@@ -1,6 +1,6 @@
 /* Initialisers that test_layers.c has not: the truncated normal law, orthogonal matrices.
  * labels: quick */
-#include "check.h"
+#include "cases.h"
 
 #include <stdlib.h>
 
@@ -102,6 +102,7 @@ static void test_orthogonal(void **state)
 
 int main(void)
 {
+    case_use_device();
     const struct CMUnitTest tests[] = {TEST(test_truncated_normal), TEST(test_orthogonal)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* Layers as modules: each is its operator with the options that it was given; their first weights, their lists, their table, and their
  * weights from files of other dtypes.
  * labels: quick */
-#include "check.h"
+#include "cases.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -287,6 +287,7 @@ static void test_a_file_of_other_dtypes(void **state)
 
 int main(void)
 {
+    case_use_device();
     const struct CMUnitTest tests[] = {
         TEST(test_activations), TEST(test_convolution), TEST(test_pooling), TEST(test_errors), TEST(test_default_weights),
         TEST(test_lists), TEST(test_freezing), TEST(test_the_table), TEST(test_a_file_of_other_dtypes),

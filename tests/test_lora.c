@@ -80,6 +80,7 @@ static void bad_inputs(void **state)
 
 int main(void)
 {
+    case_use_device();
     const struct CMUnitTest tests[] = {TEST(adds_and_merges), TEST(trains_only_them), TEST(bad_inputs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,11 +12,11 @@ enum { PARAMS = 3, STEPS = 50, EVERY = 4 }; /* of the first parameter every four
 
 static tn_tensor *filled(uint32_t seed, tn_shape shape, double low, double high, tn_dtype dtype)
 {
-    tn_tensor *x = tn_zeros(shape, .dtype = TN_F64);
+    tn_tensor *x = tn_zeros(shape, .dtype = TN_F64, .device = &(tn_device_id){TN_CPU, 0});
     double *data = tn_data_mut(x);
     for (int64_t i = 0; i < tn_numel(x); i++)
         data[i] = op_fill(seed, i, low, high);
-    return dtype == TN_F64 ? x : tn_cast(x, dtype);
+    return tn_to(dtype == TN_F64 ? x : tn_cast(x, dtype), tn_get_default_device());
 }
 
 static tn_list *make_params(tn_dtype dtype, bool matrices)
@@ -231,6 +231,7 @@ enum { METHODS = 11 };
 static void test_threads(void **state)
 {
     (void)state;
+    case_skip_slow_device();
     int threads = tn_get_num_threads();
     for (int method = 0; method < METHODS; method++) {
         TN_SCOPE;
@@ -257,6 +258,7 @@ extern const tn_kernels tn_portable_kernels;
 static void test_isa(void **state)
 {
     (void)state;
+    case_cpu_only();
     enum { N = 1003 };
     static const struct {
         tn_step_op op;
@@ -303,8 +305,7 @@ static void test_state(void **state)
             steps(opt[0], params[0], 0, 7);
             assert_int_equal(tn_save_safetensors(tn_optim_state_dict(opt[0]), path), TN_OK);
             for (int i = 0; i < PARAMS; i++)
-                memcpy(tn_data_mut(tn_list_at(params[1], i)), tn_data(tn_list_at(params[0], i)),
-                       (size_t)tn_numel(tn_list_at(params[0], i)) * tn_dtype_size(dtype));
+                tn_copy_(tn_detach(tn_list_at(params[1], i)), tn_detach(tn_list_at(params[0], i)));
             steps(opt[0], params[0], 7, 15);
             assert_int_equal(tn_load_optim_state(opt[1], tn_load_safetensors(path)), TN_OK);
             assert_true(tn_get_lr(opt[1]) == 0.03);
@@ -399,7 +400,7 @@ static void go_on(const tn_dict *all, const char *name, tn_optim *opt, const tn_
     snprintf(prefix, sizeof prefix, "%s.", name);
     tn_dict *part = tn_dict_part(all, prefix), *model = tn_dict_part(part, "model."), *theirs = tn_dict_part(part, "optim.");
     for (int i = 0; i < PARAMS; i++)
-        memcpy(tn_data_mut(tn_list_at(params, i)), tn_data(tn_dict_tensor(model, i)), (size_t)tn_numel(tn_list_at(params, i)) * sizeof(double));
+        tn_copy_(tn_detach(tn_list_at(params, i)), tn_dict_tensor(model, i));
     assert_int_equal(tn_load_optim_state(opt, theirs), TN_OK);
     const tn_dict *ours = tn_optim_state_dict(opt);
     int64_t others = tn_dict_count(theirs) - tn_dict_count(ours);
@@ -654,6 +655,7 @@ static int restore_allocator(void **state)
 
 int main(void)
 {
+    case_use_device();
     const struct CMUnitTest tests[] = {
         TEST(test_sgd), TEST(test_adam), TEST(test_squares), TEST(test_directions), TEST(test_groups), TEST(test_accumulation),
         TEST(test_threads), TEST(test_isa), TEST(test_state), TEST(test_state_names), TEST(test_state_of_pytorch), TEST(test_layouts),

@@ -4,6 +4,8 @@
 
 #include "op_table.h"
 
+static tn_tensor *there(tn_tensor *x) { return tn_to(x, tn_get_default_device()); }
+
 static tn_tensor *with_grad(tn_tensor *x, tn_tensor *grad)
 {
     assert_int_equal(tn_set_requires_grad(x, true), TN_OK);
@@ -14,9 +16,9 @@ static tn_tensor *with_grad(tn_tensor *x, tn_tensor *grad)
 /* Gradients 3, 4 (f32), 12 (f64, transposed), and a parameter that has none: norm 13. */
 static tn_list *three(void)
 {
-    return TN_LIST(with_grad(tn_zeros(TN_SHAPE(2)), tn_from_floats(((float[]){3, -4}), TN_SHAPE(2))),
+    return TN_LIST(with_grad(tn_zeros(TN_SHAPE(2)), there(tn_from_floats(((float[]){3, -4}), TN_SHAPE(2)))),
                    with_grad(tn_transpose(tn_zeros(TN_SHAPE(2, 3), .dtype = TN_F64), 0, 1),
-                             tn_transpose(tn_from_doubles(((double[]){0, 12, 0, 0, 0, 0}), TN_SHAPE(2, 3)), 0, 1)),
+                             tn_transpose(there(tn_from_doubles(((double[]){0, 12, 0, 0, 0, 0}), TN_SHAPE(2, 3))), 0, 1)),
                    tn_zeros(TN_SHAPE(1), .requires_grad = true));
 }
 
@@ -50,7 +52,7 @@ static void test_clip_errors(void **state)
     (void)state;
     TN_SCOPE;
     const tn_list *params = three();
-    tn_tensor *bad = with_grad(tn_zeros(TN_SHAPE(2)), tn_from_floats(((float[]){INFINITY, 1}), TN_SHAPE(2)));
+    tn_tensor *bad = with_grad(tn_zeros(TN_SHAPE(2)), there(tn_from_floats(((float[]){INFINITY, 1}), TN_SHAPE(2))));
     assert_true(isnan(tn_clip_grad_norm(TN_LIST(bad), 1, .error_if_nonfinite = true)));
     check_error(TN_ERR_ARGUMENT, "clip_grad_norm: the gradients' norm of order 2 is inf");
     check_values(tn_grad(bad), 0, INFINITY, 1);
@@ -78,7 +80,7 @@ static void test_clip_value(void **state)
     check_values(grad, 0, 3, -3.5);
     check_values(tn_contiguous(tn_grad(tn_list_at(params, 1))), 0, 0, 0, 3.5, 0, 0, 0);
     assert_true(tn_version_of(grad) > version);
-    tn_tensor *bad = with_grad(tn_zeros(TN_SHAPE(2)), tn_from_floats(((float[]){NAN, -INFINITY}), TN_SHAPE(2)));
+    tn_tensor *bad = with_grad(tn_zeros(TN_SHAPE(2)), there(tn_from_floats(((float[]){NAN, -INFINITY}), TN_SHAPE(2))));
     assert_int_equal(tn_clip_grad_value(TN_LIST(bad), 1), TN_OK);
     check_values(tn_grad(bad), 0, NAN, -1);
 }
@@ -238,12 +240,13 @@ static void test_grad_scaler(void **state)
     (void)state;
     TN_SCOPE;
     static const double scales[] = {4, 8, 4, 4, 8, 8}, first[] = {0.5, 0, 0, -0.5, -1, -1.5};
-    tn_tensor *w = tn_from_floats(((float[]){1, 2}), TN_SHAPE(2), .requires_grad = true);
+    tn_tensor *w = there(tn_from_floats(((float[]){1, 2}), TN_SHAPE(2)));
+    assert_int_equal(tn_set_requires_grad(w, true), TN_OK);
     tn_optim *opt = tn_adopt(tn_sgd_new(TN_LIST(w), 0.5));
     tn_grad_scaler *scaler = tn_adopt(tn_grad_scaler_new(.init_scale = 4, .growth_interval = 2));
     for (int i = 0; i < 6; i++) {
         TN_SCOPE;
-        tn_tensor *loss = tn_sum(tn_mul(w, tn_from_floats(((float[]){i == 2 ? INFINITY : 1, 1}), TN_SHAPE(2))));
+        tn_tensor *loss = tn_sum(tn_mul(w, there(tn_from_floats(((float[]){i == 2 ? INFINITY : 1, 1}), TN_SHAPE(2)))));
         tn_zero_grad(opt);
         assert_int_equal(tn_backward(tn_grad_scaler_scale(scaler, loss)), TN_OK);
         if (i == 4) {
@@ -288,6 +291,7 @@ static int restore_allocator(void **state)
 
 int main(void)
 {
+    case_use_device();
     const struct CMUnitTest tests[] = {
         TEST(test_clip_norm), TEST(test_clip_errors), TEST(test_clip_value), TEST(test_ema), TEST(test_ema_errors), TEST(test_rng_state),
         TEST(test_grad_scaler),

@@ -1,5 +1,5 @@
 /* Random numbers. labels: isa, quick, threads */
-#include "check.h"
+#include "cases.h"
 
 #include "kernels/kernels.h"
 #include "kernels/philox.h"
@@ -273,6 +273,7 @@ static void bad_inputs(void **state)
 
 int main(void)
 {
+    case_use_device();
     const struct CMUnitTest tests[] = {TEST(known_answers), TEST(elements_by_definition), TEST(threads_and_seeds), TEST(moments),
                                        TEST(normals_by_formula), TEST(permutations), TEST(multinomials), TEST(large_integers), TEST(bad_inputs)};
     return cmocka_run_group_tests(tests, NULL, NULL);

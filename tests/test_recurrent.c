@@ -1,6 +1,6 @@
 /* Recurrent layers beside the table of test_layers_recurrent.c: names, laws, dropout, packing, threads, instruction sets, messages.
  * labels: isa, quick */
-#include "check.h"
+#include "cases.h"
 
 #include <stdio.h>
 
@@ -157,7 +157,7 @@ static void test_shared_weights(void **state)
         assert_int_equal(tn_grads_of(sum, 1, in, 3, recorded, .create_graph = true), TN_OK);
         for (int k = 0; k < 3; k++)
             assert_true(tn_allclose(plain[k], recorded[k], 1e-12, 1e-12, false));
-        if (tn_gradcheck(twice, nets[i], in, 3, .second = true) != TN_OK)
+        if (!case_device() && tn_gradcheck(twice, nets[i], in, 3, .second = true) != TN_OK)
             fail_msg("%s", tn_last_error());
         tn_release(nets[i]);
     }
@@ -167,6 +167,7 @@ static void test_shared_weights(void **state)
 static void test_long(void **state)
 {
     (void)state;
+    case_skip_slow_device();
     TN_SCOPE;
     enum { STEPS = 20000 };
     tn_module *net = tn_adopt(tn_gru_new(2, 3)), *cell = tn_adopt(tn_gru_cell_new(2, 3));
@@ -452,6 +453,7 @@ static void run_walk(const tn_kernels *kernels, tn_dtype dtype, tn_rnn_kind kind
 static void test_instruction_sets(void **state)
 {
     (void)state;
+    case_cpu_only();
     static const struct {
         int64_t in, hidden;
     } sizes[] = {{5, 37}, {1, 32}, {70, 48}, {3, 7}, {700, 160}};
@@ -476,6 +478,7 @@ static void test_instruction_sets(void **state)
 static void test_ulp(void **state)
 {
     (void)state;
+    case_cpu_only();
     TN_SCOPE;
     enum { N = 20000 };
     for (int k = 0; k < 2; k++) {
@@ -501,6 +504,7 @@ static void test_ulp(void **state)
 
 int main(void)
 {
+    case_use_device();
     const struct CMUnitTest tests[] = {
         TEST(test_names), TEST(test_law), TEST(test_copies), TEST(test_dropout), TEST(test_partial_gradients), TEST(test_shared_weights),
         TEST(test_long), TEST(test_packing), TEST(test_packing_errors), TEST(test_making_errors), TEST(test_calling_errors),

@@ -384,6 +384,7 @@ static void test_errors(void **state)
 
 int main(void)
 {
+    case_use_device();
     const struct CMUnitTest tests[] = {TEST(test_factors), TEST(test_cosines), TEST(test_cycles), TEST(test_others), TEST(test_composed),
                                        TEST(test_other_laws), TEST(test_errors)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* labels: threads
  * Threads that share one model: forward, gradients that leave .grad alone, errors and random numbers of their own; a model replaced while
  * others answer from it. Run under the thread sanitizer. */
-#include "check.h"
+#include "cases.h"
 
 #include <pthread.h>
 
@@ -119,6 +119,7 @@ static void test_a_model_is_replaced(void **state)
 
 int main(void)
 {
+    case_use_device();
     const struct CMUnitTest tests[] = {TEST(test_threads_share_a_model), TEST(test_a_model_is_replaced)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

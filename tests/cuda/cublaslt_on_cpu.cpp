@@ -33,13 +33,13 @@ static int set(void *o, int attribute, const void *value, size_t bytes)
     ((object *)o)->values[attribute] = wide;
     return CUBLAS_STATUS_SUCCESS;
 }
-static int64_t get(void *o, int attribute, int64_t otherwise)
+static int64_t get(const object &o, int attribute, int64_t otherwise)
 {
-    const auto &values = ((object *)o)->values;
-    const auto found = values.find(attribute);
-    return found == values.end() ? otherwise : found->second;
+    const auto found = o.values.find(attribute);
+    return found == o.values.end() ? otherwise : found->second;
 }
-static void *bias_of(void *desc) { return (void *)(uintptr_t)get(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, 0); }
+static int64_t get(void *o, int attribute, int64_t otherwise) { return get(*(const object *)o, attribute, otherwise); }
+static void *bias_of(const object &desc) { return (void *)(uintptr_t)get(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, 0); }
 
 EXPORTED size_t cublasLtGetVersion(void) { return 130002; }
 EXPORTED const char *cublasLtGetStatusString(int status) { return status == CUBLAS_STATUS_NOT_INITIALIZED ? "not initialised" : "emulated error"; }
@@ -90,7 +90,7 @@ EXPORTED int cublasLtMatmulAlgoGetHeuristic(void *, void *desc, void *a, void *b
     CHECK((type == TN_CUDA_R_64F) == (compute == CUBLAS_COMPUTE_64F));
     CHECK(get(desc, SCALE_TYPE, -1) == (type == TN_CUDA_R_64F ? TN_CUDA_R_64F : TN_CUDA_R_32F));
     CHECK(type == TN_CUDA_R_32F || (compute != CUBLAS_COMPUTE_32F_FAST_TF32 && compute != CUBLAS_COMPUTE_32F_FAST_16BF));
-    CHECK(!(epilogue & CUBLASLT_EPILOGUE_BIAS) || bias_of(desc));
+    CHECK(!(epilogue & CUBLASLT_EPILOGUE_BIAS) || bias_of(*(object *)desc));
     CHECK(get(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, 7) == CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
     CHECK(get(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, 0) > 0);
     memset(choice, 0, sizeof *choice);
@@ -98,13 +98,13 @@ EXPORTED int cublasLtMatmulAlgoGetHeuristic(void *, void *desc, void *a, void *b
     for (int i = 0; i < 4; i++)
         choice->algo.data[i] = (uint64_t)get(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES + i, 256);
     choice->algo.data[4] = 4711;
-    choice->algo.data[5] = (uint64_t)tn_cuda_alignment(bias_of(desc), 256);
+    choice->algo.data[5] = (uint64_t)tn_cuda_alignment(bias_of(*(object *)desc), 256);
     choice->workspace = asked % 3 == 0 ? 1000 : 0;
     return asked++, CUBLAS_STATUS_SUCCESS;
 }
 
 template <class S, class A> struct product {
-    void *desc, *a, *b, *d;
+    object desc, a, b, d; /* as they were when it was asked for */
     const S *pa, *pb;
     S *pd;
     A alpha, beta;
@@ -136,21 +136,22 @@ template <class S, class A> struct product {
 };
 
 EXPORTED int cublasLtMatmul(void *, void *desc, const void *alpha, const void *a, void *la, const void *b, void *lb, const void *beta, const void *c,
-                            void *lc, void *d, void *ld, const tn_lt_algo *algo, void *workspace, size_t bytes, cudaStream_t)
+                            void *lc, void *d, void *ld, const tn_lt_algo *algo, void *workspace, size_t bytes, cudaStream_t stream)
 {
     const void *pointers[] = {a, b, c, d};
     CHECK(algo->data[4] == 4711 && c == d && lc == ld);
     CHECK(bytes == 0 || workspace);
     for (int i = 0; i < 4; i++)
         CHECK((uintptr_t)pointers[i] % algo->data[i] == 0);
-    CHECK((uintptr_t)bias_of(desc) % algo->data[5] == 0);
+    CHECK((uintptr_t)bias_of(*(object *)desc) % algo->data[5] == 0);
     if (get(ld, ROWS, 0) == UNSUPPORTED || get(ld, ROWS, 0) == FAILING)
         return get(ld, ROWS, 0) == FAILING ? CUBLAS_STATUS_INVALID_VALUE : CUBLAS_STATUS_NOT_SUPPORTED;
     ran++;
     switch (get(ld, TYPE, -1)) {
 #define OF_TYPE(name, S, A)                                                                                                   \
     case name:                                                                                                                \
-        on_device([&] { product<S, A>{desc, la, lb, ld, (const S *)a, (const S *)b, (S *)d, *(A *)alpha, *(A *)beta}.run(); }); \
+        on_device(stream, [p = product<S, A>{*(object *)desc, *(object *)la, *(object *)lb, *(object *)ld, (const S *)a, (const S *)b, (S *)d, \
+                                             *(A *)alpha, *(A *)beta}] { p.run(); });                                         \
         break;
         OF_TYPE(TN_CUDA_R_64F, double, double)
         OF_TYPE(TN_CUDA_R_32F, float, float)
@@ -160,6 +161,6 @@ EXPORTED int cublasLtMatmul(void *, void *desc, const void *alpha, const void *a
         return CUBLAS_STATUS_INVALID_VALUE;
     }
     if (workspace) /* which is ours to write on */
-        on_device([=] { memset(workspace, 7, bytes); });
+        on_device(stream, [=] { memset(workspace, 7, bytes); });
     return CUBLAS_STATUS_SUCCESS;
 }

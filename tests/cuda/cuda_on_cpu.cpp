@@ -435,12 +435,15 @@ void cuda_on_cpu_launch(unsigned grid, unsigned block, cudaStream_t stream, std:
     });
 }
 
-/* For what is no kernel of ours: all that waits, and then this, at once. */
-extern "C" __attribute__((visibility("default"))) void cuda_on_cpu_run(void (*work_of)(void *), void *context)
+/* For what is no kernel of ours, a task: into the graph where the stream is captured, else all that waits, and then this, at once. */
+extern "C" __attribute__((visibility("default"))) void cuda_on_cpu_run(cudaStream_t stream, const void *work_of)
 {
     opening open;
+    const task &t = *(const task *)work_of;
+    if (stream->captured)
+        return put(stream, t);
     cudaDeviceSynchronize();
-    work_of(context);
+    t();
 }
 
 /* ---- the rest --------------------------------------------------------------------------------------------------------------- */

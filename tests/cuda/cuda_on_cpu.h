@@ -22,8 +22,8 @@ struct cuda_on_cpu_index { unsigned x; };
 extern cuda_on_cpu_index blockIdx, threadIdx, blockDim, gridDim;
 void __syncthreads();
 int __syncthreads_or(int predicate);
-/* For the libraries in cublaslt_on_cpu.cpp and cudnn_on_cpu.cpp, which find it by its name: all that waits, and then this. */
-extern "C" void cuda_on_cpu_run(void (*work)(void *), void *context);
+/* For the libraries in cublaslt_on_cpu.cpp and cudnn_on_cpu.cpp, which find it by its name; work is a std::function<void()>. */
+extern "C" void cuda_on_cpu_run(struct cuda_on_cpu_stream *stream, const void *work);
 void cuda_on_cpu_launch(unsigned grid, unsigned block, struct cuda_on_cpu_stream *stream, std::function<void()> kernel);
 /* The arguments become the kernel's parameters now, as in CUDA. */
 template <class... P, class... A>

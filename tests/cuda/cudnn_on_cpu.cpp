@@ -182,9 +182,9 @@ EXPORTED int cudnnCreate(void **handle)
 {
     if (const char *path = getenv("TENON_CUDNN_REAL"))
         open_real(path);
-    return *handle = malloc(1), CUDNN_STATUS_SUCCESS;
+    return *handle = calloc(1, sizeof(cudaStream_t)), CUDNN_STATUS_SUCCESS;
 }
-EXPORTED int cudnnSetStream(void *, cudaStream_t) { return CUDNN_STATUS_SUCCESS; }
+EXPORTED int cudnnSetStream(void *handle, cudaStream_t stream) { return *(cudaStream_t *)handle = stream, CUDNN_STATUS_SUCCESS; }
 EXPORTED int cudnnBackendCreateDescriptor(int type, void **made_one)
 {
     if (getenv("TENON_CUDNN_FAILS"))
@@ -362,7 +362,7 @@ struct running {
     }
 };
 
-EXPORTED int cudnnBackendExecute(void *, void *plan, void *pack)
+EXPORTED int cudnnBackendExecute(void *handle, void *plan, void *pack)
 {
     const descriptor *p = (const descriptor *)plan, *given = (const descriptor *)pack;
     CHECK(p->finished && given->finished && p->engine != 2 && p->engine != 3);
@@ -379,7 +379,7 @@ EXPORTED int cudnnBackendExecute(void *, void *plan, void *pack)
     engine = p->engine;
     ran++;
     unplanned.graphs.erase(p->graph);
-    on_device([&] {
+    on_device(*(cudaStream_t *)handle, [=]() mutable {
         for (const descriptor *operation : operations_of(p->graph))
             kinds.count(operation->type) ? r.convolve(operation) : r.pointwise(operation);
         if (p->engine == 4)

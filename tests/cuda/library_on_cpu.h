@@ -20,10 +20,10 @@
     abort();
 }
 
-/* As a kernel: only then is the device's memory open. The emulation is the libtenon_cuda.so in the folder above this library's. */
-static inline void on_device(const std::function<void()> &work)
+/* As a kernel, only then is the device's memory open; a graph keeps it. The emulation is the libtenon_cuda.so in the folder above this library's. */
+static inline void on_device(cudaStream_t stream, const std::function<void()> &work)
 {
-    static void (*run)(void (*)(void *), void *);
+    static void (*run)(cudaStream_t, const void *);
     if (!run) {
         Dl_info self;
         dladdr((const void *)&run, &self);
@@ -34,7 +34,7 @@ static inline void on_device(const std::function<void()> &work)
         if (!run)
             die(path.c_str(), "there is no emulated device");
     }
-    run([](void *context) { (*(const std::function<void()> *)context)(); }, (void *)&work);
+    run(stream, &work);
 }
 
 /* x with its fraction cut to so many bits, to nearest: TF32 has 10, bf16 7. */

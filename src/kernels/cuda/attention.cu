@@ -267,52 +267,77 @@ template <class S, int R, int SIDE, int G> TN_KERNEL attention_kernel(tn_attenti
 
 /* ---- backward ---------------------------------------------------------------------------------------------------------------- */
 
-/* dy y of each row; a block for one. */
-template <class S> TN_KERNEL dy_y_kernel(tn_attention f, S *out)
+/* dy y of each row, by a thread that adds as products() does: where a row reads one key alone, its slope comes to 0. */
+template <class S> TN_KERNEL dy_y_kernel(tn_attention f, int64_t rows, S *out)
 {
-    const S *dy = (const S *)f.dy + (int64_t)blockIdx.x * f.ev, *y = (const S *)f.y + (int64_t)blockIdx.x * f.ev;
+    const int64_t i = tn_this_thread();
+    if (i >= rows)
+        return;
     S sum = 0;
-    for (int64_t d = threadIdx.x; d < f.ev; d += blockDim.x)
-        sum += dy[d] * y[d];
-    const double all = tn_block_sum((double)sum);
-    if (threadIdx.x == 0)
-        out[blockIdx.x] = (S)all;
+    for (int64_t d = 0; d < f.ev; d++)
+        sum += ((const S *)f.dy)[i * f.ev + d] * ((const S *)f.y)[i * f.ev + d];
+    out[i] = sum;
 }
 
-/* Of a tile from (i0, j0) on: p the probabilities after dropout, ds the scores' slopes times scale: probability (keep dy v - dy y). */
+/* Of a tile from (i0, j0) on: p the probabilities after dropout, ds the scores' slopes times scale: probability (keep dy v - dy y). dy_y is NULL where
+ * the tile has all keys of its rows: dy y is the sum of p dy v. */
 template <class S, int R, int SIDE>
 TN_DEVICE void slopes(const tn_attention &f, int64_t batch, int64_t head, int64_t i0, int64_t j0, const S *dy_y, typename shape<S, R, SIDE>::strip &as,
                       typename shape<S, R, SIDE>::strip &bs, typename shape<S, R, SIDE>::tile &p, typename shape<S, R, SIDE>::tile &ds)
 {
     const int64_t kv = head / (f.heads / f.kv_heads);
-    S scores[R][R], steps[R][R];
+    S scores[R][R], steps[R][R], own[R];
     products<SIDE>(rows_from<S>(f.q, batch, head, i0, f.l, f.e), rows_from<S>(f.k, batch, kv, j0, f.s, f.e), as, bs, scores);
     products<SIDE>(results_from<S>(f, f.dy, batch, head, i0), rows_from<S>(f.v, batch, kv, j0, f.s, f.ev), as, bs, steps);
     TN_UNROLL
     for (int y = 0; y < R; y++) {
-        const int64_t i = i0 + row_at<SIDE, R>(y), at = row_index(f, batch, head, i < f.l ? i : 0);
-        const S most = ((const S *)f.stats)[2 * at], share = ((const S *)f.stats)[2 * at + 1], own = dy_y[at];
+        const int row = row_at<SIDE, R>(y);
+        const int64_t i = i0 + row, at = row_index(f, batch, head, i < f.l ? i : 0);
+        const S most = ((const S *)f.stats)[2 * at], share = ((const S *)f.stats)[2 * at + 1];
+        own[y] = 0;
         TN_UNROLL
         for (int x = 0; x < R; x++) {
             const int64_t j = j0 + column_at<SIDE, R>(x);
             const S one = score(f, batch, head, i, j, scores[y][x]);
             const S probability = one == -(S)INFINITY || share == 0 ? (S)0 : tn_exp_(one - most) * share;
             const S keep = probability == 0 ? (S)0 : kept<S>(f, batch, head, i, j);
-            p.v[row_at<SIDE, R>(y)][column_at<SIDE, R>(x)] = probability * keep;
-            ds.v[row_at<SIDE, R>(y)][column_at<SIDE, R>(x)] = probability == 0 ? (S)0 : (S)f.scale * probability * (keep * steps[y][x] - own);
+            p.v[row][column_at<SIDE, R>(x)] = probability * keep;
+            scores[y][x] = probability;
+            steps[y][x] = keep == 0 ? (S)0 : keep * steps[y][x];
+            own[y] += probability == 0 ? (S)0 : probability * steps[y][x];
         }
+        if (dy_y)
+            own[y] = dy_y[at];
+        else
+            ds.v[row][threadIdx.x % SIDE] = own[y];
     }
+    __syncthreads();
+    if (!dy_y) {
+        TN_UNROLL
+        for (int y = 0; y < R; y++) {
+            own[y] = 0;
+            TN_UNROLL
+            for (int x = 0; x < SIDE; x++)
+                own[y] += ds.v[row_at<SIDE, R>(y)][x];
+        }
+        __syncthreads();
+    }
+    TN_UNROLL
+    for (int y = 0; y < R; y++)
+        TN_UNROLL
+        for (int x = 0; x < R; x++)
+            ds.v[row_at<SIDE, R>(y)][column_at<SIDE, R>(x)] = scores[y][x] == 0 ? (S)0 : (S)f.scale * scores[y][x] * (steps[y][x] - own[y]);
     __syncthreads();
 }
 
 /* All of a head where one tile holds its scores. */
-template <class S, int R, int SIDE> TN_KERNEL one_tile_kernel(tn_attention f, const S *dy_y)
+template <class S, int R, int SIDE> TN_KERNEL one_tile_kernel(tn_attention f)
 {
     enum { TILE = shape<S, R, SIDE>::TILE };
     __shared__ typename shape<S, R, SIDE>::strip as, bs;
     __shared__ typename shape<S, R, SIDE>::tile p, ds;
     const int64_t head = blockIdx.x % f.heads, batch = blockIdx.x / f.heads, out = blockIdx.x;
-    slopes<S, R, SIDE>(f, batch, head, 0, 0, dy_y, as, bs, p, ds);
+    slopes<S, R, SIDE>(f, batch, head, 0, 0, NULL, as, bs, p, ds);
     for (int64_t c0 = 0; c0 < f.e; c0 += TILE) {
         S of_q[R][R] = {}, of_k[R][R] = {};
         if (f.dq) {
@@ -409,15 +434,17 @@ template <class S, int R, int SIDE> static tn_status attention_backward(const tn
 {
     enum { TILE = shape<S, R, SIDE>::TILE };
     const int64_t heads = f->batch * f->heads, rows = heads * f->l;
+    if (rows > 0 && f->s > 0 && f->l <= TILE && f->s <= TILE && f->heads == f->kv_heads) {
+        TN_LAUNCH((one_tile_kernel<S, R, SIDE>), heads, SIDE * SIDE, *f);
+        return tn_cuda_status("attention_backward");
+    }
     tn_cuda_scratch scratch((size_t)rows * sizeof(S));
     S *dy_y = (S *)scratch.data;
     if (!dy_y)
         return TN_ERR_MEMORY;
     if (rows > 0)
-        TN_LAUNCH(dy_y_kernel<S>, rows, tn_threads(f->ev / 4), *f, dy_y);
-    if (rows > 0 && f->s > 0 && f->l <= TILE && f->s <= TILE && f->heads == f->kv_heads)
-        TN_LAUNCH((one_tile_kernel<S, R, SIDE>), heads, SIDE * SIDE, *f, dy_y);
-    else if (f->e > TILE || f->ev > TILE)
+        TN_LAUNCH_EACH(dy_y_kernel<S>, rows, *f, rows, dy_y);
+    if (f->e > TILE || f->ev > TILE)
         long_backward<S, R, SIDE, 2>(f, dy_y);
     else
         long_backward<S, R, SIDE, 1>(f, dy_y);

@@ -10,7 +10,7 @@
 
 enum { DEVICES_MAX = 16, STAGES = 4 };
 static const size_t STAGE_BYTES = (size_t)4 << 20, SMALL_COPY = (size_t)64 << 10;
-static const int64_t KEPT_MOST = (int64_t)256 << 20;
+static const int64_t KEPT_MOST = (int64_t)64 << 20;
 
 /* Pinned memory that copies to the device go through. */
 struct stage {
@@ -183,7 +183,7 @@ static void *take(device *d, cudaStream_t stream, int64_t size)
 /* Until somebody takes as much in the same stream; all goes back where it became much, as with shapes that change. The lock is held. */
 static void keep(device *d, cudaStream_t stream, void *memory, int64_t size)
 {
-    if (size > KEPT_MOST / 4) {
+    if (size > KEPT_MOST / 16) {
         cudaFreeAsync(memory, stream);
         return;
     }

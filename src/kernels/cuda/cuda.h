@@ -95,6 +95,18 @@ static inline int tn_threads(int64_t work)
         threads *= 2;
     return threads;
 }
+/* The power of two from n on. */
+static inline int64_t tn_power(int64_t n)
+{
+    int64_t power = 1;
+    while (power < n)
+        power *= 2;
+    return power;
+}
+TN_HD static inline int64_t tn_quotient(int64_t a, int64_t b) /* a division of 32 bits is several times faster */
+{
+    return a <= INT32_MAX && b <= INT32_MAX ? (int64_t)((uint32_t)a / (uint32_t)b) : a / b;
+}
 /* A grid of threads of which each does one of n things. */
 #define TN_LAUNCH_EACH(kernel, n, ...) TN_LAUNCH(kernel, tn_blocks((n), tn_threads(n)), tn_threads(n), __VA_ARGS__)
 TN_DEVICE int64_t tn_this_thread() { return (int64_t)blockIdx.x * blockDim.x + threadIdx.x; }
@@ -129,8 +141,8 @@ template <class S, class T> TN_DEVICE S tn_store(T x)
 }
 template <class S> TN_DEVICE S tn_from_bits(uint64_t bits)
 {
-    S x;
-    memcpy(&x, &bits, sizeof x);
+    S x = {};
+    memcpy(&x, &bits, sizeof x < sizeof bits ? sizeof x : sizeof bits);
     return x;
 }
 
@@ -214,6 +226,27 @@ static inline tn_cuda_loop tn_cuda_loop_of(const tn_loop *from, const size_t *si
             memcpy(&loop.value[k], from->data[k], sizes[k]);
     }
     return loop;
+}
+
+/* The loop over 16 bytes at a time, where the first operands' last dims are dense and all begin at multiples of 16. */
+struct alignas(16) tn_cuda_pack { uint64_t v[2]; };
+static inline bool tn_cuda_widen(tn_cuda_loop *loop, int operands, size_t element)
+{
+    const int last = loop->ndim - 1;
+    bool wide = loop->ndim > 0 && loop->n > 0 && loop->sizes[last] * (int64_t)element % 16 == 0;
+    for (int k = 0; k < operands && wide; k++) {
+        wide = !(loop->on_cpu >> k & 1) && loop->strides[k][last] == (int64_t)element && (uintptr_t)loop->data[k] % 16 == 0;
+        for (int d = 0; d < last; d++)
+            wide = wide && loop->strides[k][d] % 16 == 0;
+    }
+    if (!wide)
+        return false;
+    const int64_t packs = loop->sizes[last] * (int64_t)element / 16;
+    loop->n = loop->n / loop->sizes[last] * packs;
+    loop->sizes[last] = packs;
+    for (int k = 0; k < operands; k++)
+        loop->strides[k][last] = 16;
+    return true;
 }
 
 /* Byte offsets of element i in the first K operands. */

@@ -239,10 +239,9 @@ struct call {
     {
         const int type = type_of(dtype), batch = (int)r->batch, hidden = (int)r->hidden, sizes[] = {1, batch, hidden};
         const int strides[] = {batch * hidden, hidden, 1};
-        std::vector<int> lengths((size_t)batch);
-        for (int64_t t = 0; t < r->steps; t++)
-            for (int64_t b = 0; b < r->first[t + 1] - r->first[t]; b++)
-                lengths[(size_t)b]++;
+        std::vector<int> lengths;
+        for (int64_t t = r->steps; t > 0; t--) /* the first r->first[t] - r->first[t - 1] sequences have t steps */
+            lengths.resize((size_t)(r->first[t] - r->first[t - 1]), (int)t);
         int failed = dnn.cudnnSetTensorNdDescriptor(h.made, type, 3, sizes, strides);
         failed = failed ? failed : dnn.cudnnCreateRNNDataDescriptor(&x);
         failed = failed ? failed : dnn.cudnnCreateRNNDataDescriptor(&y);

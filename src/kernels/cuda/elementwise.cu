@@ -385,9 +385,11 @@ static bool is_narrow(tn_dtype dtype) { return dtype == TN_F32 || dtype == TN_F1
 tn_status tn_cuda_cast(tn_dtype to, tn_dtype from, const tn_loop *loop_)
 {
     const size_t sizes[2] = {tn_cuda_size(to), tn_cuda_size(from)};
-    const tn_cuda_loop loop = tn_cuda_loop_of(loop_, sizes);
+    tn_cuda_loop loop = tn_cuda_loop_of(loop_, sizes);
     const bool dense = is_dense(loop, 2, sizes);
-    if (to == from)
+    if (to == from && !dense && tn_cuda_widen(&loop, 2, sizes[0]))
+        LAUNCH_LOOP(copy_kernel, tn_cuda_pack, loop, false, 0);
+    else if (to == from)
         TN_FOR_SIZE(sizes[0], LAUNCH_LOOP(copy_kernel, S, loop, dense, 0))
     else if (is_narrow(to) && from == TN_F32)
         LAUNCH_LOOP(cast_float_kernel, float, loop, dense, to);

@@ -52,11 +52,31 @@ template <class S> TN_KERNEL gather_kernel(tn_cuda_loop loop)
     *(S *)(loop.data[0] + at[0]) = *(const S *)(loop.data[1] + at[1] + *(const int64_t *)(loop.data[2] + at[2]));
 }
 
+/* The same of rows that lie side by side: 16 bytes at a time where an offset allows it, else S by S. */
+template <class S> TN_KERNEL gather_rows_kernel(tn_cuda_loop loop)
+{
+    const int64_t i = tn_this_thread();
+    if (i >= loop.n)
+        return;
+    int64_t at[3];
+    tn_places<3>(loop, i, at);
+    char *to = loop.data[0] + at[0];
+    const char *from = loop.data[1] + at[1] + *(const int64_t *)(loop.data[2] + at[2]);
+    if ((uintptr_t)from % sizeof(tn_cuda_pack) == 0)
+        *(tn_cuda_pack *)to = *(const tn_cuda_pack *)from;
+    else
+        for (size_t b = 0; b < sizeof(tn_cuda_pack); b += sizeof(S))
+            *(S *)(to + b) = *(const S *)(from + b);
+}
+
 tn_status tn_cuda_gather(size_t element, const tn_loop *from)
 {
     const size_t sizes[3] = {element, element, sizeof(int64_t)};
-    const tn_cuda_loop loop = tn_cuda_loop_of(from, sizes);
-    TN_FOR_SIZE(element, TN_LAUNCH_EACH(gather_kernel<S>, loop.n, loop))
+    tn_cuda_loop loop = tn_cuda_loop_of(from, sizes);
+    if (loop.ndim > 0 && loop.strides[2][loop.ndim - 1] == 0 && tn_cuda_widen(&loop, 2, element))
+        TN_FOR_SIZE(element, TN_LAUNCH_EACH(gather_rows_kernel<S>, loop.n, loop))
+    else
+        TN_FOR_SIZE(element, TN_LAUNCH_EACH(gather_kernel<S>, loop.n, loop))
     return tn_cuda_status("gather");
 }
 
@@ -122,7 +142,7 @@ TN_DEVICE int64_t offset_in(const tn_cuda_loop &loop, int k, int first, int end,
 {
     int64_t offset = 0;
     for (int d = end - 1; d >= first; d--) {
-        const int64_t rest = d == first ? 0 : i / loop.sizes[d];
+        const int64_t rest = d == first ? 0 : tn_quotient(i, loop.sizes[d]);
         offset += (i - rest * loop.sizes[d]) * loop.strides[k][d];
         i = rest;
     }
@@ -151,14 +171,14 @@ template <class S> TN_DEVICE typename gathered<S>::A chunk_sum(const spread &s, 
 /* A thread for a lane of a chunk that begins amid those of one place. */
 template <class S> TN_KERNEL spread_parts_kernel(spread s)
 {
-    const int64_t e = tn_this_thread(), chunk = e / s.width + 1, lane = e % s.width, i = chunk * CHUNK;
+    const int64_t e = tn_this_thread(), chunk = tn_quotient(e, s.width) + 1, lane = e - (chunk - 1) * s.width, i = chunk * CHUNK;
     if (i < s.keys && s.to[i] == s.to[i - 1])
         ((typename gathered<S>::A *)s.parts)[chunk * s.width + lane] = chunk_sum<S>(s, i, offset_in(s.loop, 0, 0, s.lanes, lane));
 }
 /* A thread for a lane of a key: the first of those that go to one place has the work. */
 template <class S> TN_KERNEL spread_kernel(spread s)
 {
-    const int64_t e = tn_this_thread(), i = e / s.width, lane = e % s.width;
+    const int64_t e = tn_this_thread(), i = tn_quotient(e, s.width), lane = e - i * s.width;
     if (i >= s.keys || (i > 0 && s.to[i] == s.to[i - 1]))
         return;
     const int64_t to = s.to[i];

@@ -16,7 +16,7 @@ struct plan {
     int dtype;
     int64_t outer, inner; /* results; inputs of each */
     int64_t chunk, chunks;
-    void *parts; /* part[outer, chunks], where chunks > 1 */
+    void *parts; /* part[chunks, outer], where chunks > 1 */
 };
 
 TN_DEVICE bool is_nan(double x) { return x != x; }
@@ -120,6 +120,13 @@ template <class S, class A> TN_DEVICE part<A> run(const plan &p, int64_t result,
     const char *in = r.in + offset_of(r.outer_ndim, r.outer_sizes, r.outer_strides, result);
     part<A> s = nothing<A>(p.op);
     const bool plain = p.op == TN_REDUCE_SUM || p.op == TN_REDUCE_MEAN;
+    if (plain && r.inner_ndim == 1) {
+        TN_UNROLL_BY(8)
+        for (int64_t i = begin; i < end; i += step)
+            s.value = added(s.value, (A)tn_load(*(const S *)(in + i * r.inner_strides[0])));
+        s.count = end - begin;
+        return s;
+    }
     for (int64_t i = begin; i < end; i += step) {
         const A x = (A)tn_load(*(const S *)(in + (r.inner_ndim == 1 ? i * r.inner_strides[0] : offset_of(r.inner_ndim, r.inner_sizes, r.inner_strides, i))));
         if (plain) {
@@ -172,16 +179,34 @@ template <class S, class A> TN_DEVICE void leave(const plan &p, int64_t result, 
     if (p.chunks == 1)
         finish<S, A>(p, result, s);
     else
-        ((part<A> *)p.parts)[result * p.chunks + chunk] = s;
+        ((part<A> *)p.parts)[chunk * p.outer + result] = s;
 }
 TN_DEVICE int64_t end_of(const plan &p, int64_t chunk) { return (chunk + 1) * p.chunk < p.inner ? (chunk + 1) * p.chunk : p.inner; }
 
-/* A thread for each result and chunk: neighbours have neighbouring results. */
-template <class S, class A> TN_KERNEL by_threads(plan p)
+/* A block's `lanes` results lie side by side, each has a column of the block's threads, and each of those a stretch of begin ... end. The column's
+ * parts in its first thread, merged in order. */
+template <class A, class Stretch> TN_DEVICE part<A> by_columns(const plan &p, int lanes, int64_t begin, int64_t end, Stretch stretch)
 {
-    const int64_t i = tn_this_thread(), result = i % p.outer, chunk = i / p.outer;
-    if (chunk < p.chunks)
-        leave<S, A>(p, result, chunk, run<S, A>(p, result, chunk * p.chunk, end_of(p, chunk), 1));
+    __shared__ part<A> parts[TN_THREADS];
+    const int row = threadIdx.x / lanes, rows = blockDim.x / lanes;
+    const int64_t share = tn_blocks(end - begin, rows), from = begin + row * share < end ? begin + row * share : end;
+    parts[threadIdx.x] = stretch(from, from + share < end ? from + share : end);
+    for (int step = 1; step < rows; step *= 2) {
+        __syncthreads();
+        if (row % (2 * step) == 0 && row + step < rows)
+            parts[threadIdx.x] = merged(p.op, p.r.param, parts[threadIdx.x], parts[threadIdx.x + step * lanes]);
+    }
+    return parts[threadIdx.x];
+}
+
+template <class S, class A> TN_KERNEL columns_kernel(plan p, int lanes)
+{
+    const int64_t blocks = tn_blocks(p.outer, lanes), chunk = blockIdx.x / blocks, result = blockIdx.x % blocks * lanes + threadIdx.x % lanes;
+    const part<A> s = by_columns<A>(p, lanes, chunk * p.chunk, end_of(p, chunk), [&](int64_t begin, int64_t end) {
+        return result < p.outer ? run<S, A>(p, result, begin, end, 1) : nothing<A>(p.op);
+    });
+    if ((int)threadIdx.x < lanes && result < p.outer)
+        leave<S, A>(p, result, chunk, s);
 }
 
 /* The sum of a block's thread of elements that lie side by side, 16 bytes at a time from the first place that is a multiple of that. */
@@ -235,38 +260,50 @@ template <class S, class A> TN_KERNEL by_blocks(plan p)
         leave<S, A>(p, result, chunk, s);
 }
 
-template <class S, class A> TN_KERNEL merge_chunks(plan p)
+template <class S, class A> TN_KERNEL merge_chunks(plan p, int lanes)
 {
-    const int64_t result = tn_this_thread();
-    if (result >= p.outer)
-        return;
-    const part<A> *parts = (const part<A> *)p.parts + result * p.chunks;
-    part<A> s = parts[0];
-    for (int64_t chunk = 1; chunk < p.chunks; chunk++)
-        s = merged(p.op, p.r.param, s, parts[chunk]);
-    finish<S, A>(p, result, s);
+    const int64_t result = blockIdx.x * (int64_t)lanes + threadIdx.x % lanes;
+    const part<A> s = by_columns<A>(p, lanes, 0, p.chunks, [&](int64_t begin, int64_t end) {
+        part<A> all = nothing<A>(p.op);
+        for (int64_t chunk = begin; chunk < end && result < p.outer; chunk++)
+            all = merged(p.op, p.r.param, all, ((const part<A> *)p.parts)[chunk * p.outer + result]);
+        return all;
+    });
+    if ((int)threadIdx.x < lanes && result < p.outer)
+        finish<S, A>(p, result, s);
 }
 
-template <class S> static tn_status reduce_with(plan p, bool threads)
+/* A block's threads for columns: as many side by side as there are results, up to a warp; above each other no more than have something to do. */
+static int lanes_of(const plan &p) { return p.outer >= 32 ? 32 : (int)tn_power(p.outer); }
+static int rows_of(const plan &p, int64_t inner, int64_t each)
+{
+    const int64_t rows = tn_power(tn_blocks(inner, each)), most = TN_THREADS / lanes_of(p);
+    return (int)(rows < most ? rows : most);
+}
+
+template <class S> static tn_status reduce_with(plan p, bool columns)
 {
     typedef typename std::conditional<std::is_integral<S>::value, int64_t, double>::type A;
     tn_cuda_scratch scratch(p.chunks > 1 ? (size_t)(p.outer * p.chunks) * sizeof(part<A>) : 0);
     if (!scratch.data)
         return TN_ERR_MEMORY;
     p.parts = scratch.data;
-    auto each = by_threads<S, A>, block = by_blocks<S, A>, merge = merge_chunks<S, A>;
-    if (threads)
-        TN_LAUNCH_EACH(each, p.outer * p.chunks, p);
+    auto column = columns_kernel<S, A>;
+    auto block = by_blocks<S, A>;
+    auto merge = merge_chunks<S, A>;
+    const int lanes = lanes_of(p);
+    if (columns)
+        TN_LAUNCH(column, tn_blocks(p.outer, lanes) * p.chunks, lanes * rows_of(p, p.chunk, 4), p, lanes);
     else
         TN_LAUNCH(block, p.outer * p.chunks, tn_threads(p.chunk / 2), p);
     if (p.chunks > 1)
-        TN_LAUNCH_EACH(merge, p.outer, p);
+        TN_LAUNCH(merge, tn_blocks(p.outer, lanes), lanes * rows_of(p, p.chunks, 1), p, lanes);
     return tn_cuda_status("reduce");
 }
 
 tn_status tn_cuda_reduce(tn_reduce_op op, tn_dtype dtype, const tn_reduction *r)
 {
-    enum { BUSY = 1 << 15, LEAST = 64, CHUNK = 4096 };
+    enum { BUSY = 512, COLUMN = 512, CHUNK = 4096 }; /* blocks that keep a device busy; inputs of a result that are worth one */
     plan p = {*r, op, dtype, 1, 1, 1, 1, NULL};
     for (int d = 0; d < r->outer_ndim; d++)
         p.outer *= r->outer_sizes[d];
@@ -274,19 +311,18 @@ tn_status tn_cuda_reduce(tn_reduce_op op, tn_dtype dtype, const tn_reduction *r)
         p.inner *= r->inner_sizes[d];
     if (p.outer == 0)
         return TN_OK;
-    /* Columns (the results lie side by side, their inputs do not) and few inputs: a thread each. */
+    /* Columns (the results lie side by side, their inputs do not), and few inputs. */
     const int64_t element = (int64_t)tn_cuda_size(dtype);
-    const bool columns = r->outer_ndim > 0 && r->inner_ndim > 0 && r->outer_strides[r->outer_ndim - 1] == element &&
-                         r->inner_strides[r->inner_ndim - 1] != element && r->outer_sizes[r->outer_ndim - 1] > 1;
-    const bool threads = columns || p.inner <= 32;
-    const int64_t least = threads ? LEAST : CHUNK, busy = threads ? BUSY : BUSY / 64;
-    p.chunks = p.inner / least;
-    p.chunks = p.chunks < busy / p.outer ? p.chunks : busy / p.outer;
+    const bool side_by_side = r->outer_ndim > 0 && r->inner_ndim > 0 && r->outer_strides[r->outer_ndim - 1] == element &&
+                              r->inner_strides[r->inner_ndim - 1] != element && r->outer_sizes[r->outer_ndim - 1] > 1;
+    const bool columns = side_by_side || p.inner <= 32;
+    const int64_t worth = p.inner / (columns ? COLUMN : CHUNK), most = BUSY / (columns ? tn_blocks(p.outer, lanes_of(p)) : p.outer);
+    p.chunks = worth < most ? worth : most;
     p.chunks = p.chunks > 1 ? p.chunks : 1;
     p.chunk = tn_blocks(p.inner, p.chunks);
     p.chunks = p.inner ? tn_blocks(p.inner, p.chunk) : 1;
     tn_status status = TN_OK;
-    TN_FOR_DTYPE(dtype, status = reduce_with<S>(p, threads))
+    TN_FOR_DTYPE(dtype, status = reduce_with<S>(p, columns))
     return status;
 }
 

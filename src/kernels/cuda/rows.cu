@@ -322,21 +322,17 @@ struct place {
     int64_t at, channel;
 };
 TN_HD static inline int64_t pool_size(const tn_norm &f) { return f.batch ? f.n * f.s : f.c / f.groups * f.s; }
-TN_DEVICE int64_t quotient(int64_t a, int64_t b) /* a division of 32 bits is several times faster */
-{
-    return a <= INT32_MAX && b <= INT32_MAX ? (int64_t)((uint32_t)a / (uint32_t)b) : a / b;
-}
 TN_DEVICE place place_of(const tn_norm &f, int64_t pool, int64_t e)
 {
     place p;
-    const int64_t row = quotient(e, f.s);
+    const int64_t row = tn_quotient(e, f.s);
     if (f.batch) {
         p.at = (row * f.c + pool) * f.s + e - row * f.s;
         p.channel = pool;
     } else {
-        const int64_t group = pool - quotient(pool, f.groups) * f.groups;
+        const int64_t group = pool - tn_quotient(pool, f.groups) * f.groups;
         p.at = pool * pool_size(f) + e;
-        p.channel = group * quotient(f.c, f.groups) + row;
+        p.channel = group * tn_quotient(f.c, f.groups) + row;
     }
     return p;
 }
@@ -480,10 +476,10 @@ template <class S> TN_KERNEL norm_parameters_kernel(tn_norm f, int lanes, int64_
     const S *x = (const S *)f.x, *dy = (const S *)f.dy;
     const int lane = threadIdx.x % lanes, row = threadIdx.x / lanes, rows = blockDim.x / lanes;
     const int64_t split = blockIdx.x % splits, channel = blockIdx.x / splits * lanes + lane;
-    const int64_t end = (split + 1) * share < f.n * f.s ? (split + 1) * share : f.n * f.s, group = quotient(channel, f.c / f.groups);
+    const int64_t end = (split + 1) * share < f.n * f.s ? (split + 1) * share : f.n * f.s, group = tn_quotient(channel, f.c / f.groups);
     two_sums mine = {0, 0};
     for (int64_t e = split * share + row; e < end && channel < f.c; e += rows) {
-        const int64_t sample = quotient(e, f.s), at = (sample * f.c + channel) * f.s + e - sample * f.s;
+        const int64_t sample = tn_quotient(e, f.s), at = (sample * f.c + channel) * f.s + e - sample * f.s;
         const int64_t pool = f.batch ? channel : sample * f.groups + group;
         mine.g += (double)dy[at];
         mine.gx += (double)dy[at] * ((double)x[at] - f.mean[pool]) * f.rstd[pool];
