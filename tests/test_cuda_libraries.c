@@ -185,10 +185,6 @@ static void test_recurrent_captured(void **state)
 {
     (void)state;
     needs_device();
-    if (rnn("cudnn_adv_on_cpu_ran") >= 0) {
-        print_message("skipped: the stand-ins compute at once\n");
-        skip();
-    }
     TN_SCOPE;
     tn_module *net = recurrent_of(GRU, 7, TN_F32, true, cuda0);
     tn_packed_sequence *x = packed(tn_detach(random_of(TN_F32, cuda0, 5, 3, 3)));

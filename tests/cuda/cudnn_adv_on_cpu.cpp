@@ -121,8 +121,8 @@ static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 /* T is the layer's type. In what is kept each row has five times `hidden`: the gates, and the cell, or the hidden part of GRU's n; after
  * backward the gradients of the gates, and of the hidden part of n. */
 template <class T> struct layer {
-    const network &n;
-    const sequences &x;
+    const network n;
+    const sequences x;
     const T *weights, *in, *hx, *cx;
     const int hidden = n.hidden, gates = n.gates(), steps = x.steps;
 
@@ -249,14 +249,14 @@ static void check(const network *n, const sequences *x, const sequences *y, cons
     CHECK(h->type == n->type && h->sizes[0] == 1 && h->sizes[1] == (int)x->lengths.size() && h->sizes[2] == n->hidden);
     CHECK((n->mode == CUDNN_LSTM) == (c != NULL) && weight_size == n->elements() * n->item() && work_size == 1000);
 }
-/* `what` for both types of numbers, and the workspace spoilt. */
-template <class F> static int run(const network *n, void *work, F what)
+/* `what` of the layer, for its type of numbers, and the workspace spoilt. */
+template <class F> static int run(void *handle, const network *n, void *work, F what)
 {
     if (n->hidden == UNSUPPORTED || n->hidden == FAILING)
         return n->hidden == FAILING ? CUDNN_STATUS_BAD_PARAM : CUDNN_STATUS_NOT_SUPPORTED + 2;
     ran++;
-    on_device([&] {
-        n->type == CUDNN_DATA_DOUBLE ? what((double)0) : what((float)0);
+    on_device(*(cudaStream_t *)handle, [=, type = n->type] {
+        type == CUDNN_DATA_DOUBLE ? what((double)0) : what((float)0);
         memset(work, 7, 1000);
     });
     return CUDNN_STATUS_SUCCESS;
@@ -270,9 +270,9 @@ EXPORTED int cudnnRNNForward(void *handle, void *rnn, int mode, const int32_t *l
     const sequences *s = (const sequences *)x;
     check(n, s, (const sequences *)y, (const tensor *)h, (const tensor *)c, weight_size, work_size);
     CHECK(handle && !lengths && hx != hy && (mode == CUDNN_FWD_MODE_TRAINING ? reserve && reserve_size == kept(n, s) : !reserve && !reserve_size));
-    return run(n, work, [&](auto zero) {
+    return run(handle, n, work, [=, n = *n, s = *s](auto zero) {
         typedef decltype(zero) T;
-        layer<T>{*n, *s, (const T *)weights, (const T *)in, (const T *)hx, (const T *)cx}.forward((T *)y_data, (T *)hy, (T *)cy, (T *)reserve);
+        layer<T>{n, s, (const T *)weights, (const T *)in, (const T *)hx, (const T *)cx}.forward((T *)y_data, (T *)hy, (T *)cy, (T *)reserve);
     });
 }
 
@@ -285,9 +285,9 @@ EXPORTED int cudnnRNNBackwardData_v8(void *handle, void *rnn, const int32_t *len
     const sequences *s = (const sequences *)x;
     check(n, s, (const sequences *)y, (const tensor *)h, (const tensor *)c, weight_size, work_size);
     CHECK(handle && !lengths && dx && dhx != dhy && reserve_size == kept(n, s) && (!c || (dcx && dcx != dcy)));
-    return run(n, work, [&](auto zero) {
+    return run(handle, n, work, [=, n = *n, s = *s](auto zero) {
         typedef decltype(zero) T;
-        layer<T>{*n, *s, (const T *)weights, NULL, (const T *)hx, (const T *)cx}.backward((const T *)y_data, (const T *)dy, (const T *)dhy,
+        layer<T>{n, s, (const T *)weights, NULL, (const T *)hx, (const T *)cx}.backward((const T *)y_data, (const T *)dy, (const T *)dhy,
                                                                                          (const T *)dcy, (T *)dx, (T *)dhx, (T *)dcx, (T *)reserve);
     });
 }
@@ -300,8 +300,8 @@ EXPORTED int cudnnRNNBackwardWeights_v8(void *handle, void *rnn, int add, const 
     const sequences *s = (const sequences *)x;
     check(n, s, (const sequences *)y, (const tensor *)h, n->mode == CUDNN_LSTM ? (const tensor *)h : NULL, weight_size, work_size);
     CHECK(handle && !lengths && add == CUDNN_WGRAD_MODE_ADD && reserve_size == kept(n, s));
-    return run(n, work, [&](auto zero) {
+    return run(handle, n, work, [=, n = *n, s = *s](auto zero) {
         typedef decltype(zero) T;
-        layer<T>{*n, *s, NULL, (const T *)in, (const T *)hx, NULL}.add_weights((const T *)y_data, (const T *)reserve, (T *)dweights);
+        layer<T>{n, s, NULL, (const T *)in, (const T *)hx, NULL}.add_weights((const T *)y_data, (const T *)reserve, (T *)dweights);
     });
 }
