@@ -1,6 +1,5 @@
-/* cuBLASLt and cuDNN under the kernels of CUDA: which is there, when an algorithm is chosen, which engine runs, and what stands in for them; recurrent
- * layers by either.
- * What hangs on the stand-ins of tests/cuda (TENON_CUDA_PATH's last folder has them) is skipped without. */
+/* cuBLASLt and cuDNN under the kernels of CUDA: which is there, when an algorithm is chosen, which engine runs, and what stands in for them;
+ * recurrent layers by either. What hangs on the stand-ins of tests/cuda (TENON_CUDA_PATH's last folder has them) is skipped without. */
 #include "check.h"
 
 #include <dlfcn.h>
