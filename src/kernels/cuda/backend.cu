@@ -533,7 +533,10 @@ bool tn_cuda_capturing() { return captured_on(current) != NULL; }
 void *tn_cuda_cell(const void *bytes, size_t size, void **host)
 {
     graph *g = captured_on(current);
+    std::multimap<int64_t, void *> used; /* into which a replay writes after it has filled the cells: none may be one */
+    used.swap(g->unused);
     cell c = {alloc(current, size), std::unique_ptr<char[]>(new char[size]), size};
+    used.swap(g->unused);
     if (!c.on_device)
         return NULL;
     memcpy(c.bytes.get(), bytes, size);
