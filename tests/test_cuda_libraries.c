@@ -305,6 +305,26 @@ static void test_unknown_products(void **state)
     assert_int_equal(lt("cublaslt_on_cpu_ran"), ran);
 }
 
+/* The bias's gradient comes with the weight's, by one product where the library has it: not of f64, nor for 1013 columns. */
+static void test_bias_gradient(void **state)
+{
+    (void)state;
+    needs_stand_ins();
+    const struct { int64_t in; tn_dtype dtype; bool one; } cases[] = {{3, TN_F32, true}, {3, TN_F16, true}, {3, TN_F64, false}, {1013, TN_F32, false}};
+    for (int i = 0; i < 4; i++) {
+        TN_SCOPE;
+        tn_tensor *x = tn_ones(TN_SHAPE(2, 2, cases[i].in), .dtype = cases[i].dtype, .device = &cuda0);
+        tn_tensor *w = tn_ones(TN_SHAPE(2, cases[i].in), .dtype = cases[i].dtype, .device = &cuda0, .requires_grad = true);
+        tn_tensor *b = tn_zeros(TN_SHAPE(2), .dtype = cases[i].dtype, .device = &cuda0, .requires_grad = true);
+        tn_tensor *dy = tn_to(tn_cast(tn_from_floats((float[]){1, 2, 3, 4, 5, 6, 7, 8}, TN_SHAPE(2, 2, 2)), cases[i].dtype), cuda0);
+        const int before = lt("cublaslt_on_cpu_summed");
+        assert_int_equal(tn_backward(tn_linear(x, w, b), .grad = dy), TN_OK);
+        assert_int_equal(lt("cublaslt_on_cpu_summed"), before + cases[i].one);
+        check_values(tn_grad(b), 0, 16, 20);
+        check_values(tn_select(tn_grad(w), 1, cases[i].in - 1), 0, 16, 20);
+    }
+}
+
 static void test_failures(void **state)
 {
     (void)state;
@@ -400,9 +420,9 @@ static void test_plans_are_dropped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_unusable),         TEST(test_text),      TEST(test_chosen_once),         TEST(test_unknown_products), TEST(test_failures),
-        TEST(test_tf32_on_request),  TEST(test_engines),   TEST(test_relu_keeps_nan),      TEST(test_plans_are_dropped), TEST(test_recurrent),
-        TEST(test_recurrent_otherwise), TEST(test_recurrent_tf32), TEST(test_recurrent_captured),
+        TEST(test_unusable), TEST(test_text),            TEST(test_chosen_once), TEST(test_unknown_products), TEST(test_bias_gradient),
+        TEST(test_failures), TEST(test_tf32_on_request), TEST(test_engines),     TEST(test_relu_keeps_nan),   TEST(test_plans_are_dropped),
+        TEST(test_recurrent), TEST(test_recurrent_otherwise), TEST(test_recurrent_tf32), TEST(test_recurrent_captured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,16 +105,16 @@ static void test_sorts_and_sums(void **state)
         }
 }
 
-/* Attention longer than a tile each way, and within one; its results are wider than one: y and the gradients of q, k and v. */
+/* Attention longer than a tile each way, within one, and of many heads, which go by large tiles: y and the gradients of q, k and v. */
 static void attention_on(tn_device_id device, int how, tn_dtype dtype, tn_tensor *out[4])
 {
-    const bool one = how == 3;
-    const int64_t L = one ? 44 : 70, S = one ? 40 : 90, E = one ? 66 : 20, EV = 68, KV = one ? 2 : 1;
+    static const int64_t shapes[][6] = {{2, 1, 70, 90, 20, 68}, {2, 1, 70, 90, 20, 68}, {2, 1, 70, 90, 20, 68}, {2, 2, 30, 28, 66, 68}, {128, 64, 66, 65, 3, 2}, {256, 256, 40, 36, 3, 2}};
+    const int64_t H = shapes[how][0], KV = shapes[how][1], L = shapes[how][2], S = shapes[how][3], E = shapes[how][4], EV = shapes[how][5];
     tn_manual_seed(17);
-    tn_tensor *in[] = {tn_randn(TN_SHAPE(1, 2, L, E), .dtype = dtype), tn_randn(TN_SHAPE(1, KV, S, E), .dtype = dtype),
+    tn_tensor *in[] = {tn_randn(TN_SHAPE(1, H, L, E), .dtype = dtype), tn_randn(TN_SHAPE(1, KV, S, E), .dtype = dtype),
                          tn_randn(TN_SHAPE(1, KV, S, EV), .dtype = dtype)};
     tn_tensor *mask = tn_to(how == 1 ? tn_gt(tn_randn(TN_SHAPE(L, S)), 0) : tn_randn(TN_SHAPE(L, S), .dtype = dtype), device);
-    tn_tensor *slope = tn_to(tn_randn(TN_SHAPE(1, 2, L, EV), .dtype = dtype), device);
+    tn_tensor *slope = tn_to(tn_randn(TN_SHAPE(1, H, L, EV), .dtype = dtype), device);
     for (int i = 0; i < 3; i++) {
         in[i] = tn_to(in[i], device);
         tn_set_requires_grad(in[i], true);
@@ -131,7 +131,7 @@ static void test_long_attention(void **state)
 {
     (void)state;
     needs_device();
-    for (int how = 0; how < 4; how++) {
+    for (int how = 0; how < 6; how++) {
         TN_SCOPE;
         tn_tensor *here[4], *there[4];
         const tn_dtype dtype = how == 1 ? TN_F64 : TN_F32;

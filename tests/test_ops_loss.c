@@ -117,6 +117,33 @@ static void test_confident_logits(void **state)
     check_values(tn_div(tn_grad_of(tn_sum(loss), x), slope), 1e-12, 1, 1, 1, 1);
 }
 
+/* backward() of the loss itself makes no ones: that they are as if there, also for who asks for the loss's own gradient. */
+static void test_loss_that_backward_begins_with(void **state)
+{
+    (void)state;
+    const char *device = getenv("TENON_TEST_DEVICE");
+    const tn_device_id there = tn_device(device ? device : "cpu");
+    for (int way = 0; way < 3; way++) {
+        TN_SCOPE;
+        tn_tensor *x = tn_to(tn_reshape(tn_linspace(-1, 2, way == TN_NONE ? 3 : 12), TN_SHAPE(-1, 3)), there);
+        tn_tensor *t = tn_to(tn_from_ints(((int64_t[]){2, 0, 1, 0}), TN_SHAPE(way == TN_NONE ? 1 : 4)), there), *slopes[3];
+        assert_int_equal(tn_set_requires_grad(x, true), TN_OK);
+        for (int i = 0; i < 3; i++) { /* nothing looks; the loss's own gradient is kept; one is given */
+            tn_tensor *loss = tn_cross_entropy(x, t, .reduction = (tn_loss_reduction)way), *one = tn_ones_like(loss);
+            if (i == 1)
+                assert_int_equal(tn_retain_grad(loss), TN_OK);
+            assert_int_equal(i == 2 ? tn_backward(loss, .grad = one) : tn_backward(loss), TN_OK);
+            if (i == 1)
+                check_values(tn_grad(loss), 0, 1);
+            slopes[i] = tn_to(tn_clone(tn_grad(x)), tn_device("cpu"));
+            assert_int_equal(tn_set_grad(x, NULL), TN_OK);
+        }
+        assert_true(tn_item(tn_sum(tn_abs(slopes[0]))) > 0.1);
+        assert_true(tn_equal(slopes[0], slopes[2]) && tn_equal(slopes[1], slopes[2]));
+        check_good();
+    }
+}
+
 /* ---- CTC -------------------------------------------------------------------------------------------------------------------- */
 
 static tn_tensor *ctc_of(tn_tensor *const *in, int count, void *context)
@@ -239,6 +266,7 @@ static void test_all_ignored(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {OP_TABLE_TESTS, TEST(test_wrong_inputs), TEST(test_wrong_pairs), TEST(test_confident_logits),
+                                       TEST(test_loss_that_backward_begins_with),
                                        TEST(test_ctc_gradient), TEST(test_ctc_by_hand), TEST(test_ctc_infinite), TEST(test_ctc_errors), TEST(test_ignored_row), TEST(test_all_ignored)};
     return op_table_load("loss", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

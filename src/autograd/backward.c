@@ -17,6 +17,7 @@ typedef struct entry {
     int outputs;
     bool wanted;   /* its gradient leads to something asked for */
     bool own;      /* of a leaf: .grad becomes grads[0] */
+    bool one;      /* of the output's node: its gradient is ones, and not there */
     int64_t next;  /* in its depth's list */
     tn_tensor *first[1]; /* grads, where there is one output */
 } entry;
@@ -291,7 +292,7 @@ static bool visit(walk *w, entry *e)
 {
     enum { FEW = 16 };
     tn_node *node = (tn_node *)e->target;
-    bool any = false;
+    bool any = e->one;
     for (int k = 0; k < node->outputs; k++)
         any = any || e->grads[k];
     if (!any)
@@ -305,7 +306,7 @@ static bool visit(walk *w, entry *e)
     e->wanted = needed;
     if (!needed)
         return true;
-    if (!fill_missing(e, node))
+    if (!e->one && !fill_missing(e, node))
         return false;
     if (node->released) {
         tn_fail(TN_ERR_GRAD, "backward of %s: the graph was released by an earlier backward: give that one .retain_graph = true, or tn_detach() "
@@ -339,6 +340,10 @@ static bool visit(walk *w, entry *e)
 /* The gradient's own memory, so that .grad can be added to: it itself where nobody else sees it, else a copy. Takes and gives a reference. */
 static tn_tensor *own_copy(tn_tensor *grad)
 {
+    if (sole(grad) && tn_has(grad, TN_FLAG_VIEW) && (size_t)grad->numel * tn_item_size(grad) == grad->storage->bytes) { /* what it was a view of is gone */
+        grad->flags &= (uint8_t)~TN_FLAG_VIEW;
+        __atomic_fetch_sub(&grad->storage->aliases, 1, __ATOMIC_RELAXED);
+    }
     if (exclusive(grad) && !grad->grad_fn)
         return grad;
     tn_tensor *copy = tn_new_owned("backward", tn_shape_of(grad), (tn_dtype)grad->dtype, grad->storage->device);
@@ -441,6 +446,13 @@ static bool run(walk *w, tn_tensor *const *inputs, int count, tn_tensor **kept)
     return true;
 }
 
+/* Whether the node needs no gradient of ones laid out: its rule knows what they give, and nobody looks. */
+static bool takes_one(const walk *w, const entry *e)
+{
+    const tn_node *node = tn_is_tensor(e->target) ? NULL : (const tn_node *)e->target;
+    return node && node->takes_one && !node->output[0].hooks && !node->output[0].retained && !w->captures && !w->detect_anomaly;
+}
+
 /* The gradient that the walk starts from: given, or 1 for a single element. */
 static bool seed(walk *w, const char *op, tn_tensor *output, tn_tensor *grad)
 {
@@ -450,6 +462,10 @@ static bool seed(walk *w, const char *op, tn_tensor *output, tn_tensor *grad)
             tn_fail(TN_ERR_GRAD, "%s: the output is %s, not a single number: give its gradient with .grad", op, tn_text(output));
             return false;
         }
+        entry *first = find(w, tn_edge_of(output).target);
+        first->one = takes_one(w, first);
+        if (first->one)
+            return true;
         tn_like_args ones = {.size = sizeof ones, .dtype = TN_DTYPE_DEFAULT, .x = output};
         grad = tn_ones_like_with(&ones);
         if (!grad)

@@ -45,6 +45,7 @@ struct tn_node {
     int64_t depth; /* 1 + the deepest input's: a walk in falling depth sees every node after all that use it */
     int inputs, outputs, saved_count;
     bool released; /* what forward saved is gone */
+    bool takes_one; /* its rule takes a dy that is NULL for ones: the walk that begins here makes none */
     int autocast;  /* the thread's when forward ran; backward runs under it too */
     tn_edge *edges;
     tn_saved_tensor *saved;

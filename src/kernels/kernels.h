@@ -8,6 +8,8 @@
 #ifndef TN_KERNELS_H
 #define TN_KERNELS_H
 
+#include <string.h>
+
 #include <tenon/tensor.h>
 
 #include "kernels/decode.h"
@@ -70,7 +72,7 @@ typedef struct tn_cross_entropy_rows {
     int reduction; /* tn_loss_reduction: 0 none, 1 mean, 2 sum */
     double *stats; /* [2 rows + 1]: each row's max and log of the sum of exp(x - max), then what MEAN divides by; forward writes it */
     void *loss;    /* forward: [rows], or one */
-    const void *grad; /* backward: the loss's gradient, [rows] or one */
+    const void *grad; /* backward: the loss's gradient, [rows] or one; NULL: ones */
     void *dx;         /* backward: [rows, classes] */
 } tn_cross_entropy_rows;
 
@@ -130,11 +132,31 @@ typedef struct tn_gemm {
     double alpha, beta;
     const void *bias;   /* [n], added to each row, or NULL */
     int activation;     /* 0 or TN_UNARY_RELU, after bias */
+    void *a_sums;       /* [m], unless NULL: becomes the sum over k of each row of op(a), of a batch of one; backends that do not find it while they
+                         * multiply call their reduce (tn_gemm_sums) */
     bool rounded;       /* f32: the elements of a and b may be rounded to bf16 before they are multiplied; sums are f32 all the same */
     /* Within the CPU's kernels, for many products with one b; else NULL. */
     const void *packed; /* b as gemm_pack() laid it out */
     void *scratch;      /* gemm_scratch_bytes() of the caller's: the product stays on the calling thread and cannot fail */
 } tn_gemm;
+
+/* What a product's a_sums asks for; so many bytes an element. */
+static inline tn_reduction tn_gemm_sums(const tn_gemm *g, size_t element)
+{
+    const int64_t size = (int64_t)element;
+    tn_reduction r;
+    memset(&r, 0, sizeof r);
+    r.outer_ndim = g->m != 1;
+    r.inner_ndim = g->k != 1;
+    r.outer_sizes[0] = g->m;
+    r.inner_sizes[0] = g->k;
+    r.outer_strides[0] = g->a_row * size;
+    r.inner_strides[0] = g->a_col * size;
+    r.out_strides[0] = size;
+    r.in = (const char *)g->a;
+    r.out = (char *)g->a_sums;
+    return r;
+}
 
 /* Rows of an operand of attention: element (b, h, i, j) is data[b * batch + h * head + i * row + j]. */
 typedef struct tn_attention_rows {

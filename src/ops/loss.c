@@ -133,12 +133,12 @@ static void cross_entropy_backward(tn_node *node, tn_tensor *const *dy, tn_tenso
         dx[0] = slope_composite(x, target, weight, dy[0], total, how);
         return;
     }
-    tn_tensor *packed = tn_packed(x), *grad = tn_packed(dy[0]);
+    tn_tensor *packed = tn_packed(x), *grad = dy[0] ? tn_packed(dy[0]) : NULL;
     tn_tensor *slope = tn_new("cross_entropy", tn_shape_of(x), (tn_dtype)x->dtype, x->storage->device);
-    if (!packed || !grad || !slope)
+    if (!packed || (dy[0] && !grad) || !slope)
         return;
     tn_cross_entropy_rows rows = rows_of(packed, target, weight, stats, how);
-    rows.grad = tn_ptr(grad);
+    rows.grad = grad ? tn_ptr(grad) : NULL;
     rows.dx = tn_ptr(slope);
     if (tn_kernels_for(x)->cross_entropy_backward((tn_dtype)x->dtype, &rows) == TN_OK)
         dx[0] = slope;
@@ -159,7 +159,10 @@ static tn_tensor *cross_entropy_rows(tn_tensor *x, tn_tensor *target, tn_tensor 
     rows.loss = tn_ptr(loss);
     if (tn_kernels_for(x)->cross_entropy((tn_dtype)x->dtype, &rows) != TN_OK)
         return NULL;
-    return tn_record(loss, "cross_entropy", cross_entropy_backward, TN_INPUTS(x), TN_SAVED(x, targets, weights, stats), TN_ATTR(how));
+    loss = tn_record(loss, "cross_entropy", cross_entropy_backward, TN_INPUTS(x), TN_SAVED(x, targets, weights, stats), TN_ATTR(how));
+    if (loss && loss->grad_fn)
+        loss->grad_fn->takes_one = true;
+    return loss;
 }
 
 /* ---- cross-entropy of class probabilities ----------------------------------------------------------------------------------- */

@@ -14,6 +14,7 @@
 typedef struct extras {
     double alpha, beta;
     const tn_tensor *bias; /* contiguous [n] or NULL */
+    tn_tensor *a_sums;     /* [m] or NULL: the sums of op(a)'s rows, where there is no batch */
     tn_activation activation;
 } extras;
 static const extras plain = {.alpha = 1};
@@ -66,6 +67,7 @@ static bool multiply(tn_tensor *c, const tn_tensor *a, bool a_transposed, const 
                  .a_row = a->strides[ra], .a_col = a->strides[ca], .b_row = b->strides[rb], .b_col = b->strides[cb],
                  .c_row = b->sizes[cb], .a_batch = all.a[inner], .b_batch = all.b[inner], .c_batch = all.c[inner],
                  .alpha = with.alpha, .beta = with.beta, .bias = with.bias ? tn_ptr(with.bias) : NULL,
+                 .a_sums = with.a_sums ? tn_ptr(with.a_sums) : NULL,
                  .activation = with.activation == TN_ACTIVATION_RELU ? TN_UNARY_RELU : 0, .rounded = tn_rounds_to_bf16()};
     if (c->numel == 0)
         return true;
@@ -310,6 +312,18 @@ tn_tensor *tn_addmm_with(const tn_addmm_args *args)
 
 /* ---- linear ------------------------------------------------------------------------------------------------------ */
 
+/* weight's and bias's gradients by one product: slope is [rows, out], x [rows, in]; nothing is empty, and nobody goes on to differentiate. */
+static void linear_gradients(tn_tensor *slope, tn_tensor *x, tn_tensor **dweight, tn_tensor **dbias)
+{
+    const tn_device_id device = x->storage->device;
+    tn_tensor *dw = tn_new("linear", TN_SHAPE(slope->sizes[1], x->sizes[1]), (tn_dtype)x->dtype, device);
+    tn_tensor *db = tn_new("linear", TN_SHAPE(slope->sizes[1]), (tn_dtype)x->dtype, device);
+    if (!dw || !db || !multiply(dw, slope, true, x, false, (extras){.alpha = 1, .a_sums = db}))
+        return;
+    *dweight = dw;
+    *dbias = db;
+}
+
 static void linear_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
 {
     tn_tensor *x = tn_node_saved(node, 0), *weight = tn_node_saved(node, 1), *y = tn_node_saved(node, 2);
@@ -318,6 +332,12 @@ static void linear_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
     tn_tensor *slope = as_rows(y ? tn_relu_mask(dy[0], y) : dy[0]);
     if (tn_wants(node, 0))
         dx[0] = tn_reshape(tn_product("linear", slope, false, weight, false), tn_shape_of(x));
+    if (tn_wants(node, 1) && tn_wants(node, 2) && slope && slope->numel && x->numel && !tn_grad_enabled() && tn_this.autocast != TN_F16) {
+        x = as_rows(x);
+        if (x)
+            linear_gradients(slope, x, &dx[1], &dx[2]);
+        return;
+    }
     if (tn_wants(node, 1))
         dx[1] = tn_product("linear", slope, true, as_rows(x), false);
     if (tn_wants(node, 2))

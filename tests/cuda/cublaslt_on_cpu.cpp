@@ -14,10 +14,11 @@ struct object { std::map<int, int64_t> values; };
 
 /* Rows of a product (our columns) that it has no algorithm for; that one promises and has not; and that fail. */
 enum { UNKNOWN = 1013, UNSUPPORTED = 1019, FAILING = 1017 };
-static int made, asked, ran; /* descriptors that live; choices of an algorithm; products */
+static int made, asked, ran, summed; /* descriptors that live; choices of an algorithm; products; those that summed b's columns */
 EXPORTED int cublaslt_on_cpu_made(void) { return made; }
 EXPORTED int cublaslt_on_cpu_asked(void) { return asked; }
 EXPORTED int cublaslt_on_cpu_ran(void) { return ran; }
+EXPORTED int cublaslt_on_cpu_summed(void) { return summed; }
 
 static int create(void **object_of, const std::map<int, int64_t> &values)
 {
@@ -90,11 +91,12 @@ EXPORTED int cublasLtMatmulAlgoGetHeuristic(void *, void *desc, void *a, void *b
     CHECK((type == TN_CUDA_R_64F) == (compute == CUBLAS_COMPUTE_64F));
     CHECK(get(desc, SCALE_TYPE, -1) == (type == TN_CUDA_R_64F ? TN_CUDA_R_64F : TN_CUDA_R_32F));
     CHECK(type == TN_CUDA_R_32F || (compute != CUBLAS_COMPUTE_32F_FAST_TF32 && compute != CUBLAS_COMPUTE_32F_FAST_16BF));
-    CHECK(!(epilogue & CUBLASLT_EPILOGUE_BIAS) || bias_of(*(object *)desc));
+    CHECK(!(epilogue & (CUBLASLT_EPILOGUE_BIAS | CUBLASLT_EPILOGUE_BGRADB)) || bias_of(*(object *)desc));
+    CHECK(!(epilogue & CUBLASLT_EPILOGUE_BGRADB) || batch == 1);
     CHECK(get(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, 7) == CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
     CHECK(get(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, 0) > 0);
     memset(choice, 0, sizeof *choice);
-    *found = get(d, ROWS, 0) != UNKNOWN;
+    *found = get(d, ROWS, 0) != UNKNOWN && !(type == TN_CUDA_R_64F && epilogue == CUBLASLT_EPILOGUE_BGRADB);
     for (int i = 0; i < 4; i++)
         choice->algo.data[i] = (uint64_t)get(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES + i, 256);
     choice->algo.data[4] = 4711;
@@ -131,6 +133,12 @@ template <class S, class A> struct product {
                     sum += epilogue & CUBLASLT_EPILOGUE_BIAS ? tn_load(bias[i]) : 0;
                     z[i + j * ldd] = tn_store<S>(epilogue & CUBLASLT_EPILOGUE_RELU && sum < 0 ? 0 : sum);
                 }
+            for (int64_t j = 0; j < n && epilogue & CUBLASLT_EPILOGUE_BGRADB; j++) {
+                A sum = 0;
+                for (int64_t t = 0; t < k; t++)
+                    sum += tn_load(y[tb ? j + t * ldb : t + j * ldb]);
+                ((S *)bias_of(desc))[j] = tn_store<S>(sum);
+            }
         }
     }
 };
@@ -147,6 +155,7 @@ EXPORTED int cublasLtMatmul(void *, void *desc, const void *alpha, const void *a
     if (get(ld, ROWS, 0) == UNSUPPORTED || get(ld, ROWS, 0) == FAILING)
         return get(ld, ROWS, 0) == FAILING ? CUBLAS_STATUS_INVALID_VALUE : CUBLAS_STATUS_NOT_SUPPORTED;
     ran++;
+    summed += get(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, 1) == CUBLASLT_EPILOGUE_BGRADB;
     switch (get(ld, TYPE, -1)) {
 #define OF_TYPE(name, S, A)                                                                                                   \
     case name:                                                                                                                \

@@ -321,7 +321,7 @@ static tn_status gemm_integer(const tn_gemm *gemm, void (*rows)(int64_t, int64_t
     return TN_OK;
 }
 
-tn_status TN_K(gemm)(tn_dtype dtype, const tn_gemm *gemm)
+static tn_status product(tn_dtype dtype, const tn_gemm *gemm)
 {
     switch (dtype) {
     case TN_F32: return floats_of(gemm).gemm(gemm);
@@ -335,6 +335,15 @@ tn_status TN_K(gemm)(tn_dtype dtype, const tn_gemm *gemm)
     case TN_U8: return gemm_integer(gemm, rows_u8);
     default: return tn_fail(TN_ERR_DTYPE, "gemm: no product of %s", tn_dtype_name(dtype)), TN_ERR_DTYPE;
     }
+}
+
+tn_status TN_K(gemm)(tn_dtype dtype, const tn_gemm *gemm)
+{
+    const tn_status status = product(dtype, gemm);
+    if (status != TN_OK || !gemm->a_sums)
+        return status;
+    const tn_reduction sums = tn_gemm_sums(gemm, tn_dtype_size(dtype));
+    return TN_K(reduce)(TN_REDUCE_SUM, dtype, &sums);
 }
 
 size_t TN_K(gemm_packed_bytes)(tn_dtype dtype, const tn_gemm *gemm)

@@ -215,7 +215,7 @@ static void loss_range_backward(int64_t begin, int64_t end, void *context)
     const tn_cross_entropy_rows *c = task->c;
     int64_t element = task->rows.element;
     for (int64_t row = begin; row < end; row++) {
-        double g = c->reduction == 0 ? tn_load_float(task->rows.dtype, (const char *)c->grad + row * element) : task->grad;
+        double g = c->reduction == 0 && c->grad ? tn_load_float(task->rows.dtype, (const char *)c->grad + row * element) : task->grad;
         if (c->target[row] == c->ignore_index)
             memset((char *)c->dx + row * c->classes * element, 0, (size_t)(c->classes * element));
         else if (task->rows.dtype == TN_F64)
@@ -230,7 +230,7 @@ tn_status TN_K(cross_entropy_backward)(tn_dtype dtype, const tn_cross_entropy_ro
     loss_task task = {.c = c, .rows = rows_of(dtype, c->rows * c->classes)};
     for (int64_t j = 0; j < c->classes; j++)
         task.all += class_weight(c, &task.rows, j);
-    if (c->reduction != 0) task.grad = tn_load_float(dtype, c->grad) / (c->reduction == 1 ? c->stats[2 * c->rows] : 1);
+    task.grad = (c->reduction != 0 && c->grad ? tn_load_float(dtype, c->grad) : 1) / (c->reduction == 1 ? c->stats[2 * c->rows] : 1);
     tn_parallel_for(c->rows, tn_ceil_div(TN_GRAIN / 8, tn_max_i64(1, c->classes)), loss_range_backward, &task);
     return TN_OK;
 }

@@ -451,8 +451,15 @@ template <class S, int R, int SIDE> static tn_status attention_backward(const tn
     return tn_cuda_status("attention_backward");
 }
 
-/* call<S, R, SIDE>(f) by how long the sequences are. */
-#define BY_LENGTH(call)                                                                                                           const int64_t longest = f->l > f->s ? f->l : f->s;                                                                            if (dtype == TN_F64)                                                                                                              return longest <= 16 ? call<double, 2, 8>(f) : call<double, 2, 16>(f);                                                    return longest <= 16 ? call<float, 2, 8>(f) : longest <= 32 ? call<float, 4, 8>(f) : call<float, 4, 16>(f);
+/* call<S, R, SIDE>(f): small tiles for what is short, and where large ones would be too few to keep a device busy. */
+#define BY_LENGTH(call)                                                                                                       \
+    enum { BUSY = 256 };                                                                                                      \
+    const int64_t longest = f->l > f->s ? f->l : f->s;                                                                        \
+    if (dtype == TN_F64)                                                                                                      \
+        return longest <= 16 ? call<double, 2, 8>(f) : call<double, 2, 16>(f);                                                \
+    if (longest <= 16)                                                                                                        \
+        return call<float, 2, 8>(f);                                                                                          \
+    return longest <= 32 || f->batch * f->heads * tn_blocks(longest, 64) < BUSY ? call<float, 4, 8>(f) : call<float, 4, 16>(f);
 
 tn_status tn_cuda_attention(tn_dtype dtype, const tn_attention *f) { BY_LENGTH(attention) }
 tn_status tn_cuda_attention_backward(tn_dtype dtype, const tn_attention *f) { BY_LENGTH(attention_backward) }

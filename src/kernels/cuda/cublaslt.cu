@@ -1,5 +1,5 @@
 /* Products by cuBLASLt, which knows columns where we know rows: c' = b' a' is asked for, so that c's bias lies along its first dim as the
- * epilogue wants it. Which algorithm runs hangs on shapes and alignments alone, and its sums are joined in one order. */
+ * epilogue wants it, and the sums of a's rows are those of cuBLASLt's b. Which algorithm runs hangs on shapes and alignments alone, and its sums are joined in one order. */
 #include "kernels/cuda/libraries.h"
 #include "kernels/cuda/cublaslt.h"
 
@@ -208,21 +208,26 @@ bool tn_cublaslt_gemm(tn_dtype dtype, const tn_gemm *g, tn_status *status)
         !seen_as(g->k, g->n, g->b_row, g->b_col, g->b_batch, &k.a) || !seen_as(g->m, g->k, g->a_row, g->a_col, g->a_batch, &k.b) ||
         !seen_as(g->m, g->n, g->c_row, 1, g->c_batch, &k.c) || k.c.transposed)
         return false;
+    const bool after = g->bias || g->activation, sums = g->a_sums != NULL;
+    if (sums && (after || g->alpha != 1 || g->beta != 0 || g->batch != 1)) /* of which no epilogue says what it gives */
+        return false;
+    const void *vector = sums ? g->a_sums : g->bias; /* the epilogue's: written, or read */
     k.device = tn_cuda_device();
     k.batch = g->batch;
-    k.epilogue = g->activation == TN_UNARY_RELU ? g->bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU
+    k.epilogue = sums ? CUBLASLT_EPILOGUE_BGRADB
+                 : g->activation == TN_UNARY_RELU ? g->bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU
                  : g->bias                      ? CUBLASLT_EPILOGUE_BIAS
                                                 : CUBLASLT_EPILOGUE_DEFAULT;
     k.align_a = alignment(g->b, dtype, k.batch, g->b_batch);
     k.align_b = alignment(g->a, dtype, k.batch, g->a_batch);
     k.align_c = alignment(g->c, dtype, k.batch, g->c_batch);
-    k.align_bias = g->bias ? tn_cuda_alignment(g->bias, 256) : 0;
+    k.align_bias = vector ? tn_cuda_alignment(vector, 256) : 0;
 
     std::lock_guard<std::mutex> hold(lock);
     int error = handles[k.device] ? CUBLAS_STATUS_SUCCESS : lt.cublasLtCreate(&handles[k.device]);
     if (error)
         return *status = tn_cuda_library_failed("gemm", lt.cublasLtGetStatusString(error)), true;
-    plan &p = plan_of(k, g->bias);
+    plan &p = plan_of(k, vector);
     if (!p.usable)
         return false;
     std::optional<tn_cuda_scratch> scratch;
@@ -230,7 +235,7 @@ bool tn_cublaslt_gemm(tn_dtype dtype, const tn_gemm *g, tn_status *status)
         return *status = TN_ERR_MEMORY, true;
     const float alpha32 = (float)g->alpha, beta32 = (float)g->beta;
     const bool wide = dtype == TN_F64;
-    error = g->bias ? set_bias(p, g->bias) : CUBLAS_STATUS_SUCCESS; /* the plan's alignment is this bias's */
+    error = vector ? set_bias(p, vector) : CUBLAS_STATUS_SUCCESS; /* the plan's alignment is this one's */
     error = error ? error : lt.cublasLtMatmul(handles[k.device], p.desc, wide ? (const void *)&g->alpha : &alpha32, g->b, p.a, g->a, p.b,
                                               wide ? (const void *)&g->beta : &beta32, g->c, p.c, g->c, p.c, &p.choice.algo,
                                               scratch ? scratch->data : NULL, p.choice.workspace, tn_cuda_stream());

@@ -23,6 +23,7 @@
     X(CUBLASLT_EPILOGUE_RELU, 2)                                                                                              \
     X(CUBLASLT_EPILOGUE_BIAS, 4)                                                                                              \
     X(CUBLASLT_EPILOGUE_RELU_BIAS, 6)                                                                                         \
+    X(CUBLASLT_EPILOGUE_BGRADB, 512)                                                                                          \
     X(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE, 2)                                                                              \
     X(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, 1)                                                                            \
     X(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, 3)                                                                          \

@@ -1,9 +1,10 @@
 /* Convolutions of f32 by cuDNN's graphs: what is to be computed is described by descriptors, the library names engines for it, best first
- * by its own estimate, and the first that gives the same bits every time, and f32's precision, is made a plan of. */
+ * by its own estimate (the finer one of two: its choice for LeNet's steps is a quarter faster), and the first that gives the same bits every time, and f32's precision, is made a plan of. */
 #include "kernels/cuda/libraries.h"
 #include "kernels/cuda/cudnn.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <memory>
 #include <mutex>
@@ -159,6 +160,9 @@ struct plan {
     descriptors made;
     void *ready = NULL; /* the execution plan; NULL: no engine will do */
     int64_t workspace = 0;
+    std::optional<descriptors> packed; /* the last call's pointers, as the library takes them: a loop's steps have the same ones */
+    void *pack = NULL;
+    std::array<const void *, 5> pointers;
 };
 } // namespace
 static std::unordered_map<key, std::unique_ptr<plan>, tn_cuda_hash<key>, tn_cuda_same<key>> plans;
@@ -284,7 +288,7 @@ static std::unique_ptr<plan> make(const key &k)
 {
     std::unique_ptr<plan> p(new plan);
     void *graph = graph_of(&p->made, k);
-    for (int mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK})
+    for (int mode : {CUDNN_HEUR_MODE_B, CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK})
         if (!p->made.error && !p->ready)
             choose(p.get(), graph, mode, k);
     return p;
@@ -302,18 +306,25 @@ static plan *plan_of(const key &k)
 
 /* ---- convolutions ----------------------------------------------------------------------------------------------------------- */
 
-static int run(const key &k, const plan *p, const tn_cudnn_data &data, void *workspace)
+static int pack(const key &k, plan *p, const std::array<const void *, 5> &pointers)
 {
-    descriptors own;
-    const int64_t ids[] = {ID_X, ID_WEIGHT, ID_Y, ID_BIAS};
-    const void *pointers[] = {data.x, data.weight, data.y, data.bias};
-    const int64_t count = k.bias ? 4 : 3;
-    void *pack = own.make(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
-    own.set(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, ids);
-    own.set(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count, pointers);
-    own.set(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
-    own.finish(pack);
-    return own.error ? own.error : dnn.cudnnBackendExecute(handles[k.device], p->ready, pack);
+    const int64_t ids[] = {ID_X, ID_WEIGHT, ID_Y, ID_BIAS}, count = k.bias ? 4 : 3;
+    descriptors &own = p->packed.emplace();
+    p->pack = own.make(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
+    own.set(p->pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, ids);
+    own.set(p->pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count, pointers.data());
+    own.set(p->pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &pointers[4]);
+    own.finish(p->pack);
+    p->pointers = pointers;
+    return own.error;
+}
+
+static int run(const key &k, plan *p, const tn_cudnn_data &data, const void *workspace)
+{
+    const std::array<const void *, 5> pointers = {data.x, data.weight, data.y, data.bias, workspace};
+    const bool same = p->packed && !p->packed->error && p->pointers == pointers;
+    const int error = same ? CUDNN_STATUS_SUCCESS : pack(k, p, pointers);
+    return error ? error : dnn.cudnnBackendExecute(handles[k.device], p->ready, p->pack);
 }
 
 /* Whether y is as long as windows fit into x: a transposed convolution's may be shorter, by an output_padding of a stride or more. */
@@ -338,7 +349,7 @@ bool tn_cudnn_conv(tn_cudnn_kind kind, const tn_conv *c, const tn_cudnn_data &da
     int error = tn_cudnn_handle(&handle);
     if (error)
         return *status = tn_cuda_library_failed(op, dnn.cudnnGetErrorString(error)), true;
-    const plan *p = plan_of(k);
+    plan *p = plan_of(k);
     if (!p->ready)
         return false;
     std::optional<tn_cuda_scratch> workspace;

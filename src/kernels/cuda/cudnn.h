@@ -12,6 +12,7 @@
     X(CUDNN_POINTWISE_ADD, 0)                                                                                                 \
     X(CUDNN_POINTWISE_RELU_FWD, 100)                                                                                          \
     X(CUDNN_PROPAGATE_NAN, 1)                                                                                                 \
+    X(CUDNN_HEUR_MODE_B, 1)                                                                                                   \
     X(CUDNN_HEUR_MODE_FALLBACK, 2)                                                                                            \
     X(CUDNN_HEUR_MODE_A, 3)                                                                                                   \
     /* cudnnBackendDescriptorType_t */                                                                                        \

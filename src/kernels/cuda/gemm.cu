@@ -36,6 +36,13 @@ tn_status tn_cuda_gemm(tn_dtype dtype, const tn_gemm *g)
         return tn_cuda_fail(TN_ERR_DTYPE, "gemm: no product of bool"), TN_ERR_DTYPE;
     if (tn_cublaslt_gemm(dtype, g, &status))
         return status;
+    if (g->a_sums) {
+        const tn_reduction sums = tn_gemm_sums(g, tn_cuda_size(dtype));
+        tn_gemm alone = *g;
+        alone.a_sums = NULL;
+        status = tn_cuda_gemm(dtype, &alone);
+        return status == TN_OK ? tn_cuda_reduce(TN_REDUCE_SUM, dtype, &sums) : status;
+    }
     TN_FOR_DTYPE(dtype, {
         typedef typename matrices<S>::A A;
         const matrices<S> o = {*g, g->a_col == 1, g->b_col == 1, std::is_integral<S>::value ? (A)(int64_t)g->alpha : (A)g->alpha,

@@ -5,6 +5,8 @@
 
 #include "kernels/cuda/cuda.h"
 
+#include <optional>
+
 enum { TN_TILE = 64, TN_DEPTH = 16, TN_FOUR = 4 };
 
 /* The sums of [m, n] for each of `batch`, k terms each, in `splits` parts of `share` terms. */
@@ -87,10 +89,10 @@ template <class Operands> static tn_status tn_product_run(const char *op, int64_
         p.share = tn_blocks(tn_blocks(k, p.splits), TN_DEPTH) * TN_DEPTH;
         p.splits = tn_blocks(k, p.share);
     }
-    tn_cuda_scratch scratch(p.splits > 1 ? (size_t)(p.splits * batch * m * n) * sizeof(typename Operands::A) : 0);
-    if (!scratch.data)
+    std::optional<tn_cuda_scratch> scratch;
+    if (p.splits > 1 && !scratch.emplace((size_t)(p.splits * batch * m * n) * sizeof(typename Operands::A)).data)
         return TN_ERR_MEMORY;
-    p.parts = scratch.data;
+    p.parts = scratch ? scratch->data : NULL;
     TN_LAUNCH(tn_product_kernel<Operands>, tiles * p.splits, TN_THREADS, p, o);
     if (p.splits > 1)
         TN_LAUNCH_EACH(tn_product_join<Operands>, batch * m * n, p, o);

@@ -157,37 +157,69 @@ TN_KERNEL spread_keys_kernel(spread s, int64_t *to, int64_t *of)
     of[i] = i;
 }
 
-/* The sum of a lane's values from i on, to the end of the chunk or of those that go to one place; the last of them instead where nothing is added. */
-template <class S> TN_DEVICE typename gathered<S>::A chunk_sum(const spread &s, int64_t i, int64_t near)
-{
-    const int64_t to = s.to[i], end = (i / CHUNK + 1) * CHUNK < s.keys ? (i / CHUNK + 1) * CHUNK : s.keys;
-    typename gathered<S>::A sum = 0;
-    for (; i < end && s.to[i] == to; i++) {
-        const auto value = gathered<S>::of(tn_element<S>(s.loop, 0, near + offset_in(s.loop, 0, s.lanes, s.loop.ndim, s.of[i])));
-        sum = s.add ? sum + value : value;
+/* Lanes of one thread: N of them, a share of the width apart. */
+template <class S, int N> struct strand {
+    typename gathered<S>::A sum[N];
+    int64_t lane[N], near[N];
+
+    __device__ strand(const spread &s, int64_t first)
+    {
+        TN_UNROLL
+        for (int k = 0; k < N; k++) {
+            lane[k] = first + k * (s.width / N);
+            near[k] = offset_in(s.loop, 0, 0, s.lanes, lane[k]);
+        }
     }
-    return sum;
-}
-/* A thread for a lane of a chunk that begins amid those of one place. */
-template <class S> TN_KERNEL spread_parts_kernel(spread s)
+    /* The sums of the values from key i on, to the end of the chunk or of those that go to one place; the last of them instead where nothing is added. */
+    __device__ void chunk(const spread &s, int64_t i)
+    {
+        const int64_t to = s.to[i], end = (i / CHUNK + 1) * CHUNK < s.keys ? (i / CHUNK + 1) * CHUNK : s.keys;
+        TN_UNROLL
+        for (int k = 0; k < N; k++)
+            sum[k] = 0;
+        for (; i < end && s.to[i] == to; i++) {
+            const int64_t from = offset_in(s.loop, 0, s.lanes, s.loop.ndim, s.of[i]);
+            TN_UNROLL
+            for (int k = 0; k < N; k++)
+                merge(s, k, gathered<S>::of(tn_element<S>(s.loop, 0, near[k] + from)));
+        }
+    }
+    __device__ void merge(const spread &s, int k, typename gathered<S>::A value) { sum[k] = s.add ? sum[k] + value : value; }
+};
+/* A thread for some lanes of a chunk that begins amid those of one place. */
+template <class S, int N> TN_KERNEL spread_parts_kernel(spread s)
 {
-    const int64_t e = tn_this_thread(), chunk = tn_quotient(e, s.width) + 1, lane = e - (chunk - 1) * s.width, i = chunk * CHUNK;
-    if (i < s.keys && s.to[i] == s.to[i - 1])
-        ((typename gathered<S>::A *)s.parts)[chunk * s.width + lane] = chunk_sum<S>(s, i, offset_in(s.loop, 0, 0, s.lanes, lane));
+    const int64_t e = tn_this_thread(), each = s.width / N, chunk = tn_quotient(e, each) + 1, i = chunk * CHUNK;
+    if (i >= s.keys || s.to[i] != s.to[i - 1])
+        return;
+    strand<S, N> own(s, e - (chunk - 1) * each);
+    own.chunk(s, i);
+    TN_UNROLL
+    for (int k = 0; k < N; k++)
+        ((typename gathered<S>::A *)s.parts)[chunk * s.width + own.lane[k]] = own.sum[k];
 }
-/* A thread for a lane of a key: the first of those that go to one place has the work. */
-template <class S> TN_KERNEL spread_kernel(spread s)
+/* A thread for some lanes of a key: the first of those that go to one place has the work. */
+template <class S, int N> TN_KERNEL spread_kernel(spread s)
 {
-    const int64_t e = tn_this_thread(), i = tn_quotient(e, s.width), lane = e - i * s.width;
+    const int64_t e = tn_this_thread(), each = s.width / N, i = tn_quotient(e, each);
     if (i >= s.keys || (i > 0 && s.to[i] == s.to[i - 1]))
         return;
     const int64_t to = s.to[i];
-    typename gathered<S>::A sum = chunk_sum<S>(s, i, offset_in(s.loop, 0, 0, s.lanes, lane));
-    for (int64_t chunk = i / CHUNK + 1; chunk * CHUNK < s.keys && s.to[chunk * CHUNK] == to; chunk++) {
-        const auto part = ((const typename gathered<S>::A *)s.parts)[chunk * s.width + lane];
-        sum = s.add ? sum + part : part;
-    }
-    gathered<S>::put((S *)(s.loop.data[1] + to + offset_in(s.loop, 1, 0, s.lanes, lane)), sum, s.add);
+    strand<S, N> own(s, e - i * each);
+    own.chunk(s, i);
+    for (int64_t chunk = i / CHUNK + 1; chunk * CHUNK < s.keys && s.to[chunk * CHUNK] == to; chunk++)
+        for (int k = 0; k < N; k++)
+            own.merge(s, k, ((const typename gathered<S>::A *)s.parts)[chunk * s.width + own.lane[k]]);
+    TN_UNROLL
+    for (int k = 0; k < N; k++)
+        gathered<S>::put((S *)(s.loop.data[1] + to + offset_in(s.loop, 1, 0, s.lanes, own.lane[k])), own.sum[k], s.add);
+}
+template <class S, int N> static void spread_by(const spread &s)
+{
+    auto parts = spread_parts_kernel<S, N>, sums = spread_kernel<S, N>;
+    if (s.keys > CHUNK)
+        TN_LAUNCH_EACH(parts, (s.keys - 1) / CHUNK * (s.width / N), s);
+    TN_LAUNCH_EACH(sums, s.loop.n / N, s);
 }
 
 /* from's dims in another order: first those of which `first` has a bit. */
@@ -226,9 +258,10 @@ template <class S> static tn_status spread_all(const tn_loop *from, unsigned sha
     sorted.sort(false);
     s.to = sorted.values;
     s.of = sorted.indices;
-    if (s.keys > CHUNK)
-        TN_LAUNCH_EACH(spread_parts_kernel<S>, (s.keys - 1) / CHUNK * s.width, s);
-    TN_LAUNCH_EACH(spread_kernel<S>, s.loop.n, s);
+    if (s.width % 4 == 0)
+        spread_by<S, 4>(s);
+    else
+        spread_by<S, 1>(s);
     return TN_OK;
 }
 

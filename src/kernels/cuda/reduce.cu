@@ -2,6 +2,8 @@
  * that few results keep the device busy too. All cuts depend on the shape alone, and parts are merged in the order of their elements. */
 #include "kernels/cuda/cuda.h"
 
+#include <optional>
+
 /* What some of the inputs amount to: VAR keeps the sum of squares about the mean in value and the mean in second, LOGSUMEXP the sum of
  * exp(x - max) in value and max in second. A is double or int64_t. */
 template <class A> struct part {
@@ -284,10 +286,10 @@ static int rows_of(const plan &p, int64_t inner, int64_t each)
 template <class S> static tn_status reduce_with(plan p, bool columns)
 {
     typedef typename std::conditional<std::is_integral<S>::value, int64_t, double>::type A;
-    tn_cuda_scratch scratch(p.chunks > 1 ? (size_t)(p.outer * p.chunks) * sizeof(part<A>) : 0);
-    if (!scratch.data)
+    std::optional<tn_cuda_scratch> scratch;
+    if (p.chunks > 1 && !scratch.emplace((size_t)(p.outer * p.chunks) * sizeof(part<A>)).data)
         return TN_ERR_MEMORY;
-    p.parts = scratch.data;
+    p.parts = scratch ? scratch->data : NULL;
     auto column = columns_kernel<S, A>;
     auto block = by_blocks<S, A>;
     auto merge = merge_chunks<S, A>;
@@ -376,14 +378,15 @@ template <class S> static tn_status cumsum(const tn_cumsum_rows *r)
     l.chunks = l.chunks > 1 ? l.chunks : 1;
     l.chunk = tn_blocks(r->n, l.chunks);
     l.chunks = tn_blocks(r->n, l.chunk);
-    tn_cuda_scratch starts(l.chunks > 1 ? (size_t)(all * l.chunks) * sizeof(A) : 0);
-    if (!starts.data)
+    std::optional<tn_cuda_scratch> scratch;
+    if (l.chunks > 1 && !scratch.emplace((size_t)(all * l.chunks) * sizeof(A)).data)
         return TN_ERR_MEMORY;
-    if (l.chunks > 1) {
-        TN_LAUNCH_EACH(cumsum_kernel<S>, all * l.chunks, l, (A *)starts.data, false);
-        TN_LAUNCH_EACH(cumsum_starts_kernel<A>, all, all, l.chunks, (A *)starts.data);
+    A *starts = scratch ? (A *)scratch->data : NULL;
+    if (starts) {
+        TN_LAUNCH_EACH(cumsum_kernel<S>, all * l.chunks, l, starts, false);
+        TN_LAUNCH_EACH(cumsum_starts_kernel<A>, all, all, l.chunks, starts);
     }
-    TN_LAUNCH_EACH(cumsum_kernel<S>, all * l.chunks, l, (A *)starts.data, true);
+    TN_LAUNCH_EACH(cumsum_kernel<S>, all * l.chunks, l, starts, true);
     return TN_OK;
 }
 

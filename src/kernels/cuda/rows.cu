@@ -2,6 +2,8 @@
  * column. */
 #include "kernels/cuda/math.h"
 
+#include <optional>
+
 /* ---- rows in registers ------------------------------------------------------------------------------------------------------ */
 
 /* A block's row of n elements: V times 16 bytes to each thread, pack i of all threads side by side. */
@@ -208,49 +210,65 @@ template <class S> TN_DEVICE double class_weight(const tn_cross_entropy_rows &c,
     return c.weight ? (double)tn_load(((const S *)c.weight)[i]) : 1;
 }
 
-/* A block for a row: its loss, and its part in what MEAN divides by, to losses and weights. */
-template <class S> TN_KERNEL loss_kernel(tn_cross_entropy_rows c, double *losses, double *weights, tn_cuda_flag *flag)
+/* A row's loss, and its part in what MEAN divides by. */
+struct row_loss {
+    double loss, weight;
+};
+/* By all of a block's threads, or, not `block`, by the one that calls it. */
+template <class S> TN_DEVICE row_loss loss_of(const tn_cross_entropy_rows &c, int64_t row, bool block, tn_cuda_flag *flag)
 {
     typedef typename tn_work<S>::T T;
-    const int64_t row = blockIdx.x, target = c.target[row];
+    const int64_t target = c.target[row], first = block ? threadIdx.x : 0, step = block ? blockDim.x : 1;
     const S *x = (const S *)c.x + row * c.classes;
     const bool ignored = target == c.ignore_index, wrong = !ignored && (target < 0 || target >= c.classes);
-    if (threadIdx.x == 0 && wrong)
+    row_loss all = {0, 0};
+    if (first == 0 && wrong)
         tn_cuda_raise(flag, TN_WRONG_TARGET, target, c.classes, row);
     if (ignored || wrong) {
-        if (threadIdx.x == 0)
-            losses[row] = weights[row] = c.stats[2 * row] = c.stats[2 * row + 1] = 0;
-        return;
+        if (first == 0)
+            c.stats[2 * row] = c.stats[2 * row + 1] = 0;
+        return all;
     }
     T max = -(T)INFINITY;
-    for (int64_t j = threadIdx.x; j < c.classes; j += blockDim.x)
+    for (int64_t j = first; j < c.classes; j += step)
         max = (T)greatest(max, tn_load(x[j]));
-    max = block_greatest(max);
+    max = block ? block_greatest(max) : max;
     double sum = 0, smooth = 0;
-    for (int64_t j = threadIdx.x; j < c.classes; j += blockDim.x)
+    for (int64_t j = first; j < c.classes; j += step)
         sum += (double)tn_exp_(tn_load(x[j]) - max);
-    const double log_sum = log(tn_block_sum(sum));
-    for (int64_t j = threadIdx.x; j < c.classes && c.smoothing != 0; j += blockDim.x)
+    const double log_sum = log(block ? tn_block_sum(sum) : sum);
+    for (int64_t j = first; j < c.classes && c.smoothing != 0; j += step)
         smooth += class_weight<S>(c, j) * ((double)(max - tn_load(x[j])) + log_sum);
-    smooth = tn_block_sum(smooth);
-    if (threadIdx.x == 0) {
-        const double loss = class_weight<S>(c, target) * ((double)max - (double)tn_load(x[target]) + log_sum);
-        losses[row] = c.smoothing == 0 ? loss : (1 - c.smoothing) * loss + c.smoothing / (double)c.classes * smooth;
-        weights[row] = class_weight<S>(c, target);
+    smooth = block ? tn_block_sum(smooth) : smooth;
+    if (first == 0) {
         c.stats[2 * row] = (double)max;
         c.stats[2 * row + 1] = log_sum;
     }
+    all.weight = class_weight<S>(c, target);
+    all.loss = all.weight * ((double)max - (double)tn_load(x[target]) + log_sum);
+    if (c.smoothing != 0)
+        all.loss = (1 - c.smoothing) * all.loss + c.smoothing / (double)c.classes * smooth;
+    return all;
 }
 
-/* One block. */
-template <class S> TN_KERNEL loss_sum_kernel(tn_cross_entropy_rows c, const double *losses, const double *weights)
+/* A block for a row. */
+template <class S> TN_KERNEL loss_kernel(tn_cross_entropy_rows c, row_loss *rows, tn_cuda_flag *flag)
+{
+    const row_loss own = loss_of<S>(c, blockIdx.x, true, flag);
+    if (threadIdx.x == 0)
+        rows[blockIdx.x] = own;
+}
+
+/* One block: what the rows come to; where rows is NULL each thread finds those of its own. */
+template <class S> TN_KERNEL loss_sum_kernel(tn_cross_entropy_rows c, const row_loss *rows, tn_cuda_flag *flag)
 {
     double sum = 0, total = 0;
     for (int64_t row = threadIdx.x; row < c.rows; row += blockDim.x) {
-        sum += losses[row];
-        total += weights[row];
+        const row_loss own = rows ? rows[row] : loss_of<S>(c, row, false, flag);
+        sum += own.loss;
+        total += own.weight;
         if (c.reduction == 0)
-            ((S *)c.loss)[row] = tn_store<S>(losses[row]);
+            ((S *)c.loss)[row] = tn_store<S>(own.loss);
     }
     sum = tn_block_sum(sum);
     total = tn_block_sum(total);
@@ -263,14 +281,16 @@ template <class S> TN_KERNEL loss_sum_kernel(tn_cross_entropy_rows c, const doub
 
 tn_status tn_cuda_cross_entropy(tn_dtype dtype, const tn_cross_entropy_rows *c)
 {
-    tn_cuda_scratch scratch((size_t)(2 * c->rows) * sizeof(double));
-    double *losses = (double *)scratch.data;
-    if (!losses)
+    enum { FEW_ROWS = 4 * TN_THREADS, FEW_CLASSES = 32 }; /* which one block has done before a second kernel would begin */
+    const bool few = c->rows <= FEW_ROWS && c->classes <= FEW_CLASSES;
+    std::optional<tn_cuda_scratch> scratch;
+    if (!few && !scratch.emplace((size_t)c->rows * sizeof(row_loss)).data)
         return TN_ERR_MEMORY;
+    row_loss *rows = scratch ? (row_loss *)scratch->data : NULL;
     TN_FOR_FLOAT(dtype, {
-        if (c->rows > 0)
-            TN_LAUNCH(loss_kernel<S>, c->rows, tn_threads(c->classes / 2), *c, losses, losses + c->rows, tn_cuda_flag_of_device());
-        TN_LAUNCH(loss_sum_kernel<S>, 1, tn_threads(c->rows / 2), *c, losses, losses + c->rows);
+        if (rows && c->rows > 0)
+            TN_LAUNCH(loss_kernel<S>, c->rows, tn_threads(c->classes / 2), *c, rows, tn_cuda_flag_of_device());
+        TN_LAUNCH(loss_sum_kernel<S>, 1, tn_threads(few ? c->rows : c->rows / 2), *c, rows, tn_cuda_flag_of_device());
     })
     return tn_cuda_status("cross_entropy");
 }
@@ -288,7 +308,7 @@ template <class S> TN_KERNEL loss_backward_kernel(tn_cross_entropy_rows c)
         all += class_weight<S>(c, j);
     all = tn_block_sum(all);
     const bool skipped = target == c.ignore_index || target < 0 || target >= n;
-    double g = (double)tn_load(((const S *)c.grad)[c.reduction == 0 ? row : 0]);
+    double g = c.grad ? (double)tn_load(((const S *)c.grad)[c.reduction == 0 ? row : 0]) : 1;
     if (c.reduction == 1)
         g /= c.stats[2 * c.rows];
     const double own = skipped ? 0 : (1 - c.smoothing) * class_weight<S>(c, target);
@@ -478,8 +498,9 @@ template <class S> TN_KERNEL norm_parameters_kernel(tn_norm f, int lanes, int64_
     const int64_t split = blockIdx.x % splits, channel = blockIdx.x / splits * lanes + lane;
     const int64_t end = (split + 1) * share < f.n * f.s ? (split + 1) * share : f.n * f.s, group = tn_quotient(channel, f.c / f.groups);
     two_sums mine = {0, 0};
+    TN_UNROLL_BY(4)
     for (int64_t e = split * share + row; e < end && channel < f.c; e += rows) {
-        const int64_t sample = tn_quotient(e, f.s), at = (sample * f.c + channel) * f.s + e - sample * f.s;
+        const int64_t sample = f.s == 1 ? e : tn_quotient(e, f.s), at = (sample * f.c + channel) * f.s + e - sample * f.s;
         const int64_t pool = f.batch ? channel : sample * f.groups + group;
         mine.g += (double)dy[at];
         mine.gx += (double)dy[at] * ((double)x[at] - f.mean[pool]) * f.rstd[pool];
@@ -494,16 +515,18 @@ template <class S> TN_KERNEL norm_parameters_kernel(tn_norm f, int lanes, int64_
     }
     parts[split * f.c + channel] = mine;
 }
+/* A block for a channel. */
 template <class S> TN_KERNEL norm_parameters_join(tn_norm f, int64_t splits, const two_sums *parts)
 {
-    const int64_t channel = tn_this_thread();
+    const int64_t channel = blockIdx.x;
     two_sums all = {0, 0};
-    if (channel >= f.c)
-        return;
-    for (int64_t split = 0; split < splits; split++) {
+    for (int64_t split = threadIdx.x; split < splits; split += blockDim.x) {
         all.g += parts[split * f.c + channel].g;
         all.gx += parts[split * f.c + channel].gx;
     }
+    all = block_sums(all);
+    if (threadIdx.x != 0)
+        return;
     if (f.dweight)
         ((S *)f.dweight)[channel] = (S)all.gx;
     if (f.dbias)
@@ -512,7 +535,7 @@ template <class S> TN_KERNEL norm_parameters_join(tn_norm f, int64_t splits, con
 
 template <class S> static tn_status norm_parameters(const tn_norm *f)
 {
-    enum { BUSY = 512, LEAST = 256 }; /* blocks that keep a device busy; rows that are worth one */
+    enum { BUSY = 1024, LEAST = 64 }; /* blocks that keep a device busy; rows that are worth one */
     const int lanes = f->s == 1 ? 32 : 1;
     const int64_t rows = f->n * f->s, blocks = tn_blocks(f->c, lanes), most = BUSY / blocks < rows / LEAST ? BUSY / blocks : rows / LEAST;
     const int64_t share = tn_blocks(rows, most > 1 ? most : 1), splits = tn_blocks(rows, share);
@@ -521,7 +544,7 @@ template <class S> static tn_status norm_parameters(const tn_norm *f)
     if (!parts)
         return TN_ERR_MEMORY;
     TN_LAUNCH(norm_parameters_kernel<S>, blocks * splits, tn_threads(share * lanes / 2), *f, lanes, share, splits, parts);
-    TN_LAUNCH_EACH(norm_parameters_join<S>, f->c, *f, splits, parts);
+    TN_LAUNCH(norm_parameters_join<S>, f->c, tn_threads(splits / 2), *f, splits, parts);
     return TN_OK;
 }
 

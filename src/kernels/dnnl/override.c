@@ -11,6 +11,7 @@
 #include "kernels/dnnl/dnnl.h"
 
 static tn_status (*own_gemm)(tn_dtype dtype, const tn_gemm *gemm);
+static tn_status (*own_reduce)(tn_reduce_op op, tn_dtype dtype, const tn_reduction *reduction);
 static dnnl_engine_t engine;
 
 /* What a primitive was made for; sizes and strides as in tn_gemm. */
@@ -106,7 +107,10 @@ static tn_status gemm(tn_dtype dtype, const tn_gemm *g)
     const key wanted = {g->batch, g->m, g->n, g->k, g->a_row, g->a_col, g->b_row, g->b_col, g->c_row, g->a_batch, g->b_batch, g->c_batch,
                         g->bias != NULL, g->activation == TN_UNARY_RELU, tn_get_num_threads()};
     const made *e = primitive_for(&wanted);
-    return e && run(e, g) ? TN_OK : own_gemm(dtype, g);
+    if (!e || !run(e, g))
+        return own_gemm(dtype, g);
+    const tn_reduction sums = tn_gemm_sums(g, sizeof(uint16_t));
+    return g->a_sums ? own_reduce(TN_REDUCE_SUM, dtype, &sums) : TN_OK;
 }
 
 void tn_dnnl_override(tn_kernels *table)
@@ -115,5 +119,6 @@ void tn_dnnl_override(tn_kernels *table)
     if (strcmp(table->name, "avx512") != 0 || !__builtin_cpu_supports("avx512bf16") || dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success)
         return;
     own_gemm = table->gemm;
+    own_reduce = table->reduce;
     table->gemm = gemm;
 }
