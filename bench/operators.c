@@ -1,7 +1,8 @@
-/* Operators, timed.  usage: operators THREADS [SECONDS] [bf16] < operators.txt
+/* Operators, timed.  usage: operators THREADS [SECONDS] [WORD...] < operators.txt
  * For each line "family what sizes" prints "family.what.sizes threads median_ms least_ms gflop read updated written", the last three in MB: what the
- * operator must read, change in place and write at least. bf16: under autocast. FLOPs are those of products and attention, a multiply-add being two;
- * of other operators one for each element. operators.py is the same on PyTorch. */
+ * operator must read, change in place and write at least. FLOPs are those of products and attention, a multiply-add being two; of other operators one
+ * for each element. Words: bf16, under autocast; cuda:0, on that device, by its own clock (operators_cuda.txt); tf32. operators.py is the same on
+ * PyTorch. */
 #include <stdio.h>
 #include <string.h>
 
@@ -93,12 +94,21 @@ static tn_tensor *rms_norm(work *w) { return tn_rms_norm(w->in[0], TN_SHAPE(w->s
 static void vector_make(work *w) { uniform(w, TN_SHAPE(w->size[0])); }
 static tn_tensor *gelu(work *w) { return tn_gelu(w->in[0]); }
 static tn_tensor *exponential(work *w) { return tn_exp(w->in[0]); }
+static tn_tensor *relu(work *w) { return tn_relu(w->in[0]); }
+static void copy_make(work *w)
+{
+    vector_make(w);
+    w->read = 4. * (double)w->size[0];
+    vector_make(w);
+}
+static tn_tensor *copy(work *w) { return tn_copy_(w->in[1], w->in[0]); }
 static void two_make(work *w)
 {
     vector_make(w);
     vector_make(w);
 }
 static tn_tensor *add(work *w) { return tn_add(w->in[0], w->in[1]); }
+static tn_tensor *multiply(work *w) { return tn_mul(w->in[0], w->in[1]); }
 static void nothing_make(work *w) { (void)w; }
 static tn_tensor *empty(work *w) { return tn_empty(TN_SHAPE(w->size[0])); }
 
@@ -148,7 +158,9 @@ static const struct {
     {"layer_norm", norm_make, layer_norm}, {"rms_norm", rms_norm_make, rms_norm},
     {"batch_norm", batch_norm_make, batch_norm},
     {"gelu", vector_make, gelu},           {"exp", vector_make, exponential},
-    {"add", two_make, add},                {"sum", rows_make, sum},
+    {"relu", vector_make, relu},           {"copy", copy_make, copy},
+    {"add", two_make, add},                {"mul", two_make, multiply},
+    {"sum", rows_make, sum},
     {"transpose", rows_make, transpose},   {"embedding", embedding_make, embedding},
     {"attention", attention_make, attention},
     {"adam", adam_make, adam},             {"empty", nothing_make, empty},
@@ -179,6 +191,22 @@ static void run(row *r)
     }
 }
 
+static tn_event *begin, *end; /* of the device; NULL on the CPU */
+
+/* Milliseconds of so many calls. */
+static double passed(row *r, int calls)
+{
+    const double start = now_ms();
+    if (begin)
+        tn_check(tn_event_record(begin, NULL));
+    for (int i = 0; i < calls; i++)
+        run(r);
+    if (!begin)
+        return now_ms() - start;
+    tn_check(tn_event_record(end, NULL));
+    return tn_event_elapsed_time(begin, end);
+}
+
 static double bytes(const tn_tensor *x) { return (double)tn_numel(x) * (double)tn_dtype_size(tn_dtype_of(x)); }
 
 static void measure(row *r, const char *name, const char *threads, double seconds)
@@ -193,17 +221,11 @@ static void measure(row *r, const char *name, const char *threads, double second
 
     static timing t;
     memset(&t, 0, sizeof t);
-    run(r);
-    const double begin = now_ms();
-    run(r);
-    const double once = now_ms() - begin;
-    const int calls = once < 0.1 ? (int)(0.1 / (once + 1e-5)) + 1 : 1; /* of a time that a clock can tell */
-    while (timing_wants_more(&t, seconds)) {
-        const double start = now_ms();
-        for (int i = 0; i < calls; i++)
-            run(r);
-        timing_add(&t, now_ms() - start, calls);
-    }
+    passed(r, 1);
+    const double once = passed(r, 1), least = begin ? 5 : 0.1; /* of a time that a clock can tell, and beside which a first launch is nothing */
+    const int calls = once < least ? (int)(least / (once + 1e-5)) + 1 : 1;
+    while (timing_wants_more(&t, seconds))
+        timing_add(&t, passed(r, calls), calls);
     timing_close(&t);
 
     double flop = r->w.flop, elements = r->y ? (double)tn_numel(r->y) : 0, read = 0, updated = 0, written = r->y ? bytes(r->y) : 0;
@@ -234,14 +256,24 @@ int main(int argc, char **argv)
 {
     const char *threads = argc > 1 ? argv[1] : "1";
     double seconds = 0.1;
+    tn_device_id device = {TN_CPU, 0};
     tn_set_error_handler(tn_die);
     tn_check(tn_set_num_threads(atoi(threads)));
     tn_manual_seed(1);
     for (int i = 2; i < argc; i++)
         if (!strcmp(argv[i], "bf16"))
             tn_autocast_set(TN_BF16);
+        else if (!strcmp(argv[i], "tf32"))
+            tn_set_allow_tf32(true);
+        else if (!strncmp(argv[i], "cuda", 4))
+            device = tn_device(argv[i]);
         else
             seconds = atof(argv[i]);
+    tn_check(tn_set_default_device(device));
+    if (device.type == TN_CUDA) {
+        begin = tn_adopt(tn_event_new(device));
+        end = tn_adopt(tn_event_new(device));
+    }
     char line[256];
     while (fgets(line, sizeof line, stdin)) {
         TN_SCOPE;

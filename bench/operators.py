@@ -1,6 +1,6 @@
-"""bench/operators.c on PyTorch.  usage: operators.py THREADS LIST [SECONDS] [tuned] [bf16]
+"""bench/operators.c on PyTorch.  usage: operators.py THREADS LIST [SECONDS] [WORD...]
 LIST is a file of lines of operators.txt.
-Prints "family.what.sizes threads median_ms least_ms". Settings as of training.py."""
+Prints "family.what.sizes threads median_ms least_ms". Words as of training.py: tuned, bf16, cuda:0 and tf32."""
 import sys
 import time
 
@@ -10,6 +10,9 @@ from torch.nn import functional as F
 
 torch.set_num_threads(int(sys.argv[1]))
 seconds = next((float(a) for a in sys.argv[3:] if a[0].isdigit()), 0.1)
+device = torch.device(next((a for a in sys.argv[3:] if a.startswith("cuda")), "cpu"))
+torch.set_default_device(device)
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = "tf32" in sys.argv
 torch.manual_seed(1)
 
 
@@ -53,7 +56,10 @@ FAMILIES = {
     "batch_norm": lambda n, c, h: of(image(n, c, h), uniform(c), uniform(c))(lambda x, w, b: F.batch_norm(x, None, None, w, b, True)),
     "gelu": lambda n: of(uniform(n))(F.gelu),
     "exp": lambda n: of(uniform(n))(torch.exp),
+    "relu": lambda n: of(uniform(n))(torch.relu),
+    "copy": lambda n: of(uniform(n), uniform(n))(lambda x, y: y.copy_(x)),
     "add": lambda n: of(uniform(n), uniform(n))(torch.add),
+    "mul": lambda n: of(uniform(n), uniform(n))(torch.mul),
     "sum": lambda r, c, dim: of(uniform(r, c))(lambda x: x.sum() if dim == 2 else x.sum(dim)),
     "transpose": lambda r, c: of(uniform(r, c))(lambda x: x.t().contiguous()),
     "embedding": lambda r, c, n: of(uniform(r, c), torch.randint(0, r, (n,)))(lambda w, i: F.embedding(i, w)),
@@ -64,19 +70,29 @@ FAMILIES = {
 }
 
 
+def passed(run, calls):
+    """Milliseconds of so many calls, by the device's own clock where it has one."""
+    start = time.perf_counter()
+    if device.type == "cuda":
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+    for _ in range(calls):
+        run()
+    if device.type != "cuda":
+        return (time.perf_counter() - start) * 1e3
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end)
+
+
 def measure(name, run):
-    run()
-    begin = time.perf_counter()
-    run()
-    once, times, total = (time.perf_counter() - begin) * 1e3, [], 0
-    calls = int(0.1 / (once + 1e-5)) + 1 if once < 0.1 else 1
+    passed(run, 1)
+    once, least, times, total = passed(run, 1), 5 if device.type == "cuda" else 0.1, [], 0
+    calls = int(least / (once + 1e-5)) + 1 if once < least else 1
     while len(times) < 3 or total < 1e3 * seconds and len(times) < 10000:
-        begin = time.perf_counter()
-        for _ in range(calls):
-            run()
-        passed = (time.perf_counter() - begin) * 1e3
-        times.append(passed / calls)
-        total += passed
+        ms = passed(run, calls)
+        times.append(ms / calls)
+        total += ms
     times.sort()
     print(f"{name} {sys.argv[1]} {times[len(times) // 2]:.6f} {times[0]:.6f}", file=out)
 
@@ -94,7 +110,7 @@ def row(family, what, *sizes):
     measure(".".join((family, what, *sizes)), lambda: torch.autograd.grad(y, wanted, dy, retain_graph=True))
 
 
-with torch.autocast("cpu", torch.bfloat16, enabled="bf16" in sys.argv):
+with torch.autocast(device.type, torch.bfloat16, enabled="bf16" in sys.argv):
     for out in settings.turns():
         for line in open(sys.argv[2]):
             if line.strip() and line[0] != "#":
