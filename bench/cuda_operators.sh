@@ -1,16 +1,16 @@
 #!/bin/sh
-# Single operators and a Llama's decoding on a GPU, Tenon's beside PyTorch's: ms by the device's events, and what share of its bandwidth of copying and
-# of its products that is.   usage: cuda_operators.sh FOLDER-OF-BENCHMARKS [SECONDS] [LIST] [TYPES]
-# LIST is a file of rows, operators_cuda.txt where not said; those of products, convolutions and attention are run in strict f32, tf32 and bf16 (autocast).
-# TYPES are the Llama's (f32 bf16). PYTHON names an interpreter that has PyTorch; without one Tenon's figures stand alone. In that folder,
-# cuda_operators.csv has the table and cuda_operators.log what the programs said besides. DEVICE is cuda:0, where not said.
+# Operators on a GPU, Tenon's beside PyTorch's, process after process: ms by the device's events, and what share of its bandwidth of copying and of
+# its products that is.   usage: cuda_operators.sh FOLDER-OF-BENCHMARKS [SECONDS] [LIST] [SETTINGS]
+# LIST is a file of rows, operators_cuda.txt where not said. SETTINGS are f32 (strict), tuned (the same with PyTorch's channels_last and fused Adam, of
+# what they touch), tf32 and bf16 (autocast), of products, convolutions and attention: all where not said. PYTHON names an interpreter that has PyTorch;
+# without one Tenon's figures stand alone. A row that fails is told and left out. In that folder cuda_operators.csv has the table and
+# cuda_operators.log what the programs said besides.
 set -eu
 bin=$1
 seconds=${2:-0.05}
 here=$(dirname "$0")
 list=${3:-$here/operators_cuda.txt}
-types=${4-f32 bf16}
-device=${DEVICE:-cuda:0}
+settings=${4:-f32 tuned tf32 bf16}
 python=${PYTHON:-python3}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -38,7 +38,8 @@ rows() { # rows OUT COMMAND
 }
 
 : > "$work/failed"
-for setting in f32 tuned tf32 bf16; do
+: > "$work/theirs.none"
+for setting in $settings; do
     case $setting in
     f32) grep '^[a-z]' "$list" > "$work/list" ;;
     tuned) grep -E '^(conv|max_pool|avg_pool|batch_norm|adam)' "$list" > "$work/list" || : ;;
@@ -46,11 +47,11 @@ for setting in f32 tuned tf32 bf16; do
     esac
     if [ $setting != tuned ]; then
         cp "$work/list" "$work/left"
-        rows "$work/ours.$setting" "'$bin/operators' 1 $seconds $device ${setting#f32} < '$work/left'"
+        rows "$work/ours.$setting" "'$bin/operators' 1 $seconds cuda:0 ${setting#f32} < '$work/left'"
     fi
     [ -n "$python" ] || continue
     cp "$work/list" "$work/left"
-    rows "$work/theirs.$setting" "'$python' -u '$here/operators.py' 1 '$work/left' $seconds $device ${setting#f32}"
+    rows "$work/theirs.$setting" "'$python' -u '$here/operators.py' 1 '$work/left' $seconds cuda:0 ${setting#f32}"
 done
 
 # GB/s are of what must be read and written, changing being both; the copy's is the best that either program reached.
@@ -83,15 +84,5 @@ awk -v csv="$bin/cuda_operators.csv" '
             printf "%s", line
             gsub(/ +/, ",", line); printf "%s", line > csv
         }
-    }' "$work/ours.f32" "$work/ours.tf32" "$work/ours.bf16" $(ls "$work"/theirs.* 2> /dev/null || :)
+    }' $(ls -tr "$work"/ours.* "$work"/theirs.*)
 cat "$work/failed"
-
-[ -n "$types" ] || exit 0
-"$bin/llama" make 15M "$work"
-printf '\n%-16s %10s %12s | %10s %12s %12s | %s\n' 'stories15M' prefill/s decode/s PyTorch eager/s captured/s 'over captured'
-for type in $types; do
-    ours=$(timeout 40 "$bin/llama" run "$work/f32.gguf" $type 1 $device 2>> "$log" || echo)
-    theirs=$([ -z "$python" ] || timeout 60 "$python" "$here/llama_cuda.py" 15M $type $device 2>> "$log" || echo)
-    echo "$type ${ours:-- - - -} ${theirs:-- - -}" | awk '{ printf "%-16s %10s %12s | %10s %12s %12s | %s\n", $1, $2, $3, $6, $7, $8,
-        $3 > 0 && $8 > 0 ? sprintf("%.2f", $3 / $8) : "-" }'
-done

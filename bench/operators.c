@@ -1,8 +1,7 @@
 /* Operators, timed.  usage: operators THREADS [SECONDS] [WORD...] < operators.txt
  * For each line "family what sizes" prints "family.what.sizes threads median_ms least_ms gflop read updated written", the last three in MB: what the
  * operator must read, change in place and write at least. FLOPs are those of products and attention, a multiply-add being two; of other operators one
- * for each element. Words: bf16, under autocast; cuda:0, on that device, by its own clock (operators_cuda.txt); tf32. operators.py is the same on
- * PyTorch. */
+ * for each element. Words: bf16, under autocast; cuda:0, on that device and by its clock; tf32. operators.py is the same on PyTorch. */
 #include <stdio.h>
 #include <string.h>
 
@@ -92,16 +91,10 @@ static void rms_norm_make(work *w)
 static tn_tensor *rms_norm(work *w) { return tn_rms_norm(w->in[0], TN_SHAPE(w->size[1]), w->in[1]); }
 
 static void vector_make(work *w) { uniform(w, TN_SHAPE(w->size[0])); }
+static tn_tensor *copy(work *w) { return tn_clone(w->in[0]); }
+static tn_tensor *relu(work *w) { return tn_relu(w->in[0]); }
 static tn_tensor *gelu(work *w) { return tn_gelu(w->in[0]); }
 static tn_tensor *exponential(work *w) { return tn_exp(w->in[0]); }
-static tn_tensor *relu(work *w) { return tn_relu(w->in[0]); }
-static void copy_make(work *w)
-{
-    vector_make(w);
-    w->read = 4. * (double)w->size[0];
-    vector_make(w);
-}
-static tn_tensor *copy(work *w) { return tn_copy_(w->in[1], w->in[0]); }
 static void two_make(work *w)
 {
     vector_make(w);
@@ -158,7 +151,7 @@ static const struct {
     {"layer_norm", norm_make, layer_norm}, {"rms_norm", rms_norm_make, rms_norm},
     {"batch_norm", batch_norm_make, batch_norm},
     {"gelu", vector_make, gelu},           {"exp", vector_make, exponential},
-    {"relu", vector_make, relu},           {"copy", copy_make, copy},
+    {"copy", vector_make, copy},           {"relu", vector_make, relu},
     {"add", two_make, add},                {"mul", two_make, multiply},
     {"sum", rows_make, sum},
     {"transpose", rows_make, transpose},   {"embedding", embedding_make, embedding},
@@ -191,18 +184,21 @@ static void run(row *r)
     }
 }
 
-static tn_event *begin, *end; /* of the device; NULL on the CPU */
-
-/* Milliseconds of so many calls. */
-static double passed(row *r, int calls)
+/* ms of so many calls, by the device's events where they run on one. */
+static double timed(row *r, int calls)
 {
-    const double start = now_ms();
-    if (begin)
-        tn_check(tn_event_record(begin, NULL));
+    TN_SCOPE;
+    const tn_device_id device = tn_get_default_device();
+    if (device.type == TN_CPU) {
+        const double begin = now_ms();
+        for (int i = 0; i < calls; i++)
+            run(r);
+        return now_ms() - begin;
+    }
+    tn_event *begin = tn_adopt(tn_event_new(device)), *end = tn_adopt(tn_event_new(device));
+    tn_check(tn_event_record(begin, NULL));
     for (int i = 0; i < calls; i++)
         run(r);
-    if (!begin)
-        return now_ms() - start;
     tn_check(tn_event_record(end, NULL));
     return tn_event_elapsed_time(begin, end);
 }
@@ -221,11 +217,11 @@ static void measure(row *r, const char *name, const char *threads, double second
 
     static timing t;
     memset(&t, 0, sizeof t);
-    passed(r, 1);
-    const double once = passed(r, 1), least = begin ? 5 : 0.1; /* of a time that a clock can tell, and beside which a first launch is nothing */
+    run(r);
+    const double once = timed(r, 1), least = tn_get_default_device().type == TN_CPU ? 0.1 : 2; /* a time that the clock can tell */
     const int calls = once < least ? (int)(least / (once + 1e-5)) + 1 : 1;
     while (timing_wants_more(&t, seconds))
-        timing_add(&t, passed(r, calls), calls);
+        timing_add(&t, timed(r, calls), calls);
     timing_close(&t);
 
     double flop = r->w.flop, elements = r->y ? (double)tn_numel(r->y) : 0, read = 0, updated = 0, written = r->y ? bytes(r->y) : 0;
@@ -256,7 +252,6 @@ int main(int argc, char **argv)
 {
     const char *threads = argc > 1 ? argv[1] : "1";
     double seconds = 0.1;
-    tn_device_id device = {TN_CPU, 0};
     tn_set_error_handler(tn_die);
     tn_check(tn_set_num_threads(atoi(threads)));
     tn_manual_seed(1);
@@ -266,14 +261,9 @@ int main(int argc, char **argv)
         else if (!strcmp(argv[i], "tf32"))
             tn_set_allow_tf32(true);
         else if (!strncmp(argv[i], "cuda", 4))
-            device = tn_device(argv[i]);
+            tn_check(tn_set_default_device(tn_device(argv[i])));
         else
             seconds = atof(argv[i]);
-    tn_check(tn_set_default_device(device));
-    if (device.type == TN_CUDA) {
-        begin = tn_adopt(tn_event_new(device));
-        end = tn_adopt(tn_event_new(device));
-    }
     char line[256];
     while (fgets(line, sizeof line, stdin)) {
         TN_SCOPE;

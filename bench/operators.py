@@ -1,6 +1,6 @@
-"""bench/operators.c on PyTorch.  usage: operators.py THREADS LIST [SECONDS] [WORD...]
+"""bench/operators.c on PyTorch.  usage: operators.py THREADS LIST [SECONDS] [tuned] [bf16] [cuda:0] [tf32]
 LIST is a file of lines of operators.txt.
-Prints "family.what.sizes threads median_ms least_ms". Words as of training.py: tuned, bf16, cuda:0 and tf32."""
+Prints "family.what.sizes threads median_ms least_ms". Settings as of training.py."""
 import sys
 import time
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 torch.set_num_threads(int(sys.argv[1]))
 seconds = next((float(a) for a in sys.argv[3:] if a[0].isdigit()), 0.1)
-device = torch.device(next((a for a in sys.argv[3:] if a.startswith("cuda")), "cpu"))
+device = next((a for a in sys.argv[3:] if a.startswith("cuda")), "cpu")
 torch.set_default_device(device)
 torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = "tf32" in sys.argv
 torch.manual_seed(1)
@@ -54,10 +54,10 @@ FAMILIES = {
     "layer_norm": lambda n, c: of(uniform(n, c), uniform(c), uniform(c))(lambda x, w, b: F.layer_norm(x, (c,), w, b)),
     "rms_norm": lambda n, c: of(uniform(n, c), uniform(c))(lambda x, w: F.rms_norm(x, (c,), w)),
     "batch_norm": lambda n, c, h: of(image(n, c, h), uniform(c), uniform(c))(lambda x, w, b: F.batch_norm(x, None, None, w, b, True)),
+    "copy": lambda n: of(uniform(n))(torch.clone),
     "gelu": lambda n: of(uniform(n))(F.gelu),
     "exp": lambda n: of(uniform(n))(torch.exp),
     "relu": lambda n: of(uniform(n))(torch.relu),
-    "copy": lambda n: of(uniform(n), uniform(n))(lambda x, y: y.copy_(x)),
     "add": lambda n: of(uniform(n), uniform(n))(torch.add),
     "mul": lambda n: of(uniform(n), uniform(n))(torch.mul),
     "sum": lambda r, c, dim: of(uniform(r, c))(lambda x: x.sum() if dim == 2 else x.sum(dim)),
@@ -70,29 +70,30 @@ FAMILIES = {
 }
 
 
-def passed(run, calls):
-    """Milliseconds of so many calls, by the device's own clock where it has one."""
-    start = time.perf_counter()
-    if device.type == "cuda":
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
+def timed(run, calls):
+    """ms of so many calls, by the device's events where they run on one."""
+    if device == "cpu":
+        begin = time.perf_counter()
+        for _ in range(calls):
+            run()
+        return (time.perf_counter() - begin) * 1e3
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
     for _ in range(calls):
         run()
-    if device.type != "cuda":
-        return (time.perf_counter() - start) * 1e3
     end.record()
     end.synchronize()
     return begin.elapsed_time(end)
 
 
 def measure(name, run):
-    passed(run, 1)
-    once, least, times, total = passed(run, 1), 5 if device.type == "cuda" else 0.1, [], 0
+    run()
+    once, times, total, least = timed(run, 1), [], 0, 0.1 if device == "cpu" else 2
     calls = int(least / (once + 1e-5)) + 1 if once < least else 1
     while len(times) < 3 or total < 1e3 * seconds and len(times) < 10000:
-        ms = passed(run, calls)
-        times.append(ms / calls)
-        total += ms
+        passed = timed(run, calls)
+        times.append(passed / calls)
+        total += passed
     times.sort()
     print(f"{name} {sys.argv[1]} {times[len(times) // 2]:.6f} {times[0]:.6f}", file=out)
 
@@ -110,7 +111,7 @@ def row(family, what, *sizes):
     measure(".".join((family, what, *sizes)), lambda: torch.autograd.grad(y, wanted, dy, retain_graph=True))
 
 
-with torch.autocast(device.type, torch.bfloat16, enabled="bf16" in sys.argv):
+with torch.autocast(device.split(":")[0], torch.bfloat16, enabled="bf16" in sys.argv):
     for out in settings.turns():
         for line in open(sys.argv[2]):
             if line.strip() and line[0] != "#":

@@ -110,13 +110,13 @@ static void check_conv(tn_conv c, tn_dtype dtype)
     loops(&c, x, w, bias, y, dy, dx, dw, db);
     c.x = x.kernel, c.weight = w.kernel, c.bias = bias.kernel, c.y = y.kernel;
     assert_int_equal(k->conv_forward(dtype, &c), TN_OK);
-    assert_int_equal(k->conv_backward(dtype, &(tn_conv_grad){c, dy.kernel, dx.kernel, dw.kernel, db.kernel}), TN_OK);
+    assert_int_equal(k->conv_backward(dtype, &(tn_conv_grad){c, dy.kernel, dx.kernel, dw.kernel, db.kernel, NULL, NULL}), TN_OK);
     same(dtype, "y", y);
     same(dtype, "dx", dx);
     same(dtype, "dw", dw);
     same(dtype, "db", db);
     memset(db.kernel, 0, (size_t)db.count * sizeof(double));
-    assert_int_equal(k->conv_backward(dtype, &(tn_conv_grad){c, dy.kernel, NULL, NULL, db.kernel}), TN_OK);
+    assert_int_equal(k->conv_backward(dtype, &(tn_conv_grad){c, dy.kernel, NULL, NULL, db.kernel, NULL, NULL}), TN_OK);
     same(dtype, "db alone", db);
     drop(x), drop(w), drop(bias), drop(y), drop(dy), drop(dx), drop(dw), drop(db);
 }
@@ -224,7 +224,7 @@ static void test_not_finite(void **state)
         c.x = x.kernel, c.weight = w.kernel, c.bias = bias.kernel, c.y = y.kernel;
         const tn_kernels *k = tn_kernels_of(TN_CPU);
         assert_int_equal(k->conv_forward(TN_F32, &c), TN_OK);
-        assert_int_equal(k->conv_backward(TN_F32, &(tn_conv_grad){c, dy.kernel, dx.kernel, dw.kernel, db.kernel}), TN_OK);
+        assert_int_equal(k->conv_backward(TN_F32, &(tn_conv_grad){c, dy.kernel, dx.kernel, dw.kernel, db.kernel, NULL, NULL}), TN_OK);
         for (int64_t j = 0; j < y.count; j++)
             assert_true(isfinite(((float *)y.kernel)[j]) == isfinite(y.plain[j]));
         for (int64_t j = 0; j < dx.count; j++)
@@ -273,7 +273,7 @@ static void check_error_of(bool rounded, const double *most)
     c.x = x.kernel, c.weight = w.kernel, c.bias = bias.kernel, c.y = out[0][0].kernel;
     const tn_kernels *k = tn_kernels_of(TN_CPU);
     assert_int_equal(k->conv_forward(TN_F32, &c), TN_OK);
-    assert_int_equal(k->conv_backward(TN_F32, &(tn_conv_grad){c, dy.kernel, out[0][1].kernel, out[0][2].kernel, out[0][3].kernel}), TN_OK);
+    assert_int_equal(k->conv_backward(TN_F32, &(tn_conv_grad){c, dy.kernel, out[0][1].kernel, out[0][2].kernel, out[0][3].kernel, NULL, NULL}), TN_OK);
     for (int i = 0; i < 4; i++) {
         double error = error_of(out[0][i], out[0][i], out[1][i]);
         if (!(error <= most[i]))
@@ -310,7 +310,7 @@ static void test_threads(void **state)
         c.y = r[0].kernel;
         assert_int_equal(tn_set_num_threads(run ? 3 : 1), TN_OK);
         assert_int_equal(k->conv_forward(TN_F32, &c), TN_OK);
-        assert_int_equal(k->conv_backward(TN_F32, &(tn_conv_grad){c, dy.kernel, r[1].kernel, r[2].kernel, r[3].kernel}), TN_OK);
+        assert_int_equal(k->conv_backward(TN_F32, &(tn_conv_grad){c, dy.kernel, r[1].kernel, r[2].kernel, r[3].kernel, NULL, NULL}), TN_OK);
     }
     for (int i = 0; i < 4; i++) {
         assert_memory_equal(results[0][i].kernel, results[1][i].kernel, (size_t)results[0][i].count * sizeof(float));

@@ -231,6 +231,25 @@ static void test_relu_keeps_nan(void **state)
     check_values(tn_conv2d(x, w, .activation = TN_ACTIVATION_RELU), 0, NAN);
 }
 
+/* The slope of a convolution's ReLU, where there is a bias whose kernel goes through it, and where there is none. */
+static void test_relu_backward(void **state)
+{
+    (void)state;
+    needs_device();
+    for (int bias = 0; bias < 2; bias++) {
+        TN_SCOPE;
+        tn_tensor *x = tn_to(tn_reshape(tn_from_floats((float[]){1, 2, 3}, TN_SHAPE(3)), TN_SHAPE(1, 1, 1, 3)), cuda0);
+        tn_tensor *w = tn_to(tn_reshape(tn_from_floats((float[]){1, -1}, TN_SHAPE(2)), TN_SHAPE(2, 1, 1, 1)), cuda0);
+        tn_tensor *b = tn_zeros(TN_SHAPE(2), .device = &cuda0, .requires_grad = true);
+        assert_true(tn_set_requires_grad(x, true) == TN_OK && tn_set_requires_grad(w, true) == TN_OK);
+        assert_int_equal(tn_backward(tn_sum(tn_conv2d(x, w, bias ? b : NULL, .activation = TN_ACTIVATION_RELU))), TN_OK);
+        check_values(tn_grad(x), 0, 1, 1, 1);
+        check_values(tn_grad(w), 0, 6, 0);
+        if (bias)
+            check_values(tn_grad(b), 0, 3, 0);
+    }
+}
+
 /* Shapes that keep changing: what is kept of them stays within bounds. */
 static void test_plans_are_dropped(void **state)
 {
@@ -254,7 +273,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_unusable), TEST(test_text),            TEST(test_chosen_once), TEST(test_unknown_products), TEST(test_bias_gradient),
-        TEST(test_failures), TEST(test_tf32_on_request), TEST(test_engines),     TEST(test_relu_keeps_nan),   TEST(test_plans_are_dropped),
+        TEST(test_failures), TEST(test_tf32_on_request), TEST(test_engines),     TEST(test_relu_keeps_nan),   TEST(test_relu_backward),
+        TEST(test_plans_are_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* What goes beside an optimiser: clipping, a moving average of weights, the random state as a tensor.
  * labels: isa, quick */
+#include <float.h>
 #include <stdlib.h>
 
 #include "op_table.h"
@@ -283,6 +284,29 @@ static void test_grad_scaler(void **state)
     check_values(w, 0, -2, -1);
 }
 
+/* However many steps were left out, what then is finite is a step as any other. */
+static void test_grad_scaler_at_its_least(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_tensor *w = tn_from_floats(((float[]){1, 2}), TN_SHAPE(2), .requires_grad = true);
+    tn_optim *opt = tn_adopt(tn_sgd_new(TN_LIST(w), 0.5));
+    tn_grad_scaler *scaler = tn_adopt(tn_grad_scaler_new(.init_scale = 8 * FLT_MIN));
+    for (int i = 0; i < 32; i++) {
+        TN_SCOPE;
+        tn_tensor *loss = tn_sum(tn_mul(w, tn_from_floats(((float[]){i < 31 ? INFINITY : 1, 1}), TN_SHAPE(2))));
+        tn_zero_grad(opt);
+        assert_int_equal(tn_backward(tn_grad_scaler_scale(scaler, loss)), TN_OK);
+        assert_int_equal(tn_grad_scaler_step(scaler, opt), TN_OK);
+        assert_int_equal(tn_grad_scaler_update(scaler), TN_OK);
+    }
+    assert_true(tn_get_grad_scale(scaler) == (double)FLT_MIN);
+    check_values(w, 0, 0.5, 1.5);
+    assert_int_equal(tn_load_grad_scaler_state(scaler, tn_grad_scaler_state_dict(scaler)), TN_OK);
+    assert_null(tn_grad_scaler_new(.init_scale = 1e39));
+    check_error(TN_ERR_ARGUMENT, "the scale 1e+39 must be from");
+}
+
 static int restore_allocator(void **state)
 {
     int failed = end_test(state);
@@ -294,7 +318,7 @@ int main(void)
     case_use_device();
     const struct CMUnitTest tests[] = {
         TEST(test_clip_norm), TEST(test_clip_errors), TEST(test_clip_value), TEST(test_ema), TEST(test_ema_errors), TEST(test_rng_state),
-        TEST(test_grad_scaler),
+        TEST(test_grad_scaler), TEST(test_grad_scaler_at_its_least),
         cmocka_unit_test_setup_teardown(test_no_memory, begin_test, restore_allocator),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -335,8 +335,8 @@ typedef struct tn_grad_scaler_args {
     TN_GRAD_SCALER_OPTIONS(TN_FIELD_)
     char tn_ TN_ZERO_;
 } tn_grad_scaler_args;
-/* tn_grad_scaler_new(.init_scale = 1024): the caller's. TN_ERR_ARGUMENT: a scale or an interval not above 0, a growth_factor not above 1, a
- * backoff_factor not between 0 and 1. */
+/* tn_grad_scaler_new(.init_scale = 1024): the caller's. TN_ERR_ARGUMENT: a scale not from 2^-126, below which it never falls, to 2^128, an interval
+ * not above 0, a growth_factor not above 1, a backoff_factor not between 0 and 1. */
 TN_API tn_grad_scaler *tn_grad_scaler_new_with(const tn_grad_scaler_args *args);
 /* loss times the scale; loss itself where it is not enabled. */
 TN_API tn_tensor *tn_grad_scaler_scale(tn_grad_scaler *scaler, tn_tensor *loss);

@@ -234,7 +234,24 @@ typedef struct tn_conv_grad {
     tn_conv conv;         /* its y is not used */
     const void *dy;       /* [n,c_out,oh,ow] */
     void *dx, *dw, *db;   /* each may be NULL: not asked for */
+    const void *relu;     /* forward's y, after a ReLU whose slope dy goes through first, or NULL */
+    void *slope;          /* with relu: becomes what dy is after it; may be dy */
 } tn_conv_grad;
+/* RELU_BACKWARD of dy and relu into slope, not empty; so many bytes an element. */
+static inline tn_loop tn_conv_slope(const tn_conv_grad *g, size_t element)
+{
+    tn_loop loop;
+    memset(&loop, 0, sizeof loop);
+    loop.ndim = 1;
+    loop.operands = 3;
+    loop.sizes[0] = g->conv.n * g->conv.c_out * g->conv.oh * g->conv.ow;
+    for (int k = 0; k < 3; k++)
+        loop.strides[k][0] = (int64_t)element;
+    loop.data[0] = (char *)g->slope;
+    loop.data[1] = (char *)(uintptr_t)g->dy;
+    loop.data[2] = (char *)(uintptr_t)g->relu;
+    return loop;
+}
 
 /* 2-D pooling of planes: x is [planes, h, w], y is [planes, oh, ow]. */
 typedef struct tn_pool {

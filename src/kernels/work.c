@@ -140,9 +140,10 @@ WORK(conv_backward, tn_dtype dtype, const tn_conv_grad *g)
 {
     const tn_conv *c = &g->conv;
     const double weight = taps(c) * (double)c->c_out, one = 2 * y_elements(c) * taps(c);
+    const double relu = g->relu ? y_elements(c) : 0;
     return (tn_work){.flop = (g->dx ? one : 0) + (g->dw ? one : 0) + (g->db ? y_elements(c) : 0),
-                     .read = size_of(dtype) * (y_elements(c) + (g->dx ? weight : 0) + (g->dw ? x_elements(c) : 0)),
-                     .written = size_of(dtype) * ((g->dx ? x_elements(c) : 0) + (g->dw ? weight : 0) + (g->db ? (double)c->c_out : 0)),
+                     .read = size_of(dtype) * (relu + y_elements(c) + (g->dx ? weight : 0) + (g->dw ? x_elements(c) : 0)),
+                     .written = size_of(dtype) * (relu + (g->dx ? x_elements(c) : 0) + (g->dw ? weight : 0) + (g->db ? (double)c->c_out : 0)),
                      .kind = kind_of(dtype)};
 }
 

@@ -276,6 +276,18 @@ bool tn_llama_mixed(const tn_llama_args *c)
     return full > 0 && full < c->num_hidden_layers;
 }
 
+/* A window that no layer has is none: files would give it to all. */
+static void drop_unused_window(tn_llama_args *a)
+{
+    int64_t full = 0; /* of the first layers */
+    while (a->sliding_window && full < a->num_hidden_layers && !tn_llama_window(a, full))
+        full++;
+    if (full == a->num_hidden_layers)
+        a->sliding_window = 0;
+    if (!a->sliding_window)
+        a->full_layers = (tn_layer_set){{0}};
+}
+
 bool tn_llama_completed(const char *op, tn_status status, tn_llama_args *a)
 {
     if (!a->num_key_value_heads)
@@ -305,6 +317,7 @@ bool tn_llama_completed(const char *op, tn_status status, tn_llama_args *a)
         tn_fail(status, "%s: rope_theta %g and rope_factor %g must be positive, rope_original_length %g not negative, and "
                 "rope_high_freq_factor %g above rope_low_freq_factor %g", op, a->rope_theta, a->rope_factor, a->rope_original_length,
                 a->rope_high_freq_factor, a->rope_low_freq_factor);
+    drop_unused_window(a);
     return !tn_failing();
 }
 

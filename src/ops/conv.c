@@ -19,13 +19,21 @@ static tn_shape x_shape(const tn_conv *c) { return TN_SHAPE(c->n, c->c_in, c->h,
 static tn_shape y_shape(const tn_conv *c) { return TN_SHAPE(c->n, c->c_out, c->oh, c->ow); }
 static tn_shape weight_shape(const tn_conv *c) { return TN_SHAPE(c->c_out, c->c_in / c->groups, c->kh, c->kw); }
 
+/* dy's way through the ReLU behind the convolution, as the kernel goes it; y NULL: there is none. */
+typedef struct through_relu {
+    const tn_tensor *y;
+    tn_tensor *slope;
+} through_relu;
+
 /* The gradients that are asked for, in one call of the kernel. */
-static bool gradients(const tn_conv *geometry, tn_tensor *x, tn_tensor *weight, tn_tensor *dy, tn_tensor *dx, tn_tensor *dw, tn_tensor *db)
+static bool gradients(const tn_conv *geometry, tn_tensor *x, tn_tensor *weight, tn_tensor *dy, through_relu relu, tn_tensor *dx, tn_tensor *dw,
+                      tn_tensor *db)
 {
     if (tn_failing() || !dy)
         return false;
     tn_conv_grad grad = {.conv = *geometry, .dx = dx ? tn_ptr(dx) : NULL, .dw = dw ? tn_ptr(dw) : NULL,
-                         .db = db ? tn_ptr(db) : NULL};
+                         .db = db ? tn_ptr(db) : NULL, .relu = relu.y ? tn_ptr(relu.y) : NULL,
+                         .slope = relu.y ? tn_ptr(relu.slope) : NULL};
     const tn_tensor *taken = tn_multiplied(x), *taps = tn_multiplied(weight), *given = tn_multiplied(dy);
     if (tn_failing())
         return false;
@@ -54,7 +62,7 @@ static tn_tensor *input_grad(tn_tensor *dy, tn_tensor *weight, const tn_conv *ge
     if (!dy || !weight)
         return NULL;
     tn_tensor *dx = like(dy, x_shape(geometry));
-    if (!dx || !gradients(geometry, NULL, weight, dy, dx, NULL, NULL))
+    if (!dx || !gradients(geometry, NULL, weight, dy, (through_relu){NULL}, dx, NULL, NULL))
         return NULL;
     return tn_record(dx, "conv2d_input_grad", input_grad_backward, TN_INPUTS(dy, weight), TN_SAVED(dy, weight), TN_ATTR(*geometry));
 }
@@ -75,7 +83,7 @@ static tn_tensor *weight_grad(tn_tensor *dy, tn_tensor *x, const tn_conv *geomet
     if (!dy || !x)
         return NULL;
     tn_tensor *dw = like(dy, weight_shape(geometry));
-    if (!dw || !gradients(geometry, x, NULL, dy, NULL, dw, NULL))
+    if (!dw || !gradients(geometry, x, NULL, dy, (through_relu){NULL}, NULL, dw, NULL))
         return NULL;
     return tn_record(dw, "conv2d_weight_grad", weight_grad_backward, TN_INPUTS(dy, x), TN_SAVED(dy, x), TN_ATTR(*geometry));
 }
@@ -86,7 +94,9 @@ static void conv_backward(tn_node *node, tn_tensor *const *g, tn_tensor **d)
     tn_tensor *x = tn_node_saved(node, 0), *weight = tn_node_saved(node, 1), *y = tn_node_saved(node, 2);
     if (tn_failing())
         return;
-    tn_tensor *dy = y ? tn_relu_mask(g[0], y) : g[0];
+    /* Where what is multiplied is rounded on its way to the kernel, the ReLU comes before that. */
+    const bool within = y && !tn_grad_enabled() && tn_this.autocast != TN_F16 && g[0]->dtype == y->dtype;
+    tn_tensor *dy = y && !within ? tn_relu_mask(g[0], y) : g[0];
     if (tn_grad_enabled()) { /* the gradients are to be differentiated in their turn */
         if (tn_wants(node, 0))
             d[0] = input_grad(dy, weight, c);
@@ -99,10 +109,13 @@ static void conv_backward(tn_node *node, tn_tensor *const *g, tn_tensor **d)
     dy = tn_contiguous(dy);
     if (!dy)
         return;
+    const bool own = dy != g[0] || tn_may_overwrite(dy);
+    const through_relu relu = {within ? y : NULL, within && !own ? like(dy, y_shape(c)) : dy};
     d[0] = tn_wants(node, 0) ? like(dy, x_shape(c)) : NULL;
     d[1] = tn_wants(node, 1) ? like(dy, weight_shape(c)) : NULL;
     d[2] = tn_wants(node, 2) ? like(dy, TN_SHAPE(c->c_out)) : NULL;
-    gradients(c, x, weight, dy, d[0], d[1], d[2]);
+    if (!tn_failing() && gradients(c, x, weight, dy, relu, d[0], d[1], d[2]) && relu.y)
+        tn_storage_touch(relu.slope->storage);
 }
 
 static tn_tensor *forward(tn_tensor *x, tn_tensor *weight, tn_tensor *bias, const tn_conv *geometry)

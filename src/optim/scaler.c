@@ -1,4 +1,5 @@
 /* A scale for gradients that pass through f16, as torch.amp.GradScaler. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -39,10 +40,10 @@ static bool options_fit(const char *op, const tn_grad_scaler_args *a)
 {
     if (tn_failing())
         return false;
-    if (!(a->init_scale > 0) || !isfinite(a->init_scale) || !(a->growth_factor > 1) || !(a->backoff_factor > 0 && a->backoff_factor < 1) ||
+    if (!(a->init_scale >= FLT_MIN && a->init_scale <= FLT_MAX) || !(a->growth_factor > 1) || !(a->backoff_factor > 0 && a->backoff_factor < 1) ||
         a->growth_interval < 1)
-        tn_fail(TN_ERR_ARGUMENT, "%s: the scale %g and growth_interval %lld must be above 0, growth_factor %g above 1, backoff_factor %g between 0 and 1",
-                op, a->init_scale, (long long)a->growth_interval, a->growth_factor, a->backoff_factor);
+        tn_fail(TN_ERR_ARGUMENT, "%s: the scale %g must be from 2^-126 to 2^128, growth_interval %lld above 0, growth_factor %g above 1, backoff_factor "
+                "%g between 0 and 1", op, a->init_scale, (long long)a->growth_interval, a->growth_factor, a->backoff_factor);
     return !tn_failing();
 }
 
@@ -169,7 +170,7 @@ tn_status tn_grad_scaler_update(tn_grad_scaler *s)
     for (int i = 0; i < s->count; i++)
         infinite |= s->rounds[i].infinite;
     if (infinite) {
-        s->scale = (float)(s->scale * s->args.backoff_factor);
+        s->scale = fmax(FLT_MIN, (float)(s->scale * s->args.backoff_factor)); /* PyTorch's becomes 0, by which gradients cannot be divided */
         s->tracker = 0;
     } else if (++s->tracker >= s->args.growth_interval) {
         const double grown = (float)(s->scale * s->args.growth_factor); /* PyTorch keeps it as a float, and finite */

@@ -242,9 +242,20 @@ static tn_status weight_grad(tn_dtype dtype, const tn_conv_grad *g)
     return status;
 }
 
-tn_status TN_K(conv_backward)(tn_dtype dtype, const tn_conv_grad *g)
+static tn_status gradients(tn_dtype dtype, const tn_conv_grad *g)
 {
     const tn_conv *c = &g->conv;
     tn_status status = g->dx && c->n > 0 ? input_grad(dtype, g) : TN_OK;
     return status == TN_OK && (g->dw || g->db) && c->c_out > 0 ? weight_grad(dtype, g) : status;
+}
+
+tn_status TN_K(conv_backward)(tn_dtype dtype, const tn_conv_grad *g)
+{
+    if (!g->relu)
+        return gradients(dtype, g);
+    tn_conv_grad after = *g;
+    after.dy = g->slope;
+    const tn_loop slope = tn_conv_slope(g, tn_dtype_size(dtype));
+    const tn_status status = slope.sizes[0] > 0 ? TN_K(binary)(TN_BINARY_RELU_BACKWARD, dtype, &slope) : TN_OK;
+    return status == TN_OK ? gradients(dtype, &after) : status;
 }

@@ -77,14 +77,22 @@ template <class S> struct of_input {
     }
 };
 
-/* db: a block for a part of a channel's images, then a thread for a channel, which adds its parts in order. */
-template <class S> TN_KERNEL bias_parts(tn_conv c, int64_t parts, const S *dy, double *sums)
+/* db, and dy's way through ReLU: a block for a part of a channel's images, then a thread for a channel, which adds its parts in order. */
+template <class S> TN_KERNEL bias_parts(tn_conv_grad g, int64_t parts, double *sums)
 {
+    const tn_conv &c = g.conv;
+    const S *dy = (const S *)g.dy, *relu = (const S *)g.relu;
+    S *slope = (S *)g.slope;
     const int64_t channel = blockIdx.x / parts, size = c.oh * c.ow;
     double sum = 0;
     for (int64_t image = blockIdx.x % parts; image < c.n; image += parts)
-        for (int64_t e = threadIdx.x; e < size; e += blockDim.x)
-            sum += (double)dy[(image * c.c_out + channel) * size + e];
+        for (int64_t e = threadIdx.x; e < size; e += blockDim.x) {
+            const int64_t at = (image * c.c_out + channel) * size + e;
+            const S v = relu && relu[at] <= 0 ? (S)0 : dy[at];
+            if (relu)
+                slope[at] = v;
+            sum += (double)v;
+        }
     sum = tn_block_sum(sum);
     if (threadIdx.x == 0)
         sums[blockIdx.x] = sum;
@@ -106,7 +114,7 @@ template <class S> static tn_status bias_gradient(const tn_conv_grad *g)
     tn_cuda_scratch sums((size_t)(c->c_out * parts) * sizeof(double));
     if (!sums.data)
         return TN_ERR_MEMORY;
-    TN_LAUNCH(bias_parts<S>, c->c_out * parts, tn_threads(c->oh * c->ow), *c, parts, (const S *)g->dy, (double *)sums.data);
+    TN_LAUNCH(bias_parts<S>, c->c_out * parts, tn_threads(c->oh * c->ow), *g, parts, (double *)sums.data);
     TN_LAUNCH_EACH(bias_join<S>, c->c_out, c->c_out, parts, (const double *)sums.data, (S *)g->db);
     return tn_cuda_status("conv_backward");
 }
@@ -120,19 +128,25 @@ template <class S> static tn_status conv_forward(const tn_conv *c)
     return tn_product_run("conv_forward", c->groups, c->c_out / c->groups, c->n * c->oh * c->ow, c->c_in / c->groups * c->kh * c->kw, o);
 }
 
-template <class S> static tn_status conv_backward(const tn_conv_grad *g)
+template <class S> static tn_status conv_backward(const tn_conv_grad *given)
 {
+    tn_conv_grad after = *given;
+    after.dy = given->relu ? given->slope : given->dy;
+    const tn_conv_grad *g = &after;
     const tn_conv *c = &g->conv;
     const int64_t out = c->c_out / c->groups, in = c->c_in / c->groups, taps = c->kh * c->kw;
     const of_weight<S> w = {*g, true, false};
     const of_input<S> x = {*g, false, true};
-    tn_status status = TN_OK;
     const bool f32 = std::is_same<S, float>::value;
-    if (g->dw && !(f32 && tn_cudnn_conv(TN_CUDNN_OF_WEIGHT, c, {c->x, g->dw, g->dy, NULL}, &status)))
+    const tn_loop slope = tn_conv_slope(given, sizeof(S));
+    tn_status status = g->db                           ? bias_gradient<S>(given)
+                       : g->relu && slope.sizes[0] > 0 ? tn_cuda_binary(TN_BINARY_RELU_BACKWARD, f32 ? TN_F32 : TN_F64, &slope)
+                                                       : TN_OK;
+    if (g->dw && status == TN_OK && !(f32 && tn_cudnn_conv(TN_CUDNN_OF_WEIGHT, c, {c->x, g->dw, g->dy, NULL}, &status)))
         status = tn_product_run("conv_backward", c->groups, out, in * taps, c->n * c->oh * c->ow, w);
     if (g->dx && status == TN_OK && !(f32 && tn_cudnn_conv(TN_CUDNN_OF_INPUT, c, {g->dx, c->weight, g->dy, NULL}, &status)))
         status = tn_product_run("conv_backward", c->groups, in, c->n * c->h * c->w, out * taps, x);
-    return g->db && status == TN_OK ? bias_gradient<S>(g) : status;
+    return status;
 }
 
 tn_status tn_cuda_conv_forward(tn_dtype dtype, const tn_conv *c) { return dtype == TN_F64 ? conv_forward<double>(c) : conv_forward<float>(c); }
