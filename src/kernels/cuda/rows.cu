@@ -49,12 +49,12 @@ template <class S, int V> struct kept_row {
             }
     }
 };
-/* Threads of a block that keeps a row of n elements of so many bytes, at most `most` packs each; 0: it cannot. `places` are the arrays' addresses,
- * or-ed. */
-static int threads_that_keep(int64_t n, size_t element, uintptr_t places, int most)
+/* Threads of a block that keeps a row of n elements of so many bytes, `each` packs each where they suffice and at most `most`; 0: it cannot. `places`
+ * are the arrays' addresses, or-ed. */
+static int threads_that_keep(int64_t n, size_t element, uintptr_t places, int most, int each = 4)
 {
     const int64_t count = 16 / (int64_t)element;
-    return n % count == 0 && places % 16 == 0 && n >= 16 && n <= count * most * TN_THREADS ? tn_threads(tn_blocks(n / count, 4)) : 0;
+    return n % count == 0 && places % 16 == 0 && n >= 16 && n <= count * most * TN_THREADS ? tn_threads(tn_blocks(n / count, each)) : 0;
 }
 /* Statements with V the packs of a thread. */
 #define WITH_PACKS(packs, ...)                                                                                                \
@@ -435,16 +435,11 @@ TN_DEVICE two_sums block_sums(two_sums mine)
     });
 }
 
-template <class S, int V> TN_KERNEL norm_dx_kept_kernel(tn_norm f)
+/* dx of a row of x, whose slope g is. */
+template <class S, int V> TN_DEVICE void norm_dx_of(const tn_norm &f, int64_t at, const kept_row<S, V> &x, kept_row<S, V> g, const kept_row<S, V> &weight)
 {
     typedef kept_row<S, V> row;
-    const int64_t at = (int64_t)blockIdx.x * f.c;
-    const double mean = f.mean[blockIdx.x], rstd = f.rstd[blockIdx.x];
-    row x, g, weight;
-    x.load((const S *)f.x + at, f.c);
-    g.load((const S *)f.dy + at, f.c);
-    if (f.weight)
-        weight.load((const S *)f.weight, f.c);
+    const double mean = f.mean[at], rstd = f.rstd[at];
     two_sums sums = {0, 0};
     row::each(f.c, [&](int i, int k) {
         const double own = (double)g.v[i][k] * (f.weight ? (double)weight.v[i][k] : 1);
@@ -457,13 +452,51 @@ template <class S, int V> TN_KERNEL norm_dx_kept_kernel(tn_norm f)
         const double own = (double)g.v[i][k] * (f.weight ? (double)weight.v[i][k] : 1);
         g.v[i][k] = (S)(rstd * (own - of_g - ((double)x.v[i][k] - mean) * rstd * of_gx));
     });
-    g.store((S *)f.dx + at, f.c);
+    g.store((S *)f.dx + at * f.c, f.c);
+}
+
+template <class S, int V> TN_KERNEL norm_dx_kept_kernel(tn_norm f)
+{
+    kept_row<S, V> x, g, weight;
+    x.load((const S *)f.x + (int64_t)blockIdx.x * f.c, f.c);
+    g.load((const S *)f.dy + (int64_t)blockIdx.x * f.c, f.c);
+    if (f.weight)
+        weight.load((const S *)f.weight, f.c);
+    norm_dx_of<S, V>(f, blockIdx.x, x, g, weight);
+}
+
+/* The same of a block's share of many rows, and their part in the parameters' gradients: [blocks, c]. The next row comes while one is worked at. */
+template <class S, int V> TN_KERNEL norm_backward_kept_kernel(tn_norm f, int64_t share, two_sums *parts)
+{
+    typedef kept_row<S, V> row;
+    const int64_t begin = blockIdx.x * share, end = begin + share < f.n ? begin + share : f.n;
+    two_sums own[V][row::COUNT] = {};
+    row x, g, next_x, next_g, weight;
+    if (f.weight)
+        weight.load((const S *)f.weight, f.c);
+    x.load((const S *)f.x + begin * f.c, f.c);
+    g.load((const S *)f.dy + begin * f.c, f.c);
+    for (int64_t at = begin; at < end; at++) {
+        if (at + 1 < end) {
+            next_x.load((const S *)f.x + (at + 1) * f.c, f.c);
+            next_g.load((const S *)f.dy + (at + 1) * f.c, f.c);
+        }
+        const double mean = f.mean[at], rstd = f.rstd[at];
+        row::each(f.c, [&](int i, int k) {
+            own[i][k].g += (double)g.v[i][k];
+            own[i][k].gx += (double)g.v[i][k] * ((double)x.v[i][k] - mean) * rstd;
+        });
+        norm_dx_of<S, V>(f, at, x, g, weight);
+        x = next_x;
+        g = next_g;
+    }
+    row::each(f.c, [&](int i, int k) { parts[blockIdx.x * f.c + row::place(i) + k] = own[i][k]; });
 }
 
 /* Threads for the kernels above; 0: they are for others. */
-template <class S> static int norm_keeps(const tn_norm *f, uintptr_t places)
+template <class S> static int norm_keeps(const tn_norm *f, uintptr_t places, int each = 4)
 {
-    return !f->batch && f->groups == 1 && f->s == 1 ? threads_that_keep(f->c, sizeof(S), places | (uintptr_t)f->weight | (uintptr_t)f->bias, 4) : 0;
+    return !f->batch && f->groups == 1 && f->s == 1 ? threads_that_keep(f->c, sizeof(S), places | (uintptr_t)f->weight | (uintptr_t)f->bias, 4, each) : 0;
 }
 
 /* A block for a pool. */
@@ -548,6 +581,20 @@ template <class S> static tn_status norm_parameters(const tn_norm *f)
     return TN_OK;
 }
 
+/* Of many rows, all at once. */
+template <class S> static tn_status norm_backward_kept(const tn_norm *f, int threads, int64_t blocks)
+{
+    const int64_t share = tn_blocks(f->n, blocks), splits = tn_blocks(f->n, share);
+    tn_cuda_scratch scratch((size_t)(splits * f->c) * sizeof(two_sums));
+    two_sums *parts = (two_sums *)scratch.data;
+    if (!parts)
+        return TN_ERR_MEMORY;
+    auto kernel = tn_blocks(f->c * (int64_t)sizeof(S) / 16, threads) <= 2 ? norm_backward_kept_kernel<S, 2> : norm_backward_kept_kernel<S, 4>;
+    TN_LAUNCH(kernel, splits, threads, *f, share, parts);
+    TN_LAUNCH(norm_parameters_join<S>, f->c, tn_threads(splits / 2), *f, splits, parts);
+    return TN_OK;
+}
+
 template <class S> static void norm(const tn_norm *f)
 {
     const int kept = f->given ? 0 : norm_keeps<S>(f, (uintptr_t)f->x | (uintptr_t)f->y);
@@ -565,7 +612,11 @@ tn_status tn_cuda_norm(tn_dtype dtype, const tn_norm *f)
 
 template <class S> static tn_status norm_backward(const tn_norm *f)
 {
-    const int kept = f->given ? 0 : norm_keeps<S>(f, (uintptr_t)f->x | (uintptr_t)f->dy | (uintptr_t)f->dx);
+    enum { BUSY = 1 << 16, MANY = 4 }; /* threads that keep a device busy; rows of a block that are worth its parts */
+    const uintptr_t places = (uintptr_t)f->x | (uintptr_t)f->dy | (uintptr_t)f->dx;
+    const int kept = f->given ? 0 : norm_keeps<S>(f, places), at_once = kept && f->dx && (f->dweight || f->dbias) ? norm_keeps<S>(f, places, 2) : 0;
+    if (at_once && f->n >= MANY * BUSY / at_once)
+        return norm_backward_kept<S>(f, at_once, BUSY / at_once);
     if (f->dx && !kept)
         TN_LAUNCH(norm_dx_kernel<S>, pools_of(f), tn_threads(pool_size(*f) / 2), *f);
     else if (f->dx)
