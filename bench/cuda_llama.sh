@@ -20,6 +20,6 @@ for shape in $shapes; do
         ours=$(timeout 40 "$bin/llama" run "$work/f32.gguf" "$type" 1 cuda:0 2>> "$log" || echo - -)
         theirs=$(timeout 60 "${PYTHON:-python3}" "$here/llama_cuda.py" "$shape" "$type" 2>> "$log" || echo - - -)
         echo "$shape $type $ours $theirs" | awk -v format="$format" '{ n = NF; printf format, $1, $2, $3, $4, $(n - 2), $(n - 1), $n,
-            $4 > 0 && $n > 0 ? sprintf("%.2f", $4 / $n) : "-" }'
+            ($4 > 0 && $n > 0) ? sprintf("%.2f", $4 / $n) : "-" }'
     done
 done
