@@ -1,5 +1,5 @@
-/* cuBLASLt and cuDNN under the kernels of CUDA: which is there, when an algorithm is chosen, which engine runs, and what stands in for them.
- * What hangs on the stand-ins of tests/cuda (TENON_CUDA_PATH's last folder has them) is skipped without. */
+/* cuBLASLt and cuDNN under the kernels of CUDA: which is there, when an algorithm is chosen, which engine runs, and what stands in for them;
+ * recurrent layers by either. What hangs on the stand-ins of tests/cuda (TENON_CUDA_PATH's last folder has them) is skipped without. */
 #include "check.h"
 
 #include <dlfcn.h>
@@ -30,6 +30,7 @@ static int told(const char *file, const char *name)
 }
 static int lt(const char *what) { return told("libcublasLt.so.13", what); }
 static int dnn(const char *what) { return told("libcudnn.so.9", what); }
+static int rnn(const char *what) { return told("libcudnn_adv.so.9", what); }
 
 static void needs_stand_ins(void)
 {
@@ -53,6 +54,159 @@ static double convolution_of(int64_t c_out, double w)
     TN_SCOPE;
     tn_tensor *x = tn_ones(TN_SHAPE(1, 1, 3, 3), .device = &cuda0), *weight = tn_full(TN_SHAPE(c_out, 1, 3, 3), w, .device = &cuda0);
     return tn_item(tn_select(tn_reshape(tn_conv2d(x, weight), TN_SHAPE(c_out)), 0, c_out - 1));
+}
+
+/* ---- recurrent layers --------------------------------------------------------------------------------------------------- */
+
+enum { RELU = 1, LSTM = 2, GRU = 3, KINDS, RESULTS = 13 };
+
+/* A layer of 3 inputs in both directions, by tn_rnn_kind, the same at each call. */
+static tn_module *recurrent_of(int kind, int64_t hidden, tn_dtype dtype, bool bias, tn_device_id device)
+{
+    tn_manual_seed(5);
+    tn_module *net = tn_adopt(kind == LSTM  ? tn_lstm_new(3, hidden, .bidirectional = true, .bias = bias, .dtype = dtype)
+                              : kind == GRU ? tn_gru_new(3, hidden, .bidirectional = true, .bias = bias, .dtype = dtype)
+                                            : tn_rnn_new(3, hidden, .bidirectional = true, .bias = bias, .dtype = dtype,
+                                                         .nonlinearity = kind == RELU ? TN_RNN_RELU : TN_RNN_TANH));
+    assert_int_equal(tn_module_to(net, device), TN_OK);
+    return net;
+}
+
+static tn_tensor *random_of(tn_dtype dtype, tn_device_id device, int64_t a, int64_t b, int64_t c)
+{
+    tn_tensor *x = tn_to(tn_randn(TN_SHAPE(a, b, c), .dtype = dtype), device);
+    assert_int_equal(tn_set_requires_grad(x, true), TN_OK);
+    return x;
+}
+
+static tn_packed_sequence *packed(tn_tensor *x) { return tn_pack_padded_sequence(x, tn_from_ints(((int64_t[]){5, 3, 3}), TN_SHAPE(3))); }
+
+/* Sequences of 5, 3 and 3 steps, or of 5 each: y, the last state, and the gradients of everything after backward went twice; NULL where there
+ * is none, and all NULL on error. */
+static void results_of(int kind, int64_t hidden, tn_dtype dtype, bool pack, tn_device_id device, tn_tensor **out)
+{
+    tn_module *net = recurrent_of(kind, hidden, dtype, pack, device);
+    tn_tensor *x = random_of(dtype, device, 5, 3, 3), *h0 = random_of(dtype, device, 2, 3, hidden), *h_n = NULL, *y;
+    tn_tensor *c0 = kind == LSTM ? random_of(dtype, device, 2, 3, hidden) : NULL;
+    memset(out, 0, RESULTS * sizeof *out);
+    if (pack) {
+        tn_packed_sequence *all = tn_call_packed(net, packed(x), .h0 = h0, .c0 = c0, .h_n = &h_n);
+        y = all ? all->data : NULL;
+    } else {
+        y = tn_call_recurrent(net, x, .h0 = h0, .c0 = c0, .h_n = &h_n);
+    }
+    tn_tensor *loss = tn_add(tn_sum(tn_mul(y, y)), tn_sum(h_n));
+    if (tn_backward(loss, .retain_graph = true) != TN_OK || tn_backward(loss) != TN_OK)
+        return;
+    tn_tensor *const made[] = {y, h_n, tn_grad(x), tn_grad(h0), c0 ? tn_grad(c0) : h_n};
+    for (int i = 0; i < RESULTS; i++)
+        if (i < 5 || i - 5 < tn_list_count(tn_parameters(net)))
+            out[i] = tn_to(i < 5 ? made[i] : tn_grad(tn_list_at(tn_parameters(net), i - 5)), tn_device("cpu"));
+}
+
+static void check_as_on_cpu(int kind, int64_t hidden, tn_dtype dtype, bool pack)
+{
+    TN_SCOPE;
+    const double tolerance = dtype == TN_F64 ? 1e-11 : 1e-4;
+    tn_tensor *here[RESULTS], *there[RESULTS];
+    results_of(kind, hidden, dtype, pack, tn_device("cpu"), here);
+    results_of(kind, hidden, dtype, pack, cuda0, there);
+    check_good();
+    for (int i = 0; i < RESULTS && here[i]; i++)
+        if (!tn_allclose(there[i], here[i], tolerance, tolerance, false))
+            fail_msg("kind %d, hidden %d, %s, packed %d: result %d differs", kind, (int)hidden, tn_dtype_name(dtype), pack, i);
+}
+
+static void test_recurrent(void **state)
+{
+    (void)state;
+    needs_device();
+    for (int i = 0; i < 4 * KINDS; i++) {
+        const int ran = rnn("cudnn_adv_on_cpu_ran");
+        check_as_on_cpu(i / 4, 7, i & 1 ? TN_F64 : TN_F32, i & 2);
+        if (ran >= 0) /* in both directions: once forward, and twice backward, of data and of weights */
+            assert_int_equal(rnn("cudnn_adv_on_cpu_ran"), ran + (i / 4 == RELU ? 0 : 2 * (1 + 2 * 2)));
+    }
+    const int made = rnn("cudnn_adv_on_cpu_made");
+    check_as_on_cpu(GRU, 7, TN_F32, true);
+    assert_int_equal(rnn("cudnn_adv_on_cpu_made"), made);
+}
+
+static void test_recurrent_otherwise(void **state)
+{
+    (void)state;
+    needs_stand_ins();
+    const int ran = rnn("cudnn_adv_on_cpu_ran");
+    check_as_on_cpu(GRU, 107, TN_F32, true); /* whose weights lie otherwise there */
+    check_as_on_cpu(LSTM, 109, TN_F32, false);
+    assert_int_equal(rnn("cudnn_adv_on_cpu_ran"), ran);
+    TN_SCOPE;
+    tn_tensor *out[RESULTS];
+    results_of(LSTM, 113, TN_F32, true, cuda0, out);
+    check_error(TN_ERR_DEVICE, "rnn_forward: cuda:0: emulated error");
+    tn_module *net = recurrent_of(LSTM, 6, TN_F32, true, cuda0);
+    tn_tensor *x = random_of(TN_F32, cuda0, 5, 3, 3), *dx;
+    int k = 0;
+    for (bool done = false; !done; k++) { /* each time some more memory */
+        TN_SCOPE;
+        assert_int_equal(tn_device_memory_set_limit(cuda0, tn_get_device_memory_stats(cuda0).in_use + 256 * (k + 1)), TN_OK);
+        tn_tensor *const loss[] = {tn_sum(tn_call(net, x))};
+        done = tn_grads_of(loss, 1, &x, 1, &dx) == TN_OK;
+        if (!done)
+            check_error(TN_ERR_MEMORY, "out of memory on cuda:0");
+    }
+    assert_int_equal(tn_device_memory_set_limit(cuda0, 0), TN_OK);
+    assert_in_range(k, 20, 200);
+}
+
+/* What forward did is what backward goes by, whatever has been set meanwhile. */
+static void test_recurrent_tf32(void **state)
+{
+    (void)state;
+    needs_device();
+    TN_SCOPE;
+    tn_module *net = recurrent_of(LSTM, 7, TN_F32, true, cuda0);
+    tn_tensor *x = random_of(TN_F32, cuda0, 5, 3, 3), *y[2], *dx[2];
+    for (int i = 0; i < 2; i++) {
+        tn_set_allow_tf32(i);
+        tn_tensor *const loss[] = {tn_sum(y[i] = tn_call(net, x))}, *const in[] = {x};
+        tn_set_allow_tf32(false);
+        assert_int_equal(tn_grads_of(loss, 1, in, 1, &dx[i]), TN_OK);
+    }
+    assert_true(tn_allclose(y[1], y[0], 1e-2, 1e-2, false) && tn_allclose(dx[1], dx[0], 1e-2, 1e-2, false));
+    if (rnn("cudnn_adv_on_cpu_ran") >= 0)
+        assert_false(tn_equal(y[1], y[0]));
+    check_good();
+}
+
+/* Recorded, the layer gives the same bits with new data. */
+static void test_recurrent_captured(void **state)
+{
+    (void)state;
+    needs_device();
+    TN_SCOPE;
+    tn_module *net = recurrent_of(GRU, 7, TN_F32, true, cuda0);
+    tn_packed_sequence *x = packed(tn_detach(random_of(TN_F32, cuda0, 5, 3, 3)));
+    tn_tensor *weight[] = {tn_parameter(net, "weight_hh_l0_reverse")}, *y[2], *dw[2], *data = tn_detach(tn_to(tn_randn(TN_SHAPE(11, 3)), cuda0));
+    tn_graph *graph = tn_adopt(tn_graph_new(cuda0));
+    for (int i = 0; i < 4; i++) { /* done, recorded, done with new data */
+        if (i == 2)
+            tn_copy_(x->data, data);
+        if (i == 1 && tn_capture_begin(graph) != TN_OK)
+            fail_msg("%s", tn_last_error());
+        if (i < 3) {
+            tn_packed_sequence *all = tn_call_packed(net, x);
+            tn_tensor *const loss[] = {tn_sum(tn_mul(y[i & 1] = all->data, all->data))};
+            assert_int_equal(tn_grads_of(loss, 1, weight, 1, &dw[i & 1]), TN_OK);
+        }
+        if (i == 1)
+            assert_int_equal(tn_capture_end(graph), TN_OK);
+        if (i == 1 || i == 3)
+            assert_int_equal(tn_replay(graph), TN_OK);
+        if (i & 1)
+            assert_true(tn_equal(y[0], y[1]) && tn_equal(dw[0], dw[1]));
+    }
+    check_good();
 }
 
 /* Before anything else opens them: a child whose libraries are too old. */
@@ -80,6 +234,17 @@ static void test_unusable(void **state)
         assert_int_equal(waitpid(child, &how, 0), child);
         assert_int_equal(how, 0);
     }
+    fflush(NULL);
+    const pid_t child = fork();
+    if (child == 0) { /* cuDNN without a file of its own */
+        setenv("TENON_CUDNN_ADV_FAILS", "1", 1);
+        check_as_on_cpu(LSTM, 3, TN_F32, true);
+        const bool good = strstr(tn_cuda_text(), "; cuDNN 9.19.0; recurrent layers run by kernels of our own: libcudnn_adv.so.9: emulated error");
+        _exit(good && rnn("cudnn_adv_on_cpu_ran") == 0 ? 0 : 1);
+    }
+    int how;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_int_equal(how, 0);
 }
 
 static void test_text(void **state)
@@ -90,7 +255,7 @@ static void test_text(void **state)
         assert_true(strstr(text, "libtenon_cuda.so") || strstr(text, "driver") || strstr(text, "GPU"));
     } else if (folders && strstr(folders, "cuda_on_cpu") && !strchr(folders, ':')) {
         assert_non_null(strstr(text, "no cuBLASLt, products run by kernels of our own: libcublasLt.so.13 was not found"));
-        assert_non_null(strstr(text, "no cuDNN, convolutions run by kernels of our own: libcudnn.so.9 was not found"));
+        assert_non_null(strstr(text, "no cuDNN, convolutions and recurrent layers run by kernels of our own: libcudnn.so.9 was not found"));
     } else {
         assert_true(strstr(text, "; cuBLASLt ") || strstr(text, "no cuBLASLt"));
         assert_true(strstr(text, "; cuDNN ") || strstr(text, "no cuDNN"));
@@ -229,6 +394,8 @@ static void test_relu_keeps_nan(void **state)
     check_values(tn_linear(x, w, .activation = TN_ACTIVATION_RELU), 0, NAN, NAN);
     x = tn_full(TN_SHAPE(1, 1, 1, 2), NAN, .device = &cuda0), w = tn_ones(TN_SHAPE(1, 1, 1, 2), .device = &cuda0);
     check_values(tn_conv2d(x, w, .activation = TN_ACTIVATION_RELU), 0, NAN);
+    tn_module *net = recurrent_of(RELU, 1, TN_F32, true, cuda0);
+    check_values(tn_call(net, tn_full(TN_SHAPE(2, 1, 3), NAN, .device = &cuda0)), 0, NAN, NAN, NAN, NAN);
 }
 
 /* The slope of a convolution's ReLU, where there is a bias whose kernel goes through it, and where there is none. */
@@ -274,7 +441,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_unusable), TEST(test_text),            TEST(test_chosen_once), TEST(test_unknown_products), TEST(test_bias_gradient),
         TEST(test_failures), TEST(test_tf32_on_request), TEST(test_engines),     TEST(test_relu_keeps_nan),   TEST(test_relu_backward),
-        TEST(test_plans_are_dropped),
+        TEST(test_plans_are_dropped), TEST(test_recurrent), TEST(test_recurrent_otherwise), TEST(test_recurrent_tf32), TEST(test_recurrent_captured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -196,7 +196,8 @@ typedef struct tn_rope_rows {
  * PyTorch's: LSTM's are i f g o, GRU's r z n, a plain network has one. */
 typedef enum tn_rnn_kind { TN_RNN_KIND_TANH, TN_RNN_KIND_RELU, TN_RNN_KIND_LSTM, TN_RNN_KIND_GRU } tn_rnn_kind;
 static inline int64_t tn_rnn_gates(tn_rnn_kind kind) { return kind == TN_RNN_KIND_LSTM ? 4 : kind == TN_RNN_KIND_GRU ? 3 : 1; }
-/* Elements that forward keeps of a row for backward: gates, and LSTM: the cell, GRU: the hidden part of n. Their order is the kernel's own. */
+/* Elements that our own kernels keep of a row for backward: gates, and LSTM: the cell, GRU: the hidden part of n. Their order is the kernel's
+ * own. */
 static inline int64_t tn_rnn_saved(tn_rnn_kind kind, int64_t hidden)
 {
     return (kind == TN_RNN_KIND_LSTM ? 5 : kind == TN_RNN_KIND_GRU ? 4 : 0) * ((hidden + 15) / 16 * 16);
@@ -209,7 +210,8 @@ typedef struct tn_rnn {
     const int64_t *first;                      /* [steps + 1] */
     const void *x;                             /* [rows, in] */
     const void *w_ih, *w_hh, *b_ih, *b_hh;     /* [gates hidden, in], [gates hidden, hidden], [gates hidden] or NULL */
-    void *saved;                               /* [rows, tn_rnn_saved()]; NULL: nobody goes backward */
+    void *saved;                               /* as many elements as rnn_saved says; NULL: nobody goes backward, or needs none */
+    int *way;                                  /* a note of the device's, from rnn_saved to forward, and on to backward; 0 at first */
     void *y;                                   /* [rows, hidden] */
     void *h, *c;                               /* [batch, hidden]: forward turns the first state into the last; c of LSTM only */
 } tn_rnn;
@@ -391,6 +393,8 @@ typedef struct tn_step_item {
     X(max_pool_where, (const tn_pool *pool, const void *index, int64_t *where), (pool, index, where))                         \
     X(avg_pool, (tn_dtype dtype, const tn_pool *pool, const void *x, void *y), (dtype, pool, x, y))                           \
     X(avg_pool_backward, (tn_dtype dtype, const tn_pool *pool, const void *dy, void *dx), (dtype, pool, dy, dx))              \
+    /* how many elements forward will keep; asked before it, and only where backward may follow */                            \
+    X(rnn_saved, (tn_dtype dtype, const tn_rnn *rnn, int64_t *elements), (dtype, rnn, elements))                              \
     X(rnn_forward, (tn_dtype dtype, const tn_rnn *rnn), (dtype, rnn))                                                         \
     X(rnn_backward, (tn_dtype dtype, const tn_rnn_grad *grad), (dtype, grad))                                                 \
     TN_PACKED_KERNEL_LIST(X)                                                                                                  \

@@ -15,6 +15,7 @@ typedef struct recurrence_attr {
     const char *op;
     tn_rnn_kind kind;
     bool reverse;
+    int way; /* tn_rnn's */
 } recurrence_attr;
 
 static void *ptr(const tn_tensor *x) { return x ? tn_ptr(x) : NULL; }
@@ -175,7 +176,8 @@ static void recurrent_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **
     tn_rnn_grad grad = {.rnn = geometry(how, t)};
     if (!gradient_rows(dy[0], &grad) || tn_failing())
         return;
-    grad.rnn.h = ptr(t[H]), grad.rnn.c = ptr(t[C]);
+    int way = how->way;
+    grad.rnn.h = ptr(t[H]), grad.rnn.c = ptr(t[C]), grad.rnn.way = &way;
     grad.dh = ptr(dh), grad.dc = ptr(dc);
     grad.dx = ptr(dx[X]), grad.dw_ih = ptr(dx[W_IH]), grad.dw_hh = ptr(dx[W_HH]), grad.db_ih = ptr(dx[B_IH]), grad.db_hh = ptr(dx[B_HH]);
     dx[H] = dh;
@@ -225,20 +227,24 @@ static tn_tensor *state_or_zeros(const tn_recurrence *l, tn_tensor *state, int64
 }
 
 /* Runs the kernel: out is y and the last states; t's places from KEPT on are filled, KEPT where backward will follow. */
-static bool forward(const tn_recurrence *l, const recurrence_attr *how, tn_tensor **t, tn_tensor **out)
+static bool forward(const tn_recurrence *l, recurrence_attr *how, tn_tensor **t, tn_tensor **out)
 {
-    const int64_t hidden = t[W_HH]->sizes[1], kept = tn_rnn_saved(how->kind, hidden);
-    const bool keeps = kept && tn_recording(t, INPUTS);
+    const tn_kernels *kernels = tn_kernels_for(t[X]);
+    const tn_dtype dtype = (tn_dtype)t[X]->dtype;
+    tn_rnn rnn = geometry(how, t);
+    rnn.way = &how->way;
+    int64_t kept = 0;
+    if (tn_recording(t, INPUTS) && kernels->rnn_saved(dtype, &rnn, &kept) != TN_OK)
+        return false;
     TN_NO_GRAD;
-    t[KEPT] = keeps ? like(t[X], l->op, TN_SHAPE(t[X]->numel / t[W_IH]->sizes[1], kept)) : NULL;
-    out[0] = t[Y] = like(t[X], l->op, shape_with(t[X], hidden));
+    t[KEPT] = kept ? like(t[X], l->op, TN_SHAPE(kept)) : NULL;
+    out[0] = t[Y] = like(t[X], l->op, shape_with(t[X], rnn.hidden));
     out[1] = copy_of(l->op, t[H]);
     out[2] = how->kind == TN_RNN_KIND_LSTM ? copy_of(l->op, t[C]) : NULL;
     if (tn_failing())
         return false;
-    tn_rnn rnn = geometry(how, t);
-    rnn.h = ptr(out[1]), rnn.c = ptr(out[2]);
-    return tn_kernels_for(t[X])->rnn_forward((tn_dtype)t[X]->dtype, &rnn) == TN_OK;
+    rnn.saved = ptr(t[KEPT]), rnn.y = ptr(t[Y]), rnn.h = ptr(out[1]), rnn.c = ptr(out[2]);
+    return kernels->rnn_forward(dtype, &rnn) == TN_OK;
 }
 
 tn_tensor *tn_recur(const tn_recurrence *l, tn_tensor **h, tn_tensor **c)
@@ -253,7 +259,7 @@ tn_tensor *tn_recur(const tn_recurrence *l, tn_tensor **h, tn_tensor **c)
     if (!fits(l, batch))
         return NULL;
     TN_SCOPE;
-    const recurrence_attr how = {l->op, l->kind, l->reverse};
+    recurrence_attr how = {l->op, l->kind, l->reverse, 0};
     tn_tensor *t[SAVED] = {tn_contiguous(l->x), state_or_zeros(l, l->h, batch, l->w_hh->sizes[1]),
                            lstm ? state_or_zeros(l, l->c, batch, hidden_of(l->kind, l->w_hh)) : NULL, tn_contiguous(l->w_ih), tn_contiguous(l->w_hh),
                            l->b_ih ? tn_contiguous(l->b_ih) : NULL, l->b_hh ? tn_contiguous(l->b_hh) : NULL, l->first};

@@ -300,6 +300,14 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
     }
     return cudaSuccess;
 }
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream)
+{
+    holding hold(lock);
+    if (!on_device(to))
+        die("bytes are set elsewhere");
+    put(stream, [=] { memset(to, value, bytes); });
+    return cudaSuccess;
+}
 cudaError_t cudaMemcpyPeerAsync(void *to, int, const void *from, int, size_t bytes, cudaStream_t stream)
 {
     return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream);

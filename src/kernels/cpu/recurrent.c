@@ -136,6 +136,13 @@ static void place_saved(rnn_task *task, void *saved)
     task->kept = plain ? NULL : row(task->dtype, saved, r->first[r->steps], r->hidden * tn_rnn_gates(r->kind));
 }
 
+tn_status TN_K(rnn_saved)(tn_dtype dtype, const tn_rnn *r, int64_t *elements)
+{
+    (void)dtype;
+    *elements = r->first[r->steps] * tn_rnn_saved(r->kind, r->hidden);
+    return TN_OK;
+}
+
 tn_status TN_K(rnn_forward)(tn_dtype dtype, const tn_rnn *r)
 {
     if (TN_K(rnn_is_small)(dtype, r)) return TN_K(rnn_small_forward)(r);

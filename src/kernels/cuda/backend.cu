@@ -533,7 +533,10 @@ bool tn_cuda_capturing() { return captured_on(current) != NULL; }
 void *tn_cuda_cell(const void *bytes, size_t size, void **host)
 {
     graph *g = captured_on(current);
+    std::multimap<int64_t, void *> used; /* into which a replay writes after it has filled the cells: none may be one */
+    used.swap(g->unused);
     cell c = {alloc(current, size), std::unique_ptr<char[]>(new char[size]), size};
+    used.swap(g->unused);
     if (!c.on_device)
         return NULL;
     memcpy(c.bytes.get(), bytes, size);
@@ -583,7 +586,7 @@ static const char *libraries() /* called once */
     static char text[1000];
     if (use(current) != TN_OK)
         return "";
-    snprintf(text, sizeof text, "%s; %s", tn_cublaslt_text(), tn_cudnn_text());
+    snprintf(text, sizeof text, "%s; %s%s", tn_cublaslt_text(), tn_cudnn_text(), tn_cudnn_rnn_text());
     return text;
 }
 

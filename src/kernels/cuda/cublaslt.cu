@@ -58,6 +58,7 @@ const char *tn_cublaslt_text() { return is_there(), text; }
 struct matrix {
     int64_t rows, cols, ld, batch_stride, transposed;
 };
+namespace { /* other files have keys and plans of other kinds */
 /* What a plan is made of, in cuBLASLt's order: a is our b. */
 struct key {
     int64_t device, type, compute, epilogue, batch;
@@ -69,6 +70,7 @@ struct plan {
     tn_lt_choice choice;
     bool usable;
 };
+} // namespace
 static std::mutex lock;
 static std::unordered_map<key, plan, tn_cuda_hash<key>, tn_cuda_same<key>> plans;
 /* For split sums; more than this no algorithm gets, on any device. */

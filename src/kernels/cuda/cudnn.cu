@@ -41,7 +41,7 @@ static bool opens(const char *file, char *why, size_t size)
     return true;
 }
 
-static bool is_there()
+bool tn_cudnn_is_there()
 {
     std::call_once(opened, [] {
         char why[300];
@@ -50,12 +50,23 @@ static bool is_there()
         if (there)
             snprintf(text, sizeof text, "cuDNN %d.%d.%d", version / 10000, version / 100 % 100, version % 100);
         else
-            snprintf(text, sizeof text, "no cuDNN, convolutions run by kernels of our own: %s", why);
+            snprintf(text, sizeof text, "no cuDNN, convolutions and recurrent layers run by kernels of our own: %s", why);
     });
     return there;
 }
 
-const char *tn_cudnn_text() { return is_there(), text; }
+const char *tn_cudnn_text() { return tn_cudnn_is_there(), text; }
+const char *tn_cudnn_error(int error) { return dnn.cudnnGetErrorString(error); }
+
+std::mutex tn_cudnn_lock;
+
+int tn_cudnn_handle(void **handle)
+{
+    void **own = &handles[tn_cuda_device()];
+    const int error = *own ? CUDNN_STATUS_SUCCESS : dnn.cudnnCreate(own);
+    *handle = *own;
+    return error ? error : dnn.cudnnSetStream(*own, tn_cuda_stream());
+}
 
 /* ---- descriptors ------------------------------------------------------------------------------------------------------------ */
 
@@ -138,6 +149,7 @@ static void *pointwise(descriptors *g, int mode, void *x, void *b, void *y)
 
 /* ---- plans ------------------------------------------------------------------------------------------------------------------ */
 
+namespace { /* other files have keys and plans of other kinds */
 /* What a plan is made of. */
 struct key {
     int64_t device, kind, rounds, bias, relu;
@@ -152,7 +164,7 @@ struct plan {
     void *pack = NULL;
     std::array<const void *, 5> pointers;
 };
-static std::mutex lock;
+} // namespace
 static std::unordered_map<key, std::unique_ptr<plan>, tn_cuda_hash<key>, tn_cuda_same<key>> plans;
 enum : int64_t { WORKSPACE = 256 << 20 }; /* an engine that wants more is passed over */
 
@@ -311,8 +323,7 @@ static int run(const key &k, plan *p, const tn_cudnn_data &data, const void *wor
 {
     const std::array<const void *, 5> pointers = {data.x, data.weight, data.y, data.bias, workspace};
     const bool same = p->packed && !p->packed->error && p->pointers == pointers;
-    int error = same ? CUDNN_STATUS_SUCCESS : pack(k, p, pointers);
-    error = error ? error : dnn.cudnnSetStream(handles[k.device], tn_cuda_stream());
+    const int error = same ? CUDNN_STATUS_SUCCESS : pack(k, p, pointers);
     return error ? error : dnn.cudnnBackendExecute(handles[k.device], p->ready, p->pack);
 }
 
@@ -327,14 +338,15 @@ bool tn_cudnn_conv(tn_cudnn_kind kind, const tn_conv *c, const tn_cudnn_data &da
     const char *op = kind == TN_CUDNN_FORWARD ? "conv_forward" : "conv_backward";
     const bool whole = fits(c->h, c->pad_h, c->kh, c->dil_h, c->stride_h, c->oh) && fits(c->w, c->pad_w, c->kw, c->dil_w, c->stride_w, c->ow);
     const bool empty = !c->n || !c->c_in || !c->h || !c->w || !c->c_out || !c->kh || !c->kw || !c->oh || !c->ow;
-    if (empty || !whole || !is_there())
+    if (empty || !whole || !tn_cudnn_is_there())
         return false;
     const key k = {tn_cuda_device(), kind, c->rounded || tn_cuda_tf32(), data.bias != NULL,
                    kind == TN_CUDNN_FORWARD && c->activation == TN_UNARY_RELU, c->n, c->c_in, c->h, c->w, c->c_out, c->kh, c->kw, c->oh, c->ow,
                    c->stride_h, c->stride_w, c->pad_h, c->pad_w, c->dil_h, c->dil_w, c->groups, tn_cuda_alignment(data.x, 16), tn_cuda_alignment(data.weight, 16), tn_cuda_alignment(data.y, 16),
                    data.bias ? tn_cuda_alignment(data.bias, 16) : 0};
-    std::lock_guard<std::mutex> hold(lock);
-    int error = handles[k.device] ? CUDNN_STATUS_SUCCESS : dnn.cudnnCreate(&handles[k.device]);
+    std::lock_guard<std::mutex> hold(tn_cudnn_lock);
+    void *handle = NULL;
+    int error = tn_cudnn_handle(&handle);
     if (error)
         return *status = tn_cuda_library_failed(op, dnn.cudnnGetErrorString(error)), true;
     plan *p = plan_of(k);

@@ -1,4 +1,5 @@
-/* What is used of cuDNN 9.1 and newer: its backend API. Source: NVIDIA's documentation of cuDNN 9, "cudnn_graph Library". */
+/* What is used of cuDNN 9.1 and newer: its backend API, and its recurrent layers. Source: NVIDIA's documentation of cuDNN 9, "cudnn_graph
+ * Library" and "cudnn_adv Library". */
 #ifndef TN_CUDA_CUDNN_H
 #define TN_CUDA_CUDNN_H
 
@@ -111,5 +112,60 @@
     X(int, cudnnBackendSetAttribute, (void *descriptor, int name, int type, int64_t count, const void *elements))             \
     X(int, cudnnBackendGetAttribute, (void *descriptor, int name, int type, int64_t asked, int64_t *count, void *elements))   \
     X(int, cudnnBackendExecute, (void *handle, void *plan, void *pack))
+
+/* Recurrent layers: of libcudnn_adv.so.9 and what it is linked to. */
+#define TN_CUDNN_RNN_NUMBERS(X)                                                                                               \
+    X(CUDNN_DATA_DOUBLE, 1)                                                                                                   \
+    X(CUDNN_DEFAULT_MATH, 0) /* products of f32 may round their operands to TF32 */                                           \
+    X(CUDNN_FMA_MATH, 3)                                                                                                      \
+    X(CUDNN_RNN_ALGO_STANDARD, 0)                                                                                             \
+    X(CUDNN_RNN_RELU, 0)                                                                                                      \
+    X(CUDNN_RNN_TANH, 1)                                                                                                      \
+    X(CUDNN_LSTM, 2)                                                                                                          \
+    X(CUDNN_GRU, 3)                                                                                                           \
+    X(CUDNN_RNN_DOUBLE_BIAS, 2)                                                                                               \
+    X(CUDNN_UNIDIRECTIONAL, 0)                                                                                                \
+    X(CUDNN_LINEAR_INPUT, 0)                                                                                                  \
+    X(CUDNN_RNN_PADDED_IO_DISABLED, 0)                                                                                        \
+    X(CUDNN_RNN_DATA_LAYOUT_SEQ_MAJOR_PACKED, 1)                                                                              \
+    X(CUDNN_FWD_MODE_INFERENCE, 0)                                                                                            \
+    X(CUDNN_FWD_MODE_TRAINING, 1)                                                                                             \
+    X(CUDNN_WGRAD_MODE_ADD, 0)
+
+#define TN_CUDNN_RNN_FUNCTIONS(X)                                                                                             \
+    X(int, cudnnAdvVersionCheck, (void))                                                                                      \
+    X(int, cudnnCreateTensorDescriptor, (void **descriptor))                                                                  \
+    X(int, cudnnDestroyTensorDescriptor, (void *descriptor))                                                                  \
+    X(int, cudnnSetTensorNdDescriptor, (void *descriptor, int type, int ndim, const int *sizes, const int *strides))          \
+    X(int, cudnnCreateDropoutDescriptor, (void **descriptor))                                                                 \
+    X(int, cudnnDestroyDropoutDescriptor, (void *descriptor))                                                                 \
+    X(int, cudnnSetDropoutDescriptor,                                                                                         \
+      (void *descriptor, void *handle, float dropout, void *states, size_t states_size, unsigned long long seed))             \
+    X(int, cudnnCreateRNNDescriptor, (void **descriptor))                                                                     \
+    X(int, cudnnDestroyRNNDescriptor, (void *descriptor))                                                                     \
+    X(int, cudnnSetRNNDescriptor_v8,                                                                                          \
+      (void *rnn, int algo, int mode, int bias, int direction, int input, int type, int precision, int math, int32_t in,      \
+       int32_t hidden, int32_t projected, int32_t layers, void *dropout, uint32_t flags))                                     \
+    X(int, cudnnCreateRNNDataDescriptor, (void **descriptor))                                                                 \
+    X(int, cudnnDestroyRNNDataDescriptor, (void *descriptor))                                                                 \
+    X(int, cudnnSetRNNDataDescriptor,                                                                                         \
+      (void *data, int type, int layout, int steps, int batch, int size, const int *lengths, void *padding))                  \
+    X(int, cudnnGetRNNWeightSpaceSize, (void *handle, void *rnn, size_t *size))                                               \
+    X(int, cudnnGetRNNWeightParams,                                                                                           \
+      (void *handle, void *rnn, int32_t layer, size_t space_size, const void *space, int32_t id, void *matrix,                \
+       void **matrix_data, void *bias, void **bias_data))                                                                     \
+    X(int, cudnnGetRNNTempSpaceSizes, (void *handle, void *rnn, int mode, void *x, size_t *work, size_t *reserve))            \
+    X(int, cudnnRNNForward,                                                                                                   \
+      (void *handle, void *rnn, int mode, const int32_t *lengths, void *x, const void *x_data, void *y, void *y_data,         \
+       void *h, const void *hx, void *hy, void *c, const void *cx, void *cy, size_t weight_size, const void *weight,          \
+       size_t work_size, void *work, size_t reserve_size, void *reserve))                                                     \
+    X(int, cudnnRNNBackwardData_v8,                                                                                           \
+      (void *handle, void *rnn, const int32_t *lengths, void *y, const void *y_data, const void *dy, void *x, void *dx,       \
+       void *h, const void *hx, const void *dhy, void *dhx, void *c, const void *cx, const void *dcy, void *dcx,              \
+       size_t weight_size, const void *weight, size_t work_size, void *work, size_t reserve_size, void *reserve))             \
+    X(int, cudnnRNNBackwardWeights_v8,                                                                                        \
+      (void *handle, void *rnn, int add, const int32_t *lengths, void *x, const void *x_data, void *h, const void *hx,        \
+       void *y, const void *y_data, size_t weight_size, void *dweight, size_t work_size, void *work, size_t reserve_size,     \
+       void *reserve))
 
 #endif

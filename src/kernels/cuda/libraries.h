@@ -5,6 +5,8 @@
 
 #include "kernels/cuda/cuda.h"
 
+#include <mutex>
+
 /* An enumerator, and a table's entry, of a list's. */
 #define TN_NUMBER(name, value) name = value,
 #define TN_FUNCTION(returns, name, parameters) returns(*name) parameters;
@@ -18,6 +20,7 @@ bool tn_cuda_find(void *library, const char *file, const char *name, void *funct
 /* What each is, or why it is missing; opened now if it was not. */
 const char *tn_cublaslt_text();
 const char *tn_cudnn_text();
+const char *tn_cudnn_rnn_text(); /* empty where all is said */
 
 /* cublaslt.cu: the product, if cuBLASLt is there and has it; false: it is not done, and no error. */
 bool tn_cublaslt_gemm(tn_dtype dtype, const tn_gemm *g, tn_status *status);
@@ -29,6 +32,19 @@ struct tn_cudnn_data { /* as tn_conv has them: two are read and one is written *
     const void *bias; /* forward: added to y, or NULL */
 };
 bool tn_cudnn_conv(tn_cudnn_kind kind, const tn_conv *c, const tn_cudnn_data &data, tn_status *status);
+/* What else runs by cuDNN needs: whether it is there, what an error means, and, while the lock is held, the handle of the device in use, on its
+ * stream, into *handle; what cuDNN says of it is returned. */
+bool tn_cudnn_is_there();
+const char *tn_cudnn_error(int error);
+extern std::mutex tn_cudnn_lock;
+int tn_cudnn_handle(void **handle);
+
+/* cudnn_rnn.cu: whether forward, which is asked to keep for backward, will run there: *r->way is then not 0, and *elements what it keeps at
+ * least. Forward runs if *r->way says so, or, where nothing is kept, if it can; false: it did not, and *r->way is 0. Backward runs by the same
+ * way as forward did, which is not 0. */
+void tn_cudnn_rnn_saved(tn_dtype dtype, const tn_rnn *r, int64_t *elements);
+bool tn_cudnn_rnn_forward(tn_dtype dtype, const tn_rnn *r, tn_status *status);
+tn_status tn_cudnn_rnn_backward(tn_dtype dtype, const tn_rnn_grad *d);
 
 /* The alignment of p in bytes, at most `most`. */
 static inline int tn_cuda_alignment(const void *p, int most)

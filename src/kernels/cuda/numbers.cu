@@ -21,3 +21,8 @@ static_assert(sizeof(tn_lt_algo) == sizeof(cublasLtMatmulAlgo_t) && sizeof(tn_lt
 #include <cudnn_graph.h>
 TN_CUDNN_NUMBERS(SAME)
 #endif
+
+#if defined(__CUDACC__) && __has_include(<cudnn_adv.h>)
+#include <cudnn_adv.h>
+TN_CUDNN_RNN_NUMBERS(SAME)
+#endif

@@ -1,5 +1,6 @@
-/* Recurrent layers: the input's part of the gates as one product over all steps; then for each step the product of h with W_hh, and one kernel over
- * the gates. Formulas and names are cpu/recurrent_rows.h's. */
+/* Recurrent layers, by cuDNN where it is and has them; else: the input's part of the gates as one product over all steps; then for each step
+ * the product of h with W_hh, and one kernel over the gates. Formulas and names are cpu/recurrent_rows.h's. */
+#include "kernels/cuda/libraries.h"
 #include "kernels/cuda/math.h"
 
 /* Step t of the first n sequences. Of LSTM and GRU gates and kept are [rows, gates hidden] and [rows, hidden]; of a plain network gates are y. */
@@ -117,10 +118,18 @@ template <class T> static tn_status forward(tn_dtype dtype, const tn_rnn *r)
     return status == TN_OK ? tn_cuda_status("rnn_forward") : status;
 }
 
+tn_status tn_cuda_rnn_saved(tn_dtype dtype, const tn_rnn *r, int64_t *elements)
+{
+    *elements = r->first[r->steps] * tn_rnn_saved(r->kind, r->hidden);
+    tn_cudnn_rnn_saved(dtype, r, elements);
+    return TN_OK;
+}
+
 tn_status tn_cuda_rnn_forward(tn_dtype dtype, const tn_rnn *r)
 {
-    if (r->hidden == 0 || r->batch == 0)
-        return TN_OK;
+    tn_status status = TN_OK;
+    if (r->hidden == 0 || r->batch == 0 || tn_cudnn_rnn_forward(dtype, r, &status))
+        return status;
     return dtype == TN_F64 ? forward<double>(dtype, r) : forward<float>(dtype, r);
 }
 
@@ -202,5 +211,7 @@ tn_status tn_cuda_rnn_backward(tn_dtype dtype, const tn_rnn_grad *d)
 {
     if (d->rnn.hidden == 0 || d->rnn.batch == 0)
         return TN_OK;
+    if (*d->rnn.way)
+        return tn_cudnn_rnn_backward(dtype, d);
     return dtype == TN_F64 ? backward<double>(dtype, d) : backward<float>(dtype, d);
 }
