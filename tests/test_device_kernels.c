@@ -22,10 +22,10 @@ static void needs_device(void)
 /* ---- kernels that go by 16 bytes, and those that cannot ---------------------------------------------------------------------- */
 
 /* A row kernel's result and gradients on a device. */
-static void rows_on(tn_device_id device, int op, tn_dtype dtype, int64_t n, tn_tensor *out[4])
+static void rows_on(tn_device_id device, int op, tn_dtype dtype, int64_t rows, int64_t n, tn_tensor *out[4])
 {
     tn_manual_seed(21);
-    tn_tensor *x = tn_randn(TN_SHAPE(3, n)), *weight = tn_randn(TN_SHAPE(n)), *bias = tn_randn(TN_SHAPE(n)), *slope = tn_cast(tn_randn(TN_SHAPE(3, n)), dtype);
+    tn_tensor *x = tn_randn(TN_SHAPE(rows, n)), *weight = tn_randn(TN_SHAPE(n)), *bias = tn_randn(TN_SHAPE(n)), *slope = tn_cast(tn_randn(TN_SHAPE(rows, n)), dtype);
     tn_tensor *in[] = {tn_to(tn_cast(x, dtype), device), tn_to(tn_cast(weight, dtype), device), tn_to(tn_cast(bias, dtype), device)};
     for (int i = 0; i < 3; i++)
         tn_set_requires_grad(in[i], true);
@@ -54,13 +54,32 @@ static void test_rows_as_cpu(void **state)
             for (int t = 0; t < (s < 4 ? 4 : 1); t++) {
                 TN_SCOPE;
                 tn_tensor *here[4], *there[4];
-                rows_on((tn_device_id){TN_CPU, 0}, op, types[t].dtype, sizes[s], here);
-                rows_on(cuda0, op, types[t].dtype, sizes[s], there);
+                rows_on((tn_device_id){TN_CPU, 0}, op, types[t].dtype, 3, sizes[s], here);
+                rows_on(cuda0, op, types[t].dtype, 3, sizes[s], there);
                 check_good();
                 for (int i = 0; i < 4; i++)
                     if (here[i] && !tn_allclose(here[i], there[i], types[t].off, types[t].off, false))
                         fail_msg("op %d, dtype %d, %d elements: result %d", op, (int)types[t].dtype, (int)sizes[s], i);
             }
+}
+
+/* Of so many that a block has several, and sums up what the parameters' gradients get of them. */
+static void test_many_rows_as_cpu(void **state)
+{
+    (void)state;
+    needs_device();
+    static const int64_t shapes[][2] = {{8195, 20}, {8192, 16}, {1029, 2052}, {5000, 1024}}; /* the last ones on a GPU */
+    for (int op = 2; op < 4; op++)
+        for (int s = 0; s < (test_quickly() ? 2 : 4); s++) {
+            TN_SCOPE;
+            tn_tensor *here[4], *there[4];
+            rows_on((tn_device_id){TN_CPU, 0}, op, TN_F32, shapes[s][0], shapes[s][1], here);
+            rows_on(cuda0, op, TN_F32, shapes[s][0], shapes[s][1], there);
+            check_good();
+            for (int i = 0; i < 4; i++)
+                if (here[i] && !tn_allclose(here[i], there[i], i < 2 ? 2e-5 : 2e-4, i < 2 ? 2e-5 : 2e-3, false))
+                    fail_msg("op %d, %d rows: result %d", op, (int)shapes[s][0], i);
+        }
 }
 
 /* Sorts longer than a tile, equals among them; sums of many values in few places. Whole numbers, so that both are exact. */
@@ -317,7 +336,7 @@ static void test_packed_kinds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_rows_as_cpu), TEST(test_sorts_and_sums), TEST(test_long_attention), TEST(test_every_index_is_checked),
+        TEST(test_rows_as_cpu), TEST(test_many_rows_as_cpu), TEST(test_sorts_and_sums), TEST(test_long_attention), TEST(test_every_index_is_checked),
         TEST(test_ctc),         TEST(test_decoder),        TEST(test_packed_kinds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

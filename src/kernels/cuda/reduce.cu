@@ -187,32 +187,64 @@ TN_DEVICE int64_t end_of(const plan &p, int64_t chunk) { return (chunk + 1) * p.
 
 /* A block's `lanes` results lie side by side, each has a column of the block's threads, and each of those a stretch of begin ... end. The column's
  * parts in its first thread, merged in order. */
-template <class A, class Stretch> TN_DEVICE part<A> by_columns(const plan &p, int lanes, int64_t begin, int64_t end, Stretch stretch)
+template <class P, class Stretch, class Merge> TN_DEVICE P by_columns(int lanes, int64_t begin, int64_t end, Stretch stretch, Merge merge)
 {
-    __shared__ part<A> parts[TN_THREADS];
+    __shared__ P parts[TN_THREADS];
     const int row = threadIdx.x / lanes, rows = blockDim.x / lanes;
     const int64_t share = tn_blocks(end - begin, rows), from = begin + row * share < end ? begin + row * share : end;
     parts[threadIdx.x] = stretch(from, from + share < end ? from + share : end);
     for (int step = 1; step < rows; step *= 2) {
         __syncthreads();
         if (row % (2 * step) == 0 && row + step < rows)
-            parts[threadIdx.x] = merged(p.op, p.r.param, parts[threadIdx.x], parts[threadIdx.x + step * lanes]);
+            parts[threadIdx.x] = merge(parts[threadIdx.x], parts[threadIdx.x + step * lanes]);
     }
     return parts[threadIdx.x];
+}
+/* merged() as a function of two parts. */
+struct merging {
+    tn_reduce_op op;
+    double param;
+    template <class A> __device__ part<A> operator()(const part<A> &a, const part<A> &b) const { return merged(op, param, a, b); }
+};
+/* A sum as a part. */
+template <class A> TN_DEVICE part<A> sum_of(tn_reduce_op op, A sum)
+{
+    part<A> s = nothing<A>(op);
+    s.value = sum;
+    s.count = 1;
+    return s;
 }
 
 template <class S, class A> TN_KERNEL columns_kernel(plan p, int lanes)
 {
     const int64_t blocks = tn_blocks(p.outer, lanes), chunk = blockIdx.x / blocks, result = blockIdx.x % blocks * lanes + threadIdx.x % lanes;
-    const part<A> s = by_columns<A>(p, lanes, chunk * p.chunk, end_of(p, chunk), [&](int64_t begin, int64_t end) {
+    const merging merge = {p.op, p.r.param};
+    const part<A> s = by_columns<part<A>>(lanes, chunk * p.chunk, end_of(p, chunk), [&](int64_t begin, int64_t end) {
         return result < p.outer ? run<S, A>(p, result, begin, end, 1) : nothing<A>(p.op);
-    });
+    }, merge);
     if ((int)threadIdx.x < lanes && result < p.outer)
         leave<S, A>(p, result, chunk, s);
 }
 
+/* The same of sums over one dim, which few registers hold: more threads fit. */
+template <class S, class A> TN_KERNEL column_sums_kernel(plan p, int lanes)
+{
+    const tn_reduction &r = p.r;
+    const int64_t blocks = tn_blocks(p.outer, lanes), chunk = blockIdx.x / blocks, result = blockIdx.x % blocks * lanes + threadIdx.x % lanes;
+    const char *in = r.in + offset_of(r.outer_ndim, r.outer_sizes, r.outer_strides, result < p.outer ? result : 0);
+    const A sum = by_columns<A>(lanes, chunk * p.chunk, end_of(p, chunk), [&](int64_t begin, int64_t end) {
+        A all = 0;
+        TN_UNROLL_BY(8)
+        for (int64_t i = begin; i < end; i++)
+            all = added(all, (A)tn_load(*(const S *)(in + i * r.inner_strides[0])));
+        return all;
+    }, [](A a, A b) { return added(a, b); });
+    if ((int)threadIdx.x < lanes && result < p.outer)
+        leave<S, A>(p, result, chunk, sum_of(p.op, sum));
+}
+
 /* The sum of a block's thread of elements that lie side by side, 16 bytes at a time from the first place that is a multiple of that. */
-template <class S, class A> TN_DEVICE part<A> dense_run(const plan &p, int64_t result, int64_t begin, int64_t end)
+template <class S, class A> TN_DEVICE A dense_run(const plan &p, int64_t result, int64_t begin, int64_t end)
 {
     constexpr int COUNT = 16 / sizeof(S);
     struct alignas(16) pack { S v[COUNT]; };
@@ -227,37 +259,34 @@ template <class S, class A> TN_DEVICE part<A> dense_run(const plan &p, int64_t r
         for (int k = 0; k < COUNT; k++)
             sums[k] = added(sums[k], (A)tn_load(x.v[k]));
     }
-    part<A> s = nothing<A>(p.op);
+    A sum = 0;
     for (int k = 0; k < COUNT; k++)
-        s.value = added(s.value, sums[k]);
+        sum = added(sum, sums[k]);
     for (int64_t i = begin + threadIdx.x; i < first; i += blockDim.x)
-        s.value = added(s.value, (A)tn_load(in[i]));
+        sum = added(sum, (A)tn_load(in[i]));
     for (int64_t i = after + threadIdx.x; i < end; i += blockDim.x)
-        s.value = added(s.value, (A)tn_load(in[i]));
-    s.count = 1;
-    return s;
+        sum = added(sum, (A)tn_load(in[i]));
+    return sum;
+}
+
+/* A block for each. */
+template <class S, class A> TN_KERNEL dense_sums_kernel(plan p)
+{
+    const int64_t result = blockIdx.x / p.chunks, chunk = blockIdx.x % p.chunks;
+    const A sum = tn_over_block(dense_run<S, A>(p, result, chunk * p.chunk, end_of(p, chunk)), [](A a, A b) { return added(a, b); });
+    if (threadIdx.x == 0)
+        leave<S, A>(p, result, chunk, sum_of(p.op, sum));
 }
 
 /* A block for each. Its threads take turns element by element, but where the order shows they have a stretch each. */
 template <class S, class A> TN_KERNEL by_blocks(plan p)
 {
     const int64_t result = blockIdx.x / p.chunks, chunk = blockIdx.x % p.chunks, begin = chunk * p.chunk, end = end_of(p, chunk);
-    const bool sums = p.op == TN_REDUCE_SUM || p.op == TN_REDUCE_MEAN;
-    if (sums && p.r.inner_ndim == 1 && p.r.inner_strides[0] == (int64_t)sizeof(S)) {
-        const part<A> all = tn_over_block(dense_run<S, A>(p, result, begin, end), [](part<A> a, const part<A> &b) {
-            a.value = added(a.value, b.value);
-            return a;
-        });
-        if (threadIdx.x == 0)
-            leave<S, A>(p, result, chunk, all);
-        return;
-    }
     const bool ordered = p.op == TN_REDUCE_ARGMAX || p.op == TN_REDUCE_ARGMIN;
     const int64_t share = tn_blocks(end - begin, blockDim.x), from = begin + threadIdx.x * (ordered ? share : 1);
     part<A> s = run<S, A>(p, result, from, ordered && from + share < end ? from + share : end, ordered ? 1 : blockDim.x);
-    const tn_reduce_op op = p.op;
-    const double param = p.r.param;
-    s = tn_over_block(s, [op, param](const part<A> &a, const part<A> &b) { return merged(op, param, a, b); });
+    const merging merge = {p.op, p.r.param};
+    s = tn_over_block(s, merge);
     if (threadIdx.x == 0)
         leave<S, A>(p, result, chunk, s);
 }
@@ -265,12 +294,13 @@ template <class S, class A> TN_KERNEL by_blocks(plan p)
 template <class S, class A> TN_KERNEL merge_chunks(plan p, int lanes)
 {
     const int64_t result = blockIdx.x * (int64_t)lanes + threadIdx.x % lanes;
-    const part<A> s = by_columns<A>(p, lanes, 0, p.chunks, [&](int64_t begin, int64_t end) {
+    const merging merge = {p.op, p.r.param};
+    const part<A> s = by_columns<part<A>>(lanes, 0, p.chunks, [&](int64_t begin, int64_t end) {
         part<A> all = nothing<A>(p.op);
         for (int64_t chunk = begin; chunk < end && result < p.outer; chunk++)
-            all = merged(p.op, p.r.param, all, ((const part<A> *)p.parts)[chunk * p.outer + result]);
+            all = merge(all, ((const part<A> *)p.parts)[chunk * p.outer + result]);
         return all;
-    });
+    }, merge);
     if ((int)threadIdx.x < lanes && result < p.outer)
         finish<S, A>(p, result, s);
 }
@@ -290,14 +320,15 @@ template <class S> static tn_status reduce_with(plan p, bool columns)
     if (p.chunks > 1 && !scratch.emplace((size_t)(p.outer * p.chunks) * sizeof(part<A>)).data)
         return TN_ERR_MEMORY;
     p.parts = scratch ? scratch->data : NULL;
-    auto column = columns_kernel<S, A>;
-    auto block = by_blocks<S, A>;
+    const bool sums = (p.op == TN_REDUCE_SUM || p.op == TN_REDUCE_MEAN) && p.r.inner_ndim == 1, dense = sums && p.r.inner_strides[0] == (int64_t)sizeof(S);
+    auto column = sums ? column_sums_kernel<S, A> : columns_kernel<S, A>;
+    auto block = dense ? dense_sums_kernel<S, A> : by_blocks<S, A>;
     auto merge = merge_chunks<S, A>;
     const int lanes = lanes_of(p);
     if (columns)
         TN_LAUNCH(column, tn_blocks(p.outer, lanes) * p.chunks, lanes * rows_of(p, p.chunk, 4), p, lanes);
     else
-        TN_LAUNCH(block, p.outer * p.chunks, tn_threads(p.chunk / 2), p);
+        TN_LAUNCH(block, p.outer * p.chunks, tn_threads(dense ? p.chunk * (int64_t)sizeof(S) / 64 : p.chunk / 2), p); /* dense: four packs each */
     if (p.chunks > 1)
         TN_LAUNCH(merge, tn_blocks(p.outer, lanes), lanes * rows_of(p, p.chunks, 1), p, lanes);
     return tn_cuda_status("reduce");
