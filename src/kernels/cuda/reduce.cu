@@ -211,47 +211,10 @@ template <class S, class A> TN_KERNEL columns_kernel(plan p, int lanes)
         leave<S, A>(p, result, chunk, s);
 }
 
-/* The sum of a block's thread of elements that lie side by side, 16 bytes at a time from the first place that is a multiple of that. */
-template <class S, class A> TN_DEVICE part<A> dense_run(const plan &p, int64_t result, int64_t begin, int64_t end)
-{
-    constexpr int COUNT = 16 / sizeof(S);
-    struct alignas(16) pack { S v[COUNT]; };
-    const S *in = (const S *)(p.r.in + offset_of(p.r.outer_ndim, p.r.outer_sizes, p.r.outer_strides, result));
-    const int64_t before = (16 - (int64_t)((uintptr_t)(in + begin) % 16)) % 16 / (int64_t)sizeof(S), first = begin + before < end ? begin + before : end;
-    const int64_t packs = (end - first) / COUNT, after = first + packs * COUNT;
-    A sums[COUNT] = {};
-    TN_UNROLL_BY(4)
-    for (int64_t i = threadIdx.x; i < packs; i += blockDim.x) {
-        const pack x = *(const pack *)(in + first + i * COUNT);
-        TN_UNROLL
-        for (int k = 0; k < COUNT; k++)
-            sums[k] = added(sums[k], (A)tn_load(x.v[k]));
-    }
-    part<A> s = nothing<A>(p.op);
-    for (int k = 0; k < COUNT; k++)
-        s.value = added(s.value, sums[k]);
-    for (int64_t i = begin + threadIdx.x; i < first; i += blockDim.x)
-        s.value = added(s.value, (A)tn_load(in[i]));
-    for (int64_t i = after + threadIdx.x; i < end; i += blockDim.x)
-        s.value = added(s.value, (A)tn_load(in[i]));
-    s.count = 1;
-    return s;
-}
-
 /* A block for each. Its threads take turns element by element, but where the order shows they have a stretch each. */
 template <class S, class A> TN_KERNEL by_blocks(plan p)
 {
     const int64_t result = blockIdx.x / p.chunks, chunk = blockIdx.x % p.chunks, begin = chunk * p.chunk, end = end_of(p, chunk);
-    const bool sums = p.op == TN_REDUCE_SUM || p.op == TN_REDUCE_MEAN;
-    if (sums && p.r.inner_ndim == 1 && p.r.inner_strides[0] == (int64_t)sizeof(S)) {
-        const part<A> all = tn_over_block(dense_run<S, A>(p, result, begin, end), [](part<A> a, const part<A> &b) {
-            a.value = added(a.value, b.value);
-            return a;
-        });
-        if (threadIdx.x == 0)
-            leave<S, A>(p, result, chunk, all);
-        return;
-    }
     const bool ordered = p.op == TN_REDUCE_ARGMAX || p.op == TN_REDUCE_ARGMIN;
     const int64_t share = tn_blocks(end - begin, blockDim.x), from = begin + threadIdx.x * (ordered ? share : 1);
     part<A> s = run<S, A>(p, result, from, ordered && from + share < end ? from + share : end, ordered ? 1 : blockDim.x);
@@ -275,12 +238,160 @@ template <class S, class A> TN_KERNEL merge_chunks(plan p, int lanes)
         finish<S, A>(p, result, s);
 }
 
+/* ---- sums of what lies side by side ---------------------------------------------------------------------------------------- */
+
+enum { AHEAD = 8 }; /* loads of a thread before the first is used */
+template <class S, int COUNT> struct alignas(COUNT * sizeof(S)) pack { S v[COUNT]; };
+
+/* Leaves the sum of the values of a block's threads that are `apart`, 2 apart, ... below `all` (powers of two), from t on. */
+template <class A> TN_DEVICE void sum_threads(A *values, int t, int apart, int all)
+{
+    for (int step = all / 2; step >= apart; step /= 2) {
+        __syncthreads();
+        if (t < step)
+            values[0] = added(values[0], values[step]);
+    }
+}
+template <class S, class A> TN_DEVICE void leave_sum(const plan &p, int64_t result, int64_t chunk, A sum)
+{
+    if (p.chunks > 1) {
+        ((A *)p.parts)[chunk * p.outer + result] = sum;
+        return;
+    }
+    part<A> s = {sum, 0, 0, p.inner};
+    finish<S, A>(p, result, s);
+}
+
+/* Of dense rows: `lanes` threads for each chunk of a row, which take 16 bytes at a time from the first place that is a multiple of that. */
+template <class S, class A> TN_KERNEL row_sums_kernel(plan p, int lanes)
+{
+    constexpr int COUNT = 16 / sizeof(S);
+    typedef pack<S, COUNT> pack;
+    __shared__ A values[TN_THREADS];
+    const int t = threadIdx.x % lanes;
+    const int64_t piece = (int64_t)blockIdx.x * (blockDim.x / lanes) + threadIdx.x / lanes, result = piece / p.chunks, chunk = piece % p.chunks;
+    A sum = 0;
+    if (result < p.outer) {
+        const S *in = (const S *)(p.r.in + offset_of(p.r.outer_ndim, p.r.outer_sizes, p.r.outer_strides, result));
+        const int64_t begin = chunk * p.chunk, end = end_of(p, chunk);
+        const int64_t before = (16 - (int64_t)((uintptr_t)(in + begin) % 16)) % 16 / (int64_t)sizeof(S), first = begin + before < end ? begin + before : end;
+        const int64_t packs = (end - first) / COUNT, after = first + packs * COUNT;
+        A sums[COUNT] = {};
+        for (int64_t i = t; i < packs; i += AHEAD * lanes) {
+            pack x[AHEAD];
+            TN_UNROLL
+            for (int k = 0; k < AHEAD; k++)
+                x[k] = i + k * lanes < packs ? *(const pack *)(in + first + (i + k * lanes) * COUNT) : pack();
+            TN_UNROLL
+            for (int k = 0; k < AHEAD * COUNT; k++)
+                sums[k % COUNT] = added(sums[k % COUNT], (A)tn_load(x[k / COUNT].v[k % COUNT]));
+        }
+        for (int k = 0; k < COUNT; k++)
+            sum = added(sum, sums[k]);
+        for (int64_t i = begin + t; i < first; i += lanes)
+            sum = added(sum, (A)tn_load(in[i]));
+        for (int64_t i = after + t; i < end; i += lanes)
+            sum = added(sum, (A)tn_load(in[i]));
+    }
+    values[threadIdx.x] = sum;
+    sum_threads(values + threadIdx.x, t, 1, lanes);
+    if (t == 0 && result < p.outer)
+        leave_sum<S>(p, result, chunk, values[threadIdx.x]);
+}
+
+/* Of columns that lie side by side, COUNT to a thread: a block's 32 lanes have a chunk of 32 * COUNT columns, of which its rows of threads take turns. */
+template <class S, class A, int COUNT> TN_KERNEL column_sums_kernel(plan p)
+{
+    typedef pack<S, COUNT> pack;
+    __shared__ A values[COUNT][TN_THREADS];
+    const int64_t blocks = tn_blocks(p.outer, 32 * COUNT), chunk = blockIdx.x / blocks, result = (blockIdx.x % blocks * 32 + threadIdx.x % 32) * COUNT;
+    const int64_t rows = blockDim.x / 32, end = end_of(p, chunk), step = p.r.inner_strides[0];
+    A sums[COUNT] = {};
+    if (result < p.outer) {
+        const char *in = p.r.in + offset_of(p.r.outer_ndim, p.r.outer_sizes, p.r.outer_strides, result);
+        for (int64_t i = chunk * p.chunk + threadIdx.x / 32; i < end; i += AHEAD * rows) {
+            pack x[AHEAD];
+            TN_UNROLL
+            for (int k = 0; k < AHEAD; k++)
+                x[k] = i + k * rows < end ? *(const pack *)(in + (i + k * rows) * step) : pack();
+            TN_UNROLL
+            for (int k = 0; k < AHEAD * COUNT; k++)
+                sums[k % COUNT] = added(sums[k % COUNT], (A)tn_load(x[k / COUNT].v[k % COUNT]));
+        }
+    }
+    TN_UNROLL
+    for (int k = 0; k < COUNT; k++) {
+        values[k][threadIdx.x] = sums[k];
+        sum_threads(values[k] + threadIdx.x, threadIdx.x, 32, blockDim.x);
+        if (threadIdx.x < 32 && result < p.outer)
+            leave_sum<S>(p, result + k, chunk, values[k][threadIdx.x]);
+    }
+}
+
+/* The chunks of `lanes` results side by side, of which a block's rows of threads take turns. */
+template <class S, class A> TN_KERNEL merge_sums_kernel(plan p, int lanes)
+{
+    __shared__ A values[TN_THREADS];
+    const int64_t result = blockIdx.x * (int64_t)lanes + threadIdx.x % lanes, rows = blockDim.x / lanes;
+    A sum = 0;
+    TN_UNROLL_BY(8)
+    for (int64_t chunk = threadIdx.x / lanes; chunk < p.chunks && result < p.outer; chunk += rows)
+        sum = added(sum, ((const A *)p.parts)[chunk * p.outer + result]);
+    values[threadIdx.x] = sum;
+    sum_threads(values + threadIdx.x, threadIdx.x, lanes, blockDim.x);
+    if ((int)threadIdx.x < lanes && result < p.outer) {
+        part<A> s = {values[threadIdx.x], 0, 0, p.inner};
+        finish<S, A>(p, result, s);
+    }
+}
+
 /* A block's threads for columns: as many side by side as there are results, up to a warp; above each other no more than have something to do. */
 static int lanes_of(const plan &p) { return p.outer >= 32 ? 32 : (int)tn_power(p.outer); }
 static int rows_of(const plan &p, int64_t inner, int64_t each)
 {
     const int64_t rows = tn_power(tn_blocks(inner, each)), most = TN_THREADS / lanes_of(p);
     return (int)(rows < most ? rows : most);
+}
+
+/* Whether columns can be read 16 bytes at a time. */
+static bool wide_columns(const tn_reduction &r, int64_t element)
+{
+    bool wide = (uintptr_t)r.in % 16 == 0 && r.inner_strides[0] % 16 == 0 && r.outer_sizes[r.outer_ndim - 1] * element % 16 == 0;
+    for (int d = 0; d < r.outer_ndim - 1; d++)
+        wide = wide && r.outer_strides[d] % 16 == 0;
+    return wide;
+}
+static void cut(plan *p, int64_t worth, int64_t most)
+{
+    p->chunks = worth < most ? worth : most;
+    p->chunks = p->chunks > 1 ? p->chunks : 1;
+    p->chunk = tn_blocks(p->inner, p->chunks);
+    p->chunks = p->inner ? tn_blocks(p->inner, p->chunk) : 1;
+}
+/* Sums of dense rows, or of columns that lie side by side. */
+template <class S> static tn_status sum_with(plan p, bool columns)
+{
+    typedef typename std::conditional<std::is_integral<S>::value, int64_t, double>::type A;
+    enum { BUSY = 2048, COLUMN = 512, CHUNK = 16384, WIDE = 16 / sizeof(S) }; /* as in tn_cuda_reduce() */
+    const bool wide = columns && wide_columns(p.r, sizeof(S));
+    const int64_t blocks = tn_blocks(p.outer, wide ? 32 * WIDE : 32);
+    cut(&p, p.inner / (columns ? COLUMN : CHUNK), BUSY / (columns ? blocks : p.outer));
+    std::optional<tn_cuda_scratch> scratch;
+    if (p.chunks > 1 && !scratch.emplace((size_t)(p.outer * p.chunks) * sizeof(A)).data)
+        return TN_ERR_MEMORY;
+    p.parts = scratch ? scratch->data : NULL;
+    auto row = row_sums_kernel<S, A>;
+    auto column = wide ? column_sums_kernel<S, A, WIDE> : column_sums_kernel<S, A, 1>;
+    auto merge = merge_sums_kernel<S, A>;
+    const int lanes = tn_threads(tn_blocks(p.chunk, AHEAD * WIDE)), across = lanes_of(p);
+    const int64_t pieces = p.outer * p.chunks, together = pieces < TN_THREADS / lanes ? tn_power(pieces) : TN_THREADS / lanes;
+    if (columns)
+        TN_LAUNCH(column, blocks * p.chunks, tn_threads(p.chunk * 32 / AHEAD), p);
+    else
+        TN_LAUNCH(row, tn_blocks(pieces, together), lanes * together, p, lanes);
+    if (p.chunks > 1)
+        TN_LAUNCH(merge, tn_blocks(p.outer, across), across * rows_of(p, p.chunks, 1), p, across);
+    return tn_cuda_status("reduce");
 }
 
 template <class S> static tn_status reduce_with(plan p, bool columns)
@@ -318,12 +429,12 @@ tn_status tn_cuda_reduce(tn_reduce_op op, tn_dtype dtype, const tn_reduction *r)
     const bool side_by_side = r->outer_ndim > 0 && r->inner_ndim > 0 && r->outer_strides[r->outer_ndim - 1] == element &&
                               r->inner_strides[r->inner_ndim - 1] != element && r->outer_sizes[r->outer_ndim - 1] > 1;
     const bool columns = side_by_side || p.inner <= 32;
-    const int64_t worth = p.inner / (columns ? COLUMN : CHUNK), most = BUSY / (columns ? tn_blocks(p.outer, lanes_of(p)) : p.outer);
-    p.chunks = worth < most ? worth : most;
-    p.chunks = p.chunks > 1 ? p.chunks : 1;
-    p.chunk = tn_blocks(p.inner, p.chunks);
-    p.chunks = p.inner ? tn_blocks(p.inner, p.chunk) : 1;
     tn_status status = TN_OK;
+    if ((op == TN_REDUCE_SUM || op == TN_REDUCE_MEAN) && r->inner_ndim == 1 && p.inner > 32 && (side_by_side || r->inner_strides[0] == element)) {
+        TN_FOR_DTYPE(dtype, status = sum_with<S>(p, columns))
+        return status;
+    }
+    cut(&p, p.inner / (columns ? COLUMN : CHUNK), BUSY / (columns ? tn_blocks(p.outer, lanes_of(p)) : p.outer));
     TN_FOR_DTYPE(dtype, status = reduce_with<S>(p, columns))
     return status;
 }
