@@ -21,7 +21,7 @@
 #undef SQRT
 
 /* Of one dtype; what a launch takes by value. */
-enum { ITEMS = 20, EACH = 4 };
+enum { ITEMS = 20, EACH = 32 }; /* bytes of an array to each thread */
 struct items {
     int count;
     tn_step_item item[ITEMS];
@@ -32,8 +32,6 @@ struct items {
 #define UPDATES(X)                                                                                                            \
     X(SGD, sgd) X(ADAM, adam) X(RMSPROP, rmsprop) X(ADADELTA, adadelta) X(ADAMAX, adamax) X(LION, lion) X(MUON, muon) X(SCALE, scale) \
     X(CLAMP, clamp) X(LERP, lerp) X(SWAP, swap)
-#define CASE_F32(OP, name) case TN_STEP_##OP: return name##_f32(k, w, x, m0, m1, m2, states);
-#define CASE_F64(OP, name) case TN_STEP_##OP: return name##_f64(k, w, x, m0, m1, m2, states);
 TN_DEVICE scalars_f32 scalars_of(const tn_step_scalars &c, float)
 {
     typedef float T;
@@ -46,103 +44,109 @@ TN_DEVICE scalars_f64 scalars_of(const tn_step_scalars &c, double)
     const scalars_f64 k = {TN_STEP_SCALARS(TO)};
     return k;
 }
-TN_DEVICE float update(tn_step_op op, const scalars_f32 &k, float w, float x, float *m0, float *m1, float *m2, int states)
-{
-    switch (op) {
-        UPDATES(CASE_F32)
-    default: return w;
+#define UPDATE(OP, name)                                                                                                      \
+    if constexpr (op == TN_STEP_##OP) {                                                                                       \
+        if constexpr (std::is_same<T, float>::value)                                                                          \
+            return name##_f32(k, w, x, m0, m1, m2, states);                                                                   \
+        else                                                                                                                  \
+            return name##_f64(k, w, x, m0, m1, m2, states);                                                                   \
     }
-}
-TN_DEVICE double update(tn_step_op op, const scalars_f64 &k, double w, double x, double *m0, double *m1, double *m2, int states)
+template <tn_step_op op, class T, class Scalars>
+TN_DEVICE T update(const Scalars &k, T w, T x, T *m0, T *m1, T *m2, int states)
 {
-    switch (op) {
-        UPDATES(CASE_F64)
-    default: return w;
-    }
+    UPDATES(UPDATE)
 }
 
-/* A thread's EACH elements of one array, side by side: 16 bytes at a time where all of them are there and begin at a multiple of that. */
-template <class T> struct alignas(16) pack { T v[16 / sizeof(T)]; };
-template <class T> TN_DEVICE void get(const T *from, int count, bool whole, T *v)
-{
-    constexpr int COUNT = 16 / sizeof(T);
-    TN_UNROLL
-    for (int j = 0; j < EACH && from && whole; j += COUNT) {
-        const pack<T> p = *(const pack<T> *)(from + j);
+/* What a thread has of an item: packs of COUNT elements side by side, a block's threads apart, of which the first begins at element `first`. `whole`: all
+ * of them are there. */
+template <class T, int COUNT, bool whole> struct share {
+    enum { PACKS = EACH / (int)sizeof(T) / COUNT };
+    struct alignas(COUNT * sizeof(T)) pack { T v[COUNT]; };
+    typedef pack packs[PACKS];
+    int64_t first, n;
+
+    __device__ int64_t place(int i) const { return first + i * TN_THREADS * COUNT; }
+    __device__ void get(const void *from, packs v) const
+    {
         TN_UNROLL
-        for (int i = 0; i < COUNT; i++)
-            v[j + i] = p.v[i];
+        for (int i = 0; i < PACKS; i++)
+            v[i] = from && (whole || place(i) < n) ? *(const pack *)((const T *)from + place(i)) : pack();
     }
-    TN_UNROLL
-    for (int j = 0; j < EACH; j++)
-        if (!from)
-            v[j] = 0;
-        else if (!whole && j < count)
-            v[j] = from[j];
-}
-template <class T> TN_DEVICE void put(T *to, int count, bool whole, const T *v)
-{
-    constexpr int COUNT = 16 / sizeof(T);
-    TN_UNROLL
-    for (int j = 0; j < EACH && to && whole; j += COUNT) {
-        pack<T> p;
+    __device__ void put(void *to, const packs v) const
+    {
         TN_UNROLL
-        for (int i = 0; i < COUNT; i++)
-            p.v[i] = v[j + i];
-        *(pack<T> *)(to + j) = p;
+        for (int i = 0; i < PACKS; i++)
+            if (to && (whole || place(i) < n))
+                *(pack *)((T *)to + place(i)) = v[i];
     }
+};
+template <tn_step_op op, class T, int COUNT, bool whole> TN_DEVICE void step_share(const tn_step_item &item, int64_t block)
+{
+    typedef share<T, COUNT, whole> mine;
+    const mine own = {block * TN_THREADS * (EACH / (int)sizeof(T)) + threadIdx.x * COUNT, item.n};
+    typename mine::packs w, x, a, b, c;
+    own.get(item.p, w);
+    own.get(item.g, x);
+    own.get(item.state[0], a);
+    own.get(item.state[1], b);
+    own.get(item.state[2], c);
+    const auto k = scalars_of(item.c, (T)0);
+    const int states = (item.state[0] ? 1 : 0) | (item.state[1] ? 2 : 0) | (item.state[2] ? 4 : 0);
     TN_UNROLL
-    for (int j = 0; j < EACH; j++)
-        if (to && !whole && j < count)
-            to[j] = v[j];
+    for (int i = 0; i < mine::PACKS; i++) {
+        TN_UNROLL
+        for (int j = 0; j < COUNT; j++) {
+            T &v = w[i].v[j];
+            v *= k.shrink;
+            v = update<op>(k, v, k.sign * x[i].v[j] + k.decay * v, &a[i].v[j], &b[i].v[j], &c[i].v[j], states);
+        }
+    }
+    own.put(item.p, w);
+    own.put(item.state[0], a);
+    if (op != TN_STEP_MUON)
+        own.put(item.state[1], b);
+    own.put(item.state[2], c);
 }
 
-template <class T> TN_DEVICE void step(const items &all, tn_step_op op)
+/* 16 bytes at a time where the block has all that it can take, from multiples of that. */
+template <tn_step_op op, class T> TN_DEVICE void step(const items &all)
 {
     int which = 0;
     while (which + 1 < all.count && all.block[which + 1] <= blockIdx.x)
         which++;
     const tn_step_item &item = all.item[which];
-    const auto k = scalars_of(item.c, (T)0);
-    const int64_t first = ((blockIdx.x - all.block[which]) * TN_THREADS + threadIdx.x) * EACH;
-    if (first >= item.n)
-        return;
-    T *p = (T *)item.p + first, *m[TN_STEP_STATES];
-    const T *g = item.g ? (const T *)item.g + first : NULL;
-    uintptr_t places = (uintptr_t)p | (uintptr_t)g;
-    int states = 0;
-    TN_UNROLL
-    for (int s = 0; s < TN_STEP_STATES; s++) {
-        m[s] = item.state[s] ? (T *)item.state[s] + first : NULL;
-        places |= (uintptr_t)m[s];
-        states |= m[s] ? 1 << s : 0;
-    }
-    const int count = item.n - first < EACH ? (int)(item.n - first) : EACH;
-    const bool whole = count == EACH && places % 16 == 0;
-    T w[EACH] = {}, x[EACH] = {}, a[EACH] = {}, b[EACH] = {}, c[EACH] = {};
-    get(p, count, whole, w);
-    get(g, count, whole, x);
-    get(m[0], count, whole, a);
-    get(m[1], count, whole, b);
-    get(m[2], count, whole, c);
-    TN_UNROLL
-    for (int j = 0; j < EACH; j++) {
-        w[j] *= k.shrink;
-        w[j] = update(op, k, w[j], k.sign * x[j] + k.decay * w[j], &a[j], &b[j], &c[j], states);
-    }
-    put(p, count, whole, w);
-    put(m[0], count, whole, a);
-    if (op != TN_STEP_MUON)
-        put(m[1], count, whole, b);
-    put(m[2], count, whole, c);
+    const int64_t block = blockIdx.x - all.block[which];
+    uintptr_t places = (uintptr_t)item.p | (uintptr_t)item.g;
+    for (int s = 0; s < TN_STEP_STATES; s++)
+        places |= (uintptr_t)item.state[s];
+    if (places % 16 == 0 && (block + 1) * TN_THREADS * (EACH / (int)sizeof(T)) <= item.n)
+        step_share<op, T, 16 / sizeof(T), true>(item, block);
+    else
+        step_share<op, T, 1, false>(item, block);
 }
 
-template <class T> TN_KERNEL step_kernel(items all, tn_step_op op) { step<T>(all, op); }
+template <tn_step_op op, class T> TN_KERNEL step_kernel(items all) { step<op, T>(all); }
 /* The same of a replayed graph, whose scalars change. */
-template <class T> TN_KERNEL step_kernel_at(const items *all, tn_step_op op) { step<T>(*all, op); }
+template <tn_step_op op, class T> TN_KERNEL step_kernel_at(const items *all) { step<op, T>(*all); }
+
+/* `there`: where a replayed graph has the items, else NULL. */
+template <class T> static void launch(const items &all, const items *there, tn_step_op op)
+{
+#define LAUNCH(OP, name)                                                                                                      \
+    case TN_STEP_##OP:                                                                                                        \
+        if (there)                                                                                                            \
+            TN_LAUNCH((step_kernel_at<TN_STEP_##OP, T>), all.block[all.count], TN_THREADS, there);                            \
+        else                                                                                                                  \
+            TN_LAUNCH((step_kernel<TN_STEP_##OP, T>), all.block[all.count], TN_THREADS, all);                                 \
+        break;
+    switch (op) {
+        UPDATES(LAUNCH)
+    default:;
+    }
+}
 
 /* scalars: where a replay has those of item k of the list, `places` of all's items; NULL where nothing is captured. */
-static bool capture(const items &all, tn_dtype dtype, tn_step_op op, const int *places, tn_step_scalars **scalars)
+template <class T> static bool capture(const items &all, tn_step_op op, const int *places, tn_step_scalars **scalars)
 {
     void *host = NULL;
     const items *there = (const items *)tn_cuda_cell(&all, sizeof all, &host);
@@ -150,19 +154,8 @@ static bool capture(const items &all, tn_dtype dtype, tn_step_op op, const int *
         return false;
     for (int i = 0; i < all.count; i++)
         scalars[places[i]] = &((items *)host)->item[i].c;
-    if (dtype == TN_F64)
-        TN_LAUNCH(step_kernel_at<double>, all.block[all.count], TN_THREADS, there, op);
-    else
-        TN_LAUNCH(step_kernel_at<float>, all.block[all.count], TN_THREADS, there, op);
+    launch<T>(all, there, op);
     return true;
-}
-
-static void launch(const items &all, tn_dtype dtype, tn_step_op op)
-{
-    if (dtype == TN_F64)
-        TN_LAUNCH(step_kernel<double>, all.block[all.count], TN_THREADS, all, op);
-    else
-        TN_LAUNCH(step_kernel<float>, all.block[all.count], TN_THREADS, all, op);
 }
 
 tn_status tn_cuda_optim_step(tn_step_op op, const tn_step_item *list, int count)
@@ -181,8 +174,8 @@ tn_status tn_cuda_optim_step(tn_step_op op, const tn_step_item *list, int count)
         for (int i = 0; i <= count; i++) {
             if (all.count == ITEMS || (i == count && all.count)) {
                 if (!captured)
-                    launch(all, dtype, op);
-                else if (!capture(all, dtype, op, places, scalars.data()))
+                    wide ? launch<double>(all, NULL, op) : launch<float>(all, NULL, op);
+                else if (!(wide ? capture<double>(all, op, places, scalars.data()) : capture<float>(all, op, places, scalars.data())))
                     return TN_ERR_MEMORY;
                 all.count = 0;
             }
@@ -190,7 +183,7 @@ tn_status tn_cuda_optim_step(tn_step_op op, const tn_step_item *list, int count)
                 continue;
             places[all.count] = i;
             all.item[all.count] = list[i];
-            all.block[all.count + 1] = all.block[all.count] + tn_blocks(list[i].n, TN_THREADS * EACH);
+            all.block[all.count + 1] = all.block[all.count] + tn_blocks(list[i].n, TN_THREADS * EACH / (wide ? 8 : 4));
             all.count++;
         }
     }

@@ -187,95 +187,28 @@ TN_DEVICE int64_t end_of(const plan &p, int64_t chunk) { return (chunk + 1) * p.
 
 /* A block's `lanes` results lie side by side, each has a column of the block's threads, and each of those a stretch of begin ... end. The column's
  * parts in its first thread, merged in order. */
-template <class P, class Stretch, class Merge> TN_DEVICE P by_columns(int lanes, int64_t begin, int64_t end, Stretch stretch, Merge merge)
+template <class A, class Stretch> TN_DEVICE part<A> by_columns(const plan &p, int lanes, int64_t begin, int64_t end, Stretch stretch)
 {
-    __shared__ P parts[TN_THREADS];
+    __shared__ part<A> parts[TN_THREADS];
     const int row = threadIdx.x / lanes, rows = blockDim.x / lanes;
     const int64_t share = tn_blocks(end - begin, rows), from = begin + row * share < end ? begin + row * share : end;
     parts[threadIdx.x] = stretch(from, from + share < end ? from + share : end);
     for (int step = 1; step < rows; step *= 2) {
         __syncthreads();
         if (row % (2 * step) == 0 && row + step < rows)
-            parts[threadIdx.x] = merge(parts[threadIdx.x], parts[threadIdx.x + step * lanes]);
+            parts[threadIdx.x] = merged(p.op, p.r.param, parts[threadIdx.x], parts[threadIdx.x + step * lanes]);
     }
     return parts[threadIdx.x];
-}
-/* merged() as a function of two parts. */
-struct merging {
-    tn_reduce_op op;
-    double param;
-    template <class A> __device__ part<A> operator()(const part<A> &a, const part<A> &b) const { return merged(op, param, a, b); }
-};
-/* A sum as a part. */
-template <class A> TN_DEVICE part<A> sum_of(tn_reduce_op op, A sum)
-{
-    part<A> s = nothing<A>(op);
-    s.value = sum;
-    s.count = 1;
-    return s;
 }
 
 template <class S, class A> TN_KERNEL columns_kernel(plan p, int lanes)
 {
     const int64_t blocks = tn_blocks(p.outer, lanes), chunk = blockIdx.x / blocks, result = blockIdx.x % blocks * lanes + threadIdx.x % lanes;
-    const merging merge = {p.op, p.r.param};
-    const part<A> s = by_columns<part<A>>(lanes, chunk * p.chunk, end_of(p, chunk), [&](int64_t begin, int64_t end) {
+    const part<A> s = by_columns<A>(p, lanes, chunk * p.chunk, end_of(p, chunk), [&](int64_t begin, int64_t end) {
         return result < p.outer ? run<S, A>(p, result, begin, end, 1) : nothing<A>(p.op);
-    }, merge);
+    });
     if ((int)threadIdx.x < lanes && result < p.outer)
         leave<S, A>(p, result, chunk, s);
-}
-
-/* The same of sums over one dim, which few registers hold: more threads fit. */
-template <class S, class A> TN_KERNEL column_sums_kernel(plan p, int lanes)
-{
-    const tn_reduction &r = p.r;
-    const int64_t blocks = tn_blocks(p.outer, lanes), chunk = blockIdx.x / blocks, result = blockIdx.x % blocks * lanes + threadIdx.x % lanes;
-    const char *in = r.in + offset_of(r.outer_ndim, r.outer_sizes, r.outer_strides, result < p.outer ? result : 0);
-    const A sum = by_columns<A>(lanes, chunk * p.chunk, end_of(p, chunk), [&](int64_t begin, int64_t end) {
-        A all = 0;
-        TN_UNROLL_BY(8)
-        for (int64_t i = begin; i < end; i++)
-            all = added(all, (A)tn_load(*(const S *)(in + i * r.inner_strides[0])));
-        return all;
-    }, [](A a, A b) { return added(a, b); });
-    if ((int)threadIdx.x < lanes && result < p.outer)
-        leave<S, A>(p, result, chunk, sum_of(p.op, sum));
-}
-
-/* The sum of a block's thread of elements that lie side by side, 16 bytes at a time from the first place that is a multiple of that. */
-template <class S, class A> TN_DEVICE A dense_run(const plan &p, int64_t result, int64_t begin, int64_t end)
-{
-    constexpr int COUNT = 16 / sizeof(S);
-    struct alignas(16) pack { S v[COUNT]; };
-    const S *in = (const S *)(p.r.in + offset_of(p.r.outer_ndim, p.r.outer_sizes, p.r.outer_strides, result));
-    const int64_t before = (16 - (int64_t)((uintptr_t)(in + begin) % 16)) % 16 / (int64_t)sizeof(S), first = begin + before < end ? begin + before : end;
-    const int64_t packs = (end - first) / COUNT, after = first + packs * COUNT;
-    A sums[COUNT] = {};
-    TN_UNROLL_BY(4)
-    for (int64_t i = threadIdx.x; i < packs; i += blockDim.x) {
-        const pack x = *(const pack *)(in + first + i * COUNT);
-        TN_UNROLL
-        for (int k = 0; k < COUNT; k++)
-            sums[k] = added(sums[k], (A)tn_load(x.v[k]));
-    }
-    A sum = 0;
-    for (int k = 0; k < COUNT; k++)
-        sum = added(sum, sums[k]);
-    for (int64_t i = begin + threadIdx.x; i < first; i += blockDim.x)
-        sum = added(sum, (A)tn_load(in[i]));
-    for (int64_t i = after + threadIdx.x; i < end; i += blockDim.x)
-        sum = added(sum, (A)tn_load(in[i]));
-    return sum;
-}
-
-/* A block for each. */
-template <class S, class A> TN_KERNEL dense_sums_kernel(plan p)
-{
-    const int64_t result = blockIdx.x / p.chunks, chunk = blockIdx.x % p.chunks;
-    const A sum = tn_over_block(dense_run<S, A>(p, result, chunk * p.chunk, end_of(p, chunk)), [](A a, A b) { return added(a, b); });
-    if (threadIdx.x == 0)
-        leave<S, A>(p, result, chunk, sum_of(p.op, sum));
 }
 
 /* A block for each. Its threads take turns element by element, but where the order shows they have a stretch each. */
@@ -285,8 +218,9 @@ template <class S, class A> TN_KERNEL by_blocks(plan p)
     const bool ordered = p.op == TN_REDUCE_ARGMAX || p.op == TN_REDUCE_ARGMIN;
     const int64_t share = tn_blocks(end - begin, blockDim.x), from = begin + threadIdx.x * (ordered ? share : 1);
     part<A> s = run<S, A>(p, result, from, ordered && from + share < end ? from + share : end, ordered ? 1 : blockDim.x);
-    const merging merge = {p.op, p.r.param};
-    s = tn_over_block(s, merge);
+    const tn_reduce_op op = p.op;
+    const double param = p.r.param;
+    s = tn_over_block(s, [op, param](const part<A> &a, const part<A> &b) { return merged(op, param, a, b); });
     if (threadIdx.x == 0)
         leave<S, A>(p, result, chunk, s);
 }
@@ -294,15 +228,121 @@ template <class S, class A> TN_KERNEL by_blocks(plan p)
 template <class S, class A> TN_KERNEL merge_chunks(plan p, int lanes)
 {
     const int64_t result = blockIdx.x * (int64_t)lanes + threadIdx.x % lanes;
-    const merging merge = {p.op, p.r.param};
-    const part<A> s = by_columns<part<A>>(lanes, 0, p.chunks, [&](int64_t begin, int64_t end) {
+    const part<A> s = by_columns<A>(p, lanes, 0, p.chunks, [&](int64_t begin, int64_t end) {
         part<A> all = nothing<A>(p.op);
         for (int64_t chunk = begin; chunk < end && result < p.outer; chunk++)
-            all = merge(all, ((const part<A> *)p.parts)[chunk * p.outer + result]);
+            all = merged(p.op, p.r.param, all, ((const part<A> *)p.parts)[chunk * p.outer + result]);
         return all;
-    }, merge);
+    });
     if ((int)threadIdx.x < lanes && result < p.outer)
         finish<S, A>(p, result, s);
+}
+
+/* ---- sums of what lies side by side ---------------------------------------------------------------------------------------- */
+
+enum { AHEAD = 8 }; /* loads of a thread before the first is used */
+template <class S, int COUNT> struct alignas(COUNT * sizeof(S)) pack { S v[COUNT]; };
+
+/* Leaves the sum of the values of a block's threads that are `apart`, 2 apart, ... below `all` (powers of two), from t on. */
+template <class A> TN_DEVICE void sum_threads(A *values, int t, int apart, int all)
+{
+    for (int step = all / 2; step >= apart; step /= 2) {
+        __syncthreads();
+        if (t < step)
+            values[0] = added(values[0], values[step]);
+    }
+}
+template <class S, class A> TN_DEVICE void leave_sum(const plan &p, int64_t result, int64_t chunk, A sum)
+{
+    if (p.chunks > 1) {
+        ((A *)p.parts)[chunk * p.outer + result] = sum;
+        return;
+    }
+    part<A> s = {sum, 0, 0, p.inner};
+    finish<S, A>(p, result, s);
+}
+
+/* Of dense rows: `lanes` threads for each chunk of a row, which take 16 bytes at a time from the first place that is a multiple of that. */
+template <class S, class A> TN_KERNEL row_sums_kernel(plan p, int lanes)
+{
+    constexpr int COUNT = 16 / sizeof(S);
+    typedef pack<S, COUNT> pack;
+    __shared__ A values[TN_THREADS];
+    const int t = threadIdx.x % lanes;
+    const int64_t piece = (int64_t)blockIdx.x * (blockDim.x / lanes) + threadIdx.x / lanes, result = piece / p.chunks, chunk = piece % p.chunks;
+    A sum = 0;
+    if (result < p.outer) {
+        const S *in = (const S *)(p.r.in + offset_of(p.r.outer_ndim, p.r.outer_sizes, p.r.outer_strides, result));
+        const int64_t begin = chunk * p.chunk, end = end_of(p, chunk);
+        const int64_t before = (16 - (int64_t)((uintptr_t)(in + begin) % 16)) % 16 / (int64_t)sizeof(S), first = begin + before < end ? begin + before : end;
+        const int64_t packs = (end - first) / COUNT, after = first + packs * COUNT;
+        A sums[COUNT] = {};
+        for (int64_t i = t; i < packs; i += AHEAD * lanes) {
+            pack x[AHEAD];
+            TN_UNROLL
+            for (int k = 0; k < AHEAD; k++)
+                x[k] = i + k * lanes < packs ? *(const pack *)(in + first + (i + k * lanes) * COUNT) : pack();
+            TN_UNROLL
+            for (int k = 0; k < AHEAD * COUNT; k++)
+                sums[k % COUNT] = added(sums[k % COUNT], (A)tn_load(x[k / COUNT].v[k % COUNT]));
+        }
+        for (int k = 0; k < COUNT; k++)
+            sum = added(sum, sums[k]);
+        for (int64_t i = begin + t; i < first; i += lanes)
+            sum = added(sum, (A)tn_load(in[i]));
+        for (int64_t i = after + t; i < end; i += lanes)
+            sum = added(sum, (A)tn_load(in[i]));
+    }
+    values[threadIdx.x] = sum;
+    sum_threads(values + threadIdx.x, t, 1, lanes);
+    if (t == 0 && result < p.outer)
+        leave_sum<S>(p, result, chunk, values[threadIdx.x]);
+}
+
+/* Of columns that lie side by side, COUNT to a thread: a block's 32 lanes have a chunk of 32 * COUNT columns, of which its rows of threads take turns. */
+template <class S, class A, int COUNT> TN_KERNEL column_sums_kernel(plan p)
+{
+    typedef pack<S, COUNT> pack;
+    __shared__ A values[COUNT][TN_THREADS];
+    const int64_t blocks = tn_blocks(p.outer, 32 * COUNT), chunk = blockIdx.x / blocks, result = (blockIdx.x % blocks * 32 + threadIdx.x % 32) * COUNT;
+    const int64_t rows = blockDim.x / 32, end = end_of(p, chunk), step = p.r.inner_strides[0];
+    A sums[COUNT] = {};
+    if (result < p.outer) {
+        const char *in = p.r.in + offset_of(p.r.outer_ndim, p.r.outer_sizes, p.r.outer_strides, result);
+        for (int64_t i = chunk * p.chunk + threadIdx.x / 32; i < end; i += AHEAD * rows) {
+            pack x[AHEAD];
+            TN_UNROLL
+            for (int k = 0; k < AHEAD; k++)
+                x[k] = i + k * rows < end ? *(const pack *)(in + (i + k * rows) * step) : pack();
+            TN_UNROLL
+            for (int k = 0; k < AHEAD * COUNT; k++)
+                sums[k % COUNT] = added(sums[k % COUNT], (A)tn_load(x[k / COUNT].v[k % COUNT]));
+        }
+    }
+    TN_UNROLL
+    for (int k = 0; k < COUNT; k++) {
+        values[k][threadIdx.x] = sums[k];
+        sum_threads(values[k] + threadIdx.x, threadIdx.x, 32, blockDim.x);
+        if (threadIdx.x < 32 && result < p.outer)
+            leave_sum<S>(p, result + k, chunk, values[k][threadIdx.x]);
+    }
+}
+
+/* The chunks of `lanes` results side by side, of which a block's rows of threads take turns. */
+template <class S, class A> TN_KERNEL merge_sums_kernel(plan p, int lanes)
+{
+    __shared__ A values[TN_THREADS];
+    const int64_t result = blockIdx.x * (int64_t)lanes + threadIdx.x % lanes, rows = blockDim.x / lanes;
+    A sum = 0;
+    TN_UNROLL_BY(8)
+    for (int64_t chunk = threadIdx.x / lanes; chunk < p.chunks && result < p.outer; chunk += rows)
+        sum = added(sum, ((const A *)p.parts)[chunk * p.outer + result]);
+    values[threadIdx.x] = sum;
+    sum_threads(values + threadIdx.x, threadIdx.x, lanes, blockDim.x);
+    if ((int)threadIdx.x < lanes && result < p.outer) {
+        part<A> s = {values[threadIdx.x], 0, 0, p.inner};
+        finish<S, A>(p, result, s);
+    }
 }
 
 /* A block's threads for columns: as many side by side as there are results, up to a warp; above each other no more than have something to do. */
@@ -313,6 +353,47 @@ static int rows_of(const plan &p, int64_t inner, int64_t each)
     return (int)(rows < most ? rows : most);
 }
 
+/* Whether columns can be read 16 bytes at a time. */
+static bool wide_columns(const tn_reduction &r, int64_t element)
+{
+    bool wide = (uintptr_t)r.in % 16 == 0 && r.inner_strides[0] % 16 == 0 && r.outer_sizes[r.outer_ndim - 1] * element % 16 == 0;
+    for (int d = 0; d < r.outer_ndim - 1; d++)
+        wide = wide && r.outer_strides[d] % 16 == 0;
+    return wide;
+}
+static void cut(plan *p, int64_t worth, int64_t most)
+{
+    p->chunks = worth < most ? worth : most;
+    p->chunks = p->chunks > 1 ? p->chunks : 1;
+    p->chunk = tn_blocks(p->inner, p->chunks);
+    p->chunks = p->inner ? tn_blocks(p->inner, p->chunk) : 1;
+}
+/* Sums of dense rows, or of columns that lie side by side. */
+template <class S> static tn_status sum_with(plan p, bool columns)
+{
+    typedef typename std::conditional<std::is_integral<S>::value, int64_t, double>::type A;
+    enum { BUSY = 2048, COLUMN = 512, CHUNK = 16384, WIDE = 16 / sizeof(S) }; /* as in tn_cuda_reduce() */
+    const bool wide = columns && wide_columns(p.r, sizeof(S));
+    const int64_t blocks = tn_blocks(p.outer, wide ? 32 * WIDE : 32);
+    cut(&p, p.inner / (columns ? COLUMN : CHUNK), BUSY / (columns ? blocks : p.outer));
+    std::optional<tn_cuda_scratch> scratch;
+    if (p.chunks > 1 && !scratch.emplace((size_t)(p.outer * p.chunks) * sizeof(A)).data)
+        return TN_ERR_MEMORY;
+    p.parts = scratch ? scratch->data : NULL;
+    auto row = row_sums_kernel<S, A>;
+    auto column = wide ? column_sums_kernel<S, A, WIDE> : column_sums_kernel<S, A, 1>;
+    auto merge = merge_sums_kernel<S, A>;
+    const int lanes = tn_threads(tn_blocks(p.chunk, AHEAD * WIDE)), across = lanes_of(p);
+    const int64_t pieces = p.outer * p.chunks, together = pieces < TN_THREADS / lanes ? tn_power(pieces) : TN_THREADS / lanes;
+    if (columns)
+        TN_LAUNCH(column, blocks * p.chunks, tn_threads(p.chunk * 32 / AHEAD), p);
+    else
+        TN_LAUNCH(row, tn_blocks(pieces, together), lanes * together, p, lanes);
+    if (p.chunks > 1)
+        TN_LAUNCH(merge, tn_blocks(p.outer, across), across * rows_of(p, p.chunks, 1), p, across);
+    return tn_cuda_status("reduce");
+}
+
 template <class S> static tn_status reduce_with(plan p, bool columns)
 {
     typedef typename std::conditional<std::is_integral<S>::value, int64_t, double>::type A;
@@ -320,15 +401,14 @@ template <class S> static tn_status reduce_with(plan p, bool columns)
     if (p.chunks > 1 && !scratch.emplace((size_t)(p.outer * p.chunks) * sizeof(part<A>)).data)
         return TN_ERR_MEMORY;
     p.parts = scratch ? scratch->data : NULL;
-    const bool sums = (p.op == TN_REDUCE_SUM || p.op == TN_REDUCE_MEAN) && p.r.inner_ndim == 1, dense = sums && p.r.inner_strides[0] == (int64_t)sizeof(S);
-    auto column = sums ? column_sums_kernel<S, A> : columns_kernel<S, A>;
-    auto block = dense ? dense_sums_kernel<S, A> : by_blocks<S, A>;
+    auto column = columns_kernel<S, A>;
+    auto block = by_blocks<S, A>;
     auto merge = merge_chunks<S, A>;
     const int lanes = lanes_of(p);
     if (columns)
         TN_LAUNCH(column, tn_blocks(p.outer, lanes) * p.chunks, lanes * rows_of(p, p.chunk, 4), p, lanes);
     else
-        TN_LAUNCH(block, p.outer * p.chunks, tn_threads(dense ? p.chunk * (int64_t)sizeof(S) / 64 : p.chunk / 2), p); /* dense: four packs each */
+        TN_LAUNCH(block, p.outer * p.chunks, tn_threads(p.chunk / 2), p);
     if (p.chunks > 1)
         TN_LAUNCH(merge, tn_blocks(p.outer, lanes), lanes * rows_of(p, p.chunks, 1), p, lanes);
     return tn_cuda_status("reduce");
@@ -349,12 +429,12 @@ tn_status tn_cuda_reduce(tn_reduce_op op, tn_dtype dtype, const tn_reduction *r)
     const bool side_by_side = r->outer_ndim > 0 && r->inner_ndim > 0 && r->outer_strides[r->outer_ndim - 1] == element &&
                               r->inner_strides[r->inner_ndim - 1] != element && r->outer_sizes[r->outer_ndim - 1] > 1;
     const bool columns = side_by_side || p.inner <= 32;
-    const int64_t worth = p.inner / (columns ? COLUMN : CHUNK), most = BUSY / (columns ? tn_blocks(p.outer, lanes_of(p)) : p.outer);
-    p.chunks = worth < most ? worth : most;
-    p.chunks = p.chunks > 1 ? p.chunks : 1;
-    p.chunk = tn_blocks(p.inner, p.chunks);
-    p.chunks = p.inner ? tn_blocks(p.inner, p.chunk) : 1;
     tn_status status = TN_OK;
+    if ((op == TN_REDUCE_SUM || op == TN_REDUCE_MEAN) && r->inner_ndim == 1 && p.inner > 32 && (side_by_side || r->inner_strides[0] == element)) {
+        TN_FOR_DTYPE(dtype, status = sum_with<S>(p, columns))
+        return status;
+    }
+    cut(&p, p.inner / (columns ? COLUMN : CHUNK), BUSY / (columns ? tn_blocks(p.outer, lanes_of(p)) : p.outer));
     TN_FOR_DTYPE(dtype, status = reduce_with<S>(p, columns))
     return status;
 }

@@ -5,10 +5,10 @@
 
 /* ---- softmax --------------------------------------------------------------------------------------------------------------- */
 
-TN_DEVICE double greatest(double a, double b) { return a != a || a > b ? a : b; } /* NaN, of either, goes through */
+template <class T> TN_DEVICE T greatest(T a, T b) { return a != a || a > b ? a : b; } /* NaN, of either, goes through */
 template <class T> __device__ static T block_greatest(T mine)
 {
-    return tn_over_block(mine, [](T a, T b) { return (T)greatest((double)a, (double)b); });
+    return tn_over_block(mine, [](T a, T b) { return greatest(a, b); });
 }
 
 /* Line i of [outer, n, inner] over n, `step` elements apart. */
@@ -33,7 +33,7 @@ template <class S> TN_KERNEL softmax_kernel(tn_softmax_rows s, bool block)
     S *y = (S *)s.y + l.at;
     T max = -(T)INFINITY;
     for (int64_t j = first; j < s.n; j += step)
-        max = (T)greatest(max, tn_load(x[j * l.step]));
+        max = greatest(max, (T)tn_load(x[j * l.step]));
     max = block ? block_greatest(max) : max;
     double sum = 0;
     for (int64_t j = first; j < s.n; j += step)
@@ -73,7 +73,7 @@ template <class S, int V> TN_KERNEL softmax_kept_kernel(tn_softmax_rows s)
     row x;
     x.load((const S *)s.x + (int64_t)blockIdx.x * s.n, s.n);
     T max = -(T)INFINITY;
-    row::each(s.n, [&](int i, int k) { max = (T)greatest(max, x.v[i][k]); });
+    row::each(s.n, [&](int i, int k) { max = greatest(max, x.v[i][k]); });
     max = block_greatest(max);
     double sum = 0;
     row::each(s.n, [&](int i, int k) {
@@ -143,24 +143,47 @@ template <class S> TN_DEVICE double class_weight(const tn_cross_entropy_rows &c,
 struct row_loss {
     double loss, weight;
 };
+/* Whether a row has no part in the loss; `first`, the thread that speaks for it, leaves what that comes to. */
+template <class S> TN_DEVICE bool skips(const tn_cross_entropy_rows &c, int64_t row, bool first, tn_cuda_flag *flag)
+{
+    const int64_t target = c.target[row];
+    const bool ignored = target == c.ignore_index, wrong = !ignored && (target < 0 || target >= c.classes);
+    if (first && wrong)
+        tn_cuda_raise(flag, TN_WRONG_TARGET, target, c.classes, row);
+    if (first && (ignored || wrong)) {
+        c.stats[2 * row] = c.stats[2 * row + 1] = 0;
+        if (c.reduction == 0)
+            ((S *)c.loss)[row] = tn_store<S>(0);
+    }
+    return ignored || wrong;
+}
+/* What another comes to, given its greatest, the log of the sum of exp(x - greatest), and the weighted losses of all classes. */
+template <class S> TN_DEVICE row_loss leave_loss(const tn_cross_entropy_rows &c, int64_t row, bool first, double max, double log_sum, double smooth)
+{
+    const int64_t target = c.target[row];
+    row_loss all = {0, class_weight<S>(c, target)};
+    all.loss = all.weight * (max - (double)tn_load(((const S *)c.x)[row * c.classes + target]) + log_sum);
+    if (c.smoothing != 0)
+        all.loss = (1 - c.smoothing) * all.loss + c.smoothing / (double)c.classes * smooth;
+    if (first) {
+        c.stats[2 * row] = max;
+        c.stats[2 * row + 1] = log_sum;
+        if (c.reduction == 0)
+            ((S *)c.loss)[row] = tn_store<S>(all.loss);
+    }
+    return all;
+}
 /* By all of a block's threads, or, not `block`, by the one that calls it. */
 template <class S> TN_DEVICE row_loss loss_of(const tn_cross_entropy_rows &c, int64_t row, bool block, tn_cuda_flag *flag)
 {
     typedef typename tn_work<S>::T T;
-    const int64_t target = c.target[row], first = block ? threadIdx.x : 0, step = block ? blockDim.x : 1;
+    const int64_t first = block ? threadIdx.x : 0, step = block ? blockDim.x : 1;
     const S *x = (const S *)c.x + row * c.classes;
-    const bool ignored = target == c.ignore_index, wrong = !ignored && (target < 0 || target >= c.classes);
-    row_loss all = {0, 0};
-    if (first == 0 && wrong)
-        tn_cuda_raise(flag, TN_WRONG_TARGET, target, c.classes, row);
-    if (ignored || wrong) {
-        if (first == 0)
-            c.stats[2 * row] = c.stats[2 * row + 1] = 0;
-        return all;
-    }
+    if (skips<S>(c, row, first == 0, flag))
+        return {0, 0};
     T max = -(T)INFINITY;
     for (int64_t j = first; j < c.classes; j += step)
-        max = (T)greatest(max, tn_load(x[j]));
+        max = greatest(max, (T)tn_load(x[j]));
     max = block ? block_greatest(max) : max;
     double sum = 0, smooth = 0;
     for (int64_t j = first; j < c.classes; j += step)
@@ -169,15 +192,7 @@ template <class S> TN_DEVICE row_loss loss_of(const tn_cross_entropy_rows &c, in
     for (int64_t j = first; j < c.classes && c.smoothing != 0; j += step)
         smooth += class_weight<S>(c, j) * ((double)(max - tn_load(x[j])) + log_sum);
     smooth = block ? tn_block_sum(smooth) : smooth;
-    if (first == 0) {
-        c.stats[2 * row] = (double)max;
-        c.stats[2 * row + 1] = log_sum;
-    }
-    all.weight = class_weight<S>(c, target);
-    all.loss = all.weight * ((double)max - (double)tn_load(x[target]) + log_sum);
-    if (c.smoothing != 0)
-        all.loss = (1 - c.smoothing) * all.loss + c.smoothing / (double)c.classes * smooth;
-    return all;
+    return leave_loss<S>(c, row, first == 0, (double)max, log_sum, smooth);
 }
 
 /* A block for a row. */
@@ -188,16 +203,45 @@ template <class S> TN_KERNEL loss_kernel(tn_cross_entropy_rows c, row_loss *rows
         rows[blockIdx.x] = own;
 }
 
+template <class S, int V> TN_KERNEL loss_kept_kernel(tn_cross_entropy_rows c, row_loss *rows, tn_cuda_flag *flag)
+{
+    typedef typename tn_work<S>::T T;
+    typedef kept_row<S, V> row;
+    if (skips<S>(c, blockIdx.x, threadIdx.x == 0, flag)) {
+        if (threadIdx.x == 0)
+            rows[blockIdx.x] = {0, 0};
+        return;
+    }
+    row x;
+    x.load((const S *)c.x + (int64_t)blockIdx.x * c.classes, c.classes);
+    T max = -(T)INFINITY;
+    row::each(c.classes, [&](int i, int k) { max = greatest(max, x.v[i][k]); });
+    max = block_greatest(max);
+    double sum = 0, smooth = 0;
+    row::each(c.classes, [&](int i, int k) { sum += (double)tn_exp_(x.v[i][k] - max); });
+    const double log_sum = log(tn_block_sum(sum));
+    if (c.smoothing != 0) {
+        row::each(c.classes, [&](int i, int k) { smooth += class_weight<S>(c, row::place(i) + k) * ((double)(max - x.v[i][k]) + log_sum); });
+        smooth = tn_block_sum(smooth);
+    }
+    const row_loss own = leave_loss<S>(c, blockIdx.x, threadIdx.x == 0, (double)max, log_sum, smooth);
+    if (threadIdx.x == 0)
+        rows[blockIdx.x] = own;
+}
+
 /* One block: what the rows come to; where rows is NULL each thread finds those of its own. */
 template <class S> TN_KERNEL loss_sum_kernel(tn_cross_entropy_rows c, const row_loss *rows, tn_cuda_flag *flag)
 {
     double sum = 0, total = 0;
-    for (int64_t row = threadIdx.x; row < c.rows; row += blockDim.x) {
-        const row_loss own = rows ? rows[row] : loss_of<S>(c, row, false, flag);
+    TN_UNROLL_BY(8)
+    for (int64_t row = threadIdx.x; row < c.rows && rows; row += blockDim.x) {
+        sum += rows[row].loss;
+        total += rows[row].weight;
+    }
+    for (int64_t row = threadIdx.x; row < c.rows && !rows; row += blockDim.x) {
+        const row_loss own = loss_of<S>(c, row, false, flag);
         sum += own.loss;
         total += own.weight;
-        if (c.reduction == 0)
-            ((S *)c.loss)[row] = tn_store<S>(own.loss);
     }
     sum = tn_block_sum(sum);
     total = tn_block_sum(total);
@@ -206,6 +250,17 @@ template <class S> TN_KERNEL loss_sum_kernel(tn_cross_entropy_rows c, const row_
         if (c.reduction != 0)
             *(S *)c.loss = tn_store<S>(c.reduction == 1 ? sum / total : sum);
     }
+}
+
+/* A block for a row: in registers where they hold it. */
+template <class S> static void loss_launch(const tn_cross_entropy_rows *c, row_loss *rows)
+{
+    const int kept = threads_that_keep(c->classes, sizeof(S), (uintptr_t)c->x, 8);
+    if (!kept)
+        TN_LAUNCH(loss_kernel<S>, c->rows, tn_threads(c->classes / 2), *c, rows, tn_cuda_flag_of_device());
+    else
+        WITH_PACKS(tn_blocks(c->classes * (int64_t)sizeof(S) / 16, kept),
+                   TN_LAUNCH((loss_kept_kernel<S, V>), c->rows, kept, *c, rows, tn_cuda_flag_of_device()));
 }
 
 tn_status tn_cuda_cross_entropy(tn_dtype dtype, const tn_cross_entropy_rows *c)
@@ -218,47 +273,82 @@ tn_status tn_cuda_cross_entropy(tn_dtype dtype, const tn_cross_entropy_rows *c)
     row_loss *rows = scratch ? (row_loss *)scratch->data : NULL;
     TN_FOR_FLOAT(dtype, {
         if (rows && c->rows > 0)
-            TN_LAUNCH(loss_kernel<S>, c->rows, tn_threads(c->classes / 2), *c, rows, tn_cuda_flag_of_device());
+            loss_launch<S>(c, rows);
         TN_LAUNCH(loss_sum_kernel<S>, 1, tn_threads(few ? c->rows : c->rows / 2), *c, rows, tn_cuda_flag_of_device());
     })
     return tn_cuda_status("cross_entropy");
 }
 
-/* dx = g (softmax(x) ((1 - s) w[t] + s/c sum of w) - (1 - s) w[t] [j = t] - s/c w[j]). */
+/* dx = g (softmax(x) ((1 - s) w[t] + s/c sum of w) - (1 - s) w[t] [j = t] - s/c w[j]): a row's constants, found by all of its block's threads. */
+template <class S> struct loss_slope {
+    typedef typename tn_work<S>::T T;
+    int64_t target;
+    bool skipped;
+    double g, share, own;
+    T max, shift, scale;
+
+    __device__ explicit loss_slope(const tn_cross_entropy_rows &c)
+    {
+        const int64_t row = blockIdx.x;
+        target = c.target[row];
+        skipped = target == c.ignore_index || target < 0 || target >= c.classes;
+        share = c.smoothing / (double)c.classes;
+        double all = 0;
+        for (int64_t j = threadIdx.x; j < c.classes && share != 0; j += blockDim.x)
+            all += class_weight<S>(c, j);
+        if (share != 0)
+            all = tn_block_sum(all);
+        g = c.grad ? (double)tn_load(((const S *)c.grad)[c.reduction == 0 ? row : 0]) : 1;
+        if (c.reduction == 1)
+            g /= c.stats[2 * c.rows];
+        own = skipped ? 0 : (1 - c.smoothing) * class_weight<S>(c, target);
+        max = (T)c.stats[2 * row];
+        shift = (T)c.stats[2 * row + 1];
+        scale = (T)(g * (own + share * all));
+    }
+    __device__ T at(const tn_cross_entropy_rows &c, int64_t j, T x) const
+    {
+        T v = tn_exp_(x - max - shift) * scale;
+        if (share != 0)
+            v -= (T)(g * share * class_weight<S>(c, j));
+        return j == target ? v - (T)(g * own) : v;
+    }
+};
 template <class S> TN_KERNEL loss_backward_kernel(tn_cross_entropy_rows c)
 {
     typedef typename tn_work<S>::T T;
-    const int64_t row = blockIdx.x, target = c.target[row], n = c.classes;
-    const S *x = (const S *)c.x + row * n;
-    S *dx = (S *)c.dx + row * n;
-    const double share = c.smoothing / (double)n;
-    double all = 0;
-    for (int64_t j = threadIdx.x; j < n && share != 0; j += blockDim.x)
-        all += class_weight<S>(c, j);
-    all = tn_block_sum(all);
-    const bool skipped = target == c.ignore_index || target < 0 || target >= n;
-    double g = c.grad ? (double)tn_load(((const S *)c.grad)[c.reduction == 0 ? row : 0]) : 1;
-    if (c.reduction == 1)
-        g /= c.stats[2 * c.rows];
-    const double own = skipped ? 0 : (1 - c.smoothing) * class_weight<S>(c, target);
-    const T max = (T)c.stats[2 * row], shift = (T)c.stats[2 * row + 1], scale = (T)(g * (own + share * all));
-    for (int64_t j = threadIdx.x; j < n; j += blockDim.x) {
-        T v = 0;
-        if (!skipped) {
-            v = tn_exp_(tn_load(x[j]) - max - shift) * scale;
-            if (share != 0)
-                v -= (T)(g * share * class_weight<S>(c, j));
-            if (j == target)
-                v -= (T)(g * own);
-        }
-        dx[j] = tn_store<S>(v);
-    }
+    const loss_slope<S> slope(c);
+    const S *x = (const S *)c.x + blockIdx.x * c.classes;
+    S *dx = (S *)c.dx + blockIdx.x * c.classes;
+    for (int64_t j = threadIdx.x; j < c.classes; j += blockDim.x)
+        dx[j] = tn_store<S>(slope.skipped ? (T)0 : slope.at(c, j, tn_load(x[j])));
+}
+template <class S, int V> TN_KERNEL loss_backward_kept_kernel(tn_cross_entropy_rows c)
+{
+    typedef typename tn_work<S>::T T;
+    typedef kept_row<S, V> row;
+    const int64_t at = (int64_t)blockIdx.x * c.classes;
+    const loss_slope<S> slope(c);
+    row x;
+    if (!slope.skipped)
+        x.load((const S *)c.x + at, c.classes);
+    row::each(c.classes, [&](int i, int k) { x.v[i][k] = slope.skipped ? (T)0 : slope.at(c, row::place(i) + k, x.v[i][k]); });
+    x.store((S *)c.dx + at, c.classes);
+}
+
+template <class S> static void loss_backward_launch(const tn_cross_entropy_rows *c)
+{
+    const int kept = threads_that_keep(c->classes, sizeof(S), (uintptr_t)c->x | (uintptr_t)c->dx, 8);
+    if (!kept)
+        TN_LAUNCH(loss_backward_kernel<S>, c->rows, tn_threads(c->classes / 2), *c);
+    else
+        WITH_PACKS(tn_blocks(c->classes * (int64_t)sizeof(S) / 16, kept), TN_LAUNCH((loss_backward_kept_kernel<S, V>), c->rows, kept, *c));
 }
 
 tn_status tn_cuda_cross_entropy_backward(tn_dtype dtype, const tn_cross_entropy_rows *c)
 {
     if (c->rows > 0 && c->classes > 0)
-        TN_FOR_FLOAT(dtype, TN_LAUNCH(loss_backward_kernel<S>, c->rows, tn_threads(c->classes / 2), *c))
+        TN_FOR_FLOAT(dtype, loss_backward_launch<S>(c))
     return tn_cuda_status("cross_entropy_backward");
 }
 
