@@ -9,7 +9,7 @@ static double furthest(tn_tensor *a, tn_tensor *b) { return tn_item(tn_max(tn_ab
 /* A device's library may round less (to TF32, where it is faster) or not at all; its own kernels do not. */
 static bool near_either(tn_tensor *is, tn_tensor *rounded, tn_tensor *exact, double most)
 {
-    return furthest(is, rounded) < most || (case_device() && furthest(is, exact) < 1.5 * furthest(rounded, exact));
+    return furthest(is, rounded) < most || (case_device() && furthest(is, exact) < fmax(most, 1.5 * furthest(rounded, exact)));
 }
 /* The same bits; of a device's library, which may sum otherwise where strides are others, the same but for the last ones. */
 static bool same(tn_tensor *a, tn_tensor *b) { return case_device() ? tn_allclose(a, b, 1e-5, 1e-5, false) : tn_equal(a, b); }
