@@ -36,6 +36,11 @@ class Transformer(nn.Module):
         return self.out(self.encoder(self.word(x)).mean(1))
 
 
+def turned(x, cos, sin):
+    a, b = x.chunk(2, -1)
+    return x * cos + torch.cat((-b, a), -1) * sin
+
+
 class LlamaAttention(nn.Module):
     def __init__(self, width, heads):
         super().__init__()
@@ -45,12 +50,7 @@ class LlamaAttention(nn.Module):
     def forward(self, x, cos, sin):
         n, l, width = x.shape
         q, k, v = (p(x).view(n, l, self.heads, -1).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
-
-        def turned(x):
-            a, b = x.chunk(2, -1)
-            return x * cos + torch.cat((-b, a), -1) * sin
-
-        y = F.scaled_dot_product_attention(turned(q), turned(k), v, is_causal=True)
+        y = F.scaled_dot_product_attention(turned(q, cos, sin), turned(k, cos, sin), v, is_causal=True)
         return self.o_proj(y.transpose(1, 2).reshape(n, l, width))
 
 

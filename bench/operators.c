@@ -1,7 +1,7 @@
 /* Operators, timed.  usage: operators THREADS [SECONDS] [WORD...] < operators.txt
  * For each line "family what sizes" prints "family.what.sizes threads median_ms least_ms gflop read updated written", the last three in MB: what the
- * operator must read, change in place and write at least. Words: bf16, under autocast; cuda:0, on that device and by its clock; tf32. FLOPs are those of products and attention, a multiply-add being two;
- * of other operators one for each element. operators.py is the same on PyTorch. */
+ * operator must read, change in place and write at least. FLOPs are those of products and attention, a multiply-add being two; of other operators one
+ * for each element. Words: bf16, under autocast; cuda:0, on that device and by its clock; tf32. operators.py is the same on PyTorch. */
 #include <stdio.h>
 #include <string.h>
 
@@ -92,6 +92,7 @@ static tn_tensor *rms_norm(work *w) { return tn_rms_norm(w->in[0], TN_SHAPE(w->s
 
 static void vector_make(work *w) { uniform(w, TN_SHAPE(w->size[0])); }
 static tn_tensor *copy(work *w) { return tn_clone(w->in[0]); }
+static tn_tensor *relu(work *w) { return tn_relu(w->in[0]); }
 static tn_tensor *gelu(work *w) { return tn_gelu(w->in[0]); }
 static tn_tensor *exponential(work *w) { return tn_exp(w->in[0]); }
 static void two_make(work *w)
@@ -100,6 +101,7 @@ static void two_make(work *w)
     vector_make(w);
 }
 static tn_tensor *add(work *w) { return tn_add(w->in[0], w->in[1]); }
+static tn_tensor *multiply(work *w) { return tn_mul(w->in[0], w->in[1]); }
 static void nothing_make(work *w) { (void)w; }
 static tn_tensor *empty(work *w) { return tn_empty(TN_SHAPE(w->size[0])); }
 
@@ -149,8 +151,9 @@ static const struct {
     {"layer_norm", norm_make, layer_norm}, {"rms_norm", rms_norm_make, rms_norm},
     {"batch_norm", batch_norm_make, batch_norm},
     {"gelu", vector_make, gelu},           {"exp", vector_make, exponential},
-    {"copy", vector_make, copy},
-    {"add", two_make, add},                {"sum", rows_make, sum},
+    {"copy", vector_make, copy},           {"relu", vector_make, relu},
+    {"add", two_make, add},                {"mul", two_make, multiply},
+    {"sum", rows_make, sum},
     {"transpose", rows_make, transpose},   {"embedding", embedding_make, embedding},
     {"attention", attention_make, attention},
     {"adam", adam_make, adam},             {"empty", nothing_make, empty},

@@ -6,11 +6,13 @@
 static tn_tensor *rounded(tn_tensor *x) { return tn_cast(tn_cast(x, TN_BF16), TN_F32); }
 static double furthest(tn_tensor *a, tn_tensor *b) { return tn_item(tn_max(tn_abs(tn_sub(a, b)))); }
 
-/* A device's library may round where it is faster, and need not; its own kernels do not. */
+/* A device's library may round less (to TF32, where it is faster) or not at all; its own kernels do not. */
 static bool near_either(tn_tensor *is, tn_tensor *rounded, tn_tensor *exact, double most)
 {
-    return furthest(is, rounded) < most || (case_device() && furthest(is, exact) < most);
+    return furthest(is, rounded) < most || (case_device() && furthest(is, exact) < 1.5 * furthest(rounded, exact));
 }
+/* The same bits; of a device's library, which may sum otherwise where strides are others, the same but for the last ones. */
+static bool same(tn_tensor *a, tn_tensor *b) { return case_device() ? tn_allclose(a, b, 1e-5, 1e-5, false) : tn_equal(a, b); }
 
 static void test_a_product_rounds_its_operands(void **state)
 {
@@ -43,11 +45,11 @@ static void test_f16(void **state)
     tn_tensor *due = tn_matmul(to_f16(a), to_f16(wt)), *line = tn_linear(to_f16(a), to_f16(w), NULL), *image = tn_conv2d(to_f16(x), to_f16(taps), NULL);
     tn_tensor *seen = tn_scaled_dot_product_attention(to_f16(q), to_f16(q), to_f16(q)), *exact = tn_linear(a, w, NULL);
     TN_AUTOCAST(TN_F16);
-    assert_true(tn_equal(tn_matmul(a, wt), due));
+    assert_true(same(tn_matmul(a, wt), due));
     tn_tensor *y = tn_linear(a, w, NULL), *z = tn_conv2d(x, taps, NULL);
-    assert_true(tn_equal(y, line) && tn_dtype_of(y) == TN_F32 && furthest(y, exact) > 1e-5);
-    assert_true(tn_equal(z, image));
-    assert_true(tn_equal(tn_scaled_dot_product_attention(q, q, q), seen));
+    assert_true(same(y, line) && tn_dtype_of(y) == TN_F32 && furthest(y, exact) > 1e-5);
+    assert_true(same(z, image));
+    assert_true(same(tn_scaled_dot_product_attention(q, q, q), seen));
     tn_check(tn_backward(tn_sum(z)));
     assert_non_null(tn_grad(x));
     tn_check(tn_backward(y, .grad = dy));

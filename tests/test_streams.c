@@ -179,6 +179,44 @@ static void test_memory_is_kept(void **state)
     assert_int_equal(tn_memory_reserved(cuda0), kept);
 }
 
+/* Training on batches and images of sizes that change leaves behind what its first step did. */
+static void test_changing_shapes(void **state)
+{
+    (void)state;
+    needs_devices(1);
+    TN_SCOPE;
+    const char *folders = getenv("TENON_CUDA_PATH");
+    const int steps = folders && strstr(folders, "cuda_on_cpu") ? 40 : 10000; /* the emulation's take long */
+    tn_module *conv = tn_adopt(tn_conv2d_new(1, 2, 3, .padding = 1)), *linear = tn_adopt(tn_linear_new(2, 3));
+    tn_module *net = tn_adopt(tn_sequential_new(tn_retain(conv), tn_retain(linear)));
+    assert_int_equal(tn_module_to(net, cuda0), TN_OK);
+    tn_optim *opt = tn_adopt(tn_adam_new(tn_parameters(net), 1e-3));
+    int64_t allocated = 0, reserved = 0, objects = 0;
+    for (int i = 0; i <= steps; i++) {
+        {
+            TN_SCOPE;
+            tn_tensor *x = tn_rand(TN_SHAPE(1 + i % 5, 1, 3 + i % 7, 3 + i % 4), .device = &cuda0);
+            tn_tensor *y = tn_randint(TN_SHAPE(1 + i % 5), 0, 3, .device = &cuda0);
+            tn_tensor *pooled = tn_mean(tn_flatten(tn_relu(tn_call(conv, x)), 2, -1), .dim = 2);
+            assert_int_equal(tn_backward(tn_cross_entropy(tn_call(linear, pooled), y)), TN_OK);
+            assert_int_equal(tn_step(opt), TN_OK);
+            tn_zero_grad(opt);
+        }
+        if (i > 0 && i < steps)
+            continue;
+        assert_int_equal(tn_device_memory_trim(cuda0), TN_OK);
+        if (i == 0) {
+            allocated = tn_memory_allocated(cuda0);
+            reserved = tn_memory_reserved(cuda0);
+            objects = tn_live_objects();
+        }
+    }
+    check_good();
+    assert_int_equal(tn_memory_allocated(cuda0), allocated);
+    assert_int_equal(tn_memory_reserved(cuda0), reserved);
+    assert_int_equal(tn_live_objects(), objects);
+}
+
 /* ---- graphs --------------------------------------------------------------------------------------------------------------- */
 
 static void test_replay(void **state)
@@ -328,8 +366,8 @@ int main(void)
     setenv("TENON_CUDA_EMULATED_DEVICES", "2", 0);
     const struct CMUnitTest tests[] = {
         TEST(test_cpu_has_none), TEST(test_streams), TEST(test_large_copy),        TEST(test_two_devices),
-        TEST(test_memory),       TEST(test_memory_is_kept), TEST(test_replay),  TEST(test_training_replayed), TEST(test_not_while_captured),
-        TEST(test_rope_captured),
+        TEST(test_memory),       TEST(test_memory_is_kept), TEST(test_changing_shapes), TEST(test_replay), TEST(test_training_replayed),
+        TEST(test_not_while_captured), TEST(test_rope_captured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

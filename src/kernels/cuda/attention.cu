@@ -3,13 +3,21 @@
 #include "kernels/cuda/math.h"
 #include "kernels/philox.h"
 
-/* A tile of scores: TILE rows by TILE columns, of which each of SIDE x SIDE threads has R x R side by side, read as packs of R. DEPTH elements of a
- * row go at a time. What is short has small tiles, other things those that fit in a block's memory. */
+#define EVERY(i, n) TN_UNROLL for (int i = 0; i < n; i++)
+#ifdef __CUDACC__ /* at least so many blocks of a kernel fit in a multiprocessor at once */
+#define AT_ONCE(threads, blocks) __launch_bounds__(threads, blocks)
+#else
+#define AT_ONCE(threads, blocks)
+#endif
+
+/* A tile of scores: TILE rows by TILE columns, of which each of SIDE x SIDE threads has R x R, read as packs of W side by side. DEPTH elements of a
+ * row go at a time, a strip; there are two of each operand, one that is multiplied while the next is laid out. */
 template <class S, int R, int SIDE> struct shape {
-    enum { TILE = SIDE * R, DEPTH = 16, THREADS = SIDE * SIDE, PER_ROW = THREADS / TILE, EACH = TILE * DEPTH / THREADS };
-    struct alignas(R * sizeof(S)) pack { S v[R]; };
-    struct alignas(16) tile { S v[TILE][TILE + R]; };
-    struct alignas(16) strip { S v[DEPTH][TILE + R]; };
+    enum { TILE = SIDE * R, W = R < 4 ? R : 4, PITCH = TILE + W, DEPTH = 16, THREADS = SIDE * SIDE, EACH = TILE * DEPTH / THREADS };
+    struct alignas(W * sizeof(S)) pack { S v[W]; };
+    struct alignas(16) tile { S v[TILE][PITCH]; };
+    struct alignas(16) strip { S v[DEPTH][PITCH]; };
+    struct strips { strip a[2], b[2]; };
 };
 template <int SIDE, int R> TN_DEVICE int row_at(int y) { return threadIdx.x / SIDE * R + y; }
 template <int SIDE, int R> TN_DEVICE int column_at(int x) { return threadIdx.x % SIDE * R + x; }
@@ -17,115 +25,177 @@ template <int SIDE, int R> TN_DEVICE int column_at(int x) { return threadIdx.x %
 /* Rows of an operand from the tile's first on. */
 template <class S> struct matrix {
     const S *data;
-    int64_t row, rows, cols;
+    int64_t row, cols;
+    int rows; /* or more than any tile has */
 };
+TN_DEVICE int left_of(int64_t rows) { return rows < (1 << 16) ? (int)rows : 1 << 16; }
 template <class S> TN_DEVICE matrix<S> rows_from(const tn_attention_rows &r, int64_t batch, int64_t head, int64_t first, int64_t rows, int64_t cols)
 {
-    const matrix<S> m = {(const S *)r.data + batch * r.batch + head * r.head + first * r.row, r.row, rows - first, cols};
+    const matrix<S> m = {(const S *)r.data + batch * r.batch + head * r.head + first * r.row, r.row, cols, left_of(rows - first)};
     return m;
 }
 TN_DEVICE int64_t row_index(const tn_attention &f, int64_t batch, int64_t head, int64_t row) { return (batch * f.heads + head) * f.l + row; }
 /* dy or y: dense [batch, heads, l, ev]. */
 template <class S> TN_DEVICE matrix<S> results_from(const tn_attention &f, const void *data, int64_t batch, int64_t head, int64_t first)
 {
-    const matrix<S> m = {(const S *)data + row_index(f, batch, head, first) * f.ev, f.ev, f.l - first, f.ev};
+    const matrix<S> m = {(const S *)data + row_index(f, batch, head, first) * f.ev, f.ev, f.ev, left_of(f.l - first)};
     return m;
 }
 
-/* sum = a b'; as and bs are free before and after. */
-template <int SIDE, class S, int R>
-TN_DEVICE void products(const matrix<S> &a, const matrix<S> &b, typename shape<S, R, SIDE>::strip &as, typename shape<S, R, SIDE>::strip &bs, S (&sum)[R][R])
+/* Whether all rows can be read 16 bytes at a time; the same for all threads. */
+template <class S> TN_DEVICE bool is_wide(const matrix<S> &m)
 {
-    typedef shape<S, R, SIDE> of;
-    typedef typename of::pack pack;
+    enum { WIDE = 16 / sizeof(S) };
+    return m.cols % WIDE == 0 && m.row % WIDE == 0 && (uintptr_t)m.data % 16 == 0;
+}
+/* A thread's EACH elements of rows of SPAN from (i0, c0) on: element n is the place_of()th. 0 outside. */
+template <int THREADS, class S> TN_DEVICE int place_of(int n)
+{
+    enum { WIDE = 16 / sizeof(S) };
+    return n / WIDE * WIDE * THREADS + threadIdx.x * WIDE + n % WIDE;
+}
+template <int SPAN, int THREADS, class S, int EACH> TN_DEVICE void fetch(const matrix<S> &m, bool wide, int i0, int64_t c0, S (&to)[EACH])
+{
+    enum { WIDE = 16 / sizeof(S) };
+    struct alignas(16) pack { S v[WIDE]; };
     TN_UNROLL
-    for (int y = 0; y < R; y++)
-        TN_UNROLL
-        for (int x = 0; x < R; x++)
-            sum[y][x] = 0;
-    for (int64_t d0 = 0; d0 < a.cols; d0 += of::DEPTH) {
-        S of_a[of::EACH], of_b[of::EACH];
-        TN_UNROLL
-        for (int n = 0; n < of::EACH; n++) {
-            const int e = n * of::THREADS + threadIdx.x, i = e / of::DEPTH, d = e % of::DEPTH;
-            const bool within = d0 + d < a.cols;
-            of_a[n] = within && i < a.rows ? a.data[i * a.row + d0 + d] : (S)0;
-            of_b[n] = within && i < b.rows ? b.data[i * b.row + d0 + d] : (S)0;
+    for (int n = 0; n < EACH; n += WIDE) {
+        const int e = place_of<THREADS, S>(n), i = i0 + e / SPAN;
+        const int64_t c = c0 + e % SPAN;
+        const S *from = m.data + i * m.row + c;
+        pack one = {};
+        if (wide && i < m.rows && c < m.cols)
+            one = *(const pack *)from;
+        EVERY(k, WIDE) {
+            if (!wide && i < m.rows && c + k < m.cols)
+                one.v[k] = from[k];
+            to[n + k] = one.v[k];
         }
-        TN_UNROLL
-        for (int n = 0; n < of::EACH; n++) {
-            const int e = n * of::THREADS + threadIdx.x, i = e / of::DEPTH, d = e % of::DEPTH;
-            as.v[d][i] = of_a[n];
-            bs.v[d][i] = of_b[n];
-        }
-        __syncthreads();
-        TN_UNROLL
-        for (int d = 0; d < of::DEPTH; d++) {
-            const pack left = *(const pack *)&as.v[d][row_at<SIDE, R>(0)], right = *(const pack *)&bs.v[d][column_at<SIDE, R>(0)];
-            TN_UNROLL
-            for (int y = 0; y < R; y++)
-                TN_UNROLL
-                for (int x = 0; x < R; x++)
-                    sum[y][x] += left.v[y] * right.v[x];
-        }
-        __syncthreads();
     }
 }
 
-/* sum += p bs, or p' bs where TURNED, p from row or column k0 on. CAREFUL: where p is 0 nothing is added. */
+template <int SIDE, class S, int R> TN_DEVICE void multiply(const typename shape<S, R, SIDE>::strip &a, const typename shape<S, R, SIDE>::strip &b, S (&sum)[R][R])
+{
+    typedef typename shape<S, R, SIDE>::pack pack;
+    TN_UNROLL
+    for (int d = 0; d < shape<S, R, SIDE>::DEPTH; d++) {
+        const pack left = *(const pack *)&a.v[d][row_at<SIDE, R>(0)], right = *(const pack *)&b.v[d][column_at<SIDE, R>(0)];
+        EVERY(y, R)
+            EVERY(x, R)
+                sum[y][x] += left.v[y] * right.v[x];
+    }
+}
+
+/* sum = a b'; the room is free before and after. The next strip is on its way from memory while one is multiplied. */
+template <int SIDE, class S, int R>
+TN_DEVICE void products(const matrix<S> &a, const matrix<S> &b, typename shape<S, R, SIDE>::strips &room, S (&sum)[R][R])
+{
+    typedef shape<S, R, SIDE> of;
+    const bool wide_a = is_wide(a), wide_b = is_wide(b);
+    S of_a[of::EACH], of_b[of::EACH];
+    EVERY(y, R)
+        EVERY(x, R)
+            sum[y][x] = 0;
+    fetch<of::DEPTH, of::THREADS>(a, wide_a, 0, 0, of_a);
+    fetch<of::DEPTH, of::THREADS>(b, wide_b, 0, 0, of_b);
+    int now = 0;
+    TN_UNROLL_BY(1)
+    for (int64_t d0 = 0; d0 < a.cols; d0 += of::DEPTH, now ^= 1) {
+        EVERY(n, of::EACH) {
+            const int e = place_of<of::THREADS, S>(n);
+            room.a[now].v[e % of::DEPTH][e / of::DEPTH] = of_a[n];
+            room.b[now].v[e % of::DEPTH][e / of::DEPTH] = of_b[n];
+        }
+        __syncthreads();
+        if (d0 + of::DEPTH < a.cols) {
+            fetch<of::DEPTH, of::THREADS>(a, wide_a, 0, d0 + of::DEPTH, of_a);
+            fetch<of::DEPTH, of::THREADS>(b, wide_b, 0, d0 + of::DEPTH, of_b);
+        }
+        multiply<SIDE>(room.a[now], room.b[now], sum);
+    }
+    __syncthreads();
+}
+
+/* p = a thread's part of it from each. */
+template <int SIDE, class S, int R> TN_DEVICE void lay(typename shape<S, R, SIDE>::tile &p, const S (&part)[R][R])
+{
+    typedef typename shape<S, R, SIDE>::pack pack;
+    EVERY(y, R) {
+        pack out;
+        EVERY(x, R)
+            out.v[x] = part[y][x];
+        *(pack *)&p.v[row_at<SIDE, R>(y)][column_at<SIDE, R>(0)] = out;
+    }
+}
+
+/* sum += p b, or p' b where TURNED, p from row or column k0 on. CAREFUL: where p is 0 nothing is added. */
 template <bool TURNED, bool CAREFUL, int SIDE, class S, int R>
-TN_DEVICE void accumulate_strip(const typename shape<S, R, SIDE>::tile &p, int k0, const typename shape<S, R, SIDE>::strip &bs, S (&sum)[R][R])
+TN_DEVICE void accumulate_strip(const typename shape<S, R, SIDE>::tile &p, int k0, const typename shape<S, R, SIDE>::strip &b, S (&sum)[R][R])
 {
     typedef typename shape<S, R, SIDE>::pack pack;
     TN_UNROLL
     for (int k = 0; k < shape<S, R, SIDE>::DEPTH; k += R) {
         pack left[R];
-        TN_UNROLL
-        for (int i = 0; i < R; i++)
+        EVERY(i, R)
             left[i] = TURNED ? *(const pack *)&p.v[k0 + k + i][row_at<SIDE, R>(0)] : *(const pack *)&p.v[row_at<SIDE, R>(i)][k0 + k];
-        TN_UNROLL
-        for (int i = 0; i < R; i++) {
-            const pack right = *(const pack *)&bs.v[k + i][column_at<SIDE, R>(0)];
-            TN_UNROLL
-            for (int y = 0; y < R; y++) {
+        EVERY(i, R) {
+            const pack right = *(const pack *)&b.v[k + i][column_at<SIDE, R>(0)];
+            EVERY(y, R) {
                 const S one = TURNED ? left[i].v[y] : left[y].v[i];
-                TN_UNROLL
-                for (int x = 0; x < R; x++)
+                EVERY(x, R)
                     sum[y][x] = CAREFUL && one == 0 ? sum[y][x] : sum[y][x] + one * right.v[x];
             }
         }
     }
 }
 
-/* sum += p b, or p' b where TURNED, for the columns of b from c0 on. Where p is 0 the row of b may be anything, NaN too. */
+/* sum += p b, or p' b where TURNED, for the columns of b from c0 on, as products() goes. Where p is 0 the row of b may be anything, NaN too. */
 template <bool TURNED, int SIDE, class S, int R>
-TN_DEVICE void accumulate(const typename shape<S, R, SIDE>::tile &p, const matrix<S> &b, int64_t c0, typename shape<S, R, SIDE>::strip &bs, S (&sum)[R][R])
+TN_DEVICE void accumulate(const typename shape<S, R, SIDE>::tile &p, const matrix<S> &b, int64_t c0, typename shape<S, R, SIDE>::strips &room, S (&sum)[R][R])
 {
     typedef shape<S, R, SIDE> of;
-    for (int k0 = 0; k0 < of::TILE && k0 < b.rows; k0 += of::DEPTH) {
+    typedef typename of::pack pack;
+    const bool wide = is_wide(b);
+    S next[of::EACH];
+    fetch<of::TILE, of::THREADS>(b, wide, 0, c0, next);
+    int now = 0;
+    TN_UNROLL_BY(1)
+    for (int k0 = 0; k0 < of::TILE && k0 < b.rows; k0 += of::DEPTH, now ^= 1) {
         bool finite = true;
         TN_UNROLL
-        for (int n = 0; n < of::EACH; n++) {
-            const int e = n * of::THREADS + threadIdx.x, k = e / of::TILE, c = e % of::TILE;
-            const S v = k0 + k < b.rows && c0 + c < b.cols ? b.data[(k0 + k) * b.row + c0 + c] : (S)0;
-            bs.v[k][c] = v;
-            finite = finite && v - v == 0;
+        for (int n = 0; n < of::EACH; n += of::W) {
+            const int e = place_of<of::THREADS, S>(n);
+            pack out;
+            EVERY(x, of::W) {
+                out.v[x] = next[n + x];
+                finite = finite && out.v[x] - out.v[x] == 0;
+            }
+            *(pack *)&room.b[now].v[e / of::TILE][e % of::TILE] = out;
         }
-        if (__syncthreads_or(!finite))
-            accumulate_strip<TURNED, true, SIDE>(p, k0, bs, sum);
+        const bool careful = __syncthreads_or(!finite);
+        if (k0 + of::DEPTH < of::TILE)
+            fetch<of::TILE, of::THREADS>(b, wide, k0 + of::DEPTH, c0, next);
+        if (careful)
+            accumulate_strip<TURNED, true, SIDE>(p, k0, room.b[now], sum);
         else
-            accumulate_strip<TURNED, false, SIDE>(p, k0, bs, sum);
-        __syncthreads();
+            accumulate_strip<TURNED, false, SIDE>(p, k0, room.b[now], sum);
     }
+    __syncthreads();
 }
 
-/* Score (i, j) of a product; -inf: not allowed. */
-template <class S> TN_DEVICE S score(const tn_attention &f, int64_t batch, int64_t head, int64_t i, int64_t j, S product)
+/* Whether all scores of a tile from (i0, j0) on are products times scale, and no more. */
+TN_DEVICE bool is_plain(const tn_attention &f, int64_t i0, int64_t j0, int tile)
 {
-    const S nothing = -(S)INFINITY;
+    return !f.mask.data && i0 + tile <= f.l && j0 + tile <= f.s && !(f.causal && j0 + tile - 1 > i0);
+}
+/* Score (i, j) of a product; -inf: not allowed. */
+template <class S> TN_DEVICE S score(const tn_attention &f, bool plain, int64_t batch, int64_t head, int64_t i, int64_t j, S product)
+{
+    const S nothing = -(S)INFINITY, x = (S)f.scale * product;
+    if (plain)
+        return x;
     if (i >= f.l || j >= f.s || (f.causal && j > i))
         return nothing;
-    const S x = (S)f.scale * product;
     if (!f.mask.data)
         return x;
     const int64_t at = batch * f.mask.batch + head * f.mask.head + i * f.mask.row + j * f.mask_column;
@@ -147,8 +217,6 @@ template <class S> TN_DEVICE S kept(const tn_attention &f, int64_t batch, int64_
     return w[e % 4] >> 8 < (uint32_t)ceil((1 - f.dropout) * 0x1p24) ? (S)(1 / (1 - f.dropout)) : (S)0;
 }
 
-template <class S> TN_DEVICE S greater_of(S a, S b) { return a != a || a > b ? a : b; } /* NaN, of either, goes through */
-
 /* A block's part: a tile of rows of one head of `heads`, and which tile of columns of the result. */
 struct part {
     int64_t group, first, head, batch;
@@ -166,103 +234,93 @@ template <int SIDE, class S, int R> TN_DEVICE void put(S *to, int64_t first, int
     typedef typename shape<S, R, SIDE>::pack pack;
     const int64_t c = c0 + column_at<SIDE, R>(0);
     const bool packed = cols % R == 0 && (uintptr_t)to % sizeof(pack) == 0 && c < cols;
-    TN_UNROLL
-    for (int y = 0; y < R; y++) {
+    EVERY(y, R) {
         const int64_t i = first + row_at<SIDE, R>(y);
         S *at = to + i * cols + c;
         if (i < rows && packed) {
             pack out;
-            TN_UNROLL
-            for (int x = 0; x < R; x++)
+            EVERY(x, R)
                 out.v[x] = sum[y][x];
             *(pack *)at = out;
         } else {
-            TN_UNROLL
-            for (int x = 0; x < R; x++)
+            EVERY(x, R)
                 if (i < rows && c + x < cols)
                     at[x] = sum[y][x];
         }
     }
 }
 
-/* PER_ROW threads share a row of the tile for its greatest score and the sum of exp; what was summed so far shrinks as greater scores come. A block
- * has G tiles of columns of the result. */
-template <class S, int R, int SIDE, int G> TN_KERNEL attention_kernel(tn_attention f, int64_t groups)
+/* Each thread has the greatest score of its rows and, of its own columns, the sum of exp; what was summed so far shrinks as greater scores come. NaN
+ * is in the sums, whatever the greatest. A block has G tiles of columns of the result. */
+template <class S, int R, int SIDE, int G>
+TN_KERNEL AT_ONCE(SIDE *SIDE, SIDE == 16 ? 2 : 1) attention_kernel(tn_attention f, int64_t groups)
 {
-    enum { TILE = shape<S, R, SIDE>::TILE, PER_ROW = shape<S, R, SIDE>::PER_ROW, THREADS = shape<S, R, SIDE>::THREADS };
-    __shared__ typename shape<S, R, SIDE>::strip as, bs;
+    enum { TILE = shape<S, R, SIDE>::TILE };
+    __shared__ typename shape<S, R, SIDE>::strips room;
     __shared__ typename shape<S, R, SIDE>::tile p;
-    __shared__ S parts[THREADS], most[TILE], shrinks[TILE];
-    __shared__ double total[TILE];
+    __shared__ union { S most[TILE][SIDE + R]; double total[TILE][SIDE + 1]; } of_threads;
     const part at = part_of(groups, tn_blocks(f.l, TILE), TILE, f.heads);
     const int64_t kv = at.head / (f.heads / f.kv_heads), end = f.causal && at.first + TILE < f.s ? at.first + TILE : f.s;
     const matrix<S> q = rows_from<S>(f.q, at.batch, at.head, at.first, f.l, f.e);
-    const int row = threadIdx.x / PER_ROW, turn = threadIdx.x % PER_ROW;
-    S sum[R][R], out[G][R][R] = {};
-    if (turn == 0)
-        most[row] = -(S)INFINITY, total[row] = 0;
+    const int side = threadIdx.x % SIDE;
+    S most[R], scores[R][R], out[G][R][R] = {};
+    double total[R] = {};
+    EVERY(y, R)
+        most[y] = -(S)INFINITY;
     for (int64_t j0 = 0; j0 < end; j0 += TILE) {
-        products<SIDE>(q, rows_from<S>(f.k, at.batch, kv, j0, f.s, f.e), as, bs, sum);
-        for (int y = 0; y < R; y++)
-            for (int x = 0; x < R; x++)
-                p.v[row_at<SIDE, R>(y)][column_at<SIDE, R>(x)] =
-                    score(f, at.batch, at.head, at.first + row_at<SIDE, R>(y), j0 + column_at<SIDE, R>(x), sum[y][x]);
-        __syncthreads();
-        S now = -(S)INFINITY, own = 0;
-        for (int j = turn; j < TILE; j += PER_ROW)
-            now = greater_of(now, p.v[row][j]);
-        parts[threadIdx.x] = now;
-        __syncthreads();
-        now = most[row];
-        for (int k = 0; k < PER_ROW; k++)
-            now = greater_of(now, parts[row * PER_ROW + k]);
-        const bool nothing = now == -(S)INFINITY;
-        const S shrink = nothing ? (S)0 : tn_exp_(most[row] - now);
-        for (int j = turn; j < TILE; j += PER_ROW) {
-            const S e = nothing ? (S)0 : tn_exp_(p.v[row][j] - now);
-            own += e;
-            p.v[row][j] = e == 0 ? e : e * kept<S>(f, at.batch, at.head, at.first + row, j0 + j);
+        products<SIDE>(q, rows_from<S>(f.k, at.batch, kv, j0, f.s, f.e), room, scores);
+        const bool plain = is_plain(f, at.first, j0, TILE);
+        EVERY(y, R) {
+            S own = -(S)INFINITY;
+            EVERY(x, R) {
+                scores[y][x] = score(f, plain, at.batch, at.head, at.first + row_at<SIDE, R>(y), j0 + column_at<SIDE, R>(x), scores[y][x]);
+                own = (S)fmax(own, scores[y][x]);
+            }
+            of_threads.most[row_at<SIDE, R>(y)][side] = own;
         }
         __syncthreads();
-        parts[threadIdx.x] = own;
-        __syncthreads();
-        if (turn == 0) {
-            double all = total[row] * (double)shrink;
-            for (int k = 0; k < PER_ROW; k++)
-                all += (double)parts[row * PER_ROW + k];
-            total[row] = all;
-            most[row] = now;
-            shrinks[row] = shrink;
+        EVERY(y, R) {
+            const int row = row_at<SIDE, R>(y);
+            S now = most[y], own = 0;
+            EVERY(k, SIDE)
+                now = (S)fmax(now, of_threads.most[row][k]);
+            const S shrink = most[y] == -(S)INFINITY ? (S)0 : tn_exp_(most[y] - now);
+            most[y] = now;
+            EVERY(x, R) {
+                const S e = scores[y][x] == -(S)INFINITY ? (S)0 : tn_exp_(scores[y][x] - now);
+                own += e;
+                scores[y][x] = e == 0 ? e : e * kept<S>(f, at.batch, at.head, at.first + row, j0 + column_at<SIDE, R>(x));
+            }
+            total[y] = total[y] * (double)shrink + (double)own;
+            EVERY(g, G)
+                EVERY(x, R)
+                    out[g][y][x] *= shrink;
         }
+        lay<SIDE>(p, scores);
         __syncthreads();
-        TN_UNROLL
-        for (int g = 0; g < G; g++) {
-            TN_UNROLL
-            for (int y = 0; y < R; y++)
-                TN_UNROLL
-                for (int x = 0; x < R; x++)
-                    out[g][y][x] *= shrinks[row_at<SIDE, R>(y)];
-            accumulate<false, SIDE>(p, rows_from<S>(f.v, at.batch, kv, j0, f.s, f.ev), at.group * G + g * TILE, bs, out[g]);
-        }
+        EVERY(g, G)
+            accumulate<false, SIDE>(p, rows_from<S>(f.v, at.batch, kv, j0, f.s, f.ev), at.group * G + g * TILE, room, out[g]);
     }
+    EVERY(y, R)
+        of_threads.total[row_at<SIDE, R>(y)][side] = total[y];
     __syncthreads();
-    S *y = (S *)f.y + row_index(f, at.batch, at.head, 0) * f.ev;
-    TN_UNROLL
-    for (int g = 0; g < G; g++) {
-        TN_UNROLL
-        for (int i = 0; i < R; i++) {
-            const double all = total[row_at<SIDE, R>(i)];
-            TN_UNROLL
-            for (int x = 0; x < R; x++)
-                out[g][i][x] = all == 0 ? (S)0 : out[g][i][x] * (S)(1 / all);
+    EVERY(y, R) {
+        const int row = row_at<SIDE, R>(y);
+        double all = 0;
+        for (int k = 0; k < SIDE; k++)
+            all += of_threads.total[row][k];
+        const S share = all == 0 ? (S)0 : (S)(1 / all);
+        EVERY(g, G)
+            EVERY(x, R)
+                out[g][y][x] = all == 0 ? (S)0 : out[g][y][x] * share;
+        if (side == 0 && at.group == 0 && at.first + row < f.l) {
+            S *stats = (S *)f.stats + 2 * row_index(f, at.batch, at.head, at.first + row);
+            stats[0] = all == 0 ? (S)0 : most[y];
+            stats[1] = share;
         }
-        put<SIDE>(y, at.first, f.l, at.group * G + g * TILE, f.ev, out[g]);
     }
-    if (turn == 0 && at.group == 0 && at.first + row < f.l) {
-        S *stats = (S *)f.stats + 2 * row_index(f, at.batch, at.head, at.first + row);
-        stats[0] = total[row] == 0 ? (S)0 : most[row];
-        stats[1] = total[row] == 0 ? (S)0 : (S)(1 / total[row]);
-    }
+    EVERY(g, G)
+        put<SIDE>((S *)f.y + row_index(f, at.batch, at.head, 0) * f.ev, at.first, f.l, at.group * G + g * TILE, f.ev, out[g]);
 }
 
 /* ---- backward ---------------------------------------------------------------------------------------------------------------- */
@@ -279,129 +337,130 @@ template <class S> TN_KERNEL dy_y_kernel(tn_attention f, int64_t rows, S *out)
     out[i] = sum;
 }
 
-/* Of a tile from (i0, j0) on: p the probabilities after dropout, ds the scores' slopes times scale: probability (keep dy v - dy y). dy_y is NULL where
- * the tile has all keys of its rows: dy y is the sum of p dy v. */
-template <class S, int R, int SIDE>
-TN_DEVICE void slopes(const tn_attention &f, int64_t batch, int64_t head, int64_t i0, int64_t j0, const S *dy_y, typename shape<S, R, SIDE>::strip &as,
-                      typename shape<S, R, SIDE>::strip &bs, typename shape<S, R, SIDE>::tile &p, typename shape<S, R, SIDE>::tile &ds)
+/* A thread's part of a tile from (i0, j0) on: p the probabilities after dropout, ds the scores' slopes times scale: probability (keep dy v - dy y). dy_y
+ * is NULL where the tile has all keys of its rows: dy y is the sum of p dy v. */
+template <int SIDE, class S, int R>
+TN_DEVICE void slopes(const tn_attention &f, int64_t batch, int64_t head, int64_t i0, int64_t j0, const S *dy_y, typename shape<S, R, SIDE>::strips &room,
+                      S (&p)[R][R], S (&ds)[R][R])
 {
+    enum { TILE = shape<S, R, SIDE>::TILE };
     const int64_t kv = head / (f.heads / f.kv_heads);
-    S scores[R][R], steps[R][R], own[R];
-    products<SIDE>(rows_from<S>(f.q, batch, head, i0, f.l, f.e), rows_from<S>(f.k, batch, kv, j0, f.s, f.e), as, bs, scores);
-    products<SIDE>(results_from<S>(f, f.dy, batch, head, i0), rows_from<S>(f.v, batch, kv, j0, f.s, f.ev), as, bs, steps);
-    TN_UNROLL
-    for (int y = 0; y < R; y++) {
-        const int row = row_at<SIDE, R>(y);
-        const int64_t i = i0 + row, at = row_index(f, batch, head, i < f.l ? i : 0);
+    const bool plain = is_plain(f, i0, j0, TILE);
+    S scores[R][R], own[R];
+    products<SIDE>(rows_from<S>(f.q, batch, head, i0, f.l, f.e), rows_from<S>(f.k, batch, kv, j0, f.s, f.e), room, scores);
+    products<SIDE>(results_from<S>(f, f.dy, batch, head, i0), rows_from<S>(f.v, batch, kv, j0, f.s, f.ev), room, ds);
+    EVERY(y, R) {
+        const int64_t i = i0 + row_at<SIDE, R>(y), at = row_index(f, batch, head, i < f.l ? i : 0);
         const S most = ((const S *)f.stats)[2 * at], share = ((const S *)f.stats)[2 * at + 1];
         own[y] = 0;
-        TN_UNROLL
-        for (int x = 0; x < R; x++) {
+        EVERY(x, R) {
             const int64_t j = j0 + column_at<SIDE, R>(x);
-            const S one = score(f, batch, head, i, j, scores[y][x]);
+            const S one = score(f, plain, batch, head, i, j, scores[y][x]);
             const S probability = one == -(S)INFINITY || share == 0 ? (S)0 : tn_exp_(one - most) * share;
             const S keep = probability == 0 ? (S)0 : kept<S>(f, batch, head, i, j);
-            p.v[row][column_at<SIDE, R>(x)] = probability * keep;
+            p[y][x] = probability * keep;
             scores[y][x] = probability;
-            steps[y][x] = keep == 0 ? (S)0 : keep * steps[y][x];
-            own[y] += probability == 0 ? (S)0 : probability * steps[y][x];
+            ds[y][x] = keep == 0 ? (S)0 : keep * ds[y][x];
+            own[y] += probability == 0 ? (S)0 : probability * ds[y][x];
         }
         if (dy_y)
             own[y] = dy_y[at];
         else
-            ds.v[row][threadIdx.x % SIDE] = own[y];
+            room.a[0].v[threadIdx.x % SIDE][row_at<SIDE, R>(y)] = own[y];
     }
-    __syncthreads();
     if (!dy_y) {
-        TN_UNROLL
-        for (int y = 0; y < R; y++) {
-            own[y] = 0;
-            TN_UNROLL
-            for (int x = 0; x < SIDE; x++)
-                own[y] += ds.v[row_at<SIDE, R>(y)][x];
-        }
         __syncthreads();
+        EVERY(y, R) {
+            own[y] = 0;
+            EVERY(x, SIDE)
+                own[y] += room.a[0].v[x][row_at<SIDE, R>(y)];
+        }
     }
-    TN_UNROLL
-    for (int y = 0; y < R; y++)
-        TN_UNROLL
-        for (int x = 0; x < R; x++)
-            ds.v[row_at<SIDE, R>(y)][column_at<SIDE, R>(x)] = scores[y][x] == 0 ? (S)0 : (S)f.scale * scores[y][x] * (steps[y][x] - own[y]);
-    __syncthreads();
+    EVERY(y, R)
+        EVERY(x, R)
+            ds[y][x] = scores[y][x] == 0 ? (S)0 : (S)f.scale * scores[y][x] * (ds[y][x] - own[y]);
 }
 
 /* All of a head where one tile holds its scores. */
 template <class S, int R, int SIDE> TN_KERNEL one_tile_kernel(tn_attention f)
 {
     enum { TILE = shape<S, R, SIDE>::TILE };
-    __shared__ typename shape<S, R, SIDE>::strip as, bs;
-    __shared__ typename shape<S, R, SIDE>::tile p, ds;
+    __shared__ typename shape<S, R, SIDE>::strips room;
+    __shared__ typename shape<S, R, SIDE>::tile laid;
     const int64_t head = blockIdx.x % f.heads, batch = blockIdx.x / f.heads, out = blockIdx.x;
-    slopes<S, R, SIDE>(f, batch, head, 0, 0, NULL, as, bs, p, ds);
+    S p[R][R], ds[R][R];
+    slopes<SIDE>(f, batch, head, 0, 0, (const S *)NULL, room, p, ds);
+    lay<SIDE>(laid, p);
+    __syncthreads();
+    for (int64_t c0 = 0; c0 < f.ev && f.dv; c0 += TILE) {
+        S of_v[R][R] = {};
+        accumulate<true, SIDE>(laid, results_from<S>(f, f.dy, batch, head, 0), c0, room, of_v);
+        put<SIDE>((S *)f.dv + out * f.s * f.ev, 0, f.s, c0, f.ev, of_v);
+    }
+    lay<SIDE>(laid, ds);
+    __syncthreads();
     for (int64_t c0 = 0; c0 < f.e; c0 += TILE) {
         S of_q[R][R] = {}, of_k[R][R] = {};
         if (f.dq) {
-            accumulate<false, SIDE>(ds, rows_from<S>(f.k, batch, head, 0, f.s, f.e), c0, bs, of_q);
+            accumulate<false, SIDE>(laid, rows_from<S>(f.k, batch, head, 0, f.s, f.e), c0, room, of_q);
             put<SIDE>((S *)f.dq + out * f.l * f.e, 0, f.l, c0, f.e, of_q);
         }
         if (f.dk) {
-            accumulate<true, SIDE>(ds, rows_from<S>(f.q, batch, head, 0, f.l, f.e), c0, bs, of_k);
+            accumulate<true, SIDE>(laid, rows_from<S>(f.q, batch, head, 0, f.l, f.e), c0, room, of_k);
             put<SIDE>((S *)f.dk + out * f.s * f.e, 0, f.s, c0, f.e, of_k);
         }
     }
-    for (int64_t c0 = 0; c0 < f.ev && f.dv; c0 += TILE) {
-        S of_v[R][R] = {};
-        accumulate<true, SIDE>(p, results_from<S>(f, f.dy, batch, head, 0), c0, bs, of_v);
-        put<SIDE>((S *)f.dv + out * f.s * f.ev, 0, f.s, c0, f.ev, of_v);
-    }
 }
 
-template <class S, int R, int SIDE, int G> TN_KERNEL dq_kernel(tn_attention f, int64_t groups, const S *dy_y)
+template <class S, int R, int SIDE, int G>
+TN_KERNEL AT_ONCE(SIDE *SIDE, SIDE == 16 && G == 1 ? 2 : 1) dq_kernel(tn_attention f, int64_t groups, const S *dy_y)
 {
     enum { TILE = shape<S, R, SIDE>::TILE };
-    __shared__ typename shape<S, R, SIDE>::strip as, bs;
-    __shared__ typename shape<S, R, SIDE>::tile p, ds;
+    __shared__ typename shape<S, R, SIDE>::strips room;
+    __shared__ typename shape<S, R, SIDE>::tile laid;
     const part at = part_of(groups, tn_blocks(f.l, TILE), TILE, f.heads);
     const int64_t kv = at.head / (f.heads / f.kv_heads), end = f.causal && at.first + TILE < f.s ? at.first + TILE : f.s;
-    S sum[G][R][R] = {};
+    S p[R][R], ds[R][R], sum[G][R][R] = {};
     for (int64_t j0 = 0; j0 < end; j0 += TILE) {
-        slopes<S, R, SIDE>(f, at.batch, at.head, at.first, j0, dy_y, as, bs, p, ds);
-        TN_UNROLL
-        for (int g = 0; g < G; g++)
-            accumulate<false, SIDE>(ds, rows_from<S>(f.k, at.batch, kv, j0, f.s, f.e), at.group * G + g * TILE, bs, sum[g]);
+        slopes<SIDE>(f, at.batch, at.head, at.first, j0, dy_y, room, p, ds);
+        lay<SIDE>(laid, ds);
+        __syncthreads();
+        EVERY(g, G)
+            accumulate<false, SIDE>(laid, rows_from<S>(f.k, at.batch, kv, j0, f.s, f.e), at.group * G + g * TILE, room, sum[g]);
     }
-    TN_UNROLL
-    for (int g = 0; g < G; g++)
+    EVERY(g, G)
         put<SIDE>((S *)f.dq + row_index(f, at.batch, at.head, 0) * f.e, at.first, f.l, at.group * G + g * TILE, f.e, sum[g]);
 }
 
 /* Over the rows of q of each head that reads these keys and values. */
-template <class S, int R, int SIDE, int G> TN_KERNEL dkv_kernel(tn_attention f, int64_t groups, const S *dy_y)
+template <class S, int R, int SIDE, int G>
+TN_KERNEL AT_ONCE(SIDE *SIDE, 1) dkv_kernel(tn_attention f, int64_t groups, const S *dy_y)
 {
     enum { TILE = shape<S, R, SIDE>::TILE };
-    __shared__ typename shape<S, R, SIDE>::strip as, bs;
-    __shared__ typename shape<S, R, SIDE>::tile p, ds;
+    __shared__ typename shape<S, R, SIDE>::strips room;
+    __shared__ typename shape<S, R, SIDE>::tile laid;
     const part at = part_of(groups, tn_blocks(f.s, TILE), TILE, f.kv_heads);
-    const int64_t each = f.heads / f.kv_heads, out = (at.batch * f.kv_heads + at.head) * f.s;
-    S of_k[G][R][R] = {}, of_v[G][R][R] = {};
+    const int64_t each = f.heads / f.kv_heads, out = (at.batch * f.kv_heads + at.head) * f.s, c0 = at.group * G;
+    S p[R][R], ds[R][R], of_k[G][R][R] = {}, of_v[G][R][R] = {};
     for (int64_t head = at.head * each; head < (at.head + 1) * each; head++)
         for (int64_t i0 = f.causal ? at.first : 0; i0 < f.l; i0 += TILE) {
-            slopes<S, R, SIDE>(f, at.batch, head, i0, at.first, dy_y, as, bs, p, ds);
-            TN_UNROLL
-            for (int g = 0; g < G; g++) {
-                const int64_t c0 = at.group * G + g * TILE;
-                if (f.dk && c0 < f.e)
-                    accumulate<true, SIDE>(ds, rows_from<S>(f.q, at.batch, head, i0, f.l, f.e), c0, bs, of_k[g]);
-                if (f.dv && c0 < f.ev)
-                    accumulate<true, SIDE>(p, results_from<S>(f, f.dy, at.batch, head, i0), c0, bs, of_v[g]);
-            }
+            slopes<SIDE>(f, at.batch, head, i0, at.first, dy_y, room, p, ds);
+            lay<SIDE>(laid, p);
+            __syncthreads();
+            EVERY(g, G)
+                if (f.dv && c0 + g * TILE < f.ev)
+                    accumulate<true, SIDE>(laid, results_from<S>(f, f.dy, at.batch, head, i0), c0 + g * TILE, room, of_v[g]);
+            lay<SIDE>(laid, ds);
+            __syncthreads();
+            EVERY(g, G)
+                if (f.dk && c0 + g * TILE < f.e)
+                    accumulate<true, SIDE>(laid, rows_from<S>(f.q, at.batch, head, i0, f.l, f.e), c0 + g * TILE, room, of_k[g]);
         }
-    TN_UNROLL
-    for (int g = 0; g < G; g++) {
+    EVERY(g, G) {
         if (f.dk)
-            put<SIDE>((S *)f.dk + out * f.e, at.first, f.s, at.group * G + g * TILE, f.e, of_k[g]);
+            put<SIDE>((S *)f.dk + out * f.e, at.first, f.s, c0 + g * TILE, f.e, of_k[g]);
         if (f.dv)
-            put<SIDE>((S *)f.dv + out * f.ev, at.first, f.s, at.group * G + g * TILE, f.ev, of_v[g]);
+            put<SIDE>((S *)f.dv + out * f.ev, at.first, f.s, c0 + g * TILE, f.ev, of_v[g]);
     }
 }
 
@@ -451,15 +510,14 @@ template <class S, int R, int SIDE> static tn_status attention_backward(const tn
     return tn_cuda_status("attention_backward");
 }
 
-/* call<S, R, SIDE>(f): small tiles for what is short, and where large ones would be too few to keep a device busy. */
+/* call<S, R, SIDE>(f): small tiles for what is short. */
 #define BY_LENGTH(call)                                                                                                       \
-    enum { BUSY = 256 };                                                                                                      \
     const int64_t longest = f->l > f->s ? f->l : f->s;                                                                        \
     if (dtype == TN_F64)                                                                                                      \
         return longest <= 16 ? call<double, 2, 8>(f) : call<double, 2, 16>(f);                                                \
     if (longest <= 16)                                                                                                        \
         return call<float, 2, 8>(f);                                                                                          \
-    return longest <= 32 || f->batch * f->heads * tn_blocks(longest, 64) < BUSY ? call<float, 4, 8>(f) : call<float, 4, 16>(f);
+    return longest <= 32 ? call<float, 4, 8>(f) : call<float, 4, 16>(f);
 
 tn_status tn_cuda_attention(tn_dtype dtype, const tn_attention *f) { BY_LENGTH(attention) }
 tn_status tn_cuda_attention_backward(tn_dtype dtype, const tn_attention *f) { BY_LENGTH(attention_backward) }
