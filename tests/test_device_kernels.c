@@ -82,6 +82,63 @@ static void test_many_rows_as_cpu(void **state)
         }
 }
 
+/* Sums in one part and in several, of rows and of columns, by 16 bytes and not. Whole numbers, so that all are exact. */
+static void test_sums_as_cpu(void **state)
+{
+    (void)state;
+    needs_device();
+    static const int64_t shapes[][2] = {{3, 40001}, {70, 1024}, {5, 1003}, {2005, 160}, {1500, 33}};
+    static const tn_dtype dtypes[] = {TN_F32, TN_F64, TN_F16, TN_I8};
+    for (int s = 0; s < 5; s++)
+        for (int t = 0; t < 4; t++) {
+            TN_SCOPE;
+            tn_manual_seed(22);
+            tn_tensor *x = tn_cast(tn_randint(TN_SHAPE(shapes[s][0], shapes[s][1]), 0, 3), dtypes[t]), *there = tn_to(x, cuda0);
+            tn_tensor *off = tn_narrow(there, 1, 1, shapes[s][1] - 1), *off_here = tn_narrow(x, 1, 1, shapes[s][1] - 1); /* not at multiples of 16 bytes */
+            for (int dim = 0; dim < 2; dim++) {
+                assert_true(tn_equal(tn_sum(x, .dim = dim), tn_to(tn_sum(there, .dim = dim), tn_device("cpu"))));
+                assert_true(tn_equal(tn_sum(off_here, .dim = dim), tn_to(tn_sum(off, .dim = dim), tn_device("cpu"))));
+            }
+            if (dtypes[t] != TN_F16) /* which ends before the sum */
+                assert_true(tn_equal(tn_sum(x), tn_to(tn_sum(there), tn_device("cpu"))));
+        }
+}
+
+/* Rows that registers hold, and others. */
+static void test_cross_entropy_as_cpu(void **state)
+{
+    (void)state;
+    needs_device();
+    static const int64_t sizes[] = {20, 1028, 1031, 4096, 8192};
+    static const struct {
+        tn_dtype dtype;
+        double off;
+    } types[] = {{TN_F32, 2e-5}, {TN_F64, 1e-12}, {TN_F16, 0.01}};
+    for (int s = 0; s < 5; s++)
+        for (int t = 0; t < 3; t++)
+            for (int how = 0; how < 3; how++) {
+                TN_SCOPE;
+                tn_manual_seed(23);
+                const int64_t rows = 1030 * 20 / sizes[s] + 3; /* of the fewest classes more than one block does alone */
+                tn_tensor *x = tn_cast(tn_randn(TN_SHAPE(rows, sizes[s])), types[t].dtype), *weight = tn_cast(tn_rand(TN_SHAPE(sizes[s])), types[t].dtype);
+                tn_tensor *target = tn_randint(TN_SHAPE(rows), 0, sizes[s]), *loss[2], *grad[2];
+                ((int64_t *)tn_data(target))[1] = 7;
+                for (int d = 0; d < 2; d++) {
+                    const tn_device_id device = d ? cuda0 : (tn_device_id){TN_CPU, 0};
+                    tn_tensor *in = tn_detach(tn_to(x, device));
+                    tn_set_requires_grad(in, true);
+                    tn_tensor *l = tn_cross_entropy(in, tn_to(target, device), .ignore_index = 7, .reduction = how == 0 ? TN_MEAN : how == 1 ? TN_SUM : TN_NONE,
+                                                    .weight = how == 0 ? NULL : tn_to(weight, device), .label_smoothing = how == 2 ? 0.1 : 0);
+                    assert_int_equal(tn_backward(tn_sum(l)), TN_OK);
+                    loss[d] = tn_to(tn_detach(l), tn_device("cpu"));
+                    grad[d] = tn_to(tn_grad(in), tn_device("cpu"));
+                }
+                check_good();
+                if (!tn_allclose(loss[0], loss[1], types[t].off, types[t].off, false) || !tn_allclose(grad[0], grad[1], types[t].off, types[t].off, false))
+                    fail_msg("%d classes, dtype %d, way %d", (int)sizes[s], (int)types[t].dtype, how);
+            }
+}
+
 /* Sorts longer than a tile, equals among them; sums of many values in few places. Whole numbers, so that both are exact. */
 static tn_tensor *indexed(tn_device_id device, int op, tn_dtype dtype)
 {
@@ -337,7 +394,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_rows_as_cpu), TEST(test_many_rows_as_cpu), TEST(test_sorts_and_sums), TEST(test_long_attention), TEST(test_every_index_is_checked),
-        TEST(test_ctc),         TEST(test_decoder),        TEST(test_packed_kinds),
+        TEST(test_ctc),         TEST(test_decoder),        TEST(test_packed_kinds),     TEST(test_sums_as_cpu),
+        TEST(test_cross_entropy_as_cpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
