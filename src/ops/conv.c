@@ -62,7 +62,7 @@ static tn_tensor *input_grad(tn_tensor *dy, tn_tensor *weight, const tn_conv *ge
     if (!dy || !weight)
         return NULL;
     tn_tensor *dx = like(dy, x_shape(geometry));
-    if (!dx || !gradients(geometry, NULL, weight, dy, (through_relu){NULL}, dx, NULL, NULL))
+    if (!dx || !gradients(geometry, NULL, weight, dy, (through_relu){.y = NULL, .slope = NULL}, dx, NULL, NULL))
         return NULL;
     return tn_record(dx, "conv2d_input_grad", input_grad_backward, TN_INPUTS(dy, weight), TN_SAVED(dy, weight), TN_ATTR(*geometry));
 }
@@ -83,7 +83,7 @@ static tn_tensor *weight_grad(tn_tensor *dy, tn_tensor *x, const tn_conv *geomet
     if (!dy || !x)
         return NULL;
     tn_tensor *dw = like(dy, weight_shape(geometry));
-    if (!dw || !gradients(geometry, x, NULL, dy, (through_relu){NULL}, NULL, dw, NULL))
+    if (!dw || !gradients(geometry, x, NULL, dy, (through_relu){.y = NULL, .slope = NULL}, NULL, dw, NULL))
         return NULL;
     return tn_record(dw, "conv2d_weight_grad", weight_grad_backward, TN_INPUTS(dy, x), TN_SAVED(dy, x), TN_ATTR(*geometry));
 }
