@@ -129,6 +129,8 @@ static void test_windows_of_some_layers(void **state)
     llama = tn_adopt(tn_llama_new(.vocab_size = 9, .hidden_size = 8, .intermediate_size = 12, .num_hidden_layers = 2, .num_attention_heads = 2,
                                   .sliding_window = 3, .full_layers = {{3}})); /* in none */
     for (int k = 0; k < TN_COUNT(targets); k++) {
+        if (!this_build_reads(targets[k]))
+            continue;
         assert_int_equal(tn_llama_save(llama, in_folder(targets[k])), TN_OK);
         check_same(tn_adopt(tn_weights_of(llama)), tn_adopt(tn_weights_open(in_folder(targets[k]))), targets[k]);
     }
