@@ -1,5 +1,5 @@
 /* The convolution, pooling and unfolding kernels against plain loops.
- * labels: isa, threads, quick */
+ * labels: isa, threads, quick, loops */
 #include <stdlib.h>
 
 #include "check.h"

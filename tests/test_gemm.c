@@ -1,4 +1,4 @@
-/* The product kernel of every instruction set that this machine has, against plain loops in f64.  labels: quick */
+/* The product kernel of every instruction set that this machine has, against plain loops in f64.  labels: quick, loops */
 #include <stdlib.h>
 
 #include "check.h"

@@ -1,5 +1,5 @@
 /* The normalisation kernels against plain loops: every layout, both work types, sizes about the ends of lanes, blocks and chunks.
- * labels: isa, threads */
+ * labels: isa, threads, loops */
 #include <stdlib.h>
 
 #include "check.h"

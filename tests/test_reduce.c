@@ -1,5 +1,5 @@
 /* The reduction, scan, softmax, cross-entropy and sort kernels against plain loops in f64.
- * labels: isa */
+ * labels: isa, loops */
 #include "check.h"
 
 #include <float.h>
