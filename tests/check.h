@@ -27,7 +27,8 @@
 #endif
 
 /* Under an emulator (TENON_TEST_QUICK) and a sanitizer what takes minutes there is left to the plain run. */
-static inline bool test_quickly(void) { return ADDRESS_SANITIZER || getenv("TENON_TEST_QUICK"); }
+static inline bool test_emulated(void) { return getenv("TENON_TEST_QUICK") != NULL; }
+static inline bool test_quickly(void) { return ADDRESS_SANITIZER || test_emulated(); }
 
 /* For a test that loads safetensors. */
 static inline void without_cjson_skip(void)

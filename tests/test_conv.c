@@ -180,7 +180,7 @@ static void test_three_by_three(void **state)
         check_conv(c, TN_F32);
     }
     const tn_conv shapes[] = {three_by_three(33, 64, 64, 8, 8, 1, 1), three_by_three(5, 16, 16, 32, 32, 1, 1), three_by_three(2, 17, 12, 5, 301, 0, 2)};
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 6; i += test_emulated() ? 2 : 1) { /* an emulator has no products of bf16 */
         tn_conv c = shapes[i / 2];
         c.rounded = i % 2;
         check_conv(c, TN_F32);
@@ -256,7 +256,7 @@ static double error_of(buffer result, buffer exact, buffer absolute)
 /* `most` for y, dx, dw and db. */
 static void check_error_of(bool rounded, const double *most)
 {
-    tn_conv c = three_by_three(4, 64, 48, 16, 16, 1, 1);
+    tn_conv c = three_by_three(test_emulated() ? 1 : 4, 64, 48, 16, 16, 1, 1);
     c.rounded = rounded;
     buffer x = make(TN_F32, c.n * c.c_in * 256), w = make(TN_F32, c.c_out * c.c_in * 9), bias = make(TN_F32, c.c_out);
     buffer dy = make(TN_F32, c.n * c.c_out * 256), *in[] = {&x, &w, &bias, &dy}, out[2][4];

@@ -449,7 +449,7 @@ static void run_walk(const tn_kernels *kernels, tn_dtype dtype, tn_rnn_kind kind
 }
 
 /* Each way of walking a layer against the portable one of float64, which is the plain one: sizes on both sides of what lies in the cache, and of a
- * vector. */
+ * vector. Where the portable kernels run, their float32 is the one way there is. */
 static void test_instruction_sets(void **state)
 {
     (void)state;
@@ -457,13 +457,16 @@ static void test_instruction_sets(void **state)
     static const struct {
         int64_t in, hidden;
     } sizes[] = {{5, 37}, {1, 32}, {70, 48}, {3, 7}, {700, 160}};
+    const bool portable = strcmp(tn_kernels_of(TN_CPU)->name, tn_portable_kernels.name) == 0;
     for (int i = 0; i < 8 * (int)(sizeof sizes / sizeof *sizes); i++) {
         TN_SCOPE;
         const int size = i / 8;
+        if (test_emulated() && sizes[size].in == 700 && i & 1) /* takes long; the other way along the sequence is in the smaller ones */
+            continue;
         const tn_rnn_kind kind = (tn_rnn_kind)(i / 2 % 4);
         tn_tensor *plain[WALK], *other[WALK];
         run_walk(&tn_portable_kernels, TN_F64, kind, i & 1, sizes[size].in, sizes[size].hidden, plain);
-        for (int way = 0; way < 3; way++) {
+        for (int way = portable ? 2 : 0; way < 3; way++) {
             const tn_dtype dtype = way == 0 ? TN_F64 : TN_F32;
             const double tolerance = way == 0 ? 1e-12 : 1e-4;
             run_walk(way == 2 ? &tn_portable_kernels : tn_kernels_of(TN_CPU), dtype, kind, i & 1, sizes[size].in, sizes[size].hidden, other);
