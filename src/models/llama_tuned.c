@@ -75,6 +75,7 @@ static bool is_base(const tn_dict *all, const tn_dict *tuned)
     const char *text = tn_dict_note(tuned, TN_TUNED_BASE), *model = tn_dict_note(tuned, TN_TUNED_MODEL);
     double sums[SUMS], difference = 0, length = 0;
     char *end;
+    TN_C_NUMBERS;
     if (!text || !sum_untuned(all, tuned, sums))
         return !tn_failing();
     for (int j = 0; j < SUMS; j++, text = end) {
@@ -118,7 +119,7 @@ static bool visit_lora(tn_module *module, const char *path, int depth, void *con
 static bool note_number(tn_dict *dict, const char *key, double value)
 {
     char text[32];
-    snprintf(text, sizeof text, "%.17g", value);
+    tn_put(&(tn_text_out){text, sizeof text, 0}, "%.17g", value);
     return tn_dict_set_note(dict, key, text) == TN_OK;
 }
 
@@ -191,6 +192,7 @@ static bool file_fits(tn_module *llama, const tn_dict *dict, double *alpha)
     char sizes[400];
     const char *its_sizes = tn_dict_note(dict, TN_TUNED_SIZES), *its_alpha = tn_dict_note(dict, "lora_alpha");
     const tn_dict *all = tn_named_parameters(llama);
+    TN_C_NUMBERS;
     if (!all)
         return false;
     sizes_text(llama, sizes, sizeof sizes);
