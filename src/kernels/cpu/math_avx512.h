@@ -88,12 +88,18 @@ static const tn_sixteen_ tn_gelu_slope_pieces_[6] __attribute__((unused)) = {
     {-0.0591805753f, -0.031181645f, 0.0197834586f, 0.0404136948f, 0.0225659608f, -0.00250611267f, -0.011795349f, -0.00788468966f, -0.00202074234f,
      0.000649164779f, 0.000884388373f, 0.000465121342f, 0.000163534867f, 4.29890967e-05f, 8.83944947e-06f, 0}};
 
-/* x cdf(x) = max(x, 0) - |x| Q(|x|), and its slope, which is 1 - s(|x|) or, below 0, s. */
-TN_INLINE_ __m512 tn_gelu_v_(__m512 x) { return _mm512_sub_ps(_mm512_max_ps(_mm512_setzero_ps(), x), tn_pieces_v_(x, tn_gelu_pieces_)); }
+/* x cdf(x) = max(x, 0) - |x| Q(|x|), and its slope, which is 1 - s(|x|) or, below 0, s. Of -infinity NaN, as by the formula (0 times it), and the slope
+ * of both infinities: 3, a NaN, for the classes 4 and 5 of x. */
+TN_INLINE_ __m512 tn_gelu_v_(__m512 x)
+{
+    const __m512 y = _mm512_sub_ps(_mm512_max_ps(_mm512_setzero_ps(), x), tn_pieces_v_(x, tn_gelu_pieces_));
+    return _mm512_fixupimm_ps(y, x, _mm512_set1_epi32(3 << 16), 0);
+}
 TN_INLINE_ __m512 tn_gelu_slope_v_(__m512 x)
 {
     const __m512 s = tn_pieces_v_(x, tn_gelu_slope_pieces_);
-    return _mm512_mask_sub_ps(s, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_NLT_UQ), TN_ALL_(1.0f), s);
+    const __m512 y = _mm512_mask_sub_ps(s, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_NLT_UQ), TN_ALL_(1.0f), s);
+    return _mm512_fixupimm_ps(y, x, _mm512_set1_epi32(0x33 << 16), 0);
 }
 #endif
 
