@@ -75,7 +75,6 @@ static bool is_base(const tn_dict *all, const tn_dict *tuned)
     const char *text = tn_dict_note(tuned, TN_TUNED_BASE), *model = tn_dict_note(tuned, TN_TUNED_MODEL);
     double sums[SUMS], difference = 0, length = 0;
     char *end;
-    TN_C_NUMBERS;
     if (!text)
         return true;
     sum_untuned(all, tuned, sums);

@@ -43,7 +43,6 @@ static double number(named *n, const char *name, double missing)
 {
     const double value = tn_gguf_float(n->file, key_of(n, name), missing);
     char text[32];
-    TN_C_NUMBERS;
     snprintf(text, sizeof text, "%.7g", value);
     const double meant = strtod(text, NULL);
     return (float)meant == (float)value ? meant : value;
