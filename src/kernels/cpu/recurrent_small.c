@@ -71,7 +71,7 @@ typedef struct products {
     int depth;
     void (*forward)(const walk *w, const place *at, int64_t n);
     void (*back)(const walk *w, int s0, int slots, const float *packed, const float *const *dgates, int64_t n, float *const *out, int64_t columns,
-                 bool add);
+                 bool add, const float *const *ahead);
     void (*outer)(const walk *w, const float *const *a, int64_t rows, const float *all, int64_t k, int s0, int slots, float *sums);
     void (*pair)(const float *a, const float *b, int64_t n, float *to); /* depth 2: units (a[i], b[i]); b NULL: zeros; to may be a */
     void (*pair_row)(const float *a, int64_t n, float *to);             /* depth 2: units (a[2i], a[2i + 1]) */
@@ -320,7 +320,7 @@ typedef struct grad_place {
     int64_t c_step;                      /* between c's blocks of units */
     float *dh, *dc;                      /* of what the step gave; become those of what it began with, but for what comes by W_hh */
     float *dgates;
-    const float *next_saved, *next_h, *next_dy; /* what the step before will read, to be fetched; its own where there is none */
+    const float *next_h, *next_dy; /* what the step before will read, to be fetched; its own where there is none */
 } grad_place;
 
 /* What a worker has: its parts' sums, and of the tile and the rows since the last addition. */
@@ -363,8 +363,6 @@ TN_INLINE void backward_cell(tn_rnn_kind kind, const grad_place *at, int64_t u, 
             slope[0] = (vec)((vec_i32)up & (y > 0));
     }
     fetch(at->next_dy + j, 1, false);
-    if (saved)
-        fetch(at->next_saved + j * layout_of(kind).kept, layout_of(kind).kept, false);
 }
 
 /* n sequences of a step: their rows of dgates, and the slots' sums. */
@@ -425,7 +423,7 @@ static void backward_step(const walk *w, grad_work *work, int64_t t, int64_t beg
     const tn_rnn *r = w->r;
     const tn_rnn_grad *d = w->d;
     const int64_t hidden = r->hidden, padded = w->units * LANES, saved_row = saved_width(r), cell = (w->l.kept - 1) * LANES;
-    const float *x = r->x, *y = r->y, *saved = r->saved, *dgates[TILE];
+    const float *x = r->x, *y = r->y, *saved = r->saved, *dgates[TILE], *next_saved[TILE];
     float *dh[TILE], *dx[TILE];
     grad_place at[TILE];
     if (work->rows + n > w->chunk)
@@ -440,7 +438,7 @@ static void backward_step(const walk *w, grad_work *work, int64_t t, int64_t beg
         if (d->dc)
             p->c = was < 0 ? work->c0 + i * padded : saved + was * saved_row + cell, p->c_step = was < 0 ? LANES : w->l.kept * LANES;
         const int64_t before = r->reverse ? t + 1 : t - 1, earlier = was < 0 ? -1 : tn_rnn_former(r, before, b);
-        p->next_saved = saved && was >= 0 ? saved + was * saved_row : p->saved, p->next_h = earlier < 0 ? p->h : y + earlier * hidden;
+        next_saved[i] = saved && was >= 0 ? saved + was * saved_row : p->saved, p->next_h = earlier < 0 ? p->h : y + earlier * hidden;
         p->next_dy = was < 0 ? p->dy : (const float *)d->dy + tn_rnn_dy_at(d, before, b);
         work->x[work->rows] = x + row * r->in, work->h[work->rows] = p->h;
         dgates[i] = p->dgates, dh[i] = p->dh, dx[i] = d->dx ? (float *)d->dx + row * r->in : NULL;
@@ -451,9 +449,9 @@ static void backward_step(const walk *w, grad_work *work, int64_t t, int64_t beg
         w->p->pair_row(dgates[i], width, units);
         dgates[i] = units;
     }
-    w->p->back(w, w->l.h0, w->l.hn, w->w_h, dgates, n, dh, hidden, r->kind == TN_RNN_KIND_GRU);
+    w->p->back(w, w->l.h0, w->l.hn, w->w_h, dgates, n, dh, hidden, r->kind == TN_RNN_KIND_GRU, saved ? next_saved : NULL);
     if (d->dx)
-        w->p->back(w, w->l.x0, w->l.xn, w->w_x, dgates, n, dx, r->in, false);
+        w->p->back(w, w->l.x0, w->l.xn, w->w_x, dgates, n, dx, r->in, false, NULL);
 }
 
 /* Rows of a state, of `from` apart, into rows of `to` apart. */
