@@ -277,6 +277,15 @@ static void pair_places(const walk *w, place *at, int64_t n, float *to)
     }
 }
 
+/* A step's rows, those of its sequences 0 ... count; none before the first step and after the last. */
+typedef struct step_rows {
+    int64_t first, count;
+} step_rows;
+static step_rows rows_of(const tn_rnn *r, int64_t t)
+{
+    return t < 0 || t >= r->steps ? (step_rows){0, 0} : (step_rows){r->first[t], tn_rnn_active(r, t)};
+}
+
 static void forward_tile(const walk *w, int64_t begin, int64_t end, float *units)
 {
     const tn_rnn *r = w->r;
@@ -284,11 +293,12 @@ static void forward_tile(const walk *w, int64_t begin, int64_t end, float *units
     float *first = r->h, *c = r->c, *y = r->y, *saved = r->saved;
     place at[TILE];
     for (int64_t i = 0; i < r->steps; i++) {
-        const int64_t t = r->reverse ? r->steps - 1 - i : i, n = tn_min_i64(tn_rnn_active(r, t), end) - begin;
+        const int64_t t = r->reverse ? r->steps - 1 - i : i, on = r->reverse ? -1 : 1;
+        const step_rows now = rows_of(r, t), former = rows_of(r, t - on), after = rows_of(r, t + on);
+        const int64_t n = tn_min_i64(now.count, end) - begin;
         for (int64_t b = begin; b < begin + n; b++) {
-            const int64_t row = r->first[t] + b, was = tn_rnn_former(r, t, b);
-            const int64_t next = tn_rnn_ends(r, t, b) ? row : r->first[r->reverse ? t - 1 : t + 1] + b;
-            const float *before = was < 0 ? first + b * hidden : y + was * hidden;
+            const int64_t row = now.first + b, next = b < after.count ? after.first + b : row;
+            const float *before = b < former.count ? y + (former.first + b) * hidden : first + b * hidden;
             at[b - begin] = (place){.x = (const float *)r->x + row * r->in, .h = before, .before = before,
                                     .y = y + row * hidden, .c = c ? c + b * hidden : NULL, .saved = saved ? saved + row * width : NULL,
                                     .next_y = y + next * hidden, .next_saved = saved ? saved + next * width : NULL};
@@ -297,9 +307,8 @@ static void forward_tile(const walk *w, int64_t begin, int64_t end, float *units
             pair_places(w, at, n, units);
         if (n > 0)
             w->p->forward(w, at, n);
-        for (int64_t b = begin; b < begin + n; b++)
-            if (tn_rnn_ends(r, t, b))
-                memcpy(first + b * hidden, at[b - begin].y, (size_t)hidden * sizeof(float));
+        for (int64_t b = tn_max_i64(begin, after.count); b < begin + n; b++) /* its last step */
+            memcpy(first + b * hidden, at[b - begin].y, (size_t)hidden * sizeof(float));
     }
 }
 
@@ -422,24 +431,27 @@ static void backward_step(const walk *w, grad_work *work, int64_t t, int64_t beg
         [TN_RNN_KIND_TANH] = backward_tanh, [TN_RNN_KIND_RELU] = backward_relu, [TN_RNN_KIND_LSTM] = backward_lstm, [TN_RNN_KIND_GRU] = backward_gru};
     const tn_rnn *r = w->r;
     const tn_rnn_grad *d = w->d;
+    const int64_t on = r->reverse ? -1 : 1, dy_now = tn_rnn_dy_at(d, t, 0);
+    const step_rows now = rows_of(r, t), former = rows_of(r, t - on), earlier = rows_of(r, t - 2 * on);
+    const int64_t dy_before = former.count > 0 ? tn_rnn_dy_at(d, t - on, 0) : dy_now;
     const int64_t hidden = r->hidden, padded = w->units * LANES, saved_row = saved_width(r), cell = (w->l.kept - 1) * LANES;
-    const float *x = r->x, *y = r->y, *saved = r->saved, *dgates[TILE], *next_saved[TILE];
+    const float *x = r->x, *y = r->y, *dy = d->dy, *saved = r->saved, *dgates[TILE], *next_saved[TILE];
     float *dh[TILE], *dx[TILE];
     grad_place at[TILE];
     if (work->rows + n > w->chunk)
         add_rows(w, work);
     for (int64_t i = 0; i < n; i++, work->rows++) {
-        const int64_t b = begin + i, row = r->first[t] + b, was = tn_rnn_former(r, t, b);
+        const int64_t b = begin + i, row = now.first + b, was = former.first + b;
+        const bool begins = b >= former.count;
         grad_place *p = &at[i];
         *p = (grad_place){.saved = saved ? saved + row * saved_row : NULL, .y = y + row * hidden,
-                          .h = was < 0 ? (const float *)r->h + b * hidden : y + was * hidden,
-                          .dy = (const float *)d->dy + tn_rnn_dy_at(d, t, b), .dh = work->dh + i * padded, .dc = work->dc + i * padded,
-                          .dgates = work->dgates + work->rows * w->l.slots * padded};
+                          .h = begins ? (const float *)r->h + b * hidden : y + was * hidden, .dy = dy + dy_now + b * d->dy_row,
+                          .dh = work->dh + i * padded, .dc = work->dc + i * padded, .dgates = work->dgates + work->rows * w->l.slots * padded};
         if (d->dc)
-            p->c = was < 0 ? work->c0 + i * padded : saved + was * saved_row + cell, p->c_step = was < 0 ? LANES : w->l.kept * LANES;
-        const int64_t before = r->reverse ? t + 1 : t - 1, earlier = was < 0 ? -1 : tn_rnn_former(r, before, b);
-        next_saved[i] = saved && was >= 0 ? saved + was * saved_row : p->saved, p->next_h = earlier < 0 ? p->h : y + earlier * hidden;
-        p->next_dy = was < 0 ? p->dy : (const float *)d->dy + tn_rnn_dy_at(d, before, b);
+            p->c = begins ? work->c0 + i * padded : saved + was * saved_row + cell, p->c_step = begins ? LANES : w->l.kept * LANES;
+        next_saved[i] = saved && !begins ? saved + was * saved_row : p->saved;
+        p->next_h = b < earlier.count ? y + (earlier.first + b) * hidden : p->h;
+        p->next_dy = begins ? p->dy : dy + dy_before + b * d->dy_row;
         work->x[work->rows] = x + row * r->in, work->h[work->rows] = p->h;
         dgates[i] = p->dgates, dh[i] = p->dh, dx[i] = d->dx ? (float *)d->dx + row * r->in : NULL;
     }
