@@ -70,14 +70,13 @@ static void NAME(forward)(const walk *w, const place *at, int64_t n)
 }
 
 /* What comes to the columns from j on by a weight: out[r] = dgates[r], in units, times a panel of it, or added. Meanwhile what the next step will
- * read of each row, `fetched` vectors from ahead[r] on, is fetched, some at a time: many at once would be waited for. */
+ * read of rows `ahead` is fetched, a vector of each at a time: many at once would be waited for. */
 TARGET TN_INLINE void NAME(back_block)(int rows, int wide, const layout *l, int n, int s0, int64_t units, const float *const *dgates,
-                                       const float *panel, float *const *out, int64_t j, int64_t columns, bool add, const float *const *ahead,
-                                       int64_t fetched)
+                                       const float *panel, float *const *out, int64_t j, int64_t columns, bool add, const grad_place *ahead)
 {
     enum { PIECE = LANES / 2 / DEPTH };
     vec sum[ROWS][WIDE];
-    int64_t line = 0;
+    int64_t fetched = 0;
     TN_UNROLL
     for (int r = 0; r < rows; r++) {
         TN_UNROLL
@@ -85,10 +84,10 @@ TARGET TN_INLINE void NAME(back_block)(int rows, int wide, const layout *l, int 
             sum[r][v] = add ? load_part(out[r] + j + v * LANES, columns - j - v * LANES) : (vec){0};
     }
     for (int64_t u = 0; u < units; u++)
-        for (int64_t k = 0; k < UNITS(n * LANES); k += PIECE, panel += PIECE * wide * LANES, line++) {
+        for (int64_t k = 0; k < UNITS(n * LANES); k += PIECE, panel += PIECE * wide * LANES, fetched++) {
             TN_UNROLL
-            for (int r = 0; line < fetched && r < rows; r++)
-                fetch(ahead[r] + line * LANES, 1, false);
+            for (int r = 0; ahead && r < rows; r++)
+                fetch_ahead(&ahead[r], fetched, units * l->kept, units);
             NAME(multiply)(rows, wide, sum, 0, dgates, UNITS((u * l->slots + s0) * LANES) + k, PIECE, panel);
         }
     TN_UNROLL
@@ -101,20 +100,19 @@ TARGET TN_INLINE void NAME(back_block)(int rows, int wide, const layout *l, int 
 
 /* The same for all columns of n rows; ahead may be NULL. */
 TARGET static void NAME(back)(const walk *w, int s0, int slots, const float *packed, const float *const *dgates, int64_t n,
-                              float *const *out, int64_t columns, bool add, const float *const *ahead)
+                              float *const *out, int64_t columns, bool add, const grad_place *ahead)
 {
     const int64_t blocks = tn_ceil_div(n, ROWS), depth = UNITS(w->units * slots * LANES);
-    int64_t fetched = ahead ? w->units * w->l.kept : 0; /* at most 2 slots units: they are fetched in a panel's time */
-    for (int64_t j = 0, wide; j < columns; j += wide * LANES, packed += depth * wide * LANES, fetched = 0) {
+    for (int64_t j = 0, wide; j < columns; j += wide * LANES, packed += depth * wide * LANES, ahead = NULL) {
         wide = panel_of(columns - j);
         for (int64_t b = 0; b < blocks; b++) {
             const int64_t from = n * b / blocks, rows = n * (b + 1) / blocks - from;
             if (wide == 4)
-                BY_ROWS(rows, NAME(back_block), 4, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add, ahead ? ahead + from : NULL, fetched)
+                BY_ROWS(rows, NAME(back_block), 4, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add, ahead ? ahead + from : NULL)
             else if (wide == 2)
-                BY_ROWS(rows, NAME(back_block), 2, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add, ahead ? ahead + from : NULL, fetched)
+                BY_ROWS(rows, NAME(back_block), 2, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add, ahead ? ahead + from : NULL)
             else
-                BY_ROWS(rows, NAME(back_block), 1, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add, ahead ? ahead + from : NULL, fetched)
+                BY_ROWS(rows, NAME(back_block), 1, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add, ahead ? ahead + from : NULL)
         }
     }
 }

@@ -66,12 +66,21 @@ typedef struct place {
     const float *next_y, *next_saved; /* where the next step will write, to be fetched; its own place when it is the last */
 } place;
 
+/* The same, backward. */
+typedef struct grad_place {
+    const float *saved, *y, *h, *c, *dy; /* h and c before the step */
+    int64_t c_step;                      /* between c's blocks of units */
+    float *dh, *dc;                      /* of what the step gave; become those of what it began with, but for what comes by W_hh */
+    float *dgates;
+    const float *next_saved, *next_dy, *next_h; /* what the step before will read, to be fetched; its own where there is none */
+} grad_place;
+
 /* Sequences' rows and those of weights as they are multiplied: `depth` elements of what is summed over are a unit, the size of a float. */
 typedef struct products {
     int depth;
     void (*forward)(const walk *w, const place *at, int64_t n);
     void (*back)(const walk *w, int s0, int slots, const float *packed, const float *const *dgates, int64_t n, float *const *out, int64_t columns,
-                 bool add, const float *const *ahead);
+                 bool add, const grad_place *ahead);
     void (*outer)(const walk *w, const float *const *a, int64_t rows, const float *all, int64_t k, int s0, int slots, float *sums);
     void (*pair)(const float *a, const float *b, int64_t n, float *to); /* depth 2: units (a[i], b[i]); b NULL: zeros; to may be a */
     void (*pair_row)(const float *a, int64_t n, float *to);             /* depth 2: units (a[2i], a[2i + 1]) */
@@ -163,6 +172,17 @@ TN_INLINE void fetch(const float *p, int vectors, bool to_write)
         else
             __builtin_prefetch(p + s * LANES, 0, 2);
     }
+}
+
+/* One vector of what the step before will read, that many having been fetched: `saved` ones, and `units` of dy and of h each. */
+TN_INLINE void fetch_ahead(const grad_place *at, int64_t fetched, int64_t saved, int64_t units)
+{
+    if (fetched < saved)
+        fetch(at->next_saved + fetched * LANES, 1, false);
+    else if (fetched < saved + units)
+        fetch(at->next_dy + (fetched - saved) * LANES, 1, false);
+    else if (fetched < saved + 2 * units)
+        fetch(at->next_h + (fetched - saved - units) * LANES, 1, false);
 }
 
 /* ---- sums in registers ---------------------------------------------------------------------------------------------------- */
@@ -323,15 +343,6 @@ static void forward_tiles(int64_t begin, int64_t end, void *context)
 
 /* ---- backward ------------------------------------------------------------------------------------------------------------- */
 
-/* A sequence at a step. */
-typedef struct grad_place {
-    const float *saved, *y, *h, *c, *dy; /* h and c before the step */
-    int64_t c_step;                      /* between c's blocks of units */
-    float *dh, *dc;                      /* of what the step gave; become those of what it began with, but for what comes by W_hh */
-    float *dgates;
-    const float *next_h, *next_dy; /* what the step before will read, to be fetched; its own where there is none */
-} grad_place;
-
 /* What a worker has: its parts' sums, and of the tile and the rows since the last addition. */
 typedef struct grad_work {
     float *sum_x, *sum_h, *sum_slots;
@@ -363,7 +374,6 @@ TN_INLINE void backward_cell(tn_rnn_kind kind, const grad_place *at, int64_t u, 
         slope[2] = up * (load_part(at->h + j, n) - fresh) * z * (1 - z);
         slope[3] = slope[0] * r;
         AT(at->dh + j) = up * z;
-        fetch(at->next_h + j, 1, false);
     } else {
         const vec y = load_part(at->y + j, n);
         if (kind == TN_RNN_KIND_TANH)
@@ -371,7 +381,6 @@ TN_INLINE void backward_cell(tn_rnn_kind kind, const grad_place *at, int64_t u, 
         else
             slope[0] = (vec)((vec_i32)up & (y > 0));
     }
-    fetch(at->next_dy + j, 1, false);
 }
 
 /* n sequences of a step: their rows of dgates, and the slots' sums. */
@@ -435,7 +444,7 @@ static void backward_step(const walk *w, grad_work *work, int64_t t, int64_t beg
     const step_rows now = rows_of(r, t), former = rows_of(r, t - on), earlier = rows_of(r, t - 2 * on);
     const int64_t dy_before = former.count > 0 ? tn_rnn_dy_at(d, t - on, 0) : dy_now;
     const int64_t hidden = r->hidden, padded = w->units * LANES, saved_row = saved_width(r), cell = (w->l.kept - 1) * LANES;
-    const float *x = r->x, *y = r->y, *dy = d->dy, *saved = r->saved, *dgates[TILE], *next_saved[TILE];
+    const float *x = r->x, *y = r->y, *dy = d->dy, *saved = r->saved, *dgates[TILE];
     float *dh[TILE], *dx[TILE];
     grad_place at[TILE];
     if (work->rows + n > w->chunk)
@@ -449,7 +458,7 @@ static void backward_step(const walk *w, grad_work *work, int64_t t, int64_t beg
                           .dh = work->dh + i * padded, .dc = work->dc + i * padded, .dgates = work->dgates + work->rows * w->l.slots * padded};
         if (d->dc)
             p->c = begins ? work->c0 + i * padded : saved + was * saved_row + cell, p->c_step = begins ? LANES : w->l.kept * LANES;
-        next_saved[i] = saved && !begins ? saved + was * saved_row : p->saved;
+        p->next_saved = saved && !begins ? saved + was * saved_row : p->saved;
         p->next_h = b < earlier.count ? y + (earlier.first + b) * hidden : p->h;
         p->next_dy = begins ? p->dy : dy + dy_before + b * d->dy_row;
         work->x[work->rows] = x + row * r->in, work->h[work->rows] = p->h;
@@ -461,7 +470,7 @@ static void backward_step(const walk *w, grad_work *work, int64_t t, int64_t beg
         w->p->pair_row(dgates[i], width, units);
         dgates[i] = units;
     }
-    w->p->back(w, w->l.h0, w->l.hn, w->w_h, dgates, n, dh, hidden, r->kind == TN_RNN_KIND_GRU, saved ? next_saved : NULL);
+    w->p->back(w, w->l.h0, w->l.hn, w->w_h, dgates, n, dh, hidden, r->kind == TN_RNN_KIND_GRU, at);
     if (d->dx)
         w->p->back(w, w->l.x0, w->l.xn, w->w_x, dgates, n, dx, r->in, false, NULL);
 }
