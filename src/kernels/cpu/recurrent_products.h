@@ -40,7 +40,14 @@ TARGET TN_INLINE void NAME(forward_block)(int rows, tn_rnn_kind kind, const walk
             sum[i][s] = AT_CONST(w->bias + (u * l.slots + s) * LANES);
     }
     NAME(multiply)(rows, l.xn, sum, l.x0, x, 0, UNITS(r->in), w->w_x + u * UNITS(r->in) * l.xn * LANES);
-    NAME(multiply)(rows, l.hn, sum, l.h0, h, 0, UNITS(r->hidden), w->w_h + u * UNITS(r->hidden) * l.hn * LANES);
+    const int64_t depth = UNITS(r->hidden), piece = tn_max_i64(1, depth / (l.kept + 1));
+    const float *w_h = w->w_h + u * depth * l.hn * LANES;
+    for (int64_t k = 0, fetched = 0; k < depth; k += piece, w_h += piece * l.hn * LANES, fetched++) {
+        TN_UNROLL
+        for (int i = 0; i < rows; i++)
+            fetch_next(&at[i], fetched, u, l.kept);
+        NAME(multiply)(rows, l.hn, sum, l.h0, h, k, tn_min_i64(piece, depth - k), w_h);
+    }
     TN_UNROLL
     for (int i = 0; i < rows; i++)
         forward_cell(kind, sum[i], &at[i], u, r->hidden - u * LANES);

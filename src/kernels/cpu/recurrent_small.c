@@ -174,6 +174,15 @@ TN_INLINE void fetch(const float *p, int vectors, bool to_write)
     }
 }
 
+/* One vector of what the next step will write for a block of units, that many having been fetched: y's, and the `kept` ones that are saved. */
+TN_INLINE void fetch_next(const place *at, int64_t fetched, int64_t u, int64_t kept)
+{
+    if (fetched == 0)
+        fetch(at->next_y + u * LANES, 1, true);
+    else if (fetched <= kept && at->next_saved)
+        fetch(at->next_saved + (u * kept + fetched - 1) * LANES, 1, true);
+}
+
 /* One vector of what the step before will read, that many having been fetched: `saved` ones, and `units` of dy and of h each. */
 TN_INLINE void fetch_ahead(const grad_place *at, int64_t fetched, int64_t saved, int64_t units)
 {
@@ -229,9 +238,6 @@ TN_INLINE void forward_cell(tn_rnn_kind kind, const vec *sum, const place *at, i
     else
         y = at_least(0, sum[0]);
     store_part(at->y + j, y, n);
-    fetch(at->next_y + j, 1, true);
-    if (saved)
-        fetch(at->next_saved + kept, layout_of(kind).kept, true);
 }
 
 /* ---- the ways to multiply ------------------------------------------------------------------------------------------------- */
