@@ -24,6 +24,13 @@ static void fill(tn_tensor *x, uint32_t seed, double low, double high)
     check_good();
 }
 
+static void fill_first(tn_tensor *x, double value)
+{
+    TN_NO_GRAD;
+    tn_fill_(tn_narrow(tn_narrow(x, 0, 0, 1), 1, 0, 1), value);
+    check_good();
+}
+
 static void fill_matrix(tn_tensor *x, uint32_t seed)
 {
     const double bound = 1 / sqrt((double)tn_size(x, 1));
@@ -264,6 +271,33 @@ static void tuned_files_know_their_model(void **state)
     }
 }
 
+/* A model with elements that are no numbers is known by the others; one without a number is none that was tuned. */
+static void tuned_files_know_models_that_are_not_finite(void **state)
+{
+    (void)state;
+    static const char embedding[] = "model.embed_tokens.weight";
+    TN_SCOPE;
+    without_cjson_skip();
+    tn_module *llama = untuned(TN_F32), *same = untuned(TN_F32), *other = untuned(TN_F32);
+    tn_list *params = tn_parameters(other);
+    for (int64_t k = 0; k < tn_list_count(params); k++)
+        if (tn_ndim(tn_list_at(params, k)) > 1)
+            fill_matrix(tn_list_at(params, k), (uint32_t)(60 + k));
+    choose(llama, HEAD);
+    for (int i = 0; i < 2; i++) { /* saved from a whole model, then from one that is not */
+        assert_int_equal(tn_llama_save_tuned(llama, in_folder("tuned.safetensors")), TN_OK);
+        assert_non_null(tn_dict_note(tn_load_safetensors(in_folder("tuned.safetensors")), "base"));
+        fill_first(tn_parameter(llama, embedding), INFINITY);
+        fill_first(tn_parameter(other, embedding), NAN);
+        assert_int_equal(tn_llama_load_tuned(same, in_folder("tuned.safetensors")), TN_OK);
+        assert_int_equal(tn_llama_load_tuned(llama, in_folder("tuned.safetensors")), TN_OK);
+        check_fails(tn_llama_load_tuned(other, in_folder("tuned.safetensors")), TN_ERR_ARGUMENT, "another model of the same sizes: differs by %");
+    }
+    for (int64_t k = 0; k < tn_list_count(params); k++)
+        tn_fill_(tn_detach(tn_list_at(params, k)), NAN);
+    check_fails(tn_llama_load_tuned(other, in_folder("tuned.safetensors")), TN_ERR_ARGUMENT, "another model of the same sizes: differs by 100 %");
+}
+
 /* A file over a model that has LoRA's parts of another alpha and values: the file's count. */
 static void tuned_files_over_tuned_models(void **state)
 {
@@ -370,7 +404,7 @@ int main(void)
     case_use_device();
     const struct CMUnitTest tests[] = {
         TEST(losses_are_those_of_pytorch), TEST(decoders_take_in_lora), TEST(saved_models_have_lora_in_them), TEST(tuned_files_give_the_same_tokens),
-        TEST(decoders_open_with_tuned_files), TEST(tuned_files_know_their_model), TEST(tuned_files_over_tuned_models), TEST(saving_fails),
+        TEST(decoders_open_with_tuned_files), TEST(tuned_files_know_their_model), TEST(tuned_files_know_models_that_are_not_finite), TEST(tuned_files_over_tuned_models), TEST(saving_fails),
         TEST(loading_fails),
     };
     if (!make_folder("finetune"))

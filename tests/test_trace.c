@@ -1,16 +1,13 @@
 /* TENON_TRACE: a child runs a little training with it; its file is JSON, and the spans lie in each other as the calls did. */
-#include "check.h"
+#include "decimal_point.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #ifdef TENON_HAVE_CJSON
 #include <cjson/cJSON.h>
 #endif
 
-static char path[64];
+static char path[128];
 static char warning[256];
 static void keep_warning(const char *text, void *context) { snprintf(context, sizeof warning, "%s", text); }
 
@@ -29,6 +26,7 @@ static int run_child(const char *to)
     pid_t child = fork(); /* nothing of the library has run here: the child chooses its kernels */
     assert_true(child >= 0);
     if (child == 0) {
+        set_decimal_point(",");
         setenv("TENON_TRACE", to, 1);
         tn_set_log_handler(keep_warning, warning);
         train();
@@ -111,8 +109,8 @@ int main(void)
 #endif
         TEST(test_a_file_that_cannot_be),
     };
-    snprintf(path, sizeof path, "/tmp/tenon-trace-%ld.json", (long)getpid());
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    unlink(path);
-    return failed;
+    if (!make_folder("trace"))
+        return 1;
+    snprintf(path, sizeof path, "%s", in_folder("trace.json"));
+    return cmocka_run_group_tests(tests, NULL, NULL) + !remove_folder();
 }

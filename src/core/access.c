@@ -256,6 +256,7 @@ size_t tn_format(const tn_tensor *x, char *text, size_t size)
     if (!x)
         return (size_t)snprintf(text, size, "(null)");
     TN_ERROR_ASIDE;
+    TN_C_NUMBERS;
     bool floating = tn_dtype_is_float((tn_dtype)x->dtype);
     printer p = {.text = text, .size = size, .dtype = (tn_dtype)x->dtype, .decimals = 4, .whole = true, .cut = x->numel > THRESHOLD};
     p.values = converted("format", x, floating ? TN_F64 : TN_I64);

@@ -6,6 +6,8 @@
 #define TN_NO_SITES /* call sites are the caller's: the library's own calls name none */
 #endif
 
+#include <locale.h>
+
 #include <tenon/tensor.h>
 
 #define TN_LIKELY(x) __builtin_expect(!!(x), 1)
@@ -77,6 +79,11 @@ typedef struct tn_text_out {
     size_t size, length;
 } tn_text_out;
 void tn_put(tn_text_out *out, const char *format, ...) TN_PRINTF(2, 3);
+/* locale.c: to the end of the block the thread writes and reads numbers as C does (printf, strtod, cJSON), whatever locale the program has set: tn_put()
+ * is so by itself. */
+locale_t tn_locale_c(void);
+void tn_locale_back(locale_t *before);
+#define TN_C_NUMBERS TN_CLEANUP_(tn_locale_back) locale_t TN_UNIQUE_(tn_locale_at_) = tn_locale_c()
 /* Frees the thread's message and buffers. */
 void tn_texts_thread_end(void);
 /* alloc.c: exactly so many bytes, of the system and back to it, for what is large and lives long: aligned to 64, from 4 MiB on in 2 MiB pages

@@ -38,6 +38,7 @@ char *tn_text_buffer(void)
 
 void tn_put(tn_text_out *out, const char *format, ...)
 {
+    TN_C_NUMBERS;
     bool room = out->length < out->size;
     va_list list;
     va_start(list, format);

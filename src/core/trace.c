@@ -51,6 +51,7 @@ void tn_trace_write(const tn_span *span, double end, const char *details)
         if (isprint((unsigned char)*at) && *at != '"' && *at != '\\')
             name[n++] = *at;
     name[n] = 0;
+    TN_C_NUMBERS;
     pthread_mutex_lock(&lock);
     if (file)
         fprintf(file, ",\n{\"name\":\"%s\",\"cat\":\"%s\",\"ph\":\"X\",\"ts\":%.3f,\"dur\":%.3f,\"pid\":%ld,\"tid\":%ld,\"args\":{%s}}", name,

@@ -408,6 +408,7 @@ static tn_status draw(const tn_plot *plot, const char *picture)
     FILE *script = tmpfile(), *said = tmpfile();
     tn_status status = script && said ? TN_OK : fail_io(plot->path, "no temporary file", errno);
     if (status == TN_OK) {
+        TN_C_NUMBERS;
         put_script(script, plot, picture);
         bool written = fflush(script) == 0 && !ferror(script);
         rewind(script);
@@ -424,6 +425,7 @@ static tn_status write_table(tn_plot *plot)
 {
     char *text = NULL;
     size_t size = 0;
+    TN_C_NUMBERS;
     FILE *memory = open_memstream(&text, &size);
     if (memory)
         put_table(memory, plot);

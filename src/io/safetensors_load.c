@@ -59,6 +59,7 @@ static bool parse_json(load *l, int64_t length)
         ok = BAD("the header does not begin with {", l->file.op, l->file.path);
     if (ok) {
         const char *end = NULL;
+        TN_C_NUMBERS;
         l->json = cJSON_ParseWithLengthOpts(text, (size_t)length, &end, false);
         while (l->json && end < text + length && *end == ' ')
             end++;

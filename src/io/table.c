@@ -4,8 +4,6 @@
 #include <tenon/table.h>
 
 #include <errno.h>
-#include <locale.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -225,9 +223,6 @@ const char *tn_table_text(const tn_table *t, int64_t row, int64_t column)
 
 /* ---- numbers ------------------------------------------------------------------------------------------------------------ */
 
-static locale_t c_locale;
-static void make_locale(void) { c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0); }
-
 static const char *past_blanks(const char *text) { return text + strspn(text, " \t"); }
 
 /* The field's number into *value or, of an integer, *whole; false where it has none. */
@@ -243,7 +238,7 @@ static bool parse(const char *text, bool integer, double *value, int64_t *whole)
     if (integer)
         *whole = strtoll(text, &end, 10);
     else
-        *value = strtod_l(text, &end, c_locale);
+        *value = strtod(text, &end);
     return end != text && !*past_blanks(end) && (!integer || errno == 0);
 }
 
@@ -257,7 +252,6 @@ static void not_a_number(const tn_table *t, int64_t row, int64_t column, tn_dtyp
 
 tn_tensor *tn_table_numbers_with(const tn_table_numbers_args *a)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     TN_KNOWN(tn_table_numbers_args, a);
     const tn_table *t = a->table;
     int64_t n = a->columns ? a->columns : 1, last;
@@ -269,9 +263,7 @@ tn_tensor *tn_table_numbers_with(const tn_table_numbers_args *a)
     tn_dtype dtype = tn_dtype_or_default(a->dtype);
     if (dtype != TN_F32 && dtype != TN_F64 && dtype != TN_I64)
         return tn_fail(TN_ERR_DTYPE, "table_numbers: %s: numbers are read as float32, float64 or int64", tn_dtype_name(dtype));
-    pthread_once(&once, make_locale);
-    if (!c_locale)
-        return tn_fail(TN_ERR_MEMORY, "table_numbers: no memory for the locale \"C\"");
+    TN_C_NUMBERS;
     tn_tensor *x = tn_new("table_numbers", a->columns ? TN_SHAPE(t->rows, n) : TN_SHAPE(t->rows), dtype, (tn_device_id){TN_CPU, 0});
     char *out = x ? tn_ptr(x) : NULL;
     for (int64_t i = 0; x && i < x->numel; i++) {

@@ -26,7 +26,7 @@
     X(SILU, x * tn_sigmoid_(x))                                                                                               \
     X(SOFTPLUS, x * p[0] > p[1] ? x : tn_log1p_(tn_exp_(x * p[0])) / p[0])                                                    \
     X(MISH, x * tn_tanh_(x > (T)20 ? x : tn_log1p_(tn_exp_(x))))                                                              \
-    X(HARDSWISH, x <= (T)-3 ? (T)0 : x >= (T)3 ? x : x * (x + (T)3) / (T)6)
+    X(HARDSWISH, x >= (T)3 ? x : x * (x <= (T)-3 ? (T)0 : x + (T)3) / (T)6) /* of -infinity NaN, as in PyTorch */
 
 /* Floats and integers alike. */
 #define TN_UNARY_NUMBER_LIST(X)                                                                                               \

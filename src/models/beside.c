@@ -78,6 +78,7 @@ static int ends_in(const char *op, const char *file, int64_t ends[TN_ENDS_MOST])
 {
     size_t size;
     int count = 0;
+    TN_C_NUMBERS;
     char *text = tn_model_text(op, file, &size);
     cJSON *json = text ? cJSON_ParseWithLength(text, size) : NULL;
     const cJSON *ids = cJSON_GetObjectItemCaseSensitive(json, "eos_token_id");

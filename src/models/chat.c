@@ -92,6 +92,7 @@ static char *copied(const char *text, size_t *size)
 /* "chat_template": a text, or [{"name": "default", "template": a text}, ...]; NULL, with an error or, where there is none, without one. */
 static char *of_config(const char *op, const char *path, const char *text, size_t *size)
 {
+    TN_C_NUMBERS;
     cJSON *json = cJSON_ParseWithLength(text, *size);
     const cJSON *jinja = cJSON_GetObjectItemCaseSensitive(json, "chat_template"), *one;
     for (one = cJSON_IsArray(jinja) ? jinja->child : NULL; one; one = one->next) {

@@ -62,11 +62,11 @@ static const void *prepared_norm(const pass *p, const tn_packed_matrix *w, const
 /* Whether two weights take the same x prepared otherwise. */
 static bool differ(const tn_packed_matrix *a, const tn_packed_matrix *b) { return tn_packed_input_kind(a->kind) != tn_packed_input_kind(b->kind); }
 
-static const void *prepared(const pass *p, const tn_packed_matrix *w, const float *x, int thread, int threads)
+static const void *prepared(const pass *p, const tn_packed_matrix *w, const float *x, int64_t n, int thread, int threads)
 {
-    char *own = p->n == 1 ? p->prepared + (size_t)thread * p->prepared_bytes : p->prepared;
-    p->kernels->packed_input(w->kind, p->n, w->cols, x, w->cols, own, p->n == 1 ? 0 : thread, p->n == 1 ? 1 : threads);
-    if (p->n > 1)
+    char *own = n == 1 ? p->prepared + (size_t)thread * p->prepared_bytes : p->prepared;
+    p->kernels->packed_input(w->kind, n, w->cols, x, w->cols, own, n == 1 ? 0 : thread, n == 1 ? 1 : threads);
+    if (n > 1)
         tn_barrier_wait(p->barrier, threads);
     return own;
 }
@@ -156,22 +156,23 @@ static bool of_one_sequence(const pass *p) { return p->sequences[0] == p->sequen
 static bool rolls(const pass *p, const tn_decoder_layer *l) { return p->n > 1 && of_one_sequence(p) && p->positions[p->n - 1] >= l->cache.rows; }
 
 /* A device has threads for all heads at once. Rows that roll go one after the other. */
-static void attend_there(const pass *p, const tn_decoder_layer *l)
+static void attend_there(const pass *p, const tn_decoder_layer *l, int64_t wanted)
 {
-    const int64_t n = p->n, kv_heads = p->d->config.num_key_value_heads, rows = of_one_sequence(p) && !rolls(p, l) ? n : 1;
+    const int64_t n = p->n, kv_heads = p->d->config.num_key_value_heads, rows = of_one_sequence(p) && !rolls(p, l) ? n : 1, look = upto(rows, wanted);
     for (int64_t i = 0; i < n; i++) {
         store(p, l, i, 0, kv_heads, &l->cache, p->sequences[i] * kv_heads * l->cache.rows + p->positions[i] % l->cache.rows);
-        if ((i + 1) % rows == 0)
-            attend(p, l, i + 1 - rows, rows, 0, p->d->config.num_attention_heads, 0, 1);
+        if ((i + 1) % rows == 0 && i >= n - wanted)
+            attend(p, l, i + 1 - look, look, 0, p->d->config.num_attention_heads, 0, 1);
     }
 }
 
-/* All of a pass's rows, of one sequence at once. A key/value head of a sequence is one thread's, which reads what it wrote; where threads would be
- * left over they meet in between and share out the heads of queries. */
-static void attend_all(const pass *p, const tn_decoder_layer *l, int thread, int threads)
+/* The keys and values of all of a pass's rows, and the looks of the last `wanted`: all of them, or of one sequence fewer; those of one sequence at
+ * once. A key/value head of a sequence is one thread's, which reads what it wrote; where threads would be left over they meet in between and share
+ * out the heads of queries. */
+static void attend_all(const pass *p, const tn_decoder_layer *l, int64_t wanted, int thread, int threads)
 {
     const int64_t n = p->n, kv_heads = p->d->config.num_key_value_heads, heads = p->d->config.num_attention_heads, group = heads / kv_heads;
-    const int64_t rows = of_one_sequence(p) ? n : 1, runs = n / rows; /* rows that look at once */
+    const int64_t rows = of_one_sequence(p) ? n : 1, runs = n / rows, look = upto(rows, wanted); /* `look` of `rows` look at once */
     const bool split = group > 1 && runs * kv_heads < 2 * threads && runs * kv_heads % threads != 0;
     for (int64_t i = 0; i < n; i += rows)
         for (int64_t g = 0; g < kv_heads; g++) {
@@ -183,46 +184,51 @@ static void attend_all(const pass *p, const tn_decoder_layer *l, int thread, int
             else
                 for (int64_t k = i; k < i + rows; k++)
                     store(p, l, k, g, 1, &l->cache, head * l->cache.rows + p->positions[k] % l->cache.rows);
-            if (!split)
-                attend(p, l, i, rows, g * group, group, thread, threads);
+            if (!split && look)
+                attend(p, l, i + rows - look, look, g * group, group, thread, threads);
         }
-    if (!split)
+    if (!split || !look)
         return;
     tn_barrier_wait(p->barrier, threads);
     for (int64_t at = thread; at < runs * heads; at += threads)
-        attend(p, l, at / heads * rows, rows, at % heads, 1, thread, threads);
+        attend(p, l, (at / heads + 1) * rows - look, look, at % heads, 1, thread, threads);
 }
 
-static void run_layer(const pass *p, const tn_decoder_layer *l, int thread, int threads)
+/* After the last layer only the rows that get logits are wanted: of the others it makes no more than keys and values. */
+static void run_layer(const pass *p, const tn_decoder_layer *l, int64_t wanted, int thread, int threads)
 {
     const tn_llama_args *c = &p->d->config;
-    const int64_t n = p->n, hidden = c->hidden_size, wide = c->intermediate_size;
-    const void *normed = NULL;
+    const int64_t n = p->n, hidden = c->hidden_size, wide = c->intermediate_size, queries = c->num_attention_heads * c->head_dim;
+    float *x = p->x + (n - wanted) * hidden;
+    const void *input = NULL;
     float *to = p->q;
     for (int i = 0; i < l->qkv_count; to += l->qkv[i++].rows) {
         if (i == 0 || differ(&l->qkv[i], &l->qkv[i - 1]))
-            normed = prepared_norm(p, &l->qkv[i], p->x, l->input_norm, n, thread, threads);
-        p->kernels->packed_product(&l->qkv[i], n, normed, to, tn_decoder_qkv_rows(p->d), false, thread, threads);
+            input = prepared_norm(p, &l->qkv[i], p->x, l->input_norm, n, thread, threads);
+        p->kernels->packed_product(&l->qkv[i], n, input, to, tn_decoder_qkv_rows(p->d), false, thread, threads);
     }
     tn_barrier_wait(p->barrier, threads);
     if (p->d->device.type == TN_CPU)
-        attend_all(p, l, thread, threads);
+        attend_all(p, l, wanted, thread, threads);
     else
-        attend_there(p, l);
+        attend_there(p, l, wanted);
+    if (!wanted)
+        return;
     tn_barrier_wait(p->barrier, threads);
-    p->kernels->packed_product(&l->out, n, prepared(p, &l->out, p->attended, thread, threads), p->x, hidden, true, thread, threads);
+    input = prepared(p, &l->out, p->attended + (n - wanted) * queries, wanted, thread, threads);
+    p->kernels->packed_product(&l->out, wanted, input, x, hidden, true, thread, threads);
     tn_barrier_wait(p->barrier, threads);
-    normed = prepared_norm(p, &l->gate, p->x, l->post_norm, n, thread, threads);
-    p->kernels->packed_product(&l->gate, n, normed, p->gate, wide, false, thread, threads);
+    input = prepared_norm(p, &l->gate, x, l->post_norm, wanted, thread, threads);
+    p->kernels->packed_product(&l->gate, wanted, input, p->gate, wide, false, thread, threads);
     if (differ(&l->gate, &l->up))
-        normed = prepared_norm(p, &l->up, p->x, l->post_norm, n, thread, threads);
-    p->kernels->packed_product(&l->up, n, normed, p->up, wide, false, thread, threads);
+        input = prepared_norm(p, &l->up, x, l->post_norm, wanted, thread, threads);
+    p->kernels->packed_product(&l->up, wanted, input, p->up, wide, false, thread, threads);
     int64_t begin, end; /* the rows of gate and up that are this thread's */
     tn_packed_share(wide, thread, threads, &begin, &end);
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < wanted; i++)
         p->kernels->decode_gate(end - begin, p->gate + i * wide + begin, p->up + i * wide + begin);
     tn_barrier_wait(p->barrier, threads);
-    p->kernels->packed_product(&l->down, n, prepared(p, &l->down, p->gate, thread, threads), p->x, hidden, true, thread, threads);
+    p->kernels->packed_product(&l->down, wanted, prepared(p, &l->down, p->gate, wanted, thread, threads), x, hidden, true, thread, threads);
     tn_barrier_wait(p->barrier, threads);
 }
 
@@ -248,8 +254,8 @@ static void run(int thread, int threads, void *context)
     if (d->device.type == TN_CPU)
         turn_rows(p, first, end, p->cos, p->sin);
     tn_barrier_wait(p->barrier, threads);
-    for (int64_t i = 0; i < d->config.num_hidden_layers; i++)
-        run_layer(p, &d->layers[i], thread, threads);
+    for (int64_t i = 0, layers = d->config.num_hidden_layers; i < layers; i++)
+        run_layer(p, &d->layers[i], i + 1 < layers ? p->n : p->outs, thread, threads);
     if (p->outs) {
         const float *last = p->x + (p->n - p->outs) * hidden;
         const void *normed = prepared_norm(p, &d->head, last, d->norm, p->outs, thread, threads);

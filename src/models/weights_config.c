@@ -190,6 +190,7 @@ static bool read_config(const parse *p, tn_tensor **factors)
 
 bool tn_llama_config_parse(tn_weights_source source, const char *text, size_t length, tn_llama_config_text *out)
 {
+    TN_C_NUMBERS;
     cJSON *json = cJSON_ParseWithLength(text, length);
     const parse p = {source, json, &out->config};
     out->rope_freqs = NULL;

@@ -58,6 +58,7 @@ static tn_dict *read_shards(tn_weights_source source, const char *path)
 {
     enum { INDEX_MOST = 64 << 20 };
     tn_reader r;
+    TN_C_NUMBERS;
     if (!tn_reader_open(&r, source.op, path, false))
         return NULL;
     const size_t size = (size_t)r.size;

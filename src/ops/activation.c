@@ -57,8 +57,8 @@ tn_tensor *tn_celu_with(const tn_celu_args *a)
     return tn_pass(tn_mul(elu(tn_div(a->x, N(a->alpha)), 1), N(a->alpha)));
 }
 
-/* |x| > lambd */
-static tn_tensor *outside(tn_tensor *x, double lambd) { return tn_gt(tn_abs(x), N(lambd)); }
+/* |x| <= lambd, which NaN is not: it goes through */
+static tn_tensor *within(tn_tensor *x, double lambd) { return tn_le(tn_abs(x), N(lambd)); }
 
 tn_tensor *tn_hardshrink_with(const tn_shrink_args *a)
 {
@@ -66,7 +66,7 @@ tn_tensor *tn_hardshrink_with(const tn_shrink_args *a)
     if (!good("hardshrink", a->x))
         return NULL;
     TN_SCOPE;
-    return tn_pass(tn_where(outside(a->x, a->lambd), a->x, N(0)));
+    return tn_pass(tn_where(within(a->x, a->lambd), N(0), a->x));
 }
 
 tn_tensor *tn_softshrink_with(const tn_shrink_args *a)
@@ -77,7 +77,7 @@ tn_tensor *tn_softshrink_with(const tn_shrink_args *a)
     if (!(a->lambd >= 0))
         return tn_fail(TN_ERR_ARGUMENT, "softshrink: lambd is %g: it must not be negative", a->lambd);
     TN_SCOPE;
-    return tn_pass(tn_where(outside(a->x, a->lambd), tn_sub(a->x, tn_mul(tn_sign(a->x), N(a->lambd))), N(0)));
+    return tn_pass(tn_where(within(a->x, a->lambd), N(0), tn_sub(a->x, tn_mul(tn_sign(a->x), N(a->lambd)))));
 }
 
 tn_tensor *tn_threshold(tn_tensor *x, double threshold, double value)

@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static bool bad(const char *what)
 {
@@ -51,18 +52,34 @@ static bool read_merges(tn_tokenizer *t, const tn_tokenizer_gguf_args *a)
     return true;
 }
 
-/* Control tokens and the unknown one where the caller allows it, user-defined ones always. */
+/* The longest first. */
+static int by_size(const void *a, const void *b)
+{
+    const tn_candidate *left = a, *right = b;
+    return left->size != right->size ? (left->size < right->size ? 1 : -1) : left->id < right->id ? -1 : 1;
+}
+
+/* Control tokens and the unknown one where the caller allows it, user-defined ones always; the longest first, over the whole text. */
 static bool read_added(tn_tokenizer *t, tn_text_step *step)
 {
-    for (int64_t id = 0; id < t->vocab.count; id++) {
+    int64_t count = 0;
+    tn_candidate *found = tn_alloc((size_t)t->vocab.count * sizeof *found);
+    bool good = found != NULL;
+    for (int64_t id = 0; good && id < t->vocab.count; id++) {
         const tn_token *token = &t->vocab.tokens[id];
-        const bool control = token->type == TN_TOKEN_CONTROL, unknown = token->type == TN_TOKEN_UNKNOWN;
-        t->special[id] = control;
-        if ((control || unknown || token->type == TN_TOKEN_USER) && token->size &&
-            !tn_add_token(t, step, token->text, token->size, (tn_added){(int32_t)id, .special = control || unknown}))
-            return false;
+        t->special[id] = token->type == TN_TOKEN_CONTROL;
+        if ((t->special[id] || token->type == TN_TOKEN_UNKNOWN || token->type == TN_TOKEN_USER) && token->size)
+            found[count++] = (tn_candidate){0, token->size, (int32_t)id};
     }
-    return true;
+    if (count)
+        qsort(found, (size_t)count, sizeof *found, by_size);
+    for (int64_t i = 0; good && i < count; i++) {
+        const tn_token *token = &t->vocab.tokens[found[i].id];
+        good = tn_add_token(t, step, token->text, token->size, (tn_added){found[i].id, .special = token->type != TN_TOKEN_USER});
+    }
+    tn_free(found, (size_t)t->vocab.count * sizeof *found);
+    step->flag = true;
+    return good;
 }
 
 /* SentencePiece's BPE as llama.cpp has it: tokens of any type merge, and bytes that are no UTF-8 stay bytes. What GGUF keeps of a normaliser is whether

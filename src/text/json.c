@@ -539,6 +539,7 @@ bool tn_read_json(tn_tokenizer *t, const tn_text_file *f)
     memcpy(text, f->data, (size_t)f->size);
     stand_for_nul(text, f->size);
     const char *end = NULL;
+    TN_C_NUMBERS;
     cJSON *root = cJSON_ParseWithLengthOpts(text, (size_t)f->size, &end, false);
     while (root && end < text + f->size && strchr(" \t\r\n", *end))
         end++;

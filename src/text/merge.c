@@ -22,7 +22,7 @@ bool tn_piece_fits(const tn_piece *p)
 /* ---- the heap ------------------------------------------------------------------------------------------------------------ */
 
 /* Four children each: as deep as half, and they lie side by side. */
-static bool push(tn_encoder *e, tn_candidate c)
+bool tn_candidate_push(tn_encoder *e, tn_candidate c)
 {
     if (!tn_grow(&e->heap, e->heap_count, &e->heap_capacity, sizeof *e->heap))
         return false;
@@ -33,7 +33,7 @@ static bool push(tn_encoder *e, tn_candidate c)
     return true;
 }
 
-static tn_candidate pop(tn_encoder *e)
+tn_candidate tn_candidate_pop(tn_encoder *e)
 {
     tn_candidate *heap = e->heap, first = heap[0], last = heap[--e->heap_count];
     size_t at = 0, count = e->heap_count;
@@ -103,7 +103,7 @@ static bool offer(tn_encoder *e, const char *text, int32_t left)
         if (e->splits && t->vocab.tokens[id].type == TN_TOKEN_UNUSED)
             e->splits[id] = a->size;
     }
-    return push(e, (tn_candidate){order, size, id});
+    return tn_candidate_push(e, (tn_candidate){order, size, id});
 }
 
 static bool merge_all(tn_encoder *e, const char *text)
@@ -114,7 +114,7 @@ static bool merge_all(tn_encoder *e, const char *text)
         if (!offer(e, text, (int32_t)i))
             return false;
     while (e->heap_count) {
-        tn_candidate c = pop(e);
+        tn_candidate c = tn_candidate_pop(e);
         int32_t left = (int32_t)(uint32_t)c.order;
         tn_symbol *a = &s[left];
         if (a->size == 0 || a->next < 0 || a->size + s[a->next].size != c.size)

@@ -59,10 +59,69 @@ static bool within_word(const tn_piece *p, int64_t start, int64_t end)
            (end < p->size && tn_word_point(tn_utf8_next(p->text + end, p->size - end, &taken)));
 }
 
-/* Leftmost and of those the longest, one behind the other. */
+/* The longest token that counts at the start of so many bytes, as a candidate for `at`; its size is 0 where there is none. */
+static tn_candidate longest_that_counts(const tn_encoder *e, const tn_text_step *step, const char *text, int64_t size, int64_t at)
+{
+    tn_candidate longest = {0};
+    int32_t node = 0;
+    for (int32_t i = 0; i < size && (node = tn_trie_step(&step->trie, node, (unsigned char)text[i])) >= 0; i++) {
+        const int32_t place = step->trie.values[node];
+        if (place >= 0 && (e->allow_special || !e->tokenizer->added[place].special))
+            longest = (tn_candidate){(uint64_t)place << 32 | (uint64_t)at, i + 1, place};
+    }
+    return longest;
+}
+
+/* Of tokens that overlap those of the least place in tokenizer->added, and of one token the leftmost. */
+static bool by_places(tn_encoder *e, const tn_text_step *step, tn_piece p)
+{
+    if (!tn_piece_fits(&p))
+        return false;
+    e->heap_count = 0;
+    for (int64_t at = 0; at < p.size; at++) {
+        const tn_candidate c = longest_that_counts(e, step, p.text + at, p.size - at, at);
+        if (c.size && !tn_candidate_push(e, c))
+            return false;
+    }
+    if (e->heap_count == 0)
+        return tn_pass_on(e, step, p.text, p.size, p.first);
+    tn_bytes *b = own_text(e, step);
+    for (size_t i = 0; i < sizeof(int32_t); i++)
+        if (!tn_bytes_add(b, p.text, p.size))
+            return false;
+    memset(b->data, -1, b->size);
+    int32_t *taken = (int32_t *)(void *)b->data; /* [p.size] the place of the token that has the byte; -1: none */
+    while (e->heap_count) {
+        tn_candidate c = tn_candidate_pop(e);
+        const int64_t at = (uint32_t)c.order;
+        int32_t room = 0;
+        while (room < c.size && taken[at + room] < 0)
+            room++;
+        for (int32_t i = 0; i < c.size && room == c.size; i++)
+            taken[at + i] = c.id;
+        if (room < c.size && (c = longest_that_counts(e, step, p.text + at, room, at)).size && !tn_candidate_push(e, c))
+            return false;
+    }
+    int64_t done = 0;
+    for (int64_t at = 0; at < p.size;) {
+        if (taken[at] < 0) {
+            at++;
+            continue;
+        }
+        const int32_t id = e->tokenizer->added[taken[at]].id;
+        if (!tn_pass_on(e, step, p.text + done, at - done, p.first && done == 0) || !tn_emit(e, id))
+            return false;
+        done = at += e->tokenizer->vocab.tokens[id].size;
+    }
+    return done >= p.size || tn_pass_on(e, step, p.text + done, p.size - done, p.first && done == 0);
+}
+
+/* Leftmost and of those the longest, one behind the other, as Hugging Face's tokenizers find them; with the flag as llama.cpp does, by their places. */
 bool tn_step_added(tn_encoder *e, const tn_text_step *step, tn_piece p)
 {
     int64_t done = 0;
+    if (step->flag)
+        return by_places(e, step, p);
     for (int64_t at = 0, n; at < p.size; at += n) {
         int32_t place;
         n = tn_trie_longest(&step->trie, p.text + at, p.size - at, &place);

@@ -161,9 +161,12 @@ bool tn_emit(tn_encoder *e, int64_t id);
 /* What has no token: those of its bytes, or the unknown one, once for a run. */
 bool tn_emit_unknown(tn_encoder *e, const char *text, int64_t size);
 bool tn_piece_fits(const tn_piece *p); /* places in it are 32 bits; false with an error */
+/* The heap: where it has some, the one of the least order comes out. */
+bool tn_candidate_push(tn_encoder *e, tn_candidate c);
+tn_candidate tn_candidate_pop(tn_encoder *e);
 
 bool tn_step_mend(tn_encoder *e, const tn_text_step *step, tn_piece piece);    /* what is no UTF-8 becomes U+FFFD; flag: loosely */
-bool tn_step_added(tn_encoder *e, const tn_text_step *step, tn_piece piece);   /* trie: places in tokenizer->added; flag: special ones alone */
+bool tn_step_added(tn_encoder *e, const tn_text_step *step, tn_piece piece);   /* trie: places in tokenizer->added; flag: see there */
 bool tn_step_prepend(tn_encoder *e, const tn_text_step *step, tn_piece piece); /* with; mode; flag: not where the text begins with it */
 bool tn_step_replace(tn_encoder *e, const tn_text_step *step, tn_piece piece); /* what or pattern, with */
 bool tn_step_normal(tn_encoder *e, const tn_text_step *step, tn_piece piece);  /* flag: composed */

@@ -4,6 +4,7 @@ from torch import nn
 from layers_common import Layers, f, given
 
 L = Layers("activations")
+INF, NAN = float("inf"), float("nan")
 
 PLAIN = {"relu": nn.ReLU, "silu": nn.SiLU, "mish": nn.Mish, "hardswish": nn.Hardswish, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh,
          "relu6": nn.ReLU6, "selu": nn.SELU, "log_sigmoid": nn.LogSigmoid, "hardsigmoid": nn.Hardsigmoid, "softsign": nn.Softsign,
@@ -16,6 +17,7 @@ for name, module in PLAIN.items():
 for name in ("log_sigmoid", "selu", "softsign", "hardsigmoid", "tanhshrink"):
     L.case(name, PLAIN[name], [given([-200.0, -50.0, -20.5, -1e-6, 1e-6, 20.5, 39.0, 50.0, 200.0])], _gradcheck=False,
            **LOOSE.get(name, {}))
+    L.case(name, PLAIN[name], [given([INF, -INF])], _gradcheck=False, **LOOSE.get(name, {}), _name=f"{name} at infinity")
 # At the corners themselves.
 for name in ("relu", "relu6", "hardsigmoid"):
     L.case(name, PLAIN[name], [given([-3.0, 0.0, 3.0, 6.0])], _gradcheck=False, **LOOSE.get(name, {}))
@@ -38,6 +40,8 @@ L.case("hardshrink", lambda lambd: nn.Hardshrink(lambd), [f(3, 5)], lambd=0.5)
 L.case("hardshrink", lambda lambd: nn.Hardshrink(lambd), [given([-1.0, -0.75, 0.0, 0.75, 1.0])], lambd=0.75, _gradcheck=False)
 L.case("softshrink", lambda lambd: nn.Softshrink(lambd), [f(3, 5)], lambd=0.5)
 L.case("softshrink", lambda lambd: nn.Softshrink(lambd), [given([-1.0, -0.75, 0.0, 0.75, 1.0])], lambd=0.75, _gradcheck=False)
+for name, module in ("hardshrink", nn.Hardshrink), ("softshrink", nn.Softshrink):
+    L.case(name, lambda lambd, module=module: module(lambd), [given([INF, -INF, NAN])], lambd=0.75, _gradcheck=False, _grads=False, _name=f"{name} of special values")
 L.case("threshold", lambda threshold, value: nn.Threshold(threshold, value), [f(3, 5)], threshold=0.3, value=-7.0)
 L.case("threshold", lambda threshold, value: nn.Threshold(threshold, value), [given([0.0, 0.25, 0.5])], threshold=0.25, value=9.0, _gradcheck=False)
 L.case("glu", lambda dim: nn.GLU(dim), [f(2, 4, 6)], dim=-1)

@@ -1,5 +1,5 @@
 // What llama.cpp makes of bytes and of tokens: asked by make_tokenizer_gguf.py over a pipe. Built by hand, against llama.cpp's libraries:
-//     g++ -O1 -I L/include -I L/ggml/include llama_cpp_tokens.cpp L/build/src/libllama.a L/build/ggml/src/libggml*.a -fopenmp -ldl -o llama_cpp_tokens
+//     g++ -O1 -I L/include -I L/ggml/include llama_cpp_tokens.cpp L/build/src/libllama.a -Wl,--start-group L/build/ggml/src/libggml*.a -Wl,--end-group -fopenmp -ldl -o llama_cpp_tokens
 // Standard input: 'e' or 'E' (special tokens count), a count and so many bytes: their ids; 'd' or 'D' (special tokens are written), a count and so many
 // i32: their text. Each answer is a count and so many i32 or bytes; -1: llama.cpp threw.
 #include <llama.h>

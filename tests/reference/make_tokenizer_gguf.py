@@ -20,9 +20,12 @@ from make_tokenizer import FOLDER, HERE, Args, Tenon, literal, make_bytes
 FILES = (("sp_bpe_llama.model", None, None), ("llama2c.bin", None, None), ("tiktoken_llama3.tiktoken", "llama3", None), ("hf_gpt2.json", None, None),
          ("hf_llama3.json", None, None), ("hf_qwen2.json", None, None), ("hf_smollm.json", None, None), ("hf_llama3.json", None, "tekken"),
          ("sp_bpe_llama.model", "odd", None), ("hf_gpt2.json", "odd", None))
-# Behind the tokens of an "odd" file, and their types: what text finds before all else, what is no letter of GPT-2's, and what only merges make.
-ODD = ((b" b", 4), (b"<odd>", 4), ("x y\u2581\u00e9".encode(), 1), (b"\xffz", 1), ("\u2581the\u2581".encode(), 5), ("e\u2581t".encode(), 3), ("\u2581q".encode(), 4), (b"<q>", 2))
-ODD_TEXTS = [b"a b<odd>c", b"<odd> the<odd>", b"in the ", b"xe t", "\u2581q\u2581qu".encode(), b"be the<q>the"]
+# Behind the tokens of an "odd" file, and their types: what text finds before all else, what is no letter of GPT-2's,
+# what only merges make, and four that overlap.
+ODD = ((b" b", 4), (b"<odd>", 4), ("x y\u2581\u00e9".encode(), 1), (b"\xffz", 1), ("\u2581the\u2581".encode(), 5), ("e\u2581t".encode(), 3), ("\u2581q".encode(), 4), (b"<q>", 2),
+       (b"<ov", 4), (b"vlap>", 4), (b"lap><ov", 3), (b"><", 4))
+ODD_TEXTS = [b"a b<odd>c", b"<odd> the<odd>", b"in the ", b"xe t", "\u2581q\u2581qu".encode(), b"be the<q>the",
+             b"<ovlap> <ovlap><ovlap>", b"<<ov><vlap><ov<ovlap><"]
 TEXTS = ["na\u00efve \U0001f600 \u4f60".encode(), b"ab\xff\xc3\xa9\xe2\x82 c", b"\xf0\x9f\x98", b"\x80 x\x80\x80", b"a\xe2 b\xc3", b"\xc0\x80\xc1\xa1 \xe0\x81\xa1", b"\xed\xa0\x80 a\xed\xbf\xbfa",
          b"\xf4\x90\x80\x80\xf8\x88\x80\x80\x80", b"<s\xe2\x82>\xf0\x9f<s>"]
 
@@ -107,7 +110,7 @@ def compare(tenon, peer, tokenizer, file, pattern, pre, count):
         if wrong[what] <= 3:
             print(f"  {file} {what}: {of!r:.200}\n    ours   {ours!r:.300}\n    theirs {theirs!r:.300}")
 
-    odd = [b"".join(rng.choice(ODD)[0] if rng.random() < 0.5 else rng.choice((b" ", b"a", b"the", b" the", b"qu", b"  ")) for _ in range(rng.randrange(1, 12)))
+    odd = [b"".join(rng.choice(ODD)[0] if rng.random() < 0.5 else rng.choice((b" ", b"a", b"the", b" the", b"qu", b"  ", b"<ovlap>", b"lap>")) for _ in range(rng.randrange(1, 12)))
            for _ in range(count if pattern == "odd" else 0)]
     for text in make_bytes(count) + TEXTS + odd + [rng.randbytes(rng.randrange(40)) for _ in range(count)]:
         loose = text.decode(errors="surrogateescape")

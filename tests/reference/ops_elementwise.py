@@ -24,6 +24,7 @@ for name, span in FUNCTIONS.items():
     for shape in [(5,), (3, 1, 4), (), (0, 2)] + [(70, 131)] * (name in ("exp", "sin", "rsqrt")):
         F.case(name, function, [f(*shape, **span)], _gradcheck=shape != (70, 131))
     F.case(name, function, [given(SPECIAL)], _gradcheck=False, _grads=False, _name=f"{name} of special values")
+    F.case(name, function, [given([INF, -INF, NAN])], _gradcheck=False, _name=f"{name}'s gradient at infinity")
     F.case(name, function, [ints(2, 3, low=1, dtype="int32")])
     F.case(name, function, [bools(4)])
     F.case(name, function, [f(7, **span, dtype="float16")])
@@ -56,6 +57,7 @@ for name, function, args in [
     F.case(name, function, [f(23, low=-5.0, high=5.0)], **args, _gradcheck=False)
     F.case(name, function, [given([NAN, 0.0, 30.0, -30.0, 3.0, -3.0])], **args, _gradcheck=False, _name=f"{name} {args} at its edges",
            _grads=name != "hardswish")
+    F.case(name, function, [given([INF, -INF])], **args, _gradcheck=False, _name=f"{name} {args} at infinity")
     F.case(name, function, [f(7, dtype="bfloat16")], **args)
 
 for args in [{"min": -0.5, "max": 0.75}, {"min": 0.25}, {"max": 0.5}, {"min": 1.0, "max": -1.0}, {"min": NAN}]:

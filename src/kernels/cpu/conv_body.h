@@ -153,14 +153,28 @@ TN_INLINE void N(block)(int rows, int vectors, const T *x, int64_t x_step, const
     }
 }
 
+/* Asks for the next lines of what is read soon, a few at a time: many at once would keep waiting what is read now. */
+typedef struct {
+    const char *at, *end;
+    int64_t each;
+} N(ahead);
+TN_INLINE void N(fetch)(N(ahead) *a)
+{
+    const char *end = a->end - a->at < 64 * a->each ? a->end : a->at + 64 * a->each;
+    for (; a->at < end; a->at += 64)
+        __builtin_prefetch(a->at, 0, 2);
+}
+
 /* One block of rows over `length` neighbouring outputs. The tile and the planes have room for whole vectors. */
 #define CONV_ROWS(rows, vectors)                                                                                              \
     static void N(rows_##rows)(const T *x, const int64_t *off, int64_t k, const T *w, const T *bias, bool relu, T *tile,      \
-                               int64_t pitch, int64_t length)                                                                 \
+                               int64_t pitch, int64_t length, N(ahead) *ahead)                                                \
     {                                                                                                                         \
         int64_t i = 0;                                                                                                        \
-        for (; i + (vectors - 1) * WIDTH < length; i += vectors * WIDTH)                                                      \
+        for (; i + (vectors - 1) * WIDTH < length; i += vectors * WIDTH) {                                                    \
+            N(fetch)(ahead);                                                                                                  \
             N(block)(rows, vectors, x + i, WIDTH, off, k, w, bias, relu, tile + i, pitch, WIDTH);                             \
+        }                                                                                                                     \
         for (; i < length; i += WIDTH)                                                                                        \
             N(block)(rows, 1, x + i, WIDTH, off, k, w, bias, relu, tile + i, pitch, WIDTH);                                   \
     }
@@ -172,7 +186,7 @@ CONV_ROWS(5, 2)
 CONV_ROWS(6, 2)
 #undef CONV_ROWS
 
-static void (*const N(rows_of)[])(const T *, const int64_t *, int64_t, const T *, const T *, bool, T *, int64_t, int64_t) = {
+static void (*const N(rows_of)[])(const T *, const int64_t *, int64_t, const T *, const T *, bool, T *, int64_t, int64_t, N(ahead) *) = {
     NULL, N(rows_1), N(rows_2), N(rows_3), N(rows_4), N(rows_5), N(rows_6),
 };
 
@@ -203,9 +217,10 @@ static bool N(is_direct)(const convolution *v)
            p->oh * p->ow % WIDTH == 0 && product_strip(p) * p->cols % WIDTH == 0;
 }
 
-/* Blocks [first, last) of one product: spread planes x by packed weights into out, by way of the tile or (NULL) directly. */
+/* Blocks [first, last) of one product: spread planes x by packed weights into out, by way of the tile or (NULL) directly; what is `ahead` is
+ * fetched meanwhile. */
 static void N(multiply)(const product *p, const T *x, const T *packed, int64_t first, int64_t last, const T *bias, bool relu, T *out,
-                        T *tile)
+                        T *tile, N(ahead) *ahead)
 {
     int64_t strip = product_strip(p), pitch = product_pitch(p);
     if (p->rows == 1 && p->out_col == 1 && p->ow >= WIDTH) {
@@ -218,7 +233,7 @@ static void N(multiply)(const product *p, const T *x, const T *packed, int64_t f
             int64_t row = block_begin(p->rows, b), count = block_begin(p->rows, b + 1) - row;
             T *sums = tile ? tile : out + row * p->out_plane + y * p->out_row;
             N(rows_of)[count](x + p->base + y * p->cols, p->off, p->k, packed + row * p->k, bias ? bias + row : NULL, relu, sums,
-                              tile ? pitch : p->out_plane, length);
+                              tile ? pitch : p->out_plane, length, ahead);
             for (int64_t r = 0; tile && r < count; r++) {
                 T *to = out + (row + r) * p->out_plane + y * p->out_row;
                 const T *from = tile + r * pitch;
@@ -278,6 +293,12 @@ static void N(multiply_images)(int64_t begin, int64_t end, void *context)
         for (int64_t u = worker * units / job->workers; u < (worker + 1) * units / job->workers; u++) {
             int64_t image = u / job->parts, part = u % job->parts, group = image % c->groups;
             const T *in = job->in + image * in_size;
+            N(ahead) ahead = {0}; /* of a direct product the next image, over all of this one's blocks; spread() fetches by itself */
+            if (image != spread_now && job->direct && job->parts == 1 && u + 1 < (worker + 1) * units / job->workers) {
+                const product *p = &v->product[0];
+                ahead.at = (const char *)(in + in_size), ahead.end = ahead.at + (size_t)in_size * sizeof(T);
+                ahead.each = tn_ceil_div(ahead.end - ahead.at, 64 * tn_max_i64(1, block_count(p->rows) * (p->oh * p->ow / (2 * WIDTH))));
+            }
             if (image != spread_now && !job->direct)
                 N(spread)(planes, &v->plan, in, v->in);
             spread_now = image;
@@ -287,7 +308,7 @@ static void N(multiply_images)(int64_t begin, int64_t end, void *context)
                 int64_t blocks = block_count(p->rows);
                 T *out = job->out + image * out_size + p->out_base;
                 N(multiply)(p, job->direct ? in : planes, packed, part * blocks / job->parts, (part + 1) * blocks / job->parts,
-                            job->bias ? job->bias + group * v->rows : NULL, job->relu, out, job->direct ? NULL : tile);
+                            job->bias ? job->bias + group * v->rows : NULL, job->relu, out, job->direct ? NULL : tile, &ahead);
             }
         }
     }

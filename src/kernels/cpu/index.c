@@ -111,9 +111,35 @@ static bool dense_rows(const tn_loop *loop, size_t element)
     return loop->strides[0][inner] == (int64_t)element && loop->strides[1][inner] == (int64_t)element && loop->strides[2][inner] == 0;
 }
 
+/* gather_row() of one row after another: they lie anywhere, so that nothing but the offsets says what is read next. */
+static void gather_rows(int64_t begin, int64_t end, void *context)
+{
+    enum { PIECE = 512 };
+    const tn_loop *loop = context;
+    const size_t bytes = (size_t)(loop->sizes[1] * loop->strides[0][1]);
+    for (int64_t i = begin; i < end; i++) {
+        char *to = (char *)loop->data[0] + i * loop->strides[0][0];
+        const char *rows = (const char *)loop->data[1], *offsets = (const char *)loop->data[2] + i * loop->strides[2][0];
+        const char *from = rows + i * loop->strides[1][0] + *(const int64_t *)offsets, *next = from;
+        if (i + 1 < end)
+            next = rows + (i + 1) * loop->strides[1][0] + *(const int64_t *)(offsets + loop->strides[2][0]);
+        for (size_t k = 0; k < bytes; k += PIECE) {
+            const size_t n = bytes - k < PIECE ? bytes - k : PIECE;
+            for (size_t line = k; line < k + n; line += 64)
+                __builtin_prefetch(next + line);
+            memcpy(to + k, from + k, n);
+        }
+    }
+}
+
 tn_status TN_K(gather)(size_t element, const tn_loop *loop)
 {
     static const run_fn by_size[9] = {[1] = gather_1, [2] = gather_2, [4] = gather_4, [8] = gather_8};
+    if (loop->ndim == 2 && dense_rows(loop, element) && loop->sizes[0] >= 64) {
+        tn_loop rows = *loop;
+        tn_parallel_for(rows.sizes[0], tn_max_i64(1, TN_GRAIN / 4 / rows.sizes[1]), gather_rows, &rows);
+        return TN_OK;
+    }
     int split = 0; /* the outermost dim, unless it has too few places to share out */
     for (int d = 1; d < loop->ndim && loop->sizes[0] < 64; d++)
         if (loop->sizes[d] > loop->sizes[split])

@@ -49,11 +49,11 @@ TN_INLINE_ __m512 tn_exp_v_(__m512 x)
 }
 
 /* Of a = |x| polynomials of degree 5 about 0, 0.4, 0.8, ... 5.6: least squares at Chebyshev's points of a normal's upper tail Q(a), of a Q(a) and
- * of Q(a) - a exp(-a^2 / 2) / sqrt(2 pi); from 5.8 on nothing. Absolute errors are 3e-8 and 5e-8 (1.1e-7 at 5.8). */
+ * of Q(a) - a exp(-a^2 / 2) / sqrt(2 pi); from 5.8 on nothing, which infinity makes NaN. Absolute errors are 3e-8 and 5e-8 (1.1e-7 at 5.8). */
 typedef float tn_sixteen_[16];
 TN_INLINE_ __m512 tn_pieces_v_(__m512 x, const tn_sixteen_ *c)
 {
-    const __m512 a = _mm512_min_ps(TN_ALL_(6.1f), _mm512_abs_ps(x)), rounder = TN_ALL_(TN_ROUNDER_), t = _mm512_fmadd_ps(a, TN_ALL_(2.5f), rounder);
+    const __m512 a = _mm512_abs_ps(x), rounder = TN_ALL_(TN_ROUNDER_), t = _mm512_fmadd_ps(_mm512_min_ps(TN_ALL_(6.1f), a), TN_ALL_(2.5f), rounder);
     const __m512 u = _mm512_fnmadd_ps(_mm512_sub_ps(t, rounder), TN_ALL_(0.4f), a);
     const __m512i piece = _mm512_castps_si512(t); /* its low bits */
     __m512 p = _mm512_permutexvar_ps(piece, _mm512_loadu_ps(c[5]));
@@ -88,8 +88,12 @@ static const tn_sixteen_ tn_gelu_slope_pieces_[6] __attribute__((unused)) = {
     {-0.0591805753f, -0.031181645f, 0.0197834586f, 0.0404136948f, 0.0225659608f, -0.00250611267f, -0.011795349f, -0.00788468966f, -0.00202074234f,
      0.000649164779f, 0.000884388373f, 0.000465121342f, 0.000163534867f, 4.29890967e-05f, 8.83944947e-06f, 0}};
 
-/* x cdf(x) = max(x, 0) - |x| Q(|x|), and its slope, which is 1 - s(|x|) or, below 0, s. */
-TN_INLINE_ __m512 tn_gelu_v_(__m512 x) { return _mm512_sub_ps(_mm512_max_ps(_mm512_setzero_ps(), x), tn_pieces_v_(x, tn_gelu_pieces_)); }
+/* x cdf(x) = max(x, 0) - |x| Q(|x|), of infinity itself, and its slope, which is 1 - s(|x|) or, below 0, s. */
+TN_INLINE_ __m512 tn_gelu_v_(__m512 x)
+{
+    const __m512 y = _mm512_max_ps(_mm512_setzero_ps(), x);
+    return _mm512_mask_sub_ps(y, _mm512_cmp_ps_mask(x, TN_ALL_(6.0f), _CMP_NGT_UQ), y, tn_pieces_v_(x, tn_gelu_pieces_));
+}
 TN_INLINE_ __m512 tn_gelu_slope_v_(__m512 x)
 {
     const __m512 s = tn_pieces_v_(x, tn_gelu_slope_pieces_);

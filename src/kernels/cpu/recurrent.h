@@ -19,12 +19,6 @@ static inline int64_t tn_rnn_former(const tn_rnn *r, int64_t t, int64_t b)
     return before < 0 || before == r->steps || b >= tn_rnn_active(r, before) ? -1 : r->first[before] + b;
 }
 
-/* Whether step t is the last one of sequence b. */
-static inline bool tn_rnn_ends(const tn_rnn *r, int64_t t, int64_t b)
-{
-    return r->reverse ? t == 0 : t + 1 == r->steps || b >= tn_rnn_active(r, t + 1);
-}
-
 /* Row first[t] + b of what lies apart by dy's strides, in elements. */
 static inline int64_t tn_rnn_dy_at(const tn_rnn_grad *d, int64_t t, int64_t b)
 {

@@ -40,7 +40,14 @@ TARGET TN_INLINE void NAME(forward_block)(int rows, tn_rnn_kind kind, const walk
             sum[i][s] = AT_CONST(w->bias + (u * l.slots + s) * LANES);
     }
     NAME(multiply)(rows, l.xn, sum, l.x0, x, 0, UNITS(r->in), w->w_x + u * UNITS(r->in) * l.xn * LANES);
-    NAME(multiply)(rows, l.hn, sum, l.h0, h, 0, UNITS(r->hidden), w->w_h + u * UNITS(r->hidden) * l.hn * LANES);
+    const int64_t depth = UNITS(r->hidden), piece = tn_max_i64(1, depth / (l.kept + 1));
+    const float *w_h = w->w_h + u * depth * l.hn * LANES;
+    for (int64_t k = 0, fetched = 0; k < depth; k += piece, w_h += piece * l.hn * LANES, fetched++) {
+        TN_UNROLL
+        for (int i = 0; i < rows; i++)
+            fetch_next(&at[i], fetched, u, l.kept);
+        NAME(multiply)(rows, l.hn, sum, l.h0, h, k, tn_min_i64(piece, depth - k), w_h);
+    }
     TN_UNROLL
     for (int i = 0; i < rows; i++)
         forward_cell(kind, sum[i], &at[i], u, r->hidden - u * LANES);
@@ -69,19 +76,27 @@ static void NAME(forward)(const walk *w, const place *at, int64_t n)
     step[w->r->kind](w, at, n);
 }
 
-/* What comes to the columns from j on by a weight: out[r] = dgates[r], in units, times a panel of it, or added. */
+/* What comes to the columns from j on by a weight: out[r] = dgates[r], in units, times a panel of it, or added. Meanwhile what the next step will
+ * read of rows `ahead` is fetched, a vector of each at a time: many at once would be waited for. */
 TARGET TN_INLINE void NAME(back_block)(int rows, int wide, const layout *l, int n, int s0, int64_t units, const float *const *dgates,
-                                       const float *panel, float *const *out, int64_t j, int64_t columns, bool add)
+                                       const float *panel, float *const *out, int64_t j, int64_t columns, bool add, const grad_place *ahead)
 {
+    enum { PIECE = LANES / 2 / DEPTH };
     vec sum[ROWS][WIDE];
+    int64_t fetched = 0;
     TN_UNROLL
     for (int r = 0; r < rows; r++) {
         TN_UNROLL
         for (int v = 0; v < wide; v++)
             sum[r][v] = add ? load_part(out[r] + j + v * LANES, columns - j - v * LANES) : (vec){0};
     }
-    for (int64_t u = 0; u < units; u++, panel += UNITS(n * LANES) * wide * LANES)
-        NAME(multiply)(rows, wide, sum, 0, dgates, UNITS((u * l->slots + s0) * LANES), UNITS(n * LANES), panel);
+    for (int64_t u = 0; u < units; u++)
+        for (int64_t k = 0; k < UNITS(n * LANES); k += PIECE, panel += PIECE * wide * LANES, fetched++) {
+            TN_UNROLL
+            for (int r = 0; ahead && r < rows; r++)
+                fetch_ahead(&ahead[r], fetched, units * l->kept, units);
+            NAME(multiply)(rows, wide, sum, 0, dgates, UNITS((u * l->slots + s0) * LANES) + k, PIECE, panel);
+        }
     TN_UNROLL
     for (int r = 0; r < rows; r++) {
         TN_UNROLL
@@ -90,21 +105,21 @@ TARGET TN_INLINE void NAME(back_block)(int rows, int wide, const layout *l, int 
     }
 }
 
-/* The same for all columns of n rows. */
+/* The same for all columns of n rows; ahead may be NULL. */
 TARGET static void NAME(back)(const walk *w, int s0, int slots, const float *packed, const float *const *dgates, int64_t n,
-                              float *const *out, int64_t columns, bool add)
+                              float *const *out, int64_t columns, bool add, const grad_place *ahead)
 {
     const int64_t blocks = tn_ceil_div(n, ROWS), depth = UNITS(w->units * slots * LANES);
-    for (int64_t j = 0, wide; j < columns; j += wide * LANES, packed += depth * wide * LANES) {
+    for (int64_t j = 0, wide; j < columns; j += wide * LANES, packed += depth * wide * LANES, ahead = NULL) {
         wide = panel_of(columns - j);
         for (int64_t b = 0; b < blocks; b++) {
             const int64_t from = n * b / blocks, rows = n * (b + 1) / blocks - from;
             if (wide == 4)
-                BY_ROWS(rows, NAME(back_block), 4, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add)
+                BY_ROWS(rows, NAME(back_block), 4, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add, ahead ? ahead + from : NULL)
             else if (wide == 2)
-                BY_ROWS(rows, NAME(back_block), 2, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add)
+                BY_ROWS(rows, NAME(back_block), 2, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add, ahead ? ahead + from : NULL)
             else
-                BY_ROWS(rows, NAME(back_block), 1, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add)
+                BY_ROWS(rows, NAME(back_block), 1, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add, ahead ? ahead + from : NULL)
         }
     }
 }

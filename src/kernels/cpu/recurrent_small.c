@@ -66,12 +66,21 @@ typedef struct place {
     const float *next_y, *next_saved; /* where the next step will write, to be fetched; its own place when it is the last */
 } place;
 
+/* The same, backward. */
+typedef struct grad_place {
+    const float *saved, *y, *h, *c, *dy; /* h and c before the step */
+    int64_t c_step;                      /* between c's blocks of units */
+    float *dh, *dc;                      /* of what the step gave; become those of what it began with, but for what comes by W_hh */
+    float *dgates;
+    const float *next_saved, *next_dy, *next_h; /* what the step before will read, to be fetched; its own where there is none */
+} grad_place;
+
 /* Sequences' rows and those of weights as they are multiplied: `depth` elements of what is summed over are a unit, the size of a float. */
 typedef struct products {
     int depth;
     void (*forward)(const walk *w, const place *at, int64_t n);
     void (*back)(const walk *w, int s0, int slots, const float *packed, const float *const *dgates, int64_t n, float *const *out, int64_t columns,
-                 bool add);
+                 bool add, const grad_place *ahead);
     void (*outer)(const walk *w, const float *const *a, int64_t rows, const float *all, int64_t k, int s0, int slots, float *sums);
     void (*pair)(const float *a, const float *b, int64_t n, float *to); /* depth 2: units (a[i], b[i]); b NULL: zeros; to may be a */
     void (*pair_row)(const float *a, int64_t n, float *to);             /* depth 2: units (a[2i], a[2i + 1]) */
@@ -165,6 +174,26 @@ TN_INLINE void fetch(const float *p, int vectors, bool to_write)
     }
 }
 
+/* One vector of what the next step will write for a block of units, that many having been fetched: y's, and the `kept` ones that are saved. */
+TN_INLINE void fetch_next(const place *at, int64_t fetched, int64_t u, int64_t kept)
+{
+    if (fetched == 0)
+        fetch(at->next_y + u * LANES, 1, true);
+    else if (fetched <= kept && at->next_saved)
+        fetch(at->next_saved + (u * kept + fetched - 1) * LANES, 1, true);
+}
+
+/* One vector of what the step before will read, that many having been fetched: `saved` ones, and `units` of dy and of h each. */
+TN_INLINE void fetch_ahead(const grad_place *at, int64_t fetched, int64_t saved, int64_t units)
+{
+    if (fetched < saved)
+        fetch(at->next_saved + fetched * LANES, 1, false);
+    else if (fetched < saved + units)
+        fetch(at->next_dy + (fetched - saved) * LANES, 1, false);
+    else if (fetched < saved + 2 * units)
+        fetch(at->next_h + (fetched - saved - units) * LANES, 1, false);
+}
+
 /* ---- sums in registers ---------------------------------------------------------------------------------------------------- */
 
 /* block(rows, ...) with rows, 1 ... ROWS, as a constant. */
@@ -209,9 +238,6 @@ TN_INLINE void forward_cell(tn_rnn_kind kind, const vec *sum, const place *at, i
     else
         y = at_least(0, sum[0]);
     store_part(at->y + j, y, n);
-    fetch(at->next_y + j, 1, true);
-    if (saved)
-        fetch(at->next_saved + kept, layout_of(kind).kept, true);
 }
 
 /* ---- the ways to multiply ------------------------------------------------------------------------------------------------- */
@@ -277,6 +303,15 @@ static void pair_places(const walk *w, place *at, int64_t n, float *to)
     }
 }
 
+/* A step's rows, those of its sequences 0 ... count; none before the first step and after the last. */
+typedef struct step_rows {
+    int64_t first, count;
+} step_rows;
+static step_rows rows_of(const tn_rnn *r, int64_t t)
+{
+    return t < 0 || t >= r->steps ? (step_rows){0, 0} : (step_rows){r->first[t], tn_rnn_active(r, t)};
+}
+
 static void forward_tile(const walk *w, int64_t begin, int64_t end, float *units)
 {
     const tn_rnn *r = w->r;
@@ -284,11 +319,12 @@ static void forward_tile(const walk *w, int64_t begin, int64_t end, float *units
     float *first = r->h, *c = r->c, *y = r->y, *saved = r->saved;
     place at[TILE];
     for (int64_t i = 0; i < r->steps; i++) {
-        const int64_t t = r->reverse ? r->steps - 1 - i : i, n = tn_min_i64(tn_rnn_active(r, t), end) - begin;
+        const int64_t t = r->reverse ? r->steps - 1 - i : i, on = r->reverse ? -1 : 1;
+        const step_rows now = rows_of(r, t), former = rows_of(r, t - on), after = rows_of(r, t + on);
+        const int64_t n = tn_min_i64(now.count, end) - begin;
         for (int64_t b = begin; b < begin + n; b++) {
-            const int64_t row = r->first[t] + b, was = tn_rnn_former(r, t, b);
-            const int64_t next = tn_rnn_ends(r, t, b) ? row : r->first[r->reverse ? t - 1 : t + 1] + b;
-            const float *before = was < 0 ? first + b * hidden : y + was * hidden;
+            const int64_t row = now.first + b, next = b < after.count ? after.first + b : row;
+            const float *before = b < former.count ? y + (former.first + b) * hidden : first + b * hidden;
             at[b - begin] = (place){.x = (const float *)r->x + row * r->in, .h = before, .before = before,
                                     .y = y + row * hidden, .c = c ? c + b * hidden : NULL, .saved = saved ? saved + row * width : NULL,
                                     .next_y = y + next * hidden, .next_saved = saved ? saved + next * width : NULL};
@@ -297,9 +333,8 @@ static void forward_tile(const walk *w, int64_t begin, int64_t end, float *units
             pair_places(w, at, n, units);
         if (n > 0)
             w->p->forward(w, at, n);
-        for (int64_t b = begin; b < begin + n; b++)
-            if (tn_rnn_ends(r, t, b))
-                memcpy(first + b * hidden, at[b - begin].y, (size_t)hidden * sizeof(float));
+        for (int64_t b = tn_max_i64(begin, after.count); b < begin + n; b++) /* its last step */
+            memcpy(first + b * hidden, at[b - begin].y, (size_t)hidden * sizeof(float));
     }
 }
 
@@ -313,15 +348,6 @@ static void forward_tiles(int64_t begin, int64_t end, void *context)
 }
 
 /* ---- backward ------------------------------------------------------------------------------------------------------------- */
-
-/* A sequence at a step. */
-typedef struct grad_place {
-    const float *saved, *y, *h, *c, *dy; /* h and c before the step */
-    int64_t c_step;                      /* between c's blocks of units */
-    float *dh, *dc;                      /* of what the step gave; become those of what it began with, but for what comes by W_hh */
-    float *dgates;
-    const float *next_saved, *next_h, *next_dy; /* what the step before will read, to be fetched; its own where there is none */
-} grad_place;
 
 /* What a worker has: its parts' sums, and of the tile and the rows since the last addition. */
 typedef struct grad_work {
@@ -354,7 +380,6 @@ TN_INLINE void backward_cell(tn_rnn_kind kind, const grad_place *at, int64_t u, 
         slope[2] = up * (load_part(at->h + j, n) - fresh) * z * (1 - z);
         slope[3] = slope[0] * r;
         AT(at->dh + j) = up * z;
-        fetch(at->next_h + j, 1, false);
     } else {
         const vec y = load_part(at->y + j, n);
         if (kind == TN_RNN_KIND_TANH)
@@ -362,9 +387,6 @@ TN_INLINE void backward_cell(tn_rnn_kind kind, const grad_place *at, int64_t u, 
         else
             slope[0] = (vec)((vec_i32)up & (y > 0));
     }
-    fetch(at->next_dy + j, 1, false);
-    if (saved)
-        fetch(at->next_saved + j * layout_of(kind).kept, layout_of(kind).kept, false);
 }
 
 /* n sequences of a step: their rows of dgates, and the slots' sums. */
@@ -424,24 +446,27 @@ static void backward_step(const walk *w, grad_work *work, int64_t t, int64_t beg
         [TN_RNN_KIND_TANH] = backward_tanh, [TN_RNN_KIND_RELU] = backward_relu, [TN_RNN_KIND_LSTM] = backward_lstm, [TN_RNN_KIND_GRU] = backward_gru};
     const tn_rnn *r = w->r;
     const tn_rnn_grad *d = w->d;
+    const int64_t on = r->reverse ? -1 : 1, dy_now = tn_rnn_dy_at(d, t, 0);
+    const step_rows now = rows_of(r, t), former = rows_of(r, t - on), earlier = rows_of(r, t - 2 * on);
+    const int64_t dy_before = former.count > 0 ? tn_rnn_dy_at(d, t - on, 0) : dy_now;
     const int64_t hidden = r->hidden, padded = w->units * LANES, saved_row = saved_width(r), cell = (w->l.kept - 1) * LANES;
-    const float *x = r->x, *y = r->y, *saved = r->saved, *dgates[TILE];
+    const float *x = r->x, *y = r->y, *dy = d->dy, *saved = r->saved, *dgates[TILE];
     float *dh[TILE], *dx[TILE];
     grad_place at[TILE];
     if (work->rows + n > w->chunk)
         add_rows(w, work);
     for (int64_t i = 0; i < n; i++, work->rows++) {
-        const int64_t b = begin + i, row = r->first[t] + b, was = tn_rnn_former(r, t, b);
+        const int64_t b = begin + i, row = now.first + b, was = former.first + b;
+        const bool begins = b >= former.count;
         grad_place *p = &at[i];
         *p = (grad_place){.saved = saved ? saved + row * saved_row : NULL, .y = y + row * hidden,
-                          .h = was < 0 ? (const float *)r->h + b * hidden : y + was * hidden,
-                          .dy = (const float *)d->dy + tn_rnn_dy_at(d, t, b), .dh = work->dh + i * padded, .dc = work->dc + i * padded,
-                          .dgates = work->dgates + work->rows * w->l.slots * padded};
+                          .h = begins ? (const float *)r->h + b * hidden : y + was * hidden, .dy = dy + dy_now + b * d->dy_row,
+                          .dh = work->dh + i * padded, .dc = work->dc + i * padded, .dgates = work->dgates + work->rows * w->l.slots * padded};
         if (d->dc)
-            p->c = was < 0 ? work->c0 + i * padded : saved + was * saved_row + cell, p->c_step = was < 0 ? LANES : w->l.kept * LANES;
-        const int64_t before = r->reverse ? t + 1 : t - 1, earlier = was < 0 ? -1 : tn_rnn_former(r, before, b);
-        p->next_saved = saved && was >= 0 ? saved + was * saved_row : p->saved, p->next_h = earlier < 0 ? p->h : y + earlier * hidden;
-        p->next_dy = was < 0 ? p->dy : (const float *)d->dy + tn_rnn_dy_at(d, before, b);
+            p->c = begins ? work->c0 + i * padded : saved + was * saved_row + cell, p->c_step = begins ? LANES : w->l.kept * LANES;
+        p->next_saved = saved && !begins ? saved + was * saved_row : p->saved;
+        p->next_h = b < earlier.count ? y + (earlier.first + b) * hidden : p->h;
+        p->next_dy = begins ? p->dy : dy + dy_before + b * d->dy_row;
         work->x[work->rows] = x + row * r->in, work->h[work->rows] = p->h;
         dgates[i] = p->dgates, dh[i] = p->dh, dx[i] = d->dx ? (float *)d->dx + row * r->in : NULL;
     }
@@ -451,9 +476,9 @@ static void backward_step(const walk *w, grad_work *work, int64_t t, int64_t beg
         w->p->pair_row(dgates[i], width, units);
         dgates[i] = units;
     }
-    w->p->back(w, w->l.h0, w->l.hn, w->w_h, dgates, n, dh, hidden, r->kind == TN_RNN_KIND_GRU);
+    w->p->back(w, w->l.h0, w->l.hn, w->w_h, dgates, n, dh, hidden, r->kind == TN_RNN_KIND_GRU, at);
     if (d->dx)
-        w->p->back(w, w->l.x0, w->l.xn, w->w_x, dgates, n, dx, r->in, false);
+        w->p->back(w, w->l.x0, w->l.xn, w->w_x, dgates, n, dx, r->in, false, NULL);
 }
 
 /* Rows of a state, of `from` apart, into rows of `to` apart. */
