@@ -3,8 +3,8 @@
  *        llama run FILE f32|bf16|q8_0|q4_0 THREADS [SEQUENCES] [cuda:0]
  *        llama first FILE f32|bf16|q8_0|q4_0 THREADS [cuda:0]
  * run prints "prefill_per_s decode_per_s gflop bytes": tokens/s of a prompt of 256 tokens, with the last one's logits, and of 256 tokens decoded, each
- * with its logits and their argmax (by SEQUENCES at a time, then in all); what the prompt's products and its attention take, and the weights that
- * a decoded token reads. first prints the milliseconds from opening the file to the first token's logits. cuda:0: on that device, whose logits come
+ * with its logits and their argmax (by SEQUENCES at a time, then in all); what the products and the attention of all the prompt's tokens take in all
+ * layers (in the last one neither Tenon nor llama.cpp computes all of it for tokens that get no logits), and the weights that a decoded token reads. first prints the milliseconds from opening the file to the first token's logits. cuda:0: on that device, whose logits come
  * back for each argmax; llama_cuda.py is the same on PyTorch. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -276,8 +276,9 @@ static void test_refused(void **state)
 }
 
 #ifdef TENON_HAVE_CJSON
-/* tokenizer.json in SentencePiece's style: bytes, single letters and what merges make of them; `more` are other members. */
-static tn_tokenizer *open_pairs(const char *letters, const char *merges, const char *more)
+/* tokenizer.json in SentencePiece's style: bytes, single letters and what merges make of them; `added` are
+ * further added tokens, and `more` other members. */
+static tn_tokenizer *open_added(const char *letters, const char *merges, const char *added, const char *more)
 {
     char *at = file;
     at += sprintf(at, "{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"unk_token\":\"<unk>\",\"merges\":[%s],\"vocab\":{\"<unk>\":0,\"<s>\":1,\"</s>\":2",
@@ -288,11 +289,12 @@ static tn_tokenizer *open_pairs(const char *letters, const char *merges, const c
     for (const char *text = letters; *text; text += strcspn(text, " ") + (strchr(text, ' ') != NULL))
         at += sprintf(at, ",\"%.*s\":%d", (int)strcspn(text, " "), text, id++);
     at += sprintf(at, "}},\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\",\"special\":true},{\"id\":1,\"content\":\"<s>\",\"special\":true},"
-                      "{\"id\":2,\"content\":\"</s>\",\"special\":true}],\"decoder\":{\"type\":\"Sequence\",\"decoders\":["
+                      "{\"id\":2,\"content\":\"</s>\",\"special\":true}%s],\"decoder\":{\"type\":\"Sequence\",\"decoders\":["
                       "{\"type\":\"Replace\",\"pattern\":{\"String\":\"\xe2\x96\x81\"},\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},"
-                      "{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}]}%s}", more);
+                      "{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}]}%s}", added, more);
     return open_bytes((size_t)(at - file), NULL);
 }
+static tn_tokenizer *open_pairs(const char *letters, const char *merges, const char *more) { return open_added(letters, merges, "", more); }
 
 #define SPACE "\xe2\x96\x81"
 #define ESCAPED "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"" SPACE "\"}"
@@ -314,6 +316,20 @@ static void test_pairs_as_scores(void **state)
     check_refused(open_pairs(LETTERS, MERGES, NORMALIZER ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},"
                                               "{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"<s>\":{\"ids\":[1]}}}"),
                   "a template of more than");
+}
+
+/* Where added tokens overlap, here the leftmost counts and there the longest; where the leftmost is the longest too, both find the same. */
+static void test_overlapping(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+#define ADDED(id, text) ",{\"id\":" #id ",\"content\":\"" text "\",\"special\":false,\"normalized\":false}"
+    const tn_tokenizer *t = open_added(LETTERS " <ov vlap>", MERGES, ADDED(266, "<ov") ADDED(267, "vlap>"), NORMALIZER);
+    check_values(tn_tokenizer_encode(t, "<ovlap>", 7), 0, 266, 259, 111, 260, 115, 65);
+    check_refused(t, "added tokens that overlap, which llama.cpp finds otherwise");
+    t = open_added(LETTERS " -- ---", MERGES, ADDED(266, "--") ADDED(267, "---"), NORMALIZER);
+    check_values(tn_tokenizer_encode(by_gguf(t, 0), "-----", 5), 0, 267, 266);
+#undef ADDED
 }
 #endif
 
@@ -435,6 +451,7 @@ int main(void)
         TEST(test_there_and_back), TEST(test_bytes_as_llama_cpp), TEST(test_types_as_llama_cpp), TEST(test_names_of_splitters), TEST(test_refused),
 #ifdef TENON_HAVE_CJSON
         TEST(test_pairs_as_scores),
+        TEST(test_overlapping),
 #endif
         TEST(test_converting_takes_it_along), TEST(test_converting_with_one_that_is_named),
     };

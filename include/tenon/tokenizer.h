@@ -62,7 +62,8 @@ TN_API tn_tokenizer *tn_tokenizer_gguf_new_with(const tn_tokenizer_gguf_args *ar
  * tokeniser has not being unused: "llama" of SentencePiece's BPE models without a normaliser, of llama2.c's files (where U+2581 is then a space), and
  * of tokenizer.json in their style whose merges scores can order; "gpt2" of tokenizer.json of byte level and of tiktoken's ranks, by one of the
  * splitters above. llama.cpp reads it. TN_ERR_UNSUPPORTED names what GGUF cannot say: Metaspace, another
- * normaliser or splitter, unigram models, SentencePiece's user-defined tokens, llama3.np's; TN_ERR_ARGUMENT: the tokeniser has more tokens. */
+ * normaliser or splitter, unigram models, SentencePiece's user-defined tokens, added tokens that overlap so that the leftmost is not the longest,
+ * llama3.np's; TN_ERR_ARGUMENT: the tokeniser has more tokens. */
 TN_API tn_status tn_gguf_set_tokenizer(tn_gguf_writer *writer, const tn_tokenizer *tokenizer, int64_t count) TN_MUST_CHECK;
 
 #define TN_TOKENIZER_ENCODE_OPTIONS(X)                                                                                        \

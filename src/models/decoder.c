@@ -166,8 +166,8 @@ static void attend_there(const pass *p, const tn_decoder_layer *l, int64_t wante
     }
 }
 
-/* The keys and values of all of a pass's rows, and the looks of the last `wanted`: all of them, or of one sequence fewer; those of one sequence at
- * once. A key/value head of a sequence is one thread's, which reads what it wrote; where threads would be left over they meet in between and share
+/* The keys and values of all of a pass's rows, and the looks of the last `wanted`: all, or of one sequence the last one or none; those of one
+ * sequence at once. A key/value head of a sequence is one thread's, which reads what it wrote; where threads would be left over they meet in between and share
  * out the heads of queries. */
 static void attend_all(const pass *p, const tn_decoder_layer *l, int64_t wanted, int thread, int threads)
 {
@@ -194,7 +194,7 @@ static void attend_all(const pass *p, const tn_decoder_layer *l, int64_t wanted,
         attend(p, l, (at / heads + 1) * rows - look, look, at % heads, 1, thread, threads);
 }
 
-/* After the last layer only the rows that get logits are wanted: of the others it makes no more than keys and values. */
+/* After the last layer only the rows that get logits are wanted: of the others it takes keys and values, and goes no further. */
 static void run_layer(const pass *p, const tn_decoder_layer *l, int64_t wanted, int thread, int threads)
 {
     const tn_llama_args *c = &p->d->config;

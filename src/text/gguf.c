@@ -259,6 +259,42 @@ static bool is_sentencepieces(const tn_tokenizer *t, bool *prefix)
 /* Of SentencePiece's pieces and their types, from its own file or GGUF's. */
 static bool of_pieces(const tn_tokenizer *t) { return t->step_count > 1 && t->steps[1].run == tn_step_sentencepiece; }
 
+static bool is_in(const tn_trie *trie, const tn_token *token)
+{
+    int32_t value;
+    return token->size && tn_trie_longest(trie, token->text, token->size, &value) == token->size;
+}
+
+/* Whether another token b, as long as a or longer, may begin within a, at `from`, where a is the longest token that begins at its place. */
+static bool hides(const tn_trie *trie, const tn_token *a, int32_t from, const tn_token *b)
+{
+    const int32_t both = a->size - from; /* bytes of a and of b */
+    int32_t node = 0;
+    if (b == a || b->size < a->size || !is_in(trie, b) || memcmp(a->text + from, b->text, (size_t)both) != 0)
+        return false;
+    for (int32_t i = 0; i < a->size; i++)
+        node = tn_trie_step(trie, node, (unsigned char)a->text[i]);
+    for (int32_t i = both; i < b->size && (node = tn_trie_step(trie, node, (unsigned char)b->text[i])) >= 0; i++)
+        if (trie->values[node] >= 0)
+            return false;
+    return true;
+}
+
+/* Whether tokens overlap so that the leftmost, which counts here, is not the longest, which llama.cpp looks for first. */
+static bool overlap(const tn_tokenizer *t, const tn_trie *trie)
+{
+    for (const tn_token *a = t->vocab.tokens, *end = a + t->vocab.count; trie->nodes && a < end; a++)
+        for (int32_t from = 1; from < a->size && is_in(trie, a); from++) {
+            int32_t node = 0;
+            for (int32_t i = from; i < a->size && node >= 0; i++)
+                node = tn_trie_step(trie, node, (unsigned char)a->text[i]);
+            for (const tn_token *b = t->vocab.tokens; node >= 0 && b < end; b++) /* something begins with the rest of a */
+                if (hides(trie, a, from, b))
+                    return true;
+        }
+    return false;
+}
+
 /* A SentencePiece model's own tokens that llama.cpp finds otherwise: it puts a space behind them too, and looks for them where no space is U+2581 yet. */
 static bool finds_otherwise(const tn_tokenizer *t)
 {
@@ -267,7 +303,7 @@ static bool finds_otherwise(const tn_tokenizer *t)
         if (token->type == TN_TOKEN_USER && (t->dummy_prefix || memmem(token->text, (size_t)token->size, metaspace, sizeof metaspace - 1)))
             return true;
     }
-    return false;
+    return overlap(t, &t->user);
 }
 
 /* What of a tokeniser GGUF cannot say; NULL: it can say all. */
@@ -282,6 +318,8 @@ static const char *obstacle(ggml *g)
         const bool finds = t->steps[i].run == tn_step_added;
         if (finds && normalised && t->steps[i].trie.nodes)
             return "added tokens that are found in normalised text";
+        if (finds && !t->steps[i].flag && overlap(t, &t->steps[i].trie))
+            return "added tokens that overlap, which llama.cpp finds otherwise";
         normalised |= !finds && t->steps[i].run != tn_step_mend;
     }
     if (t->before_count > (t->bos >= 0) || t->behind_count > (t->eos >= 0) || (t->before_count && t->before[0] != t->bos) ||

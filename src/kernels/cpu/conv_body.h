@@ -160,8 +160,7 @@ typedef struct {
 } N(ahead);
 TN_INLINE void N(fetch)(N(ahead) *a)
 {
-    const char *end = a->end - a->at < 64 * a->each ? a->end : a->at + 64 * a->each;
-    for (; a->at < end; a->at += 64)
+    for (int64_t i = 0; i < a->each && a->at < a->end; i++, a->at += 64)
         __builtin_prefetch(a->at, 0, 2);
 }
 
@@ -293,7 +292,7 @@ static void N(multiply_images)(int64_t begin, int64_t end, void *context)
         for (int64_t u = worker * units / job->workers; u < (worker + 1) * units / job->workers; u++) {
             int64_t image = u / job->parts, part = u % job->parts, group = image % c->groups;
             const T *in = job->in + image * in_size;
-            N(ahead) ahead = {0}; /* of a direct product the next image, over all of this one's blocks; spread() fetches by itself */
+            N(ahead) ahead = {0}; /* of a direct product the next image, over all of this one's blocks */
             if (image != spread_now && job->direct && job->parts == 1 && u + 1 < (worker + 1) * units / job->workers) {
                 const product *p = &v->product[0];
                 ahead.at = (const char *)(in + in_size), ahead.end = ahead.at + (size_t)in_size * sizeof(T);

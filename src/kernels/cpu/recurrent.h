@@ -1,5 +1,4 @@
-/* What the two ways of walking a recurrent layer share: recurrent.c's, for any, and recurrent_small.c's, for f32 whose weights stay in the
- * cache. */
+/* Of the two ways of walking a recurrent layer: recurrent.c's, for any, and recurrent_small.c's, for f32 whose weights stay in the cache. */
 #ifndef TN_CPU_RECURRENT_H
 #define TN_CPU_RECURRENT_H
 
