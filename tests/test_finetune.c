@@ -404,8 +404,8 @@ int main(void)
     case_use_device();
     const struct CMUnitTest tests[] = {
         TEST(losses_are_those_of_pytorch), TEST(decoders_take_in_lora), TEST(saved_models_have_lora_in_them), TEST(tuned_files_give_the_same_tokens),
-        TEST(decoders_open_with_tuned_files), TEST(tuned_files_know_their_model), TEST(tuned_files_know_models_that_are_not_finite), TEST(tuned_files_over_tuned_models), TEST(saving_fails),
-        TEST(loading_fails),
+        TEST(decoders_open_with_tuned_files), TEST(tuned_files_know_their_model),
+        TEST(tuned_files_know_models_that_are_not_finite), TEST(tuned_files_over_tuned_models), TEST(saving_fails), TEST(loading_fails),
     };
     if (!make_folder("finetune"))
         return 1;

@@ -167,8 +167,8 @@ static void attend_there(const pass *p, const tn_decoder_layer *l, int64_t wante
 }
 
 /* The keys and values of all of a pass's rows, and the looks of the last `wanted`: all, or of one sequence the last one or none; those of one
- * sequence at once. A key/value head of a sequence is one thread's, which reads what it wrote; where threads would be left over they meet in between and share
- * out the heads of queries. */
+ * sequence at once. A key/value head of a sequence is one thread's, which reads what it wrote; where threads would be left over they meet in
+ * between and share out the heads of queries. */
 static void attend_all(const pass *p, const tn_decoder_layer *l, int64_t wanted, int thread, int threads)
 {
     const int64_t n = p->n, kv_heads = p->d->config.num_key_value_heads, heads = p->d->config.num_attention_heads, group = heads / kv_heads;

@@ -118,7 +118,7 @@ typedef struct tn_symbol {
     int32_t id;                      /* -1: none yet; below: nothing merges with it */
 } tn_symbol;
 typedef struct tn_candidate {
-    uint64_t order; /* the smallest comes first: of a merge its rank or score, of a token that is found its place in `added`, and below them its place in the text */
+    uint64_t order; /* the smallest comes first: a merge's rank or score, or a found token's place in `added`; below it the place in the text */
     int32_t size, id;
 } tn_candidate;
 
