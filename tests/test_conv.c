@@ -209,17 +209,21 @@ static void test_not_finite(void **state)
 {
     (void)state;
     static const float odd[] = {INFINITY, NAN, 3e38F};
-    for (int i = 0; i < 3; i++) {
-        tn_conv c = three_by_three(3, 4, 5, 16, 16, 1, 1);
+    for (int run = 0; run < 6; run++) {
+        const int i = run / 2;
+        tn_conv c = three_by_three(3, run % 2 ? 3 : 4, 5, 16, 16, 1, 1);
+        if (run % 2) /* pairs, of which an odd channel has a zero beside it, not the next image's first */
+            c.rounded = true, c.stride_h = c.stride_w = 2, c.oh = c.ow = 8;
         buffer x = make(TN_F32, c.n * c.c_in * 256), w = make(TN_F32, c.c_out * c.c_in * 9), bias = make(TN_F32, c.c_out);
-        buffer y = make(TN_F32, c.n * c.c_out * 256), dy = make(TN_F32, y.count), dx = make(TN_F32, x.count), dw = make(TN_F32, w.count);
+        buffer y = make(TN_F32, c.n * c.c_out * c.oh * c.ow), dy = make(TN_F32, y.count), dx = make(TN_F32, x.count), dw = make(TN_F32, w.count);
+        const int64_t at = run % 2 ? 3 * 256 + 70 : 300, of_dy = run % 2 ? 5 * 64 + 27 : 700;
         buffer db = make(TN_F32, c.c_out);
         for (int64_t j = 0; j < w.count; j++)
             w.plain[j] = ((float *)w.kernel)[j] = 1;
-        ((float *)x.kernel)[300] = odd[i], x.plain[300] = odd[i];
-        ((float *)dy.kernel)[700] = odd[i], dy.plain[700] = odd[i];
+        ((float *)x.kernel)[at] = odd[i], x.plain[at] = odd[i];
+        ((float *)dy.kernel)[of_dy] = odd[i], dy.plain[of_dy] = odd[i];
         if (i == 2)
-            ((float *)x.kernel)[302] = -odd[i], x.plain[302] = -odd[i];
+            ((float *)x.kernel)[at + 2] = -odd[i], x.plain[at + 2] = -odd[i];
         loops(&c, x, w, bias, y, dy, dx, dw, db);
         c.x = x.kernel, c.weight = w.kernel, c.bias = bias.kernel, c.y = y.kernel;
         const tn_kernels *k = tn_kernels_of(TN_CPU);
@@ -254,12 +258,10 @@ static double error_of(buffer result, buffer exact, buffer absolute)
 }
 
 /* `most` for y, dx, dw and db. */
-static void check_error_of(bool rounded, const double *most)
+static void check_error_of(tn_conv c, const double *most)
 {
-    tn_conv c = three_by_three(test_emulated() ? 1 : 4, 64, 48, 16, 16, 1, 1);
-    c.rounded = rounded;
-    buffer x = make(TN_F32, c.n * c.c_in * 256), w = make(TN_F32, c.c_out * c.c_in * 9), bias = make(TN_F32, c.c_out);
-    buffer dy = make(TN_F32, c.n * c.c_out * 256), *in[] = {&x, &w, &bias, &dy}, out[2][4];
+    buffer x = make(TN_F32, c.n * c.c_in * c.h * c.w), w = make(TN_F32, c.c_out * c.c_in * c.kh * c.kw), bias = make(TN_F32, c.c_out);
+    buffer dy = make(TN_F32, c.n * c.c_out * c.oh * c.ow), *in[] = {&x, &w, &bias, &dy}, out[2][4];
     for (int i = 0; i < 4; i++)
         for (int64_t j = 0; j < in[i]->count; j++)
             in[i]->plain[j] = ((float *)in[i]->kernel)[j] = (float)below(1 << 20) / (1 << 20) - (i ? 0.5F : 0);
@@ -278,19 +280,27 @@ static void check_error_of(bool rounded, const double *most)
         double error = error_of(out[0][i], out[0][i], out[1][i]);
         if (!(error <= most[i]))
             fail_msg("result %d is off by %g units, %g are allowed", i, error, most[i]);
-        if (rounded && i < 3 && tn_has_bf16_products() && error < 1000)
+        if (c.rounded && i < 3 && tn_has_bf16_products() && error < 1000)
             fail_msg("result %d is off by %g units: it was not rounded", i, error);
         drop(out[0][i]), drop(out[1][i]), drop(*in[i]);
     }
 }
 
 /* Tiles add before they multiply, which rounds once more: the error is that of a sum in some order all the same. Rounded to bf16 it is below
- * 2^-9 of the terms, half of what one rounded operand may be off by; the bias's gradient is not rounded. */
+ * 2^-9 of the terms, half of what one rounded operand may be off by; the bias's gradient is not rounded. Without tiles: stride 2, and 1 x 1. */
 static void test_error(void **state)
 {
     (void)state;
-    check_error_of(false, (double[]){6, 6, 2, 2});
-    check_error_of(true, (double[]){0x1p15, 0x1p15, 0x1p15, 2});
+    const int64_t n = test_emulated() ? 1 : 4;
+    tn_conv shapes[] = {three_by_three(n, 64, 48, 16, 16, 1, 1), three_by_three(n, 37, 48, 16, 16, 1, 1),
+                        three_by_three(n, 64, 48, 16, 16, 0, 0)};
+    shapes[1].stride_h = shapes[1].stride_w = 2, shapes[1].oh = shapes[1].ow = 8;
+    shapes[2].kh = shapes[2].kw = 1, shapes[2].oh = shapes[2].ow = 16;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        check_error_of(shapes[i], (double[]){6, 6, 2, 2});
+        shapes[i].rounded = true;
+        check_error_of(shapes[i], (double[]){0x1p15, 0x1p15, 0x1p15, 2});
+    }
 }
 
 /* The number of threads changes no bit. */

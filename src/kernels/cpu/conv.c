@@ -1,15 +1,20 @@
-/* Convolution, forward and its three gradients, and the unfolding of images into columns (im2col) and back. The arithmetic is in
- * conv_body.h; here are the plans, which do not depend on the element type. */
+/* Convolution, forward and its three gradients. The arithmetic is in conv_rows.h, conv_product.h and conv_weights.h; here are the plans, which
+ * do not depend on the element type. */
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/depthwise.h"
 #include "kernels/cpu/lanes.h"
+#include "kernels/cpu/pairs.h"
 #include "kernels/cpu/vector.h"
 #include "kernels/cpu/winograd.h"
 
-/* Elements past the planes that whole vectors may read; and outputs computed in one piece, so that they stay in the first cache. */
-enum { SLACK = 64, STRIP = 1024 };
+/* Elements past the planes that whole vectors may read; outputs computed in one piece, so that they stay in the first cache; and what images
+ * whose weights' gradients are computed together may take of the second one. */
+enum { SLACK = 64, STRIP = 768, BATCH_BYTES = 512 << 10 };
+
+/* Most rows of a block, and most sums in registers. */
+enum { ROWS = TN_VECTOR_BYTES == 64 ? 8 : 6, SUMS = TN_VECTOR_BYTES == 64 ? 24 : 12 };
 
 /* How one dimension of an image is spread: position q of phase i holds image position q * stride + (i * dilation) % stride - pad. */
 typedef struct {
@@ -35,6 +40,8 @@ typedef struct {
     const tn_conv *conv;
     bool transposed, gaps;  /* the gradient of x; it has elements that no tap reaches */
     int64_t in, rows;       /* channels in and out, of one group */
+    int64_t together;       /* channels in an element of the planes: 1, or pairs */
+    int64_t depth;          /* channels of the planes */
     int64_t out_plane;      /* elements of a channel's result */
     int64_t packed;         /* elements of one group's packed weights */
     int64_t products;
@@ -83,14 +90,14 @@ static axis axis_backward(int64_t size, int64_t kernel, int64_t stride, int64_t 
     return (axis){high - low + 1, 1, 1, 1, -low};
 }
 
-/* Rows in blocks of nearly the same size, at most 6: a block's sums, times vectors, are the registers of the inner loop. */
-static int64_t block_count(int64_t rows) { return tn_ceil_div(rows, 6); }
+/* Rows in blocks of nearly the same size: a block's sums, times vectors, are the registers of the inner loop. */
+static int64_t block_count(int64_t rows) { return tn_ceil_div(rows, ROWS); }
 static int64_t block_begin(int64_t rows, int64_t block) { return block * rows / block_count(rows); }
 
 static int64_t product_strip(const product *p) { return tn_min_i64(p->oh, tn_max_i64(1, STRIP / p->cols)); }
 static int64_t product_pitch(const product *p)
 {
-    return tn_ceil_div((product_strip(p) - 1) * p->cols + p->ow, 16) * 16;
+    return (tn_ceil_div((product_strip(p) - 1) * p->cols + p->ow, 16) | 1) * 16;
 }
 
 static tn_status plan_alloc(convolution *v, int64_t products, int64_t k)
@@ -100,13 +107,15 @@ static tn_status plan_alloc(convolution *v, int64_t products, int64_t k)
     return v->product ? TN_OK : TN_ERR_MEMORY;
 }
 
-static tn_status plan_forward(convolution *v, const tn_conv *c)
+static tn_status plan_forward(convolution *v, const tn_conv *c, int64_t together)
 {
     *v = (convolution){.conv = c, .in = c->c_in / c->groups, .rows = c->c_out / c->groups, .out_plane = c->oh * c->ow, .products = 1};
+    v->together = together;
+    v->depth = tn_ceil_div(v->in, together);
     axis y = axis_forward(c->oh, c->kh, c->stride_h, c->dil_h, c->pad_h);
     axis x = axis_forward(c->ow, c->kw, c->stride_w, c->dil_w, c->pad_w);
     v->plan = (spread_plan){y, x, c->h, c->w, y.phases * x.phases * y.size * x.size};
-    int64_t k = v->in * c->kh * c->kw;
+    int64_t k = v->depth * c->kh * c->kw;
     v->packed = v->rows * k;
     if (plan_alloc(v, 1, k) != TN_OK)
         return TN_ERR_MEMORY;
@@ -127,7 +136,7 @@ static int64_t plan_taps(const convolution *v, product *p, int64_t ry, int64_t r
 {
     const tn_conv *c = v->conv;
     int64_t k = 0;
-    for (int64_t channel = 0; channel < v->in; channel++) {
+    for (int64_t channel = 0; channel < v->depth; channel++) {
         for (int64_t tap = 0; tap < c->kh * c->kw; tap++) {
             int64_t y = tap / c->kw * c->dil_h, x = tap % c->kw * c->dil_w;
             if (y % c->stride_h != ry || x % c->stride_w != rx)
@@ -140,14 +149,16 @@ static int64_t plan_taps(const convolution *v, product *p, int64_t ry, int64_t r
     return k;
 }
 
-static tn_status plan_backward(convolution *v, const tn_conv *c)
+static tn_status plan_backward(convolution *v, const tn_conv *c, int64_t together)
 {
     *v = (convolution){.conv = c, .transposed = true, .in = c->c_out / c->groups, .rows = c->c_in / c->groups};
+    v->together = together;
+    v->depth = tn_ceil_div(v->in, together);
     axis y = axis_backward(c->h, c->kh, c->stride_h, c->dil_h, c->pad_h);
     axis x = axis_backward(c->w, c->kw, c->stride_w, c->dil_w, c->pad_w);
     v->plan = (spread_plan){y, x, c->oh, c->ow, y.size * x.size};
     v->out_plane = c->h * c->w;
-    int64_t all = v->in * c->kh * c->kw, used = 0;
+    int64_t all = v->depth * c->kh * c->kw, used = 0;
     v->packed = v->rows * all;
     if (plan_alloc(v, c->stride_h * c->stride_w, all) != TN_OK)
         return TN_ERR_MEMORY;
@@ -176,16 +187,112 @@ static tn_status plan_backward(convolution *v, const tn_conv *c)
 
 static void plan_free(convolution *v) { tn_free(v->product, v->memory_size); }
 
+/* A 1 x 1 kernel reads the image as it lies and writes the result as it lies, where strips are of whole vectors. */
+static bool is_direct(const convolution *v, int64_t width)
+{
+    const tn_conv *c = v->conv;
+    const product *p = &v->product[0];
+    return c->kh == 1 && c->kw == 1 && c->stride_h == 1 && c->stride_w == 1 && c->pad_h == 0 && c->pad_w == 0 &&
+           p->oh * p->ow % width == 0 && product_strip(p) * p->cols % width == 0;
+}
+
+/* ---- the ways to multiply ---------------------------------------------------------------------------------------------------------- */
+
+#define STEP(sum, x, w) ((sum) + (x) * (w))
+#define SPLAT(w) ((w) - (VEC){0}) /* w - 0 is w */
+#define WEIGHT(w, next) (w)
+#define PREPARE(room, image, channels, plane) ((void)(room), (image))
+#define PUT_ROW ROW(copy_row)
+#define SUM ROW(sum)
+#define TARGET
 #define T float
+#define E float
 #define N(name) name##_f32
-#include "kernels/cpu/conv_body.h"
+#define ROW(name) name##_f32
+#include "kernels/cpu/conv_rows.h"
+#include "kernels/cpu/conv_product.h"
+#include "kernels/cpu/conv_weights.h"
 #undef T
+#undef E
 #undef N
+#undef ROW
 #define T double
+#define E double
 #define N(name) name##_f64
-#include "kernels/cpu/conv_body.h"
+#define ROW(name) name##_f64
+#include "kernels/cpu/conv_rows.h"
+#include "kernels/cpu/conv_product.h"
+#include "kernels/cpu/conv_weights.h"
+#undef T
+#undef E
+#undef N
+#undef ROW
+#undef STEP
+#undef SPLAT
+#undef WEIGHT
+#undef PREPARE
+#undef PUT_ROW
+#undef SUM
+#undef TARGET
+
+#if defined(__AVX512F__)
+/* Under autocast: neighbouring channels as pairs where products are summed over channels, neighbouring positions where over positions. */
+TN_PAIRS static const float *pair_channels(float *to, const float *image, int64_t channels, int64_t plane)
+{
+    float *at = to;
+    for (int64_t c = 0; c < channels; c += 2, image += 2 * plane, at += plane)
+        for (int64_t i = 0; i < plane; i += 16) {
+            const __mmask16 lanes = tn_first_(plane - i), second = c + 1 < channels ? lanes : 0;
+            const __m512 low = _mm512_maskz_loadu_ps(lanes, image + i), high = _mm512_maskz_loadu_ps(second, image + plane + i);
+            _mm512_mask_storeu_ps(at + i, lanes, tn_pairs_of(low, high));
+        }
+    return to;
+}
+
+TN_PAIRS static const uint16_t *halve_channels(uint16_t *to, const float *image, int64_t channels, int64_t plane)
+{
+    tn_halve(to, image, channels * plane);
+    return to;
+}
+
+#define STEP(sum, x, w) ((VEC)_mm512_dpbf16_ps((__m512)(sum), (__m512bh)(x), (__m512bh)(w)))
+#define SPLAT(w) ((VEC)_mm512_set1_ps(w))
+#define WEIGHT tn_pair_of
+#define PREPARE pair_channels
+#define TARGET TN_PAIRS
+#define T float
+#define N(name) name##_pairs
+#define ROW(name) name##_f32
+#include "kernels/cpu/conv_product.h"
 #undef T
 #undef N
+#undef ROW
+#undef PREPARE
+#define PREPARE halve_channels
+#define PUT_ROW tn_halve
+#define SUM sum_f32
+#define T uint16_t
+#define ROW(name) name##_u16
+#include "kernels/cpu/conv_rows.h"
+#undef T
+#define T float
+#define E uint16_t
+#define N(name) name##_pairs
+#include "kernels/cpu/conv_weights.h"
+
+static bool pairs(tn_dtype dtype, const tn_conv *c) { return dtype == TN_F32 && c->rounded && tn_has_pairs(); }
+#else
+static bool pairs(tn_dtype dtype, const tn_conv *c) { return (void)dtype, (void)c, false; }
+#define multiply_all_pairs multiply_all_f32
+#define weight_grad_pairs weight_grad_f32
+#endif
+
+static tn_status multiply_all(tn_dtype dtype, const convolution *v, const void *in, const void *bias, bool relu, void *out)
+{
+    const tn_conv *c = v->conv;
+    return (dtype == TN_F64 ? multiply_all_f64(v, in, c->weight, bias, relu, out)
+            : v->together == 2 ? multiply_all_pairs(v, in, c->weight, bias, relu, out) : multiply_all_f32(v, in, c->weight, bias, relu, out));
+}
 
 tn_status TN_K(conv_forward)(tn_dtype dtype, const tn_conv *c)
 {
@@ -198,11 +305,9 @@ tn_status TN_K(conv_forward)(tn_dtype dtype, const tn_conv *c)
         return TN_K(depthwise)(c, false, c->x, c->y), TN_OK;
     if (TN_K(winograd_fits)(dtype, c))
         status = TN_K(winograd)(c, false, c->x, c->y, &whole);
-    if (status != TN_OK || whole || (status = plan_forward(&v, c)) != TN_OK)
+    if (status != TN_OK || whole || (status = plan_forward(&v, c, pairs(dtype, c) && c->c_in > c->groups ? 2 : 1)) != TN_OK)
         return status;
-    bool relu = c->activation == TN_UNARY_RELU;
-    status = dtype == TN_F64 ? multiply_all_f64(&v, c->x, c->weight, c->bias, relu, c->y)
-                             : multiply_all_f32(&v, c->x, c->weight, c->bias, relu, c->y);
+    status = multiply_all(dtype, &v, c->x, c->bias, c->activation == TN_UNARY_RELU, c->y);
     plan_free(&v);
     return status;
 }
@@ -217,10 +322,9 @@ static tn_status input_grad(tn_dtype dtype, const tn_conv_grad *g)
         return TN_K(depthwise)(c, true, g->dy, g->dx), TN_OK;
     if (TN_K(winograd_fits)(dtype, c))
         status = TN_K(winograd)(c, true, g->dy, g->dx, &whole);
-    if (status != TN_OK || whole || (status = plan_backward(&v, c)) != TN_OK)
+    if (status != TN_OK || whole || (status = plan_backward(&v, c, pairs(dtype, c) && c->c_out > c->groups ? 2 : 1)) != TN_OK)
         return status;
-    status = dtype == TN_F64 ? multiply_all_f64(&v, g->dy, c->weight, NULL, false, g->dx)
-                             : multiply_all_f32(&v, g->dy, c->weight, NULL, false, g->dx);
+    status = multiply_all(dtype, &v, g->dy, NULL, false, g->dx);
     plan_free(&v);
     return status;
 }
@@ -235,9 +339,10 @@ static tn_status weight_grad(tn_dtype dtype, const tn_conv_grad *g)
         return TN_K(depthwise_weights)(c, g->dy, g->dw, g->db), TN_OK;
     if (g->dw && TN_K(winograd_fits)(dtype, c))
         status = TN_K(winograd_weights)(c, g->dy, g->dw, g->db, &whole);
-    if (status != TN_OK || whole || (status = plan_forward(&v, c)) != TN_OK)
+    if (status != TN_OK || whole || (status = plan_forward(&v, c, 1)) != TN_OK)
         return status;
-    status = dtype == TN_F64 ? weight_grad_f64(&v, c->x, g->dy, g->dw, g->db) : weight_grad_f32(&v, c->x, g->dy, g->dw, g->db);
+    status = dtype == TN_F64 ? weight_grad_f64(&v, c->x, g->dy, g->dw, g->db)
+             : pairs(dtype, c) ? weight_grad_pairs(&v, c->x, g->dy, g->dw, g->db) : weight_grad_f32(&v, c->x, g->dy, g->dw, g->db);
     plan_free(&v);
     return status;
 }

@@ -5,6 +5,7 @@
 
 #include "core/parallel.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/pairs.h"
 
 #if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
 #include <immintrin.h>
@@ -107,7 +108,7 @@ static void pack_rounded(float *restrict dst, int width, const float *restrict s
 #include "kernels/cpu/gemm_template.h"
 
 #if defined(__AVX512F__)
-#define TARGET __attribute__((target("avx512bf16")))
+#define TARGET TN_PAIRS
 
 /* Units of width columns each, for 16 of them: pairs (src[i * across], src[i * across + along]) of bf16, by lanes; the second is 0 where
  * `last`. */
@@ -116,11 +117,6 @@ TARGET static ALWAYS_INLINE __m512i pairs_of(const float *src, int64_t along, __
     const __m256i low = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes, src));
     const __m256i high = last ? _mm256_setzero_si256() : (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes, src + along));
     return _mm512_or_si512(_mm512_cvtepu16_epi32(low), _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
-}
-
-static ALWAYS_INLINE float pair_of(float low, float high)
-{
-    return tn_bits_f32(tn_store_bf16(low).bits | (uint32_t)tn_store_bf16(high).bits << 16);
 }
 
 /* Four rows of contiguous k, side by side as units. */
@@ -141,7 +137,7 @@ TARGET static inline void pack4_bf16(float *restrict dst, int width, const float
     }
     for (; p < k; p += 2, dst += width)
         for (int i = 0; i < 4; i++)
-            dst[i] = pair_of(src[i * across + p], p + 1 < k ? src[i * across + p + 1] : 0);
+            dst[i] = tn_pair_of(src[i * across + p], p + 1 < k ? src[i * across + p + 1] : 0);
 }
 
 TARGET static void pack_bf16(float *restrict dst, int width, const float *restrict src, int count, int64_t k, int64_t across, int64_t along)
@@ -164,7 +160,7 @@ TARGET static void pack_bf16(float *restrict dst, int width, const float *restri
         for (int64_t p = 0; p < k; p += 2)
             for (int r = i; r < width; r++)
                 dst[p / 2 * width + r] =
-                    r < count ? pair_of(src[r * across + p * along], p + 1 < k ? src[r * across + (p + 1) * along] : 0) : 0;
+                    r < count ? tn_pair_of(src[r * across + p * along], p + 1 < k ? src[r * across + (p + 1) * along] : 0) : 0;
 }
 #define NAME(x) x##_bf16
 #define KC 512
@@ -209,7 +205,7 @@ static floats floats_of(const tn_gemm *gemm)
     if (!gemm->rounded)
         return FLOATS(f32);
 #if defined(__AVX512F__)
-    if (__builtin_cpu_supports("avx512bf16"))
+    if (tn_has_pairs())
         return FLOATS(bf16);
 #endif
     return FLOATS(rounded);

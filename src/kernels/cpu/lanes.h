@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/vector.h"
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
@@ -66,6 +67,20 @@ TN_FOLD_WITH_(uint64_t)
 #if defined(__AVX512F__)
 /* The first n lanes. */
 static inline __mmask16 tn_first_(int64_t n) { return (__mmask16)(n >= 16 ? 0xffff : n > 0 ? (1 << n) - 1 : 0); }
+/* Sixteen vectors' sums, one to a lane. */
+static inline __m512 tn_sum_each_(const __m512 *v)
+{
+    __m512 a[8], b[4], c[2];
+    TN_UNROLL for (int i = 0; i < 8; i++)
+        a[i] = _mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]) + _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]);
+    TN_UNROLL for (int i = 0; i < 4; i++) {
+        const __m512d p = _mm512_castps_pd(a[2 * i]), q = _mm512_castps_pd(a[2 * i + 1]);
+        b[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(p, q)) + _mm512_castpd_ps(_mm512_unpackhi_pd(p, q));
+    }
+    TN_UNROLL for (int i = 0; i < 2; i++)
+        c[i] = _mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0x88) + _mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0xdd);
+    return _mm512_shuffle_f32x4(c[0], c[1], 0x88) + _mm512_shuffle_f32x4(c[0], c[1], 0xdd);
+}
 static inline float sum_f32(const float *x, int64_t n)
 {
     __m512 a = _mm512_setzero_ps(), b = a;

@@ -5,6 +5,7 @@
  * gradients, follow from the shape alone, and so do the bits. */
 #include <string.h>
 
+#include "kernels/cpu/pairs.h"
 #include "kernels/cpu/recurrent.h"
 #include "kernels/cpu/recurrent_cells.h"
 
@@ -251,7 +252,7 @@ TN_INLINE void forward_cell(tn_rnn_kind kind, const vec *sum, const place *at, i
 static const products in_floats = {1, forward_floats, back_floats, outer_floats, NULL, NULL};
 
 #if defined(__AVX512F__)
-#define TARGET __attribute__((target("avx512bf16")))
+#define TARGET TN_PAIRS
 TARGET static void pair(const float *a, const float *b, int64_t n, float *to)
 {
     for (int64_t i = 0; i < n; i += LANES) {
@@ -284,7 +285,7 @@ static const products in_pairs = {2, forward_pairs, back_pairs, outer_pairs, pai
 static const products *products_of(const tn_rnn *r)
 {
 #if defined(__AVX512F__)
-    if (r->rounded && r->hidden > 64 && __builtin_cpu_supports("avx512bf16"))
+    if (r->rounded && r->hidden > 64 && tn_has_pairs())
         return &in_pairs;
 #endif
     return (void)r, &in_floats;

@@ -16,7 +16,7 @@
 #if defined(__clang__)
 #define TN_UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define TN_UNROLL _Pragma("GCC unroll 16")
+#define TN_UNROLL _Pragma("GCC unroll 32")
 #endif
 #define TN_INLINE static inline __attribute__((always_inline))
 

@@ -15,6 +15,8 @@
 
 #include <string.h>
 
+#include "kernels/cpu/lanes.h"
+#include "kernels/cpu/pairs.h"
 #include "kernels/cpu/vector.h"
 
 #if !defined(__AVX512F__)
@@ -44,7 +46,7 @@ bool TN_K(winograd_fits)(tn_dtype dtype, const tn_conv *c)
 }
 
 /* Whether what is multiplied is rounded to bf16: where the processor multiplies pairs of it, else it would only be slower. */
-static bool rounds(const tn_conv *c) { return c->rounded && __builtin_cpu_supports("avx512bf16"); }
+static bool rounds(const tn_conv *c) { return c->rounded && tn_has_pairs(); }
 
 static int64_t block_count(int64_t rows) { return tn_ceil_div(rows, ROWS); }
 static int64_t block_begin(int64_t rows, int64_t block) { return block * rows / block_count(rows); }
@@ -63,21 +65,6 @@ static int64_t group_floats(int64_t count) { return tn_ceil_div(count * (int64_t
 
 /* ---- the two ways to multiply ------------------------------------------------------------------------------------------------ */
 
-/* Sixteen vectors' sums, one to a lane. */
-TN_INLINE __m512 sum_each(const __m512 *v)
-{
-    __m512 a[8], b[4], c[2];
-    TN_UNROLL for (int i = 0; i < 8; i++)
-        a[i] = _mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]) + _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]);
-    TN_UNROLL for (int i = 0; i < 4; i++) {
-        const __m512d p = _mm512_castps_pd(a[2 * i]), q = _mm512_castps_pd(a[2 * i + 1]);
-        b[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(p, q)) + _mm512_castpd_ps(_mm512_unpackhi_pd(p, q));
-    }
-    TN_UNROLL for (int i = 0; i < 2; i++)
-        c[i] = _mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0x88) + _mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0xdd);
-    return _mm512_shuffle_f32x4(c[0], c[1], 0x88) + _mm512_shuffle_f32x4(c[0], c[1], 0xdd);
-}
-
 #define NAME(x) x##_f32
 #define STEP(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define TARGET
@@ -85,32 +72,24 @@ TN_INLINE __m512 sum_each(const __m512 *v)
 
 /* Under autocast what is multiplied, the transformed tiles and weights, is rounded: neighbouring channels' as pairs, which is where products
  * are summed over channels, and tiles' one after the other where over tiles. */
-#define PAIRS __attribute__((target("avx512bf16")))
 #define NAME(x) x##_bf16
 #define STEP(a, b, c) _mm512_dpbf16_ps(c, (__m512bh)(a), (__m512bh)(b))
-#define TARGET PAIRS
+#define TARGET TN_PAIRS
 #include "kernels/cpu/winograd_products.h"
 
-PAIRS TN_INLINE __m512 pairs_of(__m512 low, __m512 high)
-{
-    static const uint16_t order[32] = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
-                                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    return (__m512)_mm512_permutexvar_epi16(_mm512_loadu_si512(order), (__m512i)_mm512_cvtne2ps_pbh(high, low));
-}
-
 /* u [in][rows] becomes pairs [in / 2, rounded up][rows] where it lies. */
-PAIRS static void pair_weights(float *u, int64_t in, int64_t rows)
+TN_PAIRS static void pair_weights(float *u, int64_t in, int64_t rows)
 {
     const __mmask16 lanes = (__mmask16)((1 << rows) - 1);
     for (int64_t i = 0; i < in; i += 2) {
         const __m512 low = _mm512_maskz_loadu_ps(lanes, u + i * rows);
         const __m512 high = i + 1 < in ? _mm512_maskz_loadu_ps(lanes, u + (i + 1) * rows) : _mm512_setzero_ps();
-        _mm512_mask_storeu_ps(u + i / 2 * rows, lanes, pairs_of(low, high));
+        _mm512_mask_storeu_ps(u + i / 2 * rows, lanes, tn_pairs_of(low, high));
     }
 }
 
 /* transform_inputs() of pairs: those of channels 2 c and 2 c + 1 at c * pitch. */
-PAIRS static void transform_input_pairs(const tiling *t, const group *g, int64_t count, const float *x, int64_t channels, float *v,
+TN_PAIRS static void transform_input_pairs(const tiling *t, const group *g, int64_t count, const float *x, int64_t channels, float *v,
                                         int64_t pitch, int64_t step)
 {
     const int64_t size = t->h * t->w;
@@ -129,19 +108,19 @@ PAIRS static void transform_input_pairs(const tiling *t, const group *g, int64_t
                     memset(high, 0, sizeof high);
                 }
                 TN_UNROLL for (int p = 0; p < PLANES; p++)
-                    _mm512_storeu_ps(v + p * step + c / 2 * pitch + g[i].place, pairs_of(_mm512_load_ps(low[p]), _mm512_load_ps(high[p])));
+                    _mm512_storeu_ps(v + p * step + c / 2 * pitch + g[i].place, tn_pairs_of(_mm512_load_ps(low[p]), _mm512_load_ps(high[p])));
             }
     }
 }
 
-PAIRS TN_INLINE void store_halves(uint16_t *v, int64_t step, float (*tile)[16])
+TN_PAIRS TN_INLINE void store_halves(uint16_t *v, int64_t step, float (*tile)[16])
 {
     TN_UNROLL for (int p = 0; p < PLANES; p++)
         _mm256_storeu_si256((__m256i *)(void *)(v + p * step), (__m256i)_mm512_cvtneps_pbh(_mm512_load_ps(tile[p])));
 }
 
 /* transform_inputs() and transform_grads() of single ones; pitch and step are in floats all the same. */
-PAIRS static void transform_input_halves(const tiling *t, const group *g, int64_t count, const float *x, int64_t channels, float *v,
+TN_PAIRS static void transform_input_halves(const tiling *t, const group *g, int64_t count, const float *x, int64_t channels, float *v,
                                          int64_t pitch, int64_t step)
 {
     for (int64_t n; count > 0; g += n, count -= n) {
@@ -158,7 +137,7 @@ PAIRS static void transform_input_halves(const tiling *t, const group *g, int64_
 }
 
 /* Adds the sum of each channel to db. */
-PAIRS static void transform_grad_halves(const tiling *t, const group *g, int64_t count, const float *dy, int64_t channels, float *v,
+TN_PAIRS static void transform_grad_halves(const tiling *t, const group *g, int64_t count, const float *dy, int64_t channels, float *v,
                                         int64_t pitch, int64_t step, float *db)
 {
     for (int64_t n; count > 0; g += n, count -= n) {

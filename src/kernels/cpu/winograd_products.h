@@ -67,7 +67,7 @@ TARGET static void NAME(dots)(int64_t vectors, const float *dy, int64_t outputs,
                 acc[4 * r + i] = STEP(a, b[i], acc[4 * r + i]);
         }
     }
-    _mm512_storeu_ps(sums, _mm512_loadu_ps(sums) + sum_each(acc));
+    _mm512_storeu_ps(sums, _mm512_loadu_ps(sums) + tn_sum_each_(acc));
 }
 
 #undef NAME

@@ -1,0 +1,272 @@
+/* The products of a convolution that give y and dx, for one way to multiply (N(name) makes the names): of elements T, or, where T is float, of
+ * pairs of bf16 in its bits, from two neighbouring channels. The includer defines STEP(sum, x, w), which is sum + x w, of pairs the sum of both
+ * products; SPLAT(w), a vector of the same in all lanes; WEIGHT(w, next), what is multiplied by, `next` being the next channel's; PREPARE(room,
+ * image, channels, plane), the image as it is multiplied; and TARGET, the attribute of what uses them.
+ *
+ * Rows of outputs are computed at the planes' pitch: the few columns too many are dropped at the store. */
+
+#define VEC ROW(vec)
+#define WIDTH ((int64_t)(TN_VECTOR_BYTES / sizeof(T)))
+#define LOAD(p) ((VEC)(*(const ROW(uvec) *)(p)))
+#define STORE(p, v) (*(ROW(uvec) *)(p) = (ROW(uvec))(v))
+
+/* out[0], out[stride], ... = in[0 ... n) */
+TN_INLINE void N(put_row)(T *out, const T *in, int64_t stride, int64_t n)
+{
+#if defined(__AVX512F__)
+    const __m512i pairs = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0), more = _mm512_add_epi32(pairs, _mm512_set1_epi32(8));
+    for (int64_t i = 0; i < n && stride == 2 && sizeof(T) == sizeof(float); i += 16) {
+        const uint32_t lanes = n - i >= 16 ? 0xffff : (1u << (n - i)) - 1, even = _pdep_u32(lanes, 0x55555555);
+        const __m512 v = _mm512_maskz_loadu_ps((__mmask16)lanes, (const float *)(const void *)(in + i));
+        _mm512_mask_storeu_ps((float *)(void *)(out + 2 * i), (__mmask16)even, _mm512_permutexvar_ps(pairs, v));
+        _mm512_mask_storeu_ps((float *)(void *)(out + 2 * i + 16), (__mmask16)(even >> 16), _mm512_permutexvar_ps(more, v));
+    }
+    if (stride == 2 && sizeof(T) == sizeof(float))
+        return;
+#endif
+    for (int64_t i = 0; i < n; i++)
+        out[i * stride] = in[i];
+}
+
+/* tile[r][v] = bias[r] + sum over k of w[k][r] * x[off[k] + v], v being vectors x_step (in the tile: step) apart. */
+TARGET TN_INLINE void N(block)(int rows, int vectors, const T *x, int64_t x_step, const int64_t *off, int64_t k, const T *w, const T *bias,
+                               bool relu, T *tile, int64_t pitch, int64_t step)
+{
+    VEC acc[SUMS];
+    const VEC zero = {0};
+    TN_UNROLL for (int i = 0; i < rows * vectors; i++)
+        acc[i] = zero;
+    for (int64_t i = 0; i < k; i++, w += rows) {
+        const T *at = x + off[i];
+        VEC xv[SUMS];
+        if (rows > 1) {
+            TN_UNROLL for (int v = 0; v < vectors; v++)
+                xv[v] = LOAD(at + v * x_step);
+        }
+        TN_UNROLL for (int r = 0; r < rows; r++) {
+            const VEC wr = SPLAT(w[r]);
+            TN_UNROLL for (int v = 0; v < vectors; v++)
+                acc[r * vectors + v] = STEP(acc[r * vectors + v], rows > 1 ? xv[v] : LOAD(at + v * x_step), wr);
+        }
+    }
+    TN_UNROLL for (int r = 0; r < rows; r++) {
+        T b = bias ? bias[r] : 0;
+        TN_UNROLL for (int v = 0; v < vectors; v++) {
+            VEC y = acc[r * vectors + v] + b;
+            if (relu)
+                y = (VEC)((__typeof__(y < zero))y & ~(y < zero)); /* NaN stays */
+            STORE(tile + r * pitch + v * step, y);
+        }
+    }
+}
+
+/* Asks for the next lines of what is read soon, a few at a time: many at once would keep waiting what is read now. */
+typedef struct {
+    const char *at, *end;
+    int64_t each;
+} N(ahead);
+TN_INLINE void N(fetch)(N(ahead) *a)
+{
+    for (int64_t i = 0; i < a->each && a->at < a->end; i++, a->at += 64)
+        __builtin_prefetch(a->at, 0, 2);
+}
+
+/* One block of rows over `length` neighbouring outputs. The tile and the planes have room for whole vectors. */
+#define CONV_ROWS(rows, vectors)                                                                                              \
+    TARGET static void N(rows_##rows)(const T *x, const int64_t *off, int64_t k, const T *w, const T *bias, bool relu,        \
+                                      T *tile, int64_t pitch, int64_t length, N(ahead) *ahead)                                \
+    {                                                                                                                         \
+        int64_t i = 0;                                                                                                        \
+        for (; i + (vectors - 1) * WIDTH < length; i += vectors * WIDTH) {                                                    \
+            N(fetch)(ahead);                                                                                                  \
+            N(block)(rows, vectors, x + i, WIDTH, off, k, w, bias, relu, tile + i, pitch, WIDTH);                             \
+        }                                                                                                                     \
+        for (; vectors == 3 && i + WIDTH < length; i += 2 * WIDTH)                                                            \
+            N(block)(rows, 2, x + i, WIDTH, off, k, w, bias, relu, tile + i, pitch, WIDTH);                                   \
+        for (; i < length; i += WIDTH)                                                                                        \
+            N(block)(rows, 1, x + i, WIDTH, off, k, w, bias, relu, tile + i, pitch, WIDTH);                                   \
+    }
+CONV_ROWS(1, 12)
+CONV_ROWS(2, 6)
+CONV_ROWS(3, 4)
+#if TN_VECTOR_BYTES == 64
+CONV_ROWS(4, 3)
+CONV_ROWS(5, 3)
+CONV_ROWS(6, 3)
+CONV_ROWS(7, 3)
+CONV_ROWS(8, 3)
+#else
+CONV_ROWS(4, 3)
+CONV_ROWS(5, 2)
+CONV_ROWS(6, 2)
+#endif
+#undef CONV_ROWS
+
+static void (*const N(rows_of)[])(const T *, const int64_t *, int64_t, const T *, const T *, bool, T *, int64_t, int64_t, N(ahead) *) = {
+    NULL, N(rows_1), N(rows_2), N(rows_3), N(rows_4), N(rows_5), N(rows_6),
+#if TN_VECTOR_BYTES == 64
+    N(rows_7), N(rows_8),
+#endif
+};
+
+/* A product of one row (depthwise): without a tile, 4 lines of at least a vector together; at their end vectors overlap. */
+TARGET static void N(multiply_lines)(const product *p, const T *x, const T *packed, const T *bias, bool relu, T *out)
+{
+    for (int64_t y = 0; y < p->oh;) {
+        int64_t lines = p->oh - y >= 4 ? 4 : 1;
+        for (int64_t next = 0; next < p->ow; next += WIDTH) {
+            int64_t i = tn_min_i64(next, p->ow - WIDTH);
+            const T *from = x + p->base + y * p->cols + i;
+            T *to = out + y * p->out_row + i;
+            if (lines == 4)
+                N(block)(1, 4, from, p->cols, p->off, p->k, packed, bias, relu, to, 0, p->out_row);
+            else
+                N(block)(1, 1, from, 0, p->off, p->k, packed, bias, relu, to, 0, 0);
+        }
+        y += lines;
+    }
+}
+
+/* Blocks [first, last) of one product: spread planes x by packed weights into out, by way of the tile or (NULL) directly; what is `ahead` is
+ * fetched meanwhile. */
+static void N(multiply)(const product *p, const T *x, const T *packed, int64_t first, int64_t last, const T *bias, bool relu, T *out,
+                        T *tile, N(ahead) *ahead)
+{
+    int64_t strip = product_strip(p), pitch = product_pitch(p);
+    if (p->rows == 1 && p->out_col == 1 && p->ow >= WIDTH) {
+        N(multiply_lines)(p, x, packed, bias, relu, out);
+        return;
+    }
+    for (int64_t y = 0; y < p->oh; y += strip) {
+        int64_t lines = tn_min_i64(strip, p->oh - y), length = (lines - 1) * p->cols + p->ow;
+        for (int64_t b = first; b < last; b++) {
+            int64_t row = block_begin(p->rows, b), count = block_begin(p->rows, b + 1) - row;
+            T *sums = tile ? tile : out + row * p->out_plane + y * p->out_row;
+            N(rows_of)[count](x + p->base + y * p->cols, p->off, p->k, packed + row * p->k, bias ? bias + row : NULL, relu, sums,
+                              tile ? pitch : p->out_plane, length, ahead);
+            for (int64_t r = 0; tile && r < count; r++) {
+                T *to = out + (row + r) * p->out_plane + y * p->out_row;
+                const T *from = tile + r * pitch;
+                for (int64_t i = 0; i < lines; i++, to += p->out_row, from += p->cols) {
+                    if (p->out_col == 1) {
+                        ROW(copy_row)(to, from, p->ow);
+                        continue;
+                    }
+                    N(put_row)(to, from, p->out_col, p->ow);
+                }
+            }
+        }
+    }
+}
+
+/* Weights in the order in which multiply() reads them: [group][product][block][k][row of the block]. Forward has the outputs as rows and
+ * one product; the gradient of x has the inputs as rows, and for each phase of x a product of its own with the taps that reach it. */
+static void N(pack)(T *packed, const convolution *v, const T *weight)
+{
+    const tn_conv *c = v->conv;
+    const int64_t taps = c->kh * c->kw, of_output = c->c_in / c->groups * taps;
+    const int64_t of_channel = v->transposed ? of_output : taps, of_row = v->transposed ? taps : of_output;
+    for (int64_t g = 0; g < c->groups; g++, weight += c->c_out / c->groups * of_output) {
+        for (int64_t i = 0; i < v->products; i++) {
+            const product *p = &v->product[i];
+            for (int64_t b = 0; b < block_count(p->rows); b++) {
+                const int64_t begin = block_begin(p->rows, b), end = block_begin(p->rows, b + 1);
+                for (int64_t k = 0; k < p->k; k++) {
+                    const int64_t channel = p->channel[k] * v->together;
+                    const T *first = weight + channel * of_channel + p->tap[k];
+                    for (int64_t r = begin; r < end; r++)
+                        *packed++ = WEIGHT(first[r * of_row], channel + 1 < v->in ? first[r * of_row + of_channel] : 0);
+                }
+            }
+        }
+    }
+}
+
+typedef struct {
+    const convolution *v;
+    const T *in, *packed, *bias;
+    T *out, *scratch; /* scratch: each worker's spread planes, tile, and room for an image's pairs */
+    int64_t scratch_each, tile, workers, parts;
+    bool relu, direct;
+} N(multiply_job);
+
+/* What is read after this image, over all of its blocks. */
+static N(ahead) N(ahead_of)(const product *p, const T *next, int64_t size)
+{
+    N(ahead) ahead = {(const char *)next, (const char *)(next + size), 0};
+    ahead.each = tn_ceil_div(ahead.end - ahead.at, 64 * tn_max_i64(1, block_count(p->rows) * (p->oh * p->ow / (2 * WIDTH))));
+    return ahead;
+}
+
+static void N(multiply_images)(int64_t begin, int64_t end, void *context)
+{
+    const N(multiply_job) *job = context;
+    const convolution *v = job->v;
+    const tn_conv *c = v->conv;
+    const int64_t units = c->n * c->groups * job->parts, in_plane = v->plan.h * v->plan.w, in_size = v->in * in_plane;
+    const int64_t out_size = v->out_plane * v->rows;
+    for (int64_t worker = begin; worker < end; worker++) {
+        T *planes = job->scratch + worker * job->scratch_each, *tile = planes + v->plan.plane * v->depth + SLACK, *room = tile + job->tile;
+        if (!job->direct)
+            memset(planes, 0, (size_t)(tile - planes) * sizeof(T));
+        const int64_t last = (worker + 1) * units / job->workers;
+        int64_t prepared = -1;
+        const T *from = NULL;
+        for (int64_t u = worker * units / job->workers; u < last; u++) {
+            const int64_t image = u / job->parts, part = u % job->parts, group = image % c->groups;
+            N(ahead) ahead = {0};
+            if (image != prepared) {
+                const T *in = job->in + image * in_size;
+                if (job->direct && job->parts == 1 && u + 1 < last)
+                    ahead = N(ahead_of)(&v->product[0], in + in_size, in_size);
+                from = PREPARE(room, in, v->in, in_plane);
+                if (!job->direct) {
+                    ROW(spread)(planes, &v->plan, from, v->depth);
+                    from = planes;
+                }
+                prepared = image;
+            }
+            const T *packed = job->packed + group * v->packed;
+            for (int64_t i = 0; i < v->products; packed += v->product[i].rows * v->product[i].k, i++) {
+                const product *p = &v->product[i];
+                const int64_t blocks = block_count(p->rows);
+                N(multiply)(p, from, packed, part * blocks / job->parts, (part + 1) * blocks / job->parts,
+                            job->bias ? job->bias + group * v->rows : NULL, job->relu, job->out + image * out_size + p->out_base,
+                            job->direct ? NULL : tile, &ahead);
+            }
+        }
+    }
+}
+
+/* out = the products of v on in: forward with v = plan_forward(), the gradient of x with v = plan_backward(). */
+static tn_status N(multiply_all)(const convolution *v, const T *in, const T *weight, const T *bias, bool relu, T *out)
+{
+    const tn_conv *c = v->conv;
+    const int64_t images = c->n * c->groups, room = v->together > 1 ? v->depth * v->plan.h * v->plan.w : 0;
+    N(multiply_job) job = {.v = v, .in = in, .bias = bias, .out = out, .workers = tn_parallel_width(), .parts = 1, .relu = relu,
+                           .direct = is_direct(v, WIDTH)};
+    for (int64_t i = 0; i < v->products; i++)
+        job.tile = tn_max_i64(job.tile, ROWS * product_pitch(&v->product[i]));
+    job.scratch_each = v->plan.plane * v->depth + SLACK + job.tile + room + SLACK;
+    if (images < job.workers)
+        job.parts = tn_min_i64(block_count(v->rows), tn_ceil_div(2 * job.workers, images));
+    const size_t packed_size = (size_t)(v->packed * c->groups) * sizeof(T);
+    const size_t scratch_size = (size_t)(job.scratch_each * job.workers) * sizeof(T);
+    T *packed = tn_alloc(packed_size);
+    job.scratch = packed ? tn_alloc(scratch_size) : NULL;
+    if (job.scratch) {
+        N(pack)(packed, v, weight);
+        job.packed = packed;
+        if (v->gaps)
+            memset(out, 0, (size_t)(images * v->rows * v->out_plane) * sizeof(T));
+        tn_parallel_for(job.workers, 1, N(multiply_images), &job);
+    }
+    tn_free(job.scratch, scratch_size);
+    tn_free(packed, packed_size);
+    return job.scratch ? TN_OK : TN_ERR_MEMORY;
+}
+
+#undef VEC
+#undef WIDTH
+#undef LOAD
+#undef STORE

@@ -1,0 +1,101 @@
+/* Rows of images, and the planes they are spread over, for one type of elements T (ROW(name) makes the names): floats, doubles, or 16-bit ones.
+ *
+ * All products of a convolution read an image that was spread over padded planes, in which every tap of the kernel is a constant distance
+ * from the output's position: for stride 1 that is the padded image itself, for stride s there is a plane for each of the s * s phases. So one
+ * loop over distances serves any stride, padding and dilation, with whole vectors of neighbouring outputs, without unfolding the image (im2col). */
+
+typedef T ROW(vec) __attribute__((vector_size(TN_VECTOR_BYTES)));
+typedef T ROW(uvec) __attribute__((vector_size(TN_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+#define WIDTH ((int64_t)(TN_VECTOR_BYTES / sizeof(T)))
+#define LOAD(p) (*(const ROW(uvec) *)(p))
+#define STORE(p, v) (*(ROW(uvec) *)(p) = (v))
+
+/* out[0 ... n) = in[0 ... n): rows are short, so that memcpy's own dispatch would cost as much as the copy. */
+TN_INLINE void ROW(copy_row)(T *out, const T *in, int64_t n)
+{
+    if (n >= WIDTH) {
+        for (int64_t i = 0; i + WIDTH <= n; i += WIDTH)
+            STORE(out + i, LOAD(in + i));
+        STORE(out + n - WIDTH, LOAD(in + n - WIDTH));
+    } else {
+        for (int64_t i = 0; i < n; i++)
+            out[i] = in[i];
+    }
+}
+
+/* out[0 ... n) = in[0], in[stride], ... */
+TN_INLINE void ROW(pick_row)(T *out, const T *in, int64_t stride, int64_t n)
+{
+    typedef T eight __attribute__((vector_size(8 * sizeof(T)), aligned(sizeof(T)), may_alias));
+    if (stride == 2 && n >= 8) {
+        for (int64_t next = 0; next < n; next += 8) {
+            int64_t i = tn_min_i64(next, n - 8);
+            eight low = *(const eight *)(in + 2 * i), high = *(const eight *)(in + 2 * i + 7); /* to the last that is picked */
+            *(eight *)(out + i) = __builtin_shufflevector(low, high, 0, 2, 4, 6, 9, 11, 13, 15);
+        }
+    } else {
+        for (int64_t i = 0; i < n; i++)
+            out[i] = in[i * stride];
+    }
+}
+
+/* even[0 ... n) = in[0], in[2], ... and odd[0 ... n) = in[1], in[3], ...; n is 16 at least, and ends overlap. */
+TN_INLINE void ROW(part_row)(T *even, T *odd, const T *in, int64_t n)
+{
+    typedef T sixteen __attribute__((vector_size(16 * sizeof(T)), aligned(sizeof(T)), may_alias));
+    for (int64_t next = 0; next < n; next += 16) {
+        const int64_t i = tn_min_i64(next, n - 16);
+        const sixteen low = *(const sixteen *)(in + 2 * i), high = *(const sixteen *)(in + 2 * i + 16);
+        *(sixteen *)(even + i) = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        *(sixteen *)(odd + i) = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    }
+}
+
+/* spread() where columns go in turn to two planes of one width, each whole vectors wide; else returns false. */
+static __attribute__((noinline)) bool ROW(spread_phases)(T *out, const spread_plan *s, const T *in, int64_t channels)
+{
+    if (TN_VECTOR_BYTES != 64 || sizeof(T) == sizeof(double) || s->x.stride != 2 || s->x.phases != 2)
+        return false;
+    const span a = axis_span(&s->x, 0, s->w), b = axis_span(&s->x, 1, s->w);
+    const int64_t n = a.end - a.begin, odd = 2 * a.begin + a.shift; /* the first column of the first plane */
+    if (b.end - b.begin != n || n < 16 || odd + 2 * b.begin + b.shift != 1)
+        return false;
+    for (int64_t phase = 0; phase < s->y.phases; phase++) {
+        const span r = axis_span(&s->y, phase, s->h);
+        for (int64_t c = 0; c < channels; c++) {
+            T *first = out + c * s->plane + 2 * phase * s->y.size * s->x.size, *second = first + s->y.size * s->x.size;
+            for (int64_t q = r.begin; q < r.end; q++) {
+                T *to[] = {first + q * s->x.size + a.begin, second + q * s->x.size + b.begin};
+                ROW(part_row)(to[odd], to[!odd], in + (c * s->h + q * s->y.stride + r.shift) * s->w, n);
+            }
+        }
+    }
+    return true;
+}
+
+/* Copies `channels` planes [h, w] into spread planes; what lies outside the image was set to zero before. */
+static void ROW(spread)(T *out, const spread_plan *s, const T *in, int64_t channels)
+{
+    if (s->x.stride == 2 && ROW(spread_phases)(out, s, in, channels))
+        return;
+    for (int64_t phase = 0; phase < s->y.phases * s->x.phases; phase++) {
+        span ry = axis_span(&s->y, phase / s->x.phases, s->h), rx = axis_span(&s->x, phase % s->x.phases, s->w);
+        for (int64_t c = 0; c < channels; c++) {
+            T *plane = out + c * s->plane + phase * s->y.size * s->x.size;
+            for (int64_t q = ry.begin; q < ry.end; q++) {
+                const T *from = in + (c * s->h + q * s->y.stride + ry.shift) * s->w + rx.begin * s->x.stride + rx.shift;
+                T *to = plane + q * s->x.size + rx.begin;
+                for (int64_t ahead = 0; ahead < s->w; ahead += 64 / (int64_t)sizeof(T)) /* planes are shorter than the processor looks */
+                    __builtin_prefetch(from + s->h * s->w + ahead);
+                if (s->x.stride == 1)
+                    ROW(copy_row)(to, from, rx.end - rx.begin);
+                else
+                    ROW(pick_row)(to, from, s->x.stride, rx.end - rx.begin);
+            }
+        }
+    }
+}
+
+#undef WIDTH
+#undef LOAD
+#undef STORE

@@ -1,0 +1,225 @@
+/* The gradients of a convolution's weight and bias, for one way to multiply (N(name) makes the names): of elements E in sums T, E being T, or
+ * bf16, neighbouring positions as pairs. The includer defines STEP(sum, x, w), which is sum + x w, of pairs the sum of both products;
+ * PREPARE(room, image, channels, plane), the image as it is multiplied; PUT_ROW(to, from, n), the same of a row; SUM(x, n); and TARGET, the
+ * attribute of what uses them. */
+
+typedef T N(vec) __attribute__((vector_size(TN_VECTOR_BYTES)));
+#define VEC N(vec)
+#define WIDTH ((int64_t)(TN_VECTOR_BYTES / sizeof(E)))
+#define LOAD(p) ((VEC)(*(const ROW(uvec) *)(p)))
+#if defined(__x86_64__) && TN_VECTOR_BYTES == 64
+#define KEEP(v) __asm__("" : "+v"(v)) /* in a register, however cheap a load is thought to be */
+#else
+#define KEEP(v) (void)(v)
+#endif
+
+TN_INLINE T N(fold)(VEC v)
+{
+#if TN_VECTOR_BYTES == 64
+    if (sizeof(T) == sizeof(float))
+        return (T)tn_fold16_((const tn_lanes16_ *)(const void *)&v);
+#endif
+    T lane[TN_VECTOR_BYTES / sizeof(T)];
+    memcpy(lane, &v, sizeof lane);
+    TN_UNROLL for (int width = (int)(sizeof lane / sizeof *lane) / 2; width > 0; width /= 2) {
+        TN_UNROLL for (int i = 0; i < width; i++)
+            lane[i] += lane[i + width];
+    }
+    return lane[0];
+}
+
+/* dw[r][t] += sum over images and positions of dy[r][...] * x[off[t] + ...], for `rows` outputs and `taps` distances. */
+TARGET TN_INLINE void N(dots)(int rows, int taps, const weight_plan *w, const E *x, const E *dy, int64_t first, T *dw)
+{
+    VEC acc[32];
+    const VEC zero = {0};
+    TN_UNROLL for (int i = 0; i < 32; i++)
+        acc[i] = zero;
+    for (int64_t image = 0; image < w->images; image++) {
+        const E *xi = x + image * w->x_image, *dyi = dy + image * w->dy_image;
+        const E *at[9];
+        TN_UNROLL for (int t = 0; t < taps; t++)
+            at[t] = xi + w->off[tn_min_i64(first + t, w->k - 1)];
+        for (int64_t i = 0; i < w->length; i += WIDTH) {
+            VEC dyv[4];
+            TN_UNROLL for (int r = 0; r < rows; r++) {
+                dyv[r] = LOAD(dyi + r * w->dy_plane + i);
+                KEEP(dyv[r]); /* once for all taps */
+            }
+            TN_UNROLL for (int t = 0; t < taps; t++) {
+                VEC xv = LOAD(at[t] + i);
+                TN_UNROLL for (int r = 0; r < rows; r++)
+                    acc[r * taps + t] = STEP(acc[r * taps + t], xv, dyv[r]);
+            }
+        }
+    }
+#if TN_VECTOR_BYTES == 64
+    if (sizeof(T) == sizeof(float)) {
+        float sums[32];
+        TN_UNROLL for (int i = 0; i < rows * taps; i += 16)
+            _mm512_storeu_ps(sums + i, tn_sum_each_((const __m512 *)(const void *)(acc + i)));
+        for (int r = 0; r < rows; r++)
+            for (int t = 0; t < taps && first + t < w->k; t++)
+                dw[r * w->k + first + t] += (T)sums[r * taps + t];
+        return;
+    }
+#endif
+    for (int t = 0; t < taps && first + t < w->k; t++)
+        for (int r = 0; r < rows; r++)
+            dw[r * w->k + first + t] += N(fold)(acc[r * taps + t]);
+}
+
+#define DOT_ROWS(rows, taps)                                                                                                  \
+    TARGET static void N(dots_##rows##_##taps)(const weight_plan *w, const E *x, const E *dy, T *dw)                          \
+    {                                                                                                                         \
+        for (int64_t k = 0; k < w->k; k += taps)                                                                              \
+            N(dots)(rows, taps, w, x, dy, k, dw);                                                                             \
+    }
+DOT_ROWS(1, 9)
+DOT_ROWS(2, 6)
+DOT_ROWS(3, 3)
+DOT_ROWS(4, 3)
+#if TN_VECTOR_BYTES == 64
+DOT_ROWS(4, 4)
+#endif
+#undef DOT_ROWS
+
+/* At most 4 rows of dw. */
+static void N(few_rows)(int64_t rows, const weight_plan *w, const E *x, const E *dy, T *dw)
+{
+    if (rows == 1)
+        N(dots_1_9)(w, x, dy, dw);
+    else if (rows == 2)
+        N(dots_2_6)(w, x, dy, dw);
+    else if (rows == 3)
+        N(dots_3_3)(w, x, dy, dw);
+#if TN_VECTOR_BYTES == 64
+    else if (w->k > 9)
+        N(dots_4_4)(w, x, dy, dw);
+#endif
+    else
+        N(dots_4_3)(w, x, dy, dw);
+}
+
+typedef struct {
+    const convolution *v;
+    const weight_plan *w;
+    const T *x, *dy;
+    T *dw, *db, *partial; /* partial is [chunks][c_out][k + 1]: dw, then db */
+    E *scratch;           /* each worker's planes of x, gradients, and room for what an image of x is multiplied as */
+    int64_t scratch_each, grads_at, room_at, workers, chunks, parts, batch;
+    int64_t lines;          /* of dy, copied together */
+    bool as_it_lies, dense; /* x and dy are read where they are; or are only rounded */
+} N(weight_job);
+
+/* One chunk of images, one group, one part of its outputs: into the chunk's partial sums. */
+static void N(weight_unit)(const N(weight_job) *job, E *planes, int64_t chunk, int64_t group, int64_t part)
+{
+    E *grads = planes + job->grads_at, *room = planes + job->room_at;
+    const convolution *v = job->v;
+    const tn_conv *c = v->conv;
+    weight_plan w = *job->w;
+    const int64_t begin = chunk * c->n / job->chunks, end = (chunk + 1) * c->n / job->chunks, spatial = c->oh * c->ow;
+    const int64_t row0 = part * v->rows / job->parts, rows = (part + 1) * v->rows / job->parts - row0;
+    T *dw = job->partial + (chunk * c->c_out + group * v->rows + row0) * (w.k + 1), *db = dw + rows * w.k;
+    memset(dw, 0, (size_t)(rows * (w.k + 1)) * sizeof(T));
+    for (int64_t i = begin; i < end; i += w.images) {
+        w.images = tn_min_i64(job->batch, end - i);
+        for (int64_t b = 0; b < w.images; b++) {
+            const T *x = job->x + ((i + b) * c->c_in + group * v->in) * c->h * c->w;
+            const T *dy = job->dy + ((i + b) * c->c_out + group * v->rows + row0) * spatial;
+            for (int64_t r = 0; r < rows && job->db; r++)
+                db[r] += SUM(dy + r * spatial, spatial);
+            if (job->as_it_lies)
+                continue;
+            if (job->dense)
+                (void)PREPARE(planes + b * w.x_image, x, v->in, c->h * c->w);
+            else
+                ROW(spread)(planes + b * w.x_image, &v->plan, PREPARE(room, x, v->in, c->h * c->w), v->in);
+            for (int64_t r = 0; r < rows; r++, dy += spatial)
+                for (int64_t y = 0; y < c->oh; y += job->lines)
+                    PUT_ROW(grads + b * w.dy_image + r * w.dy_plane + y * v->plan.x.size, dy + y * c->ow, job->lines * c->ow);
+        }
+        const E *x = planes, *dy = grads;
+        if (job->as_it_lies) {
+            x = (const E *)(const void *)(job->x + i * w.x_image + group * v->in * c->h * c->w);
+            dy = (const E *)(const void *)(job->dy + i * w.dy_image + (group * v->rows + row0) * spatial);
+        }
+        for (int64_t r = 0; job->dw && r < rows; r += 4)
+            N(few_rows)(tn_min_i64(4, rows - r), &w, x, dy + r * w.dy_plane, dw + r * w.k);
+    }
+}
+
+static void N(weight_units)(int64_t begin, int64_t end, void *context)
+{
+    const N(weight_job) *job = context;
+    const int64_t groups = job->v->conv->groups, units = job->chunks * groups * job->parts;
+    for (int64_t worker = begin; worker < end; worker++) {
+        E *planes = job->scratch + worker * job->scratch_each;
+        memset(planes, 0, (size_t)job->scratch_each * sizeof(E));
+        for (int64_t u = worker * units / job->workers; u < (worker + 1) * units / job->workers; u++)
+            N(weight_unit)(job, planes, u / job->parts / groups, u / job->parts % groups, u % job->parts);
+    }
+}
+
+/* dw and db: the sum over chunks, in their order. A part of the outputs keeps its rows' dw first and then their db. */
+static void N(weight_sum)(const N(weight_job) *job)
+{
+    const convolution *v = job->v;
+    int64_t k = job->w->k, all = v->conv->c_out * (k + 1);
+    for (int64_t chunk = 1; chunk < job->chunks; chunk++)
+        for (int64_t i = 0; i < all; i++)
+            job->partial[i] += job->partial[chunk * all + i];
+    const T *from = job->partial;
+    for (int64_t g = 0, row = 0; g < v->conv->groups; g++) {
+        for (int64_t part = 0; part < job->parts; part++) {
+            int64_t rows = (part + 1) * v->rows / job->parts - part * v->rows / job->parts;
+            if (job->dw)
+                memcpy(job->dw + row * k, from, (size_t)(rows * k) * sizeof(T));
+            if (job->db)
+                memcpy(job->db + row, from + rows * k, (size_t)rows * sizeof(T));
+            from += rows * (k + 1);
+            row += rows;
+        }
+    }
+}
+
+/* The gradients of weight and bias. How images are cut into chunks, and outputs into parts, follows from the shape alone. */
+static tn_status N(weight_grad)(const convolution *v, const T *x, const T *dy, T *dw, T *db)
+{
+    const tn_conv *c = v->conv;
+    const product *p = &v->product[0];
+    const int64_t length = tn_ceil_div((c->oh - 1) * p->cols + c->ow, WIDTH) * WIDTH, weights = c->c_out * (p->k + 1);
+    N(weight_job) job = {.v = v, .x = x, .dy = dy, .dw = dw, .db = db, .workers = tn_parallel_width()};
+    const bool direct = is_direct(v, WIDTH);
+    job.as_it_lies = direct && sizeof(E) == sizeof(T);
+    job.dense = direct && sizeof(E) < sizeof(T);
+    job.lines = job.dense ? c->oh : 1;
+    job.chunks = tn_max_i64(1, tn_min_i64(tn_min_i64(c->n, 16), ((int64_t)4 << 20) / weights));
+    job.parts = tn_min_i64(tn_ceil_div(v->rows, 4), tn_ceil_div(16, job.chunks * c->groups));
+    weight_plan w = {p->k, p->off, 1, length, length, length * tn_ceil_div(v->rows, job.parts), v->plan.plane * v->in};
+    if (job.as_it_lies)
+        w.dy_image = c->c_out * length, w.x_image = c->c_in * length;
+    job.batch = tn_max_i64(1, tn_min_i64(tn_ceil_div(c->n, job.chunks), BATCH_BYTES / (int64_t)sizeof(E) / (w.x_image + w.dy_image)));
+    if (!job.as_it_lies) {
+        job.grads_at = tn_ceil_div(job.batch * w.x_image + SLACK, 64) * 64;
+        job.room_at = job.grads_at + tn_ceil_div(job.batch * w.dy_image + SLACK, 64) * 64;
+        job.scratch_each = job.room_at + tn_ceil_div((sizeof(E) < sizeof(T) ? v->in * c->h * c->w : 0) + SLACK, 64) * 64;
+    }
+    job.w = &w;
+    const size_t partial_size = (size_t)(job.chunks * weights) * sizeof(T), scratch_size = (size_t)(job.scratch_each * job.workers) * sizeof(E);
+    job.partial = tn_alloc(partial_size);
+    job.scratch = job.partial ? tn_alloc(scratch_size) : NULL;
+    if (job.scratch) {
+        tn_parallel_for(job.workers, 1, N(weight_units), &job);
+        N(weight_sum)(&job);
+    }
+    tn_free(job.scratch, scratch_size);
+    tn_free(job.partial, partial_size);
+    return job.scratch ? TN_OK : TN_ERR_MEMORY;
+}
+
+#undef VEC
+#undef WIDTH
+#undef LOAD
+#undef KEEP
