@@ -23,7 +23,8 @@ typedef struct tn_decoder tn_decoder;
     X(tn_dtype, cache, TN_DTYPE_DEFAULT) /* of keys and values: f32, bf16 or i8; default: f32 with F32 and F16 weights, else bf16 */ \
     X(int64_t, context, 0)              /* tokens that a sequence remembers; 0: max_position_embeddings */                    \
     X(int64_t, sequences, 1)            /* so many, each with a cache of its own */                                           \
-    X(const tn_device_id *, device, NULL) /* where it runs, logits coming back to the CPU; NULL: where the module is, and of a file the CPU */
+    X(const tn_device_id *, device, NULL) /* where it runs, logits coming back to the CPU; NULL: where the module is, and of a file the CPU */ \
+    X(bool, capture, true)              /* on a CUDA device: what gives each of so many sequences a token, done twice, is a graph from then on */
 typedef struct tn_decoder_args {
     size_t size TN_SIZE_(tn_decoder_args);
     TN_DECODER_OPTIONS(TN_FIELD_)

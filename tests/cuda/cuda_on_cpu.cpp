@@ -195,7 +195,12 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEve
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) { return stream->captured = new cuda_on_cpu_graph, cudaSuccess; }
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode)
+{
+    const bool refused = getenv("TENON_CUDA_EMULATED_NO_CAPTURE") != nullptr;
+    stream->captured = refused ? nullptr : new cuda_on_cpu_graph;
+    return refused ? cudaErrorInvalidValue : cudaSuccess;
+}
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
 {
     *graph = stream->captured;
@@ -419,9 +424,13 @@ static void run_block()
     }
 }
 
+static long long launches;
+extern "C" __attribute__((visibility("default"))) long long cuda_on_cpu_launches() { return launches; }
+
 void cuda_on_cpu_launch(unsigned grid, unsigned block, cudaStream_t stream, std::function<void()> kernel)
 {
     holding hold(lock);
+    launches++;
     if (grid == 0 || grid > 2147483647u || block == 0 || block > THREADS_MAX)
         die("a launch of this size is an error");
     put(stream, [=] {
