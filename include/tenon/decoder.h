@@ -24,7 +24,7 @@ typedef struct tn_decoder tn_decoder;
     X(int64_t, context, 0)              /* tokens that a sequence remembers; 0: max_position_embeddings */                    \
     X(int64_t, sequences, 1)            /* so many, each with a cache of its own */                                           \
     X(const tn_device_id *, device, NULL) /* where it runs, logits coming back to the CPU; NULL: where the module is, and of a file the CPU */ \
-    X(bool, capture, true)              /* on a CUDA device: what gives each of so many sequences a token, done twice, is a graph from then on */
+    X(bool, capture, true)              /* on a CUDA device: a token for each of so many sequences, given twice, is replayed as a graph from then on */
 typedef struct tn_decoder_args {
     size_t size TN_SIZE_(tn_decoder_args);
     TN_DECODER_OPTIONS(TN_FIELD_)
