@@ -214,7 +214,7 @@ static void refused(void **state)
         const int64_t token = 1;
         TN_CAPTURE(graph);
         assert_null(tn_decoder_feed(t.plain, 0, &token, 1));
-        check_error(TN_ERR_STATE, "while a graph is captured");
+        check_error(TN_ERR_STATE, "decoder: while a graph is captured from cuda:0");
     }
     assert_int_equal(tn_decoder_length(t.plain, 0), tn_decoder_length(t.recorded, 0));
     feed(t, 0, 6, 1);

@@ -7,6 +7,7 @@
 
 #include "core/parallel.h"
 #include "kernels/device.h"
+#include "kernels/graph.h"
 #include "models/weights.h"
 
 enum { MOST_SEQUENCES = 1 << 20 };
@@ -205,7 +206,7 @@ static void attend_all(const pass *p, const tn_decoder_layer *l, int64_t wanted,
         attend(p, l, (at / heads + 1) * rows - look, look, at % heads, 1, thread, threads);
 }
 
-/* What the layer's last product takes of x [n, hidden]. On a device gate and up, where one lies behind the other, are one product. */
+/* What the layer's last product takes of x [n, hidden]. On a device gate and up, which lie one behind the other, are one product where they can be. */
 static const void *gated(const pass *p, const tn_decoder_layer *l, const float *x, int64_t n, int thread, int threads)
 {
     const int64_t wide = l->gate.rows;
@@ -317,7 +318,7 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
     p->y = tn_taken(block, &at, sizeof(float) * (size_t)(y_rows * c->hidden_size));
     p->q = tn_taken(block, &at, row * (size_t)tn_decoder_qkv_rows(d));
     p->attended = tn_taken(block, &at, row * (size_t)queries);
-    p->gate = tn_taken(block, &at, row * (size_t)c->intermediate_size);
+    p->gate = tn_taken(block, &at, row * (size_t)c->intermediate_size); /* up right behind it, for gated() */
     p->up = tn_taken(block, &at, row * (size_t)c->intermediate_size);
     p->told = tn_taken(block, &at, told_bytes(d, rows));
     p->cos = p->told ? (float *)(void *)(p->told + 3 * p->n) : NULL;
@@ -453,6 +454,8 @@ static bool run_there(pass *p, tn_decoder *d)
 static const float *run_rows(tn_decoder *d, int64_t n, const int64_t *tokens, const int64_t *sequences, const int64_t *positions, int64_t outs)
 {
     tn_barrier barrier = {0};
+    if (tn_captures(d->device))
+        return tn_fail(TN_ERR_STATE, "decoder: while a graph is captured from %s: a decoder records its steps itself", tn_device_text(d->device));
     pass p = {.d = d, .barrier = &barrier, .kernels = tn_kernels_on(d->device), .n = n, .tokens = tokens, .sequences = sequences, .positions = positions, .outs = outs};
     if (!find_memory(&p, d))
         return NULL;

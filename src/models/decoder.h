@@ -20,7 +20,7 @@ typedef struct tn_decoder_cache {
 typedef struct tn_decoder_layer {
     tn_packed_matrix qkv[3];         /* the projections: of one kind they are one, q's, k's and v's rows in turn, else three; [..., hidden] */
     int qkv_count;                   /* 1 or 3 */
-    tn_packed_matrix out, gate, up, down;
+    tn_packed_matrix out, gate, up, down; /* up lies right behind gate */
     float *input_norm, *post_norm;   /* [hidden] */
     float *q_norm, *k_norm;          /* [head_dim], or NULL */
     tn_decoder_cache cache;          /* of as many rows as the layer sees tokens */

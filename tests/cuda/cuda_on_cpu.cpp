@@ -195,11 +195,12 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEve
     return cudaSuccess;
 }
 
+static cudaError_t last_error; /* which cudaGetLastError() tells once more */
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode)
 {
-    const bool refused = getenv("TENON_CUDA_EMULATED_NO_CAPTURE") != nullptr;
-    stream->captured = refused ? nullptr : new cuda_on_cpu_graph;
-    return refused ? cudaErrorInvalidValue : cudaSuccess;
+    if (getenv("TENON_CUDA_EMULATED_NO_CAPTURE"))
+        return last_error = cudaErrorInvalidValue;
+    return stream->captured = new cuda_on_cpu_graph, cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
 {
@@ -467,4 +468,9 @@ cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int *version) { return *version = 0, cudaSuccess; }
 cudaError_t cudaDriverGetVersion(int *version) { return *version = 0, cudaSuccess; }
 const char *cudaGetErrorString(cudaError_t error) { return error == cudaErrorMemoryAllocation ? "out of memory" : "emulated error"; }
-cudaError_t cudaGetLastError() { return cudaSuccess; }
+cudaError_t cudaGetLastError()
+{
+    const cudaError_t error = last_error;
+    last_error = cudaSuccess;
+    return error;
+}
