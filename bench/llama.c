@@ -1,11 +1,11 @@
 /* A Llama's prefill and decoding, for bench/llama.sh to run beside llama.cpp and llama2.c.
  * usage: llama make 15M|110M FOLDER      random weights in the shape of stories15M or stories110M: f32.gguf, f32.bin and q8_0.bin (llama2.c's)
- *        llama run FILE f32|bf16|q8_0|q4_0 THREADS [SEQUENCES] [cuda:0]
+ *        llama run FILE f32|bf16|q8_0|q4_0 THREADS [SEQUENCES] [cuda:0 [uncaptured]]
  *        llama first FILE f32|bf16|q8_0|q4_0 THREADS [cuda:0]
  * run prints "prefill_per_s decode_per_s gflop bytes": tokens/s of a prompt of 256 tokens, with the last one's logits, and of 256 tokens decoded, each
  * with its logits and their argmax (by SEQUENCES at a time, then in all); what the products and the attention of all the prompt's tokens take in all
  * layers (in the last one neither Tenon nor llama.cpp computes all of it for tokens that get no logits), and the weights that a decoded token reads. first prints the milliseconds from opening the file to the first token's logits. cuda:0: on that device, whose logits come
- * back for each argmax; llama_cuda.py is the same on PyTorch. */
+ * back for each argmax, and which replays its steps as a graph, or, uncaptured, does not; llama_cuda.py is the same on PyTorch. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +76,7 @@ static int64_t best(const float *x, int64_t n)
 }
 
 static tn_device_id device; /* the CPU, or the last word's */
+static bool uncaptured;
 
 static tn_decoder *opened(const char *path, const char *weights, int64_t sequences)
 {
@@ -84,7 +85,7 @@ static tn_decoder *opened(const char *path, const char *weights, int64_t sequenc
     for (int i = 0; i < 8; i += 2)
         if (strcmp(weights, names[i]) == 0)
             type = tn_quant_named(names[i + 1]);
-    return tn_adopt(tn_decoder_open(path, .weights = type, .sequences = sequences, .device = &device));
+    return tn_adopt(tn_decoder_open(path, .weights = type, .sequences = sequences, .device = &device, .capture = !uncaptured));
 }
 
 static int first(const char *path, const char *weights)
@@ -124,6 +125,10 @@ static int run(const char *path, const char *weights, int64_t sequences)
         next[s] = best(logits, vocabulary);
         tn_check(tn_decoder_rewind(decoder, s, 0));
     }
+    for (int i = 0; i < 2; i++) /* a device records the second */
+        tn_decoder_step(decoder, ids, next, sequences);
+    for (int64_t s = 0; s < sequences; s++)
+        tn_check(tn_decoder_rewind(decoder, s, 0));
     const double before = now();
     for (int i = 0; i < TOKENS && logits; i++) {
         logits = tn_decoder_step(decoder, ids, next, sequences);
@@ -145,6 +150,8 @@ int main(int argc, char **argv)
     tn_set_error_handler(tn_die);
     if (argc == 4 && strcmp(argv[1], "make") == 0)
         return make(argv[2], argv[3]);
+    uncaptured = argc > 6 && strcmp(argv[argc - 1], "uncaptured") == 0;
+    argc -= uncaptured;
     if (argc > 5 && strncmp(argv[argc - 1], "cuda", 4) == 0)
         device = tn_device(argv[--argc]);
     const int64_t sequences = argc > 5 ? atoi(argv[5]) : 1;
@@ -155,7 +162,7 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], "first") == 0 && argc == 5)
             return first(argv[2], argv[3]);
     }
-    fprintf(stderr, "usage: llama make 15M|110M FOLDER, llama run FILE f32|bf16|q8_0|q4_0 THREADS [SEQUENCES] [cuda:0], or llama first FILE TYPE "
-                    "THREADS [cuda:0]\n");
+    fprintf(stderr, "usage: llama make 15M|110M FOLDER, llama run FILE f32|bf16|q8_0|q4_0 THREADS [SEQUENCES] [cuda:0 [uncaptured]], or llama "
+                    "first FILE TYPE THREADS [cuda:0]\n");
     return 64;
 }

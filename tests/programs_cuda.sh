@@ -41,6 +41,9 @@ alike "$bin/examples/autodiff1d"
 alike "$bin/examples/shared_model"
 "$tenon" generate --model "$reference/llama/v0.bin" --tokenizer "$reference/tokenizers/sp_bpe_llama.model" --prompt a --device cuda:99 2> said && fail "there is a cuda:99"
 grep -q 'cuda:99 is not there: this machine has cuda:0 to cuda:' said || { cat said; fail "cuda:99 is not refused"; }
+mkdir others # a library of that name that has nothing of it
+ln -s "${TENON_CUDA_PATH%%:*}/libtenon_cuda.so" others/libcudnn.so.9
+TENON_CUDA_PATH=$TENON_CUDA_PATH:$PWD/others "$tenon" info 2> told | grep -q 'libcudnn.so.9 has no cudnnGetVersion' || fail "a library without its functions is taken"
 if [ ! -f "$model" ]; then
     echo "skipped: no trained model in $model"
     exit 0

@@ -58,11 +58,11 @@ static void test_rows(void **state)
             double squares = 0;
             for (int64_t i = 0; i < n; i++)
                 squares += (double)x[i] * (double)x[i];
-            assert_int_equal(tables[t]->decode_norm(1, n, x, weight, 1e-5, y), TN_OK);
+            assert_int_equal(tables[t]->decode_norm(1, n, x, weight, 1e-5, y, TN_PACKED_F32, NULL), TN_OK);
             for (int64_t i = 0; i < n; i++)
                 assert_true(fabs((double)y[i] - (double)x[i] * (double)weight[i] / sqrt(squares / (double)n + 1e-5)) <= 1e-6);
             memcpy(y, x, sizeof x);
-            assert_int_equal(tables[t]->decode_gate(n, y, up), TN_OK);
+            assert_int_equal(tables[t]->decode_gate(1, n, y, up, n, TN_PACKED_F32, NULL), TN_OK);
             for (int64_t i = 0; i < n; i++)
                 assert_true(fabs((double)y[i] - (double)x[i] / (1 + exp(-(double)x[i])) * (double)up[i]) <= 1e-6);
         }
@@ -136,11 +136,14 @@ static void check_attention(const tn_kernels *table, tn_dtype dtype, const int64
     float *y = malloc((size_t)(rows * y_row) * sizeof *y), *once = malloc((size_t)(rows * y_row) * sizeof *y);
     float *scratch = aligned_alloc(64, (size_t)(floats + 15) / 16 * 64), *scales = malloc((size_t)(2 * kv_heads * (length + 1)) * sizeof *scales);
     double *p = malloc((size_t)(length + size) * sizeof *p), *seen[2];
-    char *caches[2];
+    float cosines[64], sines[64] = {0}; /* no turn */
+    char *caches[2], *aside = malloc((size_t)head * 4);
     tn_decode_attention a = {.rows = rows, .heads = heads[0], .kv_heads = kv_heads, .size = size, .length = length, .window = window, .scale = 0.7, .q = q,
                              .q_row = q_row, .y_row = y_row, .dtype = dtype, .head = head, .row = size + 3, .scale_head = length + 1,
                              .scratch = scratch, .y = y};
     fill(q, rows * q_row, 2);
+    for (int i = 0; i < 64; i++)
+        cosines[i] = 1;
     memset(scratch, 0x7f, (size_t)floats * sizeof *scratch);
     memset(y, 0, (size_t)(rows * y_row) * sizeof *y);
     for (int of = 0; of < 2; of++) {
@@ -151,7 +154,9 @@ static void check_attention(const tn_kernels *table, tn_dtype dtype, const int64
             float *scale = scales + (of * kv_heads + g) * (length + 1);
             char *to = caches[of] + g * head * (dtype == TN_F32 ? 4 : dtype == TN_BF16 ? 2 : 1);
             fill(x, length * size, 1);
-            assert_int_equal(table->decode_store(dtype, length, size, x, to, a.row, dtype == TN_I8 ? scale : NULL, 1), TN_OK);
+            const tn_decode_store store = {.rows = 1, .kv_heads = length, .size = size, .k = x, .v = x, .cos = cosines, .sin = sines, .dtype = dtype,
+                                           .keys = of ? aside : to, .values = of ? to : aside, .head = a.row, .key_scales = scale, .value_scales = scale, .scale_head = 1};
+            assert_int_equal(table->decode_store(&store), TN_OK);
             for (int64_t j = 0; j < length; j++)
                 for (int64_t d = 0; d < size; d++) {
                     const double value = kept(dtype, caches[of], scales + of * kv_heads * (length + 1), g, j, d, &a);
@@ -177,7 +182,7 @@ static void check_attention(const tn_kernels *table, tn_dtype dtype, const int64
     for (int t = 0; t < THREADS; t++)
         assert_int_equal(table->decode_attention(&a, t, THREADS), TN_OK);
     assert_memory_equal(once, y, (size_t)(rows * y_row) * sizeof *y);
-    free(x), free(q), free(y), free(once), free(scratch), free(scales), free(p);
+    free(x), free(q), free(y), free(once), free(scratch), free(scales), free(p), free(aside);
     for (int of = 0; of < 2; of++)
         free(caches[of]), free(seen[of]);
 }

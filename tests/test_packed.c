@@ -157,7 +157,7 @@ static void check_product(const tn_kernels *table, tn_packed_kind kind, int64_t 
             assert_int_equal(table->packed_pack_blocks(&of_blocks, r, 1, blocks), TN_OK);
         else
             assert_int_equal(table->packed_pack(&of_blocks, r, 1, kept + r * cols, cols), TN_OK);
-        assert_int_equal(table->packed_unpack(&w, r, unpacked), TN_OK);
+        assert_int_equal(table->packed_unpack(&w, 1, &r, unpacked), TN_OK);
         for (int64_t k = 0; k < cols; k++)
             if (unpacked[k] != kept[r * cols + k])
                 fail_msg("%s %s: row %lld, element %lld: %.9g where %.9g was due", table->name, kind_names[kind], (long long)r, (long long)k,
@@ -260,7 +260,7 @@ static void test_extreme_blocks(void **state)
                 const double exact = due[r] * (double)values[r];
                 if (fabs((double)y[r] - exact) > (values[r] > 1 ? 1e-6 * fabs(exact) : 0))
                     fail_msg("%s %s: row %d is %.9g, %.9g was due", tables[t]->name, kind_names[kind], r, (double)y[r], exact);
-                assert_int_equal(tables[t]->packed_unpack(&w, r, row), TN_OK);
+                assert_int_equal(tables[t]->packed_unpack(&w, 1, (int64_t[]){r}, row), TN_OK);
                 const int8_t first = (int8_t)blocks[r * COLS / 32 * (q8 ? 34 : 18) + 2];
                 assert_true(row[0] == values[r] * (float)(q8 ? first : (first & 15) - 8));
             }
@@ -307,7 +307,7 @@ static void check_levels(const tn_kernels *table, tn_packed_kind kind, tn_quant 
     assert_int_equal(table->packed_pack_blocks(&w, 0, 1, blocks), TN_OK);
     assert_int_equal(table->packed_pack_blocks(&w, 1, rows - 1, blocks + (size_t)of_row * format->bytes), TN_OK);
     for (int64_t r = 0; r < rows; r++) {
-        assert_int_equal(table->packed_unpack(&w, r, unpacked), TN_OK);
+        assert_int_equal(table->packed_unpack(&w, 1, &r, unpacked), TN_OK);
         assert_memory_equal(unpacked, kept + r * cols, (size_t)cols * sizeof(float));
     }
     double element[COLS_MOST];

@@ -23,7 +23,8 @@ typedef struct tn_decoder tn_decoder;
     X(tn_dtype, cache, TN_DTYPE_DEFAULT) /* of keys and values: f32, bf16 or i8; default: f32 with F32 and F16 weights, else bf16 */ \
     X(int64_t, context, 0)              /* tokens that a sequence remembers; 0: max_position_embeddings */                    \
     X(int64_t, sequences, 1)            /* so many, each with a cache of its own */                                           \
-    X(const tn_device_id *, device, NULL) /* where it runs, logits coming back to the CPU; NULL: where the module is, and of a file the CPU */
+    X(const tn_device_id *, device, NULL) /* where it runs, logits coming back to the CPU; NULL: where the module is, and of a file the CPU */ \
+    X(bool, capture, true)              /* on a CUDA device: steps of one token a sequence are recorded as graphs and replayed */
 typedef struct tn_decoder_args {
     size_t size TN_SIZE_(tn_decoder_args);
     TN_DECODER_OPTIONS(TN_FIELD_)
@@ -55,7 +56,9 @@ TN_API const tn_llama_args *tn_decoder_config(const tn_decoder *decoder);
 TN_API const float *tn_decoder_feed(tn_decoder *decoder, int64_t sequence, const int64_t *tokens, int64_t count);
 /* The same of at most 256 tokens, with the logits after each of them: [count, vocab_size]. */
 TN_API const float *tn_decoder_feed_all(tn_decoder *decoder, int64_t sequence, const int64_t *tokens, int64_t count);
-/* One token for each of count sequences, at most 256 and none twice: logits [count, vocab_size]. The weights are read once for all. */
+/* One token for each of count sequences, at most 256 and none twice: logits [count, vocab_size]. The weights are read once for all. On a CUDA device
+ * the second of two such steps in turn of as many sequences, tn_decoder_feed() of one token being one, is recorded, and those that follow replay it;
+ * where recording is refused they are done as the first. While the caller captures a graph from that device these calls are TN_ERR_STATE. */
 TN_API const float *tn_decoder_step(tn_decoder *decoder, const int64_t *sequences, const int64_t *tokens, int64_t count);
 /* How many tokens a sequence was given; -1 on error. */
 TN_API int64_t tn_decoder_length(const tn_decoder *decoder, int64_t sequence);

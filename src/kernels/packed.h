@@ -5,7 +5,7 @@
  *   kernels->packed_pack(&w, 0, rows, floats, cols);                 once; any rows at a time, different rows from different threads
  *   kernels->packed_input(w.kind, n, cols, x, cols, prepared, 0, 1); once for all weights of a kind that take x: q, k and v; gate and up
  *   kernels->packed_product(&w, n, prepared, y, rows, false, 0, 1);       y[i * rows + r]
- *   kernels->packed_unpack(&w, token, out);                          one row as floats: a tied head is its own embedding
+ *   kernels->packed_unpack(&w, n, tokens, out);                      rows as floats: a tied head is its own embedding
  *
  * Nothing here opens a parallel region, allocates or fails on good arguments: input, product and what decode.h has take (thread, threads)
  * and do that thread's share, so that a caller runs a whole token in one region (tn_parallel_team) with barriers where a step needs what
@@ -126,13 +126,13 @@ static inline void tn_packed_share(int64_t rows, int thread, int threads, int64_
  *   packed_pack_blocks: the same of GGUF's blocks, dense: Q8 and Q8_FINE take Q8_0 (34 bytes), Q4 takes Q4_0 (18), ceil(cols / 32) to a row; a kind of levels
  *     its own, cols being whole blocks.
  *   These two are the CPU's: a device takes what they made, byte for byte.
- *   packed_unpack: a row of W, [cols].
+ *   packed_unpack: these rows of W, [n, cols].
  *   packed_input: x is x[i * x_row + j]; threads share the rows of x.
  *   packed_product: y[i * y_row + r] = product + bias, or += where add (a residual). */
 #define TN_PACKED_KERNEL_LIST(X)                                                                                              \
     X(packed_pack, (const tn_packed_matrix *w, int64_t first, int64_t count, const float *rows, int64_t row), (w, first, count, rows, row)) \
     X(packed_pack_blocks, (const tn_packed_matrix *w, int64_t first, int64_t count, const void *blocks), (w, first, count, blocks))  \
-    X(packed_unpack, (const tn_packed_matrix *w, int64_t row, float *out), (w, row, out))                                            \
+    X(packed_unpack, (const tn_packed_matrix *w, int64_t n, const int64_t *rows, float *out), (w, n, rows, out))                      \
     X(packed_input, (tn_packed_kind kind, int64_t n, int64_t cols, const float *x, int64_t x_row, void *prepared, int thread, int threads), \
       (kind, n, cols, x, x_row, prepared, thread, threads))                                                                   \
     X(packed_product, (const tn_packed_matrix *w, int64_t n, const void *prepared, float *y, int64_t y_row, bool add, int thread, int threads), \

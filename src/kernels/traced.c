@@ -103,6 +103,7 @@ static void note_packed(notes *n, const char *argument, const tn_packed_matrix *
     SIZES(n, argument, w->rows, w->cols);
 }
 static void note_decode(notes *n, const char *argument, const tn_decode_attention *a) { SIZES(n, argument, a->rows, a->heads, a->length, a->size); }
+static void note_store(notes *n, const char *argument, const tn_decode_store *s) { SIZES(n, argument, s->rows, s->heads, s->kv_heads, s->size); }
 static void note_nothing(notes *n, const char *argument, ...) { (void)n, (void)argument; }
 
 #define NOTE(x)                                                                                                               \
@@ -113,7 +114,7 @@ static void note_nothing(notes *n, const char *argument, ...) { (void)n, (void)a
              const tn_cross_entropy_rows *: note_entropy, const tn_sort_rows *: note_sort, const tn_norm *: note_norm,        \
              const tn_rnn *: note_rnn, const tn_rnn_grad *: note_rnn_grad, const tn_attention *: note_attention,                \
              const tn_rope_rows *: note_rope, const tn_packed_matrix *: note_packed, const tn_decode_attention *: note_decode,\
-             default: note_nothing)(&notes_, #x, x);
+             const tn_decode_store *: note_store, default: note_nothing)(&notes_, #x, x);
 #define NOTE_1(a) NOTE(a)
 #define NOTE_2(a, ...) NOTE(a) NOTE_1(__VA_ARGS__)
 #define NOTE_3(a, ...) NOTE(a) NOTE_2(__VA_ARGS__)

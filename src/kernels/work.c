@@ -397,10 +397,10 @@ WORK(packed_pack_blocks, const tn_packed_matrix *w, int64_t first, int64_t count
     (void)first, (void)blocks;
     return (tn_work){.read = (w->kind == TN_PACKED_Q4 ? 18 : 34) * (double)(count * tn_packed_blocks(w->cols)), .written = row_bytes(w) * (double)count};
 }
-WORK(packed_unpack, const tn_packed_matrix *w, int64_t row, float *out)
+WORK(packed_unpack, const tn_packed_matrix *w, int64_t n, const int64_t *rows, float *out)
 {
-    (void)row, (void)out;
-    return (tn_work){.read = row_bytes(w), .written = 4 * (double)w->cols};
+    (void)rows, (void)out;
+    return (tn_work){.read = (double)n * row_bytes(w), .written = 4 * (double)(n * w->cols)};
 }
 WORK(packed_input, tn_packed_kind kind, int64_t n, int64_t cols, const float *x, int64_t x_row, void *prepared, int thread, int threads)
 {
@@ -417,20 +417,24 @@ WORK(packed_product, const tn_packed_matrix *w, int64_t n, const void *prepared,
                      .updated = add ? out : 0, .written = add ? 0 : out, .kind = kind_packed(w->kind)};
 }
 
-WORK(decode_norm, int64_t rows, int64_t n, const float *x, const float *weight, double eps, float *y)
+WORK(decode_norm, int64_t rows, int64_t n, const float *x, const float *weight, double eps, float *y, tn_packed_kind kind, void *prepared)
 {
     (void)x, (void)weight, (void)eps, (void)y;
-    return dense(TN_F32, (double)(rows * n), 4, 2, 1);
+    tn_work w = dense(TN_F32, (double)(rows * n), 4, 2, 1);
+    w.written += prepared ? (double)tn_packed_input_bytes(kind, rows, n) : 0;
+    return w;
 }
-WORK(decode_gate, int64_t n, float *gate, const float *up)
+WORK(decode_gate, int64_t rows, int64_t n, float *gate, const float *up, int64_t row, tn_packed_kind kind, void *prepared)
 {
-    (void)gate, (void)up;
-    return (tn_work){.flop = 5 * (double)n, .read = 4 * (double)n, .updated = 4 * (double)n};
+    (void)gate, (void)up, (void)row;
+    const double all = (double)(rows * n);
+    return (tn_work){.flop = 5 * all, .read = 4 * all, .updated = 4 * all, .written = prepared ? (double)tn_packed_input_bytes(kind, rows, n) : 0};
 }
-WORK(decode_store, tn_dtype dtype, int64_t rows, int64_t size, const float *x, void *out, int64_t stride, float *scale, int64_t scale_stride)
+WORK(decode_store, const tn_decode_store *s)
 {
-    (void)x, (void)out, (void)stride, (void)scale, (void)scale_stride;
-    return (tn_work){.read = 4 * (double)(rows * size), .written = size_of(dtype) * (double)(rows * size) + (dtype == TN_I8 ? 4 * (double)rows : 0)};
+    const double kept = 2 * (double)(s->rows * s->kv_heads), turned = (double)(s->rows * (s->heads + s->kv_heads) * s->size);
+    return (tn_work){.flop = 3 * turned, .read = 2 * kept * (double)s->size + 4 * (double)(s->rows * s->size), .updated = 4 * turned,
+                     .written = kept * ((double)s->size * size_of(s->dtype) + (s->dtype == TN_I8 ? 4 : 0))};
 }
 /* Row i of the queries sees the first length - rows + 1 + i, and of those a window. */
 WORK(decode_attention, const tn_decode_attention *a, int thread, int threads)

@@ -7,12 +7,10 @@
 
 #include "core/parallel.h"
 #include "kernels/device.h"
+#include "kernels/graph.h"
 #include "models/weights.h"
 
-enum {
-    MOST_ROWS = 256, /* of a pass: longer prompts are read in pieces */
-    MOST_SEQUENCES = 1 << 20,
-};
+enum { MOST_SEQUENCES = 1 << 20 };
 
 static int64_t upto(int64_t a, int64_t most) { return a < most ? a : most; }
 static int64_t beyond(int64_t a, int64_t least) { return a > least ? a : least; }
@@ -26,10 +24,11 @@ typedef struct pass {
     const int64_t *tokens;    /* [n] */
     const int64_t *sequences; /* [n]; those of one sequence stand in order */
     const int64_t *positions; /* [n] */
+    int64_t *told;            /* on a device: the three once more, one after the other, and the angles behind them */
     int64_t outs;             /* the last so many rows get logits */
     tn_decoder_cache rolled;  /* a layer's cache in order, for rows of which some would take the place of what others see; 0 rows: there is no such layer */
     float *x, *y, *q, *attended, *gate, *up; /* [n, hidden] twice, [n, q + k + v], [n, heads head_dim], [n, intermediate] twice */
-    float *cos, *sin;                        /* [n, head_dim / 2] each, one after the other */
+    float *cos, *sin;                        /* [n, head_dim / 2] each, one after the other; on a device behind `told` */
     float *logits;                           /* [outs, vocab_size] */
     char *prepared;                          /* of packed_input; for one row each thread has its own */
     size_t prepared_bytes;
@@ -39,20 +38,20 @@ typedef struct pass {
     int threads; /* at most */
 } pass;
 
+static bool is_there(const pass *p) { return p->d->device.type != TN_CPU; }
+
 /* x normed and as products take it. For one row each thread does it for itself, which is cheaper than to meet. */
 static const void *prepared_norm(const pass *p, const tn_packed_matrix *w, const float *x, const float *norm, int64_t n, int thread, int threads)
 {
     const int64_t cols = w->cols;
     const double eps = p->d->config.rms_norm_eps;
-    if (n == 1) {
-        float *y = p->y + thread * cols;
+    if (n == 1 || threads == 1) {
         char *own = p->prepared + (size_t)thread * p->prepared_bytes;
-        p->kernels->decode_norm(1, cols, x, norm, eps, y);
-        p->kernels->packed_input(w->kind, 1, cols, y, cols, own, 0, 1);
+        p->kernels->decode_norm(n, cols, x, norm, eps, p->y + thread * cols, w->kind, own);
         return own;
     }
     const int64_t begin = n * thread / threads, end = n * (thread + 1) / threads;
-    p->kernels->decode_norm(end - begin, cols, x + begin * cols, norm, eps, p->y + begin * cols);
+    p->kernels->decode_norm(end - begin, cols, x + begin * cols, norm, eps, p->y + begin * cols, w->kind, NULL);
     tn_barrier_wait(p->barrier, threads);
     p->kernels->packed_input(w->kind, n, cols, p->y, cols, p->prepared, thread, threads);
     tn_barrier_wait(p->barrier, threads);
@@ -62,8 +61,11 @@ static const void *prepared_norm(const pass *p, const tn_packed_matrix *w, const
 /* Whether two weights take the same x prepared otherwise. */
 static bool differ(const tn_packed_matrix *a, const tn_packed_matrix *b) { return tn_packed_input_kind(a->kind) != tn_packed_input_kind(b->kind); }
 
+/* x as products take it; on a device floats as they are. */
 static const void *prepared(const pass *p, const tn_packed_matrix *w, const float *x, int64_t n, int thread, int threads)
 {
+    if (is_there(p) && tn_packed_input_kind(w->kind) == TN_PACKED_F32)
+        return x;
     char *own = n == 1 ? p->prepared + (size_t)thread * p->prepared_bytes : p->prepared;
     p->kernels->packed_input(w->kind, n, w->cols, x, w->cols, own, n == 1 ? 0 : thread, n == 1 ? 1 : threads);
     if (n > 1)
@@ -71,34 +73,29 @@ static const void *prepared(const pass *p, const tn_packed_matrix *w, const floa
     return own;
 }
 
-/* `count` heads [count, head_dim] normed where the model does so, and turned by row i's position. */
-static void turn(const pass *p, float *heads, int64_t count, const float *norm, int64_t i)
-{
-    const tn_llama_args *c = &p->d->config;
-    const int64_t half = c->head_dim / 2;
-    if (norm)
-        p->kernels->decode_norm(count, c->head_dim, heads, norm, c->rms_norm_eps, heads);
-    const tn_rope_rows rows = {.rows = count, .width = c->head_dim, .half = half, .table_rows = 1, .x = heads, .cos = p->cos + i * half,
-                               .sin = p->sin + i * half, .y = heads};
-    p->kernels->rope(TN_F32, &rows);
-}
+/* Of row i and those after it, where a device reads them; NULL on the CPU. */
+static const int64_t *told_sequences(const pass *p, int64_t i) { return is_there(p) ? p->told + p->n + i : NULL; }
+static const int64_t *told_positions(const pass *p, int64_t i) { return is_there(p) ? p->told + 2 * p->n + i : NULL; }
 
 static float *projected(const pass *p, int64_t i) { return p->q + i * tn_decoder_qkv_rows(p->d); }
 
-/* Row i's keys and values of `count` heads from g on go to row `at` of a cache and those of the next heads, and their queries are turned. */
-static void store(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t g, int64_t count, const tn_decoder_cache *to, int64_t at)
+/* Row i's keys and values of `count` heads from g on go to row `at` of a cache and those of the next heads, and their queries are turned. On a
+ * device this is done of `rows` rows, whose places in the cache of all it knows; `at` is 0. */
+static void store(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t g, int64_t count, const tn_decoder_cache *to, int64_t at)
 {
     const tn_decoder *d = p->d;
     const tn_llama_args *c = &d->config;
     const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, group = c->num_attention_heads / kv_heads;
-    float *k = projected(p, i) + (c->num_attention_heads + g) * size, *v = k + kv_heads * size;
-    turn(p, projected(p, i) + g * group * size, count * group, l->q_norm, i);
-    turn(p, k, count, l->k_norm, i);
+    float *k = projected(p, i) + (c->num_attention_heads + g) * size;
     const size_t row_bytes = (size_t)size * tn_dtype_size(d->cache);
     const bool scaled = d->cache == TN_I8;
-    const int64_t head = to->rows * size;
-    p->kernels->decode_store(d->cache, count, size, k, to->keys + (size_t)at * row_bytes, head, scaled ? to->key_scales + at : NULL, to->rows);
-    p->kernels->decode_store(d->cache, count, size, v, to->values + (size_t)at * row_bytes, head, scaled ? to->value_scales + at : NULL, to->rows);
+    const tn_decode_store kept = {
+        .rows = rows, .heads = count * group, .kv_heads = count, .size = size, .q = projected(p, i) + g * group * size, .k = k, .v = k + kv_heads * size,
+        .row = tn_decoder_qkv_rows(d), .q_norm = l->q_norm, .k_norm = l->k_norm, .eps = c->rms_norm_eps, .cos = p->cos + i * (size / 2),
+        .sin = p->sin + i * (size / 2), .dtype = d->cache, .keys = to->keys + (size_t)at * row_bytes, .values = to->values + (size_t)at * row_bytes,
+        .head = to->rows * size, .key_scales = scaled ? to->key_scales + at : NULL, .value_scales = scaled ? to->value_scales + at : NULL,
+        .scale_head = to->rows, .sequences = told_sequences(p, i), .positions = told_positions(p, i), .window = to->rows};
+    p->kernels->decode_store(&kept);
 }
 
 /* Rows of one cache of a head's into another. */
@@ -124,7 +121,7 @@ static void roll(const pass *p, const tn_decoder_layer *l, int64_t g)
         copy_rows(p->d, &l->cache, head + at % rows, &p->rolled, there + at, count);
     }
     for (int64_t i = 0; i < p->n; i++)
-        store(p, l, i, g, 1, &p->rolled, there + first + i);
+        store(p, l, i, 1, g, 1, &p->rolled, there + first + i);
     for (int64_t at = p->n > rows ? end - rows : first, count; at < end; at += count) {
         count = upto(end - at, rows - at % rows);
         copy_rows(p->d, &p->rolled, there + at, &l->cache, head + at % rows, count);
@@ -155,14 +152,29 @@ static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t 
 static bool of_one_sequence(const pass *p) { return p->sequences[0] == p->sequences[p->n - 1]; }
 static bool rolls(const pass *p, const tn_decoder_layer *l) { return p->n > 1 && of_one_sequence(p) && p->positions[p->n - 1] >= l->cache.rows; }
 
-/* A device has threads for all heads at once. Rows that roll go one after the other. */
+/* All heads' queries of `rows` rows from i on look at what a device's cache holds of their sequences. */
+static void look_there(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows)
+{
+    const tn_decoder *d = p->d;
+    const tn_llama_args *c = &d->config;
+    const int64_t size = c->head_dim, y_row = c->num_attention_heads * size;
+    const tn_decode_attention attention = {
+        .rows = rows, .heads = c->num_attention_heads, .kv_heads = c->num_key_value_heads, .size = size, .window = l->cache.rows,
+        .scale = 1 / sqrt((double)size), .q = projected(p, i), .q_row = tn_decoder_qkv_rows(d), .y_row = y_row, .dtype = d->cache, .k = l->cache.keys,
+        .v = l->cache.values, .head = l->cache.rows * size, .row = size, .k_scale = l->cache.key_scales, .v_scale = l->cache.value_scales,
+        .scale_head = l->cache.rows, .y = p->attended + i * y_row, .sequences = told_sequences(p, i), .positions = told_positions(p, i)};
+    p->kernels->decode_attention(&attention, 0, 1);
+}
+
+/* A device has threads for all rows and heads at once. Rows that roll go one after the other. */
 static void attend_there(const pass *p, const tn_decoder_layer *l, int64_t wanted)
 {
-    const int64_t n = p->n, kv_heads = p->d->config.num_key_value_heads, rows = of_one_sequence(p) && !rolls(p, l) ? n : 1, look = upto(rows, wanted);
-    for (int64_t i = 0; i < n; i++) {
-        store(p, l, i, 0, kv_heads, &l->cache, p->sequences[i] * kv_heads * l->cache.rows + p->positions[i] % l->cache.rows);
-        if ((i + 1) % rows == 0 && i >= n - wanted)
-            attend(p, l, i + 1 - look, look, 0, p->d->config.num_attention_heads, 0, 1);
+    const int64_t n = p->n, each = rolls(p, l) ? 1 : n;
+    for (int64_t i = 0; i < n; i += each) {
+        const int64_t first = beyond(i, n - wanted);
+        store(p, l, i, each, 0, p->d->config.num_key_value_heads, &l->cache, 0);
+        if (first < i + each)
+            look_there(p, l, first, i + each - first);
     }
 }
 
@@ -183,7 +195,7 @@ static void attend_all(const pass *p, const tn_decoder_layer *l, int64_t wanted,
                 roll(p, l, g);
             else
                 for (int64_t k = i; k < i + rows; k++)
-                    store(p, l, k, g, 1, &l->cache, head * l->cache.rows + p->positions[k] % l->cache.rows);
+                    store(p, l, k, 1, g, 1, &l->cache, head * l->cache.rows + p->positions[k] % l->cache.rows);
             if (!split && look)
                 attend(p, l, i + rows - look, look, g * group, group, thread, threads);
         }
@@ -194,11 +206,34 @@ static void attend_all(const pass *p, const tn_decoder_layer *l, int64_t wanted,
         attend(p, l, (at / heads + 1) * rows - look, look, at % heads, 1, thread, threads);
 }
 
+/* What the layer's last product takes of x [n, hidden]. On a device gate and up, which lie one behind the other, are one product where they can be. */
+static const void *gated(const pass *p, const tn_decoder_layer *l, const float *x, int64_t n, int thread, int threads)
+{
+    const int64_t wide = l->gate.rows;
+    const bool one = is_there(p) && l->gate.kind == l->up.kind && wide % TN_PACKED_ROWS == 0;
+    const tn_packed_matrix both = {l->gate.kind, 2 * wide, l->gate.cols, l->gate.data, NULL};
+    const void *input = prepared_norm(p, &l->gate, x, l->post_norm, n, thread, threads);
+    if (one) { /* [n, 2 wide] into gate and up, which follow each other as well */
+        p->kernels->packed_product(&both, n, input, p->gate, 2 * wide, false, thread, threads);
+    } else {
+        p->kernels->packed_product(&l->gate, n, input, p->gate, wide, false, thread, threads);
+        if (differ(&l->gate, &l->up))
+            input = prepared_norm(p, &l->up, x, l->post_norm, n, thread, threads);
+        p->kernels->packed_product(&l->up, n, input, p->up, wide, false, thread, threads);
+    }
+    int64_t begin, end; /* the rows of gate and up that are this thread's */
+    tn_packed_share(wide, thread, threads, &begin, &end);
+    p->kernels->decode_gate(n, end - begin, p->gate + begin, (one ? p->gate + wide : p->up) + begin, one ? 2 * wide : wide, l->down.kind,
+                            threads == 1 ? p->prepared : NULL);
+    tn_barrier_wait(p->barrier, threads);
+    return threads == 1 ? p->prepared : prepared(p, &l->down, p->gate, n, thread, threads);
+}
+
 /* After the last layer only the rows that get logits are wanted: of the others it takes keys and values, and goes no further. */
 static void run_layer(const pass *p, const tn_decoder_layer *l, int64_t wanted, int thread, int threads)
 {
     const tn_llama_args *c = &p->d->config;
-    const int64_t n = p->n, hidden = c->hidden_size, wide = c->intermediate_size, queries = c->num_attention_heads * c->head_dim;
+    const int64_t n = p->n, hidden = c->hidden_size, queries = c->num_attention_heads * c->head_dim;
     float *x = p->x + (n - wanted) * hidden;
     const void *input = NULL;
     float *to = p->q;
@@ -208,27 +243,18 @@ static void run_layer(const pass *p, const tn_decoder_layer *l, int64_t wanted, 
         p->kernels->packed_product(&l->qkv[i], n, input, to, tn_decoder_qkv_rows(p->d), false, thread, threads);
     }
     tn_barrier_wait(p->barrier, threads);
-    if (p->d->device.type == TN_CPU)
-        attend_all(p, l, wanted, thread, threads);
-    else
+    if (is_there(p))
         attend_there(p, l, wanted);
+    else
+        attend_all(p, l, wanted, thread, threads);
     if (!wanted)
         return;
     tn_barrier_wait(p->barrier, threads);
     input = prepared(p, &l->out, p->attended + (n - wanted) * queries, wanted, thread, threads);
     p->kernels->packed_product(&l->out, wanted, input, x, hidden, true, thread, threads);
     tn_barrier_wait(p->barrier, threads);
-    input = prepared_norm(p, &l->gate, x, l->post_norm, wanted, thread, threads);
-    p->kernels->packed_product(&l->gate, wanted, input, p->gate, wide, false, thread, threads);
-    if (differ(&l->gate, &l->up))
-        input = prepared_norm(p, &l->up, x, l->post_norm, wanted, thread, threads);
-    p->kernels->packed_product(&l->up, wanted, input, p->up, wide, false, thread, threads);
-    int64_t begin, end; /* the rows of gate and up that are this thread's */
-    tn_packed_share(wide, thread, threads, &begin, &end);
-    for (int64_t i = 0; i < wanted; i++)
-        p->kernels->decode_gate(end - begin, p->gate + i * wide + begin, p->up + i * wide + begin);
-    tn_barrier_wait(p->barrier, threads);
-    p->kernels->packed_product(&l->down, wanted, prepared(p, &l->down, p->gate, wanted, thread, threads), x, hidden, true, thread, threads);
+    input = gated(p, l, x, wanted, thread, threads);
+    p->kernels->packed_product(&l->down, wanted, input, x, hidden, true, thread, threads);
     tn_barrier_wait(p->barrier, threads);
 }
 
@@ -249,9 +275,8 @@ static void run(int thread, int threads, void *context)
     const pass *p = context;
     const tn_decoder *d = p->d;
     const int64_t hidden = d->config.hidden_size, first = p->n * thread / threads, end = p->n * (thread + 1) / threads;
-    for (int64_t i = first; i < end; i++)
-        p->kernels->packed_unpack(&d->embedding, p->tokens[i], p->x + i * hidden);
-    if (d->device.type == TN_CPU)
+    p->kernels->packed_unpack(&d->embedding, end - first, (is_there(p) ? p->told : p->tokens) + first, p->x + first * hidden);
+    if (!is_there(p))
         turn_rows(p, first, end, p->cos, p->sin);
     tn_barrier_wait(p->barrier, threads);
     for (int64_t i = 0, layers = d->config.num_hidden_layers; i < layers; i++)
@@ -275,6 +300,12 @@ static void lay_out_cache(const tn_decoder *d, tn_decoder_cache *cache, int64_t 
     cache->value_scales = tn_taken(block, at, scales);
 }
 
+/* What a device is told of so many rows: tokens, sequences, positions and angles. */
+static size_t told_bytes(const tn_decoder *d, int64_t rows)
+{
+    return (size_t)rows * (3 * sizeof(int64_t) + (size_t)d->config.head_dim * sizeof(float));
+}
+
 /* Lays a pass's buffers out in a block, or with NULL only measures them. */
 static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t outs, int64_t rolled, int threads)
 {
@@ -287,9 +318,10 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
     p->y = tn_taken(block, &at, sizeof(float) * (size_t)(y_rows * c->hidden_size));
     p->q = tn_taken(block, &at, row * (size_t)tn_decoder_qkv_rows(d));
     p->attended = tn_taken(block, &at, row * (size_t)queries);
-    p->gate = tn_taken(block, &at, row * (size_t)c->intermediate_size);
+    p->gate = tn_taken(block, &at, row * (size_t)c->intermediate_size); /* up right behind it, for gated() */
     p->up = tn_taken(block, &at, row * (size_t)c->intermediate_size);
-    p->cos = tn_taken(block, &at, row * (size_t)c->head_dim);
+    p->told = tn_taken(block, &at, told_bytes(d, rows));
+    p->cos = p->told ? (float *)(void *)(p->told + 3 * p->n) : NULL;
     p->sin = p->cos ? p->cos + p->n * (c->head_dim / 2) : NULL;
     const int64_t others = queries > c->hidden_size ? queries : c->hidden_size;
     const int64_t whole = tn_packed_blocks(others > c->intermediate_size ? others : c->intermediate_size) * TN_PACKED_BLOCK;
@@ -305,6 +337,15 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
     return at;
 }
 
+/* Recorded steps are of the scratch as it is. */
+static void forget_steps(tn_decoder *d)
+{
+    for (int n = 0; n < TN_COUNT(d->steps); n++) {
+        tn_release(d->steps[n]);
+        d->steps[n] = NULL;
+    }
+}
+
 static void free_scratch(tn_decoder *d)
 {
     if (d->device.type == TN_CPU)
@@ -313,18 +354,18 @@ static void free_scratch(tn_decoder *d)
         tn_decoder_free(d->device, d->scratch, d->scratch_bytes);
 }
 
-/* Beside a device's scratch: the angles, and the logits after them. */
+/* Beside a device's scratch: what it is told, and the logits after it. */
 static bool find_outside(tn_decoder *d, int64_t rows, int64_t outs)
 {
-    const size_t angles = ((size_t)(rows * d->config.head_dim) * sizeof(float) + 63) / 64 * 64;
-    const size_t bytes = angles + (size_t)(outs * d->config.vocab_size) * sizeof(float);
+    const size_t told = (told_bytes(d, rows) + 63) / 64 * 64;
+    const size_t bytes = told + (size_t)(outs * d->config.vocab_size) * sizeof(float);
     char *outside = tn_alloc(bytes);
     if (!outside)
         return false;
     tn_free(d->outside, d->outside_bytes);
     d->outside = outside;
     d->outside_bytes = bytes;
-    d->logits = (float *)(void *)(outside + angles);
+    d->logits = (float *)(void *)(outside + told);
     return true;
 }
 
@@ -336,7 +377,7 @@ static bool find_memory(pass *p, tn_decoder *d)
     int64_t rolled = d->scratch_rolled;
     for (int64_t i = 0; here && i < d->config.num_hidden_layers; i++)
         if (rolls(p, &d->layers[i]))
-            rolled = beyond(rolled, d->layers[i].cache.rows + MOST_ROWS);
+            rolled = beyond(rolled, d->layers[i].cache.rows + TN_DECODER_ROWS);
     if (p->n > d->scratch_rows || p->outs > d->scratch_outs || rolled > d->scratch_rolled || threads > d->scratch_threads) {
         const int64_t rows = beyond(p->n, d->scratch_rows), outs = beyond(beyond(p->outs, 1), d->scratch_outs);
         const int most = threads > d->scratch_threads ? threads : d->scratch_threads;
@@ -344,6 +385,7 @@ static bool find_memory(pass *p, tn_decoder *d)
         char *scratch = here ? tn_alloc(bytes) : tn_decoder_alloc(d->device, bytes);
         if (!scratch)
             return false;
+        forget_steps(d);
         free_scratch(d);
         d->scratch = scratch;
         d->scratch_bytes = bytes;
@@ -360,17 +402,51 @@ static bool find_memory(pass *p, tn_decoder *d)
     return true;
 }
 
-/* A pass on a device: the angles go there, and the logits come back. */
-static bool run_there(pass *p)
+/* ---- on a device ---------------------------------------------------------------------------------------------------------- */
+
+/* The pass as a graph; NULL where it cannot be recorded, and then none is any more. */
+static tn_graph *recorded(pass *p, tn_decoder *d)
 {
-    const tn_decoder *d = p->d;
+    tn_graph *graph = tn_graph_new(d->device);
+    if (graph && tn_capture_begin(graph) == TN_OK) {
+        run(0, 1, p);
+        (void)!tn_capture_end(graph);
+    }
+    if (!tn_failing())
+        return graph;
+    tn_clear_error();
+    tn_release(graph);
+    d->capture = false;
+    return NULL;
+}
+
+/* One token of each of n sequences is the same work each time. Who does it for as many as last time will go on: it is recorded then, and replayed. */
+static tn_graph *step_of(pass *p, tn_decoder *d)
+{
+    const bool step = d->capture && p->outs == p->n && (p->n == 1 || !of_one_sequence(p));
+    if (step && !d->steps[p->n] && d->stepped == p->n)
+        d->steps[p->n] = recorded(p, d);
+    d->stepped = step ? p->n : d->stepped;
+    return step ? d->steps[p->n] : NULL;
+}
+
+/* What differs from pass to pass goes there first, the logits come back. */
+static bool run_there(pass *p, tn_decoder *d)
+{
     const tn_backend *backend = tn_cuda(NULL);
-    const size_t angles = (size_t)(p->n * d->config.head_dim) * sizeof(float), logits = (size_t)(p->outs * d->config.vocab_size) * sizeof(float);
-    float *cosines = (float *)(void *)d->outside;
+    const size_t each = (size_t)p->n * sizeof(int64_t), logits = (size_t)(p->outs * d->config.vocab_size) * sizeof(float);
+    float *cosines = (float *)(void *)(d->outside + 3 * each);
+    memcpy(d->outside, p->tokens, each);
+    memcpy(d->outside + each, p->sequences, each);
+    memcpy(d->outside + 2 * each, p->positions, each);
     turn_rows(p, 0, p->n, cosines, cosines + p->n * (d->config.head_dim / 2));
-    if (backend->copy(p->cos, d->device.index, d->outside, TN_ON_CPU, angles) != TN_OK)
+    if (backend->copy(p->told, d->device.index, d->outside, TN_ON_CPU, told_bytes(d, p->n)) != TN_OK)
         return false;
-    run(0, 1, p);
+    tn_graph *step = step_of(p, d);
+    if (step)
+        (void)!tn_replay(step);
+    else
+        run(0, 1, p);
     return !tn_failing() && (!logits || backend->copy(d->logits, TN_ON_CPU, p->logits, d->device.index, logits) == TN_OK);
 }
 
@@ -378,12 +454,14 @@ static bool run_there(pass *p)
 static const float *run_rows(tn_decoder *d, int64_t n, const int64_t *tokens, const int64_t *sequences, const int64_t *positions, int64_t outs)
 {
     tn_barrier barrier = {0};
+    if (tn_captures(d->device))
+        return tn_fail(TN_ERR_STATE, "decoder: while a graph is captured from %s: a decoder records its steps itself", tn_device_text(d->device));
     pass p = {.d = d, .barrier = &barrier, .kernels = tn_kernels_on(d->device), .n = n, .tokens = tokens, .sequences = sequences, .positions = positions, .outs = outs};
     if (!find_memory(&p, d))
         return NULL;
-    if (d->device.type == TN_CPU)
+    if (!is_there(&p))
         tn_parallel_team(p.threads, run, &p);
-    else if (!run_there(&p))
+    else if (!run_there(&p, d))
         return NULL;
     for (int64_t i = 0; i < n; i++)
         d->lengths[sequences[i]] = positions[i] + 1;
@@ -424,9 +502,9 @@ static const float *fed(const char *name, tn_decoder *d, int64_t sequence, const
         return NULL;
     const int64_t before = d->lengths[sequence];
     const float *logits = NULL;
-    int64_t sequences[MOST_ROWS], positions[MOST_ROWS];
+    int64_t sequences[TN_DECODER_ROWS], positions[TN_DECODER_ROWS];
     for (int64_t first = 0, n; first < count; first += n) {
-        n = count - first < MOST_ROWS ? count - first : MOST_ROWS;
+        n = count - first < TN_DECODER_ROWS ? count - first : TN_DECODER_ROWS;
         for (int64_t i = 0; i < n; i++) {
             sequences[i] = sequence;
             positions[i] = before + first + i;
@@ -447,18 +525,18 @@ const float *tn_decoder_feed(tn_decoder *d, int64_t sequence, const int64_t *tok
 
 const float *tn_decoder_feed_all(tn_decoder *d, int64_t sequence, const int64_t *tokens, int64_t count)
 {
-    if (count > MOST_ROWS)
-        return tn_fail(TN_ERR_ARGUMENT, "decoder_feed_all: %lld tokens: at most %d at a time", (long long)count, MOST_ROWS);
+    if (count > TN_DECODER_ROWS)
+        return tn_fail(TN_ERR_ARGUMENT, "decoder_feed_all: %lld tokens: at most %d at a time", (long long)count, TN_DECODER_ROWS);
     return fed("decoder_feed_all", d, sequence, tokens, count, true);
 }
 
 const float *tn_decoder_step(tn_decoder *d, const int64_t *sequences, const int64_t *tokens, int64_t count)
 {
-    int64_t positions[MOST_ROWS];
+    int64_t positions[TN_DECODER_ROWS];
     if (!rows_fit("decoder_step", d, sequences, count, tokens, count))
         return NULL;
-    if (count > MOST_ROWS)
-        return tn_fail(TN_ERR_ARGUMENT, "decoder_step: %lld sequences: at most %d at a time", (long long)count, MOST_ROWS);
+    if (count > TN_DECODER_ROWS)
+        return tn_fail(TN_ERR_ARGUMENT, "decoder_step: %lld sequences: at most %d at a time", (long long)count, TN_DECODER_ROWS);
     for (int64_t i = 0; i < count; i++) {
         for (int64_t j = 0; j < i; j++)
             if (sequences[i] == sequences[j])
@@ -496,6 +574,7 @@ const tn_llama_args *tn_decoder_config(const tn_decoder *d) { return is_decoder(
 static void decoder_free(void *self)
 {
     tn_decoder *d = self;
+    forget_steps(d);
     tn_decoder_free(d->device, d->block, d->block_bytes);
     tn_decoder_free(d->device, d->caches, d->cache_bytes);
     free_scratch(d);
@@ -560,6 +639,7 @@ static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a, tn_
         d->config = weights->config;
         d->cache = a->cache != TN_DTYPE_DEFAULT ? a->cache : kind == TN_PACKED_F32 || kind == TN_PACKED_F16 ? TN_F32 : TN_BF16;
         d->device = device;
+        d->capture = a->capture;
         d->sequences = a->sequences;
         d->lengths = tn_alloc_zero(sizeof *d->lengths * (size_t)d->sequences);
         d->layers = tn_alloc_zero(sizeof *d->layers * (size_t)d->config.num_hidden_layers);
@@ -599,7 +679,7 @@ tn_decoder *tn_decoder_new_with(const tn_decoder_args *a)
 tn_decoder *tn_decoder_open_with(const tn_decoder_open_args *a)
 {
     TN_KNOWN(tn_decoder_open_args, a);
-    const tn_decoder_args args = {.size = sizeof args, .weights = a->weights, .cache = a->cache, .context = a->context, .sequences = a->sequences, .device = a->device};
+    const tn_decoder_args args = {.size = sizeof args, .weights = a->weights, .cache = a->cache, .context = a->context, .sequences = a->sequences, .device = a->device, .capture = a->capture};
     const tn_device_id device = a->device ? *a->device : (tn_device_id){TN_CPU, 0};
     tn_weights *weights = options_fit(&args) ? tn_weights_open(a->path) : NULL;
     const tn_packed_kind kind = kind_for(&args, weights);

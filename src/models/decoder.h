@@ -2,10 +2,13 @@
 #ifndef TN_MODELS_DECODER_H
 #define TN_MODELS_DECODER_H
 
+#include <tenon/cuda.h>
 #include <tenon/decoder.h>
 
 #include "core/core.h"
 #include "kernels/packed.h"
+
+enum { TN_DECODER_ROWS = 256 }; /* of a pass: longer prompts are read in pieces */
 
 /* Keys and values that were. Position p of a sequence is row p % rows, so that each new one takes the place of the oldest. */
 typedef struct tn_decoder_cache {
@@ -17,7 +20,7 @@ typedef struct tn_decoder_cache {
 typedef struct tn_decoder_layer {
     tn_packed_matrix qkv[3];         /* the projections: of one kind they are one, q's, k's and v's rows in turn, else three; [..., hidden] */
     int qkv_count;                   /* 1 or 3 */
-    tn_packed_matrix out, gate, up, down;
+    tn_packed_matrix out, gate, up, down; /* up lies right behind gate */
     float *input_norm, *post_norm;   /* [hidden] */
     float *q_norm, *k_norm;          /* [head_dim], or NULL */
     tn_decoder_cache cache;          /* of as many rows as the layer sees tokens */
@@ -42,9 +45,12 @@ struct tn_decoder {
     size_t scratch_bytes;
     int64_t scratch_rows, scratch_outs, scratch_rolled;
     int scratch_threads;
-    float *logits;  /* within scratch, or where that is a device's beside it, after the angles */
+    float *logits;  /* within scratch, or where that is a device's beside it, in `outside` */
     char *outside;  /* of a device: what goes there and comes from there in a pass */
     size_t outside_bytes;
+    bool capture;   /* a device's steps of one token each are recorded */
+    int64_t stepped; /* of how many sequences the last one was */
+    tn_graph *steps[TN_DECODER_ROWS + 1]; /* by that number; NULL: not recorded */
 };
 
 /* Memory of the decoder's device, aligned to 64; NULL with an error. */

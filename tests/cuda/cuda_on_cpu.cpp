@@ -195,7 +195,13 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEve
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) { return stream->captured = new cuda_on_cpu_graph, cudaSuccess; }
+static cudaError_t last_error; /* which cudaGetLastError() tells once more */
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode)
+{
+    if (getenv("TENON_CUDA_EMULATED_NO_CAPTURE"))
+        return last_error = cudaErrorInvalidValue;
+    return stream->captured = new cuda_on_cpu_graph, cudaSuccess;
+}
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
 {
     *graph = stream->captured;
@@ -419,9 +425,13 @@ static void run_block()
     }
 }
 
+static long long launches;
+extern "C" __attribute__((visibility("default"))) long long cuda_on_cpu_launches() { return launches; }
+
 void cuda_on_cpu_launch(unsigned grid, unsigned block, cudaStream_t stream, std::function<void()> kernel)
 {
     holding hold(lock);
+    launches++;
     if (grid == 0 || grid > 2147483647u || block == 0 || block > THREADS_MAX)
         die("a launch of this size is an error");
     put(stream, [=] {
@@ -458,4 +468,9 @@ cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int *version) { return *version = 0, cudaSuccess; }
 cudaError_t cudaDriverGetVersion(int *version) { return *version = 0, cudaSuccess; }
 const char *cudaGetErrorString(cudaError_t error) { return error == cudaErrorMemoryAllocation ? "out of memory" : "emulated error"; }
-cudaError_t cudaGetLastError() { return cudaSuccess; }
+cudaError_t cudaGetLastError()
+{
+    const cudaError_t error = last_error;
+    last_error = cudaSuccess;
+    return error;
+}

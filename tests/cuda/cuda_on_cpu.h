@@ -24,6 +24,8 @@ void __syncthreads();
 int __syncthreads_or(int predicate);
 /* For the libraries in cublaslt_on_cpu.cpp and cudnn_on_cpu.cpp, which find it by its name; work is a std::function<void()>. */
 extern "C" void cuda_on_cpu_run(struct cuda_on_cpu_stream *stream, const void *work);
+/* How many kernels were launched by now, those of replayed graphs not counted; tests find it by its name. */
+extern "C" long long cuda_on_cpu_launches();
 void cuda_on_cpu_launch(unsigned grid, unsigned block, struct cuda_on_cpu_stream *stream, std::function<void()> kernel);
 /* The arguments become the kernel's parameters now, as in CUDA. */
 template <class... P, class... A>
@@ -83,7 +85,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end);
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode); /* refused where TENON_CUDA_EMULATED_NO_CAPTURE is set */
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags = 0);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);

@@ -7,26 +7,32 @@
 #include "kernels/cpu/math.h"
 #include "kernels/cpu/packed_vector.h"
 
-tn_status TN_K(decode_norm)(int64_t rows, int64_t n, const float *x, const float *weight, double eps, float *y)
+tn_status TN_K(decode_norm)(int64_t rows, int64_t n, const float *x, const float *weight, double eps, float *y, tn_packed_kind kind, void *prepared)
 {
-    for (int64_t row = 0; row < rows; row++, x += n, y += n) {
-        const float scale = (float)(1 / sqrt((double)dot_f32(x, x, n) / (double)n + eps));
+    for (int64_t row = 0; row < rows; row++) {
+        const float *from = x + row * n;
+        float *to = y + row * n;
+        const float scale = (float)(1 / sqrt((double)dot_f32(from, from, n) / (double)n + eps));
         TN_INDEPENDENT
         for (int64_t i = 0; i < n; i++)
-            y[i] = x[i] * scale * weight[i];
+            to[i] = from[i] * scale * weight[i];
     }
-    return TN_OK;
+    return prepared ? TN_K(packed_input)(kind, rows, n, y, n, prepared, 0, 1) : TN_OK;
 }
 
-tn_status TN_K(decode_gate)(int64_t n, float *gate, const float *up)
+tn_status TN_K(decode_gate)(int64_t rows, int64_t n, float *gate, const float *up, int64_t row, tn_packed_kind kind, void *prepared)
 {
-    TN_INDEPENDENT
-    for (int64_t i = 0; i < n; i++)
-        gate[i] = gate[i] * tn_sigmoid_f32_(gate[i]) * up[i];
-    return TN_OK;
+    for (int64_t k = 0; k < rows; k++) {
+        float *to = gate + k * row;
+        const float *by = up + k * row;
+        TN_INDEPENDENT
+        for (int64_t i = 0; i < n; i++)
+            to[i] = to[i] * tn_sigmoid_f32_(to[i]) * by[i];
+    }
+    return prepared ? TN_K(packed_input)(kind, rows, n, gate, row, prepared, 0, 1) : TN_OK;
 }
 
-tn_status TN_K(decode_store)(tn_dtype dtype, int64_t rows, int64_t size, const float *x, void *out, int64_t stride, float *scale, int64_t scale_stride)
+static void keep(tn_dtype dtype, int64_t rows, int64_t size, const float *x, void *out, int64_t stride, float *scale, int64_t scale_stride)
 {
     for (int64_t row = 0; row < rows; row++, x += size) {
         if (dtype == TN_F32) {
@@ -48,6 +54,23 @@ tn_status TN_K(decode_store)(tn_dtype dtype, int64_t rows, int64_t size, const f
             scale[row * scale_stride] = max < INFINITY ? max / 127.0f : NAN;
         }
     }
+}
+
+/* A token's heads, of q or of k. */
+static void turn(const tn_decode_store *s, float *heads, int64_t count, const float *norm)
+{
+    const tn_rope_rows rows = {.rows = count, .width = s->size, .half = s->size / 2, .table_rows = 1, .x = heads, .cos = s->cos, .sin = s->sin, .y = heads};
+    if (norm)
+        TN_K(decode_norm)(count, s->size, heads, norm, s->eps, heads, TN_PACKED_F32, NULL);
+    TN_K(rope)(TN_F32, &rows);
+}
+
+tn_status TN_K(decode_store)(const tn_decode_store *s)
+{
+    turn(s, s->q, s->heads, s->q_norm);
+    turn(s, s->k, s->kv_heads, s->k_norm);
+    keep(s->dtype, s->kv_heads, s->size, s->k, s->keys, s->head, s->key_scales, s->scale_head);
+    keep(s->dtype, s->kv_heads, s->size, s->v, s->values, s->head, s->value_scales, s->scale_head);
     return TN_OK;
 }
 

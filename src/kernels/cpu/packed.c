@@ -210,7 +210,7 @@ tn_status TN_K(packed_pack_blocks)(const tn_packed_matrix *w, int64_t first, int
     return TN_OK;
 }
 
-tn_status TN_K(packed_unpack)(const tn_packed_matrix *w, int64_t row, float *out)
+static void unpack_row(const tn_packed_matrix *w, int64_t row, float *out)
 {
     const int64_t lane = row % TN_PACKED_ROWS;
     const char *panel = panel_of(w, row);
@@ -234,5 +234,11 @@ tn_status TN_K(packed_unpack)(const tn_packed_matrix *w, int64_t row, float *out
             memcpy(out + b * TN_PACKED_BLOCK, part, (size_t)tn_min_i64(TN_PACKED_BLOCK, w->cols - b * TN_PACKED_BLOCK) * sizeof(float));
         }
     }
+}
+
+tn_status TN_K(packed_unpack)(const tn_packed_matrix *w, int64_t n, const int64_t *rows, float *out)
+{
+    for (int64_t i = 0; i < n; i++)
+        unpack_row(w, rows[i], out + i * w->cols);
     return TN_OK;
 }

@@ -62,6 +62,7 @@ static const int *tf32;
 static tn_status failed(const char *what, cudaError_t error)
 {
     tn_cuda_fail(TN_ERR_DEVICE, "%s: cuda:%d: %s", what, current, cudaGetErrorString(error));
+    cudaGetLastError(); /* it is told: the next launch is not what failed */
     return TN_ERR_DEVICE;
 }
 
@@ -462,8 +463,10 @@ static void *graph_begin(int index)
     cudaError_t error = cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking);
     error = error ? error : cudaStreamBeginCapture(g->stream, cudaStreamCaptureModeRelaxed);
     if (error) {
-        delete g;
         failed("capture_begin", error);
+        if (g->stream)
+            cudaStreamDestroy(g->stream);
+        delete g;
         return NULL;
     }
     g->before = chosen_streams[index];

@@ -19,14 +19,10 @@ static void *handles[TN_CUDA_DEVICES];
 /* True when all functions are there, and a handle can be made on the device in use: a library may be newer than the driver. */
 static bool opens(const char *file, char *why, size_t size)
 {
-    void *library = tn_cuda_open(file, why, size), *handle = NULL;
-    if (!library)
+    void *handle = NULL;
+    static const char *const names[] = {TN_CUBLASLT_FUNCTIONS(TN_NAME)};
+    if (!tn_cuda_open(file, names, &lt, why, size))
         return false;
-#define FIND(returns, name, parameters)                                                                                       \
-    if (!tn_cuda_find(library, file, #name, &lt.name, why, size))                                                             \
-        return false;
-    TN_CUBLASLT_FUNCTIONS(FIND)
-#undef FIND
     const int error = lt.cublasLtCreate(&handle);
     if (error != CUBLAS_STATUS_SUCCESS)
         return snprintf(why, size, "%s: %s", file, lt.cublasLtGetStatusString(error)), false;

@@ -22,14 +22,9 @@ static void *handles[TN_CUDA_DEVICES];
 
 static bool opens(const char *file, char *why, size_t size)
 {
-    void *library = tn_cuda_open(file, why, size);
-    if (!library)
+    static const char *const names[] = {TN_CUDNN_FUNCTIONS(TN_NAME)};
+    if (!tn_cuda_open(file, names, &dnn, why, size))
         return false;
-#define FIND(returns, name, parameters)                                                                                       \
-    if (!tn_cuda_find(library, file, #name, &dnn.name, why, size))                                                             \
-        return false;
-    TN_CUDNN_FUNCTIONS(FIND)
-#undef FIND
     if (dnn.cudnnGetVersion() < 90100)
         return snprintf(why, size, "%s is older than 9.1", file), false;
     void *any = NULL;

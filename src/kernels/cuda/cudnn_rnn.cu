@@ -20,14 +20,9 @@ static std::once_flag opened;
 
 static bool opens(const char *file, char *why, size_t size)
 {
-    void *library = tn_cuda_open(file, why, size);
-    if (!library)
+    static const char *const names[] = {TN_CUDNN_RNN_FUNCTIONS(TN_NAME)};
+    if (!tn_cuda_open(file, names, &dnn, why, size))
         return false;
-#define FIND(returns, name, parameters)                                                                                       \
-    if (!tn_cuda_find(library, file, #name, &dnn.name, why, size))                                                             \
-        return false;
-    TN_CUDNN_RNN_FUNCTIONS(FIND)
-#undef FIND
     const int error = dnn.cudnnAdvVersionCheck(); /* that of the other files */
     if (error)
         snprintf(why, size, "%s: %s", file, tn_cudnn_error(error));

@@ -19,7 +19,7 @@ static void *open_in(const char *folder, size_t length, const char *file, char *
     return library;
 }
 
-void *tn_cuda_open(const char *file, char *why, size_t size)
+static void *open_library(const char *file, char *why, size_t size)
 {
     void *library = NULL;
     snprintf(why, size, "%s was not found", file);
@@ -37,11 +37,14 @@ void *tn_cuda_open(const char *file, char *why, size_t size)
     return library;
 }
 
-bool tn_cuda_find(void *library, const char *file, const char *name, void *function, char *why, size_t size)
+bool tn_cuda_open_functions(const char *file, const char *const *names, size_t count, void *functions, char *why, size_t size)
 {
-    void *found = dlsym(library, name);
-    if (!found)
-        return snprintf(why, size, "%s has no %s", file, name), false;
-    memcpy(function, &found, sizeof found);
-    return true;
+    void *library = open_library(file, why, size);
+    for (size_t i = 0; i < count && library; i++) {
+        void *found = dlsym(library, names[i]);
+        if (!found)
+            return snprintf(why, size, "%s has no %s", file, names[i]), false;
+        memcpy((char *)functions + i * sizeof found, &found, sizeof found);
+    }
+    return library != NULL;
 }

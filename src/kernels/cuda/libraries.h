@@ -7,15 +7,20 @@
 
 #include <mutex>
 
-/* An enumerator, and a table's entry, of a list's. */
+/* An enumerator, a table's entry, and its name, of a list's. */
 #define TN_NUMBER(name, value) name = value,
 #define TN_FUNCTION(returns, name, parameters) returns(*name) parameters;
+#define TN_NAME(returns, name, parameters) #name,
 
-/* The library of this file name: from TENON_CUDA_PATH's folders, from where the system looks, from the toolkit's own folder. NULL: none
- * could be opened, and why says so. */
-void *tn_cuda_open(const char *file, char *why, size_t size);
-/* Puts the library's function of that name into *function, a pointer to it; false: it has none, and why says so. */
-bool tn_cuda_find(void *library, const char *file, const char *name, void *function, char *why, size_t size);
+/* Opens the library of this file name: from TENON_CUDA_PATH's folders, from where the system looks, from the toolkit's own folder; and puts its
+ * functions of these names into `functions`, pointers one after the other. False: it is not there, or has one not, and why says so. */
+bool tn_cuda_open_functions(const char *file, const char *const *names, size_t count, void *functions, char *why, size_t size);
+/* The same of a table of TN_FUNCTIONs. */
+template <class Table, size_t COUNT> bool tn_cuda_open(const char *file, const char *const (&names)[COUNT], Table *table, char *why, size_t size)
+{
+    static_assert(sizeof *table == COUNT * sizeof(void *), "a name for each function");
+    return tn_cuda_open_functions(file, names, COUNT, table, why, size);
+}
 
 /* What each is, or why it is missing; opened now if it was not. */
 const char *tn_cublaslt_text();

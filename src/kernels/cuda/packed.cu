@@ -1,9 +1,6 @@
 /* Products with packed weights (kernels/packed.h), whose panels of 16 rows suit a device as they are: a block has a panel, its threads the 16 rows
- * side by side and, above each other, parts of the row. Weights are packed by the CPU and copied.
- *
- * A prepared x, rows in turn: F32 [n, cols] floats; BF16 [n, (cols + 1) / 2] pairs; of kinds of blocks words of four bytes [n, blocks, 8] (Q8_FINE:
- * 16, the high bytes first), then [n, blocks] scales, sums of a block, and sums of its second half. */
-#include "kernels/cuda/cuda.h"
+ * side by side and, above each other, parts of the row. Weights are packed by the CPU and copied. */
+#include "kernels/cuda/packed.h"
 
 enum { ROWS = TN_PACKED_ROWS, TOKENS = 8 };
 static const int BLOCK = TN_PACKED_BLOCK;
@@ -25,7 +22,7 @@ static weights weights_of(const tn_packed_matrix *matrix)
     const tn_packed_kind kind = matrix->kind;
     weights w = {};
     w.kind = kind, w.rows = matrix->rows, w.cols = matrix->cols, w.data = (const char *)matrix->data, w.bias = matrix->bias;
-    w.items = tn_packed_in_blocks(kind) ? tn_packed_blocks(w.cols) : kind == TN_PACKED_BF16 ? (w.cols + 1) / 2 : w.cols;
+    w.items = tn_packed_items(kind, w.cols);
     w.panel_bytes = tn_packed_panel_bytes(kind, w.cols);
     if (kind < TN_PACKED_OF_FLOATS)
         return w;
@@ -38,78 +35,16 @@ static weights weights_of(const tn_packed_matrix *matrix)
 
 /* ---- x --------------------------------------------------------------------------------------------------------------------- */
 
-struct input {
-    const uint32_t *words;
-    const float *scales;
-    const int32_t *sums, *late;
-    int64_t per_item; /* words of one of `items` */
-};
-TN_HD static inline int64_t words_per_item(tn_packed_kind kind)
-{
-    return kind == TN_PACKED_F32 || kind == TN_PACKED_F16 || kind == TN_PACKED_BF16 ? 1 : kind == TN_PACKED_Q8_FINE ? 16 : 8;
-}
-TN_DEVICE input input_of(tn_packed_kind kind, int64_t n, int64_t items, const void *prepared)
-{
-    input x;
-    x.per_item = words_per_item(kind);
-    x.words = (const uint32_t *)prepared;
-    x.scales = (const float *)(x.words + n * items * x.per_item);
-    x.sums = (const int32_t *)(x.scales + n * items);
-    x.late = x.sums + n * items;
-    return x;
-}
-
-/* A thread for a word of floats or for a block. */
 TN_KERNEL input_kernel(tn_packed_kind kind, int64_t n, int64_t cols, int64_t items, const float *x, int64_t x_row, void *prepared)
 {
-    const int64_t e = tn_this_thread(), row = e / items, item = e % items;
-    if (row >= n)
-        return;
-    x += row * x_row;
-    const input to = input_of(kind, n, items, prepared);
-    uint32_t *words = (uint32_t *)to.words + e * to.per_item;
-    if (kind == TN_PACKED_F32 || kind == TN_PACKED_F16) {
-        words[0] = tn_f32_bits(x[item]);
-        return;
-    }
-    if (kind == TN_PACKED_BF16) {
-        const uint32_t low = tn_store_bf16(x[2 * item]).bits, high = 2 * item + 1 < cols ? tn_store_bf16(x[2 * item + 1]).bits : 0;
-        words[0] = low | high << 16;
-        return;
-    }
-    const bool fine = kind == TN_PACKED_Q8_FINE;
-    const int64_t left = cols - item * BLOCK < BLOCK ? cols - item * BLOCK : BLOCK;
-    uint32_t most = 0;
-    for (int k = 0; k < left; k++) { /* magnitudes are in order as whole numbers are */
-        const uint32_t size = tn_f32_bits(x[item * BLOCK + k]) & 0x7fffffffu;
-        most = size > most ? size : most;
-    }
-    const float max = tn_bits_f32(most), top = fine ? 32512.0f : 127.0f, inverse = max > 0 ? top / max : 0;
-    int32_t sum = 0, late = 0;
-    for (int u = 0; u < 8; u++) {
-        uint32_t word = 0, low = 0;
-        for (int k = 0; k < 4; k++) {
-            const float v = 4 * u + k < left ? x[item * BLOCK + 4 * u + k] : 0;
-            const int32_t q = (int32_t)(tn_f32_bits(__fadd_rn(__fmul_rn(v, inverse), 12582912.0f)) - 0x4b400000u); /* 1.5 * 2^23: the nearest */
-            sum += q;
-            late += u >= 4 ? q : 0;
-            word |= ((uint32_t)(fine ? (q + 128) >> 8 : q) & 255) << 8 * k;
-            low |= ((uint32_t)q & 255) << 8 * k;
-        }
-        words[u] = word;
-        if (fine)
-            words[8 + u] = low;
-    }
-    ((float *)to.scales)[e] = max < INFINITY ? max / top : NAN;
-    ((int32_t *)to.sums)[e] = sum;
-    ((int32_t *)to.late)[e] = late;
+    const int64_t e = tn_this_thread(), row = e / items;
+    if (row < n)
+        tn_packed_prepare(kind, cols, tn_packed_x_of(kind, n, items, prepared), e, e % items, [=](int64_t i) { return x[row * x_row + i]; });
 }
 
 tn_status tn_cuda_packed_input(tn_packed_kind kind, int64_t n, int64_t cols, const float *x, int64_t x_row, void *prepared, int thread, int)
 {
-    tn_packed_matrix w = {};
-    w.kind = kind, w.cols = cols;
-    const int64_t items = weights_of(&w).items;
+    const int64_t items = tn_packed_items(kind, cols);
     if (thread == 0 && n * items > 0)
         TN_LAUNCH_EACH(input_kernel, n * items, kind, n, cols, items, x, x_row, prepared);
     return tn_cuda_status("packed_input");
@@ -190,7 +125,7 @@ TN_DEVICE block block_of(const weights &w, const char *panel, int lane, int64_t 
 }
 
 /* Item `at` of x by a block. */
-TN_DEVICE float times(tn_packed_kind kind, const block &b, const input &x, int64_t at)
+TN_DEVICE float times(tn_packed_kind kind, const block &b, const tn_packed_x &x, int64_t at)
 {
     const int32_t *words = (const int32_t *)x.words + at * x.per_item;
     int32_t half[2] = {0, 0};
@@ -210,7 +145,7 @@ TN_DEVICE float times(tn_packed_kind kind, const block &b, const input &x, int64
 }
 
 /* BLOCKS: of a kind in blocks. T rows of x from `token` on. */
-template <bool BLOCKS, int T> TN_DEVICE void sums_of(const weights &w, const char *panel, const input &x, int64_t token, float *sum)
+template <bool BLOCKS, int T> TN_DEVICE void sums_of(const weights &w, const char *panel, const tn_packed_x &x, int64_t token, float *sum)
 {
     const int lane = threadIdx.x % ROWS, slices = blockDim.x / ROWS;
     for (int64_t item = threadIdx.x / ROWS; item < w.items; item += slices) {
@@ -241,7 +176,7 @@ template <bool BLOCKS, int T> TN_KERNEL product_kernel(weights w, int64_t n, int
 {
     __shared__ float parts[TN_THREADS];
     const int64_t panels = tn_blocks(w.rows, ROWS), panel = blockIdx.x % panels, token = first + blockIdx.x / panels * T, row = panel * ROWS + threadIdx.x % ROWS;
-    const input x = input_of(w.kind, n, w.items, prepared);
+    const tn_packed_x x = tn_packed_x_of(w.kind, n, w.items, prepared);
     float sum[T] = {};
     sums_of<BLOCKS, T>(w, w.data + panel * w.panel_bytes, x, token, sum);
     TN_UNROLL
@@ -277,17 +212,19 @@ tn_status tn_cuda_packed_product(const tn_packed_matrix *matrix, int64_t n, cons
     return tn_cuda_status("packed_product");
 }
 
-/* ---- a row ------------------------------------------------------------------------------------------------------------------ */
+/* ---- rows ------------------------------------------------------------------------------------------------------------------- */
 
-/* A thread for an item. */
-TN_KERNEL unpack_kernel(weights w, int64_t row, float *out)
+/* A thread for an item of a row. */
+TN_KERNEL unpack_kernel(weights w, int64_t n, const int64_t *rows, float *out)
 {
-    const int64_t item = tn_this_thread(), each = w.items == w.cols ? 1 : w.kind == TN_PACKED_BF16 ? 2 : BLOCK;
+    const int64_t e = tn_this_thread(), i = e / w.items, item = e % w.items, each = w.items == w.cols ? 1 : w.kind == TN_PACKED_BF16 ? 2 : BLOCK;
+    if (i >= n)
+        return;
+    const int64_t row = rows[i];
     const int lane = (int)(row % ROWS);
     const char *panel = w.data + row / ROWS * w.panel_bytes;
-    if (item >= w.items)
-        return;
     block b;
+    out += i * w.cols;
     if (w.kind != TN_PACKED_F32 && w.kind != TN_PACKED_F16 && w.kind != TN_PACKED_BF16)
         b = block_of(w, panel, lane, item);
     for (int64_t k = 0; k < each && item * each + k < w.cols; k++) {
@@ -304,10 +241,11 @@ TN_KERNEL unpack_kernel(weights w, int64_t row, float *out)
     }
 }
 
-tn_status tn_cuda_packed_unpack(const tn_packed_matrix *matrix, int64_t row, float *out)
+/* rows are in the device's memory. */
+tn_status tn_cuda_packed_unpack(const tn_packed_matrix *matrix, int64_t n, const int64_t *rows, float *out)
 {
     const weights w = weights_of(matrix);
-    if (w.items > 0)
-        TN_LAUNCH_EACH(unpack_kernel, w.items, w, row, out);
+    if (n * w.items > 0)
+        TN_LAUNCH_EACH(unpack_kernel, n * w.items, w, n, rows, out);
     return tn_cuda_status("packed_unpack");
 }
