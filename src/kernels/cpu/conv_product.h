@@ -28,16 +28,27 @@ TN_INLINE void N(put_row)(T *out, const T *in, int64_t stride, int64_t n)
         out[i * stride] = in[i];
 }
 
+/* What is read soon is asked for meanwhile, `each` bytes in a block: at once they would keep waiting what is read now. */
+typedef struct {
+    const char *at, *end;
+    int64_t each;
+} N(ahead);
+
 /* tile[r][v] = bias[r] + sum over k of w[k][r] * x[off[k] + v], v being vectors x_step (in the tile: step) apart. */
 TARGET TN_INLINE void N(block)(int rows, int vectors, const T *x, int64_t x_step, const int64_t *off, int64_t k, const T *w, const T *bias,
-                               bool relu, T *tile, int64_t pitch, int64_t step)
+                               bool relu, T *tile, int64_t pitch, int64_t step, N(ahead) *ahead)
 {
+    const char *next = ahead->at;
+    const int64_t stride = ahead->each / k;
+    ahead->at = ahead->end - next > ahead->each ? next + ahead->each : ahead->end;
     VEC acc[SUMS];
     const VEC zero = {0};
     TN_UNROLL for (int i = 0; i < rows * vectors; i++)
         acc[i] = zero;
     for (int64_t i = 0; i < k; i++, w += rows) {
         const T *at = x + off[i];
+        __builtin_prefetch(next, 0, 2);
+        next += stride;
         VEC xv[SUMS];
         if (rows > 1) {
             TN_UNROLL for (int v = 0; v < vectors; v++)
@@ -60,17 +71,6 @@ TARGET TN_INLINE void N(block)(int rows, int vectors, const T *x, int64_t x_step
     }
 }
 
-/* Asks for the next lines of what is read soon, a few at a time: many at once would keep waiting what is read now. */
-typedef struct {
-    const char *at, *end;
-    int64_t each;
-} N(ahead);
-TN_INLINE void N(fetch)(N(ahead) *a)
-{
-    for (int64_t i = 0; i < a->each && a->at < a->end; i++, a->at += 64)
-        __builtin_prefetch(a->at, 0, 2);
-}
-
 /* One block of rows over `length` neighbouring outputs. The tile and the planes have room for whole vectors. */
 #define CONV_ROWS(rows, vectors)                                                                                              \
     TARGET static void N(rows_##rows)(const T *x, const int64_t *off, int64_t k, const T *w, const T *bias, bool relu,        \
@@ -78,13 +78,12 @@ TN_INLINE void N(fetch)(N(ahead) *a)
     {                                                                                                                         \
         int64_t i = 0;                                                                                                        \
         for (; i + (vectors - 1) * WIDTH < length; i += vectors * WIDTH) {                                                    \
-            N(fetch)(ahead);                                                                                                  \
-            N(block)(rows, vectors, x + i, WIDTH, off, k, w, bias, relu, tile + i, pitch, WIDTH);                             \
+            N(block)(rows, vectors, x + i, WIDTH, off, k, w, bias, relu, tile + i, pitch, WIDTH, ahead);                             \
         }                                                                                                                     \
         for (; vectors == 3 && i + WIDTH < length; i += 2 * WIDTH)                                                            \
-            N(block)(rows, 2, x + i, WIDTH, off, k, w, bias, relu, tile + i, pitch, WIDTH);                                   \
+            N(block)(rows, 2, x + i, WIDTH, off, k, w, bias, relu, tile + i, pitch, WIDTH, ahead);                                   \
         for (; i < length; i += WIDTH)                                                                                        \
-            N(block)(rows, 1, x + i, WIDTH, off, k, w, bias, relu, tile + i, pitch, WIDTH);                                   \
+            N(block)(rows, 1, x + i, WIDTH, off, k, w, bias, relu, tile + i, pitch, WIDTH, ahead);                                   \
     }
 CONV_ROWS(1, 12)
 CONV_ROWS(2, 6)
@@ -110,7 +109,8 @@ static void (*const N(rows_of)[])(const T *, const int64_t *, int64_t, const T *
 };
 
 /* A product of one row (depthwise): without a tile, 4 lines of at least a vector together; at their end vectors overlap. */
-TARGET static void N(multiply_lines)(const product *p, const T *x, const T *packed, const T *bias, bool relu, T *out)
+TARGET static void N(multiply_lines)(const product *p, const T *x, const T *packed, const T *bias, bool relu, T *out,
+                                      N(ahead) *ahead)
 {
     for (int64_t y = 0; y < p->oh;) {
         int64_t lines = p->oh - y >= 4 ? 4 : 1;
@@ -119,9 +119,9 @@ TARGET static void N(multiply_lines)(const product *p, const T *x, const T *pack
             const T *from = x + p->base + y * p->cols + i;
             T *to = out + y * p->out_row + i;
             if (lines == 4)
-                N(block)(1, 4, from, p->cols, p->off, p->k, packed, bias, relu, to, 0, p->out_row);
+                N(block)(1, 4, from, p->cols, p->off, p->k, packed, bias, relu, to, 0, p->out_row, ahead);
             else
-                N(block)(1, 1, from, 0, p->off, p->k, packed, bias, relu, to, 0, 0);
+                N(block)(1, 1, from, 0, p->off, p->k, packed, bias, relu, to, 0, 0, ahead);
         }
         y += lines;
     }
@@ -134,7 +134,7 @@ static void N(multiply)(const product *p, const T *x, const T *packed, int64_t f
 {
     int64_t strip = product_strip(p), pitch = product_pitch(p);
     if (p->rows == 1 && p->out_col == 1 && p->ow >= WIDTH) {
-        N(multiply_lines)(p, x, packed, bias, relu, out);
+        N(multiply_lines)(p, x, packed, bias, relu, out, ahead);
         return;
     }
     for (int64_t y = 0; y < p->oh; y += strip) {
@@ -191,11 +191,12 @@ typedef struct {
 } N(multiply_job);
 
 /* What is read after this image, over all of its blocks. */
-static N(ahead) N(ahead_of)(const product *p, const T *next, int64_t size)
+static N(ahead) N(ahead_of)(const convolution *v, const T *next, int64_t size)
 {
-    N(ahead) ahead = {(const char *)next, (const char *)(next + size), 0};
-    ahead.each = tn_ceil_div(ahead.end - ahead.at, 64 * tn_max_i64(1, block_count(p->rows) * (p->oh * p->ow / (2 * WIDTH))));
-    return ahead;
+    int64_t blocks = 1;
+    for (int64_t i = 0; i < v->products; i++)
+        blocks += block_count(v->product[i].rows) * v->product[i].oh * v->product[i].cols / (SUMS / ROWS * WIDTH);
+    return (N(ahead)){(const char *)next, (const char *)(next + size), tn_ceil_div(size * (int64_t)sizeof(T), blocks)};
 }
 
 static void N(multiply_images)(int64_t begin, int64_t end, void *context)
@@ -214,11 +215,11 @@ static void N(multiply_images)(int64_t begin, int64_t end, void *context)
         const T *from = NULL;
         for (int64_t u = worker * units / job->workers; u < last; u++) {
             const int64_t image = u / job->parts, part = u % job->parts, group = image % c->groups;
-            N(ahead) ahead = {0};
+            N(ahead) ahead = {(const char *)job->in, (const char *)job->in, 0};
             if (image != prepared) {
                 const T *in = job->in + image * in_size;
-                if (job->direct && job->parts == 1 && u + 1 < last)
-                    ahead = N(ahead_of)(&v->product[0], in + in_size, in_size);
+                if (job->parts == 1 && u + 1 < last)
+                    ahead = N(ahead_of)(v, in + in_size, in_size);
                 from = PREPARE(room, in, v->in, in_plane);
                 if (!job->direct) {
                     ROW(spread)(planes, &v->plan, from, v->depth);
