@@ -11,6 +11,7 @@
 
 enum {
     MOST_ROWS = 256, /* of a pass: longer prompts are read in pieces */
+    OWN_ROWS = 8,    /* so many or fewer each thread prepares for itself, which is cheaper than to meet */
     MOST_SEQUENCES = 1 << 20,
 };
 
@@ -31,24 +32,27 @@ typedef struct pass {
     float *x, *y, *q, *attended, *gate, *up; /* [n, hidden] twice, [n, q + k + v], [n, heads head_dim], [n, intermediate] twice */
     float *cos, *sin;                        /* [n, head_dim / 2] each, one after the other */
     float *logits;                           /* [outs, vocab_size] */
-    char *prepared;                          /* of packed_input; for one row each thread has its own */
+    char *prepared;                          /* of packed_input; for OWN_ROWS each thread has its own */
     size_t prepared_bytes;
+    int64_t own_rows; /* of y and prepared that a thread has for itself */
     float *looks; /* each thread's scratch of decode_attention */
     int64_t looks_floats;
     tn_barrier *barrier;
     int threads; /* at most */
 } pass;
 
-/* x normed and as products take it. For one row each thread does it for itself, which is cheaper than to meet. */
+static char *own_prepared(const pass *p, int thread) { return p->prepared + (size_t)thread * p->prepared_bytes; }
+
+/* x normed and as products take it. */
 static const void *prepared_norm(const pass *p, const tn_packed_matrix *w, const float *x, const float *norm, int64_t n, int thread, int threads)
 {
     const int64_t cols = w->cols;
     const double eps = p->d->config.rms_norm_eps;
-    if (n == 1) {
-        float *y = p->y + thread * cols;
-        char *own = p->prepared + (size_t)thread * p->prepared_bytes;
-        p->kernels->decode_norm(1, cols, x, norm, eps, y);
-        p->kernels->packed_input(w->kind, 1, cols, y, cols, own, 0, 1);
+    if (n <= OWN_ROWS) {
+        float *y = p->y + thread * p->own_rows * cols;
+        char *own = own_prepared(p, thread);
+        p->kernels->decode_norm(n, cols, x, norm, eps, y);
+        p->kernels->packed_input(w->kind, n, cols, y, cols, own, 0, 1);
         return own;
     }
     const int64_t begin = n * thread / threads, end = n * (thread + 1) / threads;
@@ -64,9 +68,10 @@ static bool differ(const tn_packed_matrix *a, const tn_packed_matrix *b) { retur
 
 static const void *prepared(const pass *p, const tn_packed_matrix *w, const float *x, int64_t n, int thread, int threads)
 {
-    char *own = n == 1 ? p->prepared + (size_t)thread * p->prepared_bytes : p->prepared;
-    p->kernels->packed_input(w->kind, n, w->cols, x, w->cols, own, n == 1 ? 0 : thread, n == 1 ? 1 : threads);
-    if (n > 1)
+    const bool alone = n <= OWN_ROWS;
+    char *own = alone ? own_prepared(p, thread) : p->prepared;
+    p->kernels->packed_input(w->kind, n, w->cols, x, w->cols, own, alone ? 0 : thread, alone ? 1 : threads);
+    if (!alone)
         tn_barrier_wait(p->barrier, threads);
     return own;
 }
@@ -131,22 +136,23 @@ static void roll(const pass *p, const tn_decoder_layer *l, int64_t g)
     }
 }
 
-/* `count` heads of queries from h on, all of one key/value head or of whole ones, of `rows` rows of a sequence from i on look at what its cache, or p->rolled, holds. */
-static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t h, int64_t count, int thread, int threads)
+/* `count` heads of queries from h on, all of one key/value head or of whole ones, of `rows` rows of a sequence from i on look at what its cache, or
+ * p->rolled, holds. next: how many key/value heads on the thread's next ones lie. */
+static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t h, int64_t count, int64_t next, int thread)
 {
     const tn_decoder *d = p->d;
     const tn_llama_args *c = &d->config;
     const bool rolled = rows > 1 && p->positions[i] + rows > l->cache.rows;
     const tn_decoder_cache *from = rolled ? &p->rolled : &l->cache;
     const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, group = c->num_attention_heads / kv_heads, g = h / group, y_row = c->num_attention_heads * size;
-    const int64_t head = ((rolled ? 0 : p->sequences[i] * kv_heads) + g) * from->rows, next = threads * from->rows;
+    const int64_t head = ((rolled ? 0 : p->sequences[i] * kv_heads) + g) * from->rows;
     const size_t row_bytes = (size_t)size * tn_dtype_size(d->cache);
     const bool scaled = d->cache == TN_I8;
     const tn_decode_attention attention = {
         .rows = rows, .heads = count, .kv_heads = count > group ? count / group : 1, .size = size, .length = upto(p->positions[i], l->cache.rows - 1) + rows,
         .window = l->cache.rows, .scale = 1 / sqrt((double)size), .q = projected(p, i) + h * size, .q_row = tn_decoder_qkv_rows(d), .y_row = y_row,
         .dtype = d->cache, .k = from->keys + (size_t)head * row_bytes, .v = from->values + (size_t)head * row_bytes, .head = from->rows * size, .row = size,
-        .ahead = head + next < d->sequences * kv_heads * from->rows ? next * size : 0,
+        .ahead = head + next * from->rows < d->sequences * kv_heads * from->rows ? next * from->rows * size : 0,
         .k_scale = scaled ? from->key_scales + head : NULL, .v_scale = scaled ? from->value_scales + head : NULL, .scale_head = from->rows,
         .scratch = p->looks + thread * p->looks_floats, .y = p->attended + i * y_row + h * size};
     p->kernels->decode_attention(&attention, 0, 1);
@@ -162,8 +168,15 @@ static void attend_there(const pass *p, const tn_decoder_layer *l, int64_t wante
     for (int64_t i = 0; i < n; i++) {
         store(p, l, i, 0, kv_heads, &l->cache, p->sequences[i] * kv_heads * l->cache.rows + p->positions[i] % l->cache.rows);
         if ((i + 1) % rows == 0 && i >= n - wanted)
-            attend(p, l, i + 1 - look, look, 0, p->d->config.num_attention_heads, 0, 1);
+            attend(p, l, i + 1 - look, look, 0, p->d->config.num_attention_heads, 1, 0);
     }
+}
+
+/* Whether threads share the key/value heads evenly and of q, k and v each takes just the rows that its heads are, so that it need not wait for others. */
+static bool by_heads(const pass *p, int threads)
+{
+    const tn_llama_args *c = &p->d->config;
+    return p->d->device.type == TN_CPU && c->num_key_value_heads % threads == 0 && c->head_dim % TN_PACKED_ROWS == 0;
 }
 
 /* The keys and values of all of a pass's rows, and the looks of the last `wanted`: all, or of one sequence the last one or none; those of one
@@ -173,11 +186,12 @@ static void attend_all(const pass *p, const tn_decoder_layer *l, int64_t wanted,
 {
     const int64_t n = p->n, kv_heads = p->d->config.num_key_value_heads, heads = p->d->config.num_attention_heads, group = heads / kv_heads;
     const int64_t rows = of_one_sequence(p) ? n : 1, runs = n / rows, look = upto(rows, wanted); /* `look` of `rows` look at once */
-    const bool split = group > 1 && runs * kv_heads < 2 * threads && runs * kv_heads % threads != 0;
+    const bool even = kv_heads % threads == 0, split = group > 1 && runs * kv_heads < 2 * threads && runs * kv_heads % threads != 0;
+    const int64_t share = kv_heads / threads;
     for (int64_t i = 0; i < n; i += rows)
         for (int64_t g = 0; g < kv_heads; g++) {
-            const int64_t head = p->sequences[i] * kv_heads + g;
-            if (head % threads != thread)
+            const int64_t head = p->sequences[i] * kv_heads + g, next = !even ? threads : (g + 1) % share ? 1 : kv_heads - share + 1;
+            if (thread != (even ? g / share : head % threads))
                 continue;
             if (rolls(p, l))
                 roll(p, l, g);
@@ -185,13 +199,31 @@ static void attend_all(const pass *p, const tn_decoder_layer *l, int64_t wanted,
                 for (int64_t k = i; k < i + rows; k++)
                     store(p, l, k, g, 1, &l->cache, head * l->cache.rows + p->positions[k] % l->cache.rows);
             if (!split && look)
-                attend(p, l, i + rows - look, look, g * group, group, thread, threads);
+                attend(p, l, i + rows - look, look, g * group, group, next, thread);
         }
     if (!split || !look)
         return;
     tn_barrier_wait(p->barrier, threads);
     for (int64_t at = thread; at < runs * heads; at += threads)
-        attend(p, l, (at / heads + 1) * rows - look, look, at % heads, 1, thread, threads);
+        attend(p, l, (at / heads + 1) * rows - look, look, at % heads, 1, threads, thread);
+}
+
+/* q, k and v of all rows. */
+static void project(const pass *p, const tn_decoder_layer *l, int thread, int threads)
+{
+    const int64_t all = tn_decoder_qkv_rows(p->d), size = p->d->config.head_dim;
+    const int64_t rows[] = {p->d->config.num_attention_heads * size, p->d->config.num_key_value_heads * size, p->d->config.num_key_value_heads * size};
+    const bool whole = l->qkv_count == 1 && !by_heads(p, threads);
+    const void *input = NULL;
+    int64_t first = 0;
+    for (int i = 0; i < (whole ? 1 : 3); first += rows[i++]) {
+        const tn_packed_matrix *w = &l->qkv[l->qkv_count == 1 ? 0 : i], part = tn_packed_rows(w, l->qkv_count == 1 ? first : 0, whole ? all : rows[i]);
+        if (i == 0 || differ(w, &l->qkv[l->qkv_count == 1 ? 0 : i - 1]))
+            input = prepared_norm(p, w, p->x, l->input_norm, p->n, thread, threads);
+        p->kernels->packed_product(&part, p->n, input, p->q + first, all, false, thread, threads);
+    }
+    if (!by_heads(p, threads))
+        tn_barrier_wait(p->barrier, threads);
 }
 
 /* After the last layer only the rows that get logits are wanted: of the others it takes keys and values, and goes no further. */
@@ -200,14 +232,7 @@ static void run_layer(const pass *p, const tn_decoder_layer *l, int64_t wanted, 
     const tn_llama_args *c = &p->d->config;
     const int64_t n = p->n, hidden = c->hidden_size, wide = c->intermediate_size, queries = c->num_attention_heads * c->head_dim;
     float *x = p->x + (n - wanted) * hidden;
-    const void *input = NULL;
-    float *to = p->q;
-    for (int i = 0; i < l->qkv_count; to += l->qkv[i++].rows) {
-        if (i == 0 || differ(&l->qkv[i], &l->qkv[i - 1]))
-            input = prepared_norm(p, &l->qkv[i], p->x, l->input_norm, n, thread, threads);
-        p->kernels->packed_product(&l->qkv[i], n, input, to, tn_decoder_qkv_rows(p->d), false, thread, threads);
-    }
-    tn_barrier_wait(p->barrier, threads);
+    project(p, l, thread, threads);
     if (p->d->device.type == TN_CPU)
         attend_all(p, l, wanted, thread, threads);
     else
@@ -215,7 +240,7 @@ static void run_layer(const pass *p, const tn_decoder_layer *l, int64_t wanted, 
     if (!wanted)
         return;
     tn_barrier_wait(p->barrier, threads);
-    input = prepared(p, &l->out, p->attended + (n - wanted) * queries, wanted, thread, threads);
+    const void *input = prepared(p, &l->out, p->attended + (n - wanted) * queries, wanted, thread, threads);
     p->kernels->packed_product(&l->out, wanted, input, x, hidden, true, thread, threads);
     tn_barrier_wait(p->barrier, threads);
     input = prepared_norm(p, &l->gate, x, l->post_norm, wanted, thread, threads);
@@ -280,7 +305,7 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
 {
     const tn_llama_args *c = &d->config;
     const int64_t queries = c->num_attention_heads * c->head_dim, group = c->num_attention_heads / c->num_key_value_heads;
-    const int64_t y_rows = rows > threads ? rows : threads;
+    const int64_t own = p->own_rows = upto(rows, OWN_ROWS), y_rows = beyond(rows, own * threads);
     const size_t row = sizeof(float) * (size_t)rows;
     size_t at = 0;
     p->x = tn_taken(block, &at, row * (size_t)c->hidden_size);
@@ -293,9 +318,9 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
     p->sin = p->cos ? p->cos + p->n * (c->head_dim / 2) : NULL;
     const int64_t others = queries > c->hidden_size ? queries : c->hidden_size;
     const int64_t whole = tn_packed_blocks(others > c->intermediate_size ? others : c->intermediate_size) * TN_PACKED_BLOCK;
-    const size_t one = tn_packed_input_bytes(TN_PACKED_F32, 1, whole), all = tn_packed_input_bytes(TN_PACKED_F32, rows, whole); /* no kind takes more */
-    p->prepared_bytes = one;
-    p->prepared = tn_taken(block, &at, all > one * (size_t)threads ? all : one * (size_t)threads);
+    const size_t each = tn_packed_input_bytes(TN_PACKED_F32, own, whole), all = tn_packed_input_bytes(TN_PACKED_F32, rows, whole); /* no kind takes more */
+    p->prepared_bytes = each;
+    p->prepared = tn_taken(block, &at, all > each * (size_t)threads ? all : each * (size_t)threads);
     const int64_t of_one = group * ((d->most + 15) / 16 * 16), of_many = tn_decode_tiles_floats(c->head_dim);
     p->looks_floats = rows > 1 && of_many > of_one ? of_many : of_one;
     p->looks = tn_taken(block, &at, sizeof(float) * (size_t)(threads * p->looks_floats));
