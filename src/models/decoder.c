@@ -1,5 +1,6 @@
 /* Decoding: one pass over the weights for the rows of a call, be they the tokens of a prompt or one token of each sequence. All threads
- * work through the layers together, meeting where a step needs what the others wrote. */
+ * work through the layers together, meeting where a step needs what the others wrote. Of a few rows each takes some of a product's columns, so
+ * that every weight is read once; of many each takes some of the rows, so that it reads what it wrote. */
 #include "models/decoder.h"
 
 #include <math.h>
@@ -12,6 +13,8 @@
 enum {
     MOST_ROWS = 256, /* of a pass: longer prompts are read in pieces */
     OWN_ROWS = 8,    /* so many or fewer each thread prepares for itself, which is cheaper than to meet */
+    PART_ROWS = 48,  /* of so many to a thread each has its own: whole tiles of a product of any kind, and enough for it to wait for no weight */
+    TILE_ROWS = 12,
     MOST_SEQUENCES = 1 << 20,
 };
 
@@ -33,15 +36,15 @@ typedef struct pass {
     float *cos, *sin;                        /* [n, head_dim / 2] each, one after the other */
     float *logits;                           /* [outs, vocab_size] */
     char *prepared;                          /* of packed_input; for OWN_ROWS each thread has its own */
-    size_t prepared_bytes;
-    int64_t own_rows; /* of y and prepared that a thread has for itself */
+    size_t prepared_row; /* its bytes for a row, of the widest input */
+    int64_t own_rows;    /* of y and prepared that a thread has for itself */
     float *looks; /* each thread's scratch of decode_attention */
     int64_t looks_floats;
     tn_barrier *barrier;
     int threads; /* at most */
 } pass;
 
-static char *own_prepared(const pass *p, int thread) { return p->prepared + (size_t)thread * p->prepared_bytes; }
+static char *own_prepared(const pass *p, int thread) { return p->prepared + (size_t)(thread * p->own_rows) * p->prepared_row; }
 
 /* x normed and as products take it. */
 static const void *prepared_norm(const pass *p, const tn_packed_matrix *w, const float *x, const float *norm, int64_t n, int thread, int threads)
@@ -176,7 +179,7 @@ static void attend_there(const pass *p, const tn_decoder_layer *l, int64_t wante
 static bool by_heads(const pass *p, int threads)
 {
     const tn_llama_args *c = &p->d->config;
-    return p->d->device.type == TN_CPU && c->num_key_value_heads % threads == 0 && c->head_dim % TN_PACKED_ROWS == 0;
+    return threads > 1 && p->d->device.type == TN_CPU && c->num_key_value_heads % threads == 0 && c->head_dim % TN_PACKED_ROWS == 0;
 }
 
 /* The keys and values of all of a pass's rows, and the looks of the last `wanted`: all, or of one sequence the last one or none; those of one
@@ -226,20 +229,12 @@ static void project(const pass *p, const tn_decoder_layer *l, int thread, int th
         tn_barrier_wait(p->barrier, threads);
 }
 
-/* After the last layer only the rows that get logits are wanted: of the others it takes keys and values, and goes no further. */
-static void run_layer(const pass *p, const tn_decoder_layer *l, int64_t wanted, int thread, int threads)
+/* What of a layer comes after its attention, for the last `wanted` rows. */
+static void finish_layer(const pass *p, const tn_decoder_layer *l, int64_t wanted, int thread, int threads)
 {
     const tn_llama_args *c = &p->d->config;
     const int64_t n = p->n, hidden = c->hidden_size, wide = c->intermediate_size, queries = c->num_attention_heads * c->head_dim;
     float *x = p->x + (n - wanted) * hidden;
-    project(p, l, thread, threads);
-    if (p->d->device.type == TN_CPU)
-        attend_all(p, l, wanted, thread, threads);
-    else
-        attend_there(p, l, wanted);
-    if (!wanted)
-        return;
-    tn_barrier_wait(p->barrier, threads);
     const void *input = prepared(p, &l->out, p->attended + (n - wanted) * queries, wanted, thread, threads);
     p->kernels->packed_product(&l->out, wanted, input, x, hidden, true, thread, threads);
     tn_barrier_wait(p->barrier, threads);
@@ -255,6 +250,75 @@ static void run_layer(const pass *p, const tn_decoder_layer *l, int64_t wanted, 
     tn_barrier_wait(p->barrier, threads);
     p->kernels->packed_product(&l->down, wanted, prepared(p, &l->down, p->gate, wanted, thread, threads), x, hidden, true, thread, threads);
     tn_barrier_wait(p->barrier, threads);
+}
+
+/* After the last layer only the rows that get logits are wanted: of the others it takes keys and values, and goes no further. */
+static void run_layer(const pass *p, const tn_decoder_layer *l, int64_t wanted, int thread, int threads)
+{
+    project(p, l, thread, threads);
+    if (p->d->device.type == TN_CPU)
+        attend_all(p, l, wanted, thread, threads);
+    else
+        attend_there(p, l, wanted);
+    if (!wanted)
+        return;
+    tn_barrier_wait(p->barrier, threads);
+    finish_layer(p, l, wanted, thread, threads);
+}
+
+/* ---- threads with rows of their own --------------------------------------------------------------------------------------- */
+
+static bool goes_by_rows(const pass *p, int threads)
+{
+    bool by_rows = threads > 1 && p->n >= PART_ROWS * threads;
+    for (int64_t i = 0; i < p->d->config.num_hidden_layers; i++)
+        by_rows = by_rows && !rolls(p, &p->d->layers[i]);
+    return by_rows;
+}
+
+/* Where a thread's rows begin, which are whole tiles of a product; of a prompt's the first ones, which look at less, are as many or more. */
+static int64_t rows_begin(int64_t n, int thread, int threads)
+{
+    const int64_t tiles = (n + TILE_ROWS - 1) / TILE_ROWS;
+    return upto(n, (tiles * thread + threads - 1) / threads * TILE_ROWS);
+}
+
+/* A thread's rows, as a pass of one thread. */
+static pass part_of(const pass *p, int thread, int threads)
+{
+    const tn_llama_args *c = &p->d->config;
+    const int64_t first = rows_begin(p->n, thread, threads);
+    pass own = *p;
+    own.n = rows_begin(p->n, thread + 1, threads) - first;
+    own.tokens += first, own.sequences += first, own.positions += first;
+    own.x += first * c->hidden_size, own.y += first * c->hidden_size;
+    own.q += first * tn_decoder_qkv_rows(p->d), own.attended += first * c->num_attention_heads * c->head_dim;
+    own.gate += first * c->intermediate_size, own.up += first * c->intermediate_size;
+    own.cos += first * (c->head_dim / 2), own.sin += first * (c->head_dim / 2);
+    own.prepared += (size_t)first * p->prepared_row;
+    own.looks += thread * p->looks_floats;
+    return own;
+}
+
+/* A layer for a thread's own rows. The threads meet where rows look at what others stored; and where not all are wanted they share out the columns of those. */
+static void run_part(const pass *p, const pass *own, const tn_decoder_layer *l, int64_t wanted, int thread, int threads)
+{
+    const int64_t kv_heads = p->d->config.num_key_value_heads, group = p->d->config.num_attention_heads / kv_heads, n = own->n;
+    const int64_t first = rows_begin(p->n, thread, threads), rows = of_one_sequence(own) ? n : 1;
+    const int64_t look = upto(rows, beyond(0, first + n - (p->n - wanted))); /* `look` of `rows` look at once */
+    project(own, l, 0, 1);
+    for (int64_t i = 0; i < n; i++)
+        store(own, l, i, 0, kv_heads, &l->cache, own->sequences[i] * kv_heads * l->cache.rows + own->positions[i] % l->cache.rows);
+    tn_barrier_wait(p->barrier, threads);
+    for (int64_t i = rows; i <= n && look; i += rows)
+        for (int64_t g = 0; g < kv_heads; g++)
+            attend(own, l, i - look, look, g * group, group, 1, 0);
+    if (wanted == p->n) {
+        finish_layer(own, l, n, 0, 1);
+    } else if (wanted) {
+        tn_barrier_wait(p->barrier, threads);
+        finish_layer(p, l, wanted, thread, threads);
+    }
 }
 
 /* The angles of rows [from, to): cosines and sines [n, head_dim / 2]. */
@@ -273,16 +337,28 @@ static void run(int thread, int threads, void *context)
 {
     const pass *p = context;
     const tn_decoder *d = p->d;
-    const int64_t hidden = d->config.hidden_size, first = p->n * thread / threads, end = p->n * (thread + 1) / threads;
+    const bool by_rows = goes_by_rows(p, threads);
+    const int64_t hidden = d->config.hidden_size, layers = d->config.num_hidden_layers;
+    const int64_t first = by_rows ? rows_begin(p->n, thread, threads) : p->n * thread / threads;
+    const int64_t end = by_rows ? rows_begin(p->n, thread + 1, threads) : p->n * (thread + 1) / threads;
+    const pass own = part_of(p, thread, threads);
     for (int64_t i = first; i < end; i++)
         p->kernels->packed_unpack(&d->embedding, p->tokens[i], p->x + i * hidden);
     if (d->device.type == TN_CPU)
         turn_rows(p, first, end, p->cos, p->sin);
-    tn_barrier_wait(p->barrier, threads);
-    for (int64_t i = 0, layers = d->config.num_hidden_layers; i < layers; i++)
-        run_layer(p, &d->layers[i], i + 1 < layers ? p->n : p->outs, thread, threads);
+    if (!by_rows)
+        tn_barrier_wait(p->barrier, threads);
+    for (int64_t i = 0; i < layers; i++) {
+        const int64_t wanted = i + 1 < layers ? p->n : p->outs;
+        if (by_rows)
+            run_part(p, &own, &d->layers[i], wanted, thread, threads);
+        else
+            run_layer(p, &d->layers[i], wanted, thread, threads);
+    }
     if (p->outs) {
         const float *last = p->x + (p->n - p->outs) * hidden;
+        if (by_rows)
+            tn_barrier_wait(p->barrier, threads);
         const void *normed = prepared_norm(p, &d->head, last, d->norm, p->outs, thread, threads);
         p->kernels->packed_product(&d->head, p->outs, normed, p->logits, d->head.rows, false, thread, threads);
     }
@@ -318,9 +394,8 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
     p->sin = p->cos ? p->cos + p->n * (c->head_dim / 2) : NULL;
     const int64_t others = queries > c->hidden_size ? queries : c->hidden_size;
     const int64_t whole = tn_packed_blocks(others > c->intermediate_size ? others : c->intermediate_size) * TN_PACKED_BLOCK;
-    const size_t each = tn_packed_input_bytes(TN_PACKED_F32, own, whole), all = tn_packed_input_bytes(TN_PACKED_F32, rows, whole); /* no kind takes more */
-    p->prepared_bytes = each;
-    p->prepared = tn_taken(block, &at, all > each * (size_t)threads ? all : each * (size_t)threads);
+    p->prepared_row = tn_packed_input_bytes(TN_PACKED_F32, 1, whole); /* no kind takes more */
+    p->prepared = tn_taken(block, &at, (size_t)y_rows * p->prepared_row);
     const int64_t of_one = group * ((d->most + 15) / 16 * 16), of_many = tn_decode_tiles_floats(c->head_dim);
     p->looks_floats = rows > 1 && of_many > of_one ? of_many : of_one;
     p->looks = tn_taken(block, &at, sizeof(float) * (size_t)(threads * p->looks_floats));
