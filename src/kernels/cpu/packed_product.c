@@ -5,9 +5,9 @@
 #include "core/core.h"
 #include "kernels/cpu/packed_vector.h"
 
-/* Bytes that one row of x by W fetches ahead of each stream into the second cache, with blocks: their loops are too long for the processor to
- * see far enough itself. With F32 and BF16 it does, and what is asked for costs more than it brings (Zen 4). */
-enum { AHEAD = 8192, PANELS_MOST = STREAMS > PANELS ? STREAMS : PANELS };
+/* Bytes that one row of x by W fetches ahead of each stream into the first cache, with blocks: their loops are too long for the processor to
+ * see far enough itself. With F32 and BF16 it does, and what is asked for costs more than it brings (Zen 4 and 5). */
+enum { AHEAD = 2048, PANELS_MOST = STREAMS > PANELS ? STREAMS : PANELS };
 
 typedef struct job {
     const tn_packed_matrix *w;
@@ -397,7 +397,9 @@ TN_INLINE void round_blocks(int planes, int count, int64_t left, const float *x,
     const float top = planes == 1 ? 127.0f : 32512.0f;
     static const float zeros[TN_PACKED_BLOCK];
     float last[TN_PACKED_BLOCK] = {0}; /* what is no whole block */
-    vf most[LANES] = {0}, sum[LANES] = {0}, second[LANES] = {0};
+    vf most[LANES], sum[LANES], second[LANES];
+    for (int b = count; b < LANES; b++)
+        most[b] = sum[b] = second[b] = splat(0);
     if (left < count * TN_PACKED_BLOCK)
         memcpy(last, x + left / TN_PACKED_BLOCK * TN_PACKED_BLOCK, (size_t)(left % TN_PACKED_BLOCK) * sizeof(float));
     for (int b = 0; b < count; b++) {
