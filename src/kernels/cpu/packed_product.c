@@ -6,8 +6,8 @@
 #include "kernels/cpu/packed_vector.h"
 
 /* Bytes that one row of x by W fetches ahead of each stream into the first cache, with blocks: their loops are too long for the processor to
- * see far enough itself. With F32 and BF16 it does, and what is asked for costs more than it brings (Zen 4 and 5). */
-enum { AHEAD = 2048, PANELS_MOST = STREAMS > PANELS ? STREAMS : PANELS };
+ * see far enough itself; with blocks of levels, of up to 3.4 KB, more. With F32 and BF16 it does, and what is asked for costs more than it brings (Zen 4 and 5). */
+enum { AHEAD = 2048, LEVELS_AHEAD = 4096, PANELS_MOST = STREAMS > PANELS ? STREAMS : PANELS };
 
 typedef struct job {
     const tn_packed_matrix *w;
