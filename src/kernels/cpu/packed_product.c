@@ -5,9 +5,18 @@
 #include "core/core.h"
 #include "kernels/cpu/packed_vector.h"
 
-/* Bytes that one row of x by W fetches ahead of each stream into the first cache, with blocks: their loops are too long for the processor to
- * see far enough itself; with blocks of levels, of up to 3.4 KB, more. With F32 and BF16 it does, and what is asked for costs more than it brings (Zen 4 and 5). */
+/* Bytes that one row of x by W fetches ahead of each stream into the first cache, with blocks, and with those of levels, of up to 3.4 KB: their loops
+ * are too long for the processor to see far enough itself. With F32 and BF16 it does, and what is asked for costs more than it brings (Zen 4 and 5). */
 enum { AHEAD = 2048, LEVELS_AHEAD = 4096, PANELS_MOST = STREAMS > PANELS ? STREAMS : PANELS };
+
+/* Into the first cache where `near`, a constant, or else into the second. */
+TN_INLINE void fetch(bool near, const char *at)
+{
+    if (near)
+        __builtin_prefetch(at, 0, 3);
+    else
+        __builtin_prefetch(at, 0, 2);
+}
 
 typedef struct job {
     const tn_packed_matrix *w;
