@@ -306,7 +306,7 @@ static void same_bits(void **state)
     case_skip_slow_device();
     fill_tokens();
     const int threads = tn_get_num_threads();
-    static const int models[] = {2, 4, 7};
+    static const int models[] = {2, 3, 4, 7};
     for (int model = 0; model < TN_COUNT(models); model++)
         for (int most = 1; most <= 4; most++) {
             TN_SCOPE;
@@ -320,6 +320,38 @@ static void same_bits(void **state)
             assert_non_null(tn_decoder_feed(decoder, 1, tokens, 7));
             assert_non_null(logits = tn_decoder_step(decoder, (int64_t[]){1, 0}, tokens, 2));
             memcpy(got + LENGTH * VOCAB, logits, 2 * VOCAB * sizeof *got);
+            if (most == 1)
+                memcpy(first, got, sizeof first);
+            assert_memory_equal(first, got, sizeof first);
+        }
+    assert_int_equal(tn_set_num_threads(threads), TN_OK);
+}
+
+/* So many rows that each thread has its own: a prompt, its second half after its first, only the last one's logits, and as many sequences' tokens. */
+static void same_bits_of_many(void **state)
+{
+    enum { MANY = 200 };
+    (void)state;
+    case_skip_slow_device();
+    const int threads = tn_get_num_threads();
+    static const int models[] = {1, 3, 5};
+    static const tn_quant kinds[] = {TN_QUANT_F32, TN_QUANT_BF16, TN_QUANT_Q8_0};
+    for (int i = 0; i < 3 * TN_COUNT(models); i++)
+        for (int most = 1; most <= 4; most++) {
+            TN_SCOPE;
+            static float first[(3 * MANY + 1) * VOCAB], got[(3 * MANY + 1) * VOCAB];
+            int64_t ids[MANY], order[MANY];
+            for (int k = 0; k < MANY; k++)
+                ids[k] = (k * k * 7 + 3 * k + 1) % VOCAB, order[k] = (k * 3 + 1) % MANY;
+            assert_int_equal(tn_set_num_threads(most), TN_OK);
+            tn_decoder *decoder = tn_adopt(tn_decoder_new(model_of(models[i / 3]), .weights = kinds[i % 3], .sequences = MANY));
+            for (int part = 0; part < 4; part++) {
+                const float *logits = part < 2    ? tn_decoder_feed_all(decoder, 0, ids, MANY)
+                                      : part == 2 ? tn_decoder_step(decoder, order, ids, MANY)
+                                                  : tn_decoder_feed(decoder, 1, ids, MANY);
+                assert_non_null(logits);
+                memcpy(got + part * MANY * VOCAB, logits, (part < 3 ? MANY : 1) * VOCAB * sizeof *got);
+            }
             if (most == 1)
                 memcpy(first, got, sizeof first);
             assert_memory_equal(first, got, sizeof first);
@@ -366,7 +398,7 @@ int main(void)
 {
     case_use_device();
     const struct CMUnitTest tests[] = {
-        TEST(prompts_and_tokens), TEST(batches), TEST(narrow_kinds), TEST(rows_without_blocks), TEST(default_caches), TEST(rolling), TEST(long_prompts), TEST(long_windows), TEST(same_bits), TEST(bad_inputs),
+        TEST(prompts_and_tokens), TEST(batches), TEST(narrow_kinds), TEST(rows_without_blocks), TEST(default_caches), TEST(rolling), TEST(long_prompts), TEST(long_windows), TEST(same_bits), TEST(same_bits_of_many), TEST(bad_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

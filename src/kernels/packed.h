@@ -103,6 +103,13 @@ static inline size_t tn_packed_bytes(tn_packed_kind kind, int64_t rows, int64_t 
     return (size_t)(tn_packed_panels(rows) * tn_packed_panel_bytes(kind, cols));
 }
 
+/* `count` rows of W from `first` on, where a panel begins. */
+static inline tn_packed_matrix tn_packed_rows(const tn_packed_matrix *w, int64_t first, int64_t count)
+{
+    char *data = (char *)w->data + first / TN_PACKED_ROWS * tn_packed_panel_bytes(w->kind, w->cols);
+    return (tn_packed_matrix){w->kind, count, w->cols, data, w->bias ? w->bias + first : NULL};
+}
+
 /* Bytes of a prepared input, aligned to 64. */
 static inline size_t tn_packed_input_bytes(tn_packed_kind kind, int64_t n, int64_t cols)
 {

@@ -1,5 +1,6 @@
 /* Decoding: one pass over the weights for the rows of a call, be they the tokens of a prompt or one token of each sequence. All threads
- * work through the layers together, meeting where a step needs what the others wrote. */
+ * work through the layers together, meeting where a step needs what the others wrote. Of a few rows each takes some of a product's columns, so
+ * that every weight is read once; of many each takes some of the rows, so that it reads what it wrote. */
 #include "models/decoder.h"
 
 #include <math.h>
@@ -10,7 +11,12 @@
 #include "kernels/graph.h"
 #include "models/weights.h"
 
-enum { MOST_SEQUENCES = 1 << 20 };
+enum {
+    OWN_ROWS = 8,    /* so many or fewer each thread prepares for itself, which is cheaper than to meet */
+    PART_ROWS = 48,  /* of so many to a thread each has its own: whole tiles of a product of any kind, and enough for it to wait for no weight */
+    TILE_ROWS = 12,
+    MOST_SEQUENCES = 1 << 20,
+};
 
 static int64_t upto(int64_t a, int64_t most) { return a < most ? a : most; }
 static int64_t beyond(int64_t a, int64_t least) { return a > least ? a : least; }
@@ -30,8 +36,9 @@ typedef struct pass {
     float *x, *y, *q, *attended, *gate, *up; /* [n, hidden] twice, [n, q + k + v], [n, heads head_dim], [n, intermediate] twice */
     float *cos, *sin;                        /* [n, head_dim / 2] each, one after the other; on a device behind `told` */
     float *logits;                           /* [outs, vocab_size] */
-    char *prepared;                          /* of packed_input; for one row each thread has its own */
-    size_t prepared_bytes;
+    char *prepared;                          /* of packed_input; for OWN_ROWS each thread has its own */
+    size_t prepared_row; /* its bytes for a row, of the widest input */
+    int64_t own_rows;    /* of y and prepared that a thread has for itself */
     float *looks; /* each thread's scratch of decode_attention */
     int64_t looks_floats;
     tn_barrier *barrier;
@@ -40,14 +47,16 @@ typedef struct pass {
 
 static bool is_there(const pass *p) { return p->d->device.type != TN_CPU; }
 
-/* x normed and as products take it. For one row each thread does it for itself, which is cheaper than to meet. */
+static char *own_prepared(const pass *p, int thread) { return p->prepared + (size_t)(thread * p->own_rows) * p->prepared_row; }
+
+/* x normed and as products take it. */
 static const void *prepared_norm(const pass *p, const tn_packed_matrix *w, const float *x, const float *norm, int64_t n, int thread, int threads)
 {
     const int64_t cols = w->cols;
     const double eps = p->d->config.rms_norm_eps;
-    if (n == 1 || threads == 1) {
-        char *own = p->prepared + (size_t)thread * p->prepared_bytes;
-        p->kernels->decode_norm(n, cols, x, norm, eps, p->y + thread * cols, w->kind, own);
+    if (n <= OWN_ROWS || threads == 1) {
+        char *own = own_prepared(p, thread);
+        p->kernels->decode_norm(n, cols, x, norm, eps, p->y + thread * p->own_rows * cols, w->kind, own);
         return own;
     }
     const int64_t begin = n * thread / threads, end = n * (thread + 1) / threads;
@@ -66,9 +75,10 @@ static const void *prepared(const pass *p, const tn_packed_matrix *w, const floa
 {
     if (is_there(p) && tn_packed_input_kind(w->kind) == TN_PACKED_F32)
         return x;
-    char *own = n == 1 ? p->prepared + (size_t)thread * p->prepared_bytes : p->prepared;
-    p->kernels->packed_input(w->kind, n, w->cols, x, w->cols, own, n == 1 ? 0 : thread, n == 1 ? 1 : threads);
-    if (n > 1)
+    const bool alone = n <= OWN_ROWS;
+    char *own = alone ? own_prepared(p, thread) : p->prepared;
+    p->kernels->packed_input(w->kind, n, w->cols, x, w->cols, own, alone ? 0 : thread, alone ? 1 : threads);
+    if (!alone)
         tn_barrier_wait(p->barrier, threads);
     return own;
 }
@@ -128,22 +138,23 @@ static void roll(const pass *p, const tn_decoder_layer *l, int64_t g)
     }
 }
 
-/* `count` heads of queries from h on, all of one key/value head or of whole ones, of `rows` rows of a sequence from i on look at what its cache, or p->rolled, holds. */
-static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t h, int64_t count, int thread, int threads)
+/* `count` heads of queries from h on, all of one key/value head or of whole ones, of `rows` rows of a sequence from i on look at what its cache, or
+ * p->rolled, holds. next: how many key/value heads on the thread's next ones lie. */
+static void attend(const pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t h, int64_t count, int64_t next, int thread)
 {
     const tn_decoder *d = p->d;
     const tn_llama_args *c = &d->config;
     const bool rolled = rows > 1 && p->positions[i] + rows > l->cache.rows;
     const tn_decoder_cache *from = rolled ? &p->rolled : &l->cache;
     const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, group = c->num_attention_heads / kv_heads, g = h / group, y_row = c->num_attention_heads * size;
-    const int64_t head = ((rolled ? 0 : p->sequences[i] * kv_heads) + g) * from->rows, next = threads * from->rows;
+    const int64_t head = ((rolled ? 0 : p->sequences[i] * kv_heads) + g) * from->rows;
     const size_t row_bytes = (size_t)size * tn_dtype_size(d->cache);
     const bool scaled = d->cache == TN_I8;
     const tn_decode_attention attention = {
         .rows = rows, .heads = count, .kv_heads = count > group ? count / group : 1, .size = size, .length = upto(p->positions[i], l->cache.rows - 1) + rows,
         .window = l->cache.rows, .scale = 1 / sqrt((double)size), .q = projected(p, i) + h * size, .q_row = tn_decoder_qkv_rows(d), .y_row = y_row,
         .dtype = d->cache, .k = from->keys + (size_t)head * row_bytes, .v = from->values + (size_t)head * row_bytes, .head = from->rows * size, .row = size,
-        .ahead = head + next < d->sequences * kv_heads * from->rows ? next * size : 0,
+        .ahead = head + next * from->rows < d->sequences * kv_heads * from->rows ? next * from->rows * size : 0,
         .k_scale = scaled ? from->key_scales + head : NULL, .v_scale = scaled ? from->value_scales + head : NULL, .scale_head = from->rows,
         .scratch = p->looks + thread * p->looks_floats, .y = p->attended + i * y_row + h * size};
     p->kernels->decode_attention(&attention, 0, 1);
@@ -178,6 +189,13 @@ static void attend_there(const pass *p, const tn_decoder_layer *l, int64_t wante
     }
 }
 
+/* Whether threads share the key/value heads evenly and of q, k and v each takes just the rows that its heads are, so that it need not wait for others. */
+static bool by_heads(const pass *p, int threads)
+{
+    const tn_llama_args *c = &p->d->config;
+    return threads > 1 && !is_there(p) && c->num_key_value_heads % threads == 0 && c->head_dim % TN_PACKED_ROWS == 0;
+}
+
 /* The keys and values of all of a pass's rows, and the looks of the last `wanted`: all, or of one sequence the last one or none; those of one
  * sequence at once. A key/value head of a sequence is one thread's, which reads what it wrote; where threads would be left over they meet in
  * between and share out the heads of queries. */
@@ -185,11 +203,12 @@ static void attend_all(const pass *p, const tn_decoder_layer *l, int64_t wanted,
 {
     const int64_t n = p->n, kv_heads = p->d->config.num_key_value_heads, heads = p->d->config.num_attention_heads, group = heads / kv_heads;
     const int64_t rows = of_one_sequence(p) ? n : 1, runs = n / rows, look = upto(rows, wanted); /* `look` of `rows` look at once */
-    const bool split = group > 1 && runs * kv_heads < 2 * threads && runs * kv_heads % threads != 0;
+    const bool even = kv_heads % threads == 0, split = group > 1 && runs * kv_heads < 2 * threads && runs * kv_heads % threads != 0;
+    const int64_t share = kv_heads / threads;
     for (int64_t i = 0; i < n; i += rows)
         for (int64_t g = 0; g < kv_heads; g++) {
-            const int64_t head = p->sequences[i] * kv_heads + g;
-            if (head % threads != thread)
+            const int64_t head = p->sequences[i] * kv_heads + g, next = !even ? threads : (g + 1) % share ? 1 : kv_heads - share + 1;
+            if (thread != (even ? g / share : head % threads))
                 continue;
             if (rolls(p, l))
                 roll(p, l, g);
@@ -197,13 +216,13 @@ static void attend_all(const pass *p, const tn_decoder_layer *l, int64_t wanted,
                 for (int64_t k = i; k < i + rows; k++)
                     store(p, l, k, 1, g, 1, &l->cache, head * l->cache.rows + p->positions[k] % l->cache.rows);
             if (!split && look)
-                attend(p, l, i + rows - look, look, g * group, group, thread, threads);
+                attend(p, l, i + rows - look, look, g * group, group, next, thread);
         }
     if (!split || !look)
         return;
     tn_barrier_wait(p->barrier, threads);
     for (int64_t at = thread; at < runs * heads; at += threads)
-        attend(p, l, (at / heads + 1) * rows - look, look, at % heads, 1, thread, threads);
+        attend(p, l, (at / heads + 1) * rows - look, look, at % heads, 1, threads, thread);
 }
 
 /* What the layer's last product takes of x [n, hidden]. On a device gate and up, which lie one behind the other, are one product where they can be. */
@@ -229,33 +248,105 @@ static const void *gated(const pass *p, const tn_decoder_layer *l, const float *
     return threads == 1 ? p->prepared : prepared(p, &l->down, p->gate, n, thread, threads);
 }
 
-/* After the last layer only the rows that get logits are wanted: of the others it takes keys and values, and goes no further. */
-static void run_layer(const pass *p, const tn_decoder_layer *l, int64_t wanted, int thread, int threads)
+/* q, k and v of all rows. */
+static void project(const pass *p, const tn_decoder_layer *l, int thread, int threads)
+{
+    const int64_t all = tn_decoder_qkv_rows(p->d), size = p->d->config.head_dim;
+    const int64_t rows[] = {p->d->config.num_attention_heads * size, p->d->config.num_key_value_heads * size, p->d->config.num_key_value_heads * size};
+    const bool whole = l->qkv_count == 1 && !by_heads(p, threads);
+    const void *input = NULL;
+    int64_t first = 0;
+    for (int i = 0; i < (whole ? 1 : 3); first += rows[i++]) {
+        const tn_packed_matrix *w = &l->qkv[l->qkv_count == 1 ? 0 : i], part = tn_packed_rows(w, l->qkv_count == 1 ? first : 0, whole ? all : rows[i]);
+        if (i == 0 || differ(w, &l->qkv[l->qkv_count == 1 ? 0 : i - 1]))
+            input = prepared_norm(p, w, p->x, l->input_norm, p->n, thread, threads);
+        p->kernels->packed_product(&part, p->n, input, p->q + first, all, false, thread, threads);
+    }
+    if (!by_heads(p, threads))
+        tn_barrier_wait(p->barrier, threads);
+}
+
+/* What of a layer comes after its attention, for the last `wanted` rows. */
+static void finish_layer(const pass *p, const tn_decoder_layer *l, int64_t wanted, int thread, int threads)
 {
     const tn_llama_args *c = &p->d->config;
     const int64_t n = p->n, hidden = c->hidden_size, queries = c->num_attention_heads * c->head_dim;
     float *x = p->x + (n - wanted) * hidden;
-    const void *input = NULL;
-    float *to = p->q;
-    for (int i = 0; i < l->qkv_count; to += l->qkv[i++].rows) {
-        if (i == 0 || differ(&l->qkv[i], &l->qkv[i - 1]))
-            input = prepared_norm(p, &l->qkv[i], p->x, l->input_norm, n, thread, threads);
-        p->kernels->packed_product(&l->qkv[i], n, input, to, tn_decoder_qkv_rows(p->d), false, thread, threads);
-    }
-    tn_barrier_wait(p->barrier, threads);
-    if (is_there(p))
-        attend_there(p, l, wanted);
-    else
-        attend_all(p, l, wanted, thread, threads);
-    if (!wanted)
-        return;
-    tn_barrier_wait(p->barrier, threads);
-    input = prepared(p, &l->out, p->attended + (n - wanted) * queries, wanted, thread, threads);
+    const void *input = prepared(p, &l->out, p->attended + (n - wanted) * queries, wanted, thread, threads);
     p->kernels->packed_product(&l->out, wanted, input, x, hidden, true, thread, threads);
     tn_barrier_wait(p->barrier, threads);
     input = gated(p, l, x, wanted, thread, threads);
     p->kernels->packed_product(&l->down, wanted, input, x, hidden, true, thread, threads);
     tn_barrier_wait(p->barrier, threads);
+}
+
+/* After the last layer only the rows that get logits are wanted: of the others it takes keys and values, and goes no further. */
+static void run_layer(const pass *p, const tn_decoder_layer *l, int64_t wanted, int thread, int threads)
+{
+    project(p, l, thread, threads);
+    if (!is_there(p))
+        attend_all(p, l, wanted, thread, threads);
+    else
+        attend_there(p, l, wanted);
+    if (!wanted)
+        return;
+    tn_barrier_wait(p->barrier, threads);
+    finish_layer(p, l, wanted, thread, threads);
+}
+
+/* ---- threads with rows of their own --------------------------------------------------------------------------------------- */
+
+static bool goes_by_rows(const pass *p, int threads)
+{
+    bool by_rows = threads > 1 && p->n >= PART_ROWS * threads;
+    for (int64_t i = 0; i < p->d->config.num_hidden_layers; i++)
+        by_rows = by_rows && !rolls(p, &p->d->layers[i]);
+    return by_rows;
+}
+
+/* Where a thread's rows begin, which are whole tiles of a product; of a prompt's the first ones, which look at less, are as many or more. */
+static int64_t rows_begin(int64_t n, int thread, int threads)
+{
+    const int64_t tiles = (n + TILE_ROWS - 1) / TILE_ROWS;
+    return upto(n, (tiles * thread + threads - 1) / threads * TILE_ROWS);
+}
+
+/* A thread's rows, as a pass of one thread. */
+static pass part_of(const pass *p, int thread, int threads)
+{
+    const tn_llama_args *c = &p->d->config;
+    const int64_t first = rows_begin(p->n, thread, threads);
+    pass own = *p;
+    own.n = rows_begin(p->n, thread + 1, threads) - first;
+    own.tokens += first, own.sequences += first, own.positions += first;
+    own.x += first * c->hidden_size, own.y += first * c->hidden_size;
+    own.q += first * tn_decoder_qkv_rows(p->d), own.attended += first * c->num_attention_heads * c->head_dim;
+    own.gate += first * c->intermediate_size, own.up += first * c->intermediate_size;
+    own.cos += first * (c->head_dim / 2), own.sin += first * (c->head_dim / 2);
+    own.prepared += (size_t)first * p->prepared_row;
+    own.looks += thread * p->looks_floats;
+    return own;
+}
+
+/* A layer for a thread's own rows. The threads meet where rows look at what others stored; and where not all are wanted they share out the columns of those. */
+static void run_part(const pass *p, const pass *own, const tn_decoder_layer *l, int64_t wanted, int thread, int threads)
+{
+    const int64_t kv_heads = p->d->config.num_key_value_heads, group = p->d->config.num_attention_heads / kv_heads, n = own->n;
+    const int64_t first = rows_begin(p->n, thread, threads), rows = of_one_sequence(own) ? n : 1;
+    const int64_t look = upto(rows, beyond(0, first + n - (p->n - wanted))); /* `look` of `rows` look at once */
+    project(own, l, 0, 1);
+    for (int64_t i = 0; i < n; i++)
+        store(own, l, i, 1, 0, kv_heads, &l->cache, own->sequences[i] * kv_heads * l->cache.rows + own->positions[i] % l->cache.rows);
+    tn_barrier_wait(p->barrier, threads);
+    for (int64_t i = rows; i <= n && look; i += rows)
+        for (int64_t g = 0; g < kv_heads; g++)
+            attend(own, l, i - look, look, g * group, group, 1, 0);
+    if (wanted == p->n) {
+        finish_layer(own, l, n, 0, 1);
+    } else if (wanted) {
+        tn_barrier_wait(p->barrier, threads);
+        finish_layer(p, l, wanted, thread, threads);
+    }
 }
 
 /* The angles of rows [from, to): cosines and sines [n, head_dim / 2]. */
@@ -274,15 +365,27 @@ static void run(int thread, int threads, void *context)
 {
     const pass *p = context;
     const tn_decoder *d = p->d;
-    const int64_t hidden = d->config.hidden_size, first = p->n * thread / threads, end = p->n * (thread + 1) / threads;
+    const bool by_rows = goes_by_rows(p, threads);
+    const int64_t hidden = d->config.hidden_size, layers = d->config.num_hidden_layers;
+    const int64_t first = by_rows ? rows_begin(p->n, thread, threads) : p->n * thread / threads;
+    const int64_t end = by_rows ? rows_begin(p->n, thread + 1, threads) : p->n * (thread + 1) / threads;
+    const pass own = part_of(p, thread, threads);
     p->kernels->packed_unpack(&d->embedding, end - first, (is_there(p) ? p->told : p->tokens) + first, p->x + first * hidden);
     if (!is_there(p))
         turn_rows(p, first, end, p->cos, p->sin);
-    tn_barrier_wait(p->barrier, threads);
-    for (int64_t i = 0, layers = d->config.num_hidden_layers; i < layers; i++)
-        run_layer(p, &d->layers[i], i + 1 < layers ? p->n : p->outs, thread, threads);
+    if (!by_rows)
+        tn_barrier_wait(p->barrier, threads);
+    for (int64_t i = 0; i < layers; i++) {
+        const int64_t wanted = i + 1 < layers ? p->n : p->outs;
+        if (by_rows)
+            run_part(p, &own, &d->layers[i], wanted, thread, threads);
+        else
+            run_layer(p, &d->layers[i], wanted, thread, threads);
+    }
     if (p->outs) {
         const float *last = p->x + (p->n - p->outs) * hidden;
+        if (by_rows)
+            tn_barrier_wait(p->barrier, threads);
         const void *normed = prepared_norm(p, &d->head, last, d->norm, p->outs, thread, threads);
         p->kernels->packed_product(&d->head, p->outs, normed, p->logits, d->head.rows, false, thread, threads);
     }
@@ -311,7 +414,7 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
 {
     const tn_llama_args *c = &d->config;
     const int64_t queries = c->num_attention_heads * c->head_dim, group = c->num_attention_heads / c->num_key_value_heads;
-    const int64_t y_rows = rows > threads ? rows : threads;
+    const int64_t own = p->own_rows = upto(rows, OWN_ROWS), y_rows = beyond(rows, own * threads);
     const size_t row = sizeof(float) * (size_t)rows;
     size_t at = 0;
     p->x = tn_taken(block, &at, row * (size_t)c->hidden_size);
@@ -325,9 +428,8 @@ static size_t lay_out(pass *p, tn_decoder *d, char *block, int64_t rows, int64_t
     p->sin = p->cos ? p->cos + p->n * (c->head_dim / 2) : NULL;
     const int64_t others = queries > c->hidden_size ? queries : c->hidden_size;
     const int64_t whole = tn_packed_blocks(others > c->intermediate_size ? others : c->intermediate_size) * TN_PACKED_BLOCK;
-    const size_t one = tn_packed_input_bytes(TN_PACKED_F32, 1, whole), all = tn_packed_input_bytes(TN_PACKED_F32, rows, whole); /* no kind takes more */
-    p->prepared_bytes = one;
-    p->prepared = tn_taken(block, &at, all > one * (size_t)threads ? all : one * (size_t)threads);
+    p->prepared_row = tn_packed_input_bytes(TN_PACKED_F32, 1, whole); /* no kind takes more */
+    p->prepared = tn_taken(block, &at, (size_t)y_rows * p->prepared_row);
     const int64_t of_one = group * ((d->most + 15) / 16 * 16), of_many = tn_decode_tiles_floats(c->head_dim);
     p->looks_floats = rows > 1 && of_many > of_one ? of_many : of_one;
     p->looks = tn_taken(block, &at, sizeof(float) * (size_t)(threads * p->looks_floats));

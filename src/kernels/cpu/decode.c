@@ -137,45 +137,58 @@ TN_INLINE two restored_bf16(two x)
 #undef ZIP_
 }
 
-/* scores[j] = scale q k[j]; length rounded up to LANES. sums[c] = of p[j] v[j] for a few vectors. The loaders and the width are constants.
- * What is read next is fetched meanwhile: v, then the keys of the next call. */
+/* scores[j] = scale q k[j]; length rounded up to LANES. sums[c] = of p[j] v[j] for a few vectors. The loaders, the width and, of whole groups of keys,
+ * the last are constants. What is read next is fetched meanwhile: v, then the keys of the next call. */
 #define ATTENTION(T, suffix)                                                                                                  \
-    static void scores_##suffix(const tn_decode_attention *a, const float *q, const T *k, const T *v, const float *k_scale, float *scores) \
+    /* q by the keys 0 ... last of LANES, the last one repeated; half of them at a time, whose places the processor has registers for. */\
+    TN_INLINE vf dots_##suffix(int64_t last, int64_t size, int64_t stride, const float *q, const T *k)                        \
     {                                                                                                                         \
-        const float scale = (float)a->scale;                                                                                  \
-        for (int64_t j = 0; j < a->length; j += LANES) {                                                                      \
-            const T *row[LANES];                                                                                              \
-            vf sum[LANES];                                                                                                    \
+        vf sum[LANES];                                                                                                        \
+        int64_t d = 0;                                                                                                        \
+        TN_UNROLL                                                                                                             \
+        for (int half = 0; half < 2; half++) {                                                                                \
+            const T *row[LANES / 2];                                                                                          \
+            vf *const to = sum + half * (LANES / 2);                                                                          \
             TN_UNROLL                                                                                                         \
-            for (int l = 0; l < LANES; l++) {                                                                                 \
-                row[l] = k + tn_min_i64(j + l, a->length - 1) * a->row;                                                       \
-                sum[l] = splat(0);                                                                                            \
+            for (int l = 0; l < LANES / 2; l++) {                                                                             \
+                row[l] = k + tn_min_i64(half * (LANES / 2) + l, last) * stride;                                               \
+                to[l] = splat(0);                                                                                             \
             }                                                                                                                 \
-            for (int64_t at = j * a->row; at < (j + LANES) * a->row; at += 64 / (int)sizeof(T))                               \
-                __builtin_prefetch(v + at, 0, 2);                                                                             \
-            int64_t d = 0;                                                                                                    \
-            for (; d + 2 * LANES <= a->size; d += 2 * LANES) {                                                                \
+            for (d = 0; d + 2 * LANES <= size; d += 2 * LANES) {                                                              \
                 const two left = ordered_##suffix(two_f32(q + d));                                                            \
                 TN_UNROLL                                                                                                     \
-                for (int l = 0; l < LANES; l++) {                                                                             \
+                for (int l = 0; l < LANES / 2; l++) {                                                                         \
                     const two right = two_##suffix(row[l] + d);                                                               \
-                    sum[l] = fma_(right.b, left.b, fma_(right.a, left.a, sum[l]));                                            \
+                    to[l] = fma_(right.b, left.b, fma_(right.a, left.a, to[l]));                                              \
                 }                                                                                                             \
             }                                                                                                                 \
-            if (d + LANES <= a->size) {                                                                                       \
+            if (d + LANES <= size) {                                                                                          \
                 const vf left = *(const vf *)(q + d);                                                                         \
                 TN_UNROLL                                                                                                     \
-                for (int l = 0; l < LANES; l++)                                                                               \
-                    sum[l] = fma_(load_##suffix(row[l] + d), left, sum[l]);                                                   \
+                for (int l = 0; l < LANES / 2; l++)                                                                           \
+                    to[l] = fma_(load_##suffix(row[l] + d), left, to[l]);                                                     \
                 d += LANES;                                                                                                   \
             }                                                                                                                 \
-            vf dot = sums_of(sum);                                                                                            \
-            for (; d < a->size; d++)                                                                                          \
-                for (int l = 0; l < LANES; l++)                                                                               \
-                    dot[l] += one_##suffix(row[l] + d) * q[d];                                                                \
-            *(vf *)(scores + j) = dot * splat(scale);                                                                         \
         }                                                                                                                     \
-        for (int64_t j = 0; k_scale && j < a->length; j++)                                                                    \
+        vf dot = sums_of(sum);                                                                                                \
+        for (; d < size; d++)                                                                                                 \
+            for (int l = 0; l < LANES; l++)                                                                                   \
+                dot[l] += one_##suffix(k + tn_min_i64(l, last) * stride + d) * q[d];                                          \
+        return dot;                                                                                                           \
+    }                                                                                                                         \
+    static void scores_##suffix(const tn_decode_attention *a, const float *q, const T *k, const T *v, const float *k_scale, float *scores)\
+    {                                                                                                                         \
+        const vf scale = splat((float)a->scale);                                                                              \
+        const int64_t length = a->length, row = a->row;                                                                       \
+        for (int64_t j = 0; j < length; j += LANES, k += LANES * row, v += LANES * row) {                                     \
+            for (int64_t at = 0; at < LANES * row; at += 256 / (int)sizeof(T))                                                \
+                TN_UNROLL                                                                                                     \
+                for (int line = 0; line < 4; line++)                                                                          \
+                    __builtin_prefetch(v + at + line * (64 / (int)sizeof(T)), 0, 2);                                          \
+            const vf dot = j + LANES <= length ? dots_##suffix(LANES - 1, a->size, row, q, k) : dots_##suffix(length - 1 - j, a->size, row, q, k);\
+            *(vf *)(scores + j) = dot * scale;                                                                                \
+        }                                                                                                                     \
+        for (int64_t j = 0; k_scale && j < length; j++)                                                                       \
             scores[j] *= k_scale[j];                                                                                          \
     }                                                                                                                         \
     TN_INLINE void row_##suffix(int width, float p, const T *v, const T *next, vf *sum)                                       \

@@ -20,7 +20,7 @@ TARGET TN_INLINE void NAME(levels_tile)(tn_level_form f, bool wide, int panels, 
         for (int p = 0; p < panels; p++) {
             from[p] = part->w[p] + (wide ? b * WIDE_BYTES : at);
             for (int64_t line = 0; line < bytes / per && !wide; line += 64)
-                __builtin_prefetch(from[p] + in * (bytes / per) + line + AHEAD, 0, 2);
+                __builtin_prefetch(from[p] + in * (bytes / per) + line + LEVELS_AHEAD, 0, 3);
         }
         TN_UNROLL
         for (int g = 0; g < groups; g++) {

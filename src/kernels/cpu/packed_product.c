@@ -5,9 +5,18 @@
 #include "core/core.h"
 #include "kernels/cpu/packed_vector.h"
 
-/* Bytes that one row of x by W fetches ahead of each stream into the second cache, with blocks: their loops are too long for the processor to
- * see far enough itself. With F32 and BF16 it does, and what is asked for costs more than it brings (Zen 4). */
-enum { AHEAD = 8192, PANELS_MOST = STREAMS > PANELS ? STREAMS : PANELS };
+/* Bytes that one row of x by W fetches ahead of each stream into the first cache, with blocks, and with those of levels, of up to 3.4 KB: their loops
+ * are too long for the processor to see far enough itself. With F32 and BF16 it does, and what is asked for costs more than it brings (Zen 4 and 5). */
+enum { AHEAD = 2048, LEVELS_AHEAD = 4096, PANELS_MOST = STREAMS > PANELS ? STREAMS : PANELS };
+
+/* Into the first cache where `near`, a constant, or else into the second. */
+TN_INLINE void fetch(bool near, const char *at)
+{
+    if (near)
+        __builtin_prefetch(at, 0, 3);
+    else
+        __builtin_prefetch(at, 0, 2);
+}
 
 typedef struct job {
     const tn_packed_matrix *w;
@@ -389,63 +398,89 @@ TN_INLINE void lay(int width, tn_packed_kind kind, int64_t cols, const float *x,
         side_by_side(width, true, cols, x, x_row, to, width);
 }
 
-/* Row i of a tile of blocks; planes: of bytes, the high one first (|low| is at most 128). LANES blocks at a time, whose magnitudes and sums are
- * found together. NaN and infinity give a scale of NaN. */
-TN_INLINE void lay_blocks(int planes, int width, int64_t cols, const float *x, int32_t *to, float *scales, int32_t *less, int32_t *late)
+/* At most LANES blocks of a row, of which `left` elements are there, as bytes; planes: of them, the high one of a block first (|low| is at most 128); what the
+ * row has of scales, less and late goes `width` apart. All blocks' magnitudes, then their sums, are found together. NaN and infinity give a scale of NaN. */
+TN_INLINE void round_blocks(int planes, int count, int64_t left, const float *x, int8_t *bytes, int64_t width, float *scales, int32_t *less, int32_t *late)
 {
     enum { VECTORS = TN_PACKED_BLOCK / LANES };
     const float top = planes == 1 ? 127.0f : 32512.0f;
-    const int64_t blocks = tn_packed_blocks(cols);
     static const float zeros[TN_PACKED_BLOCK];
     float last[TN_PACKED_BLOCK] = {0}; /* what is no whole block */
-    memcpy(last, x + cols / TN_PACKED_BLOCK * TN_PACKED_BLOCK, (size_t)(cols % TN_PACKED_BLOCK) * sizeof(float));
+    vf most[LANES], sum[LANES], second[LANES];
+    for (int b = count; b < LANES; b++)
+        most[b] = sum[b] = second[b] = splat(0);
+    if (left < count * TN_PACKED_BLOCK)
+        memcpy(last, x + left / TN_PACKED_BLOCK * TN_PACKED_BLOCK, (size_t)(left % TN_PACKED_BLOCK) * sizeof(float));
+    for (int b = 0; b < count; b++) {
+        const float *from = (b + 1) * TN_PACKED_BLOCK <= left ? x + b * TN_PACKED_BLOCK : last;
+        vi size = {0}; /* magnitudes are in order as whole numbers are */
+        for (int v = 0; v < VECTORS; v++)
+            size = larger_whole(size, *(const vi *)(const void *)(from + v * LANES) & 0x7fffffff);
+        most[b] = (vf)size;
+    }
+    const vf max = across(OF_LARGEST_WHOLE, most), inverses = (vf)((vi)(splat(top) / max) & (max > 0));
+    const vi finite = max < INFINITY;
+    const vf all_scales = (vf)(((vi)(max / splat(top)) & finite) | ((vi)splat(NAN) & ~finite));
+    float inverse[LANES], scale[LANES];
+    *(vf *)inverse = inverses;
+    *(vf *)scale = all_scales;
+    for (int b = 0; b < count; b++, bytes += planes * TN_PACKED_BLOCK) {
+        const bool plain = scale[b] == scale[b] && inverse[b] < INFINITY; /* neither what no whole number is near nor all but nothing */
+        const float *from = !plain ? zeros : (b + 1) * TN_PACKED_BLOCK <= left ? x + b * TN_PACKED_BLOCK : last;
+        const vf by = splat(plain ? inverse[b] : 0);
+        vi whole = {0}, of_second = {0};
+        for (int v = 0; v < VECTORS; v++) { /* adding 1.5 * 2^23 leaves the nearest whole number in the low bits */
+            const vi q = (vi)(*(const vf *)(from + v * LANES) * by + splat(12582912.0f)) - 0x4b400000;
+            whole += q;
+            if (v >= VECTORS / 2)
+                of_second += q;
+            narrowed(planes == 1 ? q : (vi)((q + 128) >> 8), bytes + v * LANES);
+            if (planes > 1)
+                narrowed(q, bytes + TN_PACKED_BLOCK + v * LANES);
+        }
+        sum[b] = (vf)whole;
+        second[b] = (vf)of_second;
+    }
+    int32_t of_all[LANES], of_late[LANES];
+    *(vi *)of_all = (vi)across(OF_WHOLE_SUMS, sum) * -128;
+    *(vi *)of_late = (vi)across(OF_WHOLE_SUMS, second) * -128;
+    for (int b = 0; b < count; b++) {
+        scales[b * width] = scale[b];
+        less[b * width] = of_all[b];
+        late[b * width] = of_late[b];
+    }
+}
+
+/* Units of four rows, from_row apart, side by side: unit u of row i to to[u * to_row + i]; four at a time. */
+TN_INLINE void four_units(const int32_t *from, int64_t from_row, int32_t *to, int64_t to_row)
+{
+    typedef int32_t four __attribute__((vector_size(16), aligned(4), may_alias));
+    const four a = *(const four *)from, b = *(const four *)(from + from_row), c = *(const four *)(from + 2 * from_row), d = *(const four *)(from + 3 * from_row);
+    const four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+    const four later_ab = __builtin_shufflevector(a, b, 2, 6, 3, 7), later_cd = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    *(four *)to = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
+    *(four *)(to + to_row) = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+    *(four *)(to + 2 * to_row) = __builtin_shufflevector(later_ab, later_cd, 0, 1, 4, 5);
+    *(four *)(to + 3 * to_row) = __builtin_shufflevector(later_ab, later_cd, 2, 3, 6, 7);
+}
+
+/* A tile of blocks: LANES blocks of all its rows at a time, which then go side by side. */
+TN_INLINE void lay_blocks(int planes, int64_t width, int64_t cols, const float *x, int64_t x_row, int32_t *to, float *scales, int32_t *less, int32_t *late)
+{
+    enum { ROW = LANES * 2 * TN_PACKED_BLOCK / 4 };
+    const int64_t blocks = tn_packed_blocks(cols), of_block = planes * TN_PACKED_BLOCK / 4;
     for (int64_t first = 0; first < blocks; first += LANES) {
-        const int count = (int)tn_min_i64(LANES, blocks - first);
-        vf most[LANES] = {0}, sum[LANES] = {0}, second[LANES] = {0};
-        const float *from[LANES];
-        for (int b = 0; b < count; b++) {
-            from[b] = (first + b + 1) * TN_PACKED_BLOCK <= cols ? x + (first + b) * TN_PACKED_BLOCK : last;
-            vi size = {0}; /* magnitudes are in order as whole numbers are */
-            for (int v = 0; v < VECTORS; v++)
-                size = larger_whole(size, *(const vi *)(const void *)(from[b] + v * LANES) & 0x7fffffff);
-            most[b] = (vf)size;
-        }
-        const vf max = across(OF_LARGEST_WHOLE, most), inverses = (vf)((vi)(splat(top) / max) & (max > 0));
-        const vi finite = max < INFINITY;
-        const vf all_scales = (vf)(((vi)(max / splat(top)) & finite) | ((vi)splat(NAN) & ~finite));
-        float inverse[LANES], scale[LANES];
-        *(vf *)inverse = inverses;
-        *(vf *)scale = all_scales;
-        for (int b = 0; b < count; b++) {
-            const bool plain = scale[b] == scale[b] && inverse[b] < INFINITY; /* neither what no whole number is near nor all but nothing */
-            const float *part = plain ? from[b] : zeros;
-            const vf by = splat(plain ? inverse[b] : 0);
-            int8_t bytes[2 * TN_PACKED_BLOCK];
-            int32_t units[2 * TN_PACKED_BLOCK / 4];
-            vi whole = {0}, of_second = {0};
-            for (int v = 0; v < VECTORS; v++) { /* adding 1.5 * 2^23 leaves the nearest whole number in the low bits */
-                const vi q = (vi)(*(const vf *)(part + v * LANES) * by + splat(12582912.0f)) - 0x4b400000;
-                whole += q;
-                if (v >= VECTORS / 2)
-                    of_second += q;
-                narrowed(planes == 1 ? q : (vi)((q + 128) >> 8), bytes + v * LANES);
-                if (planes > 1)
-                    narrowed(q, bytes + TN_PACKED_BLOCK + v * LANES);
-            }
-            sum[b] = (vf)whole;
-            second[b] = (vf)of_second;
-            memcpy(units, bytes, (size_t)planes * TN_PACKED_BLOCK);
-            for (int u = 0; u < planes * TN_PACKED_BLOCK / 4; u++)
-                to[((first + b) * planes * 8 + u) * width] = units[u];
-        }
-        int32_t of_all[LANES], of_late[LANES];
-        *(vi *)of_all = (vi)across(OF_WHOLE_SUMS, sum) * -128;
-        *(vi *)of_late = (vi)across(OF_WHOLE_SUMS, second) * -128;
-        for (int b = 0; b < count; b++) {
-            scales[(first + b) * width] = scale[b];
-            less[(first + b) * width] = of_all[b];
-            late[(first + b) * width] = of_late[b];
-        }
+        const int64_t count = tn_min_i64(LANES, blocks - first), units = count * of_block, at = first * width;
+        int32_t rounded[NARROW * ROW], *out = to + at * of_block, *rows = width == 1 ? out : rounded;
+        for (int64_t i = 0; i < width; i++)
+            round_blocks(planes, (int)count, cols - first * TN_PACKED_BLOCK, x + i * x_row + first * TN_PACKED_BLOCK, (int8_t *)(rows + i * ROW), width,
+                         scales + at + i, less + at + i, late + at + i);
+        const int64_t by_four = width >= 4 ? 4 : 0;
+        for (int64_t u = 0; u < units && by_four; u += 4)
+            four_units(rows + u, ROW, out + u * width, width);
+        for (int64_t u = 0; u < units && width > 1; u++)
+            for (int64_t i = by_four; i < width; i++)
+                out[u * width + i] = rows[i * ROW + u];
     }
 }
 
@@ -456,26 +491,22 @@ tn_status TN_K(packed_input)(tn_packed_kind kind, int64_t n, int64_t cols, const
     float *scales = (float *)(void *)(words + n * units);
     for (int64_t token = 0, width; token < end; token += width) { /* a tile is the thread's who has its first row */
         width = tile_width(most_of(kind), n - token);
-        int32_t *to = words + token * units;
+        int32_t *to = words + token * units, *less = all_less + token * blocks, *late = less + n * blocks;
+        const float *from = x + token * x_row;
         if (token < begin)
             continue;
-        for (int64_t i = 0; tn_packed_in_blocks(kind) && i < width; i++) {
-            int32_t *less = all_less + token * blocks + i, *late = less + n * blocks;
-            if (kind == TN_PACKED_Q8_FINE)
-                lay_blocks(2, (int)width, cols, x + (token + i) * x_row, to + i, scales + token * blocks + i, less, late);
-            else
-                lay_blocks(1, (int)width, cols, x + (token + i) * x_row, to + i, scales + token * blocks + i, less, late);
-        }
-        if (tn_packed_in_blocks(kind))
-            continue;
-        if (width == WIDE)
-            lay(WIDE, kind, cols, x + token * x_row, x_row, to);
+        if (kind == TN_PACKED_Q8_FINE)
+            lay_blocks(2, width, cols, from, x_row, to, scales + token * blocks, less, late);
+        else if (tn_packed_in_blocks(kind))
+            lay_blocks(1, width, cols, from, x_row, to, scales + token * blocks, less, late);
+        else if (width == WIDE)
+            lay(WIDE, kind, cols, from, x_row, to);
         else if (width == 4)
-            lay(4, kind, cols, x + token * x_row, x_row, to);
+            lay(4, kind, cols, from, x_row, to);
         else if (width == 2)
-            lay(2, kind, cols, x + token * x_row, x_row, to);
+            lay(2, kind, cols, from, x_row, to);
         else
-            lay(1, kind, cols, x + token * x_row, x_row, to);
+            lay(1, kind, cols, from, x_row, to);
     }
     return TN_OK;
 }
