@@ -1,4 +1,4 @@
-/* A decoder's parts, for decoder.c that runs it and decoder_pack.c that makes it. */
+/* A decoder's parts, for decoder.c that holds it, decoder_pass.c that runs it and decoder_pack.c that makes it. */
 #ifndef TN_MODELS_DECODER_H
 #define TN_MODELS_DECODER_H
 
