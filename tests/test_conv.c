@@ -239,6 +239,37 @@ static void test_not_finite(void **state)
     }
 }
 
+/* A NaN of one channel is in what is computed from it and in nothing of the channels, groups and images beside it, whichever thread had which. */
+static void test_not_finite_beside(void **state)
+{
+    (void)state;
+    const tn_conv shapes[] = {
+        {.n = 20, .c_in = 4, .h = 5, .w = 2, .c_out = 4, .kh = 1, .kw = 1, .oh = 5, .ow = 2, .stride_h = 1, .stride_w = 1, .dil_h = 1, .dil_w = 1,
+         .groups = 2},
+        {.n = 1, .c_in = 6, .h = 5, .w = 2, .c_out = 7, .kh = 1, .kw = 1, .oh = 5, .ow = 2, .stride_h = 1, .stride_w = 1, .dil_h = 1, .dil_w = 1,
+         .groups = 1},
+        {.n = 3, .c_in = 3, .h = 9, .w = 9, .c_out = 5, .kh = 3, .kw = 3, .oh = 5, .ow = 5, .stride_h = 2, .stride_w = 2, .pad_h = 1, .pad_w = 1,
+         .dil_h = 1, .dil_w = 1, .groups = 1},
+    };
+    const tn_kernels *k = tn_kernels_of(TN_CPU);
+    for (int run = 0; run < 18; run++) {
+        tn_conv c = shapes[run % 3];
+        c.rounded = run / 3 % 2;
+        assert_int_equal(tn_set_num_threads(1 + run / 6), TN_OK);
+        buffer x = make(TN_F32, c.n * c.c_in * c.h * c.w), w = make(TN_F32, c.c_out * c.c_in / c.groups * c.kh * c.kw), bias = make(TN_F32, c.c_out);
+        buffer y = make(TN_F32, c.n * c.c_out * c.oh * c.ow), dy = make(TN_F32, y.count), dx = make(TN_F32, x.count), dw = make(TN_F32, w.count);
+        buffer db = make(TN_F32, c.c_out);
+        const int64_t at = (c.n / 2 * c.c_in + c.c_in / 2) * c.h * c.w; /* of a middle channel the first element */
+        ((float *)x.kernel)[at] = NAN, x.plain[at] = NAN;
+        loops(&c, x, w, bias, y, dy, dx, dw, db);
+        c.x = x.kernel, c.weight = w.kernel;
+        assert_int_equal(k->conv_backward(TN_F32, &(tn_conv_grad){c, dy.kernel, NULL, dw.kernel, db.kernel, NULL, NULL}), TN_OK);
+        for (int64_t j = 0; j < dw.count; j++)
+            assert_true(isfinite(((float *)dw.kernel)[j]) == isfinite(dw.plain[j]));
+        drop(x), drop(w), drop(bias), drop(y), drop(dy), drop(dx), drop(dw), drop(db);
+    }
+}
+
 static void make_absolute(buffer b)
 {
     for (int64_t i = 0; i < b.count; i++)
@@ -460,6 +491,7 @@ static void test_unfold(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(test_conv), TEST(test_conv_shapes), TEST(test_three_by_three), TEST(test_depthwise),
-                                       TEST(test_not_finite), TEST(test_error), TEST(test_threads), TEST(test_max_pool), TEST(test_avg_pool), TEST(test_unfold)};
+                                       TEST(test_not_finite), TEST(test_not_finite_beside), TEST(test_error), TEST(test_threads),
+                                       TEST(test_max_pool), TEST(test_avg_pool), TEST(test_unfold)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,7 +50,7 @@ enum { MOST = 1000, LENGTHS = sizeof lengths / sizeof *lengths };
 static void test_rows(void **state)
 {
     (void)state;
-    float x[MOST], weight[MOST], y[MOST], up[MOST];
+    float x[2 * MOST + 3], weight[MOST], y[2 * MOST + 3], up[2 * MOST + 3];
     for (int t = 0; t < table_count; t++)
         for (int s = 0; s < LENGTHS; s++) {
             const int64_t n = lengths[s];
@@ -61,10 +61,14 @@ static void test_rows(void **state)
             assert_int_equal(tables[t]->decode_norm(1, n, x, weight, 1e-5, y, TN_PACKED_F32, NULL), TN_OK);
             for (int64_t i = 0; i < n; i++)
                 assert_true(fabs((double)y[i] - (double)x[i] * (double)weight[i] / sqrt(squares / (double)n + 1e-5)) <= 1e-6);
+            const int64_t row = n + 3, both = n + row; /* what lies between two rows stays as it is */
+            fill(x, both, 3), fill(up, both, 1);
             memcpy(y, x, sizeof x);
-            assert_int_equal(tables[t]->decode_gate(1, n, y, up, n, TN_PACKED_F32, NULL), TN_OK);
-            for (int64_t i = 0; i < n; i++)
-                assert_true(fabs((double)y[i] - (double)x[i] / (1 + exp(-(double)x[i])) * (double)up[i]) <= 1e-6);
+            assert_int_equal(tables[t]->decode_gate(2, n, y, up, row, TN_PACKED_F32, NULL), TN_OK);
+            for (int64_t i = 0; i < both; i++) {
+                const double due = i % row < n ? (double)x[i] / (1 + exp(-(double)x[i])) * (double)up[i] : (double)x[i];
+                assert_true(fabs((double)y[i] - due) <= 1e-6);
+            }
         }
 }
 

@@ -392,12 +392,33 @@ static void test_packed_kinds(void **state)
     }
 }
 
+/* SwiGLU where it lies, of rows that are apart. */
+static void test_gate(void **state)
+{
+    (void)state;
+    needs_device();
+    enum { N = 10, ROW = 16, ROWS = 3 };
+    float gate[ROWS * ROW], up[ROWS * ROW], there[ROWS * ROW];
+    for (int i = 0; i < ROWS * ROW; i++)
+        gate[i] = (float)(i % 7 - 3), up[i] = (float)(i % 5 - 2);
+    tn_tensor *g = tn_from_floats(gate, TN_SHAPE(ROWS, ROW)), *u = tn_from_floats(up, TN_SHAPE(ROWS, ROW));
+    g = tn_to(g, cuda0), u = tn_to(u, cuda0);
+    check_good();
+    assert_int_equal(tn_kernels_on(cuda0)->decode_gate(ROWS, N, (float *)(void *)tn_ptr(g), (const float *)(const void *)tn_ptr(u), ROW, TN_PACKED_F32, NULL),
+                     TN_OK);
+    memcpy(there, tn_data(tn_to(g, tn_device("cpu"))), sizeof there);
+    assert_int_equal(tn_kernels_of(TN_CPU)->decode_gate(ROWS, N, gate, up, ROW, TN_PACKED_F32, NULL), TN_OK);
+    for (int i = 0; i < ROWS * ROW; i++)
+        assert_true(fabs((double)there[i] - (double)gate[i]) <= 1e-6);
+}
+
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_rows_as_cpu), TEST(test_many_rows_as_cpu), TEST(test_sorts_and_sums), TEST(test_long_attention), TEST(test_every_index_is_checked),
-        TEST(test_ctc),         TEST(test_decoder),        TEST(test_packed_kinds),     TEST(test_sums_as_cpu),
-        TEST(test_cross_entropy_as_cpu),
+        TEST(test_ctc),         TEST(test_decoder),          TEST(test_packed_kinds),   TEST(test_sums_as_cpu),    TEST(test_cross_entropy_as_cpu),
+        TEST(test_gate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,7 +58,8 @@ TN_API const float *tn_decoder_feed(tn_decoder *decoder, int64_t sequence, const
 TN_API const float *tn_decoder_feed_all(tn_decoder *decoder, int64_t sequence, const int64_t *tokens, int64_t count);
 /* One token for each of count sequences, at most 256 and none twice: logits [count, vocab_size]. The weights are read once for all. On a CUDA device
  * the second of two such steps in turn of as many sequences, tn_decoder_feed() of one token being one, is recorded, and those that follow replay it;
- * where recording is refused they are done as the first. While the caller captures a graph from that device these calls are TN_ERR_STATE. */
+ * where recording is refused they are done as the first. While the caller captures a graph from that device these calls are TN_ERR_STATE, and
+ * a decoder is not to be released. */
 TN_API const float *tn_decoder_step(tn_decoder *decoder, const int64_t *sequences, const int64_t *tokens, int64_t count);
 /* How many tokens a sequence was given; -1 on error. */
 TN_API int64_t tn_decoder_length(const tn_decoder *decoder, int64_t sequence);

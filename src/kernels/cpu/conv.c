@@ -287,6 +287,9 @@ static bool pairs(tn_dtype dtype, const tn_conv *c) { return (void)dtype, (void)
 #define weight_grad_pairs weight_grad_f32
 #endif
 
+/* Of one channel there is no second to make pairs with. */
+static int64_t together(tn_dtype dtype, const tn_conv *c, int64_t channels) { return channels > c->groups && pairs(dtype, c) ? 2 : 1; }
+
 static tn_status multiply_all(tn_dtype dtype, const convolution *v, const void *in, const void *bias, bool relu, void *out)
 {
     const tn_conv *c = v->conv;
@@ -305,7 +308,7 @@ tn_status TN_K(conv_forward)(tn_dtype dtype, const tn_conv *c)
         return TN_K(depthwise)(c, false, c->x, c->y), TN_OK;
     if (TN_K(winograd_fits)(dtype, c))
         status = TN_K(winograd)(c, false, c->x, c->y, &whole);
-    if (status != TN_OK || whole || (status = plan_forward(&v, c, pairs(dtype, c) && c->c_in > c->groups ? 2 : 1)) != TN_OK)
+    if (status != TN_OK || whole || (status = plan_forward(&v, c, together(dtype, c, c->c_in))) != TN_OK)
         return status;
     status = multiply_all(dtype, &v, c->x, c->bias, c->activation == TN_UNARY_RELU, c->y);
     plan_free(&v);
@@ -322,7 +325,7 @@ static tn_status input_grad(tn_dtype dtype, const tn_conv_grad *g)
         return TN_K(depthwise)(c, true, g->dy, g->dx), TN_OK;
     if (TN_K(winograd_fits)(dtype, c))
         status = TN_K(winograd)(c, true, g->dy, g->dx, &whole);
-    if (status != TN_OK || whole || (status = plan_backward(&v, c, pairs(dtype, c) && c->c_out > c->groups ? 2 : 1)) != TN_OK)
+    if (status != TN_OK || whole || (status = plan_backward(&v, c, together(dtype, c, c->c_out))) != TN_OK)
         return status;
     status = multiply_all(dtype, &v, g->dy, NULL, false, g->dx);
     plan_free(&v);

@@ -88,14 +88,13 @@ TARGET TN_INLINE void N(block)(int rows, int vectors, const T *x, int64_t x_step
 CONV_ROWS(1, 12)
 CONV_ROWS(2, 6)
 CONV_ROWS(3, 4)
-#if TN_VECTOR_BYTES == 64
 CONV_ROWS(4, 3)
+#if TN_VECTOR_BYTES == 64
 CONV_ROWS(5, 3)
 CONV_ROWS(6, 3)
 CONV_ROWS(7, 3)
 CONV_ROWS(8, 3)
 #else
-CONV_ROWS(4, 3)
 CONV_ROWS(5, 2)
 CONV_ROWS(6, 2)
 #endif

@@ -184,6 +184,39 @@ static void N(weight_sum)(const N(weight_job) *job)
     }
 }
 
+/* dw of outputs [begin, end) as the plain sum over what each tap sees. */
+static void N(plain_weights)(int64_t begin, int64_t end, void *context)
+{
+    const N(weight_job) *job = context;
+    const tn_conv *c = job->v->conv;
+    const int64_t in = job->v->in, taps = c->kh * c->kw, k = in * taps;
+    for (int64_t at = begin * k; at < end * k; at++) {
+        const int64_t o = at / k, channel = o / job->v->rows * in + at % k / taps;
+        const int64_t y0 = at % taps / c->kw * c->dil_h - c->pad_h, x0 = at % c->kw * c->dil_w - c->pad_w;
+        T sum = 0;
+        for (int64_t row = 0; row < c->n * c->oh; row++) {
+            const int64_t image = row / c->oh, y = row % c->oh * c->stride_h + y0;
+            const T *dy = job->dy + ((image * c->c_out + o) * c->oh + row % c->oh) * c->ow;
+            const T *x = job->x + ((image * c->c_in + channel) * c->h + y) * c->w;
+            for (int64_t i = 0; i < c->ow && y >= 0 && y < c->h; i++)
+                if (i * c->stride_w + x0 >= 0 && i * c->stride_w + x0 < c->w)
+                    sum += dy[i] * x[i * c->stride_w + x0];
+        }
+        job->dw[at] = sum;
+    }
+}
+
+/* The zeros of planes' gaps keep out only what is finite beside them. */
+static void N(mend_weights)(N(weight_job) *job)
+{
+    const int64_t count = job->v->conv->c_out * job->w->k;
+    T check = 0;
+    for (int64_t i = 0; i < count; i++)
+        check += job->dw[i] * 0;
+    if (check != 0)
+        tn_parallel_for(job->v->conv->c_out, 1, N(plain_weights), job);
+}
+
 /* The gradients of weight and bias. How images are cut into chunks, and outputs into parts, follows from the shape alone. */
 static tn_status N(weight_grad)(const convolution *v, const T *x, const T *dy, T *dw, T *db)
 {
@@ -213,6 +246,8 @@ static tn_status N(weight_grad)(const convolution *v, const T *x, const T *dy, T
     if (job.scratch) {
         tn_parallel_for(job.workers, 1, N(weight_units), &job);
         N(weight_sum)(&job);
+        if (dw)
+            N(mend_weights)(&job);
     }
     tn_free(job.scratch, scratch_size);
     tn_free(job.partial, partial_size);

@@ -90,7 +90,7 @@ TN_PAIRS static void pair_weights(float *u, int64_t in, int64_t rows)
 
 /* transform_inputs() of pairs: those of channels 2 c and 2 c + 1 at c * pitch. */
 TN_PAIRS static void transform_input_pairs(const tiling *t, const group *g, int64_t count, const float *x, int64_t channels, float *v,
-                                        int64_t pitch, int64_t step)
+                                           int64_t pitch, int64_t step)
 {
     const int64_t size = t->h * t->w;
     for (int64_t n; count > 0; g += n, count -= n) {
@@ -121,7 +121,7 @@ TN_PAIRS TN_INLINE void store_halves(uint16_t *v, int64_t step, float (*tile)[16
 
 /* transform_inputs() and transform_grads() of single ones; pitch and step are in floats all the same. */
 TN_PAIRS static void transform_input_halves(const tiling *t, const group *g, int64_t count, const float *x, int64_t channels, float *v,
-                                         int64_t pitch, int64_t step)
+                                            int64_t pitch, int64_t step)
 {
     for (int64_t n; count > 0; g += n, count -= n) {
         n = of_one_image(g, count);
@@ -138,7 +138,7 @@ TN_PAIRS static void transform_input_halves(const tiling *t, const group *g, int
 
 /* Adds the sum of each channel to db. */
 TN_PAIRS static void transform_grad_halves(const tiling *t, const group *g, int64_t count, const float *dy, int64_t channels, float *v,
-                                        int64_t pitch, int64_t step, float *db)
+                                           int64_t pitch, int64_t step, float *db)
 {
     for (int64_t n; count > 0; g += n, count -= n) {
         n = of_one_image(g, count);

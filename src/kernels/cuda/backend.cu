@@ -513,7 +513,8 @@ static void graph_free(void *handle)
     device *d = &devices[g->device];
     if (use(g->device) != TN_OK)
         return;
-    cudaDeviceSynchronize();
+    if (cudaDeviceSynchronize() != cudaSuccess) /* while another graph is captured: told when that ends */
+        cudaGetLastError();
     if (g->exec)
         cudaGraphExecDestroy(g->exec);
     cudaStreamDestroy(g->stream);

@@ -33,12 +33,13 @@ tn_status tn_cuda_decode_norm(int64_t rows, int64_t n, const float *x, const flo
     return tn_cuda_status("decode_norm");
 }
 
-/* A thread for an item. */
-TN_KERNEL decode_gate_kernel(int64_t rows, int64_t n, const float *gate, const float *up, int64_t row, tn_packed_kind kind, int64_t items, void *prepared)
+/* A thread for an item; to_row: items from a row's first to the next one's. */
+TN_KERNEL decode_gate_kernel(int64_t rows, int64_t n, const float *gate, const float *up, int64_t row, tn_packed_kind kind, int64_t items, int64_t to_row,
+                             void *prepared)
 {
     const int64_t e = tn_this_thread(), first = e / items * row;
     if (e < rows * items)
-        tn_packed_prepare(kind, n, tn_packed_x_of(kind, rows, items, prepared), e, e % items,
+        tn_packed_prepare(kind, n, tn_packed_x_of(kind, rows, items, prepared), e / items * to_row + e % items, e % items,
                           [=](int64_t i) { return gate[first + i] * tn_sigmoid_(gate[first + i]) * up[first + i]; });
 }
 
@@ -47,7 +48,8 @@ tn_status tn_cuda_decode_gate(int64_t rows, int64_t n, float *gate, const float 
     kind = prepared ? kind : TN_PACKED_F32;
     const int64_t items = tn_packed_items(kind, n);
     if (rows * items > 0)
-        TN_LAUNCH_EACH(decode_gate_kernel, rows * items, rows, n, gate, up, row, kind, items, prepared ? prepared : (void *)gate);
+        TN_LAUNCH_EACH(decode_gate_kernel, rows * items, rows, n, gate, up, row, kind, items, prepared ? items : row,
+                       prepared ? prepared : (void *)gate);
     return tn_cuda_status("decode_gate");
 }
 
