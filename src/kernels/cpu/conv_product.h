@@ -243,10 +243,15 @@ static tn_status N(multiply_all)(const convolution *v, const T *in, const T *wei
 {
     const tn_conv *c = v->conv;
     const int64_t images = c->n * c->groups, room = v->together > 1 ? v->depth * v->plan.h * v->plan.w : 0;
-    N(multiply_job) job = {.v = v, .in = in, .bias = bias, .out = out, .workers = tn_parallel_width(), .parts = 1, .relu = relu,
+    N(multiply_job) job = {.v = v, .in = in, .bias = bias, .out = out, .parts = 1, .relu = relu,
                            .direct = is_direct(v, WIDTH)};
-    for (int64_t i = 0; i < v->products; i++)
-        job.tile = tn_max_i64(job.tile, ROWS * product_pitch(&v->product[i]));
+    int64_t work = 0;
+    for (int64_t i = 0; i < v->products; i++) {
+        const product *p = &v->product[i];
+        job.tile = tn_max_i64(job.tile, ROWS * product_pitch(p));
+        work += images * p->rows * p->k * p->oh * p->ow;
+    }
+    job.workers = tn_workers_for(work);
     job.scratch_each = v->plan.plane * v->depth + SLACK + job.tile + room + SLACK;
     if (images < job.workers)
         job.parts = tn_min_i64(block_count(v->rows), tn_ceil_div(2 * job.workers, images));

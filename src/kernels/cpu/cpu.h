@@ -29,6 +29,13 @@ size_t TN_K(gemm_scratch_bytes)(tn_dtype dtype, const tn_gemm *gemm, int64_t row
 /* Elements below which a piece of simple work is not worth a thread. */
 enum { TN_GRAIN = 32768 };
 
+/* Threads worth having for so many multiplications: one for each million, which is about what another one costs to be woken and met. */
+static inline int64_t tn_workers_for(int64_t multiplications)
+{
+    const int64_t worth = multiplications / 1000000, width = worth > 1 ? tn_parallel_width() : 1;
+    return width < worth || worth < 1 ? width : worth;
+}
+
 static inline int64_t tn_min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t tn_max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t tn_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

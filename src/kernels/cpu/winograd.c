@@ -256,7 +256,7 @@ tn_status TN_K(winograd)(const tn_conv *c, bool transposed, const float *in, flo
     product_job job = {.c = c, .t = &t, .transposed = transposed, .relu = !transposed && c->activation == TN_UNARY_RELU, .whole = true,
                        .in = in, .weight = c->weight, .bias = transposed ? NULL : c->bias, .out = out,
                        .in_channels = transposed ? c->c_out : c->c_in, .out_channels = transposed ? c->c_in : c->c_out,
-                       .rounded = rounds(c), .workers = tn_parallel_width()};
+                       .rounded = rounds(c), .workers = tn_workers_for(PLANES * c->n * t.groups * t.down * t.across * c->c_in * c->c_out)};
     job.depth = job.rounded ? tn_ceil_div(job.in_channels, 2) : job.in_channels;
     job.per_block = groups_per_block(&t, 1, job.depth + job.out_channels, BLOCK_BYTES, 384, &job.pitch);
     job.blocks = tn_ceil_div(c->n * t.groups, job.per_block);
@@ -268,7 +268,7 @@ tn_status TN_K(winograd)(const tn_conv *c, bool transposed, const float *in, flo
     job.u = tn_alloc(u_size);
     job.scratch = job.u ? tn_alloc(scratch_size) : NULL;
     if (job.scratch) {
-        tn_parallel_for(block_count(job.out_channels), tn_ceil_div(TN_GRAIN / 4, job.in_channels * 9 * ROWS), transform_weights, &job);
+        tn_parallel_for(block_count(job.out_channels), tn_ceil_div(TN_GRAIN, job.in_channels * 9 * ROWS), transform_weights, &job);
         tn_parallel_for(job.workers, 1, product_blocks, &job);
     }
     *whole = job.whole;
