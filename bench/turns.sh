@@ -10,7 +10,7 @@ folder=$2
 shift 2
 again=${AGAIN:-$rounds}
 waiting=
-trap 'kill $waiting $(cat "$folder"/turn.*.pid) 2> /dev/null || :; rm -f "$folder"/turn.*' EXIT
+trap 'kill $waiting $(cat "$folder"/turn.*.pid 2> /dev/null) 2> /dev/null || :; rm -f "$folder"/turn.*' EXIT
 trap 'exit 1' INT TERM
 
 # "what others and the hypervisor used, time of one core", in ticks; nothing where the system does not say
