@@ -24,8 +24,6 @@ typedef struct attention_task {
     void *scratch;                 /* [workers, size] */
 } attention_task;
 
-/* Fewer multiplications are not worth another thread. */
-#define WORK_OF_A_THREAD 1e6
 enum { TILE = ROWS * PITCH, EDGE = 64 /* gemm rounds sizes up by less */ };
 
 /* A tile: head h of batch b, rows i0 ... and columns j0 ...; row i may see columns up to i + seen. */
@@ -76,9 +74,9 @@ enum { HIGH_3 = 4, HIGH_2 = 6 };
 static tn_status run(tn_dtype dtype, attention_task *task, int64_t units, double unit_work, int tiles,
                      void (*range)(int64_t, int64_t, void *))
 {
-    const int64_t widest = tn_max_i64(task->a->e, task->a->ev) + EDGE, most = 1 + (int64_t)((double)units * unit_work / WORK_OF_A_THREAD);
+    const int64_t widest = tn_max_i64(task->a->e, task->a->ev) + EDGE;
     task->units = units;
-    task->workers = tn_min_i64(tn_min_i64(units, most), most > 1 ? tn_parallel_width() : 1);
+    task->workers = tn_min_i64(units, tn_workers_for((int64_t)((double)units * unit_work)));
     task->product = task->own ? 2 * (COLUMNS + EDGE) * widest : (COLUMNS + EDGE) * (ROWS + EDGE) + (COLUMNS + ROWS + EDGE) * widest;
     task->size = tiles * TILE + task->product;
     const size_t bytes = (size_t)(task->workers * task->size) * tn_dtype_size(dtype);

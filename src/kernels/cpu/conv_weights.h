@@ -223,7 +223,8 @@ static tn_status N(weight_grad)(const convolution *v, const T *x, const T *dy, T
     const tn_conv *c = v->conv;
     const product *p = &v->product[0];
     const int64_t length = tn_ceil_div((c->oh - 1) * p->cols + c->ow, WIDTH) * WIDTH, weights = c->c_out * (p->k + 1);
-    N(weight_job) job = {.v = v, .x = x, .dy = dy, .dw = dw, .db = db, .workers = tn_parallel_width()};
+    N(weight_job) job = {.v = v, .x = x, .dy = dy, .dw = dw, .db = db};
+    job.workers = tn_workers_for(c->n * c->c_out * p->k * c->oh * c->ow);
     const bool direct = is_direct(v, WIDTH);
     job.as_it_lies = direct && sizeof(E) == sizeof(T);
     job.dense = direct && sizeof(E) < sizeof(T);

@@ -29,11 +29,12 @@ size_t TN_K(gemm_scratch_bytes)(tn_dtype dtype, const tn_gemm *gemm, int64_t row
 /* Elements below which a piece of simple work is not worth a thread. */
 enum { TN_GRAIN = 32768 };
 
-/* Threads worth having for so many multiplications: one for each million, which is about what another one costs to be woken and met. */
+/* Multiplications that are about what another thread costs to be woken and met; and how many threads are worth having for so many. */
+enum { TN_WORK_OF_A_THREAD = 1000000 };
 static inline int64_t tn_workers_for(int64_t multiplications)
 {
-    const int64_t worth = multiplications / 1000000, width = worth > 1 ? tn_parallel_width() : 1;
-    return width < worth || worth < 1 ? width : worth;
+    const int64_t worth = multiplications / TN_WORK_OF_A_THREAD, width = worth > 1 ? tn_parallel_width() : 1;
+    return width > 1 && worth < width ? worth : width;
 }
 
 static inline int64_t tn_min_i64(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -20,10 +20,7 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* Products of fewer multiplications than this are not worth a second thread; and scratch of so many bytes lies on the
- * stack. */
-#define WORK_OF_A_THREAD 1e6
-enum { SMALL_SCRATCH = 16384 };
+enum { SMALL_SCRATCH = 16384 }; /* bytes of scratch that lie on the stack */
 
 enum { CHUNK = 16 };   /* units between two fetches of what comes next */
 enum { STRIP = 1024 }; /* of a vector by a matrix: columns whose sums stay in the first cache */
@@ -310,7 +307,7 @@ static void rows_u8(int64_t begin, int64_t end, void *context)
 
 static tn_status gemm_integer(const tn_gemm *gemm, void (*rows)(int64_t, int64_t, void *))
 {
-    const int64_t row_work = gemm->n * gemm->k + 1, grain = 1 + (int64_t)WORK_OF_A_THREAD / row_work;
+    const int64_t row_work = gemm->n * gemm->k + 1, grain = 1 + TN_WORK_OF_A_THREAD / row_work;
     tn_gemm copy = *gemm;
     if (gemm->m > 0 && gemm->n > 0)
         tn_parallel_for(gemm->batch * gemm->m, grain, rows, &copy);

@@ -524,9 +524,7 @@ static tn_status NAME(gemm)(const tn_gemm *gemm)
         NAME(swap)(&call);
     call.vector = call.g.m == 1 && !gemm->packed && (call.g.a_col == 1 || gemm->k == 1) && (call.g.b_row == 1 || call.g.b_col == 1);
     const double work = (double)gemm->m * (double)gemm->n * (double)gemm->k * (double)gemm->batch;
-    const int64_t most = work < WORK_OF_A_THREAD ? 1 : (int64_t)(work / WORK_OF_A_THREAD),
-                  width = most > 1 && !gemm->scratch ? tn_parallel_width() : 1;
-    const int64_t threads = width < most ? width : most;
+    const int64_t threads = gemm->scratch ? 1 : tn_workers_for((int64_t)work);
     NAME(share)(&call, (threads + gemm->batch - 1) / gemm->batch);
     const int64_t tasks = call.batch * call.parts_m * call.parts_n;
     call.workers = threads < tasks ? threads : tasks;

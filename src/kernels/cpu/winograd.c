@@ -390,7 +390,8 @@ static void finish_weights(int64_t begin, int64_t end, void *context)
 tn_status TN_K(winograd_weights)(const tn_conv *c, const float *dy, float *dw, float *db, bool *whole)
 {
     const tiling t = tiling_of(c->h, c->w, c->oh, c->ow, c->pad_h, c->pad_w);
-    weight_job job = {.c = c, .t = &t, .dy = dy, .dw = dw, .db = db, .workers = tn_parallel_width(), .rounded = rounds(c), .whole = true};
+    weight_job job = {.c = c, .t = &t, .dy = dy, .dw = dw, .db = db, .rounded = rounds(c), .whole = true};
+    job.workers = tn_workers_for(PLANES * c->n * t.groups * t.down * t.across * c->c_in * c->c_out);
     job.per_block = groups_per_block(&t, job.rounded ? 2 : 1, c->c_in + c->c_out, 4 * BLOCK_BYTES, job.rounded ? 512 : 256, &job.pitch);
     job.blocks = tn_ceil_div(c->n * t.groups, job.per_block);
     job.x_step = c->c_in * job.pitch + 16;
