@@ -50,8 +50,8 @@ measure() { # measure ROW THREADS DTYPE
     [ "$3" = f32 ] || bf16=bf16
     case $1 in
     *.train | *.one | *.many)
-        ours="'$bin/training' ${1%%.*} $2 ${1#*.} $bf16"
-        theirs="@'$python' '$here/training.py' ${1%%.*} $2 ${1#*.} $bf16"
+        ours="'$bin/training' ${1%%.*} $2 ${1#*.} 0.5 $bf16"
+        theirs="@'$python' '$here/training.py' ${1%%.*} $2 ${1#*.} 0.5 $bf16"
         compiled="$theirs compile"
         ;;
     *)

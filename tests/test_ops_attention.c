@@ -207,6 +207,36 @@ static void test_no_features(void **state)
     check_values(tn_grad_of(tn_sum(y), v), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
 }
 
+/* Heads split from a projection [2, 60, heads * 16]: through rotary embedding and attention, and back from them as gradients, they stay beside one
+ * another in memory, and the values are those of heads that lie apart. */
+static void test_heads_side_by_side(void **state)
+{
+    (void)state;
+    for (int causal = 0; causal < 2; causal++)
+        for (int kv_heads = 1; kv_heads < 4; kv_heads += 2) {
+            TN_SCOPE;
+            tn_tensor *sin, *cos = tn_rope_tables(tn_arange(0, 60), 12, &sin), *x[3], *of[2][3], *d[2][3], *y[2];
+            tn_tensor *weight = tn_transpose(tn_randn(TN_SHAPE(2, 60, 3, 16)), 1, 2);
+            for (int i = 0; i < 3; i++)
+                x[i] = tn_randn(TN_SHAPE(2, 60, i ? kv_heads : 3, 16), .requires_grad = true);
+            for (int dense = 0; dense < 2; dense++) {
+                for (int i = 0; i < 3; i++) {
+                    tn_tensor *heads = tn_transpose(x[i], 1, 2);
+                    heads = dense ? tn_contiguous(heads) : heads;
+                    of[dense][i] = i < 2 ? tn_rope(heads, cos, sin) : heads;
+                    assert_int_equal(tn_is_contiguous(tn_transpose(of[dense][i], 1, 2)), !dense || (i && kv_heads == 1));
+                }
+                y[dense] = tn_scaled_dot_product_attention(of[dense][0], of[dense][1], of[dense][2], .is_causal = causal, .enable_gqa = true);
+                assert_int_equal(tn_is_contiguous(tn_transpose(y[dense], 1, 2)), !dense);
+                assert_int_equal(tn_grads_of(&y[dense], 1, x, 3, d[dense], .grads = &weight), TN_OK);
+            }
+            assert_true(tn_equal(y[0], y[1]));
+            for (int i = 0; i < 3; i++)
+                assert_true(tn_equal(d[0][i], d[1][i]) && tn_is_contiguous(d[0][i]));
+            check_good();
+        }
+}
+
 /* Bytes at most in use beyond those at the start, forward and backward at length l. */
 static int64_t peak(int64_t l, bool causal)
 {
@@ -238,6 +268,7 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {OP_TABLE_TESTS, TEST(test_wrong_inputs), TEST(test_dropout), TEST(test_composed), TEST(test_threads),
-                                       TEST(test_widths), TEST(test_both_masks_and_halves), TEST(test_no_features), TEST(test_memory)};
+                                       TEST(test_widths), TEST(test_both_masks_and_halves), TEST(test_no_features), TEST(test_heads_side_by_side),
+                                       TEST(test_memory)};
     return op_table_load("attention", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

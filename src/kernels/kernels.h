@@ -158,37 +158,38 @@ static inline tn_reduction tn_gemm_sums(const tn_gemm *g, size_t element)
     return r;
 }
 
-/* Rows of an operand of attention: element (b, h, i, j) is data[b * batch + h * head + i * row + j]. */
-typedef struct tn_attention_rows {
-    const void *data;
+/* Rows of heads, which lie side by side or apart: element (b, h, i, j) is data[b * batch + h * head + i * row + j]. */
+typedef struct tn_head_rows {
+    void *data;
     int64_t batch, head, row;
-} tn_attention_rows;
+} tn_head_rows;
 
 /* Scaled dot-product attention, f32 and f64, s above 0: y = (dropout of softmax(scale q k' + mask)) v, blocks of rows against blocks of
  * columns, so that scratch does not grow with l or s (Dao et al. 2022). Head h reads k and v of head h / (heads / kv_heads). A row of which
  * nothing is allowed gives zeros. dropout's mask is element by element what BERNOULLI fills a dense [batch, heads, l, s] with. */
 typedef struct tn_attention {
     int64_t batch, heads, kv_heads, l, s, e, ev;
-    tn_attention_rows q, k, v; /* [batch, heads, l, e], [batch, kv_heads, s, e], [batch, kv_heads, s, ev] */
-    tn_attention_rows mask;    /* [batch, heads, l, s], or data is NULL; its columns lie mask_column apart */
+    tn_head_rows q, k, v; /* [batch, heads, l, e], [batch, kv_heads, s, e], [batch, kv_heads, s, ev] */
+    tn_head_rows mask;    /* [batch, heads, l, s], or data is NULL; its columns lie mask_column apart */
     int64_t mask_column;
     bool mask_is_bool; /* true: allowed; else what is added, of the dtype */
     bool causal;       /* column j is allowed for row i where j <= i */
     bool rounded;      /* its products are as tn_gemm's rounded */
     double scale, dropout;
-    uint64_t seed, offset;     /* of dropout's random numbers */
-    void *y, *stats;           /* dense [batch, heads, l, ev], [batch, heads, l, 2]: a row's max and 1 / its sum of exp(score - max) */
-    const void *dy;            /* dense, like y */
-    void *dq, *dk, *dv;        /* dense, like q, k and v; backward writes them; each may be NULL: not asked for */
+    uint64_t seed, offset;        /* of dropout's random numbers */
+    tn_head_rows y, dy;      /* [batch, heads, l, ev] */
+    void *stats;                  /* dense [batch, heads, l, 2]: a row's max and 1 / its sum of exp(score - max) */
+    tn_head_rows dq, dk, dv; /* of the sizes of q, k and v; backward writes them; data of each may be NULL: not asked for */
 } tn_attention;
 
-/* Rotary embedding of dense rows, f32 and f64: the first 2 half elements of each row of x, in pairs (j, j + half), or (2j, 2j + 1) where
- * interleaved, turn by the angle whose cosine and sine are given, backwards where inverse; the others are copied. */
+/* Rotary embedding, f32 and f64: the first 2 half elements of each row of x, in pairs (j, j + half), or (2j, 2j + 1) where interleaved, turn by
+ * the angle whose cosine and sine are given, backwards where inverse; the others are copied. */
 typedef struct tn_rope_rows {
-    int64_t rows, width, half, table_rows; /* row r takes row r % table_rows of the tables */
+    int64_t batch, heads, l, width, half;
+    int64_t table_rows; /* row (b, h, i), the r-th, takes row r % table_rows of the tables */
     bool interleaved, inverse;
-    const void *x, *cos, *sin; /* [rows, width], [table_rows, half] twice */
-    void *y;
+    tn_head_rows x, y;     /* [batch, heads, l, width] */
+    const void *cos, *sin; /* dense [table_rows, half] */
 } tn_rope_rows;
 
 /* A recurrent layer in one direction over a batch of sequences, the longest first: their steps lie as rows, all of step 0, then all of

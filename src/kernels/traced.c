@@ -96,7 +96,7 @@ static void note_attention(notes *n, const char *argument, const tn_attention *a
     SIZES(n, "q", a->batch, a->heads, a->l, a->e);
     SIZES(n, "v", a->batch, a->kv_heads, a->s, a->ev);
 }
-static void note_rope(notes *n, const char *argument, const tn_rope_rows *r) { SIZES(n, argument, r->rows, r->width); }
+static void note_rope(notes *n, const char *argument, const tn_rope_rows *r) { SIZES(n, argument, r->batch, r->heads, r->l, r->width); }
 static void note_packed(notes *n, const char *argument, const tn_packed_matrix *w)
 {
     note_number(n, "kind", (int64_t)w->kind);

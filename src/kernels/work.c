@@ -185,9 +185,9 @@ WORK(attention, tn_dtype dtype, const tn_attention *a)
 WORK(attention_backward, tn_dtype dtype, const tn_attention *a)
 {
     const double rows = (double)(a->batch * a->heads * a->l), kept = (double)(a->batch * a->kv_heads * a->s), e = (double)a->e, ev = (double)a->ev;
-    return (tn_work){.flop = 2 * pairs(a) * (e + ev + (a->dq ? e : 0) + (a->dk ? e : 0) + (a->dv ? ev : 0)),
+    return (tn_work){.flop = 2 * pairs(a) * (e + ev + (a->dq.data ? e : 0) + (a->dk.data ? e : 0) + (a->dv.data ? ev : 0)),
                      .read = size_of(dtype) * (rows * (e + 2 * ev + 2) + kept * (e + ev)) + mask_bytes(dtype, a),
-                     .written = size_of(dtype) * ((a->dq ? rows * e : 0) + (a->dk ? kept * e : 0) + (a->dv ? kept * ev : 0)),
+                     .written = size_of(dtype) * ((a->dq.data ? rows * e : 0) + (a->dk.data ? kept * e : 0) + (a->dv.data ? kept * ev : 0)),
                      .kind = a->rounded ? TN_WORK_BF16 : kind_of(dtype)};
 }
 
@@ -309,8 +309,9 @@ WORK(sort, tn_dtype dtype, const tn_sort_rows *r)
 /* Four products and two sums to a pair. */
 WORK(rope, tn_dtype dtype, const tn_rope_rows *r)
 {
-    tn_work w = dense(dtype, (double)(r->rows * r->width), 0, 1, 1);
-    w.flop = 6 * (double)(r->rows * r->half);
+    const double rows = (double)(r->batch * r->heads * r->l);
+    tn_work w = dense(dtype, rows * (double)r->width, 0, 1, 1);
+    w.flop = 6 * rows * (double)r->half;
     w.read += size_of(dtype) * 2 * (double)(r->table_rows * r->half);
     return w;
 }

@@ -9,6 +9,7 @@
 #include "ops/product.h"
 #include "ops/broadcast.h"
 #include "ops/create.h"
+#include "ops/heads.h"
 #include "ops/reduction.h"
 #include "ops/window.h"
 
@@ -16,22 +17,20 @@ static const char op[] = "scaled_dot_product_attention";
 
 /* The node's attribute is a tn_attention, whose pointers are set for each call. */
 
-static tn_attention_rows rows_of(const tn_tensor *x) { return (tn_attention_rows){tn_ptr(x), x->strides[0], x->strides[1], x->strides[2]}; }
-
 static tn_attention operands(const tn_attention *form, const tn_tensor *q, const tn_tensor *k, const tn_tensor *v, const tn_tensor *mask,
                              const tn_tensor *y, const tn_tensor *stats)
 {
     tn_attention f = *form;
     const tn_tensor *query = tn_multiplied(q), *key = tn_multiplied(k), *value = tn_multiplied(v);
-    f.q = rows_of(query ? query : q); /* where there is no memory an error sticks */
-    f.k = rows_of(key ? key : k);
-    f.v = rows_of(value ? value : v);
+    f.q = tn_heads_of(query ? query : q); /* where there is no memory an error sticks */
+    f.k = tn_heads_of(key ? key : k);
+    f.v = tn_heads_of(value ? value : v);
     if (mask) {
-        f.mask = rows_of(mask);
+        f.mask = tn_heads_of(mask);
         f.mask_column = mask->strides[3];
         f.mask_is_bool = mask->dtype == TN_BOOL;
     }
-    f.y = tn_ptr(y);
+    f.y = tn_heads_of(y);
     f.stats = tn_ptr(stats);
     f.rounded = tn_rounds_to_bf16();
     return f;
@@ -110,16 +109,16 @@ static void attention_backward(tn_node *node, tn_tensor *const *dys, tn_tensor *
     for (int i = 0; i < 4; i++)
         if (tn_wants(node, i)) {
             const tn_tensor *x = i < 3 ? in[i] : mask;
-            d[i] = nothing ? tn_zeros_of(op, tn_shape_of(x), x) : tn_new(op, tn_shape_of(x), (tn_dtype)x->dtype, x->storage->device);
+            d[i] = nothing ? tn_zeros_of(op, tn_shape_of(x), x) : tn_new_heads(op, x, x->sizes[3]);
         }
-    tn_tensor *dy = tn_contiguous(dys[0]);
+    tn_tensor *dy = dys[0]->strides[3] == 1 ? dys[0] : tn_contiguous(dys[0]);
     if (tn_failing() || nothing)
         return;
     tn_attention f = operands(form, in[0], in[1], in[2], mask, y, stats);
-    f.dy = tn_ptr(dy);
-    f.dq = d[0] ? tn_ptr(d[0]) : NULL;
-    f.dk = d[1] ? tn_ptr(d[1]) : NULL;
-    f.dv = d[2] ? tn_ptr(d[2]) : NULL;
+    f.dy = tn_heads_of(dy);
+    f.dq = d[0] ? tn_heads_of(d[0]) : f.dq;
+    f.dk = d[1] ? tn_heads_of(d[1]) : f.dk;
+    f.dv = d[2] ? tn_heads_of(d[2]) : f.dv;
     tn_kernels_for(y)->attention_backward((tn_dtype)y->dtype, &f);
 }
 
@@ -230,8 +229,7 @@ static tn_tensor *attend(const tn_attention_args *a)
         form.seed = fill.seed;
         form.offset = fill.offset;
     }
-    const tn_shape shape = TN_SHAPE(form.batch, form.heads, form.l, form.ev);
-    tn_tensor *y = form.s ? tn_new(op, shape, dtype, q->storage->device) : tn_zeros_of(op, shape, q);
+    tn_tensor *y = form.s ? tn_new_heads(op, q, form.ev) : tn_zeros_of(op, TN_SHAPE(form.batch, form.heads, form.l, form.ev), q);
     tn_tensor *stats = tn_new(op, TN_SHAPE(form.batch, form.heads, form.l, 2), dtype, q->storage->device);
     if (!y || !stats)
         return NULL;

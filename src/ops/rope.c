@@ -6,6 +6,7 @@
 #include "core/loop.h"
 #include "kernels/graph.h"
 #include "ops/create.h"
+#include "ops/heads.h"
 #include "ops/reduction.h"
 #include "ops/window.h"
 
@@ -23,19 +24,28 @@ static void rope_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
     dx[0] = turn(dy[0], tn_node_saved(node, 0), tn_node_saved(node, 1), how);
 }
 
+/* x as [batch, heads, l, e] without history, its last dim dense; a copy where no view is so. */
+static tn_tensor *in_heads(tn_tensor *x)
+{
+    TN_NO_GRAD;
+    const int64_t *last = x->sizes + x->ndim - 2, heads = x->ndim > 2 ? last[-1] : 1, each = heads * last[0] * last[1];
+    tn_tensor *y = x->ndim == 4 ? x : tn_reshape(x, TN_SHAPE(each ? x->numel / each : 0, heads, last[0], last[1]));
+    return y && y->strides[3] != 1 ? tn_contiguous(y) : y;
+}
+
 /* x [..., l, e]; cos and sin dense, of as many rows as x or as its l. */
 static tn_tensor *turn(tn_tensor *x, tn_tensor *cos, tn_tensor *sin, turning how)
 {
-    tn_tensor *packed = tn_failing() ? NULL : tn_packed(x);
-    tn_tensor *y = packed ? tn_new("rope", tn_shape_of(x), (tn_dtype)x->dtype, x->storage->device) : NULL;
+    tn_tensor *from = tn_failing() ? NULL : in_heads(x), *y = from ? tn_new_heads("rope", from, from->sizes[3]) : NULL;
     if (!y)
         return NULL;
-    const int64_t width = x->sizes[x->ndim - 1], half = cos->sizes[cos->ndim - 1];
-    const tn_rope_rows rows = {.rows = width ? x->numel / width : 0, .width = width, .half = half, 
-                               .table_rows = half ? cos->numel / half : 1, .interleaved = how.interleaved, .inverse = how.inverse, .x = tn_ptr(packed), .cos = tn_ptr(cos),
-                               .sin = tn_ptr(sin), .y = tn_ptr(y)};
+    const int64_t half = cos->sizes[cos->ndim - 1];
+    const tn_rope_rows rows = {.batch = from->sizes[0], .heads = from->sizes[1], .l = from->sizes[2], .width = from->sizes[3], .half = half,
+                               .table_rows = half ? cos->numel / half : 1, .interleaved = how.interleaved, .inverse = how.inverse,
+                               .x = tn_heads_of(from), .y = tn_heads_of(y), .cos = tn_ptr(cos), .sin = tn_ptr(sin)};
     if (x->numel && tn_kernels_for(x)->rope((tn_dtype)x->dtype, &rows) != TN_OK)
         return NULL;
+    y = x->ndim == 4 ? y : tn_reshape(y, tn_shape_of(x));
     return tn_record(y, "rope", rope_backward, TN_INPUTS(x), TN_SAVED(cos, sin), TN_ATTR(how));
 }
 

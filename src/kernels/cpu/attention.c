@@ -112,7 +112,7 @@ tn_status TN_K(attention_backward)(tn_dtype dtype, const tn_attention *a)
     const double work = (double)(2 * a->e + 2 * a->ev);
     const int tiles = a->dropout > 0 ? 3 : 2;
     attention_task task = task_of(dtype, a);
-    const int queries = a->dq ? DQ : 0, others = (a->dk ? DK : 0) | (a->dv ? DV : 0);
+    const int queries = a->dq.data ? DQ : 0, others = (a->dk.data ? DK : 0) | (a->dv.data ? DV : 0);
     /* With a head for each thread the scores are made once; else once for rows and once for columns. The sums are the same. */
     task.whole = a->batch * a->kv_heads >= tn_parallel_width();
     task.wanted = queries | others;

@@ -18,16 +18,8 @@ static FN(work) FN(work_of)(const attention_task *task, int64_t worker, bool bac
     return (FN(work)){tiles, tiles + TILE, keep, at, task->product / 2, task->own, task->a->rounded};
 }
 
-static const T *FN(at)(const tn_attention_rows *x, int64_t b, int64_t h, int64_t i)
-{
-    return (const T *)x->data + b * x->batch + h * x->head + i * x->row;
-}
-
-/* Row i of head h of a dense [batch, heads, rows, width]. */
-static T *FN(dense)(const void *x, int64_t heads, int64_t rows, int64_t width, int64_t b, int64_t h, int64_t i)
-{
-    return (T *)(uintptr_t)x + ((b * heads + h) * rows + i) * width;
-}
+static T *FN(at)(const tn_head_rows *x, int64_t b, int64_t h, int64_t i) { return (T *)x->data + b * x->batch + h * x->head + i * x->row; }
+static T *FN(stats_at)(const tn_attention *a, int64_t b, int64_t h, int64_t i) { return (T *)a->stats + ((b * a->heads + h) * a->l + i) * 2; }
 
 static int64_t FN(kv_head)(const tn_attention *a, int64_t h) { return h / (a->heads / a->kv_heads); }
 
@@ -46,15 +38,19 @@ static void FN(multiply)(const FN(work) *work, int64_t m, int64_t n, int64_t k, 
     TN_K(gemm)(DTYPE, &g);
 }
 
-/* Rows of a matrix. */
+/* Rows of a matrix: of a tile's head from its first row on, or of its head of k and v from its first column on. */
 typedef struct FN(rows) {
-    const T *data;
+    T *data;
     int64_t row;
 } FN(rows);
 
-static FN(rows) FN(rows_of)(const tn_attention *a, const tn_attention_rows *x, int64_t b, int64_t h, int64_t i)
+static FN(rows) FN(queries_of)(const tn_head_rows *x, const attention_tile *t)
 {
-    return (FN(rows)){FN(at)(x, b, x == &a->q ? h : FN(kv_head)(a, h), i), x->row};
+    return (FN(rows)){FN(at)(x, t->b, t->h, t->i0), x->row};
+}
+static FN(rows) FN(keys_of)(const tn_attention *a, const tn_head_rows *x, const attention_tile *t)
+{
+    return (FN(rows)){FN(at)(x, t->b, FN(kv_head)(a, t->h), t->j0), x->row};
 }
 
 /* The transpose of k's or v's rows [columns, k], in panels of gemm's. */
@@ -79,25 +75,40 @@ static void FN(dots)(const FN(work) *work, const attention_tile *t, int64_t k, d
 }
 
 /* to [rows, n] += alpha p other, p a tile and other [columns, n] */
-static void FN(gather)(const FN(work) *work, const attention_tile *t, int64_t n, double alpha, const T *p, FN(rows) other, T *to)
+static void FN(gather)(const FN(work) *work, const attention_tile *t, int64_t n, double alpha, const T *p, FN(rows) other, FN(rows) to)
 {
     const FN(product) g = {.m = t->rows, .n = n, .k = t->columns, .a = p, .a_row = PITCH, .a_col = 1, .b = other.data, .b_row = other.row,
-                           .c = to, .c_row = n, .alpha = (T)alpha, .add = true};
+                           .c = to.data, .c_row = to.row, .alpha = (T)alpha, .add = true};
     if (work->own)
         FN(product_of)(&g, SEEN_K, t->seen);
     else
-        FN(multiply)(work, g.m, n, g.k, alpha, (FN(matrix)){p, PITCH, 1}, (FN(matrix)){other.data, other.row, 1}, 1, to, n);
+        FN(multiply)(work, g.m, n, g.k, alpha, (FN(matrix)){p, PITCH, 1}, (FN(matrix)){other.data, other.row, 1}, 1, to.data, to.row);
 }
 
 /* to [columns, n] += alpha p' x, p a tile and x [rows, n] */
-static void FN(scatter)(const FN(work) *work, const attention_tile *t, int64_t n, double alpha, const T *p, FN(rows) x, T *to)
+static void FN(scatter)(const FN(work) *work, const attention_tile *t, int64_t n, double alpha, const T *p, FN(rows) x, FN(rows) to)
 {
     const FN(product) g = {.m = t->columns, .n = n, .k = t->rows, .a = p, .a_row = 1, .a_col = PITCH, .b = x.data, .b_row = x.row,
-                           .c = to, .c_row = n, .alpha = (T)alpha, .add = true};
+                           .c = to.data, .c_row = to.row, .alpha = (T)alpha, .add = true};
     if (work->own)
         FN(product_of)(&g, SEEN_M, t->seen);
     else
-        FN(multiply)(work, g.m, n, g.k, alpha, (FN(matrix)){p, 1, PITCH}, (FN(matrix)){x.data, x.row, 1}, 1, to, n);
+        FN(multiply)(work, g.m, n, g.k, alpha, (FN(matrix)){p, 1, PITCH}, (FN(matrix)){x.data, x.row, 1}, 1, to.data, to.row);
+}
+
+/* Rows i0 ... i1 of a head of what is asked for become 0. */
+static void FN(begin_sums)(const tn_head_rows *x, int64_t width, int64_t b, int64_t h, int64_t i0, int64_t i1)
+{
+    for (int64_t i = i0; i < i1 && x->data; i++) {
+        T *row = FN(at)(x, b, h, i);
+        int64_t j = 0;
+        for (; j + LANES <= width; j += LANES) {
+            *(FN(vec_at) *)(row + j) = (FN(vec)){0};
+            __asm__ volatile("" ::: "memory"); /* no call of memset for each row */
+        }
+        for (; j < width; j++)
+            row[j] = 0;
+    }
 }
 
 /* Columns up to which a row is computed of which n are seen. */
@@ -106,7 +117,7 @@ static int64_t FN(whole)(int64_t n) { return tn_ceil_div(n, WHOLE) * WHOLE; }
 /* work->p = scale q k' + mask, of what rows may see; -infinity where nothing is to be seen, up to whole vectors. */
 static void FN(scores)(const tn_attention *a, const attention_tile *t, const FN(work) *work)
 {
-    FN(dots)(work, t, a->e, a->scale, FN(rows_of)(a, &a->q, t->b, t->h, t->i0), FN(rows_of)(a, &a->k, t->b, t->h, t->j0), work->product, work->p);
+    FN(dots)(work, t, a->e, a->scale, FN(queries_of)(&a->q, t), FN(keys_of)(a, &a->k, t), work->product, work->p);
     for (int64_t i = 0; i < t->rows; i++) {
         T *row = work->p + i * PITCH;
         const int64_t from = t->b * a->mask.batch + t->h * a->mask.head + (t->i0 + i) * a->mask.row + t->j0 * a->mask_column;
@@ -148,11 +159,11 @@ static void FN(times)(const attention_tile *t, const T *x, const T *y, T *to)
 /* A tile against what the block's rows saw before: y is rescaled where the max grows. */
 static void FN(forward_tile)(const tn_attention *a, const attention_tile *t, T *max, double *sum, const FN(work) *work)
 {
-    T *y = FN(dense)(a->y, a->heads, a->l, a->ev, t->b, t->h, t->i0);
+    const FN(rows) y = FN(queries_of)(&a->y, t);
     FN(scores)(a, t, work);
     for (int64_t i = 0; i < t->rows; i++) {
         const int64_t n = FN(whole)(seen_by(t, i));
-        T *row = work->p + i * PITCH, *to = y + i * a->ev;
+        T *row = work->p + i * PITCH, *to = y.data + i * y.row;
         const T own = FN(max_number)(row, n), larger = own > max[i] ? own : max[i]; /* NaN is in the sum */
         const T shift = larger == -(T)HUGE_VAL ? 0 : larger, factor = tn_exp_minus_(max[i] - shift);
         sum[i] = sum[i] * (double)factor + (double)FN(exp_sum)(row, shift, row, n, 0);
@@ -166,22 +177,22 @@ static void FN(forward_tile)(const tn_attention *a, const attention_tile *t, T *
         FN(kept)(a, t, work->keep);
         FN(times)(t, work->p, work->keep, work->p);
     }
-    FN(gather)(work, t, a->ev, 1, work->p, FN(rows_of)(a, &a->v, t->b, t->h, t->j0), y);
+    FN(gather)(work, t, a->ev, 1, work->p, FN(keys_of)(a, &a->v, t), y);
 }
 
 /* Rows i0 ... i1, at most MOST_BLOCKS blocks, against all columns, with a running max and sum for each row. */
 static void FN(forward_span)(const attention_task *task, int64_t b, int64_t h, int64_t i0, int64_t i1, const FN(work) *work)
 {
     const tn_attention *a = task->a;
-    T *y = FN(dense)(a->y, a->heads, a->l, a->ev, b, h, i0), *stats = FN(dense)(a->stats, a->heads, a->l, 2, b, h, i0);
+    T *stats = FN(stats_at)(a, b, h, i0);
     T max[MOST_BLOCKS * ROWS];
     double sum[MOST_BLOCKS * ROWS] = {0};
-    memset(y, 0, (size_t)((i1 - i0) * a->ev) * sizeof(T));
+    FN(begin_sums)(&a->y, a->ev, b, h, i0, i1);
     for (int64_t i = 0; i < i1 - i0; i++)
         max[i] = -(T)HUGE_VAL;
     for (int64_t j = 0; j < columns_of(a, i1); j += COLUMNS) {
         if (work->own)
-            FN(pack)(FN(rows_of)(a, &a->k, b, h, j), tn_min_i64(COLUMNS, a->s - j), a->e, work->product);
+            FN(pack)(FN(keys_of)(a, &a->k, &(attention_tile){.b = b, .h = h, .j0 = j}), tn_min_i64(COLUMNS, a->s - j), a->e, work->product);
         for (int64_t i = i0; i < i1; i += task->rows) {
             const attention_tile t = tile_of(task, b, h, i, j);
             if (t.columns > 0)
@@ -192,8 +203,9 @@ static void FN(forward_span)(const attention_task *task, int64_t b, int64_t h, i
         const T inverse = (T)(sum[i] == 0 ? 0 : 1 / sum[i]);
         stats[2 * i] = max[i] == -(T)HUGE_VAL ? 0 : max[i];
         stats[2 * i + 1] = inverse;
+        T *y = FN(at)(&a->y, b, h, i0 + i);
         for (int64_t j = 0; j < a->ev; j++)
-            y[i * a->ev + j] *= inverse;
+            y[j] *= inverse;
     }
 }
 
@@ -216,12 +228,12 @@ static void FN(forward_range)(int64_t begin, int64_t end, void *context)
 /* ds, in dp: p (dy v' - the row's sum of dy y). */
 static void FN(slopes)(const tn_attention *a, const attention_tile *t, FN(rows) dy, const FN(work) *work)
 {
-    const T *y = FN(dense)(a->y, a->heads, a->l, a->ev, t->b, t->h, t->i0);
-    FN(dots)(work, t, a->ev, 1, dy, FN(rows_of)(a, &a->v, t->b, t->h, t->j0), work->product + work->second, work->dp);
+    const FN(rows) y = FN(queries_of)(&a->y, t);
+    FN(dots)(work, t, a->ev, 1, dy, FN(keys_of)(a, &a->v, t), work->product + work->second, work->dp);
     for (int64_t i = 0; i < t->rows; i++) {
         T *row = work->dp + i * PITCH;
         const T *p = work->p + i * PITCH, *keep = work->keep ? work->keep + i * PITCH : NULL;
-        const T mean = FN(dot)(dy.data + i * dy.row, y + i * a->ev, a->ev);
+        const T mean = FN(dot)(dy.data + i * dy.row, y.data + i * y.row, a->ev);
         const int64_t n = seen_by(t, i);
         for (int64_t j = 0; keep && j < n; j++)
             row[j] *= keep[j];
@@ -236,9 +248,8 @@ static void FN(slopes)(const tn_attention *a, const attention_tile *t, FN(rows) 
 /* With p the probabilities: dv += p' dy, dq += scale ds k, dk += scale ds' q. */
 static void FN(backward_tile)(const tn_attention *a, const attention_tile *t, int wanted, const FN(work) *work)
 {
-    const int64_t kv = FN(kv_head)(a, t->h);
-    const FN(rows) dy = {FN(dense)(a->dy, a->heads, a->l, a->ev, t->b, t->h, t->i0), a->ev};
-    const T *stats = FN(dense)(a->stats, a->heads, a->l, 2, t->b, t->h, t->i0);
+    const FN(rows) dy = FN(queries_of)(&a->dy, t);
+    const T *stats = FN(stats_at)(a, t->b, t->h, t->i0);
     FN(scores)(a, t, work);
     for (int64_t i = 0; i < t->rows; i++) {
         T *row = work->p + i * PITCH;
@@ -254,17 +265,15 @@ static void FN(backward_tile)(const tn_attention *a, const attention_tile *t, in
     if (wanted & DV) {
         if (work->keep)
             FN(times)(t, work->p, work->keep, work->dp);
-        FN(scatter)(work, t, a->ev, 1, work->keep ? work->dp : work->p, dy, FN(dense)(a->dv, a->kv_heads, a->s, a->ev, t->b, kv, t->j0));
+        FN(scatter)(work, t, a->ev, 1, work->keep ? work->dp : work->p, dy, FN(keys_of)(a, &a->dv, t));
     }
     if (!(wanted & (DQ | DK)))
         return;
     FN(slopes)(a, t, dy, work);
     if (wanted & DQ)
-        FN(gather)(work, t, a->e, a->scale, work->dp, FN(rows_of)(a, &a->k, t->b, t->h, t->j0),
-                   FN(dense)(a->dq, a->heads, a->l, a->e, t->b, t->h, t->i0));
+        FN(gather)(work, t, a->e, a->scale, work->dp, FN(keys_of)(a, &a->k, t), FN(queries_of)(&a->dq, t));
     if (wanted & DK)
-        FN(scatter)(work, t, a->e, a->scale, work->dp, FN(rows_of)(a, &a->q, t->b, t->h, t->i0),
-                    FN(dense)(a->dk, a->kv_heads, a->s, a->e, t->b, kv, t->j0));
+        FN(scatter)(work, t, a->e, a->scale, work->dp, FN(queries_of)(&a->q, t), FN(keys_of)(a, &a->dk, t));
 }
 
 /* The tiles of heads h0 ... h1, of one head of k and v, whose rows and columns begin in the ranges: columns first, then heads, then rows. */
@@ -274,10 +283,11 @@ static void FN(backward_span)(const attention_task *task, int64_t b, int64_t h0,
     const tn_attention *a = task->a;
     for (int64_t j = j0; j < tn_min_i64(j1, columns_of(a, i1)); j += COLUMNS) {
         const int64_t columns = tn_min_i64(COLUMNS, a->s - j);
+        const attention_tile first = {.b = b, .h = h0, .j0 = j};
         if (work->own)
-            FN(pack)(FN(rows_of)(a, &a->k, b, h0, j), columns, a->e, work->product);
+            FN(pack)(FN(keys_of)(a, &a->k, &first), columns, a->e, work->product);
         if (work->own && task->wanted & (DQ | DK))
-            FN(pack)(FN(rows_of)(a, &a->v, b, h0, j), columns, a->ev, work->product + work->second);
+            FN(pack)(FN(keys_of)(a, &a->v, &first), columns, a->ev, work->product + work->second);
         for (int64_t h = h0; h < h1; h++)
             for (int64_t i = i0; i < i1; i += task->rows) {
                 const attention_tile t = tile_of(task, b, h, i, j);
@@ -287,30 +297,23 @@ static void FN(backward_span)(const attention_task *task, int64_t b, int64_t h0,
     }
 }
 
-/* Rows i0 ... i1 of a head of what is asked for become 0. */
-static void FN(begin_sums)(void *x, int64_t heads, int64_t rows, int64_t width, int64_t b, int64_t h, int64_t i0, int64_t i1)
-{
-    if (x)
-        memset(FN(dense)(x, heads, rows, width, b, h, i0), 0, (size_t)((i1 - i0) * width) * sizeof(T));
-}
-
 static void FN(backward_unit)(const attention_task *task, int64_t unit, const FN(work) *work)
 {
     const tn_attention *a = task->a;
     if (!task->whole && task->wanted == DQ) {
         const int64_t head = unit / task->row_blocks, b = head / a->heads, h = head % a->heads;
         const int64_t i = folded(unit % task->row_blocks, task->row_blocks) * task->rows, end = tn_min_i64(i + task->rows, a->l);
-        FN(begin_sums)(a->dq, a->heads, a->l, a->e, b, h, i, end);
+        FN(begin_sums)(&a->dq, a->e, b, h, i, end);
         FN(backward_span)(task, b, h, h + 1, i, end, 0, a->s, work);
         return;
     }
     const int64_t group = a->heads / a->kv_heads, blocks = task->whole ? 1 : task->column_blocks;
     const int64_t head = unit / blocks, b = head / a->kv_heads, kv = head % a->kv_heads, h = kv * group;
     const int64_t j = folded(unit % blocks, blocks) * COLUMNS, end = task->whole ? a->s : tn_min_i64(j + COLUMNS, a->s);
-    FN(begin_sums)(a->dk, a->kv_heads, a->s, a->e, b, kv, j, end);
-    FN(begin_sums)(a->dv, a->kv_heads, a->s, a->ev, b, kv, j, end);
+    FN(begin_sums)(&a->dk, a->e, b, kv, j, end);
+    FN(begin_sums)(&a->dv, a->ev, b, kv, j, end);
     for (int64_t i = h; i < h + group && task->wanted & DQ; i++)
-        FN(begin_sums)(a->dq, a->heads, a->l, a->e, b, i, 0, a->l);
+        FN(begin_sums)(&a->dq, a->e, b, i, 0, a->l);
     FN(backward_span)(task, b, h, h + group, 0, a->l, j, end, work);
 }
 
@@ -325,6 +328,7 @@ static void FN(backward_range)(int64_t begin, int64_t end, void *context)
 }
 
 #undef T
+#undef LANES
 #undef WHOLE
 #undef FN
 #undef DTYPE

@@ -86,4 +86,3 @@ static void FN(product_of)(const FN(product) *g, attention_side side, int64_t se
     }
 }
 
-#undef LANES

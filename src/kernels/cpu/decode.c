@@ -59,7 +59,9 @@ static void keep(tn_dtype dtype, int64_t rows, int64_t size, const float *x, voi
 /* A token's heads, of q or of k. */
 static void turn(const tn_decode_store *s, float *heads, int64_t count, const float *norm)
 {
-    const tn_rope_rows rows = {.rows = count, .width = s->size, .half = s->size / 2, .table_rows = 1, .x = heads, .cos = s->cos, .sin = s->sin, .y = heads};
+    const tn_head_rows at = {.data = heads, .head = s->size, .row = count * s->size};
+    const tn_rope_rows rows = {.batch = 1, .heads = count, .l = 1, .width = s->size, .half = s->size / 2, .table_rows = 1, .x = at, .y = at,
+                               .cos = s->cos, .sin = s->sin};
     if (norm)
         TN_K(decode_norm)(count, s->size, heads, norm, s->eps, heads, TN_PACKED_F32, NULL);
     TN_K(rope)(TN_F32, &rows);

@@ -29,19 +29,12 @@ template <class S> struct matrix {
     int rows; /* or more than any tile has */
 };
 TN_DEVICE int left_of(int64_t rows) { return rows < (1 << 16) ? (int)rows : 1 << 16; }
-template <class S> TN_DEVICE matrix<S> rows_from(const tn_attention_rows &r, int64_t batch, int64_t head, int64_t first, int64_t rows, int64_t cols)
+template <class S> TN_DEVICE matrix<S> rows_from(const tn_head_rows &r, int64_t batch, int64_t head, int64_t first, int64_t rows, int64_t cols)
 {
     const matrix<S> m = {(const S *)r.data + batch * r.batch + head * r.head + first * r.row, r.row, cols, left_of(rows - first)};
     return m;
 }
 TN_DEVICE int64_t row_index(const tn_attention &f, int64_t batch, int64_t head, int64_t row) { return (batch * f.heads + head) * f.l + row; }
-/* dy or y: dense [batch, heads, l, ev]. */
-template <class S> TN_DEVICE matrix<S> results_from(const tn_attention &f, const void *data, int64_t batch, int64_t head, int64_t first)
-{
-    const matrix<S> m = {(const S *)data + row_index(f, batch, head, first) * f.ev, f.ev, f.ev, left_of(f.l - first)};
-    return m;
-}
-
 /* Whether all rows can be read 16 bytes at a time; the same for all threads. */
 template <class S> TN_DEVICE bool is_wide(const matrix<S> &m)
 {
@@ -228,15 +221,17 @@ TN_DEVICE part part_of(int64_t groups, int64_t tiles, int tile, int64_t heads)
     return p;
 }
 
-/* A thread's part of rows by columns from (first, c0) on; to is dense. */
-template <int SIDE, class S, int R> TN_DEVICE void put(S *to, int64_t first, int64_t rows, int64_t c0, int64_t cols, const S (&sum)[R][R])
+/* A thread's part of a head's rows by columns from (first, c0) on. */
+template <int SIDE, class S, int R>
+TN_DEVICE void put(const tn_head_rows &r, int64_t batch, int64_t head, int64_t first, int64_t rows, int64_t c0, int64_t cols, const S (&sum)[R][R])
 {
     typedef typename shape<S, R, SIDE>::pack pack;
+    S *to = (S *)r.data + batch * r.batch + head * r.head;
     const int64_t c = c0 + column_at<SIDE, R>(0);
-    const bool packed = cols % R == 0 && (uintptr_t)to % sizeof(pack) == 0 && c < cols;
+    const bool packed = cols % R == 0 && r.row % R == 0 && (uintptr_t)to % sizeof(pack) == 0 && c < cols;
     EVERY(y, R) {
         const int64_t i = first + row_at<SIDE, R>(y);
-        S *at = to + i * cols + c;
+        S *at = to + i * r.row + c;
         if (i < rows && packed) {
             pack out;
             EVERY(x, R)
@@ -320,7 +315,7 @@ TN_KERNEL AT_ONCE(SIDE *SIDE, SIDE == 16 ? 2 : 1) attention_kernel(tn_attention 
         }
     }
     EVERY(g, G)
-        put<SIDE>((S *)f.y + row_index(f, at.batch, at.head, 0) * f.ev, at.first, f.l, at.group * G + g * TILE, f.ev, out[g]);
+        put<SIDE>(f.y, at.batch, at.head, at.first, f.l, at.group * G + g * TILE, f.ev, out[g]);
 }
 
 /* ---- backward ---------------------------------------------------------------------------------------------------------------- */
@@ -331,9 +326,11 @@ template <class S> TN_KERNEL dy_y_kernel(tn_attention f, int64_t rows, S *out)
     const int64_t i = tn_this_thread();
     if (i >= rows)
         return;
+    const int64_t head = i / f.l % f.heads, batch = i / f.l / f.heads;
+    const matrix<S> dy = rows_from<S>(f.dy, batch, head, i % f.l, f.l, f.ev), y = rows_from<S>(f.y, batch, head, i % f.l, f.l, f.ev);
     S sum = 0;
     for (int64_t d = 0; d < f.ev; d++)
-        sum += ((const S *)f.dy)[i * f.ev + d] * ((const S *)f.y)[i * f.ev + d];
+        sum += dy.data[d] * y.data[d];
     out[i] = sum;
 }
 
@@ -348,7 +345,7 @@ TN_DEVICE void slopes(const tn_attention &f, int64_t batch, int64_t head, int64_
     const bool plain = is_plain(f, i0, j0, TILE);
     S scores[R][R], own[R];
     products<SIDE>(rows_from<S>(f.q, batch, head, i0, f.l, f.e), rows_from<S>(f.k, batch, kv, j0, f.s, f.e), room, scores);
-    products<SIDE>(results_from<S>(f, f.dy, batch, head, i0), rows_from<S>(f.v, batch, kv, j0, f.s, f.ev), room, ds);
+    products<SIDE>(rows_from<S>(f.dy, batch, head, i0, f.l, f.ev), rows_from<S>(f.v, batch, kv, j0, f.s, f.ev), room, ds);
     EVERY(y, R) {
         const int64_t i = i0 + row_at<SIDE, R>(y), at = row_index(f, batch, head, i < f.l ? i : 0);
         const S most = ((const S *)f.stats)[2 * at], share = ((const S *)f.stats)[2 * at + 1];
@@ -387,27 +384,27 @@ template <class S, int R, int SIDE> TN_KERNEL one_tile_kernel(tn_attention f)
     enum { TILE = shape<S, R, SIDE>::TILE };
     __shared__ typename shape<S, R, SIDE>::strips room;
     __shared__ typename shape<S, R, SIDE>::tile laid;
-    const int64_t head = blockIdx.x % f.heads, batch = blockIdx.x / f.heads, out = blockIdx.x;
+    const int64_t head = blockIdx.x % f.heads, batch = blockIdx.x / f.heads;
     S p[R][R], ds[R][R];
     slopes<SIDE>(f, batch, head, 0, 0, (const S *)NULL, room, p, ds);
     lay<SIDE>(laid, p);
     __syncthreads();
-    for (int64_t c0 = 0; c0 < f.ev && f.dv; c0 += TILE) {
+    for (int64_t c0 = 0; c0 < f.ev && f.dv.data; c0 += TILE) {
         S of_v[R][R] = {};
-        accumulate<true, SIDE>(laid, results_from<S>(f, f.dy, batch, head, 0), c0, room, of_v);
-        put<SIDE>((S *)f.dv + out * f.s * f.ev, 0, f.s, c0, f.ev, of_v);
+        accumulate<true, SIDE>(laid, rows_from<S>(f.dy, batch, head, 0, f.l, f.ev), c0, room, of_v);
+        put<SIDE>(f.dv, batch, head, 0, f.s, c0, f.ev, of_v);
     }
     lay<SIDE>(laid, ds);
     __syncthreads();
     for (int64_t c0 = 0; c0 < f.e; c0 += TILE) {
         S of_q[R][R] = {}, of_k[R][R] = {};
-        if (f.dq) {
+        if (f.dq.data) {
             accumulate<false, SIDE>(laid, rows_from<S>(f.k, batch, head, 0, f.s, f.e), c0, room, of_q);
-            put<SIDE>((S *)f.dq + out * f.l * f.e, 0, f.l, c0, f.e, of_q);
+            put<SIDE>(f.dq, batch, head, 0, f.l, c0, f.e, of_q);
         }
-        if (f.dk) {
+        if (f.dk.data) {
             accumulate<true, SIDE>(laid, rows_from<S>(f.q, batch, head, 0, f.l, f.e), c0, room, of_k);
-            put<SIDE>((S *)f.dk + out * f.s * f.e, 0, f.s, c0, f.e, of_k);
+            put<SIDE>(f.dk, batch, head, 0, f.s, c0, f.e, of_k);
         }
     }
 }
@@ -429,7 +426,7 @@ TN_KERNEL AT_ONCE(SIDE *SIDE, SIDE == 16 && G == 1 ? 2 : 1) dq_kernel(tn_attenti
             accumulate<false, SIDE>(laid, rows_from<S>(f.k, at.batch, kv, j0, f.s, f.e), at.group * G + g * TILE, room, sum[g]);
     }
     EVERY(g, G)
-        put<SIDE>((S *)f.dq + row_index(f, at.batch, at.head, 0) * f.e, at.first, f.l, at.group * G + g * TILE, f.e, sum[g]);
+        put<SIDE>(f.dq, at.batch, at.head, at.first, f.l, at.group * G + g * TILE, f.e, sum[g]);
 }
 
 /* Over the rows of q of each head that reads these keys and values. */
@@ -440,7 +437,7 @@ TN_KERNEL AT_ONCE(SIDE *SIDE, 1) dkv_kernel(tn_attention f, int64_t groups, cons
     __shared__ typename shape<S, R, SIDE>::strips room;
     __shared__ typename shape<S, R, SIDE>::tile laid;
     const part at = part_of(groups, tn_blocks(f.s, TILE), TILE, f.kv_heads);
-    const int64_t each = f.heads / f.kv_heads, out = (at.batch * f.kv_heads + at.head) * f.s, c0 = at.group * G;
+    const int64_t each = f.heads / f.kv_heads, c0 = at.group * G;
     S p[R][R], ds[R][R], of_k[G][R][R] = {}, of_v[G][R][R] = {};
     for (int64_t head = at.head * each; head < (at.head + 1) * each; head++)
         for (int64_t i0 = f.causal ? at.first : 0; i0 < f.l; i0 += TILE) {
@@ -448,19 +445,19 @@ TN_KERNEL AT_ONCE(SIDE *SIDE, 1) dkv_kernel(tn_attention f, int64_t groups, cons
             lay<SIDE>(laid, p);
             __syncthreads();
             EVERY(g, G)
-                if (f.dv && c0 + g * TILE < f.ev)
-                    accumulate<true, SIDE>(laid, results_from<S>(f, f.dy, at.batch, head, i0), c0 + g * TILE, room, of_v[g]);
+                if (f.dv.data && c0 + g * TILE < f.ev)
+                    accumulate<true, SIDE>(laid, rows_from<S>(f.dy, at.batch, head, i0, f.l, f.ev), c0 + g * TILE, room, of_v[g]);
             lay<SIDE>(laid, ds);
             __syncthreads();
             EVERY(g, G)
-                if (f.dk && c0 + g * TILE < f.e)
+                if (f.dk.data && c0 + g * TILE < f.e)
                     accumulate<true, SIDE>(laid, rows_from<S>(f.q, at.batch, head, i0, f.l, f.e), c0 + g * TILE, room, of_k[g]);
         }
     EVERY(g, G) {
-        if (f.dk)
-            put<SIDE>((S *)f.dk + out * f.e, at.first, f.s, c0 + g * TILE, f.e, of_k[g]);
-        if (f.dv)
-            put<SIDE>((S *)f.dv + out * f.ev, at.first, f.s, c0 + g * TILE, f.ev, of_v[g]);
+        if (f.dk.data)
+            put<SIDE>(f.dk, at.batch, at.head, at.first, f.s, c0 + g * TILE, f.e, of_k[g]);
+        if (f.dv.data)
+            put<SIDE>(f.dv, at.batch, at.head, at.first, f.s, c0 + g * TILE, f.ev, of_v[g]);
     }
 }
 
@@ -483,9 +480,9 @@ template <class S, int R, int SIDE, int G> static void long_backward(const tn_at
     enum { TILE = shape<S, R, SIDE>::TILE, WIDE = TILE * G };
     const int64_t of_q = f->batch * f->heads * tn_blocks(f->l, TILE), of_k = f->batch * f->kv_heads * tn_blocks(f->s, TILE);
     const int64_t e = tn_blocks(f->e, WIDE), wide = tn_blocks(f->e > f->ev ? f->e : f->ev, WIDE);
-    if (f->dq && of_q * e > 0)
+    if (f->dq.data && of_q * e > 0)
         TN_LAUNCH((dq_kernel<S, R, SIDE, G>), of_q * e, SIDE * SIDE, *f, e, dy_y);
-    if ((f->dk || f->dv) && of_k * wide > 0)
+    if ((f->dk.data || f->dv.data) && of_k * wide > 0)
         TN_LAUNCH((dkv_kernel<S, R, SIDE, G>), of_k * wide, SIDE * SIDE, *f, wide, dy_y);
 }
 

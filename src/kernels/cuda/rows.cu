@@ -358,10 +358,11 @@ tn_status tn_cuda_cross_entropy_backward(tn_dtype dtype, const tn_cross_entropy_
 template <class S> TN_KERNEL rope_kernel(tn_rope_rows r)
 {
     const int64_t each = r.width - r.half, e = tn_this_thread(), row = e / each, i = e % each;
-    if (row >= r.rows)
+    const int64_t l = row % r.l, head = row / r.l % r.heads, batch = row / r.l / r.heads;
+    if (batch >= r.batch)
         return;
-    const S *x = (const S *)r.x + row * r.width;
-    S *y = (S *)r.y + row * r.width;
+    const S *x = (const S *)r.x.data + batch * r.x.batch + head * r.x.head + l * r.x.row;
+    S *y = (S *)r.y.data + batch * r.y.batch + head * r.y.head + l * r.y.row;
     if (i >= r.half) {
         y[r.half + i] = x[r.half + i];
         return;
@@ -375,7 +376,7 @@ template <class S> TN_KERNEL rope_kernel(tn_rope_rows r)
 
 tn_status tn_cuda_rope(tn_dtype dtype, const tn_rope_rows *r)
 {
-    const int64_t n = r->rows * (r->width - r->half);
+    const int64_t n = r->batch * r->heads * r->l * (r->width - r->half);
     if (n > 0 && dtype == TN_F64)
         TN_LAUNCH_EACH(rope_kernel<double>, n, *r);
     else if (n > 0)
