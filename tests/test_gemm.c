@@ -203,7 +203,7 @@ static void compare(const tn_kernels *table, product *p)
 static const int64_t shapes[][3] = {{1, 1, 1},   {1, 1, 37},    {1, 40, 5},   {1, 300, 70}, {70, 1, 33},
                                     {5, 3, 2},   {6, 16, 8},    {7, 17, 9},   {13, 33, 3},  {2, 64, 64},
                                     {12, 32, 4}, {3, 5, 600},   {33, 31, 29}, {96, 10, 40}, {10, 96, 7},
-                                    {64, 48, 1}, {300, 20, 17}, {25, 70, 530}};
+                                    {64, 48, 1}, {300, 20, 17}, {25, 70, 530},  {1, 1031, 29}, {1030, 1, 61}};
 
 /* Under an emulator (TENON_TEST_QUICK) and a sanitizer the large shapes would take minutes. */
 static bool left_out(const int64_t *shape)
@@ -230,9 +230,10 @@ static void test_alpha_beta_bias_relu(void **state)
     (void)state;
     for (int t = 0; t < table_count; t++)
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-            for (int how = 0; how < 16 && !left_out(shapes[s]); how++) {
-                product p = product_new(how & 1 ? TN_F32 : TN_F64, 1, shapes[s][0], shapes[s][1], shapes[s][2], how & 1,
-                                        1 - (how & 1));
+            for (int how = 0; how < 64 && !left_out(shapes[s]); how++) {
+                product p = product_new(how & 1 ? TN_F32 : TN_F64, 1, shapes[s][0], shapes[s][1], shapes[s][2], how >> 4 & 1,
+                                        how >> 5);
+                p.g.c_row = how & 8 ? p.g.n : p.g.c_row;
                 p.g.alpha = how & 2 ? -0.75 : 1;
                 p.g.beta = how & 4 ? 1.5 : how & 2 ? 0 : 1;
                 p.g.bias = how & 8 ? p.g.b : NULL; /* any n numbers */
@@ -352,7 +353,7 @@ static void test_nan(void **state)
 static void test_bits_on_any_threads(void **state)
 {
     (void)state;
-    const int64_t large[][3] = {{200, 300, 150}, {7, 1000, 64},   {1, 5000, 64}, {5000, 1, 64},
+    const int64_t large[][3] = {{200, 300, 150}, {7, 1000, 64},   {1, 5003, 285}, {5003, 1, 285},
                                 {256, 10, 1024}, {10, 1024, 256}, {500, 90, 700}};
     const int threads = tn_get_num_threads();
     for (int t = 0; t < table_count; t++)

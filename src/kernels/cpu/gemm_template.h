@@ -320,28 +320,46 @@ static void NAME(blocks)(const NAME(product) *g, const NAME(cut) *cut, T *a, T *
 
 /* ---- vector times matrix ----------------------------------------------------------------------------------------- */
 
-static inline void NAME(finish_one)(const NAME(product) *g, int64_t j, T sum)
+/* c's columns j and on, from their sums; a vector at once, for a branch at each sign costs as much as a column. */
+TARGET static void NAME(finish_row)(const NAME(product) *g, int64_t j, int64_t width, const T *sum)
 {
-    T tile[1] = {sum};
-    const T *bias = g->bias ? g->bias + j * g->bias_col : NULL;
-    const NAME(finish) f = {g->c + j * g->c_col, 0, 0, g->alpha, g->beta, bias, 0, 0, g->relu};
-    NAME(finish_edge)(tile, 1, 1, &f);
+    NAME(finish) f = {.c = g->c + j * g->c_col, .c_col = g->c_col, .alpha = g->alpha, .beta = g->beta,
+                      .bias = g->bias ? g->bias + j * g->bias_col : NULL, .bias_row = g->bias_row, .bias_col = g->bias_col, .relu = g->relu};
+    int64_t v = 0;
+    for (; g->c_col == 1 && v + LANES <= width; v += LANES) {
+        V one[MR][NV];
+        one[0][0] = *(const V *)(sum + v);
+        NAME(finish_sums)(1, 1, one, &f);
+        f.c += LANES, f.bias = f.bias ? f.bias + LANES * g->bias_col : NULL;
+    }
+    NAME(finish_edge)(sum + v, 1, (int)(width - v), &f);
 }
 
-static inline T NAME(lanes_sum)(V x)
+/* The sum of each pair's lanes. Four pairs side by side and by halves: one lane after the other would take a third as long as the products of
+ * a column that comes from the third cache. */
+static ALWAYS_INLINE void NAME(lane_sums)(V pair[4][2], T sum[4])
 {
-    T sum = x[0];
-    for (int i = 1; i < LANES; i++)
-        sum += x[i];
-    return sum;
+    V4 four[4];
+    UNROLL
+    for (int q = 0; q < 4; q++) {
+        T lanes[2 * LANES] __attribute__((aligned(64)));
+        *(V *)lanes = pair[q][0], *(V *)(lanes + LANES) = pair[q][1];
+        four[q] = *(V4 *)lanes;
+        UNROLL
+        for (int i = 4; i < 2 * LANES; i += 4)
+            four[q] += *(V4 *)(lanes + i);
+    }
+    const V4 two01 = __builtin_shufflevector(four[0], four[1], 0, 4, 2, 6) + __builtin_shufflevector(four[0], four[1], 1, 5, 3, 7);
+    const V4 two23 = __builtin_shufflevector(four[2], four[3], 0, 4, 2, 6) + __builtin_shufflevector(four[2], four[3], 1, 5, 3, 7);
+    *(V4 *)sum = __builtin_shufflevector(two01, two23, 0, 1, 4, 5) + __builtin_shufflevector(two01, two23, 2, 3, 6, 7);
 }
 
 /* The columns of b are contiguous: dot products, `columns` (a constant) of them at once. */
-static ALWAYS_INLINE void NAME(dots)(int columns, const NAME(product) *g, int64_t j)
+static ALWAYS_INLINE void NAME(dots)(int columns, const NAME(product) *g, int64_t j, T *dot)
 {
     const T *a = g->a, *b = g->b + j * g->b_col;
     V sum[4][2];
-    for (int q = 0; q < columns; q++)
+    for (int q = 0; q < 4; q++)
         sum[q][0] = sum[q][1] = SPLAT((T)0);
     int64_t p = 0;
     for (; p + 2 * LANES <= g->k; p += 2 * LANES) {
@@ -353,19 +371,35 @@ static ALWAYS_INLINE void NAME(dots)(int columns, const NAME(product) *g, int64_
             sum[q][1] = FMA(a1, *(const V *)(column + LANES), sum[q][1]);
         }
     }
-    for (int q = 0; q < columns; q++) {
-        T total = NAME(lanes_sum)(sum[q][0] + sum[q][1]);
-        for (int64_t r = p; r < g->k; r++)
-            total += a[r] * b[q * g->b_col + r];
-        NAME(finish_one)(g, j + q, total);
+    if (p + LANES <= g->k) {
+        UNROLL
+        for (int q = 0; q < columns; q++)
+            sum[q][0] = FMA(*(const V *)(a + p), *(const V *)(b + q * g->b_col + p), sum[q][0]);
+        p += LANES;
     }
+    T all[4], rest[4] = {0};
+    NAME(lane_sums)(sum, all);
+    for (; p < g->k; p++)
+        for (int q = 0; q < columns; q++)
+            rest[q] += a[p] * b[q * g->b_col + p];
+    for (int q = 0; q < columns; q++)
+        dot[q] = all[q] + rest[q];
 }
 
-/* The rows of b are contiguous, width <= STRIP of its columns a multiple of LANES: eight rows at once, each read in order. */
-static void NAME(strip)(const NAME(product) *g, int64_t j, int64_t width)
+static void NAME(dots_row)(const NAME(product) *g, int64_t j, int64_t width, T *sum)
+{
+    int64_t i = 0;
+    for (; i + 4 <= width; i += 4)
+        NAME(dots)(4, g, j + i, sum + i);
+    for (; i < width; i++)
+        NAME(dots)(1, g, j + i, sum + i);
+}
+
+/* The rows of b are contiguous: eight of them at once, each read in order. */
+static void NAME(strip)(const NAME(product) *g, int64_t j, int64_t width, T *sum)
 {
     enum { ROWS = 8 };
-    T sum[STRIP] __attribute__((aligned(64)));
+    const int64_t whole = width / LANES * LANES;
     memset(sum, 0, (size_t)width * sizeof(T));
     const T *b = g->b + j;
     int64_t p = 0;
@@ -373,7 +407,7 @@ static void NAME(strip)(const NAME(product) *g, int64_t j, int64_t width)
         V element[ROWS];
         for (int r = 0; r < ROWS; r++)
             element[r] = SPLAT(g->a[p + r]);
-        for (int64_t v = 0; v < width; v += LANES) {
+        for (int64_t v = 0; v < whole; v += LANES) {
             V s = *(V *)(sum + v);
             UNROLL
             for (int r = 0; r < ROWS; r++)
@@ -383,35 +417,28 @@ static void NAME(strip)(const NAME(product) *g, int64_t j, int64_t width)
     }
     for (; p < g->k; p++, b += g->b_row) {
         const V element = SPLAT(g->a[p]);
-        for (int64_t v = 0; v < width; v += LANES)
+        for (int64_t v = 0; v < whole; v += LANES)
             *(V *)(sum + v) = FMA(element, *(const V *)(b + v), *(V *)(sum + v));
     }
-    for (int64_t i = 0; i < width; i++)
-        NAME(finish_one)(g, j + i, sum[i]);
+    for (int64_t v = whole; v < width; v++)
+        for (int64_t r = 0; r < g->k; r++)
+            sum[v] += g->a[r] * g->b[r * g->b_row + j + v];
 }
 
-/* Columns begin ... end of one row; a is contiguous, and b along k or along n. */
-static void NAME(row_times)(const NAME(product) *g, int64_t begin, int64_t end)
+/* One row; a is contiguous, and b along k or along n. */
+static void NAME(row_times)(const NAME(product) *g)
 {
-    int64_t j = begin;
-    if (g->b_row == 1) {
-        for (; j + 4 <= end; j += 4)
-            NAME(dots)(4, g, j);
-        for (; j < end; j++)
-            NAME(dots)(1, g, j);
-        return;
-    }
-    for (int64_t width; j + LANES <= end; j += width) {
-        width = (end - j < STRIP ? end - j : STRIP) / LANES * LANES;
-        NAME(strip)(g, j, width);
-    }
-    for (; j < end; j++) {
-        T sum = 0;
-        for (int64_t p = 0; p < g->k; p++)
-            sum += g->a[p] * g->b[p * g->b_row + j];
-        NAME(finish_one)(g, j, sum);
+    T sum[STRIP] __attribute__((aligned(64)));
+    for (int64_t j = 0; j < g->n; j += STRIP) {
+        const int64_t width = g->n - j < STRIP ? g->n - j : STRIP;
+        if (g->b_row == 1)
+            NAME(dots_row)(g, j, width, sum);
+        else
+            NAME(strip)(g, j, width, sum);
+        NAME(finish_row)(g, j, width, sum);
     }
 }
+
 /* ---- a whole call ------------------------------------------------------------------------------------------------ */
 
 /* The call as the workers see it: `tasks` pieces, `parts_m` x `parts_n` of each product of the batch. */
@@ -439,7 +466,7 @@ static void NAME(piece)(const NAME(call) *call, int64_t task, T *a, T *b)
     g.m = g.m - i < call->step_m ? g.m - i : call->step_m;
     g.n = g.n - j < call->step_n ? g.n - j : call->step_n;
     if (call->vector)
-        NAME(row_times)(&g, 0, g.n);
+        NAME(row_times)(&g);
     else
         NAME(blocks)(&g, &call->cut, a, b);
 }
