@@ -313,6 +313,35 @@ static void softmaxes(void **unused)
         }
 }
 
+/* Rows whose greatest lie far apart, so that another row's, or any but the last of every third row, would overflow or leave nothing; many
+ * elements are alike, which a sum in f32 throughout would lose. */
+static void softmax_of_rows(void **unused)
+{
+    (void)unused;
+    enum { MOST = 200000 };
+    static const int sizes[][2] = {{37, 1}, {37, 15}, {5, 16}, {50, 17}, {33, 64}, {35, 65}, {40, 130}, {19, 300},
+                                   {7, 1000}, {5, 1024}, {4, 1041}, {2, 2500}, {1, MOST}};
+    static float x[MOST], y[MOST];
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const int rows = sizes[i][0], n = sizes[i][1];
+        for (int j = 0; j < rows * n; j++)
+            x[j] = (float)(400 * (j / n % 5) - 800) + (j * 7 % n == 0 ? 0.7f : j % 3 == 0 ? (float)(j % 11) / -8 : 0);
+        for (int row = 1; row < rows; row += 3)
+            x[(row + 1) * n - 1] += 95;
+        tn_softmax_rows s = {.outer = rows, .n = n, .inner = 1, .x = x, .y = y};
+        assert_int_equal(k()->softmax(TN_F32, &s), TN_OK);
+        for (int row = 0; row < rows; row++) {
+            double sum = 0;
+            for (int j = row * n; j < (row + 1) * n; j++)
+                sum += exp((double)x[j] - (double)x[row * n]);
+            for (int j = row * n; j < (row + 1) * n; j++) {
+                const double exact = exp((double)x[j] - (double)x[row * n]) / sum;
+                assert_true(fabs((double)y[j] - exact) <= 1e-6 * exact + 1e-37);
+            }
+        }
+    }
+}
+
 /* What is masked by -infinity is 0, a row with NaN is NaN and leaves its neighbours alone; in short rows and in long ones. */
 static void softmax_of_special_values(void **unused)
 {
@@ -476,7 +505,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_reduction), cmocka_unit_test(large_reductions), cmocka_unit_test(specials),
         cmocka_unit_test(accuracy),        cmocka_unit_test(softmaxes),
-        cmocka_unit_test(softmax_of_special_values), cmocka_unit_test(cross_entropies),
+        cmocka_unit_test(softmax_of_rows), cmocka_unit_test(softmax_of_special_values), cmocka_unit_test(cross_entropies),
         cmocka_unit_test(cumsums),         cmocka_unit_test(sorts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

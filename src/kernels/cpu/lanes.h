@@ -67,20 +67,23 @@ TN_FOLD_WITH_(uint64_t)
 #if defined(__AVX512F__)
 /* The first n lanes. */
 static inline __mmask16 tn_first_(int64_t n) { return (__mmask16)(n >= 16 ? 0xffff : n > 0 ? (1 << n) - 1 : 0); }
-/* Sixteen vectors' sums, one to a lane. */
-static inline __m512 tn_sum_each_(const __m512 *v)
-{
-    __m512 a[8], b[4], c[2];
-    TN_UNROLL for (int i = 0; i < 8; i++)
-        a[i] = _mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]) + _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]);
-    TN_UNROLL for (int i = 0; i < 4; i++) {
-        const __m512d p = _mm512_castps_pd(a[2 * i]), q = _mm512_castps_pd(a[2 * i + 1]);
-        b[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(p, q)) + _mm512_castpd_ps(_mm512_unpackhi_pd(p, q));
+/* Sixteen vectors' sums or extremes, one to a lane. */
+#define TN_EACH_(name, both)                                                                                                  \
+    static inline __m512 name(const __m512 *v)                                                                                \
+    {                                                                                                                         \
+        __m512 a[8], b[4], c[2];                                                                                              \
+        TN_UNROLL for (int i = 0; i < 8; i++)                                                                                 \
+            a[i] = both(_mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]));              \
+        TN_UNROLL for (int i = 0; i < 4; i++) {                                                                               \
+            const __m512d p = _mm512_castps_pd(a[2 * i]), q = _mm512_castps_pd(a[2 * i + 1]);                                 \
+            b[i] = both(_mm512_castpd_ps(_mm512_unpacklo_pd(p, q)), _mm512_castpd_ps(_mm512_unpackhi_pd(p, q)));              \
+        }                                                                                                                     \
+        TN_UNROLL for (int i = 0; i < 2; i++)                                                                                 \
+            c[i] = both(_mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0x88), _mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0xdd)); \
+        return both(_mm512_shuffle_f32x4(c[0], c[1], 0x88), _mm512_shuffle_f32x4(c[0], c[1], 0xdd));                          \
     }
-    TN_UNROLL for (int i = 0; i < 2; i++)
-        c[i] = _mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0x88) + _mm512_shuffle_f32x4(b[2 * i], b[2 * i + 1], 0xdd);
-    return _mm512_shuffle_f32x4(c[0], c[1], 0x88) + _mm512_shuffle_f32x4(c[0], c[1], 0xdd);
-}
+TN_EACH_(tn_sum_each_, _mm512_add_ps)
+TN_EACH_(tn_max_each_, _mm512_max_ps)
 static inline float sum_f32(const float *x, int64_t n)
 {
     __m512 a = _mm512_setzero_ps(), b = a;
@@ -149,10 +152,13 @@ static inline float max_number_f32(const float *x, int64_t n)
 {
     const __m512 none = _mm512_set1_ps(-HUGE_VALF);
     __m512 a = none, b = none;
-    for (int64_t i = 0; i < n; i += TN_LANES) {
-        a = _mm512_max_ps(_mm512_mask_loadu_ps(none, tn_first_(n - i), x + i), a); /* of a NaN in x it gives a */
-        b = _mm512_max_ps(_mm512_mask_loadu_ps(none, tn_first_(n - i - 16), x + i + 16), b);
+    int64_t i = 0;
+    for (; i + TN_LANES <= n; i += TN_LANES) {
+        a = _mm512_max_ps(_mm512_loadu_ps(x + i), a); /* of a NaN in x it gives a */
+        b = _mm512_max_ps(_mm512_loadu_ps(x + i + 16), b);
     }
+    a = _mm512_max_ps(_mm512_mask_loadu_ps(none, tn_first_(n - i), x + i), a);
+    b = _mm512_max_ps(_mm512_mask_loadu_ps(none, tn_first_(n - i - 16), x + i + 16), b);
     return _mm512_reduce_max_ps(_mm512_max_ps(a, b));
 }
 #else

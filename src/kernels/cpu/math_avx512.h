@@ -11,36 +11,34 @@
 
 #define TN_ALL_(x) _mm512_set1_ps(x)
 
-/* exp(x) as p 2^k, for |x| < 87.3: p in the bits of a float, to whose exponent k is added (2^k is k << 23). NaN gives NaN. 9 multiplications. */
-TN_INLINE_ __m512 tn_split_exp_v_(__m512 x, __m512i *k)
+/* exp(x) = t + t p for |x| < 87.3, with 7 multiplications: x = n ln 2 / 16 + r, t = 2^(n / 16) and p = exp(r) - 1. A power is sought by the low
+ * bits j of n, and n itself added to its exponent: the table has 2^(j / 16) in bits, less j 2^19. NaN in x is in p. */
+static const uint32_t tn_sixteenths_[16] __attribute__((unused)) = {0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532,
+    0x3f75fed7, 0x3f75583f, 0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c, 0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d};
+TN_INLINE_ __m512 tn_split_exp_v_(__m512 x, __m512 *p)
 {
-    *k = _mm512_cvtps_epi32(_mm512_mul_ps(x, TN_ALL_(1.44269504f)));
-    const __m512 n = _mm512_cvtepi32_ps(*k);
-    __m512 r = _mm512_fnmadd_ps(n, TN_ALL_(TN_LN2_HI_), x), p = TN_ALL_(1.38145399e-3f);
-    r = _mm512_fnmadd_ps(n, TN_ALL_(TN_LN2_LO_), r);
-    p = _mm512_fmadd_ps(p, r, TN_ALL_(8.36874513e-3f));
-    p = _mm512_fmadd_ps(p, r, TN_ALL_(4.16683908e-2f));
-    p = _mm512_fmadd_ps(p, r, TN_ALL_(1.66665204e-1f));
-    p = _mm512_fmadd_ps(p, r, TN_ALL_(0.499999934f));
-    p = _mm512_fmadd_ps(p, r, TN_ALL_(1.0f));
-    *k = _mm512_slli_epi32(*k, 23); /* NaN's, 0x80000000, becomes 0 */
-    return _mm512_fmadd_ps(p, r, TN_ALL_(1.0f));
+    const __m512 rounder = TN_ALL_(TN_ROUNDER_), shifted = _mm512_fmadd_ps(x, TN_ALL_(23.0831207f), rounder), n = _mm512_sub_ps(shifted, rounder);
+    const __m512 r = _mm512_fnmadd_ps(n, TN_ALL_(TN_LN2_LO_ / 16), _mm512_fnmadd_ps(n, TN_ALL_(TN_LN2_HI_ / 16), x));
+    const __m512i bits = _mm512_castps_si512(shifted); /* the rounder's own are shifted out */
+    const __m512i t = _mm512_permutexvar_epi32(bits, _mm512_loadu_si512(tn_sixteenths_));
+    *p = _mm512_mul_ps(r, _mm512_fmadd_ps(r, _mm512_fmadd_ps(r, TN_ALL_(0.166670297f), TN_ALL_(0.500016250f)), TN_ALL_(1.0f)));
+    return _mm512_castsi512_ps(_mm512_add_epi32(t, _mm512_slli_epi32(bits, 19)));
 }
 
 /* exp(x) for x <= 0; 0 below -87.3. */
 TN_INLINE_ __m512 tn_exp_minus_v_(__m512 x)
 {
-    __m512i k;
-    const __m512i p = _mm512_castps_si512(tn_split_exp_v_(x, &k));
-    return _mm512_castsi512_ps(_mm512_maskz_add_epi32(_mm512_cmp_ps_mask(x, TN_ALL_(-87.3f), _CMP_NLT_UQ), p, k));
+    __m512 p;
+    const __m512 t = tn_split_exp_v_(x, &p);
+    return _mm512_maskz_fmadd_ps(_mm512_cmp_ps_mask(x, TN_ALL_(-87.3f), _CMP_NLT_UQ), t, p, t);
 }
 
 TN_INLINE_ __m512 tn_exp_v_(__m512 x)
 {
-    __m512i k;
-    const __m512i p = _mm512_castps_si512(tn_split_exp_v_(x, &k));
+    __m512 p;
+    const __m512 t = tn_split_exp_v_(x, &p);
     if (__builtin_expect(_mm512_cmp_ps_mask(_mm512_abs_ps(x), TN_ALL_(87.3f), _CMP_GT_OQ) == 0, 1))
-        return _mm512_castsi512_ps(_mm512_add_epi32(p, k));
+        return _mm512_fmadd_ps(t, p, t);
     float lane[16];
     _mm512_storeu_ps(lane, x);
     for (int i = 0; i < 16; i++)

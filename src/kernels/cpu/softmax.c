@@ -6,22 +6,20 @@
 #include "kernels/cpu/load.h"
 #include "kernels/cpu/vector.h"
 
-/* Elements of a row, and columns, taken at a time; elements of a short row, and how many of those are taken at a time. */
-enum { BLOCK = 1024, COLUMNS = 64, SHORT = 128, GROUP = 16, FAR = 1 << 24 /* bytes */ };
+/* Elements of a row, and columns, taken at a time; elements of a short row, and rows of a group at most; elements fetched before they are read. */
+enum { BLOCK = 1024, COLUMNS = 64, SHORT = 128, GROUP = 16, AHEAD = 1024 };
 
 /* How the elements of a dtype are read and written in the work type. */
 typedef struct tn_rows {
     tn_dtype dtype;
     int64_t element;
     bool direct;
-    bool far; /* in memory rather than in a cache: the next row is fetched while this one's exponentials are taken */
     tn_load_fn load;
 } tn_rows;
 
-static tn_rows rows_of(tn_dtype dtype, int64_t elements)
+static tn_rows rows_of(tn_dtype dtype)
 {
-    const int64_t element = (int64_t)tn_dtype_size(dtype);
-    return (tn_rows){dtype, element, dtype == TN_F32 || dtype == TN_F64, elements * element >= FAR, tn_loader(dtype, tn_work_of(dtype))};
+    return (tn_rows){dtype, (int64_t)tn_dtype_size(dtype), dtype == TN_F32 || dtype == TN_F64, tn_loader(dtype, tn_work_of(dtype))};
 }
 
 static double class_weight(const tn_cross_entropy_rows *c, const tn_rows *rows, int64_t class)
@@ -63,61 +61,72 @@ static void softmax_one_row(const softmax_task *task, int64_t row)
 }
 
 #if defined(__AVX512F__)
-/* Rows of n elements in so many vectors, which stay in registers. */
-TN_INLINE void rows_of_vectors(int vectors, const float *x, float *y, int64_t count, int64_t n)
+/* y = exp(x - max), n elements, and their sum's lanes; the last vector, where it is not whole, goes to rest, as what a masked store wrote is slow
+ * to be read again. Returns the lanes of next's greatest, which cost little beside the exponentials and bring next near. */
+static __m512 exp_row(const float *x, const float *next, float max, float *y, int64_t n, __m512 *sum, __m512 *rest)
 {
-    const __mmask16 all = 0xffff, last = tn_first_(n - 16 * (vectors - 1));
-    const __m512 none = _mm512_set1_ps(-HUGE_VALF);
-    for (int64_t row = 0; row < count; row++, x += n, y += n) {
-        __m512 v[SHORT / 16], sum = _mm512_setzero_ps(), max = none;
-        TN_UNROLL
-        for (int i = 0; i < vectors; i++) {
-            v[i] = _mm512_mask_loadu_ps(none, i < vectors - 1 ? all : last, x + 16 * i);
-            max = _mm512_max_ps(v[i], max); /* NaN is passed over: its exponential makes the row NaN */
+    const __m512 none = _mm512_set1_ps(-HUGE_VALF), shift = _mm512_set1_ps(max);
+    __m512 greatest = none, s = _mm512_setzero_ps();
+    __m512d total = _mm512_setzero_pd();
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const __m512 e = tn_exp_minus_v_(_mm512_sub_ps(_mm512_loadu_ps(x + i), shift));
+        __builtin_prefetch(next + i + AHEAD);
+        greatest = _mm512_max_ps(_mm512_loadu_ps(next + i), greatest); /* NaN is passed over: its exponential makes the row NaN */
+        _mm512_storeu_ps(y + i, e);
+        s = _mm512_add_ps(s, e);
+        if (i % BLOCK == BLOCK - 16) {
+            total = _mm512_add_pd(total, _mm512_cvtps_pd(_mm512_castps512_ps256(s)));
+            total = _mm512_add_pd(total, _mm512_cvtps_pd(_mm512_extractf32x8_ps(s, 1)));
+            s = _mm512_setzero_ps();
         }
-        max = _mm512_set1_ps(_mm512_reduce_max_ps(max));
-        TN_UNROLL
-        for (int i = 0; i < vectors; i++) {
-            v[i] = tn_exp_minus_v_(_mm512_sub_ps(v[i], max));
-            sum = _mm512_mask_add_ps(sum, i < vectors - 1 ? all : last, sum, v[i]);
+    }
+    if (i < n) {
+        const __mmask16 lanes = tn_first_(n - i);
+        *rest = tn_exp_minus_v_(_mm512_sub_ps(_mm512_maskz_loadu_ps(lanes, x + i), shift));
+        greatest = _mm512_max_ps(_mm512_mask_loadu_ps(none, lanes, next + i), greatest);
+        s = _mm512_mask_add_ps(s, lanes, s, *rest);
+    }
+    *sum = _mm512_add_ps(s, _mm512_zextps256_ps512(_mm512_cvtpd_ps(total)));
+    return greatest;
+}
+/* Groups of rows that stay in L1 from pass to pass, so many that the end of a row, where its lanes become one, runs beside other rows. */
+static void softmax_groups_f32(const float *x, float *y, int64_t count, int64_t n)
+{
+    const int64_t group = tn_max_i64(1, tn_min_i64(GROUP, 2 * BLOCK / n)), whole = n / 16 * 16;
+    __m512 greatest[GROUP] = {{0}}, sum[GROUP] = {{0}}, rest[GROUP];
+    float max[GROUP], scale[GROUP];
+    for (int64_t row = 0; row < tn_min_i64(group, count); row++)
+        max[row] = max_number_f32(x + row * n, n);
+    for (int64_t first = 0; first < count; first += group, x += group * n, y += group * n) {
+        const int64_t rows = tn_min_i64(group, count - first);
+        for (int64_t row = 0; row < rows; row++) {
+            const float *from = x + row * n, *next = first + group + row < count ? from + group * n : from;
+            greatest[row] = exp_row(from, next, max[row], y + row * n, n, &sum[row], &rest[row]);
         }
-        const __m512 scale = _mm512_set1_ps(1 / tn_fold16_((const tn_lanes16_ *)&sum));
-        TN_UNROLL
-        for (int i = 0; i < vectors; i++)
-            if (i < vectors - 1 || last == all)
-                _mm512_storeu_ps(y + 16 * i, _mm512_mul_ps(v[i], scale));
-            else
-                _mm512_mask_storeu_ps(y + 16 * i, last, _mm512_mul_ps(v[i], scale));
+        _mm512_storeu_ps(max, tn_max_each_(greatest));
+        _mm512_storeu_ps(scale, _mm512_div_ps(_mm512_set1_ps(1), tn_sum_each_(sum)));
+        for (int64_t row = 0; row < rows; row++)
+            for (int64_t i = row * n; i < row * n + whole; i++)
+                y[i] *= scale[row];
+        for (int64_t row = 0; row < rows && whole < n; row++) /* apart, as their stores reach into the next row, which would be slow to be read */
+            _mm512_mask_storeu_ps(y + row * n + whole, tn_first_(n - whole), _mm512_mul_ps(rest[row], _mm512_set1_ps(scale[row])));
     }
 }
-static void short_rows_f32(const float *x, float *y, int64_t count, int64_t n)
-{
-    switch (tn_ceil_div(n, 16)) {
-    case 1: rows_of_vectors(1, x, y, count, n); break;
-    case 2: rows_of_vectors(2, x, y, count, n); break;
-    case 3: rows_of_vectors(3, x, y, count, n); break;
-    case 4: rows_of_vectors(4, x, y, count, n); break;
-    case 5: rows_of_vectors(5, x, y, count, n); break;
-    case 6: rows_of_vectors(6, x, y, count, n); break;
-    case 7: rows_of_vectors(7, x, y, count, n); break;
-    default: rows_of_vectors(8, x, y, count, n);
-    }
-}
+enum { ANY_LENGTH = 1 };
 #else
-static void short_rows_f32(const float *x, float *y, int64_t count, int64_t n) { softmax_short_rows_f32(x, y, count, n); }
+static void softmax_groups_f32(const float *x, float *y, int64_t count, int64_t n) { softmax_short_rows_f32(x, y, count, n); }
+enum { ANY_LENGTH = 0 };
 #endif
 
-static void softmax_short(int64_t begin, int64_t end, void *context)
+static void softmax_grouped(int64_t begin, int64_t end, void *context)
 {
     const softmax_task *task = context;
-    const int64_t n = task->s->n;
-    for (int64_t row = begin; row < end; row += GROUP) {
-        const int64_t count = tn_min_i64(GROUP, end - row), at = row * n;
-        if (task->rows.dtype == TN_F64)
-            softmax_short_rows_f64((const double *)task->s->x + at, (double *)task->s->y + at, count, n);
-        else
-            short_rows_f32((const float *)task->s->x + at, (float *)task->s->y + at, count, n);
-    }
+    const int64_t n = task->s->n, at = begin * n;
+    if (task->rows.dtype == TN_F64)
+        softmax_short_rows_f64((const double *)task->s->x + at, (double *)task->s->y + at, end - begin, n);
+    else
+        softmax_groups_f32((const float *)task->s->x + at, (float *)task->s->y + at, end - begin, n);
 }
 
 static void softmax_range(int64_t begin, int64_t end, void *context)
@@ -140,11 +149,12 @@ static void softmax_range(int64_t begin, int64_t end, void *context)
 
 static tn_status softmax(tn_dtype dtype, const tn_softmax_rows *s, bool backward)
 {
-    softmax_task task = {s, rows_of(dtype, s->outer * s->n * s->inner), backward, s->inner == 1 ? 0 : tn_ceil_div(s->inner, COLUMNS)};
+    softmax_task task = {s, rows_of(dtype), backward, s->inner == 1 ? 0 : tn_ceil_div(s->inner, COLUMNS)};
     int64_t tasks = s->outer * tn_max_i64(1, task.spans), width = tn_min_i64(COLUMNS, s->inner);
     if (s->n == 0 || s->inner == 0) return TN_OK;
-    const bool grouped = !backward && !s->log && task.spans == 0 && task.rows.direct && s->n <= SHORT;
-    tn_parallel_for(tasks, tn_ceil_div(TN_GRAIN / 8, s->n * width), grouped ? softmax_short : softmax_range, &task);
+    const bool short_enough = s->n <= SHORT || (ANY_LENGTH && dtype == TN_F32);
+    const bool grouped = !backward && !s->log && task.spans == 0 && task.rows.direct && short_enough;
+    tn_parallel_for(tasks, tn_ceil_div(TN_GRAIN / 8, s->n * width), grouped ? softmax_grouped : softmax_range, &task);
     return TN_OK;
 }
 
@@ -190,7 +200,7 @@ static tn_status check_targets(const tn_cross_entropy_rows *c)
 
 tn_status TN_K(cross_entropy)(tn_dtype dtype, const tn_cross_entropy_rows *c)
 {
-    loss_task task = {.c = c, .rows = rows_of(dtype, c->rows * c->classes)};
+    loss_task task = {.c = c, .rows = rows_of(dtype)};
     size_t bytes = (size_t)tn_max_i64(1, c->rows) * sizeof(double);
     tn_status status = check_targets(c);
     if (status != TN_OK) return status;
@@ -227,7 +237,7 @@ static void loss_range_backward(int64_t begin, int64_t end, void *context)
 
 tn_status TN_K(cross_entropy_backward)(tn_dtype dtype, const tn_cross_entropy_rows *c)
 {
-    loss_task task = {.c = c, .rows = rows_of(dtype, c->rows * c->classes)};
+    loss_task task = {.c = c, .rows = rows_of(dtype)};
     for (int64_t j = 0; j < c->classes; j++)
         task.all += class_weight(c, &task.rows, j);
     task.grad = (c->reduction != 0 && c->grad ? tn_load_float(dtype, c->grad) : 1) / (c->reduction == 1 ? c->stats[2 * c->rows] : 1);

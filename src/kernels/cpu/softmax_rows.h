@@ -39,7 +39,7 @@ static double FN(row_exp)(const tn_rows *rows, const void *x, int64_t n, T max, 
     for (int64_t i = 0; i < n; i += BLOCK) {
         int64_t m = tn_min_i64(BLOCK, n - i);
         const T *block = FN(get)(rows, x, i, m, buffer);
-        sum += (double)FN(exp_sum)(block, max, e ? e + i : terms, m, rows->far ? n : 0);
+        sum += (double)FN(exp_sum)(block, max, e ? e + i : terms, m, n);
     }
     return sum;
 }
@@ -71,22 +71,25 @@ static void FN(softmax_row)(const tn_rows *rows, const void *x, void *y, int64_t
     }
 }
 
-/* count <= GROUP rows of n <= SHORT elements, in passes: the end of a row, where its lanes become one, runs beside the next rows. */
+/* Short rows of n elements, GROUP at a time, in passes: the end of a row, where its lanes become one, runs beside the next rows. */
 __attribute__((unused)) static void FN(softmax_short_rows)(const T *x, T *y, int64_t count, int64_t n)
 {
     T max[GROUP], scale[GROUP];
-    for (int64_t row = 0; row < count; row++)
-        max[row] = FN(max_number)(x + row * n, n);
-    for (int64_t row = 0; row < count; row++) {
-        TN_INDEPENDENT
-        for (int64_t i = row * n; i < (row + 1) * n; i++)
-            y[i] = tn_exp_minus_(x[i] - max[row]);
-        scale[row] = 1 / FN(sum)(y + row * n, n);
-    }
-    for (int64_t row = 0; row < count; row++) {
-        TN_INDEPENDENT
-        for (int64_t i = row * n; i < (row + 1) * n; i++)
-            y[i] *= scale[row];
+    for (int64_t first = 0; first < count; first += GROUP, x += GROUP * n, y += GROUP * n) {
+        const int64_t rows = tn_min_i64(GROUP, count - first);
+        for (int64_t row = 0; row < rows; row++)
+            max[row] = FN(max_number)(x + row * n, n);
+        for (int64_t row = 0; row < rows; row++) {
+            TN_INDEPENDENT
+            for (int64_t i = row * n; i < (row + 1) * n; i++)
+                y[i] = tn_exp_minus_(x[i] - max[row]);
+            scale[row] = 1 / FN(sum)(y + row * n, n);
+        }
+        for (int64_t row = 0; row < rows; row++) {
+            TN_INDEPENDENT
+            for (int64_t i = row * n; i < (row + 1) * n; i++)
+                y[i] *= scale[row];
+        }
     }
 }
 
