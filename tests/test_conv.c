@@ -133,7 +133,8 @@ static void test_conv(void **state)
     }
 }
 
-/* Wide rows, many channels, depthwise, a kernel as wide as its stride, one of 1 x 1: other paths than the small grid takes. */
+/* Wide rows, many channels, depthwise, a kernel as wide as its stride, one of 1 x 1, lines of nearly whole vectors: other paths than the small
+ * grid takes. */
 static void test_conv_shapes(void **state)
 {
     (void)state;
@@ -150,6 +151,8 @@ static void test_conv_shapes(void **state)
          .pad_h = 1, .pad_w = 1, .dil_h = 1, .dil_w = 1, .groups = 1},
         {.n = 3, .c_in = 20, .h = 32, .w = 48, .c_out = 26, .kh = 1, .kw = 1, .oh = 32, .ow = 48, .stride_h = 1, .stride_w = 1,
          .dil_h = 1, .dil_w = 1, .groups = 2},
+        {.n = 3, .c_in = 5, .h = 13, .w = 60, .c_out = 20, .kh = 3, .kw = 3, .oh = 7, .ow = 30, .stride_h = 2, .stride_w = 2,
+         .pad_h = 1, .pad_w = 1, .dil_h = 1, .dil_w = 1, .groups = 1},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         tn_conv rounded = shapes[i];

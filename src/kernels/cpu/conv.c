@@ -11,7 +11,7 @@
 
 /* Elements past the planes that whole vectors may read; outputs computed in one piece, so that they stay in the first cache; and what images
  * whose weights' gradients are computed together may take of the second one. */
-enum { SLACK = 64, STRIP = 768, BATCH_BYTES = 512 << 10 };
+enum { SLACK = 64, STRIP = 768, BATCH_BYTES = 384 << 10 };
 
 /* Most rows of a block, and most sums in registers. */
 enum { ROWS = TN_VECTOR_BYTES == 64 ? 8 : 6, SUMS = TN_VECTOR_BYTES == 64 ? 24 : 12 };

@@ -3,7 +3,8 @@
  * products; SPLAT(w), a vector of the same in all lanes; WEIGHT(w, next), what is multiplied by, `next` being the next channel's; PREPARE(room,
  * image, channels, plane), the image as it is multiplied; and TARGET, the attribute of what uses them.
  *
- * Rows of outputs are computed at the planes' pitch: the few columns too many are dropped at the store. */
+ * Lines of outputs that are of whole vectors, or nearly, are stored as they are computed; others are computed at the planes' pitch, and the few
+ * columns too many are dropped at the store. */
 
 #define VEC ROW(vec)
 #define WIDTH ((int64_t)(TN_VECTOR_BYTES / sizeof(T)))
@@ -71,19 +72,19 @@ TARGET TN_INLINE void N(block)(int rows, int vectors, const T *x, int64_t x_step
     }
 }
 
-/* One block of rows over `length` neighbouring outputs. The tile and the planes have room for whole vectors. */
+/* One block of rows over `count` vectors of outputs, x_step apart, in the tile step apart; it and the planes have room for whole vectors. Four
+ * that are left are two and two: one alone has too few sums to hide how long an addition takes. */
 #define CONV_ROWS(rows, vectors)                                                                                              \
-    TARGET static void N(rows_##rows)(const T *x, const int64_t *off, int64_t k, const T *w, const T *bias, bool relu,        \
-                                      T *tile, int64_t pitch, int64_t length, N(ahead) *ahead)                                \
+    TARGET static void N(rows_##rows)(const T *x, int64_t x_step, const int64_t *off, int64_t k, const T *w, const T *bias,   \
+                                      bool relu, T *tile, int64_t pitch, int64_t step, int64_t count, N(ahead) *ahead)        \
     {                                                                                                                         \
         int64_t i = 0;                                                                                                        \
-        for (; i + (vectors - 1) * WIDTH < length; i += vectors * WIDTH) {                                                    \
-            N(block)(rows, vectors, x + i, WIDTH, off, k, w, bias, relu, tile + i, pitch, WIDTH, ahead);                             \
-        }                                                                                                                     \
-        for (; vectors == 3 && i + WIDTH < length; i += 2 * WIDTH)                                                            \
-            N(block)(rows, 2, x + i, WIDTH, off, k, w, bias, relu, tile + i, pitch, WIDTH, ahead);                                   \
-        for (; i < length; i += WIDTH)                                                                                        \
-            N(block)(rows, 1, x + i, WIDTH, off, k, w, bias, relu, tile + i, pitch, WIDTH, ahead);                                   \
+        for (; count - i >= vectors && (vectors != 3 || count - i != 4); i += vectors)                                        \
+            N(block)(rows, vectors, x + i * x_step, x_step, off, k, w, bias, relu, tile + i * step, pitch, step, ahead);      \
+        for (; vectors == 3 && count - i >= 2; i += 2)                                                                        \
+            N(block)(rows, 2, x + i * x_step, x_step, off, k, w, bias, relu, tile + i * step, pitch, step, ahead);            \
+        for (; i < count; i++)                                                                                                \
+            N(block)(rows, 1, x + i * x_step, x_step, off, k, w, bias, relu, tile + i * step, pitch, step, ahead);            \
     }
 CONV_ROWS(1, 12)
 CONV_ROWS(2, 6)
@@ -100,7 +101,8 @@ CONV_ROWS(6, 2)
 #endif
 #undef CONV_ROWS
 
-static void (*const N(rows_of)[])(const T *, const int64_t *, int64_t, const T *, const T *, bool, T *, int64_t, int64_t, N(ahead) *) = {
+static void (*const N(rows_of)[])(const T *, int64_t, const int64_t *, int64_t, const T *, const T *, bool, T *, int64_t, int64_t, int64_t,
+                                      N(ahead) *) = {
     NULL, N(rows_1), N(rows_2), N(rows_3), N(rows_4), N(rows_5), N(rows_6),
 #if TN_VECTOR_BYTES == 64
     N(rows_7), N(rows_8),
@@ -126,34 +128,47 @@ TARGET static void N(multiply_lines)(const product *p, const T *x, const T *pack
     }
 }
 
-/* Blocks [first, last) of one product: spread planes x by packed weights into out, by way of the tile or (NULL) directly; what is `ahead` is
- * fetched meanwhile. */
+/* `lines` lines of outputs of some rows of a product, which begin at out, from their tile. */
+TN_INLINE void N(put_tile)(const product *p, T *out, const T *tile, int64_t pitch, int64_t rows, int64_t lines)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        T *to = out + r * p->out_plane;
+        const T *from = tile + r * pitch;
+        for (int64_t i = 0; i < lines; i++, to += p->out_row, from += p->cols) {
+            if (p->out_col == 1)
+                ROW(copy_row)(to, from, p->ow);
+            else
+                N(put_row)(to, from, p->out_col, p->ow);
+        }
+    }
+}
+
+/* Blocks [first, last) of one product: spread planes x by packed weights into out, by way of the tile or directly: where the tile is NULL,
+ * and where lines are of whole vectors, or nearly. What is `ahead` is fetched meanwhile. */
 static void N(multiply)(const product *p, const T *x, const T *packed, int64_t first, int64_t last, const T *bias, bool relu, T *out,
                         T *tile, N(ahead) *ahead)
 {
-    int64_t strip = product_strip(p), pitch = product_pitch(p);
     if (p->rows == 1 && p->out_col == 1 && p->ow >= WIDTH) {
         N(multiply_lines)(p, x, packed, bias, relu, out, ahead);
         return;
     }
+    const int64_t strip = product_strip(p), pitch = product_pitch(p), across = tn_ceil_div(p->ow, WIDTH);
+    const bool upright = tile && p->out_col == 1 && strip >= 3 && p->ow >= WIDTH && 8 * across * WIDTH <= 9 * p->cols;
     for (int64_t y = 0; y < p->oh; y += strip) {
-        int64_t lines = tn_min_i64(strip, p->oh - y), length = (lines - 1) * p->cols + p->ow;
+        const int64_t lines = tn_min_i64(strip, p->oh - y), vectors = tn_ceil_div((lines - 1) * p->cols + p->ow, WIDTH);
         for (int64_t b = first; b < last; b++) {
-            int64_t row = block_begin(p->rows, b), count = block_begin(p->rows, b + 1) - row;
-            T *sums = tile ? tile : out + row * p->out_plane + y * p->out_row;
-            N(rows_of)[count](x + p->base + y * p->cols, p->off, p->k, packed + row * p->k, bias ? bias + row : NULL, relu, sums,
-                              tile ? pitch : p->out_plane, length, ahead);
-            for (int64_t r = 0; tile && r < count; r++) {
-                T *to = out + (row + r) * p->out_plane + y * p->out_row;
-                const T *from = tile + r * pitch;
-                for (int64_t i = 0; i < lines; i++, to += p->out_row, from += p->cols) {
-                    if (p->out_col == 1) {
-                        ROW(copy_row)(to, from, p->ow);
-                        continue;
-                    }
-                    N(put_row)(to, from, p->out_col, p->ow);
-                }
+            const int64_t row = block_begin(p->rows, b), count = block_begin(p->rows, b + 1) - row;
+            const T *from = x + p->base + y * p->cols, *w = packed + row * p->k, *add = bias ? bias + row : NULL;
+            T *to = out + row * p->out_plane + y * p->out_row;
+            for (int64_t i = 0; upright && i < across; i++) { /* vectors one below another; the last column overlaps */
+                const int64_t at = tn_min_i64(i * WIDTH, p->ow - WIDTH);
+                N(rows_of)[count](from + at, p->cols, p->off, p->k, w, add, relu, to + at, p->out_plane, p->out_row, lines, ahead);
             }
+            if (upright)
+                continue;
+            N(rows_of)[count](from, WIDTH, p->off, p->k, w, add, relu, tile ? tile : to, tile ? pitch : p->out_plane, WIDTH, vectors, ahead);
+            if (tile)
+                N(put_tile)(p, to, tile, pitch, count, lines);
         }
     }
 }

@@ -39,15 +39,18 @@ TN_INLINE void ROW(pick_row)(T *out, const T *in, int64_t stride, int64_t n)
     }
 }
 
-/* even[0 ... n) = in[0], in[2], ... and odd[0 ... n) = in[1], in[3], ...; n is 16 at least, and ends overlap. */
-TN_INLINE void ROW(part_row)(T *even, T *odd, const T *in, int64_t n)
+/* even[0 ... n) = in[0], in[2], ... and odd[0 ... n) = in[1], in[3], ..., of each row; n is 16 at least, and ends overlap. A function of its
+ * own, for the plans of its caller would take the loop's registers. */
+static __attribute__((noinline)) void ROW(part_rows)(T *even, T *odd, int64_t pitch, const T *in, int64_t in_pitch, int64_t rows, int64_t n)
 {
     typedef T sixteen __attribute__((vector_size(16 * sizeof(T)), aligned(sizeof(T)), may_alias));
     for (int64_t next = 0; next < n; next += 16) {
         const int64_t i = tn_min_i64(next, n - 16);
-        const sixteen low = *(const sixteen *)(in + 2 * i), high = *(const sixteen *)(in + 2 * i + 16);
-        *(sixteen *)(even + i) = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-        *(sixteen *)(odd + i) = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+        for (int64_t row = 0; row < rows; row++) {
+            const sixteen low = *(const sixteen *)(in + row * in_pitch + 2 * i), high = *(const sixteen *)(in + row * in_pitch + 2 * i + 16);
+            *(sixteen *)(even + row * pitch + i) = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            *(sixteen *)(odd + row * pitch + i) = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+        }
     }
 }
 
@@ -63,11 +66,10 @@ static __attribute__((noinline)) bool ROW(spread_phases)(T *out, const spread_pl
     for (int64_t phase = 0; phase < s->y.phases; phase++) {
         const span r = axis_span(&s->y, phase, s->h);
         for (int64_t c = 0; c < channels; c++) {
-            T *first = out + c * s->plane + 2 * phase * s->y.size * s->x.size, *second = first + s->y.size * s->x.size;
-            for (int64_t q = r.begin; q < r.end; q++) {
-                T *to[] = {first + q * s->x.size + a.begin, second + q * s->x.size + b.begin};
-                ROW(part_row)(to[odd], to[!odd], in + (c * s->h + q * s->y.stride + r.shift) * s->w, n);
-            }
+            T *first = out + c * s->plane + (2 * phase * s->y.size + r.begin) * s->x.size + a.begin;
+            T *second = first + s->y.size * s->x.size + b.begin - a.begin;
+            const T *from = in + (c * s->h + r.begin * s->y.stride + r.shift) * s->w;
+            ROW(part_rows)(odd ? second : first, odd ? first : second, s->x.size, from, s->y.stride * s->w, r.end - r.begin, n);
         }
     }
     return true;
