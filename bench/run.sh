@@ -50,12 +50,12 @@ measure() { # measure ROW THREADS DTYPE
     [ "$3" = f32 ] || bf16=bf16
     case $1 in
     *.train | *.one | *.many)
-        ours="'$bin/training' ${1%%.*} $2 ${1#*.} 0.5 $bf16"
-        theirs="@'$python' '$here/training.py' ${1%%.*} $2 ${1#*.} 0.5 $bf16"
+        ours="'$bin/training' ${1%%.*} $2 ${1#*.} 0.3 $bf16"
+        theirs="@'$python' '$here/training.py' ${1%%.*} $2 ${1#*.} 0.3 $bf16"
         compiled="$theirs compile"
         ;;
     *)
-        grep "^$(echo "$1" | tr . ' ') " "$here/operators.txt" > "$work/list"
+        grep -E "^$(echo "$1" | tr . ' ')( |$)" "$here/operators.txt" > "$work/list"
         ours="'$bin/operators' $2 $bf16 < '$work/list'"
         theirs="@'$python' '$here/operators.py' $2 '$work/list' $bf16"
         compiled=:
