@@ -90,7 +90,7 @@ def measure(name, run):
     run()
     once, times, total, least = timed(run, 1), [], 0, 0.1 if device == "cpu" else 2
     calls = int(least / (once + 1e-5)) + 1 if once < least else 1
-    while total < 1e3 * seconds and len(times) < 10000:
+    while not times or total < 1e3 * seconds and len(times) < 10000:
         passed = timed(run, calls)
         times.append(passed / calls)
         total += passed

@@ -27,10 +27,10 @@ static inline int by_size_(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Whether to go on: until they make so many seconds. */
+/* Whether to go on: until they make so many seconds, one at least. */
 static inline bool timing_wants_more(const timing *t, double seconds)
 {
-    return t->sum < 1e3 * seconds && t->count < MOST_TIMES;
+    return t->count == 0 || (t->sum < 1e3 * seconds && t->count < MOST_TIMES);
 }
 
 /* So many calls took so long. */

@@ -136,7 +136,7 @@ def times_by_device(step, seconds):
 
 def times_here(step, seconds):
     times, total = [], 0
-    while total < 1e3 * seconds and len(times) < 10000:
+    while not times or total < 1e3 * seconds and len(times) < 10000:
         begin = time.perf_counter()
         read(step())
         times.append((time.perf_counter() - begin) * 1e3)

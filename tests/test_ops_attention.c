@@ -212,29 +212,49 @@ static void test_no_features(void **state)
 static void test_heads_side_by_side(void **state)
 {
     (void)state;
-    for (int causal = 0; causal < 2; causal++)
-        for (int kv_heads = 1; kv_heads < 4; kv_heads += 2) {
-            TN_SCOPE;
-            tn_tensor *sin, *cos = tn_rope_tables(tn_arange(0, 60), 12, &sin), *x[3], *of[2][3], *d[2][3], *y[2];
-            tn_tensor *weight = tn_transpose(tn_randn(TN_SHAPE(2, 60, 3, 16)), 1, 2);
-            for (int i = 0; i < 3; i++)
-                x[i] = tn_randn(TN_SHAPE(2, 60, i ? kv_heads : 3, 16), .requires_grad = true);
-            for (int dense = 0; dense < 2; dense++) {
-                for (int i = 0; i < 3; i++) {
-                    tn_tensor *heads = tn_transpose(x[i], 1, 2);
-                    heads = dense ? tn_contiguous(heads) : heads;
-                    of[dense][i] = i < 2 ? tn_rope(heads, cos, sin) : heads;
-                    assert_int_equal(tn_is_contiguous(tn_transpose(of[dense][i], 1, 2)), !dense || (i && kv_heads == 1));
-                }
-                y[dense] = tn_scaled_dot_product_attention(of[dense][0], of[dense][1], of[dense][2], .is_causal = causal, .enable_gqa = true);
-                assert_int_equal(tn_is_contiguous(tn_transpose(y[dense], 1, 2)), !dense);
-                assert_int_equal(tn_grads_of(&y[dense], 1, x, 3, d[dense], .grads = &weight), TN_OK);
+    for (int c = 0; c < 32; c++) { /* causal, heads of k and v, widths of vectors and not, lengths below 8 and above, dtypes */
+        TN_SCOPE;
+        const int causal = c & 1, kv_heads = c & 2 ? 3 : 1, width = c & 4 ? 16 : 20, l = c & 8 ? 60 : 5;
+        const tn_dtype dtype = c & 16 ? TN_F64 : TN_F32;
+        tn_tensor *sin, *cos = tn_rope_tables(tn_arange(0, l), 12, &sin, .dtype = dtype), *x[3], *of[2][3], *d[2][3], *y[2];
+        tn_tensor *weight = tn_transpose(tn_randn(TN_SHAPE(2, l, 3, width), .dtype = dtype), 1, 2);
+        for (int i = 0; i < 3; i++)
+            x[i] = tn_randn(TN_SHAPE(2, l, i ? kv_heads : 3, width), .dtype = dtype, .requires_grad = true);
+        for (int dense = 0; dense < 2; dense++) {
+            for (int i = 0; i < 3; i++) {
+                tn_tensor *heads = tn_transpose(x[i], 1, 2);
+                heads = dense ? tn_contiguous(heads) : heads;
+                of[dense][i] = i < 2 ? tn_rope(heads, cos, sin) : heads;
+                assert_int_equal(tn_is_contiguous(tn_transpose(of[dense][i], 1, 2)), !dense || (i && kv_heads == 1));
             }
-            assert_true(tn_equal(y[0], y[1]));
-            for (int i = 0; i < 3; i++)
-                assert_true(tn_equal(d[0][i], d[1][i]) && tn_is_contiguous(d[0][i]));
-            check_good();
+            y[dense] = tn_scaled_dot_product_attention(of[dense][0], of[dense][1], of[dense][2], .is_causal = causal, .enable_gqa = true);
+            assert_int_equal(tn_is_contiguous(tn_transpose(y[dense], 1, 2)), !dense);
+            assert_int_equal(tn_grads_of(&y[dense], 1, x, 3, d[dense], .grads = &weight), TN_OK);
         }
+        assert_true(tn_equal(y[0], y[1]));
+        for (int i = 0; i < 3; i++)
+            assert_true(tn_equal(d[0][i], d[1][i]) && tn_is_contiguous(d[0][i]));
+        check_good();
+    }
+}
+
+/* What rotary embedding gives is no view, of any number of dims: it may be written in place, and the gradient is that of the product. */
+static void test_rope_in_place(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    const tn_shape shapes[] = {TN_SHAPE(1, 1, 2, 3, 4), TN_SHAPE(1, 2, 3, 4), TN_SHAPE(2, 3, 4), TN_SHAPE(6, 4)};
+    tn_tensor *values = tn_randn(TN_SHAPE(24)), *sin, *cos;
+    for (int i = 0; i < 4; i++) {
+        cos = tn_rope_tables(tn_arange(0, i < 3 ? 3 : 6), 4, &sin);
+        tn_tensor *x = tn_clone(tn_reshape(values, shapes[i]));
+        assert_int_equal(tn_set_requires_grad(x, true), TN_OK);
+        tn_tensor *y = tn_rope(x, cos, sin), *ones = tn_ones_like(y);
+        assert_true(tn_equal(tn_mul_(y, 2), tn_mul(tn_rope(tn_detach(x), cos, sin), 2)));
+        tn_tensor *back = tn_rope(tn_grad_of(tn_sum(y), x), cos, sin); /* the gradient was turned the other way */
+        assert_true(tn_allclose(back, tn_mul(ones, 2), 1e-6, 1e-6, false));
+        check_good();
+    }
 }
 
 /* Bytes at most in use beyond those at the start, forward and backward at length l. */
@@ -269,6 +289,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {OP_TABLE_TESTS, TEST(test_wrong_inputs), TEST(test_dropout), TEST(test_composed), TEST(test_threads),
                                        TEST(test_widths), TEST(test_both_masks_and_halves), TEST(test_no_features), TEST(test_heads_side_by_side),
-                                       TEST(test_memory)};
+                                       TEST(test_rope_in_place), TEST(test_memory)};
     return op_table_load("attention", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

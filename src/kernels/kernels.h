@@ -176,9 +176,9 @@ typedef struct tn_attention {
     bool causal;       /* column j is allowed for row i where j <= i */
     bool rounded;      /* its products are as tn_gemm's rounded */
     double scale, dropout;
-    uint64_t seed, offset;        /* of dropout's random numbers */
+    uint64_t seed, offset;   /* of dropout's random numbers */
     tn_head_rows y, dy;      /* [batch, heads, l, ev] */
-    void *stats;                  /* dense [batch, heads, l, 2]: a row's max and 1 / its sum of exp(score - max) */
+    void *stats;             /* dense [batch, heads, l, 2]: a row's max and 1 / its sum of exp(score - max) */
     tn_head_rows dq, dk, dv; /* of the sizes of q, k and v; backward writes them; data of each may be NULL: not asked for */
 } tn_attention;
 

@@ -24,28 +24,24 @@ static void rope_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
     dx[0] = turn(dy[0], tn_node_saved(node, 0), tn_node_saved(node, 1), how);
 }
 
-/* x as [batch, heads, l, e] without history, its last dim dense; a copy where no view is so. */
-static tn_tensor *in_heads(tn_tensor *x)
-{
-    TN_NO_GRAD;
-    const int64_t *last = x->sizes + x->ndim - 2, heads = x->ndim > 2 ? last[-1] : 1, each = heads * last[0] * last[1];
-    tn_tensor *y = x->ndim == 4 ? x : tn_reshape(x, TN_SHAPE(each ? x->numel / each : 0, heads, last[0], last[1]));
-    return y && y->strides[3] != 1 ? tn_contiguous(y) : y;
-}
-
 /* x [..., l, e]; cos and sin dense, of as many rows as x or as its l. */
 static tn_tensor *turn(tn_tensor *x, tn_tensor *cos, tn_tensor *sin, turning how)
 {
-    tn_tensor *from = tn_failing() ? NULL : in_heads(x), *y = from ? tn_new_heads("rope", from, from->sizes[3]) : NULL;
+    const int64_t *last = x ? x->sizes + x->ndim - 2 : NULL;
+    const bool as_it_lies = x && x->ndim == 4 && x->strides[3] == 1;
+    tn_tensor *from = tn_failing() ? NULL : as_it_lies ? x : tn_packed(x), *y = NULL;
+    if (from)
+        y = as_it_lies ? tn_new_heads("rope", x, last[1]) : tn_new("rope", tn_shape_of(x), (tn_dtype)x->dtype, x->storage->device);
     if (!y)
         return NULL;
-    const int64_t half = cos->sizes[cos->ndim - 1];
-    const tn_rope_rows rows = {.batch = from->sizes[0], .heads = from->sizes[1], .l = from->sizes[2], .width = from->sizes[3], .half = half,
+    const int64_t half = cos->sizes[cos->ndim - 1], l = last[0], width = last[1], heads = x->ndim > 2 ? last[-1] : 1, each = heads * l * width;
+    const tn_head_rows dense_x = {tn_ptr(from), each, l * width, width}, dense_y = {tn_ptr(y), each, l * width, width};
+    const tn_rope_rows rows = {.batch = each ? x->numel / each : 0, .heads = heads, .l = l, .width = width, .half = half,
                                .table_rows = half ? cos->numel / half : 1, .interleaved = how.interleaved, .inverse = how.inverse,
-                               .x = tn_heads_of(from), .y = tn_heads_of(y), .cos = tn_ptr(cos), .sin = tn_ptr(sin)};
+                               .x = as_it_lies ? tn_heads_of(x) : dense_x, .y = as_it_lies ? tn_heads_of(y) : dense_y,
+                               .cos = tn_ptr(cos), .sin = tn_ptr(sin)};
     if (x->numel && tn_kernels_for(x)->rope((tn_dtype)x->dtype, &rows) != TN_OK)
         return NULL;
-    y = x->ndim == 4 ? y : tn_reshape(y, tn_shape_of(x));
     return tn_record(y, "rope", rope_backward, TN_INPUTS(x), TN_SAVED(cos, sin), TN_ATTR(how));
 }
 

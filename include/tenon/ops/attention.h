@@ -28,7 +28,8 @@ typedef struct tn_attention_args { /* tn_scaled_dot_product_attention(q, k, v, .
  * looks at columns 0 to i (both may be given). A row that may look nowhere gives zeros. .dropout_p: so much of the softmax is dropped and
  * the rest scaled up, whenever it is not 0. .enable_gqa: k and v have fewer heads, a divisor of q's; head h uses theirs
  * h / (heads / theirs).
- * The result lies in memory as q does: split from a projection and transposed it is transposed back and joined without a copy.
+ * Where the heads of a row lie side by side in q, split from a projection [batch, l, heads * e] and transposed, they do in the result, and joining
+ * them again copies nothing; else, and of 16-bit floats, the result is contiguous.
  * What needs the scores whole, and so memory for them: the gradient of a float mask, and gradients of gradients. */
 TN_API tn_tensor *tn_scaled_dot_product_attention_with(const tn_attention_args *args);
 
@@ -42,7 +43,8 @@ typedef struct tn_rope_args { /* tn_rope(x, cos, sin) */
 /* Rotary embedding (Su et al. 2021): x [..., l, e], cos and sin [l, r], or [..., l, r] that broadcast to x's leading dims; the first 2r
  * elements of each row turn in pairs by the angle of cos and sin, those after them stay. The pairs are (j, j + r), as in the Llama models'
  * PyTorch files, or with .interleaved (2j, 2j + 1), as in the first Llama's own. No gradient flows to the tables: TN_ERR_GRAD where they
- * require one. The result lies in memory as x does. */
+ * require one. Where x is [batch, heads, l, e] and a row's heads lie side by side, they do in the
+ * result; else it is contiguous. */
 TN_API tn_tensor *tn_rope_with(const tn_rope_args *args);
 
 #define TN_ROPE_TABLES_OPTIONS(X)                                                                                             \

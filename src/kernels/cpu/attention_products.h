@@ -1,5 +1,6 @@
 /* Attention's products for one type: included by attention_body.h. Nothing is packed but k' and v', once for all rows of a block: elements of
- * the left side are read one by one where they lie, and rows of the right side are vectors. What no row of a tile may see is passed over. */
+ * the left side are read one by one where they lie, and rows of the right side are vectors. What no row of a tile may see is passed over. LANES stays
+ * defined for attention_body.h. */
 
 typedef T FN(vec) __attribute__((vector_size(TN_VECTOR_BYTES)));
 typedef T FN(vec_at) __attribute__((vector_size(TN_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
@@ -85,4 +86,3 @@ static void FN(product_of)(const FN(product) *g, attention_side side, int64_t se
         }
     }
 }
-

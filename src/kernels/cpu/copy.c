@@ -94,7 +94,7 @@ static void copy_row(char *const *data, const int64_t *strides, int64_t n, const
     TN_K(copy_row)(*(const size_t *)context, data[0], strides[0], data[1], strides[1], n);
 }
 
-/* n runs of bytes; the eighth one from here comes in meanwhile, for they may lie far apart. */
+/* n runs of bytes, by lines; the eighth run from here comes in meanwhile, for they may lie far apart. */
 static void copy_runs(char *const *data, const int64_t *strides, int64_t n, const void *context)
 {
     enum { LINE = 64 };
@@ -107,7 +107,7 @@ static void copy_runs(char *const *data, const int64_t *strides, int64_t n, cons
             __builtin_prefetch(from + 8 * strides[1] + at);
             memcpy(to + at, from + at, LINE);
         }
-        memmove(to + at, from + at, (size_t)(bytes - at));
+        memcpy(to + at, from + at, (size_t)(bytes - at));
     }
 }
 

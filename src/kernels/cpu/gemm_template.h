@@ -324,7 +324,7 @@ static void NAME(blocks)(const NAME(product) *g, const NAME(cut) *cut, T *a, T *
 TARGET static void NAME(finish_row)(const NAME(product) *g, int64_t j, int64_t width, const T *sum)
 {
     NAME(finish) f = {.c = g->c + j * g->c_col, .c_col = g->c_col, .alpha = g->alpha, .beta = g->beta,
-                      .bias = g->bias ? g->bias + j * g->bias_col : NULL, .bias_row = g->bias_row, .bias_col = g->bias_col, .relu = g->relu};
+                      .bias = g->bias ? g->bias + j * g->bias_col : NULL, .bias_col = g->bias_col, .relu = g->relu};
     int64_t v = 0;
     for (; g->c_col == 1 && v + LANES <= width; v += LANES) {
         V one[MR][NV];

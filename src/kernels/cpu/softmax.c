@@ -1,5 +1,5 @@
 /* Softmax, its logarithm, and cross-entropy of class indices, forward and backward. The greatest of a row is taken off before exp, so
- * that no row overflows; sums are kept in f64. */
+ * that no row overflows; sums of blocks are added in f64. */
 #include <string.h>
 
 #include "kernels/cpu/exp_sum.h"
@@ -90,7 +90,7 @@ static __m512 exp_row(const float *x, const float *next, float max, float *y, in
     *sum = _mm512_add_ps(s, _mm512_zextps256_ps512(_mm512_cvtpd_ps(total)));
     return greatest;
 }
-/* Groups of rows that stay in L1 from pass to pass, so many that the end of a row, where its lanes become one, runs beside other rows. */
+/* Groups of rows, which stay in L1 from pass to pass where they are short, so many that the end of a row, where its lanes become one, runs beside other rows. */
 static void softmax_groups_f32(const float *x, float *y, int64_t count, int64_t n)
 {
     const int64_t group = tn_max_i64(1, tn_min_i64(GROUP, 2 * BLOCK / n)), whole = n / 16 * 16;

@@ -39,7 +39,7 @@ static double FN(row_exp)(const tn_rows *rows, const void *x, int64_t n, T max, 
     for (int64_t i = 0; i < n; i += BLOCK) {
         int64_t m = tn_min_i64(BLOCK, n - i);
         const T *block = FN(get)(rows, x, i, m, buffer);
-        sum += (double)FN(exp_sum)(block, max, e ? e + i : terms, m, n);
+        sum += (double)FN(exp_sum)(block, max, e ? e + i : terms, m, rows->direct ? n : 0);
     }
     return sum;
 }
