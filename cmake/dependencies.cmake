@@ -127,9 +127,9 @@ elseif(CMAKE_CUDA_COMPILER AND CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL
   set(TENON_HAVE_CUDA TRUE)
   set(cuda_architectures ${TENON_CUDA_ARCHITECTURES})
   if(NOT cuda_architectures)
-    set(cuda_architectures 80-real 90)
+    set(cuda_architectures 80 90) # with PTX of the first, for devices between those that are named, and of the last, for later ones
     if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.8)
-      set(cuda_architectures 80-real 90-real 100-real 120)
+      set(cuda_architectures 80 90-real 100-real 120)
     endif()
   endif()
   list(JOIN cuda_architectures " " text)

@@ -250,13 +250,14 @@ static void test_replay(void **state)
 }
 
 /* A net with a convolution and dropout, whose steps are the same done and replayed. */
-static void steps_of(bool replayed, int steps, double *losses, tn_tensor **weight)
+static void steps_of(bool replayed, int steps, double *losses, tn_tensor *weight[2])
 {
     tn_manual_seed(21);
     tn_module *net = tn_adopt(tn_sequential_new(tn_conv2d_new(1, 2, 3, .padding = 1), tn_relu_new(), tn_max_pool2d_new(2), tn_flatten_new(),
                                                 tn_linear_new(12, 8), tn_relu_new(), tn_dropout_new(0.25), tn_linear_new(8, 3)));
     assert_int_equal(tn_module_to(net, cuda0), TN_OK);
     tn_optim *opt = tn_adopt(tn_adamw_new(tn_parameters(net), 0.05));
+    tn_ema *ema = tn_adopt(tn_ema_new(tn_parameters(net), 0.5));
     tn_tensor *data = tn_randn(TN_SHAPE(8, 4, 1, 4, 6)), *x = tn_to(tn_zeros(TN_SHAPE(4, 1, 4, 6)), cuda0), *loss = NULL;
     tn_tensor *y = tn_to(tn_from_ints(((int64_t[]){0, 1, 2, 1}), TN_SHAPE(4)), cuda0);
     tn_graph *graph = replayed ? tn_adopt(tn_graph_new(cuda0)) : NULL;
@@ -271,6 +272,7 @@ static void steps_of(bool replayed, int steps, double *losses, tn_tensor **weigh
             loss = tn_keep(tn_cross_entropy(tn_call(net, x), y));
             assert_int_equal(tn_backward(loss), TN_OK);
             assert_int_equal(tn_step(opt), TN_OK);
+            assert_int_equal(tn_ema_update(ema), TN_OK);
         }
         if (replayed && i > 0) {
             assert_int_equal(tn_replay(graph), TN_OK);
@@ -281,9 +283,13 @@ static void steps_of(bool replayed, int steps, double *losses, tn_tensor **weigh
         tn_zero_grad(opt);
         assert_int_equal(tn_backward(now), TN_OK);
         assert_int_equal(tn_step(opt), TN_OK);
+        assert_int_equal(tn_ema_update(ema), TN_OK);
         losses[i] = tn_item(now);
     }
-    *weight = tn_to(tn_parameter(net, "0.weight"), (tn_device_id){TN_CPU, 0});
+    const tn_dict *averages = tn_ema_state_dict(ema);
+    check_values(tn_dict_get(averages, "n_averaged"), 0, steps);
+    weight[0] = tn_to(tn_parameter(net, "0.weight"), (tn_device_id){TN_CPU, 0});
+    weight[1] = tn_to(tn_dict_get(averages, "0"), (tn_device_id){TN_CPU, 0});
     if (loss)
         tn_release(loss);
     check_good();
@@ -296,12 +302,12 @@ static void test_training_replayed(void **state)
     TN_SCOPE;
     enum { STEPS = 6 };
     double done[STEPS], again[STEPS];
-    tn_tensor *a, *b;
-    steps_of(false, STEPS, done, &a);
-    steps_of(true, STEPS, again, &b);
+    tn_tensor *a[2], *b[2]; /* a weight, and its moving average */
+    steps_of(false, STEPS, done, a);
+    steps_of(true, STEPS, again, b);
     for (int i = 0; i < STEPS; i++)
         assert_true(done[i] == again[i]);
-    assert_true(tn_equal(a, b));
+    assert_true(tn_equal(a[0], b[0]) && tn_equal(a[1], b[1]) && !tn_equal(a[0], a[1]));
     assert_true(done[1] != done[2]);
 }
 
@@ -327,11 +333,14 @@ static void test_not_while_captured(void **state)
     (void)state;
     needs_devices(1);
     TN_SCOPE;
-    tn_tensor *x = tn_ones(TN_SHAPE(4), .device = &cuda0), *here = tn_ones(TN_SHAPE(4));
+    tn_tensor *x = tn_ones(TN_SHAPE(4), .device = &cuda0), *here = tn_ones(TN_SHAPE(4)), *y = NULL;
     tn_module *net = tn_adopt(tn_linear_new(4, 1));
     assert_int_equal(tn_module_to(net, cuda0), TN_OK);
     tn_optim *opt = tn_adopt(tn_adam_new(tn_parameters(net), 1e-2));
     tn_graph *graph = tn_adopt(tn_graph_new(cuda0)), *other = tn_adopt(tn_graph_new(cuda0));
+    tn_stream *side = tn_adopt(tn_stream_new(cuda0));
+    tn_ema *ema = tn_adopt(tn_ema_new(tn_parameters(net), 0.5));
+    tn_loader *loader = tn_adopt(tn_loader_new(tn_tensor_dataset_new(here, here), .batch_size = 2, .workers = 1, .device = &cuda0));
     {
         TN_CAPTURE(graph);
         assert_true(isnan(tn_item(tn_sum(x))));
@@ -350,6 +359,15 @@ static void test_not_while_captured(void **state)
         tn_tensor *q = tn_reshape(x, TN_SHAPE(1, 1, 2, 2));
         assert_null(tn_scaled_dot_product_attention(q, q, q, .dropout_p = 0.5));
         check_error(TN_ERR_STATE, "dropout_p while a graph is captured");
+        {
+            TN_STREAM(side);
+            check_error(TN_ERR_STATE, "stream_set while a graph is captured from cuda:0");
+        }
+        assert_int_equal(tn_ema_update(ema), TN_ERR_STATE);
+        check_error(TN_ERR_STATE, "ema_update: the first update copies the parameters: make it before a graph is captured");
+        TN_FOREACH_BATCH(batch, loader)
+            fail_msg("batch %d", (int)batch->index);
+        check_error(TN_ERR_STATE, "loader: a batch while a graph is captured from cuda:0: take it before");
         tn_fail(TN_ERR_ARGUMENT, "left");
     }
     check_error(TN_ERR_ARGUMENT, "left"); /* and the graph is empty again */
@@ -359,6 +377,46 @@ static void test_not_while_captured(void **state)
     }
     assert_int_equal(tn_replay(graph), TN_OK);
     check_values(x, 0, 5, 5, 5, 5);
+    x = tn_ones(TN_SHAPE(4), .device = &cuda0);
+    tn_stream_mode mode = tn_stream_set(side);
+    assert_int_equal(tn_capture_begin(other), TN_OK);
+    tn_stream_restore(&mode); /* what follows is captured still, and after it the former stream is the one */
+    y = tn_mul(x, 5);
+    assert_int_equal(tn_replay(graph), TN_ERR_STATE);
+    check_error(TN_ERR_STATE, "replay while another graph is captured from cuda:0: end that first");
+    assert_int_equal(tn_capture_end(other), TN_OK);
+    tn_copy_(x, tn_full(TN_SHAPE(4), 2));
+    assert_int_equal(tn_replay(other), TN_OK);
+    check_values(y, 0, 10, 10, 10, 10);
+    check_good();
+}
+
+/* A replay that is refused is no step. */
+static void test_refused_replay(void **state)
+{
+    (void)state;
+    needs_devices(1);
+    TN_SCOPE;
+    tn_tensor *x = tn_ones(TN_SHAPE(2), .device = &cuda0, .requires_grad = true);
+    tn_optim *opt = tn_adopt(tn_adam_new(TN_LIST(x), 1e-2));
+    tn_graph *graph = tn_adopt(tn_graph_new(cuda0)), *other = tn_adopt(tn_graph_new(cuda0));
+    assert_int_equal(tn_backward(tn_sum(x)), TN_OK);
+    assert_int_equal(tn_step(opt), TN_OK);
+    tn_zero_grad(opt);
+    {
+        TN_CAPTURE(graph);
+        assert_int_equal(tn_backward(tn_sum(x)), TN_OK);
+        assert_int_equal(tn_step(opt), TN_OK);
+    }
+    {
+        TN_CAPTURE(other);
+        assert_int_equal(tn_replay(graph), TN_ERR_STATE);
+        tn_clear_error();
+    }
+    check_values(tn_dict_get(tn_optim_state_dict(opt), "state.0.step"), 0, 1);
+    assert_int_equal(tn_replay(graph), TN_OK);
+    check_values(tn_dict_get(tn_optim_state_dict(opt), "state.0.step"), 0, 2);
+    check_good();
 }
 
 int main(void)
@@ -367,7 +425,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_cpu_has_none), TEST(test_streams), TEST(test_large_copy),        TEST(test_two_devices),
         TEST(test_memory),       TEST(test_memory_is_kept), TEST(test_changing_shapes), TEST(test_replay), TEST(test_training_replayed),
-        TEST(test_not_while_captured), TEST(test_rope_captured),
+        TEST(test_not_while_captured), TEST(test_refused_replay), TEST(test_rope_captured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include <tenon/ops.h>
 
 #include "kernels/device.h"
+#include "kernels/graph.h"
 #include "kernels/philox.h"
 
 /* A batch made ahead. Batch n lies in slot n % slot_count; both tensors are owned. */
@@ -124,10 +125,10 @@ static void work_once(tn_loader *l)
     tn_tensor *x = NULL, *y = NULL;
     tn_stream_mode mode = l->stream ? tn_stream_set(l->stream) : (tn_stream_mode){NULL, NULL};
     bool made = make(l, n, &l->stop, &x, &y) && (!s->ready || tn_event_record(s->ready, NULL) == TN_OK);
-    tn_stream_restore(&mode);
     x = made ? tn_keep(x) : NULL;
     y = made ? tn_keep(y) : NULL;
-    tn_scope_clear();
+    tn_scope_clear(); /* what was sent in vain is given back in the order of the stream that it went by */
+    tn_stream_restore(&mode);
     pthread_mutex_lock(&l->lock);
     if (tn_failing())
         note_error(l, n);
@@ -201,6 +202,10 @@ static slot emptied(slot *s)
 /* Waits for batch n; its tensors then are the scope's. False with the error of the worker that made it. */
 static bool take(tn_loader *l, int64_t n, tn_tensor **x, tn_tensor **y)
 {
+    if (tn_captures(l->device)) {
+        tn_fail(TN_ERR_STATE, "loader: a batch while a graph is captured from %s: take it before", tn_device_text(l->device));
+        return false;
+    }
     pthread_mutex_lock(&l->lock);
     slot *s = &l->slots[n % ((int64_t)l->running * l->prefetch)], got;
     while (!s->full && l->failed != n)

@@ -56,6 +56,10 @@ tn_stream_mode tn_stream_set(tn_stream *s)
 {
     if (!is_stream("stream_set", s))
         return (tn_stream_mode){NULL, NULL};
+    if (tn_captures(s->device)) {
+        tn_fail(TN_ERR_STATE, "stream_set while a graph is captured from %s: what goes to another stream would not be in it", tn_device_text(s->device));
+        return (tn_stream_mode){NULL, NULL};
+    }
     return (tn_stream_mode){tn_retain(s), tn_cuda(NULL)->stream_use(s->device.index, s->handle)};
 }
 
@@ -306,6 +310,10 @@ tn_status tn_replay(tn_graph *g)
         return tn_last_status();
     if (!g->handle || tn_this.capturing == g) {
         tn_fail(TN_ERR_STATE, "replay: the graph was not captured");
+        return TN_ERR_STATE;
+    }
+    if (tn_captures(g->device)) { /* before the optimisers in it count a step */
+        tn_fail(TN_ERR_STATE, "replay while another graph is captured from %s: end that first", tn_device_text(g->device));
         return TN_ERR_STATE;
     }
     for (int i = 0; i < g->step_count; i++)

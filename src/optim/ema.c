@@ -5,6 +5,7 @@
 #include <tenon/ops.h>
 
 #include "core/loop.h"
+#include "kernels/graph.h"
 #include "optim/named.h"
 #include "optim/optim.h"
 #include "optim/sweep.h"
@@ -102,6 +103,15 @@ static bool over_pairs(const tn_ema *e, tn_step_op op, double rate)
     return good;
 }
 
+static bool captured(const tn_ema *e) { return e->count > 0 && tn_captures(e->params[0]->storage->device); }
+
+/* A replayed graph's update. */
+static void update_again(void *object, const int *places, int count, tn_step_scalars *scalars)
+{
+    (void)places, (void)count, (void)scalars;
+    ((tn_ema *)object)->n_averaged++;
+}
+
 tn_status tn_ema_update(tn_ema *e)
 {
     if (!ready("ema_update", e))
@@ -110,10 +120,17 @@ tn_status tn_ema_update(tn_ema *e)
         tn_fail(TN_ERR_STATE, "ema_update: the parameters hold the averages: tn_ema_swap() them back first");
         return TN_ERR_STATE;
     }
+    if (e->n_averaged == 0 && captured(e)) {
+        tn_fail(TN_ERR_STATE, "ema_update: the first update copies the parameters: make it before a graph is captured");
+        return TN_ERR_STATE;
+    }
     for (int64_t i = 0; e->n_averaged == 0 && i < e->count; i++)
         tn_overwrite(e->averages[i], e->params[i]);
-    if (e->n_averaged == 0 || over_pairs(e, TN_STEP_LERP, 1 - e->decay))
-        e->n_averaged++;
+    if (e->n_averaged > 0 && !over_pairs(e, TN_STEP_LERP, 1 - e->decay))
+        return tn_last_status();
+    if (captured(e))
+        return tn_capture_step(e, update_again, &(int){0}, 0);
+    e->n_averaged++;
     return tn_last_status();
 }
 

@@ -145,7 +145,8 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
     run_all(stream);
     return cudaSuccess;
 }
-cudaError_t cudaStreamQuery(cudaStream_t stream) { return stream->waiting.empty() ? cudaSuccess : cudaErrorNotReady; }
+static cudaError_t last_error; /* which cudaGetLastError() tells once more */
+cudaError_t cudaStreamQuery(cudaStream_t stream) { return stream->waiting.empty() ? cudaSuccess : last_error = cudaErrorNotReady; }
 cudaError_t cudaDeviceSynchronize()
 {
     holding hold(lock);
@@ -186,7 +187,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
     reach(event, event->asked);
     return cudaSuccess;
 }
-cudaError_t cudaEventQuery(cudaEvent_t event) { return event->done == event->asked ? cudaSuccess : cudaErrorNotReady; }
+cudaError_t cudaEventQuery(cudaEvent_t event) { return event->done == event->asked ? cudaSuccess : last_error = cudaErrorNotReady; }
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end)
 {
     if (!start->done || !end->done)
@@ -195,7 +196,6 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEve
     return cudaSuccess;
 }
 
-static cudaError_t last_error; /* which cudaGetLastError() tells once more */
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode)
 {
     if (getenv("TENON_CUDA_EMULATED_NO_CAPTURE"))

@@ -386,11 +386,24 @@ static void stream_free(void *stream)
     cudaStreamDestroy((cudaStream_t)stream);
 }
 
+/* While a graph is captured, which stream comes after it. */
 static void *stream_use(int index, void *stream)
 {
-    void *former = chosen_streams[index];
-    chosen_streams[index] = (cudaStream_t)stream;
+    graph *g = captured_on(index);
+    cudaStream_t *chosen = g ? &g->before : &chosen_streams[index];
+    void *former = *chosen;
+    *chosen = (cudaStream_t)stream;
     return former;
+}
+
+/* What a query said. One that says "not ready" leaves that as CUDA's last error, for which the next launch would be blamed. */
+static bool is_done(const char *what, cudaError_t error)
+{
+    if (error == cudaErrorNotReady)
+        cudaGetLastError();
+    else if (error)
+        failed(what, error);
+    return error == cudaSuccess;
 }
 
 static tn_status stream_synchronize(int index, void *stream)
@@ -402,7 +415,7 @@ static tn_status stream_synchronize(int index, void *stream)
     return error ? failed("stream_synchronize", error) : tell(index);
 }
 
-static bool stream_query(int index, void *stream) { return use(index) == TN_OK && cudaStreamQuery((cudaStream_t)stream) == cudaSuccess; }
+static bool stream_query(int index, void *stream) { return use(index) == TN_OK && is_done("stream_query", cudaStreamQuery((cudaStream_t)stream)); }
 
 static void *event_new(int index)
 {
@@ -441,7 +454,7 @@ static tn_status event_synchronize(int index, void *event)
     return error ? failed("event_synchronize", error) : tell(index);
 }
 
-static bool event_query(int index, void *event) { return use(index) == TN_OK && cudaEventQuery((cudaEvent_t)event) == cudaSuccess; }
+static bool event_query(int index, void *event) { return use(index) == TN_OK && is_done("event_query", cudaEventQuery((cudaEvent_t)event)); }
 
 static tn_status event_elapsed(void *start, void *end, double *milliseconds)
 {
