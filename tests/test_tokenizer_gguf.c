@@ -212,7 +212,8 @@ static void test_names_of_splitters(void **state)
     static const struct {
         const char *pre;
         int adds_bos; /* -1: Tenon has it not */
-    } all[] = {{"gpt-2", 0}, {"qwen2", 0}, {"smollm", 0}, {"llama-bpe", 1}, {"llama3", 1}, {"llama-v3", 1}, {"tekken", 1}, {"default", -1}, {NULL, -1}};
+    } all[] = {{"gpt-2", 0}, {"qwen2", 0}, {"smollm", 0}, {"llama-bpe", 1}, {"llama3", 1}, {"llama-v3", 1}, {"falcon3", 1},
+               {"smaug-bpe", 0}, {"deepseek-r1-qwen", 0}, {"tekken", 1}, {"default", -1}, {NULL, -1}};
     for (int i = 0; i < TN_COUNT(all); i++) {
         TN_SCOPE;
         tn_gguf_writer *w = tn_adopt(tn_gguf_writer_new());

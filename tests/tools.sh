@@ -255,6 +255,13 @@ if uses CJSON; then
     has inspected '^lora_rank 4$'
     has inspected '^model.layers.3.self_attn.v_proj.lora_A .* \[4, 64\] .* rank 4 beside model.layers.3.self_attn.v_proj.weight$'
     has inspected '^[0-9]* tensors, [0-9]* numbers, [0-9]* bytes$'
+    "$tenon" finetune --model "$shared/model.bin" --data lesson --steps 2 --batch-size 2 --context 16 --lr 0.01 --trainable model.norm,model.layers.3 \
+        --save part.safetensors > /dev/null 2>&1
+    "$tenon" inspect part.safetensors | grep '\[' > parts
+    { has parts '^model.norm.weight ' && has parts '^model.layers.3.mlp.up_proj.weight '; } || fail "what was to be tuned was not"
+    ! grep -v '^model\.\(norm\|layers\.3\)\.' parts || fail "other parameters were tuned too"
+    "$tenon" generate --model "$shared/model.bin" --finetuned part.safetensors --prompt '' -n 127 2> /dev/null > tuned
+    ! cmp -s tuned plain || fail "fine-tuning a part changes nothing"
     head -c 300 tuned.safetensors > cut.safetensors
     refused 1 cut.safetensors inspect cut.safetensors
     refused 1 'absent' generate --model "$shared/model.bin" --finetuned absent --prompt x
@@ -269,6 +276,8 @@ for options in '--model x' '--data x'; do
     refused 64 '--model and --data must be given' finetune $options
 done
 refused 1 'the tokenizer has [0-9]* tokens and the model 12' generate --model alone.bin --tokenizer "$reference/tokenizers/sp_bpe_llama.model" --prompt a
+echo 'its words' > words.txt
+refused 1 "and the model has 12: it is another model's" perplexity words.txt --model alone.bin --tokenizer "$reference/tokenizers/sp_bpe_llama.model"
 refused 64 '--trainable and --lora-rank: one of them' finetune --model x --data x --trainable lm_head --lora-rank 2
 refused 64 '--trainable: names no parameter' finetune --model x --data x --trainable ''
 refused 64 "--steps: '0' is no whole number from 1" finetune --model x --data x --steps 0

@@ -32,6 +32,16 @@ static double judge(tn_decoder *decoder, int64_t vocab, const int64_t *tokens, i
     return sum;
 }
 
+/* Whether the model has all tokens: its logits are read at each. */
+static bool are_known(const tn_llama_args *config, const int64_t *id, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (id[i] >= config->vocab_size)
+            tn_fail(TN_ERR_INDEX, "the tokenizer gives token %lld, and the model has %lld: it is another model's", (long long)id[i],
+                    (long long)config->vocab_size);
+    return tn_last_status() == TN_OK;
+}
+
 /* Windows of so many tokens, none of them in two, each behind the beginning's token where the tokeniser has one. */
 static void measure(const options *o, tn_decoder *decoder, const tn_tokenizer *tokenizer, const char *text, int64_t bytes)
 {
@@ -42,7 +52,7 @@ static void measure(const options *o, tn_decoder *decoder, const tn_tokenizer *t
     const int64_t *id = ids ? tn_data(ids) : NULL, all = ids ? tn_numel(ids) : 0, step = window - (bos >= 0);
     int64_t *tokens = malloc((size_t)window * sizeof *tokens), judged = 0, windows = 0;
     double sum = 0;
-    for (int64_t at = 0; id && tokens && at < all && tn_last_status() == TN_OK; at += step) {
+    for (int64_t at = 0; id && tokens && are_known(config, id, all) && at < all && tn_last_status() == TN_OK; at += step) {
         const int64_t n = all - at < step ? all - at : step, first = bos >= 0;
         tokens[0] = bos;
         memcpy(tokens + first, id + at, (size_t)n * sizeof *id);

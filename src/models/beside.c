@@ -143,7 +143,7 @@ static tn_tokenizer *of_gguf(const char *path, const tn_gguf *file)
     tn_tokenizer_gguf_args a = {.size = sizeof a};
     a.model = tn_gguf_string(file, GGML "model", NULL);
     a.pre = tn_gguf_string(file, GGML "pre", NULL);
-    static const char *const begun[] = {"llama-bpe", "llama3", "llama-v3", "tekken"}; /* add_bos where the file does not say */
+    static const char *const begun[] = {"llama-bpe", "llama3", "llama-v3", "falcon3", "tekken"}; /* add_bos where the file does not say */
     bool add_bos = a.model && strcmp(a.model, "llama") == 0;
     for (int i = 0; i < TN_COUNT(begun); i++)
         add_bos |= a.pre && strcmp(a.pre, begun[i]) == 0;

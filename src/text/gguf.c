@@ -117,7 +117,10 @@ static const splitter splitters[] = {
     {"llama-bpe", tn_pattern_llama3, false, false, true},
     {"llama3", tn_pattern_llama3, false, false, true},
     {"llama-v3", tn_pattern_llama3, false, false, true},
+    {"falcon3", tn_pattern_llama3, false, false, true},
+    {"smaug-bpe", tn_pattern_llama3, false, false, false},
     {"qwen2", tn_pattern_qwen2, true, false, false},
+    {"deepseek-r1-qwen", tn_pattern_qwen2, true, false, false},
     {"smollm", tn_pattern_gpt2, false, true, false},
     {"tekken", tn_pattern_tekken, false, false, true},
 };
@@ -129,7 +132,8 @@ static bool read_gpt2(tn_tokenizer *t, const tn_tokenizer_gguf_args *a)
     while (k < TN_COUNT(splitters) && (!a->pre || strcmp(a->pre, splitters[k].name) != 0))
         k++;
     if (k == TN_COUNT(splitters)) {
-        tn_fail(TN_ERR_UNSUPPORTED, "%s: pre is %s%.40s%s: Tenon has gpt-2, llama-bpe (llama3, llama-v3), qwen2, smollm and tekken", op, a->pre ? "\"" : "",
+        tn_fail(TN_ERR_UNSUPPORTED, "%s: pre is %s%.40s%s: Tenon has gpt-2, llama-bpe (llama3, llama-v3, falcon3), smaug-bpe, qwen2 (deepseek-r1-qwen), smollm and "
+            "tekken", op, a->pre ? "\"" : "",
                 a->pre ? a->pre : "not said", a->pre ? "\"" : "");
         return false;
     }
