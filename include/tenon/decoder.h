@@ -19,7 +19,8 @@ extern "C" {
 
 typedef struct tn_decoder tn_decoder;
 #define TN_DECODER_OPTIONS(X)                                                                                                 \
-    X(tn_quant, weights, TN_QUANT_NONE) /* F32, F16, BF16, Q8_0 or Q4_0; NONE: each as it is, without loss, in at most 1.1 times its bytes */ \
+    X(tn_quant, weights, TN_QUANT_NONE) /* F32, F16, BF16, Q8_0 or Q4_0; NONE: each as it is, in at most 1.1 times its bytes, \
+                                           * without loss but that the scales of llama2.c's int8 become f16, as Q8_0 has them */ \
     X(tn_dtype, cache, TN_DTYPE_DEFAULT) /* of keys and values: f32, bf16 or i8; default: f32 with F32 and F16 weights, else bf16 */ \
     X(int64_t, context, 0)              /* tokens that a sequence remembers; 0: max_position_embeddings */                    \
     X(int64_t, sequences, 1)            /* so many, each with a cache of its own */                                           \

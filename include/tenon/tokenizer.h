@@ -56,7 +56,8 @@ typedef struct tn_tokenizer_gguf_args { /* tn_tokenizer_gguf_new("gpt2", tokens,
 } tn_tokenizer_gguf_args;
 /* A tokeniser of what a GGUF file says, all of which is copied. It does what llama.cpp does, with bytes that are no UTF-8 too: user-defined tokens are
  * found before all else; "llama" has a space behind each token that was found and takes it from a text's first token alone when it decodes, so that
- * one behind the beginning's token stays; "gpt2" shows a character that is none of its letters as "[UNK_BYTE_0x...]", in tokens of up to 64 bytes. */
+ * one behind the beginning's token stays; "gpt2" shows a character that is none of its letters as "[UNK_BYTE_0x...]", in tokens of up to 64 bytes.
+ * What differs: "qwen2" composes characters (NFC) as the model's own tokenizer.json does. */
 TN_API tn_tokenizer *tn_tokenizer_gguf_new_with(const tn_tokenizer_gguf_args *args);
 /* Sets a GGUF file's tokenizer.ggml.* to what makes the same ids there, for a model of `count` tokens (0: the tokeniser's own number), those that the
  * tokeniser has not being unused: "llama" of SentencePiece's BPE models without a normaliser, of llama2.c's files (where U+2581 is then a space), and
