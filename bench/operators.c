@@ -1,7 +1,7 @@
 /* Operators, timed.  usage: operators THREADS [SECONDS] [WORD...] < operators.txt
  * For each line "family what sizes" prints "family.what.sizes threads median_ms least_ms gflop read updated written", the last three in MB: what the
  * operator must read, change in place and write at least. FLOPs are those of products and attention, a multiply-add being two; of other operators one
- * for each element. Words: bf16, under autocast; cuda:0, on that device and by its clock; tf32. operators.py is the same on PyTorch. */
+ * for each element. Words: bf16, products under autocast and all else on tensors of it; cuda:0, on that device and by its clock; tf32. operators.py is the same on PyTorch. */
 #include <stdio.h>
 #include <string.h>
 
@@ -22,15 +22,17 @@ typedef struct work {
 } work;
 
 static tn_tensor *input(work *w, tn_tensor *x) { return w->in[w->inputs++] = x; }
-static tn_tensor *uniform(work *w, tn_shape shape) { return input(w, tn_uniform(shape, -1, 1)); }
+static tn_dtype dtype = TN_F32; /* of what no product multiplies */
+static tn_tensor *factor(work *w, tn_shape shape) { return input(w, tn_uniform(shape, -1, 1)); }
+static tn_tensor *uniform(work *w, tn_shape shape) { return input(w, tn_cast(tn_uniform(shape, -1, 1), dtype)); }
 
 /* ---- families -------------------------------------------------------------------------------------------------------------- */
 
 static void linear_make(work *w)
 {
     const int64_t *s = w->size;
-    uniform(w, TN_SHAPE(s[0], s[1]));
-    uniform(w, TN_SHAPE(s[2], s[1]));
+    factor(w, TN_SHAPE(s[0], s[1]));
+    factor(w, TN_SHAPE(s[2], s[1]));
     w->flop = 2. * (double)(s[0] * s[1] * s[2]);
 }
 static tn_tensor *linear(work *w) { return tn_linear(w->in[0], w->in[1], NULL); }
@@ -38,9 +40,9 @@ static tn_tensor *linear(work *w) { return tn_linear(w->in[0], w->in[1], NULL); 
 static void conv_make(work *w)
 {
     const int64_t *s = w->size, out = s[3] / s[5];
-    uniform(w, TN_SHAPE(s[0], s[1], s[3], s[3]));
-    uniform(w, TN_SHAPE(s[2], s[1] / s[6], s[4], s[4]));
-    uniform(w, TN_SHAPE(s[2]));
+    factor(w, TN_SHAPE(s[0], s[1], s[3], s[3]));
+    factor(w, TN_SHAPE(s[2], s[1] / s[6], s[4], s[4]));
+    factor(w, TN_SHAPE(s[2]));
     w->first = s[1] <= 3;
     w->flop = 2. * (double)(s[0] * s[2] * out * out * s[1] / s[6] * s[4] * s[4]);
     w->back_flop = w->first ? w->flop : 0;
@@ -56,7 +58,7 @@ static tn_tensor *avg_pool(work *w) { return tn_avg_pool2d(w->in[0], w->size[3])
 static void pool_make(work *w)
 {
     image_make(w);
-    w->back_read = 4. * (double)tn_numel(w->in[0]) / (double)(w->size[3] * w->size[3]);
+    w->back_read = (double)tn_dtype_size(dtype) * (double)tn_numel(w->in[0]) / (double)(w->size[3] * w->size[3]);
 }
 static void batch_norm_make(work *w)
 {
@@ -109,7 +111,7 @@ static void embedding_make(work *w)
 {
     uniform(w, TN_SHAPE(w->size[0], w->size[1]));
     input(w, tn_randint(TN_SHAPE(w->size[2]), 0, (double)w->size[0]));
-    w->read = w->back_read = 4. * (double)(w->size[1] * w->size[2]);
+    w->read = w->back_read = (double)tn_dtype_size(dtype) * (double)(w->size[1] * w->size[2]);
 }
 static tn_tensor *embedding(work *w) { return tn_embedding(w->in[1], w->in[0]); }
 
@@ -117,7 +119,7 @@ static void attention_make(work *w)
 {
     const int64_t *s = w->size;
     for (int i = 0; i < 3; i++)
-        uniform(w, TN_SHAPE(s[0], s[1], s[2], s[3]));
+        factor(w, TN_SHAPE(s[0], s[1], s[2], s[3]));
     w->flop = (s[4] ? 2. : 4.) * (double)(s[0] * s[1] * s[2] * s[2] * s[3]);
     w->back_flop = 2.5 * w->flop;
 }
@@ -208,7 +210,7 @@ static double bytes(const tn_tensor *x) { return (double)tn_numel(x) * (double)t
 static void measure(row *r, const char *name, const char *threads, double seconds)
 {
     for (int i = r->w.first; i < r->w.inputs; i++)
-        if (r->what != 'f' && tn_dtype_of(r->w.in[i]) == TN_F32) {
+        if (r->what != 'f' && tn_dtype_of(r->w.in[i]) != TN_I64) {
             tn_check(tn_set_requires_grad(r->w.in[i], true));
             r->wanted[r->wanted_count++] = r->w.in[i];
         }
@@ -257,7 +259,7 @@ int main(int argc, char **argv)
     tn_manual_seed(1);
     for (int i = 2; i < argc; i++)
         if (!strcmp(argv[i], "bf16"))
-            tn_autocast_set(TN_BF16);
+            tn_autocast_set(TN_BF16), dtype = TN_BF16;
         else if (!strcmp(argv[i], "tf32"))
             tn_set_allow_tf32(true);
         else if (!strncmp(argv[i], "cuda", 4))

@@ -16,12 +16,17 @@ torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = "tf32"
 torch.manual_seed(1)
 
 
-def uniform(*shape):
+def factor(*shape):
+    """What products multiply: float32, under autocast."""
     return torch.rand(shape) * 2 - 1
 
 
-def image(n, c, h):
-    x = uniform(n, c, h, h)
+def uniform(*shape):
+    return factor(*shape).to(torch.bfloat16 if "bf16" in sys.argv else torch.float32)
+
+
+def image(n, c, h, make=uniform):
+    x = make(n, c, h, h)
     return x.to(memory_format=torch.channels_last) if settings.tuned else x
 
 
@@ -34,7 +39,7 @@ def adam(n):
 
 
 def conv(n, i, o, h, k, stride, groups):
-    x, w, b = image(n, i, h), uniform(o, i // groups, k, k), uniform(o)
+    x, w, b = image(n, i, h, factor), factor(o, i // groups, k, k), factor(o)
     w = w.to(memory_format=torch.channels_last) if settings.tuned else w
     return [x, w, b] if i > 3 else [w, b], lambda: F.conv2d(x, w, b, stride, k // 2, groups=groups)
 
@@ -45,7 +50,7 @@ def of(*inputs):
 
 
 FAMILIES = {
-    "linear": lambda m, k, n: of(uniform(m, k), uniform(n, k))(F.linear),
+    "linear": lambda m, k, n: of(factor(m, k), factor(n, k))(F.linear),
     "conv": conv,
     "max_pool": lambda n, c, h, k: of(image(n, c, h))(lambda x: F.max_pool2d(x, k)),
     "avg_pool": lambda n, c, h, k: of(image(n, c, h))(lambda x: F.avg_pool2d(x, k)),
@@ -63,7 +68,7 @@ FAMILIES = {
     "sum": lambda r, c, dim: of(uniform(r, c))(lambda x: x.sum() if dim == 2 else x.sum(dim)),
     "transpose": lambda r, c: of(uniform(r, c))(lambda x: x.t().contiguous()),
     "embedding": lambda r, c, n: of(uniform(r, c), torch.randint(0, r, (n,)))(lambda w, i: F.embedding(i, w)),
-    "attention": lambda n, h, l, e, causal: of(*(uniform(n, h, l, e) for _ in range(3)))(
+    "attention": lambda n, h, l, e, causal: of(*(factor(n, h, l, e) for _ in range(3)))(
         lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=bool(causal))),
     "adam": adam,
     "empty": lambda n: ((), lambda: torch.empty(n)),

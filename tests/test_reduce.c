@@ -313,6 +313,25 @@ static void softmaxes(void **unused)
         }
 }
 
+/* What is written as bfloat16 keeps denormal numbers, signs, infinities and NaN, and rounds to even, whichever way it went. */
+static void softmax_backward_of_halves(void **unused)
+{
+    (void)unused;
+    enum { N = 37 };
+    tn_bf16 y[N] = {{0}}, dy[N] = {{0}}, dx[N];
+    const tn_softmax_rows s = {.outer = 1, .n = N, .inner = 1, .x = y, .dy = dy, .y = dx};
+    for (int i = 1; i < N; i++)
+        put(TN_BF16, y, i, i % 2 ? 0x1p-120 : 1 + 0x1p-7), put(TN_BF16, dy, i, i % 2 ? 0x1p-12 : (i % 4 ? 1 + 0x1p-7 : -1 - 0x1p-7));
+    put(TN_BF16, dy, N - 1, -1 - 0x1p-7); /* the sum of dy y is 0, but for what is too small */
+    assert_int_equal(k()->softmax_backward(TN_BF16, &s), TN_OK);
+    for (int i = 1; i < N; i++) /* (1 + 2^-7)^2 lies between 1 + 2^-6 and 1 + 2^-6 + 2^-7, nearer the former */
+        assert_true(at(TN_BF16, dx, i) == (i % 2 ? 0x1p-132 : (at(TN_BF16, dy, i) > 0 ? 1 : -1) * (1 + 0x1p-6)));
+    put(TN_BF16, dy, 3, (double)NAN);
+    assert_int_equal(k()->softmax_backward(TN_BF16, &s), TN_OK);
+    for (int i = 1; i < N; i++)
+        assert_true(isnan(at(TN_BF16, dx, i)));
+}
+
 /* Rows whose greatest lie far apart, so that another row's, or any but the last of every third row, would overflow or leave nothing; many
  * elements are alike, which a sum in f32 throughout would lose. */
 static void softmax_of_rows(void **unused)
@@ -505,7 +524,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_reduction), cmocka_unit_test(large_reductions), cmocka_unit_test(specials),
         cmocka_unit_test(accuracy),        cmocka_unit_test(softmaxes),
-        cmocka_unit_test(softmax_of_rows), cmocka_unit_test(softmax_of_special_values), cmocka_unit_test(cross_entropies),
+        cmocka_unit_test(softmax_backward_of_halves), cmocka_unit_test(softmax_of_rows), cmocka_unit_test(softmax_of_special_values),
+        cmocka_unit_test(cross_entropies),
         cmocka_unit_test(cumsums),         cmocka_unit_test(sorts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

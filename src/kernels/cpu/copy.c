@@ -69,6 +69,7 @@ typedef struct cast_job {
     size_t size;
     cast_fn convert;
     bool direct; /* what convert writes is of dtype `to` */
+    bool widens; /* what is loaded is of dtype `to` */
 } cast_job;
 
 static void cast_row(char *const *data, const int64_t *strides, int64_t n, const void *context)
@@ -78,8 +79,10 @@ static void cast_row(char *const *data, const int64_t *strides, int64_t n, const
     for (int64_t i = 0; i < n; i += TN_CHUNK) {
         int64_t m = tn_min_i64(n - i, TN_CHUNK);
         char *out = data[0] + i * strides[0];
-        const void *x = TN_K(load)(j->from, data[1] + i * strides[1], strides[1], m, &loaded);
-        bool in_place = j->direct && strides[0] == (int64_t)j->size;
+        const bool dense = strides[0] == (int64_t)j->size, in_place = j->direct && dense;
+        const void *x = TN_K(load)(j->from, data[1] + i * strides[1], strides[1], m, j->widens && dense ? (void *)out : loaded.data);
+        if (x == out)
+            continue;
         if (j->convert)
             j->convert(in_place ? (void *)out : converted.data, x, m);
         if (!in_place && j->to == TN_BOOL)
@@ -137,6 +140,7 @@ tn_status TN_K(cast)(tn_dtype to, tn_dtype from, const tn_loop *loop)
     tn_kind kind = TN_K(kind_of)(to);
     cast_job j = {.to = to, .from = from, .size = sizes[0]};
     j.convert = casts[TN_K(kind_of)(from)][to == TN_BOOL ? TN_KIND_COUNT : kind];
+    j.widens = !j.convert && (to == TN_F32 || to == TN_I32);
     j.direct = j.convert && (to == TN_F32 || to == TN_F64 || to == TN_I32 || to == TN_I64 || to == TN_BOOL);
     TN_K(rows)(loop, sizes, TN_GRAIN, cast_row, &j);
     return TN_OK;

@@ -3,6 +3,7 @@
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/load.h"
 #include "kernels/cpu/math.h"
+#include "kernels/cpu/wide.h"
 
 /* Elements of a block, rows of a tile, columns of a tile and of a sum's block, positions of a chunk. */
 enum { BLOCK = 1024, ROWS = 64, TILE = 32, COLUMNS = 256, CHUNK = 32768 };
@@ -24,6 +25,7 @@ typedef struct tn_plan {
     tn_load_fn load;
     bool sum;              /* or a mean */
     bool direct;           /* an element of the input is one of the work type */
+    bool halves;           /* a sum of bfloat16 */
     int64_t column_stride; /* of columns: bytes from one to the next; 0 where results are made one by one, of rows */
     int64_t outer, inner;  /* results; inputs of each */
     int64_t width;         /* results of a task at most */
@@ -176,6 +178,22 @@ static void special_i64(tn_reduce_op op, double p, const int64_t *x, int64_t n, 
 #define FN(name) name##_i64
 #include "kernels/cpu/reduce_block.h"
 
+/* bfloat16 is summed as it lies: the same sums as by way of a buffer. */
+#define U float
+#define V f
+#define V_TYPE double
+#define V_SUM double
+#define FN(name) name##_bf16
+#define E tn_bf16
+#define WIDE(x) tn_load_bf16(x)
+#define DIRECT true
+#include "kernels/cpu/reduce_columns.h"
+#undef U
+#undef V
+#undef V_TYPE
+#undef V_SUM
+#undef FN
+
 static void add_block(const tn_plan *plan, const void *block, int64_t n, tn_partial *s)
 {
     if (plan->work == TN_WORK_F32)
@@ -205,13 +223,17 @@ static void run_row(const tn_plan *plan, tn_walk *walk, int64_t n, tn_partial *s
     double buffer[BLOCK];
     size_t size = plan->work == TN_WORK_F32 ? sizeof(float) : sizeof(double);
     int64_t stride = r->inner_ndim > 0 ? r->inner_strides[r->inner_ndim - 1] : 0, filled = 0;
-    const bool packed = plan->direct && stride == (int64_t)size;
+    const bool packed = plan->halves ? stride == (int64_t)sizeof(tn_bf16) : plan->direct && stride == (int64_t)size;
     while (n > 0) {
         int64_t left = r->inner_ndim > 0 ? r->inner_sizes[r->inner_ndim - 1] - walk->coord[r->inner_ndim - 1] : 1;
         if (packed && filled == 0 && (left >= n || left >= BLOCK)) {
             const int64_t most = left >= n ? n : left / BLOCK * BLOCK;
             for (int64_t i = 0; i < most; i += BLOCK)
-                add_block(plan, walk->at + i * stride, tn_min_i64(BLOCK, most - i), s);
+                if (plan->halves)
+                    s->value.f += (double)sum_bf16((const tn_bf16 *)(const void *)(walk->at + i * stride), tn_min_i64(BLOCK, most - i));
+                else
+                    add_block(plan, walk->at + i * stride, tn_min_i64(BLOCK, most - i), s);
+            s->count += plan->halves ? most : 0;
             n -= most;
             tn_walk_by(walk, most);
             continue;
@@ -231,7 +253,9 @@ static void run_row(const tn_plan *plan, tn_walk *walk, int64_t n, tn_partial *s
 static void run_columns(const tn_plan *plan, tn_walk *walk, int64_t rows, int64_t w, tn_partial *s)
 {
     const bool sum = plan->sum;
-    if (plan->work == TN_WORK_F32)
+    if (plan->halves)
+        sum_columns_bf16(plan, walk, rows, w, s);
+    else if (plan->work == TN_WORK_F32)
         (sum ? sum_columns_f32 : turn_columns_f32)(plan, walk, rows, w, s);
     else if (plan->work == TN_WORK_F64)
         (sum ? sum_columns_f64 : turn_columns_f64)(plan, walk, rows, w, s);
@@ -359,25 +383,27 @@ static void run_tasks(int64_t begin, int64_t end, void *context)
     }
 }
 
-/* Sums of rows of floats that lie packed: the same sums as run_row()'s, in a loop so short that one row's end runs beside the next row. */
+/* Sums of rows that lie packed: the same sums as run_row()'s, in a loop so short that one row's end runs beside the next row. */
 static void sum_rows(int64_t begin, int64_t end, void *context)
 {
     const tn_plan *plan = context;
     const tn_reduction *r = plan->r;
     const double by = plan->op == TN_REDUCE_MEAN ? (double)plan->inner : 1;
     for (int64_t row = begin; row < end; row++) {
-        const float *x = (const float *)(const void *)(r->in + row * r->outer_strides[0]);
+        const void *x = r->in + row * r->outer_strides[0];
         double sum = 0;
-        for (int64_t i = 0; i < plan->inner; i += BLOCK)
-            sum += (double)sum_f32(x + i, tn_min_i64(BLOCK, plan->inner - i));
-        *(float *)(void *)(r->out + row * r->out_strides[0]) = (float)(sum / by);
+        for (int64_t i = 0; i < plan->inner; i += BLOCK) {
+            const int64_t n = tn_min_i64(BLOCK, plan->inner - i);
+            sum += (double)(plan->halves ? sum_bf16((const tn_bf16 *)x + i, n) : sum_f32((const float *)x + i, n));
+        }
+        tn_store_float(plan->dtype, sum / by, r->out + row * r->out_strides[0]);
     }
 }
 static bool sums_rows(const tn_plan *plan)
 {
     const tn_reduction *r = plan->r;
-    return plan->sum && plan->dtype == TN_F32 && plan->chunks == 1 && !plan->column_stride && r->outer_ndim == 1 && r->inner_ndim == 1 &&
-           r->inner_strides[0] == (int64_t)sizeof(float) && r->out;
+    return plan->sum && (plan->dtype == TN_F32 || plan->halves) && plan->chunks == 1 && !plan->column_stride && r->outer_ndim == 1 &&
+           r->inner_ndim == 1 && r->inner_strides[0] == (int64_t)tn_dtype_size(plan->dtype) && r->out;
 }
 
 static void merge_chunks(const tn_plan *plan)
@@ -407,6 +433,7 @@ static tn_plan plan_of(tn_reduce_op op, tn_dtype dtype, const tn_reduction *r)
 
     int64_t element = (int64_t)tn_dtype_size(dtype), columns = r->outer_ndim > 0 ? r->outer_sizes[r->outer_ndim - 1] : 0;
     plan.sum = op == TN_REDUCE_SUM || op == TN_REDUCE_MEAN;
+    plan.halves = plan.sum && dtype == TN_BF16;
     if (r->inner_ndim > 0 && columns > 1 && r->inner_strides[r->inner_ndim - 1] != element &&
         r->outer_strides[r->outer_ndim - 1] == element) {
         plan.column_stride = element;

@@ -62,36 +62,10 @@ static void FN(block)(tn_reduce_op op, double p, const void *block, int64_t n, t
     s->count += n;
 }
 
-/* Sums of w columns over so many inner positions: four rows at a time, the narrow lanes emptied into wide ones every ROWS rows. */
-static void FN(sum_columns)(const tn_plan *plan, tn_walk *walk, int64_t rows, int64_t w, tn_partial *s)
-{
-    static const T zeros[COLUMNS];
-    T loaded[4][COLUMNS];
-    V_SUM wide[COLUMNS] = {0};
-    for (int64_t done = 0; done < rows; done += ROWS) {
-        int64_t end = rows - done < ROWS ? rows - done : ROWS;
-        U lane[COLUMNS] = {0};
-        for (int64_t r = 0; r < end; r += 4) {
-            const T *row[4] = {zeros, zeros, zeros, zeros};
-            for (int64_t j = 0; j < 4 && r + j < end; j++) {
-                row[j] = (const T *)(const void *)walk->at;
-                if (!plan->direct) {
-                    plan->load(walk->at, plan->column_stride, w, loaded[j]);
-                    row[j] = loaded[j];
-                }
-                tn_walk_step(walk);
-            }
-            for (int64_t c = 0; c < w; c++)
-                lane[c] += ((U)row[0][c] + (U)row[1][c]) + ((U)row[2][c] + (U)row[3][c]);
-        }
-        for (int64_t c = 0; c < w; c++)
-            wide[c] += (V_SUM)lane[c];
-    }
-    for (int64_t c = 0; c < w; c++) {
-        s[c].value.V = (V_TYPE)((V_SUM)s[c].value.V + wide[c]);
-        s[c].count += rows;
-    }
-}
+#define E T
+#define WIDE(x) ((U)(x))
+#define DIRECT plan->direct
+#include "kernels/cpu/reduce_columns.h"
 
 /* Any reduction of w <= TILE columns: a tile of ROWS rows is turned, then each column is a block. */
 static void FN(turn_columns)(const tn_plan *plan, tn_walk *walk, int64_t rows, int64_t w, tn_partial *s)

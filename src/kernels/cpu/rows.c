@@ -219,22 +219,22 @@ static void narrow(tn_dtype dtype, const void *restrict src, void *restrict out,
 
 static bool native(tn_dtype dtype) { return dtype == TN_F32 || dtype == TN_F64 || dtype == TN_I32 || dtype == TN_I64; }
 
-const void *TN_K(load)(tn_dtype dtype, const char *src, int64_t stride, int64_t n, tn_buffer *buffer)
+const void *TN_K(load)(tn_dtype dtype, const char *src, int64_t stride, int64_t n, void *buffer)
 {
     size_t size = tn_dtype_size(dtype);
     if (native(dtype)) {
         if (stride == (int64_t)size)
             return src;
-        TN_K(copy_row)(size, buffer->data, (int64_t)size, src, stride, n);
-        return buffer->data;
+        TN_K(copy_row)(size, buffer, (int64_t)size, src, stride, n);
+        return buffer;
     }
     tn_buffer gathered;
     if (stride != (int64_t)size) {
         TN_K(copy_row)(size, gathered.data, (int64_t)size, src, stride, n);
         src = gathered.data;
     }
-    widen(dtype, src, buffer->data, n);
-    return buffer->data;
+    widen(dtype, src, buffer, n);
+    return buffer;
 }
 
 void TN_K(store)(tn_dtype dtype, char *dst, int64_t stride, int64_t n, const void *value)

@@ -25,8 +25,8 @@ typedef struct tn_buffer {
     _Alignas(64) char data[TN_CHUNK * 8];
 } tn_buffer;
 
-/* n <= TN_CHUNK elements of dtype at src as its kind, contiguous: in the buffer, or src itself where it already is so. */
-const void *TN_K(load)(tn_dtype dtype, const char *src, int64_t stride, int64_t n, tn_buffer *buffer);
+/* n <= TN_CHUNK elements of dtype at src as its kind, contiguous: in the buffer (of as many), or src itself where it already is so. */
+const void *TN_K(load)(tn_dtype dtype, const char *src, int64_t stride, int64_t n, void *buffer);
 /* The way back: n contiguous elements of dtype's kind into dst. */
 void TN_K(store)(tn_dtype dtype, char *dst, int64_t stride, int64_t n, const void *value);
 /* Copies operand 1 to operand 0 where the one is dense along one dimension and the other along another; else returns false. */

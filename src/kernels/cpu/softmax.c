@@ -5,9 +5,11 @@
 #include "kernels/cpu/exp_sum.h"
 #include "kernels/cpu/load.h"
 #include "kernels/cpu/vector.h"
+#include "kernels/cpu/wide.h"
 
-/* Elements of a row, and columns, taken at a time; elements of a short row, and rows of a group at most; elements fetched before they are read. */
-enum { BLOCK = 1024, COLUMNS = 64, SHORT = 128, GROUP = 16, AHEAD = 1024 };
+/* Elements of a row, and columns, taken at a time; elements of a short row, and rows of a group at most; elements fetched before they are read;
+ * elements of a 16-bit dtype that are floats at a time. */
+enum { BLOCK = 1024, COLUMNS = 64, SHORT = 128, GROUP = 16, AHEAD = 1024, NARROW = 4096 };
 
 /* How the elements of a dtype are read and written in the work type. */
 typedef struct tn_rows {
@@ -44,6 +46,45 @@ typedef struct softmax_task {
     int64_t spans; /* tasks that cover the inner positions; 0 where there is one and rows are contiguous */
 } softmax_task;
 
+#if defined(__AVX512F__)
+/* The sum of dy y in a block; dx = y (dy - sum) of one vector. */
+static double dot_bf16(const tn_bf16 *y, const tn_bf16 *dy, int64_t n)
+{
+    __m512 a = _mm512_setzero_ps(), b = a;
+    int64_t i = 0;
+    for (; i + TN_LANES <= n; i += TN_LANES) {
+        a = _mm512_fmadd_ps(tn_wide_(0xffff, y + i), tn_wide_(0xffff, dy + i), a);
+        b = _mm512_fmadd_ps(tn_wide_(0xffff, y + i + 16), tn_wide_(0xffff, dy + i + 16), b);
+    }
+    const __mmask16 first = tn_first_(n - i), second = tn_first_(n - i - 16);
+    a = _mm512_fmadd_ps(tn_wide_(first, y + i), tn_wide_(first, dy + i), a);
+    b = _mm512_fmadd_ps(tn_wide_(second, y + i + 16), tn_wide_(second, dy + i + 16), b);
+    a = _mm512_add_ps(a, b);
+    return (double)tn_fold16_((const tn_lanes16_ *)&a);
+}
+static inline void slope_bf16(__mmask16 lanes, const tn_bf16 *y, const tn_bf16 *dy, tn_bf16 *dx, __m512 sum)
+{
+    tn_narrow_(dx, lanes, _mm512_mul_ps(_mm512_sub_ps(tn_wide_(lanes, dy), sum), tn_wide_(lanes, y)));
+}
+static void softmax_row_backward_bf16(const tn_bf16 *y, const tn_bf16 *dy, tn_bf16 *dx, int64_t n)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i += BLOCK)
+        sum += dot_bf16(y + i, dy + i, tn_min_i64(BLOCK, n - i));
+    const __m512 all = _mm512_set1_ps((float)sum);
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        slope_bf16(0xffff, y + i, dy + i, dx + i, all);
+    slope_bf16(tn_first_(n - i), y + i, dy + i, dx + i, all);
+}
+#else
+static void softmax_row_backward_bf16(const tn_bf16 *y, const tn_bf16 *dy, tn_bf16 *dx, int64_t n)
+{
+    const tn_rows rows = rows_of(TN_BF16);
+    softmax_row_backward_f32(&rows, y, dy, dx, n, false);
+}
+#endif
+
 static void softmax_one_row(const softmax_task *task, int64_t row)
 {
     const tn_softmax_rows *s = task->s;
@@ -54,6 +95,8 @@ static void softmax_one_row(const softmax_task *task, int64_t row)
         softmax_row_backward_f64(&task->rows, x, (const char *)s->dy + at, y, s->n, s->log);
     else if (task->rows.dtype == TN_F64)
         softmax_row_f64(&task->rows, x, y, s->n, s->log);
+    else if (task->rows.dtype == TN_BF16 && task->backward && !s->log)
+        softmax_row_backward_bf16(x, (const tn_bf16 *)(const void *)((const char *)s->dy + at), y, s->n);
     else if (task->backward)
         softmax_row_backward_f32(&task->rows, x, (const char *)s->dy + at, y, s->n, s->log);
     else
@@ -119,11 +162,27 @@ static void softmax_groups_f32(const float *x, float *y, int64_t count, int64_t 
 enum { ANY_LENGTH = 0 };
 #endif
 
+/* The same of a 16-bit dtype, a group at a time as floats. */
+static void softmax_groups_16(const softmax_task *task, int64_t begin, int64_t end)
+{
+    const tn_softmax_rows *s = task->s;
+    const int64_t element = task->rows.element, group = tn_max_i64(1, tn_min_i64(GROUP, NARROW / s->n));
+    float x[NARROW];
+    for (int64_t row = begin; row < end; row += group) {
+        const int64_t rows = tn_min_i64(group, end - row), at = row * s->n * element;
+        task->rows.load((const char *)s->x + at, element, rows * s->n, x);
+        softmax_groups_f32(x, x, rows, s->n);
+        tn_store_f32_as(task->rows.dtype, x, rows * s->n, (char *)s->y + at);
+    }
+}
+
 static void softmax_grouped(int64_t begin, int64_t end, void *context)
 {
     const softmax_task *task = context;
     const int64_t n = task->s->n, at = begin * n;
-    if (task->rows.dtype == TN_F64)
+    if (!task->rows.direct)
+        softmax_groups_16(task, begin, end);
+    else if (task->rows.dtype == TN_F64)
         softmax_short_rows_f64((const double *)task->s->x + at, (double *)task->s->y + at, end - begin, n);
     else
         softmax_groups_f32((const float *)task->s->x + at, (float *)task->s->y + at, end - begin, n);
@@ -152,8 +211,8 @@ static tn_status softmax(tn_dtype dtype, const tn_softmax_rows *s, bool backward
     softmax_task task = {s, rows_of(dtype), backward, s->inner == 1 ? 0 : tn_ceil_div(s->inner, COLUMNS)};
     int64_t tasks = s->outer * tn_max_i64(1, task.spans), width = tn_min_i64(COLUMNS, s->inner);
     if (s->n == 0 || s->inner == 0) return TN_OK;
-    const bool short_enough = s->n <= SHORT || (ANY_LENGTH && dtype == TN_F32);
-    const bool grouped = !backward && !s->log && task.spans == 0 && task.rows.direct && short_enough;
+    const bool short_enough = s->n <= SHORT || (ANY_LENGTH && dtype != TN_F64 && (task.rows.direct || s->n <= NARROW));
+    const bool grouped = !backward && !s->log && task.spans == 0 && short_enough;
     tn_parallel_for(tasks, tn_ceil_div(TN_GRAIN / 8, s->n * width), grouped ? softmax_grouped : softmax_range, &task);
     return TN_OK;
 }

@@ -97,15 +97,17 @@ __attribute__((unused)) static void FN(softmax_short_rows)(const T *x, T *y, int
 static void FN(softmax_row_backward)(const tn_rows *rows, const void *y, const void *dy, void *dx, int64_t n, bool log_of)
 {
     T y_buffer[BLOCK], dy_buffer[BLOCK], result[BLOCK];
+    const T *g = NULL, *p = NULL;
     double sum = 0;
     for (int64_t i = 0; i < n; i += BLOCK) {
         int64_t m = tn_min_i64(BLOCK, n - i);
-        const T *g = FN(get)(rows, dy, i, m, dy_buffer);
-        sum += (double)(log_of ? FN(sum)(g, m) : FN(dot)(g, FN(get)(rows, y, i, m, y_buffer), m));
+        g = FN(get)(rows, dy, i, m, dy_buffer), p = FN(get)(rows, y, i, m, y_buffer);
+        sum += (double)(log_of ? FN(sum)(g, m) : FN(dot)(g, p, m));
     }
     for (int64_t i = 0; i < n; i += BLOCK) {
         int64_t m = tn_min_i64(BLOCK, n - i);
-        const T *g = FN(get)(rows, dy, i, m, dy_buffer), *p = FN(get)(rows, y, i, m, y_buffer);
+        if (n > BLOCK) /* else both are there yet */
+            g = FN(get)(rows, dy, i, m, dy_buffer), p = FN(get)(rows, y, i, m, y_buffer);
         T *to = FN(place)(rows, dx, i, result), s = (T)sum;
         if (log_of) {
             TN_INDEPENDENT

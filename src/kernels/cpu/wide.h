@@ -1,0 +1,51 @@
+/* Vectors of bfloat16 in float, straight from and to memory: kernels that read much and reckon little spare the way through a buffer. */
+#ifndef TN_CPU_WIDE_H
+#define TN_CPU_WIDE_H
+
+#include "kernels/cpu/lanes.h"
+
+#if defined(__AVX512F__)
+/* The first `lanes` of 16 at x, the others 0. */
+static inline __m512 tn_wide_(__mmask16 lanes, const tn_bf16 *x)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, x)), 16));
+}
+
+/* Rounded as tn_store_bf16() rounds, denormal numbers too, which the instruction for it would drop. */
+static inline void tn_narrow_(tn_bf16 *to, __mmask16 lanes, __m512 x)
+{
+    const __m512i u = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    const __m512i up = _mm512_add_epi32(_mm512_add_epi32(u, odd), _mm512_set1_epi32(0x7fff));
+    const __m512i y = _mm512_mask_or_epi32(up, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), u, _mm512_set1_epi32(0x400000));
+    _mm256_mask_storeu_epi16(to, lanes, _mm512_cvtepi32_epi16(_mm512_srli_epi32(y, 16)));
+}
+
+/* sum_f32() of what x holds. */
+static inline float sum_bf16(const tn_bf16 *x, int64_t n)
+{
+    __m512 a = _mm512_setzero_ps(), b = a;
+    int64_t i = 0;
+    for (; i + TN_LANES <= n; i += TN_LANES) {
+        a = _mm512_add_ps(a, tn_wide_(0xffff, x + i));
+        b = _mm512_add_ps(b, tn_wide_(0xffff, x + i + 16));
+    }
+    a = _mm512_add_ps(a, tn_wide_(tn_first_(n - i), x + i));
+    b = _mm512_add_ps(b, tn_wide_(tn_first_(n - i - 16), x + i + 16));
+    a = _mm512_add_ps(a, b);
+    return tn_fold16_((const tn_lanes16_ *)&a);
+}
+#else
+static inline float sum_bf16(const tn_bf16 *x, int64_t n)
+{
+    float lane[TN_LANES] = {0};
+    int64_t i = 0;
+    for (; i + TN_LANES <= n; i += TN_LANES)
+        for (int l = 0; l < TN_LANES; l++)
+            lane[l] += tn_load_bf16(x[i + l]);
+    for (int l = 0; i + l < n; l++)
+        lane[l] += tn_load_bf16(x[i + l]);
+    return tn_fold_f32(lane);
+}
+#endif
+
+#endif
