@@ -207,6 +207,32 @@ static void large_reductions(void **unused)
                     check_reduce((tn_reduce_op)op, dtypes[d], 2, 3, shapes[i], order, mask);
 }
 
+/* Rows, columns and all of few numbers of which bfloat16 holds each sum, so that none may be left out or taken twice. */
+static void sums_of_halves(void **unused)
+{
+    (void)unused;
+    enum { ROWS = 3, LONGEST = 2100 };
+    static tn_bf16 x[ROWS * LONGEST];
+    for (int n = 1; n <= LONGEST; n += n < 100 ? 1 : 501)
+        for (int way = 0; way < 3; way++) {
+            tn_bf16 y[LONGEST];
+            tn_reduction r = {.inner_ndim = 1, .in = (const char *)x, .out = (char *)y};
+            const int results = way == 0 ? ROWS : way == 1 ? n : 1, each = ROWS * n / results, apart = way == 1 ? n : 1;
+            r.inner_sizes[0] = each, r.inner_strides[0] = 2 * apart;
+            if (way < 2)
+                r.outer_ndim = 1, r.outer_sizes[0] = results, r.outer_strides[0] = way ? 2 : 2 * n, r.out_strides[0] = 2;
+            for (int i = 0; i < ROWS * n; i++)
+                put(TN_BF16, x, i, i % 2 ? -element(TN_I8) : element(TN_I8) / 2);
+            assert_int_equal(k()->reduce(TN_REDUCE_SUM, TN_BF16, &r), TN_OK);
+            for (int i = 0; i < results; i++) {
+                double sum = 0;
+                for (int j = 0; j < each; j++)
+                    sum += at(TN_BF16, x, (way ? i : i * n) + j * apart);
+                assert_true(fabs(at(TN_BF16, y, i) - sum) <= fabs(sum) / 512);
+            }
+        }
+}
+
 static double reduce_all(tn_reduce_op op, const float *x, int64_t n, int64_t *index)
 {
     float out = 0;
@@ -321,11 +347,10 @@ static void softmax_backward_of_halves(void **unused)
     tn_bf16 y[N] = {{0}}, dy[N] = {{0}}, dx[N];
     const tn_softmax_rows s = {.outer = 1, .n = N, .inner = 1, .x = y, .dy = dy, .y = dx};
     for (int i = 1; i < N; i++)
-        put(TN_BF16, y, i, i % 2 ? 0x1p-120 : 1 + 0x1p-7), put(TN_BF16, dy, i, i % 2 ? 0x1p-12 : (i % 4 ? 1 + 0x1p-7 : -1 - 0x1p-7));
-    put(TN_BF16, dy, N - 1, -1 - 0x1p-7); /* the sum of dy y is 0, but for what is too small */
-    assert_int_equal(k()->softmax_backward(TN_BF16, &s), TN_OK);
-    for (int i = 1; i < N; i++) /* (1 + 2^-7)^2 lies between 1 + 2^-6 and 1 + 2^-6 + 2^-7, nearer the former */
-        assert_true(at(TN_BF16, dx, i) == (i % 2 ? 0x1p-132 : (at(TN_BF16, dy, i) > 0 ? 1 : -1) * (1 + 0x1p-6)));
+        put(TN_BF16, y, i, i % 2 ? 0x1p-120 : 1 + 0x1p-7), put(TN_BF16, dy, i, i % 2 ? 0x1p-12 : i % 4 ? 1.5 : -1.5);
+    assert_int_equal(k()->softmax_backward(TN_BF16, &s), TN_OK); /* the sum of dy y is 0, but for what is too small */
+    for (int i = 1; i < N; i++) /* 1.5 (1 + 2^-7) lies midway between 1.5 + 2^-7 and 1.5 + 2^-6, which is even */
+        assert_true(at(TN_BF16, dx, i) == (i % 2 ? 0x1p-132 : i % 4 ? 1.5 + 0x1p-6 : -1.5 - 0x1p-6));
     put(TN_BF16, dy, 3, (double)NAN);
     assert_int_equal(k()->softmax_backward(TN_BF16, &s), TN_OK);
     for (int i = 1; i < N; i++)
@@ -523,7 +548,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_reduction), cmocka_unit_test(large_reductions), cmocka_unit_test(specials),
-        cmocka_unit_test(accuracy),        cmocka_unit_test(softmaxes),
+        cmocka_unit_test(accuracy),        cmocka_unit_test(softmaxes),        cmocka_unit_test(sums_of_halves),
         cmocka_unit_test(softmax_backward_of_halves), cmocka_unit_test(softmax_of_rows), cmocka_unit_test(softmax_of_special_values),
         cmocka_unit_test(cross_entropies),
         cmocka_unit_test(cumsums),         cmocka_unit_test(sorts),

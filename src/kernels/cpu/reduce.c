@@ -233,7 +233,6 @@ static void run_row(const tn_plan *plan, tn_walk *walk, int64_t n, tn_partial *s
                     s->value.f += (double)sum_bf16((const tn_bf16 *)(const void *)(walk->at + i * stride), tn_min_i64(BLOCK, most - i));
                 else
                     add_block(plan, walk->at + i * stride, tn_min_i64(BLOCK, most - i), s);
-            s->count += plan->halves ? most : 0;
             n -= most;
             tn_walk_by(walk, most);
             continue;
