@@ -203,8 +203,48 @@ static void test_threads(void **state)
     check_good();
 }
 
+static tn_tensor *norm_of(bool centre, tn_tensor *x, tn_tensor *w, tn_tensor *b)
+{
+    const tn_shape columns = TN_SHAPE(tn_size(x, 1));
+    return centre ? tn_layer_norm(x, columns, w, b) : tn_rms_norm(x, columns, w, .eps = 1e-5);
+}
+
+/* Rows of a 16-bit dtype give what the same numbers give as floats, rounded once; so do their gradients, and second ones are to be had. */
+static void test_halves(void **state)
+{
+    (void)state;
+    static const int64_t sizes[][2] = {{3, 7}, {70, 33}, {5, 2049}, {2, TN_NORM_HELD}, {2, TN_NORM_HELD + 1}, {300, 40}};
+    for (int i = 0; i < 24; i++) {
+        TN_SCOPE;
+        const tn_dtype dtype = i % 2 ? TN_F16 : TN_BF16;
+        const int64_t rows = sizes[i / 4][0], columns = sizes[i / 4][1];
+        const bool centre = i & 2;
+        tn_tensor *in[3], *wide[3];
+        for (int k = 0; k < 3; k++) {
+            in[k] = tn_cast(tn_randn(k ? TN_SHAPE(columns) : TN_SHAPE(rows, columns)), dtype);
+            wide[k] = tn_cast(in[k], TN_F32);
+            tn_check(tn_set_requires_grad(in[k], true));
+            tn_check(tn_set_requires_grad(wide[k], true));
+        }
+        tn_tensor *y = norm_of(centre, in[0], in[1], in[2]), *expected = norm_of(centre, wide[0], wide[1], wide[2]);
+        assert_int_equal(tn_dtype_of(y), dtype);
+        assert_true(tn_equal(y, tn_cast(expected, dtype)));
+        tn_tensor *dy = tn_cast(tn_randn(TN_SHAPE(rows, columns)), dtype), *wide_dy = tn_cast(dy, TN_F32), *d[3], *wide_d[3];
+        const int inputs = centre ? 3 : 2;
+        assert_int_equal(tn_grads_of(&y, 1, in, inputs, d, .grads = &dy, .create_graph = i % 4 == 0), TN_OK);
+        assert_int_equal(tn_grads_of(&expected, 1, wide, inputs, wide_d, .grads = &wide_dy), TN_OK);
+        for (int k = 0; k < inputs; k++) {
+            assert_int_equal(tn_dtype_of(d[k]), dtype);
+            assert_true(tn_allclose(d[k], tn_cast(wide_d[k], dtype), dtype == TN_F16 ? 0x1p-10 : 0x1p-7, 0x1p-12, false));
+        }
+        if (i % 4 == 0)
+            assert_non_null(tn_grad_of(tn_sum(tn_square(d[0])), in[0]));
+    }
+    check_good();
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_kernels), TEST(test_moments), TEST(test_threads)};
+    const struct CMUnitTest tests[] = {TEST(test_kernels), TEST(test_moments), TEST(test_threads), TEST(test_halves)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

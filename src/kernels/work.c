@@ -284,7 +284,7 @@ WORK(ctc, tn_dtype dtype, const tn_ctc *c)
 WORK(norm, tn_dtype dtype, const tn_norm *m)
 {
     const double operations = (m->given ? 0 : m->centre ? 4 : 2) + (m->centre ? 2 : 1) + (m->weight ? 1 : 0) + (m->bias ? 1 : 0);
-    tn_work w = dense(dtype, (double)(m->n * m->c * m->s), operations, 1, 1);
+    tn_work w = dense(m->held ? (tn_dtype)m->held : dtype, (double)(m->n * m->c * m->s), operations, 1, 1);
     w.read += size_of(dtype) * (double)m->c * ((m->weight ? 1 : 0) + (m->bias ? 1 : 0));
     return w;
 }
@@ -292,7 +292,7 @@ WORK(norm, tn_dtype dtype, const tn_norm *m)
 WORK(norm_backward, tn_dtype dtype, const tn_norm *m)
 {
     const double operations = (m->dx ? m->centre ? 10 : 8 : 0) + (m->dweight ? 3 : 0) + (m->dbias ? 1 : 0);
-    tn_work w = dense(dtype, (double)(m->n * m->c * m->s), operations, m->dx || m->dweight ? 2 : 1, m->dx ? 1 : 0);
+    tn_work w = dense(m->held ? (tn_dtype)m->held : dtype, (double)(m->n * m->c * m->s), operations, m->dx || m->dweight ? 2 : 1, m->dx ? 1 : 0);
     w.read += m->weight ? size_of(dtype) * (double)m->c : 0;
     w.written += size_of(dtype) * (double)m->c * ((m->dweight ? 1 : 0) + (m->dbias ? 1 : 0));
     return w;

@@ -49,8 +49,8 @@ static void composed(tn_node *node, tn_tensor *dy, tn_tensor *x, tn_tensor *weig
     const tn_shape view = f->batch ? TN_SHAPE(f->n, f->c, f->s) : TN_SHAPE(f->n, f->groups, f->c / f->groups, f->s);
     const tn_shape channels = f->batch ? TN_SHAPE(1, f->c, 1) : TN_SHAPE(1, f->groups, f->c / f->groups, 1);
     const tn_dims pool = f->batch ? TN_DIMS(0, 2) : TN_DIMS(2, 3), others = f->batch ? TN_DIMS(0, 2) : TN_DIMS(0, 3);
-    x = tn_reshape(x, view);
-    dy = tn_reshape(dy, view);
+    x = tn_reshape(tn_as_dtype(x, tn_compute_dtype(x)), view);
+    dy = tn_reshape(tn_as_dtype(dy, tn_compute_dtype(dy)), view);
     tn_tensor *centred = f->given    ? tn_sub(x, given_row(statistics, 0, channels, x))
                          : f->centre ? tn_sub(x, mean_over(x, pool))
                                      : x;
@@ -85,7 +85,8 @@ static void norm_backward(tn_node *node, tn_tensor *const *dys, tn_tensor **d)
     for (int i = 0; i < 3 && dy; i++)
         if (tn_wants(node, i)) {
             const tn_shape shape = i ? TN_SHAPE(form->c) : tn_shape_of(x);
-            d[i] = x->numel ? tn_new("norm", shape, (tn_dtype)x->dtype, x->storage->device) : tn_zeros_of("norm", shape, x);
+            const tn_dtype dtype = i ? tn_compute_dtype(x) : (tn_dtype)x->dtype;
+            d[i] = x->numel ? tn_new("norm", shape, dtype, x->storage->device) : tn_zeros_of("norm", shape, x);
         }
     if (tn_failing() || !dy || x->numel == 0)
         return;
@@ -94,20 +95,22 @@ static void norm_backward(tn_node *node, tn_tensor *const *dys, tn_tensor **d)
     f.dx = d[0] ? tn_ptr(d[0]) : NULL;
     f.dweight = d[1] ? tn_ptr(d[1]) : NULL;
     f.dbias = d[2] ? tn_ptr(d[2]) : NULL;
-    tn_kernels_for(x)->norm_backward((tn_dtype)x->dtype, &f);
+    tn_kernels_for(x)->norm_backward(tn_compute_dtype(x), &f);
 }
 
 /* x of its own shape and any floating dtype, weight and bias [c] or NULL; *statistics is made unless the form's are given. */
-static tn_tensor *normalise(const char *op, tn_tensor *x, tn_tensor *weight, tn_tensor *bias, const tn_norm *form, tn_tensor **statistics)
+static tn_tensor *normalise(const char *op, tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn_norm *form, tn_tensor **statistics)
 {
-    const tn_dtype dtype = tn_compute_dtype(x);
+    const tn_dtype dtype = tn_compute_dtype(x), own = (tn_dtype)x->dtype;
+    const bool rows = !form->batch && form->s == 1 && form->groups == 1 && form->c <= TN_NORM_HELD;
     const tn_tensor *whole = x;
-    x = tn_contiguous(tn_as_dtype(x, dtype));
+    form->held = own != dtype && rows && x->storage->device.type == TN_CPU ? own : 0;
+    x = tn_contiguous(form->held ? x : tn_as_dtype(x, dtype));
     weight = weight ? tn_contiguous(tn_as_dtype(weight, dtype)) : NULL;
     bias = bias ? tn_contiguous(tn_as_dtype(bias, dtype)) : NULL;
     if (!*statistics)
         *statistics = tn_new(op, TN_SHAPE(3, pool_count(form)), TN_F64, whole->storage->device);
-    tn_tensor *y = tn_failing() ? NULL : tn_new(op, tn_shape_of(x), dtype, x->storage->device);
+    tn_tensor *y = tn_failing() ? NULL : tn_new(op, tn_shape_of(x), (tn_dtype)x->dtype, x->storage->device);
     if (!y)
         return NULL;
     tn_norm f = operands(form, x, weight, *statistics);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "kernels/cpu/lanes.h"
+#include "kernels/cpu/load.h"
 #include "kernels/cpu/vector.h"
 
 /* Terms that are summed in the work type at most; columns taken at a time. */
@@ -10,6 +11,7 @@ enum { BLOCK = 1024, COLUMNS = 64 };
 /* Small segments of one channel that are summed together, and channels taken at a time. */
 enum { SEGMENTS = 16, CHANNELS = 16 };
 enum { TOGETHER = 4, NEAR = 4 << 20 }; /* rows or segments of at most BLOCK; bytes of all rows */
+enum { HALF = 2 };                     /* bytes of a 16-bit dtype */
 
 typedef struct norm_task {
     const tn_norm *f;
@@ -92,6 +94,50 @@ static int64_t chunk_of(const tn_norm *f)
     return f->batch ? tn_max_i64(1, tn_min_i64(SEGMENTS, BLOCK / tn_max_i64(1, f->s))) : 1;
 }
 
+/* ---- rows of a 16-bit dtype: a few at a time as floats --------------------------------------------------------------------- */
+
+enum { FEW = 2048 }; /* elements */
+
+static void rows_forward_16(int64_t begin, int64_t end, void *context)
+{
+    const tn_norm *f = ((const norm_task *)context)->f;
+    const tn_load_fn load = tn_loader((tn_dtype)f->held, TN_WORK_F32);
+    const int64_t step = tn_max_i64(1, FEW / f->c);
+    float x[TN_NORM_HELD], y[TN_NORM_HELD];
+    tn_norm few = *f;
+    const norm_task own = {.f = &few};
+    few.x = x, few.y = y;
+    for (int64_t row = begin; row < end; row += step) {
+        few.n = tn_min_i64(step, end - row);
+        few.mean = f->mean + row, few.rstd = f->rstd + row, few.var = f->var + row;
+        load((const char *)f->x + row * f->c * HALF, HALF, few.n * f->c, x);
+        rows_forward_f32(0, few.n, (void *)(uintptr_t)&own);
+        tn_store_f32_as((tn_dtype)f->held, y, few.n * f->c, (char *)f->y + row * f->c * HALF);
+    }
+}
+
+static void rows_backward_16(int64_t begin, int64_t end, void *context)
+{
+    const norm_task *task = context;
+    const tn_norm *f = task->f;
+    const tn_load_fn load = tn_loader((tn_dtype)f->held, TN_WORK_F32);
+    float x[TN_NORM_HELD], dy[TN_NORM_HELD], dx[TN_NORM_HELD];
+    tn_norm one = *f;
+    one.x = x, one.dy = dy, one.dx = f->dx ? dx : NULL;
+    for (int64_t k = begin; k < end; k++) {
+        float *own = (float *)task->scratch + k * 2 * f->c;
+        memset(own, 0, (size_t)(2 * f->c) * sizeof(float));
+        for (int64_t row = k * task->chunk; row < tn_min_i64((k + 1) * task->chunk, f->n); row++) {
+            one.mean = f->mean + row, one.rstd = f->rstd + row;
+            load((const char *)f->x + row * f->c * HALF, HALF, f->c, x);
+            load((const char *)f->dy + row * f->c * HALF, HALF, f->c, dy);
+            row_backward_f32(&one, 0, f->dweight ? own : NULL, f->dbias ? own + f->c : NULL);
+            if (f->dx)
+                tn_store_f32_as((tn_dtype)f->held, dx, f->c, (char *)f->dx + row * f->c * HALF);
+        }
+    }
+}
+
 /* ---- forward -------------------------------------------------------------------------------------------------------------- */
 
 /* Means and sums of squares of shares made those of all (Chan et al. 1979). */
@@ -119,7 +165,7 @@ tn_status TN_K(norm)(tn_dtype dtype, const tn_norm *f)
     for (int64_t pool = 0; pool < pool_count(f) && f->given; pool++)
         set_pool(f, pool, f->mean[pool], f->var[pool]);
     if (f->s == 1 && !f->batch) {
-        tn_parallel_for(pool_count(f), grain(f->c / f->groups), OF(dtype, rows_forward), &task);
+        tn_parallel_for(pool_count(f), grain(f->c / f->groups), f->held ? rows_forward_16 : OF(dtype, rows_forward), &task);
         return TN_OK;
     }
     if (f->s == 1) {
@@ -153,7 +199,7 @@ static tn_status rows_backward(tn_dtype dtype, const tn_norm *f)
     size_t bytes = (size_t)(chunks * 2 * f->c) * tn_dtype_size(dtype);
     if (!(task.scratch = tn_alloc(bytes)))
         return TN_ERR_MEMORY;
-    tn_parallel_for(chunks, 1, OF(dtype, rows_backward), &task);
+    tn_parallel_for(chunks, 1, f->held ? rows_backward_16 : OF(dtype, rows_backward), &task);
     for (int which = 0; which < 2; which++)
         if (which ? f->dbias : f->dweight)
             (dtype == TN_F64 ? rows_gather_f64 : rows_gather_f32)(&task, chunks, which, which ? f->dbias : f->dweight);
