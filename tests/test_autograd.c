@@ -449,6 +449,41 @@ static void misshapen_backward(tn_context *c, tn_tensor *const *dy, int n_out, t
 }
 static const tn_function misshapen = {"misshapen", cube_forward, misshapen_backward};
 
+static tn_tensor *call_swiglu(tn_tensor *const *in, int count, void *unused)
+{
+    (void)count;
+    (void)unused;
+    return tn_swiglu(in[0], in[1]);
+}
+
+/* It is silu(gate) up, its gradients too, broadcast or not, and takes what operators of floats take. */
+static void test_swiglu(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 6; i++) {
+        TN_SCOPE;
+        const tn_shape one = i < 3 ? TN_SHAPE(5, 37) : i == 3 ? TN_SHAPE(5, 1) : TN_SHAPE(37), other = i < 4 ? TN_SHAPE(5, 37) : TN_SHAPE(5, 1);
+        tn_tensor *in[2] = {tn_mul(tn_randn(one), tn_scalar_f64(3)), tn_randn(other)}, *d[2], *expected[2];
+        for (int k = 0; k < 2; k++)
+            if (i % 3 != 1 - k)
+                assert_int_equal(tn_set_requires_grad(in[k], true), TN_OK);
+        tn_tensor *y = tn_swiglu(in[0], in[1]), *z = tn_mul(tn_silu(in[0]), in[1]);
+        assert_true(tn_allclose(y, z, 1e-6, 1e-7, false));
+        const int first = i % 3 == 1, count = 1 + (i % 3 == 2);
+        tn_tensor *dy = tn_randn_like(y);
+        assert_int_equal(tn_grads_of(&y, 1, in + first, count, d, .grads = &dy), TN_OK);
+        assert_int_equal(tn_grads_of(&z, 1, in + first, count, expected, .grads = &dy), TN_OK);
+        for (int k = 0; k < count; k++)
+            assert_true(tn_allclose(d[k], expected[k], 1e-5, 1e-6, false));
+    }
+    TN_SCOPE;
+    tn_tensor *in[2] = {tn_randn(TN_SHAPE(7), .dtype = TN_F64, .requires_grad = true), tn_randn(TN_SHAPE(7), .dtype = TN_F64, .requires_grad = true)};
+    assert_int_equal(tn_gradcheck(call_swiglu, NULL, in, 2, .second = true), TN_OK);
+    assert_int_equal(tn_dtype_of(tn_swiglu(tn_arange(3), tn_ones(TN_SHAPE(3), .dtype = TN_BF16))), TN_BF16);
+    assert_null(tn_swiglu(tn_ones(TN_SHAPE(2)), tn_ones(TN_SHAPE(3))));
+    check_error(TN_ERR_SHAPE, "swiglu: shapes [2] and [3] do not broadcast");
+}
+
 static void test_an_operator_of_ones_own(void **state)
 {
     (void)state;
@@ -594,7 +629,7 @@ int main(void)
         TEST(test_backward_needs_a_gradient_for_many), TEST(test_a_graph_is_released_or_kept), TEST(test_no_grad_and_enable_grad),
         TEST(test_grad_of_leaves_grad_alone), TEST(test_second_derivatives), TEST(test_hooks), TEST(test_a_hook_that_takes_itself_out), TEST(test_a_hooks_dtype), TEST(test_a_retained_gradient_in_place),
         TEST(test_gradients_written_over), TEST(test_the_memory_of_backward), TEST(test_a_saved_tensor_that_was_changed),
-        TEST(test_in_place_rules), TEST(test_requires_grad_rules), TEST(test_broadcasting_backward), TEST(test_an_operator_of_ones_own),
+        TEST(test_in_place_rules), TEST(test_requires_grad_rules), TEST(test_broadcasting_backward), TEST(test_swiglu), TEST(test_an_operator_of_ones_own),
         TEST(test_several_results), TEST(test_several_inputs_of_several_dtypes), TEST(test_a_hundred_thousand_steps), TEST(test_forward_without_backward_leaks_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

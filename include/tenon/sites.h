@@ -3785,6 +3785,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_tensor_ptr_(tn_softplus_with(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_silu(...) \
     tn_at_tensor_ptr_(tn_silu(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_swiglu(...) \
+    tn_at_tensor_ptr_(tn_swiglu(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_mish(...) \
     tn_at_tensor_ptr_(tn_mish(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_hardswish(...) \

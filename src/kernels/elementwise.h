@@ -62,6 +62,7 @@
 /* Floats only; the *_BACKWARD ones are fused gradients: a is the gradient of the result, b what forward saved. */
 #define TN_BINARY_FLOAT_LIST(X)                                                                                               \
     X(DIV, a / b)                                                                                                             \
+    X(SWIGLU, a * tn_sigmoid_(a) * b)                                                                                         \
     X(RELU_BACKWARD, b <= 0 ? 0 : a) /* through NaN, as through what is positive */                                            \
     X(SIGMOID_BACKWARD, a * b * ((T)1 - b))                                                                                   \
     X(TANH_BACKWARD, a * ((T)1 - b * b))                                                                                      \

@@ -105,7 +105,7 @@ typedef struct llama_mlp {
 static tn_tensor *llama_mlp_forward(llama_mlp *self, tn_tensor *x)
 {
     tn_tensor *gate = tn_call(self->gate_proj, x), *up = tn_call(self->up_proj, x);
-    return tn_call(self->down_proj, tn_mul(tn_silu(gate), up));
+    return tn_call(self->down_proj, tn_swiglu(gate, up));
 }
 TN_MODULE(llama_mlp, llama_mlp_forward);
 

@@ -107,6 +107,14 @@ tn_tensor *tn_div(tn_operand a, tn_operand b)
     return y ? record("div", y, a, b, div_backward, if_recorded(b, a), b) : NULL;
 }
 
+/* The gradient of b is the operator itself; a is kept, and not silu(a) beside it. */
+RULE(swiglu, tn_silu_gradient(tn_mul(dy, b), a), tn_swiglu(a, dy))
+tn_tensor *tn_swiglu(tn_tensor *gate, tn_tensor *up)
+{
+    tn_tensor *y = binary("swiglu", TN_BINARY_SWIGLU, gate, up, TAKES_FLOATS);
+    return y ? record("swiglu", y, gate, up, swiglu_backward, gate, if_recorded(gate, up)) : NULL;
+}
+
 /* ---- pow, remainder ------------------------------------------------------------------------------------------------------- */
 
 /* Whether an integer tensor has an element for which the test (a comparison with 0) holds. */

@@ -23,6 +23,9 @@ bool tn_binary_into(tn_binary_op op, tn_dtype dtype, tn_tensor *out, const tn_te
 /* out = x converted and broadcast; without history. False with an error. */
 bool tn_cast_into(tn_tensor *out, const tn_tensor *x);
 
+/* dy silu'(x), differentiable. NULL on error. */
+tn_tensor *tn_silu_gradient(tn_tensor *dy, tn_tensor *x);
+
 /* A gradient brought to input i's shape and dtype: summed where the input was broadcast. NULL stays NULL. */
 tn_tensor *tn_fit(const tn_node *node, int i, tn_tensor *grad);
 

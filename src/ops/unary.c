@@ -216,7 +216,11 @@ static tn_tensor *silu_slope(tn_tensor *x)
     tn_tensor *s = tn_sigmoid(x);
     return tn_mul(s, tn_add(tn_mul(x, tn_sub(N(1), s)), N(1)));
 }
-RULE(silu, tn_grad_enabled() ? tn_mul(dy, silu_slope(v)) : fused(TN_BINARY_SILU_BACKWARD, dy, v))
+tn_tensor *tn_silu_gradient(tn_tensor *dy, tn_tensor *x)
+{
+    return tn_failing() || !dy ? NULL : tn_grad_enabled() ? tn_mul(dy, silu_slope(x)) : fused(TN_BINARY_SILU_BACKWARD, dy, x);
+}
+RULE(silu, tn_silu_gradient(dy, v))
 tn_tensor *tn_silu(tn_tensor *x) { return activation("silu", TN_UNARY_SILU, x, NULL, silu_backward, KEEPS_X); }
 
 RULE(softplus, tn_where(tn_gt(tn_mul(v, N(p[0])), N(p[1])), dy, tn_mul(dy, tn_sigmoid(tn_mul(v, N(p[0]))))))

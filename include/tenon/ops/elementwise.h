@@ -110,6 +110,8 @@ typedef struct tn_softplus_args { /* tn_softplus(x, .beta = 2) */
 TN_API tn_tensor *tn_softplus_with(const tn_softplus_args *args);
 /* x sigmoid(x). */
 TN_API tn_tensor *tn_silu(tn_tensor *x);
+/* silu(gate) up, broadcast (Shazeer 2020: the gate of Llama's feed-forward layers), in one pass; for backward it keeps the two and nothing else. */
+TN_API tn_tensor *tn_swiglu(tn_tensor *gate, tn_tensor *up);
 /* x tanh(softplus(x)) (Misra 2019). */
 TN_API tn_tensor *tn_mish(tn_tensor *x);
 /* x relu6(x + 3) / 6 (Howard et al. 2019). */

@@ -54,28 +54,36 @@ static loop_fn const loops[TN_KIND_COUNT][TN_BINARY_COUNT] = {
 };
 
 #if defined(__AVX512F__)
-static void vectors_GELU_BACKWARD(void *out, const void *left, const void *right, int64_t n, bool scalar)
-{
-    const float *a = left, *b = right;
-    float *y = out;
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        const __m512 x = scalar ? _mm512_set1_ps(*b) : _mm512_loadu_ps(b + i);
-        _mm512_storeu_ps(y + i, _mm512_mul_ps(_mm512_loadu_ps(a + i), tn_gelu_slope_v_(x)));
+/* a is l[i ...], b r[i ...] or its one element. */
+#define VECTORS(NAME, expression)                                                                                             \
+    static void vectors_##NAME(void *out, const void *left, const void *right, int64_t n, bool scalar)                        \
+    {                                                                                                                         \
+        const float *l = left, *r = right;                                                                                    \
+        float *y = out;                                                                                                       \
+        int64_t i = 0;                                                                                                        \
+        for (; i + 16 <= n; i += 16) {                                                                                        \
+            const __m512 a = _mm512_loadu_ps(l + i), b = scalar ? _mm512_set1_ps(*r) : _mm512_loadu_ps(r + i);                \
+            _mm512_storeu_ps(y + i, expression);                                                                              \
+        }                                                                                                                     \
+        if (i < n) {                                                                                                          \
+            const __mmask16 lanes = tn_first_(n - i);                                                                         \
+            const __m512 a = _mm512_maskz_loadu_ps(lanes, l + i);                                                             \
+            const __m512 b = scalar ? _mm512_set1_ps(*r) : _mm512_maskz_loadu_ps(lanes, r + i);                               \
+            _mm512_mask_storeu_ps(y + i, lanes, expression);                                                                  \
+        }                                                                                                                     \
     }
-    if (i < n) {
-        const __mmask16 lanes = tn_first_(n - i);
-        const __m512 x = scalar ? _mm512_set1_ps(*b) : _mm512_maskz_loadu_ps(lanes, b + i);
-        _mm512_mask_storeu_ps(y + i, lanes, _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, a + i), tn_gelu_slope_v_(x)));
-    }
-}
+VECTORS(GELU_BACKWARD, _mm512_mul_ps(a, tn_gelu_slope_v_(b)))
+VECTORS(SILU_BACKWARD, _mm512_mul_ps(a, tn_silu_slope_v_(b)))
+VECTORS(SWIGLU, _mm512_mul_ps(tn_silu_v_(a), b))
 #endif
 
 static loop_fn loop_of(tn_binary_op op, tn_kind kind)
 {
 #if defined(__AVX512F__)
-    if (kind == TN_KIND_F32 && op == TN_BINARY_GELU_BACKWARD)
-        return vectors_GELU_BACKWARD;
+    static loop_fn const vectors[TN_BINARY_COUNT] = {[TN_BINARY_GELU_BACKWARD] = vectors_GELU_BACKWARD,
+                                                     [TN_BINARY_SILU_BACKWARD] = vectors_SILU_BACKWARD, [TN_BINARY_SWIGLU] = vectors_SWIGLU};
+    if (kind == TN_KIND_F32 && vectors[op])
+        return vectors[op];
 #endif
     return loops[kind][op];
 }

@@ -84,13 +84,17 @@ static void any_cos(void *out, const void *in, int64_t n, const void *p) { trig(
     }
 VECTORS(EXP, tn_exp_v_)
 VECTORS(GELU, tn_gelu_v_)
+VECTORS(SIGMOID, tn_sigmoid_v_)
+VECTORS(SILU, tn_silu_v_)
 #endif
 
 static loop_fn loop_of(tn_unary_op op, tn_kind kind)
 {
 #if defined(__AVX512F__)
-    if (kind == TN_KIND_F32 && (op == TN_UNARY_EXP || op == TN_UNARY_GELU))
-        return op == TN_UNARY_EXP ? vectors_EXP : vectors_GELU;
+    static loop_fn const vectors[TN_UNARY_COUNT] = {[TN_UNARY_EXP] = vectors_EXP, [TN_UNARY_GELU] = vectors_GELU,
+                                                    [TN_UNARY_SIGMOID] = vectors_SIGMOID, [TN_UNARY_SILU] = vectors_SILU};
+    if (kind == TN_KIND_F32 && vectors[op])
+        return vectors[op];
 #endif
     if (kind == TN_KIND_F32 && op == TN_UNARY_SIN)
         return any_sin;
