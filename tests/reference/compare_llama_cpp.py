@@ -7,7 +7,7 @@ gguf and safetensors. Models are those of ../shared, where it is, and random wei
   tokens   llama.cpp reads the F32 file and decodes greedily; Tenon, by that file and by its source, writes the same, by the same logits
   weights  the root mean squared error of each tensor, quantised by tenon convert and by llama-quantize --pure: ours may not be larger
   logits   their RMS difference from those in f32, each program's own: ours may be 1.05 times llama.cpp's. The prompt as one piece and
-           token by token; with the caches that each has unless told otherwise, and in f32
+           token by token; with the caches that each has unless told otherwise, and in f32. Types that Tenon only reads, too
 Ratios are ours over llama.cpp's; a bound that is missed is marked and makes the exit status 1."""
 import ctypes
 import json
@@ -24,6 +24,7 @@ from safetensors.numpy import save_file
 HERE = os.path.dirname(os.path.abspath(__file__))
 SHARED = os.path.join(HERE, "../../../shared/models")
 TYPES = ("BF16", "Q8_0", "Q4_0", "Q4_K")
+READ = ("F16", "Q4_1", "Q5_0", "Q5_1", "Q6_K", "Q5_K", "Q3_K", "Q2_K", "IQ4_NL", "IQ4_XS")  # files of llama-quantize's alone
 WEIGHTS, LOGITS, F32 = 1 + 1e-6, 1.05, 1e-5  # the bounds
 missed = 0
 
@@ -191,11 +192,11 @@ def compare_weights(name, type, path, peer_path, exact):
         peer_kind, peer_error = theirs[tensor]
         if kind != peer_kind:
             missed += 1
-            print(f"{name:14} {type}  {tensor} is {kind}, of llama-quantize {peer_kind} !")
+            print(f"{name:14} {type:6} {tensor} is {kind}, of llama-quantize {peer_kind} !")
         by_type.setdefault(kind, []).append((error / peer_error if peer_error else 1 + error, tensor))
     for kind, ratios in by_type.items():
         most, where = max(ratios)
-        print(f"{name:14} {type:5} weights  {len(ratios):3} {kind:4} error {min(ratios)[0]:.4f} to {bounded(most, WEIGHTS, '{:.4f}')} times llama-quantize's, the largest of {where}", flush=True)
+        print(f"{name:14} {type:6} weights  {len(ratios):3} {kind:4} error {min(ratios)[0]:.4f} to {bounded(most, WEIGHTS, '{:.4f}')} times llama-quantize's, the largest of {where}", flush=True)
 
 
 def rms_of(program, path, model, cache, way, base, **more):
@@ -208,11 +209,13 @@ def compare_logits(model, type, tenon, peer, f32, path, peer_path):
         size = np.sqrt(np.mean([np.mean(np.square(b)) for b in due]))
         for cache in ("own", "f32"):
             theirs = rms_of(peer, peer_path, model, cache, way, due)
-            errors = {"our file": rms_of(tenon, path, model, cache, way, base), "their file": rms_of(tenon, peer_path, model, cache, way, base)}
-            if type != "Q4_K":  # which --dtype has not
+            errors = {"their file": rms_of(tenon, peer_path, model, cache, way, base)}
+            if path:
+                errors["our file"] = rms_of(tenon, path, model, cache, way, base)
+                errors["llama.cpp on our file"] = rms_of(peer, path, model, cache, way, due)
+            if path and type != "Q4_K":  # which --dtype has not
                 errors["at load"] = rms_of(tenon, f32, model, cache, way, base, weights=type)
-            errors["llama.cpp on our file"] = rms_of(peer, path, model, cache, way, due)
-            print(f"{model.name:14} {type:5} logits   {way:6} {cache} cache: llama.cpp's error {theirs / size:.5f} of the logits; "
+            print(f"{model.name:14} {type:6} logits   {way:6} {cache} cache: llama.cpp's error {theirs / size:.5f} of the logits; "
                   + ", ".join(f"{what} {bounded(error / theirs, LOGITS)}" for what, error in errors.items()), flush=True)
 
 
@@ -234,6 +237,10 @@ def main():
                 peer.convert(f32, peer_path, type)
                 compare_weights(model.name, type, path, peer_path, exact)
                 compare_logits(model, type, tenon, peer, f32, path, peer_path)
+            for type in READ:
+                peer_path = os.path.join(work, f"{model.name}.{type}.{peer.name}.gguf")
+                peer.convert(f32, peer_path, type)
+                compare_logits(model, type, tenon, peer, f32, None, peer_path)
     print(f"{missed} bounds missed")
     sys.exit(missed != 0)
 
