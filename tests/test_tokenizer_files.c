@@ -101,6 +101,61 @@ static void test_refused(void **state)
     refuse("YQ== 0\n", 7, "klingon", TN_ERR_ARGUMENT, "\"klingon\"");
 }
 
+static void put_rank(FILE *out, const void *token, int size, int64_t rank)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const unsigned char *b = token;
+    for (int i = 0; i < size; i += 3) {
+        const unsigned bits = (unsigned)b[i] << 16 | (unsigned)(i + 1 < size ? b[i + 1] : 0) << 8 | (i + 2 < size ? b[i + 2] : 0);
+        for (int k = 0; k < 4; k++)
+            fputc(i + k <= size ? digits[bits >> (18 - 6 * k) & 63] : '=', out);
+    }
+    fprintf(out, " %lld\n", (long long)rank);
+}
+
+/* So many ranks: bytes, what tells the patterns apart, and tokens that no text here has. */
+static tn_tokenizer *ranks_of(int64_t count)
+{
+    static const char *const telling[] = {"1234", "\n ", "aB"};
+    FILE *out = fopen(in_folder("ranks"), "wb");
+    for (int64_t rank = 0; rank < count; rank++) {
+        const unsigned char bytes3[] = {(unsigned char)(rank >> 16), (unsigned char)(rank >> 8), (unsigned char)rank};
+        if (rank < 256)
+            put_rank(out, &bytes3[2], 1, rank);
+        else if (rank < 256 + TN_COUNT(telling))
+            put_rank(out, telling[rank - 256], (int)strlen(telling[rank - 256]), rank);
+        else
+            put_rank(out, bytes3, 3, rank);
+    }
+    assert_int_equal(fclose(out), 0);
+    return tn_adopt(tn_tokenizer_new(in_folder("ranks")));
+}
+
+/* tiktoken's file does not say which encoding it is of: its number of ranks does. */
+static void test_encodings_by_their_ranks(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t ranks, tokens;
+        const char *last;
+        int64_t id, parts[3]; /* of "1234", "\n " and "aB" */
+    } all[] = {{50256, 50257, "<|endoftext|>", 50256, {1, 1, 1}},
+               {100256, 100277, "<|endofprompt|>", 100276, {4, 1, 1}},
+               {128000, 128256, "<|reserved_special_token_247|>", 128255, {4, 2, 1}},
+               {199998, 200019, "<|endofprompt|>", 200018, {4, 2, 2}}};
+    for (int i = 0; i < TN_COUNT(all); i++) {
+        TN_SCOPE;
+        const tn_tokenizer *t = ranks_of(all[i].ranks);
+        check_good();
+        assert_int_equal(tn_tokenizer_vocab_size(t), all[i].tokens);
+        assert_int_equal(tn_tokenizer_id(t, all[i].last), all[i].id);
+        assert_int_equal(tn_tokenizer_bos(t), all[i].ranks == 128000 ? 128000 : -1);
+        static const char *const texts[] = {"1234", "\n ", "aB"};
+        for (int k = 0; k < TN_COUNT(texts); k++)
+            assert_int_equal(tn_numel(tn_tokenizer_encode(t, texts[k], (int64_t)strlen(texts[k]), .add_bos = 0)), all[i].parts[k]);
+    }
+}
+
 /* A denormalizer_spec that is empty, or has a name and no rules. */
 static void test_denormalizer_without_rules(void **state)
 {
@@ -273,7 +328,7 @@ static int clean(void **state) { return (void)state, remove_folder() ? 0 : -1; }
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_cut),       TEST(test_changed), TEST(test_refused), TEST(test_denormalizer_without_rules),
+        TEST(test_cut),       TEST(test_changed), TEST(test_refused), TEST(test_denormalizer_without_rules), TEST(test_encodings_by_their_ranks),
 #ifdef TENON_HAVE_CJSON
         TEST(test_json_refused), TEST(test_nul),
 #endif

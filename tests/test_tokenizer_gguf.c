@@ -262,6 +262,7 @@ static void test_refused(void **state)
     check_refused(open_bytes(plain_reference("sp_bpe_unused.model"), NULL), "no tokens of bytes");
     check_refused(open_bytes(plain_reference("sp_unigram_bytes.model"), NULL), "a unigram model");
     check_refused(open_bytes(plain_reference("tiktoken_o200k.tiktoken"), "o200k"), "a splitter");
+    check_refused(open_bytes(plain_reference("tiktoken_cl100k.tiktoken"), "cl100k"), "a splitter"); /* whose "\n " makes it other than Llama 3's */
     const size_t size = plain_reference("sp_bpe_llama.model");
     retype(size, "<s>", TN_TOKEN_USER);
     check_refused(open_bytes(size, NULL), "user-defined tokens, which llama.cpp finds otherwise");

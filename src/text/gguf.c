@@ -233,6 +233,25 @@ static bool splits_by(const tn_text_step *s, const char *pattern)
     return s->run == tn_step_split && s->pattern && s->mode == TN_SPLIT_ISOLATED && !s->invert && is_text(&s->what, pattern);
 }
 
+/* Whether some token goes on behind its last line's end. Without such a one white space at a text's end is the same tokens in one piece, which
+ * cl100k's pattern makes of it, and in two, as Llama 3's has it; cl100k's own ranks have none. */
+static bool lines_go_on(const tn_tokenizer *t)
+{
+    for (const tn_token *token = t->vocab.tokens, *end = token + t->vocab.count; token < end; token++) {
+        int32_t line = token->size;
+        while (line > 0 && token->text[line - 1] != '\n' && token->text[line - 1] != '\r')
+            line--;
+        if (line > 0 && line < token->size && !t->special[token - t->vocab.tokens])
+            return true;
+    }
+    return false;
+}
+
+static bool splits_as(const tn_tokenizer *t, const tn_text_step *s, const char *pattern)
+{
+    return splits_by(s, pattern) || (pattern == tn_pattern_llama3 && t->merge == TN_MERGE_IDS && splits_by(s, tn_pattern_cl100k) && !lines_go_on(t));
+}
+
 static bool is_split_so(const tn_tokenizer *t, const splitter *known)
 {
     int i = 0;
@@ -241,7 +260,7 @@ static bool is_split_so(const tn_tokenizer *t, const splitter *known)
         return false;
     if (known->digits && (!splits_by(s, DIGITS) || !(s = next_step(t, &i))))
         return false;
-    return splits_by(s, known->pattern) && next_step(t, &i)->run == tn_step_merge && t->whole_first == known->whole_first;
+    return splits_as(t, s, known->pattern) && next_step(t, &i)->run == tn_step_merge && t->whole_first == known->whole_first;
 }
 
 /* Spaces become U+2581, with one in front or not, and nothing splits: SentencePiece's way. */

@@ -13,6 +13,9 @@
 const char tn_pattern_gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 const char tn_pattern_llama3[] = LLAMA3("{1,3}");
 const char tn_pattern_qwen2[] = LLAMA3("");
+/* Llama 3's comes from it, but for white space at the end, of which \s++$ makes one piece, lines' ends among it or not. */
+const char tn_pattern_cl100k[] = "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}++|\\p{N}{1,3}+| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*+"
+                                 "|\\s++$|\\s*[\\r\\n]|\\s+(?!\\S)|\\s";
 /* Mistral's: o200k's without English, and each digit alone. */
 const char tn_pattern_tekken[] = "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*"
                                  "|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
@@ -30,7 +33,7 @@ typedef struct known {
 } known;
 static const known encodings[] = {
     {"gpt2", tn_pattern_gpt2, 50256, 0, {{0, "<|endoftext|>"}}},
-    {"cl100k", tn_pattern_llama3, 100256, 20,
+    {"cl100k", tn_pattern_cl100k, 100256, 20,
      {{1, "<|endoftext|>"}, {2, "<|fim_prefix|>"}, {3, "<|fim_middle|>"}, {4, "<|fim_suffix|>"}, {20, "<|endofprompt|>"}}},
     {"o200k", o200k, 199998, 20, {{1, "<|endoftext|>"}, {20, "<|endofprompt|>"}}},
     {"llama3", tn_pattern_llama3, 128000, 255,

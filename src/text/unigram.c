@@ -1,5 +1,7 @@
-/* SentencePiece's unigram model: of all ways to cut a text into pieces the likeliest one (Viterbi), as its EncodeOptimized finds it. */
+/* SentencePiece's unigram model: of all ways to cut a text into pieces the likeliest one (Viterbi), as its EncodeOptimized finds it (0.2.3). */
 #include "text/text.h"
+
+#include <math.h>
 
 /* The best way to the place behind a piece. */
 typedef struct place {
@@ -15,10 +17,21 @@ static void reach(place *to, float score, int32_t start, int32_t id)
         *to = (place){id, start, score, 0};
 }
 
+/* Takes the score at `from` from those up to the frontier, the furthest place that was reached: of large sums floats would keep few digits. */
+static void begin_anew(place *places, int64_t from, int64_t frontier)
+{
+    const float sum = places[from].score;
+    for (int64_t i = from; i <= frontier; i++)
+        if (places[i].start >= 0)
+            places[i].score -= sum;
+}
+
 static void find_ways(const tn_tokenizer *t, const tn_trie *trie, tn_piece p, place *places)
 {
-    for (int64_t start = 0, n; start < p.size; start += n) {
-        float here = places[start].score;
+    for (int64_t start = 0, frontier = 0, n; start < p.size; start += n) {
+        if (fabsf(places[start].score) > 100000)
+            begin_anew(places, start, frontier);
+        const float here = places[start].score;
         bool single = false;
         n = "\1\1\1\1\1\1\1\1\1\1\1\1\2\2\3\4"[(unsigned char)p.text[start] >> 4];
         n = n < p.size - start ? n : p.size - start;
@@ -32,10 +45,13 @@ static void find_ways(const tn_tokenizer *t, const tn_trie *trie, tn_piece p, pl
                 continue;
             float score = t->vocab.tokens[id].type == TN_TOKEN_USER ? 0.1f * (float)(end - start - 1) : t->vocab.tokens[id].score;
             reach(&places[end], score + here, (int32_t)start, id);
+            frontier = end > frontier ? end : frontier;
             single |= end - start == n;
         }
-        if (!single)
+        if (!single) {
             reach(&places[start + n], t->least - 10.0f + here, (int32_t)start, -1);
+            frontier = start + n > frontier ? start + n : frontier;
+        }
     }
 }
 

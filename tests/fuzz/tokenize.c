@@ -9,8 +9,8 @@
 
 static const char *const files[] = {"llama2c.bin", "llama3np.np", "sp_bpe_rules.model", "sp_bpe_unused.model", "sp_unigram_bytes.model", "hf_first.json",
                                     "hf_gpt2.json", "hf_llama2.json", "hf_llama3.json", "hf_qwen2.json", "hf_smollm.json", "tiktoken_llama3.tiktoken",
-                                    "tiktoken_o200k.tiktoken", /* and by way of GGUF: */ "sp_bpe_llama.model", "tiktoken_llama3.tiktoken",
-                                    "tiktoken_llama3.tiktoken"};
+                                    "tiktoken_o200k.tiktoken", "tiktoken_cl100k.tiktoken", /* and by way of GGUF: */ "sp_bpe_llama.model",
+                                    "tiktoken_llama3.tiktoken", "tiktoken_llama3.tiktoken"};
 static const char *const splitters[] = {NULL, "qwen2", "tekken"}; /* of the last ones; NULL: "llama" */
 enum { FILES = sizeof files / sizeof *files, GGUF = FILES - sizeof splitters / sizeof *splitters };
 
@@ -34,7 +34,10 @@ static tn_tokenizer *open_file(int i)
 {
     char path[512];
     snprintf(path, sizeof path, "%s/tests/reference/tokenizers/%s", TN_SOURCE_DIR, files[i]);
-    tn_tokenizer *t = tn_tokenizer_new(path, .pattern = strstr(files[i], "o200k") ? "o200k" : strstr(files[i], "tiktoken") ? "llama3" : NULL);
+    tn_tokenizer *t = tn_tokenizer_new(path, .pattern = strstr(files[i], "o200k")      ? "o200k"
+                                                        : strstr(files[i], "cl100k")   ? "cl100k"
+                                                        : strstr(files[i], "tiktoken") ? "llama3"
+                                                                                       : NULL);
     if (i >= GGUF)
         t = by_gguf(t, splitters[i - GGUF]);
     if (!t)

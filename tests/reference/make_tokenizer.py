@@ -3,10 +3,12 @@
     python tests/reference/make_tokenizer.py                     # writes tokenizers/ and tokenizer_cases.h
     python tests/reference/make_tokenizer.py LIBTENON [COUNT]    # compares with Tenon's shared library on COUNT texts a kind, by hand
 
-Needs sentencepiece, tokenizers, tiktoken and protobuf; the second form reads ../shared's texts and vocabularies where they are.
+Needs sentencepiece, tokenizers, tiktoken and protobuf; the second form reads ../shared's texts and vocabularies where they are, and
+cl100k_base.tiktoken in the folder that TIKTOKEN_RANKS names.
 """
 import base64
 import ctypes
+import heapq
 import io
 import json
 import os
@@ -111,6 +113,7 @@ def train_sentencepiece(corpus, **options):
     sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(corpus), model_writer=model, **options)
     proto = pb.ModelProto.FromString(model.getvalue())
     proto.trainer_spec.ClearField("input")
+    proto.normalizer_spec.ClearField("normalization_rule_tsv")  # a file of this process
     return proto
 
 
@@ -203,6 +206,32 @@ class Llama2c:
             ids += [id] if id >= 0 else [b + 3 for b in data[at:end]]
             at = end
         return ids
+
+    def encode_long(self, text):
+        """The same with a heap: best scores first, of equal ones the leftmost."""
+        ids = self.first(text.encode())
+        before, behind, heap = list(range(-1, len(ids) - 1)), list(range(1, len(ids) + 1)), []
+
+        def offer(left):
+            if left >= 0 and behind[left] < len(ids):
+                id = self.ids.get(self.tokens[ids[left]] + self.tokens[ids[behind[left]]], -1)
+                if id >= 0 and self.scores[id] > -1e10:
+                    heapq.heappush(heap, (-self.scores[id], left, ids[left], ids[behind[left]], id))
+
+        for i in range(len(ids)):
+            offer(i)
+        while heap:
+            _, left, a, b, id = heapq.heappop(heap)
+            right = behind[left]
+            if ids[left] != a or right >= len(ids) or ids[right] != b:
+                continue
+            ids[left], ids[right] = id, None
+            behind[left] = behind[right]
+            if behind[left] < len(ids):
+                before[behind[left]] = left
+            offer(left)
+            offer(before[left])
+        return [id for id in ids if id is not None]
 
     def encode(self, text, special):
         ids = self.first(text.encode() if isinstance(text, str) else text)
@@ -417,20 +446,30 @@ def tiktoken_kinds(corpus, small):
               9: "<|eot_id|>", 10: "<|python_tag|>"}
     reserved = iter(range(256))
     llama3 = {llama3[i] if i in llama3 else f"<|reserved_special_token_{next(reserved)}|>": n + i for i in range(256)}
-    cl100k = {"<|endoftext|>": n + 1, "<|fim_prefix|>": n + 2, "<|fim_middle|>": n + 3, "<|fim_suffix|>": n + 4, "<|endofprompt|>": n + 20}
+    cl100k = lambda n: {"<|endoftext|>": n + 1, "<|fim_prefix|>": n + 2, "<|fim_middle|>": n + 3, "<|fim_suffix|>": n + 4, "<|endofprompt|>": n + 20}
     yield "tiktoken_llama3", Tiktoken("llama3", ranks, llama3)
     yield "tiktoken_o200k", Tiktoken("o200k", ranks, {"<|endoftext|>": n + 1, "<|endofprompt|>": n + 20})
+    # Its pattern leaves white space at the end whole where Llama 3's splits it behind a line's end: seen by tokens that go on there alone.
+    lines = {token: n + i for i, token in enumerate((b"\n ", b"\n  ", b"\n\n ", b"\r\n\t", b"\n\xc2", b" \n  "))}
+    yield "tiktoken_cl100k", Tiktoken("cl100k", {**ranks, **lines}, cl100k(n + len(lines)))
     if not small:
         yield "tiktoken_gpt2", Tiktoken("gpt2", ranks_of(corpus, GPT2, 3000), {"<|endoftext|>": len(ranks_of(corpus, GPT2, 3000))})
-        yield "tiktoken_cl100k", Tiktoken("cl100k", ranks, cl100k)
+        yield "tiktoken_cl100k_plain", Tiktoken("cl100k", ranks, cl100k(n))
+        path = os.path.join(os.environ.get("TIKTOKEN_RANKS", "/nonexistent"), "cl100k_base.tiktoken")
+        if os.path.exists(path):
+            ranks = {base64.b64decode(token): int(rank) for token, rank in (line.split() for line in open(path, "rb"))}
+            yield "tiktoken_cl100k_base", Tiktoken("cl100k", ranks, cl100k(len(ranks)))
 
 
 # ---- GGUF: the same tokenisers by their arrays ------------------------------------------------------------------------------
 
 
 class Gguf:
+    """Of text alone: what bytes and ids that are none mean is llama.cpp's to say, which make_tokenizer_gguf.py asks."""
+    takes_bytes = False
+
     def __init__(self, of, arrays):
-        self.of, self.arrays, self.specials, self.takes_bytes = of, arrays, of.specials, of.takes_bytes
+        self.of, self.arrays, self.specials = of, arrays, of.specials
         self.encode, self.decode = of.encode, of.decode
 
 
@@ -578,7 +617,7 @@ def compare(tenon, name, kind, texts):
                 differs("ids", text, tenon.encode(tokenizer, data, True, -1)[0], kind.around(text))
         tenon.clear()
     size = tenon.c.tn_tokenizer_vocab_size(tokenizer)
-    for _ in range(len(texts) // 2):  # ids as no text gives them
+    for _ in range(0 if isinstance(kind, Gguf) else len(texts) // 2):  # ids as no text gives them
         ids = [rng.randrange(size) for _ in range(rng.randrange(1, 12))]
         if isinstance(kind, Tiktoken):
             ids = [i for i in ids if i < size - 300]
@@ -634,13 +673,53 @@ def literal(data):
     return '"' + out + '"'
 
 
+LONG = ["", "lorem", "a", "aaab", "\u4f60\u00e9", "7", "AbC"]
+LONG_KINDS = ("sp_bpe_llama", "llama2c", "hf_llama3", "hf_llama2", "tiktoken_o200k", "sp_unigram_bytes")
+
+
+def long_text(word, size):
+    """A word without spaces, so often that it fills so many bytes; of "" letters at random, of many more merges."""
+    if word:
+        return word * (size // len(word.encode()))
+    letters, x = [], 1
+    for _ in range(size):
+        x = (x * 1664525 + 1013904223) % 2**32
+        letters.append("etaoinshrdlu"[(x >> 24) % 12])
+    return "".join(letters)
+
+
+def ids_of_long(kind, word, size):
+    """How many ids the library makes of it, and a hash of them."""
+    text = long_text(word, size)
+    if isinstance(kind, Llama2c):
+        assert kind.encode_long(text[:500]) == kind.encode(text[:500], False)
+    ids = kind.encode_long(text) if isinstance(kind, Llama2c) else kind.encode(text, False)
+    hash = 0
+    for id in ids:
+        hash = (hash ^ id) * 0x100000001B3 % 2**64
+    return len(ids), hash
+
+
+def write_long(out, all_kinds):
+    out.write("/* Of a word so often that it fills 64 KB and 1 MB, without a space; of none letters at random. */\n")
+    out.write("typedef struct tokenizer_long {\n    const char *file, *pattern, *word;\n    struct {\n        long count;\n        unsigned long long hash;\n    } due[2];\n} tokenizer_long;\n")
+    out.write("static const tokenizer_long tokenizer_longs[] = {\n")
+    for name, kind in all_kinds:
+        for word in LONG if name in LONG_KINDS else ():
+            pattern = f'"{kind.pattern}"' if isinstance(kind, Tiktoken) else "0"
+            due = ", ".join("{%d, 0x%xull}" % ids_of_long(kind, word, 1 << bits) for bits in (16, 20))
+            out.write(f'{{"{name}{kind.extension}", {pattern}, {literal(word.encode())}, {{{due}}}}},\n')
+    out.write("};\n")
+
+
 def write_references():
     os.makedirs(FOLDER, exist_ok=True)
     with open(os.path.join(HERE, "tokenizer_cases.h"), "w") as out:
         out.write("/* Generated by tests/reference/make_tokenizer.py: what the libraries make of texts. clang-format off */\n")
         out.write("typedef struct tokenizer_case {\n    const char *file, *pattern;\n    int special, bytes, decoded_bytes;\n    const char *text, *ids, *decoded;\n} tokenizer_case;\n")
         out.write("static const tokenizer_case tokenizer_cases[] = {\n")
-        for name, kind in kinds(corpus(), True):
+        all_kinds = list(kinds(corpus(), True))
+        for name, kind in all_kinds:
             with open(os.path.join(FOLDER, name + kind.extension), "wb") as f:
                 f.write(kind.data)
             for text in CASES:
@@ -653,6 +732,7 @@ def write_references():
                     pattern = f'"{kind.pattern}"' if isinstance(kind, Tiktoken) else "0"
                     out.write(f'{{"{name}{kind.extension}", {pattern}, {int(special)}, {len(data)}, {len(decoded)}, {literal(data)}, "{" ".join(map(str, ids))}", {literal(decoded)}}},\n')
         out.write("};\n")
+        write_long(out, all_kinds)
 
 
 def main():
