@@ -6,6 +6,7 @@
 #include <tenon/gguf.h>
 #include <tenon/io.h>
 #include <tenon/llama.h>
+#include <tenon/tokenizer.h>
 
 #include "core/core.h"
 
@@ -161,6 +162,16 @@ typedef struct tn_weights_target {
 void tn_weights_report(const tn_weights_target *target, const char *format, ...) TN_PRINTF(2, 3);
 tn_status tn_weights_save_gguf(const tn_weights *weights, const tn_weights_target *target);
 tn_status tn_weights_save_llama2(const tn_weights *weights, const tn_weights_target *target);
+
+/* Where the tokeniser, and what belongs to it, is taken from: the named model, a folder or a GGUF file, or else the source. */
+const char *tn_weights_home(const tn_weights_target *target);
+/* The tokeniser that goes with the weights, the scope's: the named one or the source's. NULL with an error, also where the model has fewer tokens. */
+tn_tokenizer *tn_weights_tokenizer(const tn_weights *weights, const tn_weights_target *target);
+/* What was only found and cannot be taken along is reported, and its error cleared; false where it is memory that lacks. */
+bool tn_weights_passed_over(const tn_weights_target *target, const char *what);
+/* The target is a folder: a file of it; what there is of a tokeniser, a chat template and what ends a text. False with an error. */
+bool tn_folder_write(const tn_weights_target *target, const char *name, const char *text, size_t size);
+bool tn_folder_tokens(const tn_weights *weights, const tn_weights_target *target);
 
 /* The name under which a file of tensors alone, safetensors or npz, holds its config.json: a note or an array of bytes. */
 #define TN_WEIGHTS_CONFIG "config.json"

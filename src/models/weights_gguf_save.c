@@ -1,8 +1,6 @@
 /* A GGUF file of weights, as llama.cpp reads it. */
 #include "models/weights.h"
 
-#include <tenon/tokenizer.h>
-
 #include "io/gguf.h"
 #include "models/beside.h"
 #include "ops/rope.h"
@@ -37,44 +35,33 @@ static void put_number(const writing *g, const char *name, double value)
     (void)!tn_gguf_set_float(g->out, key_of(g, name, key), value);
 }
 
-/* What only lies beside the source and cannot be taken along is reported; false where it is memory that lacks. */
-static bool passed_over(const tn_weights_target *t, const char *file)
-{
-    if (tn_last_status() == TN_ERR_MEMORY)
-        return false;
-    tn_weights_report(t, "%s is not written: %s", file, tn_last_error());
-    tn_clear_error();
-    return true;
-}
-
 /* The tokeniser that is named or lies beside the source; without one llama.cpp wants to be told so. */
 static bool put_tokenizer(const writing *g)
 {
     const tn_weights_target *t = g->target;
     char beside[TN_PATH_SIZE];
-    const char *file = t->tokenizer ? t->tokenizer : t->in && tn_model_tokenizer(t->op, t->in, beside) ? beside : NULL;
-    const int64_t count = g->w->config.vocab_size;
-    const tn_tokenizer_args args = {.size = sizeof args, .vocab_size = count, .path = file};
-    tn_tokenizer *tokenizer = file ? tn_adopt(tn_tokenizer_new_with(&args)) : NULL;
-    int64_t ends[TN_ENDS_MOST];
-    if (tokenizer && t->in)
-        tn_set_ends(tokenizer, ends, tn_model_ends(t->op, t->in, ends));
-    if (tokenizer && tn_gguf_set_tokenizer(g->out, tokenizer, count) == TN_OK)
+    const bool found = !t->tokenizer && t->in && tn_model_tokenizer(t->op, t->in, beside);
+    tn_tokenizer *tokenizer = t->tokenizer || found ? tn_weights_tokenizer(g->w, t) : NULL;
+    if (tokenizer && tn_gguf_set_tokenizer(g->out, tokenizer, g->w->config.vocab_size) == TN_OK)
         return true;
-    if (tn_failing() && (t->tokenizer || !passed_over(t, file ? file : t->in)))
+    if (tn_failing() && (t->tokenizer || !tn_weights_passed_over(t, found ? beside : t->in)))
         return false;
     return tn_gguf_set_string(g->out, "tokenizer.ggml.model", "no_vocab") == TN_OK;
 }
 
-/* The chat template that lies beside the source. */
+/* The chat template of the named tokeniser's model, or else the source's, in it or beside it. */
 static bool put_template(const writing *g)
 {
     const tn_weights_target *t = g->target;
+    const char *home = tn_weights_home(t), *from[] = {home, home == t->in ? NULL : t->in};
     char file[TN_PATH_SIZE] = "";
     size_t size = 0;
-    char *jinja = t->in && !g->w->gguf ? tn_model_jinja(t->op, t->in, file, &size) : NULL;
-    if (!jinja && tn_failing() && !passed_over(t, file))
-        return false;
+    char *jinja = NULL;
+    for (int i = 0; i < 2 && !jinja && from[i]; i++) {
+        jinja = tn_model_jinja(t->op, from[i], file, &size);
+        if (tn_failing() && !tn_weights_passed_over(t, file))
+            return false;
+    }
     const bool good = !jinja || tn_gguf_set_string(g->out, "tokenizer.chat_template", jinja) == TN_OK;
     tn_free(jinja, size);
     return good;
