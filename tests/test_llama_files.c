@@ -635,6 +635,27 @@ static void test_weights_that_do_not_fit(void **state)
 }
 
 /* Without a configuration: the file of 288 columns is stories15M's kind, of others nothing tells the heads. */
+/* A state_dict by itself, of Tenon's or PyTorch's: a config.json beside it makes it a model. */
+static void test_state_dicts(void **state)
+{
+    (void)state;
+    without_cjson_skip();
+    TN_SCOPE;
+    static const char words[] = "no configuration in the file, and no config.json beside it: put the model's there, or write the weights by tn_llama_save()";
+    tn_dict *dict = tn_state_dict(tn_adopt(tn_llama_load(path_of("v1.bin"))));
+    assert_int_equal(tn_save_safetensors(dict, in_folder("state.safetensors")), TN_OK);
+    expect_failure(in_folder("state.safetensors"), TN_ERR_FORMAT, words);
+    assert_int_equal(tn_llama_convert(path_of("v1.bin"), in_folder("configured")), TN_OK);
+    assert_int_equal(tn_save_safetensors(dict, in_folder("configured/state.safetensors")), TN_OK);
+    check_same(tn_adopt(tn_weights_open(path_of("v1.bin"))), tn_adopt(tn_weights_open(in_folder("configured/state.safetensors"))), "a state_dict");
+#ifdef TENON_HAVE_ZIP
+    const size_t size = read_file(path_of("pt/model.pt"), bytes, sizeof bytes);
+    write_file(in_folder("state.pt"), bytes, size);
+    expect_failure(in_folder("state.pt"), TN_ERR_FORMAT, words);
+    check_same(tn_adopt(tn_weights_open(path_of("npz/model.npz"))), tn_adopt(tn_weights_open(path_of("pt/model.pt"))), "PyTorch's");
+#endif
+}
+
 static void test_npz_alone(void **state)
 {
     (void)state;
@@ -762,6 +783,7 @@ int main(void)
         TEST(test_configurations),
         TEST(test_shards),
         TEST(test_weights_that_do_not_fit),
+        TEST(test_state_dicts),
         TEST(test_npz_alone),
         TEST(test_a_trained_model),
     };

@@ -220,6 +220,8 @@ done
 has said "ffn_down.weight: F16, for its rows of 172 are no multiple of Q8_0's 32"
 "$tenon" inspect q.gguf > inspected
 has inspected 'Q8_0'
+has inspected '^general.file_type  *U32  *7$'
+has inspected '^tokenizer.ggml.tokens  *STRING\[512\]  *<unk>, '
 "$tenon" generate --model q.gguf --prompt '' -n 40 2> /dev/null | head -c 90 > typed
 shown q.gguf plain | head -c 90 > due-here
 same typed due-here

@@ -22,7 +22,7 @@ typedef struct option_row {
 } option_row;
 #define AT(field) offsetof(options, field)
 static const option_row option_rows[] = {
-    {'m', "model", "PATH", "The model: a GGUF, llama2.c, safetensors or npz file, or a folder of transformers", AT(model), TEXT, 0, 0, NULL},
+    {'m', "model", "PATH", "The model: a GGUF, llama2.c, safetensors, PyTorch or npz file, or a folder of transformers. A state_dict alone wants its config.json beside it", AT(model), TEXT, 0, 0, NULL},
     {'k', "tokenizer", "FILE", "A tokenizer, or a GGUF file or a folder with one, instead of the one in the model's file or beside it", AT(tokenizer), TEXT, 0, 0, NULL},
     {'z', "pattern", "NAME", "Of tiktoken's ranks, which do not tell it; else by how many there are", AT(pattern), TEXT, 0, 0, "gpt2|cl100k|o200k|llama3"},
     {'F', "finetuned", "FILE", "What tenon finetune saved of this model", AT(finetuned), TEXT, 0, 0, NULL},

@@ -71,6 +71,7 @@ TN_API tn_tensor *tn_llama_rope_freqs(const void *llama);
  * - the npz of llama3.np and PyDyNet; how many heads it does not tell: a config.json beside it does, or it is stories15M's;
  * - folders of transformers: config.json (llama, mistral, qwen2, qwen3), model.safetensors or shards with their index;
  * - GGUF (llama, qwen2, qwen3), split ones by their first file;
+ * - a state_dict with transformers' names by itself, of tn_save_safetensors() or torch.save(), and a config.json beside it;
  * - what tn_llama_save() writes.
  * Rows of q_proj and k_proj are put into the order of .rope_interleaved = false; blocks become floats. TN_ERR_FORMAT names what is missing,
  * there twice or of another shape than the configuration asks for, TN_ERR_UNSUPPORTED what the module has not. */
@@ -143,8 +144,10 @@ typedef struct tn_llama_convert_args { /* tn_llama_convert("stories15M.bin", "st
  * out that is in TN_ERR_ARGUMENT. */
 TN_API tn_status tn_llama_convert_with(const tn_llama_convert_args *args) TN_MUST_CHECK;
 
-/* Writes what such a file holds, its kind, its configuration and its weights with types, shapes and bytes, or what a file of tn_llama_save_tuned()
- * does, at most size bytes with the closing 0; returns the length that it would need, 0 on error. Data are not read, so that types are listed which quant.h only names. */
+/* Writes what such a file holds, its kind, its configuration and its weights with types, shapes and bytes, and a GGUF file's values; or what a file of
+ * tn_llama_save_tuned() does; or of any other GGUF file, one of a split model's too, of safetensors, npz, torch.save() and a folder of safetensors why
+ * it is no model here, and the values, notes and tensors as they stand in it. At most size bytes with the closing 0; returns the length that it would
+ * need, 0 on error. Data of GGUF and safetensors are not read, so that types are listed which quant.h only names, and dtypes that Tenon has not. */
 TN_API size_t tn_llama_inspect(const char *path, char *text, size_t size);
 
 #ifdef __cplusplus

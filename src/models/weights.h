@@ -63,6 +63,9 @@ typedef struct tn_weights {
 tn_weights *tn_weights_open(const char *path);
 /* The same for listing: of types too that no numbers are made of, which tn_weights_open() refuses. */
 tn_weights *tn_weights_list(const char *path);
+/* What a file is by its first bytes; llama2.c's have none that tell. OTHER with an error where it cannot be read. */
+typedef enum tn_file_kind { TN_FILE_GGUF, TN_FILE_ZIP, TN_FILE_SAFETENSORS, TN_FILE_OTHER } tn_file_kind;
+tn_file_kind tn_file_kind_of(const char *path);
 /* The scope's, of a file of tn_llama_save_tuned(); NULL, without an error, of another. */
 tn_dict *tn_tuned_list(const char *path);
 /* Writes what that holds, as tn_llama_inspect() does. */
@@ -133,6 +136,7 @@ bool tn_weights_keep_freqs(tn_weights_source source, tn_weights *weights, tn_ten
 /* The formats. Each gives what the caller owns, NULL with an error. */
 tn_weights *tn_weights_llama2(tn_weights_source source);
 tn_weights *tn_weights_npz(tn_weights_source source);
+tn_weights *tn_weights_pt(tn_weights_source source);
 tn_weights *tn_weights_folder(tn_weights_source source);
 tn_weights *tn_weights_safetensors(tn_weights_source source);
 tn_weights *tn_weights_gguf(tn_weights_source source);
