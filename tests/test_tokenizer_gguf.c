@@ -159,6 +159,49 @@ static void test_as_json(void **state)
     }
 }
 
+/* The same ids of a text by way of tokenizer.json. */
+static void check_by_json(const tn_tokenizer *g, const char *words)
+{
+    const tn_tokenizer *j = tn_adopt(tn_tokenizer_new(in_folder("tokenizer.json")));
+    tn_tensor *due = tn_tokenizer_encode(g, words, (int64_t)strlen(words)), *ids = tn_tokenizer_encode(j, words, (int64_t)strlen(words));
+    check_good();
+    if (!tn_equal(ids, due))
+        fail_msg("\"%s\" has other ids", words);
+}
+
+#define SPAN(text) {text, sizeof text - 1}
+static void test_as_json_by_hand(void **state)
+{
+    (void)state;
+    without_cjson_skip();
+    TN_SCOPE;
+    tn_bytes text = {0};
+    static const tn_span runs[] = {SPAN("<unk>"), SPAN("\xe2\x96\x81"), SPAN("\xe2\x96\x81\xe2\x96\x81"), SPAN("\xe2\x96\x81\xe2\x96\x81\xe2\x96\x81"),
+                                   SPAN("a"), SPAN("\x01"), SPAN("\n\""), SPAN("\\"), SPAN("\n"), SPAN("\"")};
+    static const float scores[TN_COUNT(runs)] = {0, -9, -9, -9, -1, -1, -1, -1, -1, -1}; /* runs of spaces are Llama 2's so */
+    static const int32_t types[TN_COUNT(runs)] = {2, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    const tn_tokenizer *g = tn_adopt(tn_tokenizer_gguf_new("llama", runs, TN_COUNT(runs), .scores = scores, .types = types));
+    assert_true(tn_tokenizer_write(g, &text));
+    for (size_t i = 0; i < text.size; i++)
+        assert_true((unsigned char)text.data[i] >= ' ' || text.data[i] == '\n');
+    write_file(in_folder("tokenizer.json"), text.data, text.size);
+    static const char *const words[] = {"", " ", "  ", "   ", "    a", "     a", "a       ", "a\x01\n\"\\\n\""};
+    for (int i = 0; i < TN_COUNT(words); i++)
+        check_by_json(g, words[i]);
+    static const tn_span letters[] = {SPAN("a"), SPAN("b"), SPAN("c"), SPAN("abc")}, twice[] = {SPAN("a"), SPAN("a")}, other[] = {SPAN("\xff")};
+    g = tn_adopt(tn_tokenizer_gguf_new("gpt2", letters, TN_COUNT(letters), .pre = "llama-bpe")); /* a whole word is a token that nothing merges into */
+    text.size = 0;
+    assert_true(tn_tokenizer_write(g, &text));
+    write_file(in_folder("tokenizer.json"), text.data, text.size);
+    check_by_json(g, "abc");
+    check_by_json(g, "abcab");
+    assert_false(tn_tokenizer_write(tn_adopt(tn_tokenizer_gguf_new("llama", twice, 2)), &text));
+    check_error(TN_ERR_UNSUPPORTED, "tokenizer.json cannot hold this tokenizer, for it has a token twice");
+    assert_false(tn_tokenizer_write(tn_adopt(tn_tokenizer_gguf_new("llama", other, 1)), &text));
+    check_error(TN_ERR_UNSUPPORTED, "a token that is not UTF-8");
+    tn_bytes_free(&text);
+}
+
 /* Token by token: the same text, in whole characters where it is UTF-8. */
 static void check_stream(tn_tokenizer *t, const gguf_case *c, const tn_tensor *ids)
 {
@@ -551,7 +594,12 @@ static void test_models_that_are_named(void **state)
     write_file(in_folder("whole/generation_config.json"), "{\"eos_token_id\": [2, 5, 9]}", 27);
     lines = 0;
     assert_int_equal(tn_llama_convert(in_folder("whole/model.bin"), in_folder("whole.gguf"), .report = keep_line), TN_OK);
+    write_file(in_folder("tokenizer_config.json"), "{}", 2); /* another model's: what is in the GGUF file counts */
     assert_int_equal(tn_llama_convert(in_folder("whole.gguf"), in_folder("unpacked"), .report = keep_line), TN_OK);
+    unlink(in_folder("tokenizer_config.json"));
+    unsigned char config[512];
+    const size_t config_size = read_file(in_folder("unpacked/tokenizer_config.json"), config, sizeof config);
+    assert_non_null(memmem(config, config_size, "\"eos_token\": \"</s>\"", 19));
     assert_int_equal(tn_llama_convert(in_folder("unpacked"), in_folder("packed.gguf"), .report = keep_line), TN_OK);
     const tn_tokenizer *due = tn_adopt(tn_tokenizer_open(in_folder("whole.gguf")));
     static const char *const models[] = {"whole.gguf", "unpacked", "packed.gguf", "whole"};
@@ -586,7 +634,7 @@ static int clean(void **state) { return (void)state, remove_folder() ? 0 : -1; }
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_there_and_back), TEST(test_as_json), TEST(test_bytes_as_llama_cpp), TEST(test_types_as_llama_cpp), TEST(test_names_of_splitters), TEST(test_refused),
+        TEST(test_there_and_back), TEST(test_as_json), TEST(test_as_json_by_hand), TEST(test_bytes_as_llama_cpp), TEST(test_types_as_llama_cpp), TEST(test_names_of_splitters), TEST(test_refused),
 #ifdef TENON_HAVE_CJSON
         TEST(test_pairs_as_scores),
         TEST(test_overlapping),
