@@ -197,14 +197,21 @@ static void check_types(const tn_weights *w, tn_quant matrices)
         assert_int_equal(w->weights[i].blocks.type, w->weights[i].blocks.shape.ndim == 1 ? TN_QUANT_F32 : matrices);
 }
 
+static int64_t file_type_of(const char *name)
+{
+    TN_SCOPE;
+    return tn_gguf_int(tn_map_gguf(in_folder(name)), "general.file_type", -1);
+}
+
 static void test_types_of_a_gguf_file(void **state)
 {
     (void)state;
     static const struct {
         tn_quant type, made;
         int lines;
-    } types[] = {{TN_QUANT_F32, TN_QUANT_F32, 0},   {TN_QUANT_F16, TN_QUANT_F16, 0},   {TN_QUANT_BF16, TN_QUANT_BF16, 0},
-                 {TN_QUANT_Q8_0, TN_QUANT_Q8_0, 0}, {TN_QUANT_Q4_0, TN_QUANT_Q4_0, 0}, {TN_QUANT_Q4_K, TN_QUANT_Q5_0, 9}};
+        int64_t file_type; /* llama.cpp's */
+    } types[] = {{TN_QUANT_F32, TN_QUANT_F32, 0, 0},   {TN_QUANT_F16, TN_QUANT_F16, 0, 1},   {TN_QUANT_BF16, TN_QUANT_BF16, 0, 32},
+                 {TN_QUANT_Q8_0, TN_QUANT_Q8_0, 0, 7}, {TN_QUANT_Q4_0, TN_QUANT_Q4_0, 0, 2}, {TN_QUANT_Q4_K, TN_QUANT_Q5_0, 9, 8}};
     save_wide("wide.bin");
     for (int i = 0; i < TN_COUNT(types); i++) {
         TN_SCOPE;
@@ -219,11 +226,14 @@ static void test_types_of_a_gguf_file(void **state)
         assert_int_equal(tn_llama_convert(in_folder("typed.gguf"), in_folder("again.gguf")), TN_OK); /* as it is */
         check_same(w, tn_adopt(tn_weights_open(in_folder("again.gguf"))), "again");
         check_types(tn_adopt(tn_weights_open(in_folder("again.gguf"))), types[i].made);
+        assert_int_equal(file_type_of("typed.gguf"), types[i].file_type);
+        assert_int_equal(file_type_of("again.gguf"), types[i].file_type);
     }
     assert_string_equal(last_line, "output.weight: Q5_0, for its rows of 64 are no multiple of Q4_K's 256");
     assert_int_equal(tn_llama_convert(path_of("v1.bin"), in_folder("typed.gguf"), .type = TN_QUANT_Q8_0), TN_OK);
     TN_SCOPE;
     check_types(tn_adopt(tn_weights_open(in_folder("typed.gguf"))), TN_QUANT_F16);
+    assert_int_equal(file_type_of("typed.gguf"), 1);
     assert_int_equal(tn_llama_convert(path_of("v1.bin"), in_folder("typed.gguf"), .type = TN_QUANT_Q5_1), TN_ERR_UNSUPPORTED);
     check_error(TN_ERR_UNSUPPORTED, "Q5_1 is only read");
 }
@@ -625,6 +635,29 @@ static void test_weights_that_do_not_fit(void **state)
 }
 
 /* Without a configuration: the file of 288 columns is stories15M's kind, of others nothing tells the heads. */
+/* A state_dict by itself, of Tenon's or PyTorch's: a config.json beside it makes it a model. */
+static void test_state_dicts(void **state)
+{
+    (void)state;
+    without_cjson_skip();
+    TN_SCOPE;
+    static const char words[] = "no configuration in the file, and no config.json beside it: put the model's there, or write the weights by tn_llama_save()";
+    tn_dict *dict = tn_state_dict(tn_adopt(tn_llama_load(path_of("v1.bin"))));
+    assert_int_equal(tn_save_safetensors(dict, in_folder("state.safetensors")), TN_OK);
+    expect_failure(in_folder("state.safetensors"), TN_ERR_FORMAT, words);
+    assert_int_equal(tn_llama_convert(path_of("v1.bin"), in_folder("configured")), TN_OK);
+    assert_int_equal(tn_save_safetensors(dict, in_folder("configured/state.safetensors")), TN_OK);
+    check_same(tn_adopt(tn_weights_open(path_of("v1.bin"))), tn_adopt(tn_weights_open(in_folder("configured/state.safetensors"))), "a state_dict");
+#ifdef TENON_HAVE_ZIP
+    const size_t size = read_file(path_of("pt/model.pt"), bytes, sizeof bytes);
+    write_file(in_folder("state.pt"), bytes, size);
+    expect_failure(in_folder("state.pt"), TN_ERR_FORMAT, words);
+    const tn_weights *w = tn_adopt(tn_weights_open(path_of("pt/model.pt")));
+    assert_string_equal(w->format, "PyTorch");
+    check_same(tn_adopt(tn_weights_open(path_of("llama3"))), w, "PyTorch's");
+#endif
+}
+
 static void test_npz_alone(void **state)
 {
     (void)state;
@@ -752,6 +785,7 @@ int main(void)
         TEST(test_configurations),
         TEST(test_shards),
         TEST(test_weights_that_do_not_fit),
+        TEST(test_state_dicts),
         TEST(test_npz_alone),
         TEST(test_a_trained_model),
     };

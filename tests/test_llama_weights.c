@@ -201,6 +201,41 @@ static void test_types_that_are_only_named(void **state)
     check_error(TN_ERR_UNSUPPORTED, words);
 }
 
+static int64_t file_type_of(const char *name)
+{
+    TN_SCOPE;
+    return tn_gguf_int(tn_map_gguf(in_folder(name)), "general.file_type", -1);
+}
+
+/* What is copied keeps llama.cpp's number of its mix of types, that of Q4_K_M say; else it is that of what most numbers are. */
+static void test_the_mix_of_types(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    static const char embedding[] = "token_embd.weight";
+    void *llama = tn_adopt(tn_llama_new(.vocab_size = 40, .hidden_size = 64, .intermediate_size = 96, .num_hidden_layers = 1, .num_attention_heads = 4));
+    assert_int_equal(tn_llama_save(llama, in_folder("floats.bin")), TN_OK);
+    assert_int_equal(tn_llama_convert(in_folder("floats.bin"), in_folder("blocks.gguf"), .type = TN_QUANT_Q8_0), TN_OK);
+    tn_gguf_writer *w = copy_of(in_folder("blocks.gguf"), embedding);
+    assert_int_equal(tn_gguf_add(w, embedding, tn_parameter(llama, "model.embed_tokens.weight"), TN_QUANT_F32), TN_OK);
+    assert_int_equal(tn_gguf_set_int(w, "general.file_type", TN_GGUF_U32, 15), TN_OK);
+    assert_int_equal(tn_save_gguf(w, in_folder("mixed.gguf")), TN_OK);
+    assert_int_equal(tn_llama_convert(in_folder("mixed.gguf"), in_folder("again.gguf")), TN_OK);
+    assert_int_equal(file_type_of("again.gguf"), 15);
+    assert_int_equal(tn_llama_convert(in_folder("mixed.gguf"), in_folder("again.gguf"), .type = TN_QUANT_Q4_0), TN_OK);
+    assert_int_equal(file_type_of("again.gguf"), 2);
+    tn_gguf *mixed = tn_map_gguf(in_folder("mixed.gguf"));
+    w = tn_adopt(tn_gguf_writer_new()); /* without its number */
+    for (int64_t i = 0; i < tn_gguf_key_count(mixed); i++)
+        if (strcmp(tn_gguf_entry_at(mixed, i).key, "general.file_type") != 0)
+            assert_int_equal(tn_gguf_copy_key(w, mixed, tn_gguf_entry_at(mixed, i).key), TN_OK);
+    for (int64_t i = 0; i < tn_gguf_count(mixed); i++)
+        assert_int_equal(tn_gguf_add_blocks(w, tn_gguf_name(mixed, i), tn_gguf_blocks(mixed, i), mixed), TN_OK);
+    assert_int_equal(tn_save_gguf(w, in_folder("unsaid.gguf")), TN_OK);
+    assert_int_equal(tn_llama_convert(in_folder("unsaid.gguf"), in_folder("again.gguf")), TN_OK);
+    assert_int_equal(file_type_of("again.gguf"), 7);
+}
+
 /* ---- memory ------------------------------------------------------------------------------------------------------------------- */
 
 enum { HIDDEN = 256, INNER = 512, LAYERS = 6, VOCAB = 320 };
@@ -417,7 +452,7 @@ int main(void)
         TEST(test_values_of_gguf),
         TEST(test_other_ways_of_gguf),
         TEST(test_windows_of_gguf),
-        TEST(test_types_that_are_only_named),
+        TEST(test_types_that_are_only_named), TEST(test_the_mix_of_types),
         TEST(test_memory_of_converting),
         TEST(test_memory_of_decoding),
         TEST(test_every_type_decodes_as_it_is),

@@ -95,23 +95,24 @@ static void check_same(const tn_tokenizer *a, const tn_tokenizer *b)
     assert_int_equal(tn_tokenizer_eos(b), tn_tokenizer_eos(a));
 }
 
+static const struct {
+    const char *file, *pattern, *pre;
+    int adds_bos;
+} all[] = {{"sp_bpe_llama.model", NULL, NULL, 1},
+           {"llama2c.bin", NULL, NULL, 1},
+           {"tiktoken_llama3.tiktoken", "llama3", "llama-bpe", 1},
+           {"tiktoken_llama3.tiktoken", "cl100k", "llama-bpe", 0},
+#ifdef TENON_HAVE_CJSON
+           {"hf_gpt2.json", NULL, "gpt-2", 0},
+           {"hf_llama3.json", NULL, "llama-bpe", 1},
+           {"hf_qwen2.json", NULL, "qwen2", 0},
+           {"hf_smollm.json", NULL, "smollm", 0},
+#endif
+};
+
 static void test_there_and_back(void **state)
 {
     (void)state;
-    static const struct {
-        const char *file, *pattern, *pre;
-        int adds_bos;
-    } all[] = {{"sp_bpe_llama.model", NULL, NULL, 1},
-               {"llama2c.bin", NULL, NULL, 1},
-               {"tiktoken_llama3.tiktoken", "llama3", "llama-bpe", 1},
-               {"tiktoken_llama3.tiktoken", "cl100k", "llama-bpe", 0},
-#ifdef TENON_HAVE_CJSON
-               {"hf_gpt2.json", NULL, "gpt-2", 0},
-               {"hf_llama3.json", NULL, "llama-bpe", 1},
-               {"hf_qwen2.json", NULL, "qwen2", 0},
-               {"hf_smollm.json", NULL, "smollm", 0},
-#endif
-    };
     for (int i = 0; i < TN_COUNT(all); i++) {
         TN_SCOPE;
         const tn_tokenizer *t = open_bytes(plain_reference(all[i].file), all[i].pattern), *g = by_gguf(t, 0);
@@ -130,6 +131,75 @@ static void test_there_and_back(void **state)
         assert_string_equal(tn_tokenizer_token(again, count + 1, NULL), last);
         assert_int_equal(again->vocab.tokens[count + 1].type, TN_TOKEN_UNUSED);
     }
+}
+
+/* GGUF's tokenisers written as tokenizer.json, kept with the GGUF files in TN_TEST_KEEP for make_tokenizer_gguf.py --check. */
+static void test_as_json(void **state)
+{
+    (void)state;
+    without_cjson_skip();
+    const char *keep = getenv("TN_TEST_KEEP");
+    for (int i = 0; i < TN_COUNT(all); i++) {
+        TN_SCOPE;
+        char name[256];
+        const tn_tokenizer *g = by_gguf(open_bytes(plain_reference(all[i].file), all[i].pattern), 0);
+        tn_bytes text = {0};
+        assert_true(tn_tokenizer_write(g, &text));
+        write_file(in_folder("tokenizer.json"), text.data, text.size);
+        tn_tokenizer *j = tn_adopt(tn_tokenizer_new(in_folder("tokenizer.json")));
+        check_good();
+        assert_string_equal(j->file_name, "tokenizer.json");
+        assert_int_equal(tn_tokenizer_vocab_size(j), tn_tokenizer_vocab_size(g));
+        assert_int_equal(tn_tokenizer_adds_bos(j), all[i].adds_bos);
+        tn_set_ends(j, &g->eos, 1); /* which another file of a folder names */
+        check_same(j, g);
+        snprintf(name, sizeof name, "cp %s/tokenizer.gguf %s/%d.gguf && cp %s/tokenizer.json %s/%d.json", folder, keep, i, folder, keep, i);
+        assert_true(!keep || system(name) == 0);
+        tn_bytes_free(&text);
+    }
+}
+
+/* The same ids of a text by way of tokenizer.json. */
+static void check_by_json(const tn_tokenizer *g, const char *words)
+{
+    const tn_tokenizer *j = tn_adopt(tn_tokenizer_new(in_folder("tokenizer.json")));
+    tn_tensor *due = tn_tokenizer_encode(g, words, (int64_t)strlen(words)), *ids = tn_tokenizer_encode(j, words, (int64_t)strlen(words));
+    check_good();
+    if (!tn_equal(ids, due))
+        fail_msg("\"%s\" has other ids", words);
+}
+
+#define SPAN(text) {text, sizeof text - 1}
+static void test_as_json_by_hand(void **state)
+{
+    (void)state;
+    without_cjson_skip();
+    TN_SCOPE;
+    tn_bytes text = {0};
+    static const tn_span runs[] = {SPAN("<unk>"), SPAN("\xe2\x96\x81"), SPAN("\xe2\x96\x81\xe2\x96\x81"), SPAN("\xe2\x96\x81\xe2\x96\x81\xe2\x96\x81"),
+                                   SPAN("a"), SPAN("\x01"), SPAN("\n\""), SPAN("\\"), SPAN("\n"), SPAN("\"")};
+    static const float scores[TN_COUNT(runs)] = {0, -9, -9, -9, -1, -1, -1, -1, -1, -1}; /* runs of spaces are Llama 2's so */
+    static const int32_t types[TN_COUNT(runs)] = {2, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    const tn_tokenizer *g = tn_adopt(tn_tokenizer_gguf_new("llama", runs, TN_COUNT(runs), .scores = scores, .types = types));
+    assert_true(tn_tokenizer_write(g, &text));
+    for (size_t i = 0; i < text.size; i++)
+        assert_true((unsigned char)text.data[i] >= ' ' || text.data[i] == '\n');
+    write_file(in_folder("tokenizer.json"), text.data, text.size);
+    static const char *const words[] = {"", " ", "  ", "   ", "    a", "     a", "a       ", "a\x01\n\"\\\n\""};
+    for (int i = 0; i < TN_COUNT(words); i++)
+        check_by_json(g, words[i]);
+    static const tn_span letters[] = {SPAN("a"), SPAN("b"), SPAN("c"), SPAN("abc")}, twice[] = {SPAN("a"), SPAN("a")}, other[] = {SPAN("\xff")};
+    g = tn_adopt(tn_tokenizer_gguf_new("gpt2", letters, TN_COUNT(letters), .pre = "llama-bpe")); /* a whole word is a token that nothing merges into */
+    text.size = 0;
+    assert_true(tn_tokenizer_write(g, &text));
+    write_file(in_folder("tokenizer.json"), text.data, text.size);
+    check_by_json(g, "abc");
+    check_by_json(g, "abcab");
+    assert_false(tn_tokenizer_write(tn_adopt(tn_tokenizer_gguf_new("llama", twice, 2)), &text));
+    check_error(TN_ERR_UNSUPPORTED, "tokenizer.json cannot hold this tokenizer, for it has a token twice");
+    assert_false(tn_tokenizer_write(tn_adopt(tn_tokenizer_gguf_new("llama", other, 1)), &text));
+    check_error(TN_ERR_UNSUPPORTED, "a token that is not UTF-8");
+    tn_bytes_free(&text);
 }
 
 /* Token by token: the same text, in whole characters where it is UTF-8. */
@@ -407,8 +477,12 @@ static void test_converting_takes_it_along(void **state)
     check_ab("copied");
 #endif
     assert_int_equal(tn_llama_convert(in_folder("alone.gguf"), in_folder("bare"), .report = keep_line), TN_OK);
-    assert_int_equal(lines, 1);
-    assert_non_null(strstr(line, "alone.gguf: its tokenizer is not written"));
+    assert_int_equal(lines, 0);
+    assert_int_equal(access(in_folder("bare/tokenizer.json"), R_OK), 0);
+    assert_string_equal(tn_chat_template_of(in_folder("bare")), "llama2");
+#ifdef TENON_HAVE_CJSON
+    check_ab("bare");
+#endif
 }
 
 static void test_converting_with_one_that_is_named(void **state)
@@ -444,18 +518,129 @@ static void test_converting_with_one_that_is_named(void **state)
     check_error(TN_ERR_FORMAT, "11 tokens, and 12 are due");
 }
 
+/* A folder of a model for so many tokens. */
+static void make_model(const char *name, int64_t count)
+{
+    TN_SCOPE;
+    char path[256];
+    snprintf(path, sizeof path, "%s", in_folder(name));
+    assert_int_equal(mkdir(path, 0777), 0);
+    snprintf(path, sizeof path, "%s/model.bin", in_folder(name));
+    assert_int_equal(tn_llama_save(tn_adopt(tn_llama_new(.vocab_size = count, .hidden_size = 4, .intermediate_size = 4, .num_hidden_layers = 1,
+                                                         .num_attention_heads = 1)), path), TN_OK);
+}
+
+/* Whatever the name of a tokeniser's file, a folder has it by that under which it is looked for. */
+static void test_names_in_a_folder(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file, *name;
+    } all[] = {{"sp_bpe_llama.model", "tokenizer.model"}, {"sp_unigram_bytes.model", "tokenizer.model"}, {"llama2c.bin", "tokenizer.bin"},
+               {"hf_llama3.json", "tokenizer.json"},      {"llama3np.np", "tokenizer.model.np"}};
+    without_cjson_skip();
+    char model[256], words[128], path[256];
+    snprintf(words, sizeof words, "%s", in_folder("words.model"));
+    for (int i = 0; i < TN_COUNT(all); i++) {
+        TN_SCOPE;
+        const size_t size = plain_reference(all[i].file);
+        write_file(words, file, size);
+        const tn_tokenizer *t = tn_adopt(tn_tokenizer_new(words));
+        char large[16];
+        snprintf(large, sizeof large, "large-%d", i);
+        make_model(large, tn_tokenizer_vocab_size(t));
+        snprintf(model, sizeof model, "%s/model.bin", in_folder(large));
+        snprintf(path, sizeof path, "%s-%d", in_folder("by"), i);
+        assert_int_equal(tn_llama_convert(model, path, .tokenizer = words), TN_OK);
+        check_same(t, tn_adopt(tn_tokenizer_open(path)));
+        snprintf(path, sizeof path, "%s-%d/%s", in_folder("by"), i, all[i].name);
+        assert_int_equal(access(path, R_OK), 0);
+    }
+    write_file(words, "{\"model\": 1}", 12);
+    assert_int_equal(tn_llama_convert(model, in_folder("by-x"), .tokenizer = words), TN_ERR_FORMAT);
+    check_error(TN_ERR_FORMAT, "words.model: JSON without a \"model\"");
+    static const char *const without[] = {"x.safetensors", "x.npz", "x.bin"};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(tn_llama_convert(model, in_folder(without[i]), .tokenizer = words), TN_ERR_ARGUMENT);
+        check_error(TN_ERR_ARGUMENT, "such a file holds no tokenizer: a GGUF file and a folder do");
+    }
+}
+
+static void check_model(const tn_tokenizer *due, const char *model)
+{
+    TN_SCOPE;
+    const tn_tokenizer *t = tn_adopt(tn_tokenizer_open(in_folder(model)));
+    check_good();
+    if (due->decode == tn_decode_gguf)
+        check_same(t, due);
+    else
+        check_same(due, t);
+    assert_true(tn_ends_text(t, 2) && tn_ends_text(t, 9) && tn_ends_text(t, 5) && !tn_ends_text(t, 8));
+    assert_string_equal(tn_chat_template_of(in_folder(model)), "llama2");
+}
+
+/* Out of a GGUF file into a folder and back, and from a model that is named, a GGUF file or a folder: the tokeniser, what ends a text and the template. */
+static void test_models_that_are_named(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    without_cjson_skip();
+    char named[128];
+    const size_t size = plain_reference("sp_bpe_llama.model");
+    const int64_t count = tn_tokenizer_vocab_size(open_bytes(size, NULL));
+    make_model("plain", count);
+    make_model("whole", count);
+    write_file(in_folder("whole/tokenizer.model"), file, size);
+    write_file(in_folder("whole/chat_template.jinja"), "{{ '[INST]' '<<SYS>>' }}", 24);
+    write_file(in_folder("whole/generation_config.json"), "{\"eos_token_id\": [2, 5, 9]}", 27);
+    lines = 0;
+    assert_int_equal(tn_llama_convert(in_folder("whole/model.bin"), in_folder("whole.gguf"), .report = keep_line), TN_OK);
+    write_file(in_folder("tokenizer_config.json"), "{}", 2); /* another model's: what is in the GGUF file counts */
+    assert_int_equal(tn_llama_convert(in_folder("whole.gguf"), in_folder("unpacked"), .report = keep_line), TN_OK);
+    unlink(in_folder("tokenizer_config.json"));
+    unsigned char config[512];
+    const size_t config_size = read_file(in_folder("unpacked/tokenizer_config.json"), config, sizeof config);
+    assert_non_null(memmem(config, config_size, "\"eos_token\": \"</s>\"", 19));
+    assert_int_equal(tn_llama_convert(in_folder("unpacked"), in_folder("packed.gguf"), .report = keep_line), TN_OK);
+    const tn_tokenizer *due = tn_adopt(tn_tokenizer_open(in_folder("whole.gguf")));
+    static const char *const models[] = {"whole.gguf", "unpacked", "packed.gguf", "whole"};
+    for (int i = 0; i < TN_COUNT(models); i++) {
+        snprintf(named, sizeof named, "%s", in_folder(models[i]));
+        check_model(due, models[i]);
+        assert_int_equal(tn_llama_convert(in_folder("plain/model.bin"), in_folder("to.gguf"), .tokenizer = named, .report = keep_line), TN_OK);
+        check_model(due, "to.gguf");
+        assert_int_equal(tn_llama_convert(in_folder("plain/model.bin"), in_folder("to"), .tokenizer = named, .report = keep_line), TN_OK);
+        check_model(due, "to");
+        char command[160];
+        snprintf(command, sizeof command, "rm -r %s", in_folder("to"));
+        assert_int_equal(system(command), 0);
+    }
+    assert_int_equal(lines, 0);
+    snprintf(named, sizeof named, "%s", in_folder("plain"));
+    assert_int_equal(tn_llama_convert(in_folder("whole.gguf"), in_folder("to.gguf"), .tokenizer = named), TN_ERR_IO);
+    check_error(TN_ERR_IO, "plain: no tokenizer");
+    assert_int_equal(tn_llama_convert(in_folder("whole.gguf"), in_folder("to"), .tokenizer = named), TN_ERR_IO);
+    check_error(TN_ERR_IO, "plain: no tokenizer");
+    make_model("few", 11);
+    snprintf(named, sizeof named, "%s", in_folder("whole.gguf"));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(tn_llama_convert(in_folder("few/model.bin"), in_folder(i ? "to.gguf" : "to"), .tokenizer = named), TN_ERR_ARGUMENT);
+        check_error(TN_ERR_ARGUMENT, "tokens and the model 11");
+    }
+}
+
 static int make(void **state) { return (void)state, make_folder("tokenizer-gguf") ? 0 : -1; }
 static int clean(void **state) { return (void)state, remove_folder() ? 0 : -1; }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_there_and_back), TEST(test_bytes_as_llama_cpp), TEST(test_types_as_llama_cpp), TEST(test_names_of_splitters), TEST(test_refused),
+        TEST(test_there_and_back), TEST(test_as_json), TEST(test_as_json_by_hand), TEST(test_bytes_as_llama_cpp), TEST(test_types_as_llama_cpp), TEST(test_names_of_splitters), TEST(test_refused),
 #ifdef TENON_HAVE_CJSON
         TEST(test_pairs_as_scores),
         TEST(test_overlapping),
 #endif
-        TEST(test_converting_takes_it_along), TEST(test_converting_with_one_that_is_named),
+        TEST(test_converting_takes_it_along), TEST(test_converting_with_one_that_is_named), TEST(test_names_in_a_folder), TEST(test_models_that_are_named),
     };
     return cmocka_run_group_tests(tests, make, clean);
 }

@@ -220,6 +220,8 @@ done
 has said "ffn_down.weight: F16, for its rows of 172 are no multiple of Q8_0's 32"
 "$tenon" inspect q.gguf > inspected
 has inspected 'Q8_0'
+has inspected '^general.file_type  *U32  *7$'
+has inspected '^tokenizer.ggml.tokens  *STRING\[512\]  *<unk>, '
 "$tenon" generate --model q.gguf --prompt '' -n 40 2> /dev/null | head -c 90 > typed
 shown q.gguf plain | head -c 90 > due-here
 same typed due-here
@@ -305,13 +307,24 @@ if uses CJSON; then
     last=$(tail -n 1 ids | cut -f 1)
     echo "{\"eos_token_id\": [2, 9, $last]}" > unsaid/generation_config.json
     "$tenon" convert unsaid ends.gguf
-    for file in unsaid ends.gguf; do
+    "$tenon" convert ends.gguf ends
+    for file in unsaid ends.gguf ends; do
         "$tenon" generate --model $file --prompt '' -n 60 2> /dev/null > stopped
         [ "$(cat stopped)" = "$(printf '"Echoes of vectors' | shown $file -)" ] || { cat stopped; fail "$file: the text does not end where its files say"; }
     done
     printf '{{ "[INST]" "<<SYS>>" }}' > model/chat_template.jinja
     "$tenon" chat --model model --system 'Be brief.' -n 8 < lines > again
     same answers again
+    "$tenon" convert model chat.gguf
+    "$tenon" convert chat.gguf unpacked > said 2>&1 # a folder that talks as the file does
+    [ ! -s said ] || { cat said; fail "a GGUF file is not written whole"; }
+    "$tenon" convert alone.gguf given --tokenizer chat.gguf
+    for file in chat.gguf unpacked given; do
+        "$tenon" chat --model $file --system 'Be brief.' -n 8 < lines > again
+        same again answers
+    done
+    refused 1 'such a file holds no tokenizer' convert alone.gguf out.safetensors --tokenizer chat.gguf
+    refused 1 'hf_qwen2.json: the tokenizer has [0-9]* tokens and the model 12' convert whole.bin given --tokenizer "$reference/tokenizers/hf_qwen2.json"
 fi
 "$tenon" chat --model "$shared/model.bin" --template llama2 -n 8 < lines > others
 ! cmp -s answers others || fail "the system's message changes nothing"

@@ -71,6 +71,7 @@ TN_API tn_tensor *tn_llama_rope_freqs(const void *llama);
  * - the npz of llama3.np and PyDyNet; how many heads it does not tell: a config.json beside it does, or it is stories15M's;
  * - folders of transformers: config.json (llama, mistral, qwen2, qwen3), model.safetensors or shards with their index;
  * - GGUF (llama, qwen2, qwen3), split ones by their first file;
+ * - a state_dict with transformers' names by itself, of tn_save_safetensors() or torch.save(), and a config.json beside it;
  * - what tn_llama_save() writes.
  * Rows of q_proj and k_proj are put into the order of .rope_interleaved = false; blocks become floats. TN_ERR_FORMAT names what is missing,
  * there twice or of another shape than the configuration asks for, TN_ERR_UNSUPPORTED what the module has not. */
@@ -124,7 +125,7 @@ typedef void (*tn_llama_report)(const char *line, void *context);
     X(int, llama2_version, 0)        /* of a .bin in F32: 0 or 1; one in Q8_0 is version 2 */                                 \
     X(tn_llama_report, report, NULL) /* called during the conversion */                                                       \
     X(void *, context, NULL)                                                                                                  \
-    X(const char *, tokenizer, NULL) /* its file, instead of the one that lies in or beside the source */
+    X(const char *, tokenizer, NULL) /* its file, or a folder or GGUF file with one, instead of the source's */
 typedef struct tn_llama_convert_args { /* tn_llama_convert("stories15M.bin", "stories15M.gguf", .type = TN_QUANT_Q8_0) */
     size_t size TN_SIZE_(tn_llama_convert_args);
     TN_LLAMA_CONVERT_OPTIONS(TN_FIELD_)
@@ -135,13 +136,18 @@ typedef struct tn_llama_convert_args { /* tn_llama_convert("stories15M.bin", "st
 /* A file or folder of any kind that tn_llama_load() reads into one of any kind that tn_llama_save() writes. Types: F32, F16 and BF16 everywhere but
  * in .bin (F32, Q8_0) and .npz (F32, F16); in .gguf, where vectors are F32, all that tn_quantize() makes too, with rows that do not fit by
  * tn_quant_for_row() and reported. What has the type already is copied byte for byte. A GGUF source's general.* and tokenizer.* go into a GGUF
- * target. The tokeniser that tn_tokenizer_open() finds, or the named one, goes with the model: into a GGUF file by tn_gguf_set_tokenizer(), beside
- * the weights in a folder; and so does a chat template beside the source. What was only found and cannot be written is reported. Memory is taken
- * for one weight at a time, where it changes its type or its order of rows. Another type is TN_ERR_UNSUPPORTED, an out that is in TN_ERR_ARGUMENT. */
+ * target. The tokeniser that tn_tokenizer_open() finds, or the named one, goes with the model: into a GGUF file by tn_gguf_set_tokenizer(); into a
+ * folder as the file that it is, under the name by which such a one is found, or out of a GGUF file as tokenizer.json, which makes the same ids (of
+ * equal scores in the order that transformers gives them). With it go the chat template and the ids that end a text. What was only found and cannot be
+ * written is reported; of what is named that is an error, as are more tokens than the model has, and a target that holds no tokeniser
+ * (TN_ERR_ARGUMENT). Memory is taken for one weight at a time, where it changes its type or its order of rows. Another type is TN_ERR_UNSUPPORTED, an
+ * out that is in TN_ERR_ARGUMENT. */
 TN_API tn_status tn_llama_convert_with(const tn_llama_convert_args *args) TN_MUST_CHECK;
 
-/* Writes what such a file holds, its kind, its configuration and its weights with types, shapes and bytes, or what a file of tn_llama_save_tuned()
- * does, at most size bytes with the closing 0; returns the length that it would need, 0 on error. Data are not read, so that types are listed which quant.h only names. */
+/* Writes what such a file holds, its kind, its configuration and its weights with types, shapes and bytes, and a GGUF file's values; or what a file of
+ * tn_llama_save_tuned() does; or of any other GGUF file, one of a split model's too, of safetensors, npz, torch.save() and a folder of safetensors why
+ * it is no model here, and the values, notes and tensors as they stand in it. At most size bytes with the closing 0; returns the length that it would
+ * need, 0 on error. Data of GGUF and safetensors are not read, so that types are listed which quant.h only names, and dtypes that Tenon has not. */
 TN_API size_t tn_llama_inspect(const char *path, char *text, size_t size);
 
 #ifdef __cplusplus

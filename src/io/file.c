@@ -303,6 +303,22 @@ tn_status tn_writer_close(tn_writer *w, tn_status status)
 
 /* ---- arrays that grow --------------------------------------------------------------------------------------------------- */
 
+void tn_put_abridged(tn_text_out *out, const char *text, size_t length, size_t most)
+{
+    size_t end = length < most ? length : most;
+    while (end < length && end && ((unsigned char)text[end] & 0xc0) == 0x80)
+        end--;
+    for (size_t i = 0; i < end; i++) {
+        const unsigned char c = (unsigned char)text[i];
+        if (c == '\n' || c == '\t' || c == '\\')
+            tn_put(out, "\\%c", c == '\n' ? 'n' : c == '\t' ? 't' : c);
+        else
+            tn_put(out, c < ' ' || c == 127 ? "\\x%02x" : "%c", c);
+    }
+    if (end < length)
+        tn_put(out, "... (%zu bytes)", length);
+}
+
 bool tn_grow(void *array, size_t count, size_t *capacity, size_t element)
 {
     void *old, *bigger;

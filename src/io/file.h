@@ -70,9 +70,13 @@ typedef const tn_tensor *tn_made(const void *context, const char *name);
 tn_status tn_save_safetensors_made(const tn_dict *dict, const char *path, tn_made *made, const void *context);
 tn_status tn_save_npz_made(const tn_npz_args *args, tn_made *made, const void *context);
 
+/* Whether a zip archive is of torch.save(); false, with an error or without one, where it is not. */
+bool tn_is_pt(const char *path);
 /* tn_load_npz() without memory for what lies in the file as it is: f32 and f16 that are not packed are over a mapping, as by tn_mapping_over(). */
 tn_dict *tn_map_npz(const char *path);
 
+/* Text on one line, a line's end as \\n and other controls as \\x1b, of more than `most` bytes the beginning and how many there are. */
+void tn_put_abridged(tn_text_out *out, const char *text, size_t length, size_t most);
 /* Room for one more element in *array, whose capacity doubles where it is full; false on no memory. */
 bool tn_grow(void *array, size_t count, size_t *capacity, size_t element);
 /* Reverses the bytes of each element. */

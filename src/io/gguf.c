@@ -461,7 +461,8 @@ static bool gather_tensors(const char *op, tn_gguf *g, int64_t due)
     return !twice || BAD("%s: %s: \"%s\" is there twice", op, g->path, twice);
 }
 
-static bool read_model(const char *op, const char *path, tn_gguf *g)
+/* alone: the file is all there is. */
+static bool read_model(const char *op, const char *path, bool alone, tn_gguf *g)
 {
     g->path_size = strlen(path) + 1;
     g->path = tn_alloc(g->path_size);
@@ -472,6 +473,8 @@ static bool read_model(const char *op, const char *path, tn_gguf *g)
     g->shard_count = 1;
     if (!read_shard(op, path, g->shards))
         return false;
+    if (alone)
+        return gather_tensors(op, g, -1);
     const int64_t count = shard_int(op, path, g->shards, "split.count", 1), tensors = shard_int(op, path, g->shards, "split.tensors.count", -1);
     if (tn_failing())
         return false;
@@ -480,15 +483,18 @@ static bool read_model(const char *op, const char *path, tn_gguf *g)
     return (count <= 1 || read_split(op, g, count)) && gather_tensors(op, g, tensors);
 }
 
-tn_gguf *tn_map_gguf(const char *path)
+static tn_gguf *map(const char *path, bool alone)
 {
     if (tn_failing())
         return NULL;
     if (!path)
         return tn_fail(TN_ERR_ARGUMENT, "map_gguf: path is NULL");
     tn_gguf *g = tn_object_new(&tn_gguf_class);
-    if (g && read_model("map_gguf", path, g))
+    if (g && read_model("map_gguf", path, alone, g))
         return tn_autorelease(g);
     tn_release(g);
     return NULL;
 }
+
+tn_gguf *tn_map_gguf(const char *path) { return map(path, false); }
+tn_gguf *tn_map_gguf_alone(const char *path) { return map(path, true); }

@@ -75,6 +75,10 @@ bool tn_gguf_raw(const char *op, const tn_gguf *file, const char *key, const uin
 /* A tensor of the writer's whose blocks [size] are made when the file is saved, one tensor at a time. The context lasts until then. */
 typedef tn_status tn_gguf_make(const void *context, tn_quant type, void *blocks, size_t size);
 tn_status tn_gguf_add_made(tn_gguf_writer *writer, const char *name, tn_quant type, tn_shape shape, tn_gguf_make *make, const void *context);
+/* A file by itself, whatever the model that it is one of several files of; for listing. The scope's; NULL with an error. */
+tn_gguf *tn_map_gguf_alone(const char *path);
+/* Writes a line of what stands at place i: the key, its kind, its value, of a long array or text the beginning. */
+void tn_gguf_put_value(const tn_gguf *file, int64_t i, tn_text_out *out);
 /* A power of two from 1 to 2^30. */
 bool tn_gguf_alignment_holds(int64_t alignment);
 

@@ -2,6 +2,7 @@
 #include "io/gguf.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- asking for values -------------------------------------------------------------------------------------------------- */
@@ -154,6 +155,42 @@ bool tn_gguf_raw(const char *op, const tn_gguf *g, const char *name, const uint8
     *bytes = k->kind_at;
     *size = (size_t)(k->end - k->kind_at);
     return true;
+}
+
+/* ---- listing -------------------------------------------------------------------------------------------------------------- */
+
+static void put_scalar(tn_text_out *out, tn_gguf_kind kind, const uint8_t *at)
+{
+    int64_t value;
+    if (kind == TN_GGUF_F32 || kind == TN_GGUF_F64)
+        tn_put(out, "%.7g", real(kind, at));
+    else if (kind == TN_GGUF_BOOL)
+        tn_put(out, *at ? "true" : "false");
+    else if (tn_gguf_whole(kind, at, &value))
+        tn_put(out, "%lld", (long long)value);
+    else
+        tn_put(out, "%llu", (unsigned long long)tn_gguf_little(at, 8));
+}
+
+void tn_gguf_put_value(const tn_gguf *g, int64_t i, tn_text_out *out)
+{
+    enum { SHOWN = 6, TEXT_SHOWN = 100, ELEMENT_SHOWN = 24 };
+    const tn_gguf_key *k = &g->shards[0].keys[i];
+    const tn_gguf_kind kind = k->entry.element;
+    const bool array = k->entry.kind == TN_GGUF_ARRAY;
+    const int64_t shown = kind == TN_GGUF_ARRAY ? 0 : k->entry.count < SHOWN ? k->entry.count : SHOWN;
+    char name[40];
+    snprintf(name, sizeof name, array ? "%s[%lld]" : "%s", tn_gguf_kind_name(kind), (long long)k->entry.count);
+    tn_put(out, "%-48s %-14s ", k->entry.key, name);
+    for (int64_t n = 0; n < shown; n++) {
+        const tn_gguf_text *text = kind == TN_GGUF_STRING ? &g->shards[0].texts[k->first + n] : NULL;
+        tn_put(out, n ? ", " : "");
+        if (text)
+            tn_put_abridged(out, text->data, text->length, array ? ELEMENT_SHOWN : TEXT_SHOWN);
+        else
+            put_scalar(out, kind, k->at + (size_t)n * tn_gguf_kind_bytes(kind));
+    }
+    tn_put(out, shown == k->entry.count ? "\n" : shown ? ", ...\n" : "...\n");
 }
 
 /* ---- asking for tensors ------------------------------------------------------------------------------------------------- */

@@ -309,6 +309,20 @@ static bool read_all(load *l)
     return at >= 0 && walk(l, &l->machine.values[at], 0);
 }
 
+bool tn_is_pt(const char *path)
+{
+    tn_zip zip;
+    bool found = false;
+    if (!tn_zip_open(&zip, "load_pt", path))
+        return false;
+    for (int64_t i = 0; i < zip.count && !found; i++) {
+        const char *slash = strchr(tn_zip_name(&zip, i), '/');
+        found = slash && strcmp(slash, "/data.pkl") == 0;
+    }
+    tn_zip_close(&zip);
+    return found;
+}
+
 tn_dict *tn_load_pt(const char *path)
 {
     load *l = tn_failing() ? NULL : tn_alloc_zero(sizeof *l);

@@ -9,8 +9,8 @@
 #include <string.h>
 
 typedef struct entry {
-    const char *name;
-    tn_dtype dtype;
+    const char *name, *dtype_name;
+    tn_dtype dtype; /* TN_DTYPE_DEFAULT: one that Tenon has not, which is only listed */
     tn_shape shape;
     int64_t begin, end; /* bytes from the end of the header */
     tn_tensor *tensor;
@@ -22,6 +22,7 @@ typedef struct load {
     entry *entries;
     int64_t count;
     tn_mapping *mapping; /* NULL: tensors are read */
+    const tn_safetensors_lister *lister; /* not NULL: neither, they are listed */
     tn_dict *dict;
 } load;
 
@@ -96,19 +97,21 @@ static bool read_entry(const load *l, const cJSON *item, entry *e)
         !cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 || !whole(offsets->child, &e->begin) ||
         !whole(offsets->child->next, &e->end) || e->begin > e->end)
         return BAD("\"%s\" does not have just a dtype, a shape and two offsets in order", l->file.op, path, e->name);
-    e->dtype = tn_safetensors_dtype(dtype->valuestring);
+    e->dtype_name = dtype->valuestring;
+    e->dtype = tn_safetensors_dtype(e->dtype_name);
+    const bool known = e->dtype != TN_DTYPE_DEFAULT;
     int ndim = cJSON_GetArraySize(shape);
-    if (e->dtype == TN_DTYPE_DEFAULT || ndim > TN_MAX_DIMS) {
+    if (!(known || l->lister) || ndim > TN_MAX_DIMS) {
         tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: \"%s\" is of dtype %s with %d dimensions: Tenon has no such tensor", l->file.op,
                 path, e->name, dtype->valuestring, ndim);
         return false;
     }
-    int64_t bytes = (int64_t)tn_dtype_size(e->dtype);
+    int64_t bytes = known ? (int64_t)tn_dtype_size(e->dtype) : 1;
     for (const cJSON *size = shape->child; size; size = size->next)
         if (!whole(size, &e->shape.sizes[e->shape.ndim]) ||
             __builtin_mul_overflow(bytes, e->shape.sizes[e->shape.ndim++], &bytes))
             return BAD("\"%s\" has a shape that is none", l->file.op, path, e->name);
-    if (bytes != e->end - e->begin)
+    if (known && bytes != e->end - e->begin)
         return BAD("\"%s\" needs %lld bytes by its shape and has %lld by its offsets", l->file.op, path, e->name, (long long)bytes,
                    (long long)(e->end - e->begin));
     return true;
@@ -169,10 +172,24 @@ static bool read_data(load *l, entry **order)
     if (at != l->file.left)
         return BAD("the header tells of %lld bytes of data and the file holds %lld", l->file.op, l->file.path, (long long)at,
                    (long long)l->file.left);
+    if (l->lister)
+        return true;
     for (int64_t i = 0; i < l->count; i++)
         if (!read_tensor(l, order[i]))
             return false;
     return true;
+}
+
+static void tell(const load *l)
+{
+    for (int64_t i = 0; i < tn_dict_note_count(l->dict); i++) {
+        const char *key = tn_dict_note_key(l->dict, i);
+        l->lister->note(l->lister->context, key, tn_dict_note(l->dict, key));
+    }
+    for (int64_t i = 0; i < l->count; i++) {
+        const entry *e = &l->entries[i];
+        l->lister->tensor(l->lister->context, e->name, e->dtype_name, e->shape, e->end - e->begin);
+    }
 }
 
 static bool read_tensors(load *l)
@@ -184,7 +201,9 @@ static bool read_tensors(load *l)
     for (const cJSON *item = l->json->child; ok && item; item = item->next)
         ok = strcmp(item->string, "__metadata__") == 0 ? read_notes(l, item) : read_entry(l, item, &l->entries[l->count++]);
     ok = ok && read_data(l, order);
-    for (int64_t i = 0; i < l->count; i++) {
+    if (ok && l->lister)
+        tell(l);
+    for (int64_t i = 0; i < l->count && !l->lister; i++) {
         const entry *e = &l->entries[i];
         if (ok && tn_dict_find(l->dict, e->name) >= 0)
             ok = BAD("\"%s\" is there twice", l->file.op, l->file.path, e->name);
@@ -196,9 +215,9 @@ static bool read_tensors(load *l)
     return ok;
 }
 
-static tn_dict *open_and_read(const char *op, const char *path, bool map)
+static tn_dict *open_and_read(const char *op, const char *path, bool map, const tn_safetensors_lister *lister)
 {
-    load l = {0};
+    load l = {.lister = lister};
     if (!tn_reader_open(&l.file, op, path, false))
         return NULL;
     l.dict = tn_dict_new();
@@ -214,13 +233,19 @@ static tn_dict *open_and_read(const char *op, const char *path, bool map)
 
 #else
 
-static tn_dict *open_and_read(const char *op, const char *path, bool map)
+static tn_dict *open_and_read(const char *op, const char *path, bool map, const tn_safetensors_lister *lister)
 {
-    (void)map;
+    (void)map, (void)lister;
     return tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: this build is without cJSON: build with it (libcjson-dev)", op, path ? path : "(NULL)");
 }
 
 #endif
 
-tn_dict *tn_load_safetensors(const char *path) { return open_and_read("load_safetensors", path, false); }
-tn_dict *tn_map_safetensors(const char *path) { return open_and_read("map_safetensors", path, true); }
+tn_dict *tn_load_safetensors(const char *path) { return open_and_read("load_safetensors", path, false, NULL); }
+tn_dict *tn_map_safetensors(const char *path) { return open_and_read("map_safetensors", path, true, NULL); }
+
+bool tn_list_safetensors(const char *op, const char *path, const tn_safetensors_lister *lister)
+{
+    TN_SCOPE;
+    return open_and_read(op, path, false, lister) != NULL;
+}

@@ -40,17 +40,26 @@ bool tn_model_beside(const char *folder, const char *name, char path[TN_PATH_SIZ
     return snprintf(path, TN_PATH_SIZE, "%s%s", folder, name) < TN_PATH_SIZE && stat(path, &st) == 0;
 }
 
-tn_gguf *tn_model_gguf(const char *op, const char *path)
+/* Whether it is a GGUF file by its first bytes; false, with an error or without one, where it is not. */
+static bool is_gguf(const char *op, const char *path)
 {
     struct stat st;
     tn_reader r;
     char head[4] = "";
     if (tn_failing() || !path || stat(path, &st) != 0 || !S_ISREG(st.st_mode) || !tn_reader_open(&r, op, path, false))
-        return NULL;
+        return false;
     const bool good = r.size >= (int64_t)sizeof head && tn_reader_read(&r, head, sizeof head) && memcmp(head, "GGUF", sizeof head) == 0;
     tn_reader_close(&r);
-    return good ? tn_map_gguf(path) : NULL;
+    return good;
 }
+
+bool tn_model_is(const char *path)
+{
+    struct stat st;
+    return path && stat(path, &st) == 0 && (S_ISDIR(st.st_mode) || is_gguf("llama", path));
+}
+
+tn_gguf *tn_model_gguf(const char *op, const char *path) { return is_gguf(op, path) ? tn_map_gguf(path) : NULL; }
 
 char *tn_model_text(const char *op, const char *path, size_t *size)
 {
@@ -100,11 +109,26 @@ static int ends_in(const char *op, const char *file, int64_t ends[TN_ENDS_MOST])
 }
 #endif
 
+#define GGML "tokenizer.ggml."
+
+/* The end of a text, of a turn and of a message. */
+static int gguf_ends(const tn_gguf *file, int64_t ends[TN_ENDS_MOST])
+{
+    static const char *const keys[] = {GGML "eos_token_id", GGML "eot_token_id", GGML "eom_token_id"};
+    int count = 0;
+    for (int i = 0; i < TN_COUNT(keys); i++)
+        if ((ends[count] = tn_gguf_int(file, keys[i], -1)) >= 0)
+            count++;
+    return count;
+}
+
 int tn_model_ends(const char *op, const char *path, int64_t ends[TN_ENDS_MOST])
 {
     static const char *const files[] = {"generation_config.json", "config.json"};
     char folder[TN_PATH_SIZE], file[TN_PATH_SIZE];
-    int count = 0;
+    TN_SCOPE;
+    const tn_gguf *gguf = tn_model_gguf(op, path);
+    int count = gguf ? gguf_ends(gguf, ends) : 0;
     for (int i = 0; i < TN_COUNT(files) && !count; i++)
         if (tn_model_folder(op, path, folder) && tn_model_beside(folder, files[i], file))
             count = ends_in(op, file, ends);
@@ -112,8 +136,6 @@ int tn_model_ends(const char *op, const char *path, int64_t ends[TN_ENDS_MOST])
 }
 
 /* ---- the tokeniser -------------------------------------------------------------------------------------------------------- */
-
-#define GGML "tokenizer.ggml."
 
 /* An array of strings, the file's, tn_alloc()'s; NULL where there is none. */
 static tn_span *spans(const tn_gguf *file, const char *key, int64_t *count)
@@ -163,8 +185,8 @@ static tn_tokenizer *of_gguf(const char *path, const tn_gguf *file)
     tn_free(merges, (size_t)a.merge_count * sizeof *merges);
     if (!tokenizer)
         return tn_fail_within("%s", path), NULL;
-    const int64_t ends[] = {a.eos, tn_gguf_int(file, GGML "eot_token_id", -1), tn_gguf_int(file, GGML "eom_token_id", -1)};
-    tn_set_ends(tokenizer, ends, TN_COUNT(ends));
+    int64_t ends[TN_ENDS_MOST];
+    tn_set_ends(tokenizer, ends, gguf_ends(file, ends));
     return tokenizer;
 }
 

@@ -2,7 +2,6 @@
 #include "models/weights.h"
 
 #include "io/file.h"
-#include "models/beside.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -99,69 +98,10 @@ static bool ends_in(const char *path, const char *end)
     return length > tail && strcmp(path + length - tail, end) == 0;
 }
 
-/* A file of the folder, the target. */
-static bool write_file(const tn_weights_target *t, const char *name, const char *text, size_t size)
-{
-    char path[TN_PATH_SIZE];
-    tn_writer out;
-    if (snprintf(path, sizeof path, "%s/%s", t->path, name) >= (int)sizeof path)
-        tn_fail(TN_ERR_ARGUMENT, "%s: a path of more than %zu bytes", t->op, sizeof path);
-    if (tn_failing())
-        return false;
-    const tn_status status = tn_writer_open(&out, t->op, path);
-    return tn_writer_close(&out, status == TN_OK ? tn_writer_write(&out, text, size) : status) == TN_OK;
-}
-
-static bool copy_file(const tn_weights_target *t, const char *from, const char *name)
-{
-    size_t size;
-    char *text = tn_model_text(t->op, from, &size);
-    const bool good = text && write_file(t, name, text, size);
-    tn_free(text, text ? size + 1 : 0);
-    return good;
-}
-
-/* What ends a text, where the source's config.json alone tells it. */
-static bool write_ends(const tn_weights_target *t)
-{
-    char folder[TN_PATH_SIZE], path[TN_PATH_SIZE], text[32 * TN_ENDS_MOST];
-    int64_t ends[TN_ENDS_MOST];
-    if (!tn_model_folder(t->op, t->in, folder) || tn_model_beside(folder, "generation_config.json", path))
-        return !tn_failing();
-    const int count = tn_model_ends(t->op, t->in, ends);
-    int length = 0;
-    if (!count)
-        return !tn_failing();
-    for (int i = 0; i < count; i++)
-        length += sprintf(text + length, "%s%lld", i ? ", " : "{\"eos_token_id\": [", (long long)ends[i]);
-    length += sprintf(text + length, "]}\n");
-    return write_file(t, "generation_config.json", text, (size_t)length);
-}
-
-/* The tokeniser under the name by which it is found, and with it the form of conversations. */
-static bool copy_tokenizer(const tn_weights *w, const tn_weights_target *t)
-{
-    static const char *const more[] = {"tokenizer_config.json", "chat_template.jinja", "generation_config.json"};
-    char folder[TN_PATH_SIZE], path[TN_PATH_SIZE];
-    const char *file = t->tokenizer ? t->tokenizer : t->in && tn_model_tokenizer(t->op, t->in, path) ? path : NULL;
-    bool good = !tn_failing();
-    if (file)
-        good = good && copy_file(t, file, ends_in(file, ".json")  ? "tokenizer.json"
-                                          : ends_in(file, ".bin") ? "tokenizer.bin"
-                                          : ends_in(file, ".np")  ? "tokenizer.model.np"
-                                                                  : "tokenizer.model");
-    else if (w->gguf && tn_gguf_find_key(w->gguf, "tokenizer.ggml.tokens") >= 0)
-        tn_weights_report(t, "%s: its tokenizer is not written, which in a folder is a file", t->in);
-    for (int i = 0; good && t->in && i < TN_COUNT(more); i++)
-        if (tn_model_folder(t->op, t->in, folder) && tn_model_beside(folder, more[i], path))
-            good = copy_file(t, path, more[i]);
-    return good && (!t->in || write_ends(t)) && !tn_failing();
-}
-
 /* The configuration last: a folder with it is whole. */
 static tn_status save_folder(const tn_weights *w, const tn_weights_target *t, const char *config, size_t size)
 {
-    char path[TN_PATH_SIZE];
+    char path[4096];
     struct stat st;
     const bool there = stat(t->path, &st) == 0;
     if ((there && !S_ISDIR(st.st_mode)) || (!there && mkdir(t->path, 0777) != 0)) {
@@ -172,7 +112,7 @@ static tn_status save_folder(const tn_weights *w, const tn_weights_target *t, co
     }
     if (snprintf(path, sizeof path, "%s/model.safetensors", t->path) >= (int)sizeof path)
         tn_fail(TN_ERR_ARGUMENT, "%s: a path of more than %zu bytes", t->op, sizeof path);
-    if (tn_failing() || save_safetensors(w, t, path, NULL) != TN_OK || !copy_tokenizer(w, t) || !write_file(t, "config.json", config, size - 1))
+    if (tn_failing() || save_safetensors(w, t, path, NULL) != TN_OK || !tn_folder_tokens(w, t) || !tn_folder_write(t, "config.json", config, size - 1))
         return tn_last_status();
     return TN_OK;
 }
@@ -188,6 +128,10 @@ static tn_status save(const tn_weights *w, const tn_weights_target *t)
     }
     if (ends_in(t->path, ".gguf"))
         return tn_weights_save_gguf(w, t);
+    if (t->tokenizer && (ends_in(t->path, ".bin") || ends_in(t->path, ".safetensors") || ends_in(t->path, ".npz"))) {
+        tn_fail(TN_ERR_ARGUMENT, "%s: %s: such a file holds no tokenizer: a GGUF file and a folder do", t->op, t->path);
+        return TN_ERR_ARGUMENT;
+    }
     if (ends_in(t->path, ".bin"))
         return tn_weights_save_llama2(w, t);
     char *config = config_text(w, t, &size);

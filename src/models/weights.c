@@ -413,20 +413,23 @@ tn_tensor *tn_weight_tensor(const tn_weights *w, const tn_weight *weight, int64_
 
 /* ---- which format a file is of --------------------------------------------------------------------------------------------------- */
 
-/* A file's first bytes, zeros where it has fewer; false with an error. */
-static bool read_head(tn_weights_source source, unsigned char head[9])
+tn_file_kind tn_file_kind_of(const char *path)
 {
     tn_reader r;
-    memset(head, 0, 9);
-    if (!tn_reader_open(&r, source.op, source.path, false))
-        return false;
+    unsigned char head[9] = {0};
+    if (!tn_reader_open(&r, "llama_load", path, false))
+        return TN_FILE_OTHER;
     const bool good = tn_reader_read(&r, head, r.size < 9 ? r.size : 9);
     tn_reader_close(&r);
-    return good;
+    if (!good)
+        return TN_FILE_OTHER;
+    if (memcmp(head, "GGUF", 4) == 0)
+        return TN_FILE_GGUF;
+    if (memcmp(head, "PK", 2) == 0)
+        return TN_FILE_ZIP;
+    /* a header of under 2^32 bytes; the first two sizes of a llama2.c file are never 0 */
+    return head[8] == '{' && memcmp(head + 4, "\0\0\0", 4) == 0 ? TN_FILE_SAFETENSORS : TN_FILE_OTHER;
 }
-
-/* A header of under 2^32 bytes; the first two sizes of a llama2.c file are never 0. */
-static bool of_safetensors(const unsigned char head[9]) { return head[8] == '{' && memcmp(head + 4, "\0\0\0", 4) == 0; }
 
 static bool is_folder(const char *path)
 {
@@ -436,8 +439,7 @@ static bool is_folder(const char *path)
 
 tn_dict *tn_tuned_list(const char *path)
 {
-    unsigned char head[9];
-    if (is_folder(path) || !read_head((tn_weights_source){"llama_inspect", path}, head) || !of_safetensors(head))
+    if (is_folder(path) || tn_file_kind_of(path) != TN_FILE_SAFETENSORS)
         return NULL;
     tn_dict *dict = tn_map_safetensors(path);
     return tn_dict_note(dict, TN_TUNED_SIZES) && !tn_dict_note(dict, TN_WEIGHTS_CONFIG) ? dict : NULL;
@@ -446,19 +448,15 @@ tn_dict *tn_tuned_list(const char *path)
 tn_weights *tn_weights_list(const char *path)
 {
     const tn_weights_source source = {"llama_load", path};
-    unsigned char head[9];
     TN_SCOPE;
     if (is_folder(path))
         return tn_weights_folder(source);
-    if (!read_head(source, head))
-        return NULL;
-    if (memcmp(head, "GGUF", 4) == 0)
-        return tn_weights_gguf(source);
-    if (memcmp(head, "PK", 2) == 0)
-        return tn_weights_npz(source);
-    if (of_safetensors(head))
-        return tn_weights_safetensors(source);
-    return tn_weights_llama2(source);
+    switch (tn_file_kind_of(path)) {
+    case TN_FILE_GGUF: return tn_weights_gguf(source);
+    case TN_FILE_ZIP: return tn_is_pt(path) ? tn_weights_pt(source) : tn_weights_npz(source);
+    case TN_FILE_SAFETENSORS: return tn_weights_safetensors(source);
+    default: return tn_failing() ? NULL : tn_weights_llama2(source);
+    }
 }
 
 tn_weights *tn_weights_open(const char *path)

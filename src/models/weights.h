@@ -6,6 +6,7 @@
 #include <tenon/gguf.h>
 #include <tenon/io.h>
 #include <tenon/llama.h>
+#include <tenon/tokenizer.h>
 
 #include "core/core.h"
 
@@ -62,6 +63,9 @@ typedef struct tn_weights {
 tn_weights *tn_weights_open(const char *path);
 /* The same for listing: of types too that no numbers are made of, which tn_weights_open() refuses. */
 tn_weights *tn_weights_list(const char *path);
+/* What a file is by its first bytes; llama2.c's have none that tell. OTHER with an error where it cannot be read. */
+typedef enum tn_file_kind { TN_FILE_GGUF, TN_FILE_ZIP, TN_FILE_SAFETENSORS, TN_FILE_OTHER } tn_file_kind;
+tn_file_kind tn_file_kind_of(const char *path);
 /* The scope's, of a file of tn_llama_save_tuned(); NULL, without an error, of another. */
 tn_dict *tn_tuned_list(const char *path);
 /* Writes what that holds, as tn_llama_inspect() does. */
@@ -132,6 +136,7 @@ bool tn_weights_keep_freqs(tn_weights_source source, tn_weights *weights, tn_ten
 /* The formats. Each gives what the caller owns, NULL with an error. */
 tn_weights *tn_weights_llama2(tn_weights_source source);
 tn_weights *tn_weights_npz(tn_weights_source source);
+tn_weights *tn_weights_pt(tn_weights_source source);
 tn_weights *tn_weights_folder(tn_weights_source source);
 tn_weights *tn_weights_safetensors(tn_weights_source source);
 tn_weights *tn_weights_gguf(tn_weights_source source);
@@ -161,6 +166,16 @@ typedef struct tn_weights_target {
 void tn_weights_report(const tn_weights_target *target, const char *format, ...) TN_PRINTF(2, 3);
 tn_status tn_weights_save_gguf(const tn_weights *weights, const tn_weights_target *target);
 tn_status tn_weights_save_llama2(const tn_weights *weights, const tn_weights_target *target);
+
+/* Where the tokeniser, and what belongs to it, is taken from: the named model, a folder or a GGUF file, or else the source. */
+const char *tn_weights_home(const tn_weights_target *target);
+/* The tokeniser that goes with the weights, the scope's: the named one or the source's. NULL with an error, also where the model has fewer tokens. */
+tn_tokenizer *tn_weights_tokenizer(const tn_weights *weights, const tn_weights_target *target);
+/* What was only found and cannot be taken along is reported, and its error cleared; false where it is memory that lacks. */
+bool tn_weights_passed_over(const tn_weights_target *target, const char *what);
+/* The target is a folder: a file of it; what there is of a tokeniser, a chat template and what ends a text. False with an error. */
+bool tn_folder_write(const tn_weights_target *target, const char *name, const char *text, size_t size);
+bool tn_folder_tokens(const tn_weights *weights, const tn_weights_target *target);
 
 /* The name under which a file of tensors alone, safetensors or npz, holds its config.json: a note or an array of bytes. */
 #define TN_WEIGHTS_CONFIG "config.json"

@@ -1,4 +1,4 @@
-/* Folders as transformers writes them, config.json with model.safetensors or with shards and their index, and a safetensors file alone. */
+/* Folders as transformers writes them, config.json with model.safetensors or with shards and their index; a safetensors file and one of PyTorch alone. */
 #include "models/weights.h"
 
 #include "io/file.h"
@@ -102,6 +102,13 @@ tn_weights *tn_weights_folder(tn_weights_source source)
     return dict ? tn_weights_of_dict(source, &text.config, text.rope_freqs, dict, false, "a folder of transformers") : NULL;
 }
 
+/* A state_dict alone does not tell how many heads there are. */
+static void *without_config(tn_weights_source source)
+{
+    return tn_weights_fail(source, TN_ERR_FORMAT, "no configuration in the file, and no config.json beside it: put the model's there, or write the weights by "
+                           "tn_llama_save(), which keeps it");
+}
+
 tn_weights *tn_weights_safetensors(tn_weights_source source)
 {
     bool found = true;
@@ -115,7 +122,15 @@ tn_weights *tn_weights_safetensors(tn_weights_source source)
     }
     if (!dict || !(config ? tn_llama_config_parse(source, config, strlen(config), &text) : tn_llama_config_read(source, false, &found, &text)))
         return NULL;
-    if (!found)
-        return tn_weights_fail(source, TN_ERR_FORMAT, "no configuration: neither a note \"config.json\" in the file nor a config.json beside it");
-    return tn_weights_of_dict(source, &text.config, text.rope_freqs, dict, false, "safetensors");
+    return found ? tn_weights_of_dict(source, &text.config, text.rope_freqs, dict, false, "safetensors") : without_config(source);
+}
+
+tn_weights *tn_weights_pt(tn_weights_source source)
+{
+    bool found;
+    tn_llama_config_text text;
+    tn_dict *dict = tn_load_pt(source.path);
+    if (!dict || !tn_llama_config_read(source, false, &found, &text))
+        return NULL;
+    return found ? tn_weights_of_dict(source, &text.config, text.rope_freqs, dict, false, "PyTorch") : without_config(source);
 }

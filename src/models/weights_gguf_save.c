@@ -1,8 +1,6 @@
 /* A GGUF file of weights, as llama.cpp reads it. */
 #include "models/weights.h"
 
-#include <tenon/tokenizer.h>
-
 #include "io/gguf.h"
 #include "models/beside.h"
 #include "ops/rope.h"
@@ -37,44 +35,33 @@ static void put_number(const writing *g, const char *name, double value)
     (void)!tn_gguf_set_float(g->out, key_of(g, name, key), value);
 }
 
-/* What only lies beside the source and cannot be taken along is reported; false where it is memory that lacks. */
-static bool passed_over(const tn_weights_target *t, const char *file)
-{
-    if (tn_last_status() == TN_ERR_MEMORY)
-        return false;
-    tn_weights_report(t, "%s is not written: %s", file, tn_last_error());
-    tn_clear_error();
-    return true;
-}
-
 /* The tokeniser that is named or lies beside the source; without one llama.cpp wants to be told so. */
 static bool put_tokenizer(const writing *g)
 {
     const tn_weights_target *t = g->target;
     char beside[TN_PATH_SIZE];
-    const char *file = t->tokenizer ? t->tokenizer : t->in && tn_model_tokenizer(t->op, t->in, beside) ? beside : NULL;
-    const int64_t count = g->w->config.vocab_size;
-    const tn_tokenizer_args args = {.size = sizeof args, .vocab_size = count, .path = file};
-    tn_tokenizer *tokenizer = file ? tn_adopt(tn_tokenizer_new_with(&args)) : NULL;
-    int64_t ends[TN_ENDS_MOST];
-    if (tokenizer && t->in)
-        tn_set_ends(tokenizer, ends, tn_model_ends(t->op, t->in, ends));
-    if (tokenizer && tn_gguf_set_tokenizer(g->out, tokenizer, count) == TN_OK)
+    const bool found = !t->tokenizer && t->in && tn_model_tokenizer(t->op, t->in, beside);
+    tn_tokenizer *tokenizer = t->tokenizer || found ? tn_weights_tokenizer(g->w, t) : NULL;
+    if (tokenizer && tn_gguf_set_tokenizer(g->out, tokenizer, g->w->config.vocab_size) == TN_OK)
         return true;
-    if (tn_failing() && (t->tokenizer || !passed_over(t, file ? file : t->in)))
+    if (tn_failing() && (t->tokenizer || !tn_weights_passed_over(t, found ? beside : t->in)))
         return false;
     return tn_gguf_set_string(g->out, "tokenizer.ggml.model", "no_vocab") == TN_OK;
 }
 
-/* The chat template that lies beside the source. */
+/* The chat template of the named tokeniser's model, or else the source's, in it or beside it. */
 static bool put_template(const writing *g)
 {
     const tn_weights_target *t = g->target;
+    const char *home = tn_weights_home(t), *from[] = {home, home == t->in ? NULL : t->in};
     char file[TN_PATH_SIZE] = "";
     size_t size = 0;
-    char *jinja = t->in && !g->w->gguf ? tn_model_jinja(t->op, t->in, file, &size) : NULL;
-    if (!jinja && tn_failing() && !passed_over(t, file))
-        return false;
+    char *jinja = NULL;
+    for (int i = 0; i < 2 && !jinja && from[i]; i++) {
+        jinja = tn_model_jinja(t->op, from[i], file, &size);
+        if (tn_failing() && !tn_weights_passed_over(t, file))
+            return false;
+    }
     const bool good = !jinja || tn_gguf_set_string(g->out, "tokenizer.chat_template", jinja) == TN_OK;
     tn_free(jinja, size);
     return good;
@@ -96,19 +83,40 @@ static bool copy_values(const writing *g)
     return (tokens || put_tokenizer(g)) && put_template(g);
 }
 
-/* llama.cpp's number of a mix of types (llama_ftype). */
-static int64_t file_type(tn_quant type)
+/* A weight's own type: int8 in groups is F32 here, for GGUF has no such groups. */
+static tn_quant own_type(const tn_weight *weight) { return weight->group ? TN_QUANT_F32 : weight->blocks.type; }
+
+/* What it is to become, and what it can be: its rows may not fit that. */
+static tn_quant type_of(const writing *g, const tn_weight *weight, tn_quant *wanted)
 {
-    switch (type) {
-    case TN_QUANT_F16: return 1;
-    case TN_QUANT_Q4_0: return 2;
-    case TN_QUANT_Q8_0: return 7;
-    case TN_QUANT_Q5_0: return 8;
-    case TN_QUANT_Q4_K: return 14;
-    case TN_QUANT_Q6_K: return 18;
-    case TN_QUANT_BF16: return 32;
-    default: return 0;
+    const tn_blocks *b = &weight->blocks;
+    *wanted = b->shape.ndim == 1 ? TN_QUANT_F32 : g->target->type == TN_QUANT_NONE ? own_type(weight) : g->target->type;
+    return *wanted == b->type ? *wanted : tn_quant_for_row(*wanted, b->shape.sizes[b->shape.ndim - 1]);
+}
+
+/* llama.cpp's number of a mix of types (llama_ftype): the source's, where no weight changes its type, else that of the type which most numbers of
+ * the matrices have; of a type with several mixes the plainest, Q4_K_S of Q4_K. */
+static int64_t file_type(const writing *g)
+{
+    static const struct {
+        tn_quant type;
+        int64_t number;
+    } mixes[] = {{TN_QUANT_F32, 0},   {TN_QUANT_F16, 1},   {TN_QUANT_Q4_0, 2},  {TN_QUANT_Q4_1, 3},  {TN_QUANT_Q8_0, 7},    {TN_QUANT_Q5_0, 8},
+                 {TN_QUANT_Q5_1, 9},  {TN_QUANT_Q2_K, 10}, {TN_QUANT_Q3_K, 11}, {TN_QUANT_Q4_K, 14}, {TN_QUANT_Q5_K, 16},   {TN_QUANT_Q6_K, 18},
+                 {TN_QUANT_IQ4_NL, 25}, {TN_QUANT_IQ4_XS, 30}, {TN_QUANT_BF16, 32}, {TN_QUANT_MXFP4, 38}};
+    static const char key[] = "general.file_type";
+    int64_t numbers[TN_COUNT(mixes)] = {0}, most = 0;
+    tn_quant wanted;
+    if (g->target->type == TN_QUANT_NONE && g->w->gguf && tn_gguf_find_key(g->w->gguf, key) >= 0)
+        return tn_gguf_int(g->w->gguf, key, 0);
+    for (int64_t i = 0; i < g->w->count; i++) {
+        const tn_shape shape = g->w->weights[i].blocks.shape;
+        for (int k = 0; k < TN_COUNT(mixes) && shape.ndim == 2; k++)
+            numbers[k] += type_of(g, &g->w->weights[i], &wanted) == mixes[k].type ? shape.sizes[0] * shape.sizes[1] : 0;
     }
+    for (int k = 1; k < TN_COUNT(mixes); k++)
+        most = numbers[k] > numbers[most] ? k : most;
+    return mixes[most].number;
 }
 
 /* Flags of the layers with a window, where others are without. */
@@ -129,10 +137,9 @@ static bool put_values(const writing *g)
 {
     const tn_llama_args *c = &g->w->config;
     char key[96];
-    const tn_quant type = g->target->type == TN_QUANT_NONE ? g->w->weights[0].blocks.type : g->target->type;
     if (tn_gguf_set_string(g->out, "general.architecture", g->architecture) != TN_OK || !copy_values(g))
         return false;
-    (void)!tn_gguf_set_int(g->out, "general.file_type", TN_GGUF_U32, file_type(type));
+    (void)!tn_gguf_set_int(g->out, "general.file_type", TN_GGUF_U32, file_type(g));
     (void)!tn_gguf_set_int(g->out, "general.quantization_version", TN_GGUF_U32, 2);
     put_whole(g, "context_length", c->max_position_embeddings);
     put_whole(g, "embedding_length", c->hidden_size);
@@ -201,9 +208,8 @@ static bool put_tensor(const writing *g, const tn_weight *weight, making *m)
     char name[64];
     const tn_blocks *b = &weight->blocks;
     const int64_t heads = strcmp(g->architecture, "llama") == 0 ? tn_weight_heads(g->w, weight) : 0, columns = b->shape.sizes[b->shape.ndim - 1];
-    const tn_quant own = weight->group ? TN_QUANT_F32 : b->type; /* GGUF has no such groups */
-    const tn_quant wanted = b->shape.ndim == 1 ? TN_QUANT_F32 : g->target->type == TN_QUANT_NONE ? own : g->target->type;
-    const tn_quant type = wanted == b->type ? wanted : tn_quant_for_row(wanted, columns);
+    tn_quant wanted;
+    const tn_quant type = type_of(g, weight, &wanted);
     tn_weight_name(weight->kind, weight->layer, true, name);
     if (type != wanted)
         tn_weights_report(g->target, "%s: %s, for its rows of %lld are no multiple of %s's %lld", name, tn_quant_name(type), (long long)columns,

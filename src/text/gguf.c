@@ -178,6 +178,7 @@ static bool read_arrays(tn_tokenizer *t, const tn_tokenizer_gguf_args *a)
     t->eos = a->eos;
     t->unk = a->unk >= 0 ? a->unk : t->unk;
     t->tells_ends = true;
+    t->file_name = "tokenizer.json";
     if (a->add_bos && a->bos >= 0)
         t->before[t->before_count++] = a->bos;
     if (a->add_eos && a->eos >= 0)

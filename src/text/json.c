@@ -463,6 +463,7 @@ static bool read_hugging_face(reader *r, const cJSON *root)
         tn_find_letters(t);
     else
         tn_find_bytes(t);
+    t->file_name = "tokenizer.json";
     t->decode = tn_decode_json;
     t->lossy = TN_LOSSY_EACH_BYTE;
     t->join_spaces = !there(decoder);
@@ -511,6 +512,7 @@ static bool read_tokens_and_scores(reader *r, const cJSON *tokens, const cJSON *
     t->merge = TN_MERGE_SCORES;
     t->bos = count > 1 ? 1 : -1; /* tokenizer.py's */
     t->eos = count > 2 ? 2 : -1;
+    t->file_name = "tokenizer.model.np";
     t->decode = tn_decode_texts;
     t->lossy = TN_LOSSY_EACH_BYTE;
     return added && add(r, tn_step_mend) && add(r, tn_step_known) && add(r, tn_step_merge);

@@ -68,6 +68,7 @@ bool tn_read_llama2c(tn_tokenizer *t, const tn_text_file *f, int64_t vocab_size)
     t->special[0] = true;
     for (int id = 1; id < 3 && id < count; id++)
         t->special[id] = true;
+    t->file_name = "tokenizer.bin";
     t->decode = tn_decode_llama2c;
     t->lossy = TN_LOSSY_RAW;
     tn_text_step *added = tn_add_step(t, f->op, tn_step_added), *prepend = added ? tn_add_step(t, f->op, tn_step_prepend) : NULL;

@@ -297,6 +297,7 @@ static bool add_steps(tn_tokenizer *t, const char *op)
     }
     t->merge = TN_MERGE_SCORES;
     t->unit = TN_UNIT_CHARACTER;
+    t->file_name = "tokenizer.model";
     t->decode = tn_decode_sentencepiece;
     t->lossy = TN_LOSSY_EACH_BYTE;
     return true;

@@ -198,6 +198,7 @@ enum { TN_LOSSY_RAW, TN_LOSSY_EACH_BYTE, TN_LOSSY_PART };
 enum { TN_ENDS_MOST = 32 };
 struct tn_tokenizer {
     tn_object base;
+    const char *file_name; /* by which a folder has such a file, "tokenizer.json"; of GGUF's arrays that of what tn_tokenizer_write() makes */
     tn_vocab vocab;
     bool *special; /* [vocab.count] */
     int64_t bos, eos, unk;
@@ -313,5 +314,12 @@ bool tn_read_sentencepiece(tn_tokenizer *t, const tn_text_file *f);
 bool tn_read_llama2c(tn_tokenizer *t, const tn_text_file *f, int64_t vocab_size);
 bool tn_read_json(tn_tokenizer *t, const tn_text_file *f); /* tokenizer.json and llama3.np's */
 bool tn_read_tiktoken(tn_tokenizer *t, const tn_text_file *f, const char *pattern);
+
+/* ---- and back (json_write.c): behind what out has; false with an error ----------------------------------------------------- */
+
+/* A tokeniser of GGUF's arrays as tokenizer.json. TN_ERR_UNSUPPORTED says what such a file cannot hold. */
+bool tn_tokenizer_write(const tn_tokenizer *t, tn_bytes *out);
+/* The tokenizer_config.json beside it, by which transformers knows the beginning, the end and the unknown. */
+bool tn_tokenizer_write_config(const tn_tokenizer *t, tn_bytes *out);
 
 #endif

@@ -216,6 +216,7 @@ bool tn_read_tiktoken(tn_tokenizer *t, const tn_text_file *f, const char *patter
     t->whole_first = true;
     t->unit = TN_UNIT_BYTE;
     t->merge = TN_MERGE_IDS;
+    t->file_name = "tokenizer.model"; /* as Meta has Llama 3's */
     t->decode = tn_decode_texts;
     t->lossy = TN_LOSSY_RAW;
     bool llama3 = k->last == 255;

@@ -1,4 +1,4 @@
-/* Llama weights in one file, told by its first bytes: llama2.c's checkpoints, GGUF, safetensors. seeds: llama/?*.bin llama/?*.gguf */
+/* A file that is a Llama or none, told by its first bytes: llama2.c's checkpoints, GGUF, safetensors, zips. seeds: llama/?*.bin llama/?*.gguf llama/pt/*.pt */
 #include "fuzz.h"
 
 static void read_back(const char *path)

@@ -1,10 +1,10 @@
 """Small random Llamas in every format that tn_llama_load() reads, and the logits that PyTorch gives for them in f64:
 python tests/reference/make_llama_files.py      writes tests/reference/llama"""
-import json, os, shutil, struct
+import glob, json, os, shutil, struct
 import gguf
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from layers_llama import Llama, frequencies
 
@@ -146,6 +146,9 @@ scaling = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_fa
 folder("llama3", "llama", model(8, head_dim=6, **llama3), torch.float32, shards=3)
 config = json.load(open(here + "/llama3/config.json"))
 json.dump({**config, "rope_scaling": scaling}, open(here + "/llama3/config.json", "w"))
+os.makedirs(here + "/pt")
+torch.save({n: t for f in sorted(glob.glob(here + "/llama3/*.safetensors")) for n, t in load_file(f).items()}, here + "/pt/model.pt")
+shutil.copy(here + "/llama3/config.json", here + "/pt/config.json")
 folder("linear", "llama", model(9, torch.float16, rope_factor=4.0, tie_word_embeddings=True), torch.float16,
        rope_parameters=dict(rope_type="linear", factor=4.0, rope_theta=10000.0))
 folder("mistral", "mistral", model(10, torch.bfloat16, sliding_window=4), torch.bfloat16, sliding_window=4)

@@ -2,6 +2,8 @@
 
     python tests/reference/make_tokenizer_gguf.py LIBTENON PROGRAM          # writes tokenizer_gguf_cases.h
     python tests/reference/make_tokenizer_gguf.py LIBTENON PROGRAM COUNT    # compares on COUNT texts a file, by hand
+    python tests/reference/make_tokenizer_gguf.py LIBTENON --check FOLDER   # what TN_TEST_KEEP=FOLDER test_tokenizer_gguf wrote: tokenizers reads
+                                                                            # the tokenizer.json of each GGUF file and makes the same ids
 
 LIBTENON is Tenon's shared library, PROGRAM is built of llama_cpp_tokens.cpp.
 """
@@ -15,7 +17,7 @@ import sys
 import tempfile
 import unicodedata
 
-from make_tokenizer import FOLDER, HERE, Args, Tenon, literal, make_bytes
+from make_tokenizer import FOLDER, HERE, Args, Tenon, literal, make_bytes, make_texts
 
 FILES = (("sp_bpe_llama.model", None, None), ("llama2c.bin", None, None), ("tiktoken_llama3.tiktoken", "llama3", None), ("hf_gpt2.json", None, None),
          ("hf_llama3.json", None, None), ("hf_qwen2.json", None, None), ("hf_smollm.json", None, None), ("hf_llama3.json", None, "tekken"),
@@ -144,8 +146,33 @@ def write_cases(out, tenon, peer, tokenizer, file, pattern):
         out.write(f'{{"{file}", {name}, {-1 if text is None else len(text)}, {len(decoded)}, {literal(text or b"")}, "{" ".join(map(str, ids))}", {literal(decoded)}}},\n')
 
 
+def check_json(tenon, folder, count=10000):
+    import tokenizers
+    tenon.c.tn_tokenizer_open.restype = ctypes.c_void_p
+    wrong = 0
+    for name in sorted(f for f in os.listdir(folder) if f.endswith(".json")):
+        theirs = tokenizers.Tokenizer.from_file(os.path.join(folder, name))
+        ours = tenon.check(tenon.c.tn_tokenizer_open(os.path.join(folder, name[:-4] + "gguf").encode()))
+        special = [t.content for t in theirs.get_added_tokens_decoder().values()]
+        rng, differ = random.Random(5), 0
+        for text in make_texts(count):
+            if special and rng.random() < 0.3:  # special tokens within
+                text = text[:9] + rng.choice(special) + text[9:]
+            ids, expected = tenon.encode(ours, text.encode(), True, -1)[0], theirs.encode(text).ids
+            tenon.clear()
+            if ids != expected:
+                differ += 1
+                if differ <= 3:
+                    print(f"  {name}: {text!r:.200}\n    GGUF {ids!r:.300}\n    json {expected!r:.300}")
+        print(f"{name}: {count} texts: {differ} other ids", flush=True)
+        wrong += differ
+    sys.exit(wrong != 0)
+
+
 def main():
     tenon = Tenon(sys.argv[1])
+    if sys.argv[2] == "--check":
+        check_json(tenon, sys.argv[3])
     count = int(sys.argv[3]) if len(sys.argv) > 3 else 0
     wrong = 0
     with tempfile.TemporaryDirectory() as folder, open(os.devnull if count else os.path.join(HERE, "tokenizer_gguf_cases.h"), "w") as out:
