@@ -1,4 +1,4 @@
-/* A file that is a Llama or none, told by its first bytes: llama2.c's checkpoints, GGUF, safetensors, zips. seeds: llama/?*.bin llama/?*.gguf llama/pt/*.pt */
+/* A file that is a Llama or none, told by its first bytes: llama2.c's checkpoints, GGUF, safetensors, zips. seeds: llama/?*.bin llama/?*.gguf llama/pt/?*.pt */
 #include "fuzz.h"
 
 static void read_back(const char *path)

@@ -46,12 +46,14 @@ TN_INLINE_ __m512 tn_exp_v_(__m512 x)
     return _mm512_loadu_ps(lane);
 }
 
-/* 1 / (1 + exp(-x)), by a reciprocal of 14 bits and a step of Newton's, and exp(x) of it below 0. */
+/* 1 / (1 + exp(-x)) or, below 0, exp(x) / (1 + exp(x)): by a reciprocal of 14 bits, and what the quotient then lacks, for what the sum was
+ * rounded by too. */
 TN_INLINE_ __m512 tn_sigmoid_v_(__m512 x)
 {
-    const __m512 e = tn_exp_v_(_mm512_or_ps(x, TN_ALL_(-0.0f))), d = _mm512_add_ps(e, TN_ALL_(1.0f)), near = _mm512_rcp14_ps(d);
-    const __m512 s = _mm512_fmadd_ps(near, _mm512_fnmadd_ps(d, near, TN_ALL_(1.0f)), near);
-    return _mm512_mask_mul_ps(s, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ), s, e);
+    const __m512 one = TN_ALL_(1.0f), e = tn_exp_v_(_mm512_or_ps(x, TN_ALL_(-0.0f))), d = _mm512_add_ps(e, one), near = _mm512_rcp14_ps(d);
+    const __m512 above = _mm512_mask_mov_ps(one, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ), e), s = _mm512_mul_ps(above, near);
+    const __m512 rest = _mm512_sub_ps(e, _mm512_sub_ps(d, one));
+    return _mm512_fmadd_ps(_mm512_fnmadd_ps(rest, s, _mm512_fnmadd_ps(d, s, above)), near, s);
 }
 TN_INLINE_ __m512 tn_silu_v_(__m512 x) { return _mm512_mul_ps(x, tn_sigmoid_v_(x)); }
 TN_INLINE_ __m512 tn_silu_slope_v_(__m512 x)
