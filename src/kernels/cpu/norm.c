@@ -10,7 +10,7 @@
 enum { BLOCK = 1024, COLUMNS = 64 };
 /* Small segments of one channel that are summed together, and channels taken at a time. */
 enum { SEGMENTS = 16, CHANNELS = 16 };
-enum { TOGETHER = 4, NEAR = 4 << 20 }; /* rows or segments of at most BLOCK; bytes of all rows */
+enum { TOGETHER = 4 }; /* segments of at most BLOCK */
 enum { HALF = 2 };                     /* bytes of a 16-bit dtype */
 
 typedef struct norm_task {

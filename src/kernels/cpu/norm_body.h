@@ -58,26 +58,25 @@ static void FN(normalise)(const T *x, const T *w, const T *b, T mean, T rstd, T 
     }
 }
 
-/* Some rows together: the end of a row's sum runs beside the next row's. What lies far off comes in faster by one row after the other. */
+/* A row's first sum is taken before the row above is written, so that its end, where lanes become one, runs beside that. */
 static void FN(rows_forward)(int64_t begin, int64_t end, void *context)
 {
     const tn_norm *f = ((const norm_task *)context)->f;
-    const int64_t m = f->c / f->groups, together = m <= BLOCK && f->n * f->c * (int64_t)sizeof(T) <= NEAR ? TOGETHER : 1;
-    double centre[TOGETHER] = {0}, squares[TOGETHER];
-    for (int64_t first = begin; first < end; first += together) {
-        const int64_t count = tn_min_i64(together, end - first);
-        const T *x = (const T *)f->x + first * m;
-        for (int64_t r = 0; r < count && f->centre; r++)
-            centre[r] = FN(total)(x + r * m, m) / (double)m;
-        for (int64_t r = 0; r < count; r++)
-            squares[r] = FN(sum_squares)(x + r * m, (T)centre[r], m);
-        for (int64_t r = 0; r < count; r++)
-            set_pool(f, first + r, centre[r], squares[r] / (double)m);
-        for (int64_t r = 0; r < count; r++) {
-            const int64_t at = (first + r) % f->groups * m;
-            FN(normalise)(x + r * m, f->weight ? (const T *)f->weight + at : NULL, f->bias ? (const T *)f->bias + at : NULL, (T)centre[r],
-                          (T)f->rstd[first + r], (T *)f->y + (first + r) * m, m);
-        }
+    const int64_t m = f->c / f->groups;
+    const T *x = (const T *)f->x + begin * m;
+    double centre = f->centre ? FN(total)(x, m) / (double)m : 0, squares = FN(sum_squares)(x, (T)centre, m);
+    for (int64_t row = begin; row < end; row++, x += m) {
+        const int64_t at = row % f->groups * m;
+        const T own = (T)centre, *next = row + 1 < end ? x + m : x;
+        set_pool(f, row, centre, squares / (double)m);
+        if (f->centre)
+            centre = FN(total)(next, m) / (double)m;
+        else
+            squares = FN(sum_squares)(next, 0, m);
+        FN(normalise)(x, f->weight ? (const T *)f->weight + at : NULL, f->bias ? (const T *)f->bias + at : NULL, own, (T)f->rstd[row],
+                      (T *)f->y + row * m, m);
+        if (f->centre)
+            squares = FN(sum_squares)(next, (T)centre, m);
     }
 }
 
