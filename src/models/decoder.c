@@ -32,7 +32,7 @@ static size_t told_bytes(const tn_decoder *d, int64_t rows)
 static size_t lay_out(tn_decoder_pass *p, tn_decoder *d, char *block, int64_t rows, int64_t outs, int64_t rolled, int threads)
 {
     const tn_llama_args *c = &d->config;
-    const int64_t queries = c->num_attention_heads * c->head_dim, group = c->num_attention_heads / c->num_key_value_heads;
+    const int64_t queries = c->num_attention_heads * c->head_dim;
     const int64_t own = p->own_rows = upto(rows, TN_PASS_OWN_ROWS), y_rows = beyond(rows, own * threads);
     const size_t row = sizeof(float) * (size_t)rows;
     size_t at = 0;
@@ -49,7 +49,7 @@ static size_t lay_out(tn_decoder_pass *p, tn_decoder *d, char *block, int64_t ro
     const int64_t whole = tn_packed_blocks(others > c->intermediate_size ? others : c->intermediate_size) * TN_PACKED_BLOCK;
     p->prepared_row = tn_packed_input_bytes(TN_PACKED_F32, 1, whole); /* no kind takes more */
     p->prepared = tn_taken(block, &at, (size_t)y_rows * p->prepared_row);
-    const int64_t of_one = group * ((d->room + 15) / 16 * 16), of_many = tn_decode_tiles_floats(c->head_dim);
+    const int64_t of_one = (d->room + 15) / 16 * 16, of_many = tn_decode_tiles_floats(c->head_dim);
     p->looks_floats = rows > 1 && of_many > of_one ? of_many : of_one;
     p->looks = tn_taken(block, &at, sizeof(float) * (size_t)(threads * p->looks_floats));
     p->logits = tn_taken(block, &at, sizeof(float) * (size_t)(outs * c->vocab_size));

@@ -257,14 +257,14 @@ TN_INLINE two restored_bf16(two x)
             y[d] = sum;                                                                                                       \
         }                                                                                                                     \
     }                                                                                                                         \
-    static void head_##suffix(const tn_decode_attention *a, int64_t h)                                                        \
+    static void head_##suffix(const tn_decode_attention *a, int64_t h, float *scores)                                         \
     {                                                                                                                         \
-        const int64_t g = h / (a->heads / a->kv_heads);                                                                       \
-        float *scores = a->scratch + h * tn_ceil_div(a->length, TN_PACKED_ROWS) * TN_PACKED_ROWS;                              \
+        const int64_t group = a->heads / a->kv_heads, g = h / group;                                                          \
+        const int64_t next = (h + 1) % group ? 0 : g + 1 < a->kv_heads ? a->head : a->ahead;                                  \
         const T *k = (const T *)a->k + g * a->head, *v = (const T *)a->v + g * a->head;                                       \
         scores_##suffix(a, a->q + h * a->size, k, v, a->k_scale ? a->k_scale + g * a->scale_head : NULL, scores);             \
         softmax(a->length, scores, a->v_scale ? a->v_scale + g * a->scale_head : NULL);                                       \
-        values_##suffix(a, scores, v, k + a->ahead, a->y + h * a->size);                                                      \
+        values_##suffix(a, scores, v, k + next, a->y + h * a->size);                                                          \
     }
 
 /* And times a row's scale. Of x whole vectors are written. */
@@ -488,7 +488,8 @@ tn_status TN_K(decode_attention)(const tn_decode_attention *a, int thread, int t
 {
     for (int64_t g = a->kv_heads * thread / threads; a->rows > 1 && g < a->kv_heads * (thread + 1) / threads; g++)
         head_rows(a, g, a->scratch + thread * tn_decode_tiles_floats(a->size));
+    float *scores = a->scratch + thread * tn_ceil_div(a->length, TN_PACKED_ROWS) * TN_PACKED_ROWS;
     for (int64_t h = a->heads * thread / threads; a->rows == 1 && h < a->heads * (thread + 1) / threads; h++)
-        (a->dtype == TN_F32 ? head_f32 : a->dtype == TN_BF16 ? head_bf16 : head_i8)(a, h);
+        (a->dtype == TN_F32 ? head_f32 : a->dtype == TN_BF16 ? head_bf16 : head_i8)(a, h, scores);
     return TN_OK;
 }
