@@ -134,8 +134,9 @@ static void check_attention(const tn_kernels *table, tn_dtype dtype, const int64
 {
     enum { THREADS = 4 };
     static const double steps[] = {0, 1.0 / 256, 1.0 / 254}; /* half a step of the cache at magnitude 1 */
-    const int64_t kv_heads = heads[1], size = heads[2], head = (length + 2) * (size + 3), rounded = (length + 15) / 16 * 16;
-    const int64_t q_row = heads[0] * size + 5, y_row = heads[0] * size + 2, floats = rows > 1 ? THREADS * tn_decode_tiles_floats(size) : heads[0] * rounded;
+    const int64_t kv_heads = heads[1], size = heads[2], row = size + length % 2 * 3; /* dense, which is done otherwise, and not */
+    const int64_t head = (length + 2) * row, rounded = (length + 15) / 16 * 16;
+    const int64_t q_row = heads[0] * size + 5, y_row = heads[0] * size + 2, floats = rows > 1 ? THREADS * tn_decode_tiles_floats(size) : THREADS * rounded;
     float *x = malloc((size_t)(length * size) * sizeof *x), *q = malloc((size_t)(rows * q_row) * sizeof *q);
     float *y = malloc((size_t)(rows * y_row) * sizeof *y), *once = malloc((size_t)(rows * y_row) * sizeof *y);
     float *scratch = aligned_alloc(64, (size_t)(floats + 15) / 16 * 64), *scales = malloc((size_t)(2 * kv_heads * (length + 1)) * sizeof *scales);
@@ -143,7 +144,7 @@ static void check_attention(const tn_kernels *table, tn_dtype dtype, const int64
     float cosines[64], sines[64] = {0}; /* no turn */
     char *caches[2], *aside = malloc((size_t)head * 4);
     tn_decode_attention a = {.rows = rows, .heads = heads[0], .kv_heads = kv_heads, .size = size, .length = length, .window = window, .scale = 0.7, .q = q,
-                             .q_row = q_row, .y_row = y_row, .dtype = dtype, .head = head, .row = size + 3, .scale_head = length + 1,
+                             .q_row = q_row, .y_row = y_row, .dtype = dtype, .head = head, .row = row, .scale_head = length + 1,
                              .scratch = scratch, .y = y};
     fill(q, rows * q_row, 2);
     for (int i = 0; i < 64; i++)

@@ -383,6 +383,7 @@ static void bad_inputs(void **state)
     check_fails(tn_decoder_feed((tn_decoder *)(void *)llama, 0, &token, 1), TN_ERR_ARGUMENT, "decoder_feed: decoder is no decoder");
     check_fails(tn_decoder_step(d, both, two, 2), TN_ERR_ARGUMENT, "decoder_step: sequence 1 is there twice");
     check_fails(tn_decoder_rewind(d, 0, 1), TN_ERR_INDEX, "decoder_rewind: length 1: the sequence has 0");
+    check_fails(tn_decoder_reserve(d, -1), TN_ERR_ARGUMENT, "decoder_reserve: -1 tokens");
     check_fails(tn_decoder_length(d, -1), TN_ERR_INDEX, "decoder_length: sequence -1");
     int64_t order[257], zeros[257] = {0};
     for (int i = 0; i < 257; i++)
@@ -394,11 +395,57 @@ static void bad_inputs(void **state)
     assert_int_equal(tn_decoder_length(many, 0) + tn_decoder_length(d, 0), 0);
 }
 
+/* Once as many rows as `room` are made for, whether the memory in use has grown by a part of what the whole cache takes: [least, most) sixteenths. */
+static bool in_use_grew(int64_t before, int64_t whole, int64_t least, int64_t most)
+{
+    const int64_t grown = 16 * (tn_get_device_memory_stats(tn_get_default_device()).in_use - before);
+    return grown >= least * whole && grown < most * whole;
+}
+
+/* The cache of a long context begins small and grows under sequences of unequal lengths, some beyond their window: as one that was made whole, to the bit. */
+static void growing(void **state)
+{
+    (void)state;
+    case_skip_slow_device();
+    enum { CONTEXT = 1 << 16, COUNT = 600 };
+    const tn_dtype caches[] = {TN_F32, TN_BF16, TN_I8};
+    for (int i = 0; i < TN_COUNT(caches); i++) {
+        TN_SCOPE;
+        TN_NO_GRAD;
+        tn_manual_seed(5);
+        tn_module *llama = tn_adopt(tn_llama_new(SIZES, .num_attention_heads = 4, .num_key_value_heads = 2, .sliding_window = 300, .full_layers = {{2}}));
+        const int64_t *ids = tn_data(here(tn_randint(TN_SHAPE(3 * COUNT), 0, VOCAB)));
+        const int64_t row = 2 * 2 * (12 * (int64_t)tn_dtype_size(caches[i]) + (i == 2 ? 4 : 0)), all = 3 * CONTEXT * row; /* of one layer */
+        tn_decoder *grows = tn_adopt(tn_decoder_new(llama, .cache = caches[i], .context = CONTEXT, .sequences = 3));
+        tn_decoder *whole = tn_adopt(tn_decoder_new(llama, .cache = caches[i], .context = CONTEXT, .sequences = 3));
+        const int64_t before = tn_get_device_memory_stats(tn_get_default_device()).in_use;
+        assert_int_equal(tn_decoder_reserve(whole, INT64_MAX), TN_OK);
+        assert_true(in_use_grew(before, all, 16, 17));
+        assert_non_null(tn_decoder_feed(whole, 1, ids, 30));
+        assert_non_null(tn_decoder_feed(whole, 2, ids + COUNT, 290));
+        const int64_t then = tn_get_device_memory_stats(tn_get_default_device()).in_use;
+        assert_non_null(tn_decoder_feed(grows, 1, ids, 30));
+        assert_true(in_use_grew(then, all, 0, 2));
+        assert_non_null(tn_decoder_feed(grows, 2, ids + COUNT, 290)); /* grows while the first holds something */
+        for (int k = 30; k < COUNT; k++) {
+            const int64_t sequences[] = {2, 1}, next[] = {ids[COUNT + 260 + k], ids[k]};
+            const float *one = tn_decoder_step(grows, sequences, next, 2), *other = tn_decoder_step(whole, sequences, next, 2);
+            assert_true(one && other);
+            assert_memory_equal(one, other, 2 * VOCAB * sizeof(float));
+        }
+        assert_true(in_use_grew(then, all, 0, 2));
+        assert_int_equal(tn_decoder_reserve(grows, CONTEXT / 2), TN_OK);
+        assert_true(in_use_grew(then, all, 8, 10));
+        assert_memory_equal(tn_decoder_feed(grows, 1, ids, 400), tn_decoder_feed(whole, 1, ids, 400), VOCAB * sizeof(float));
+        check_good();
+    }
+}
+
 int main(void)
 {
     case_use_device();
     const struct CMUnitTest tests[] = {
-        TEST(prompts_and_tokens), TEST(batches), TEST(narrow_kinds), TEST(rows_without_blocks), TEST(default_caches), TEST(rolling), TEST(long_prompts), TEST(long_windows), TEST(same_bits), TEST(same_bits_of_many), TEST(bad_inputs),
+        TEST(prompts_and_tokens), TEST(batches), TEST(narrow_kinds), TEST(rows_without_blocks), TEST(default_caches), TEST(rolling), TEST(long_prompts), TEST(long_windows), TEST(growing), TEST(same_bits), TEST(same_bits_of_many), TEST(bad_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -369,6 +369,69 @@ static void no_memory_after_the_first(void **state)
     }
 }
 
+/* Nor where the cache is not whole: it got room for what may come. */
+static void no_memory_within_the_context(void **state)
+{
+    (void)state;
+    case_skip_slow_device();
+    TN_SCOPE;
+    tn_tokenizer *tokenizer = tn_adopt(tn_tokenizer_new(TOKENIZER));
+    tn_decoder *decoder = tn_adopt(tn_decoder_new(tn_adopt(model_new(0.2)), .context = 4000));
+    int calls = 0;
+    assert_int_equal(tn_llama_generate(decoder, tokenizer, "the", .max_tokens = 600, .temperature = 3, .seed = 1, .eos = -1, .on_token = look, .context = &calls), TN_OK);
+    assert_true(calls > 300);
+    assert_int_equal(asked_at_last, asked_at_first);
+    const int64_t before = tn_get_memory_stats().in_use;
+    assert_int_equal(tn_decoder_rewind(decoder, 0, 0), TN_OK);
+    assert_int_equal(tn_llama_generate(decoder, tokenizer, "the", .max_tokens = 20), TN_OK);
+    assert_int_equal(tn_get_memory_stats().in_use, before);
+    check_good();
+}
+
+typedef struct pieces {
+    int64_t most, asked, last, count; /* it reads on so many times */
+} pieces;
+static bool reads_on(int64_t read, int64_t count, void *context)
+{
+    pieces *p = context;
+    assert_int_equal(read, 256 * p->asked);
+    p->last = read;
+    p->count = count;
+    return p->asked++ < p->most;
+}
+
+/* A prompt of three pieces is asked about before each of them, and read no further than that. */
+static void prompts_cut_short(void **state)
+{
+    (void)state;
+    case_skip_slow_device();
+    TN_SCOPE;
+    enum { COUNT = 600 };
+    tn_tokenizer *tokenizer = tn_adopt(tn_tokenizer_new(TOKENIZER));
+    tn_module *llama = tn_adopt(model_new(0.2));
+    tn_decoder *decoder = tn_adopt(tn_decoder_new(llama, .context = 1000)), *other = tn_adopt(tn_decoder_new(llama, .context = 1000));
+    int64_t ids[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        ids[i] = 3 + i * i % 300;
+    for (int most = 0; most < 4; most++) {
+        tn_generated report;
+        pieces p = {.most = most};
+        assert_int_equal(tn_decoder_rewind(decoder, 0, 0), TN_OK);
+        assert_int_equal(tn_llama_generate(decoder, tokenizer, .ids = ids, .id_count = COUNT, .max_tokens = 1, .on_prompt = reads_on, .context = &p, .report = &report), TN_OK);
+        assert_int_equal(p.asked, most < 3 ? most + 1 : 3);
+        assert_int_equal(p.count, COUNT);
+        assert_int_equal(report.prompt_tokens, most < 3 ? 256 * most : COUNT);
+        assert_int_equal(report.tokens, most == 3);
+        assert_int_equal(tn_decoder_length(decoder, 0), report.prompt_tokens);
+        if (most == 0)
+            continue;
+        assert_int_equal(tn_decoder_rewind(other, 0, 0), TN_OK); /* what was read is there, and can be gone on from */
+        assert_non_null(tn_decoder_feed(other, 0, ids, report.prompt_tokens));
+        assert_memory_equal(tn_decoder_feed(decoder, 0, ids, 1), tn_decoder_feed(other, 0, ids, 1), TOKENS * sizeof(float));
+    }
+    check_good();
+}
+
 /* The same draws on one thread and on two. */
 static void same_on_threads(void **state)
 {
@@ -559,7 +622,7 @@ int main(void)
     case_use_device();
     const struct CMUnitTest tests[] = {
         TEST(laws), TEST(mixtures), TEST(the_best), TEST(penalties), TEST(a_call_per_token), TEST(penalties_on_the_way),
-        TEST(batches), TEST(no_memory_after_the_first), TEST(same_on_threads),
+        TEST(batches), TEST(no_memory_after_the_first), TEST(no_memory_within_the_context), TEST(prompts_cut_short), TEST(same_on_threads),
         TEST(bad_batches), TEST(a_models_words), TEST(stops), TEST(bad_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -349,4 +349,9 @@ if command -v timeout > /dev/null; then # in the foreground: else it sends the s
     [ $got = 130 ] || { cat rates; fail "Ctrl-C: exit status $got"; }
     has rates '^prompt: 1 tokens'
     [ "$(tail -c 1 long | od -An -c | tr -d ' ')" = '\n' ] || fail "Ctrl-C leaves a line without its end"
+    got=0
+    yes 'A long prompt is read in pieces.' | head -c 2000000 |
+        timeout --foreground --preserve-status -s INT 1 "$tenon" generate --model "$shared/model.bin" > /dev/null 2> rates || got=$?
+    [ $got = 130 ] || { cat rates; fail "Ctrl-C while the prompt is read: exit status $got"; }
+    has rates 'text: 0 tokens'
 fi

@@ -223,6 +223,12 @@ tn_tokenizer *open_tokenizer(const options *o, const tn_llama_args *config)
     return tn_adopt(o->tokenizer ? tn_tokenizer_new(o->tokenizer, .vocab_size = config ? config->vocab_size : 0, .pattern = o->pattern) : tn_tokenizer_open(o->model));
 }
 
+static bool reads_on(int64_t read, int64_t count, void *context)
+{
+    (void)read, (void)count, (void)context;
+    return !interrupted;
+}
+
 tn_llama_generate_args drawing(const options *o, tn_decoder *decoder, tn_tokenizer *tokenizer)
 {
     struct timespec now;
@@ -231,7 +237,7 @@ tn_llama_generate_args drawing(const options *o, tn_decoder *decoder, tn_tokeniz
     return (tn_llama_generate_args){.size = sizeof(tn_llama_generate_args), .decoder = decoder, .tokenizer = tokenizer, .max_tokens = o->tokens,
                               .temperature = o->temperature, .top_k = o->top_k, .top_p = o->top_p, .min_p = o->min_p,
                               .repetition_penalty = o->repetition_penalty, .presence_penalty = o->presence_penalty, .penalty_last = o->penalty_last,
-                              .seed = o->seed, .eos = -1, .add_bos = -1};
+                              .seed = o->seed, .eos = -1, .add_bos = -1, .on_prompt = reads_on};
 }
 
 /* ---- texts ---------------------------------------------------------------------------------------------------------------- */

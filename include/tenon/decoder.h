@@ -33,8 +33,9 @@ typedef struct tn_decoder_args {
     void *llama TN_ZERO_;
 } tn_decoder_args;
 /* A decoder of a module's weights as they are now, LoRA's parts merged into them; the module is not needed afterwards. The norms stay f32. A
- * sequence longer than .context, or than the model's sliding_window, forgets its oldest token with each new one. Memory of the cache is taken as
- * it is used. */
+ * sequence longer than .context, or than the model's sliding_window, forgets its oldest token with each new one. The cache
+ * begins with the first tokens, has room for as many of each sequence as the longest one needs, at least 256, and when that is full is made anew
+ * with room for twice as many. */
 TN_API tn_decoder *tn_decoder_new_with(const tn_decoder_args *args);
 
 #define TN_DECODER_OPEN_OPTIONS(X)                                                                                            \
@@ -66,6 +67,9 @@ TN_API const float *tn_decoder_step(tn_decoder *decoder, const int64_t *sequence
 TN_API int64_t tn_decoder_length(const tn_decoder *decoder, int64_t sequence);
 /* Takes back all but the first length tokens. TN_ERR_STATE where those were forgotten since. */
 TN_API tn_status tn_decoder_rewind(tn_decoder *decoder, int64_t sequence, int64_t length);
+
+/* Makes room in the cache for so many tokens of each sequence, at most the context: up to there no call that follows one like it takes memory. */
+TN_API tn_status tn_decoder_reserve(tn_decoder *decoder, int64_t tokens);
 
 #ifdef __cplusplus
 }

@@ -38,6 +38,9 @@ typedef struct tn_llama_token {
 /* Called for each token, the closing one too; false ends the writing. */
 typedef bool (*tn_token_callback)(const tn_llama_token *token, void *context);
 
+/* Called before each piece of a prompt, of at most 256 tokens: read of its count tokens are read. false ends it, and nothing is written. */
+typedef bool (*tn_prompt_callback)(int64_t read, int64_t count, void *context);
+
 /* A token is drawn from the logits in this order: penalties, temperature, then the softmax of the top_k best, of those the fewest whose sum
  * reaches top_p, of those the ones at least min_p as likely as the best. */
 #define TN_LLAMA_GENERATE_OPTIONS(X)                                                                                          \
@@ -60,7 +63,8 @@ typedef bool (*tn_token_callback)(const tn_llama_token *token, void *context);
     X(int64_t, id_count, 0)                                                                                                   \
     X(tn_token_callback, on_token, NULL)                                                                                      \
     X(void *, context, NULL)           /* what it gets */                                                                    \
-    X(tn_generated *, report, NULL)    /* takes what was done, on failure too */
+    X(tn_generated *, report, NULL)    /* takes what was done, on failure too */                                              \
+    X(tn_prompt_callback, on_prompt, NULL) /* it gets .context too */
 typedef struct tn_llama_generate_args {
     size_t size TN_SIZE_(tn_llama_generate_args);
     TN_LLAMA_GENERATE_OPTIONS(TN_FIELD_)
@@ -70,7 +74,8 @@ typedef struct tn_llama_generate_args {
     const char *prompt TN_ZERO_; /* closed by a 0; NULL with .ids */
 } tn_llama_generate_args;
 /* Reads the prompt and writes on until max_tokens, the end's token, a stop text, or until on_token says false. The decoder's sequence then has the
- * prompt and all that was drawn but the last token. TN_ERR_ARGUMENT: a prompt of no tokens, options out of their range, the
+ * prompt and all that was drawn but the last token, or what was read of the prompt until on_prompt said false. No memory is
+ * taken after the first token, but that beyond 4096 of them the decoder's cache may grow. TN_ERR_ARGUMENT: a prompt of no tokens, options out of their range, the
  * tokeniser of a larger model; TN_ERR_INDEX: a token that the model has not. */
 TN_API tn_status tn_llama_generate_with(const tn_llama_generate_args *args) TN_MUST_CHECK;
 

@@ -3313,6 +3313,8 @@ inline tn_text_stream *tn_text_stream_new(tn_tokenizer *tokenizer, tn_text_strea
     tn_at_int64_t_(tn_decoder_length(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_decoder_rewind(...) \
     tn_at_status_(tn_decoder_rewind(__VA_ARGS__), __FILE__, __LINE__)
+#define tn_decoder_reserve(...) \
+    tn_at_status_(tn_decoder_reserve(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_writer_new(...) \
     tn_at_event_writer_ptr_(tn_event_writer_new(__VA_ARGS__), __FILE__, __LINE__)
 #define tn_event_scalar_with(...) \

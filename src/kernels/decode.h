@@ -45,10 +45,10 @@ typedef struct tn_decode_attention {
     tn_dtype dtype;
     const void *k, *v;
     int64_t head, row;             /* strides of k and of v, in elements */
-    int64_t ahead;                 /* with one row: from k to the keys of the next call, which are fetched meanwhile; 0: none */
+    int64_t ahead;                 /* with one row: from the last head's keys to those of the next call, which are fetched meanwhile; 0: none */
     const float *k_scale, *v_scale; /* i8 only */
     int64_t scale_head;
-    float *scratch; /* one row: [heads, length rounded up to 16]; else tn_decode_tiles_floats() for each thread. Aligned to 64 */
+    float *scratch; /* for each thread, of one row length rounded up to 16, else tn_decode_tiles_floats(). Aligned to 64 */
     float *y;       /* [rows, heads, size], rows y_row apart */
     const int64_t *sequences, *positions; /* [rows], a device's */
 } tn_decode_attention;

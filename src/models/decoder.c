@@ -8,7 +8,7 @@
 #include "models/decoder_pass.h"
 #include "models/weights.h"
 
-enum { MOST_SEQUENCES = 1 << 20 };
+enum { MOST_SEQUENCES = 1 << 20, FIRST_ROOM = 256 };
 
 /* ---- its memory ----------------------------------------------------------------------------------------------------------- */
 
@@ -32,7 +32,7 @@ static size_t told_bytes(const tn_decoder *d, int64_t rows)
 static size_t lay_out(tn_decoder_pass *p, tn_decoder *d, char *block, int64_t rows, int64_t outs, int64_t rolled, int threads)
 {
     const tn_llama_args *c = &d->config;
-    const int64_t queries = c->num_attention_heads * c->head_dim, group = c->num_attention_heads / c->num_key_value_heads;
+    const int64_t queries = c->num_attention_heads * c->head_dim;
     const int64_t own = p->own_rows = upto(rows, TN_PASS_OWN_ROWS), y_rows = beyond(rows, own * threads);
     const size_t row = sizeof(float) * (size_t)rows;
     size_t at = 0;
@@ -49,7 +49,7 @@ static size_t lay_out(tn_decoder_pass *p, tn_decoder *d, char *block, int64_t ro
     const int64_t whole = tn_packed_blocks(others > c->intermediate_size ? others : c->intermediate_size) * TN_PACKED_BLOCK;
     p->prepared_row = tn_packed_input_bytes(TN_PACKED_F32, 1, whole); /* no kind takes more */
     p->prepared = tn_taken(block, &at, (size_t)y_rows * p->prepared_row);
-    const int64_t of_one = group * ((d->most + 15) / 16 * 16), of_many = tn_decode_tiles_floats(c->head_dim);
+    const int64_t of_one = (d->room + 15) / 16 * 16, of_many = tn_decode_tiles_floats(c->head_dim);
     p->looks_floats = rows > 1 && of_many > of_one ? of_many : of_one;
     p->looks = tn_taken(block, &at, sizeof(float) * (size_t)(threads * p->looks_floats));
     p->logits = tn_taken(block, &at, sizeof(float) * (size_t)(outs * c->vocab_size));
@@ -90,6 +90,62 @@ static bool find_outside(tn_decoder *d, int64_t rows, int64_t outs)
     return true;
 }
 
+/* Rows that an array of a cache has of each sequence's heads go to a larger one. */
+static void move_rows(const tn_decoder *d, const void *from, int64_t from_rows, void *to, int64_t to_rows, size_t row_bytes)
+{
+    const int64_t heads = d->config.num_key_value_heads;
+    for (int64_t i = 0; i < d->sequences * heads && from && !tn_failing(); i++) {
+        const size_t bytes = (size_t)upto(d->lengths[i / heads], from_rows) * row_bytes;
+        const char *source = (const char *)from + (size_t)(i * from_rows) * row_bytes;
+        char *target = (char *)to + (size_t)(i * to_rows) * row_bytes;
+        if (d->device.type == TN_CPU)
+            memcpy(target, source, bytes);
+        else if (bytes)
+            (void)!tn_cuda(NULL)->copy(target, d->device.index, source, d->device.index, bytes);
+    }
+}
+
+/* Lays caches with room for so many tokens out in a block and moves there what they hold, or with NULL only measures them. */
+static size_t lay_out_caches(const tn_decoder *d, int64_t room, char *block)
+{
+    const size_t row_bytes = (size_t)d->config.head_dim * tn_dtype_size(d->cache), scale_bytes = d->cache == TN_I8 ? sizeof(float) : 0;
+    size_t at = 0;
+    for (int64_t i = 0; i < d->config.num_hidden_layers; i++) {
+        tn_decoder_cache *from = &d->layers[i].cache, to = {.rows = upto(room, d->layers[i].seen)};
+        lay_out_cache(d, &to, d->sequences, block, &at);
+        if (!block)
+            continue;
+        move_rows(d, from->keys, from->rows, to.keys, to.rows, row_bytes);
+        move_rows(d, from->values, from->rows, to.values, to.rows, row_bytes);
+        move_rows(d, from->key_scales, from->rows, to.key_scales, to.rows, scale_bytes);
+        move_rows(d, from->value_scales, from->rows, to.value_scales, to.rows, scale_bytes);
+        *from = to;
+    }
+    return at;
+}
+
+/* Gives the caches room for so many tokens of each sequence, or for all that the layers see: at least twice what they had, so that what is moved in
+ * all is less than what they end with. No cache goes round before it has all its rows. */
+static bool find_room(tn_decoder *d, int64_t tokens)
+{
+    if (tn_captures(d->device))
+        tn_fail(TN_ERR_STATE, "decoder: while a graph is captured from %s: a decoder records its steps itself", tn_device_text(d->device));
+    if (tn_failing() || tokens <= d->room || d->room == d->most)
+        return !tn_failing();
+    const int64_t room = upto(beyond(tokens, beyond(2 * d->room, FIRST_ROOM)), d->most);
+    const size_t bytes = lay_out_caches(d, room, NULL);
+    char *caches = tn_decoder_alloc(d->device, bytes);
+    if (!caches)
+        return false;
+    forget_steps(d);
+    lay_out_caches(d, room, caches);
+    tn_decoder_free(d->device, d->caches, d->cache_bytes);
+    d->caches = caches;
+    d->cache_bytes = bytes;
+    d->room = room;
+    return !tn_failing();
+}
+
 /* Gives the pass its buffers, made anew only where it needs more than any before. */
 static bool find_memory(tn_decoder_pass *p, tn_decoder *d)
 {
@@ -99,7 +155,7 @@ static bool find_memory(tn_decoder_pass *p, tn_decoder *d)
     for (int64_t i = 0; here && i < d->config.num_hidden_layers; i++)
         if (tn_pass_rolls(p, &d->layers[i]))
             rolled = beyond(rolled, d->layers[i].cache.rows + TN_DECODER_ROWS);
-    if (p->n > d->scratch_rows || p->outs > d->scratch_outs || rolled > d->scratch_rolled || threads > d->scratch_threads) {
+    if (p->n > d->scratch_rows || p->outs > d->scratch_outs || rolled > d->scratch_rolled || threads > d->scratch_threads || d->room > d->scratch_room) {
         const int64_t rows = beyond(p->n, d->scratch_rows), outs = beyond(beyond(p->outs, 1), d->scratch_outs);
         const int most = threads > d->scratch_threads ? threads : d->scratch_threads;
         const size_t bytes = lay_out(p, d, NULL, rows, outs, rolled, most);
@@ -116,6 +172,7 @@ static bool find_memory(tn_decoder_pass *p, tn_decoder *d)
         d->scratch_rows = rows;
         d->scratch_outs = outs;
         d->scratch_rolled = rolled;
+        d->scratch_room = d->room;
         d->scratch_threads = most;
     }
     lay_out(p, d, d->scratch, d->scratch_rows, d->scratch_outs, d->scratch_rolled, d->scratch_threads);
@@ -175,8 +232,6 @@ static bool run_there(tn_decoder_pass *p, tn_decoder *d)
 static const float *run_rows(tn_decoder *d, int64_t n, const int64_t *tokens, const int64_t *sequences, const int64_t *positions, int64_t outs)
 {
     tn_barrier barrier = {0};
-    if (tn_captures(d->device))
-        return tn_fail(TN_ERR_STATE, "decoder: while a graph is captured from %s: a decoder records its steps itself", tn_device_text(d->device));
     tn_decoder_pass p = {.d = d, .barrier = &barrier, .kernels = tn_kernels_on(d->device), .n = n, .tokens = tokens, .sequences = sequences, .positions = positions, .outs = outs};
     if (!find_memory(&p, d))
         return NULL;
@@ -216,16 +271,18 @@ static bool rows_fit(const char *name, const tn_decoder *d, const int64_t *seque
     return !tn_failing();
 }
 
-/* Feeds in pieces; where all logits are wanted they must be one piece, which grows the scratch. */
-static const float *fed(const char *name, tn_decoder *d, int64_t sequence, const int64_t *tokens, int64_t count, bool all)
+/* Feeds in pieces; where all logits are wanted they must be one piece, which grows the scratch. more may be NULL. */
+static const float *fed(const char *name, tn_decoder *d, int64_t sequence, const int64_t *tokens, int64_t count, bool all, tn_prompt_callback more, void *context)
 {
-    if (!rows_fit(name, d, &sequence, 1, tokens, count))
+    if (!rows_fit(name, d, &sequence, 1, tokens, count) || !find_room(d, d->lengths[sequence] + count))
         return NULL;
     const int64_t before = d->lengths[sequence];
     const float *logits = NULL;
     int64_t sequences[TN_DECODER_ROWS], positions[TN_DECODER_ROWS];
     for (int64_t first = 0, n; first < count; first += n) {
         n = count - first < TN_DECODER_ROWS ? count - first : TN_DECODER_ROWS;
+        if (more && (!more(first, count, context) || tn_failing()))
+            return NULL;
         for (int64_t i = 0; i < n; i++) {
             sequences[i] = sequence;
             positions[i] = before + first + i;
@@ -241,19 +298,24 @@ static const float *fed(const char *name, tn_decoder *d, int64_t sequence, const
 
 const float *tn_decoder_feed(tn_decoder *d, int64_t sequence, const int64_t *tokens, int64_t count)
 {
-    return fed("decoder_feed", d, sequence, tokens, count, false);
+    return fed("decoder_feed", d, sequence, tokens, count, false, NULL, NULL);
+}
+
+const float *tn_decoder_feed_asking(tn_decoder *d, int64_t sequence, const int64_t *tokens, int64_t count, tn_prompt_callback more, void *context)
+{
+    return fed("decoder_feed", d, sequence, tokens, count, false, more, context);
 }
 
 const float *tn_decoder_feed_all(tn_decoder *d, int64_t sequence, const int64_t *tokens, int64_t count)
 {
     if (count > TN_DECODER_ROWS)
         return tn_fail(TN_ERR_ARGUMENT, "decoder_feed_all: %lld tokens: at most %d at a time", (long long)count, TN_DECODER_ROWS);
-    return fed("decoder_feed_all", d, sequence, tokens, count, true);
+    return fed("decoder_feed_all", d, sequence, tokens, count, true, NULL, NULL);
 }
 
 const float *tn_decoder_step(tn_decoder *d, const int64_t *sequences, const int64_t *tokens, int64_t count)
 {
-    int64_t positions[TN_DECODER_ROWS];
+    int64_t positions[TN_DECODER_ROWS], longest = 0;
     if (!rows_fit("decoder_step", d, sequences, count, tokens, count))
         return NULL;
     if (count > TN_DECODER_ROWS)
@@ -263,8 +325,9 @@ const float *tn_decoder_step(tn_decoder *d, const int64_t *sequences, const int6
             if (sequences[i] == sequences[j])
                 return tn_fail(TN_ERR_ARGUMENT, "decoder_step: sequence %lld is there twice", (long long)sequences[i]);
         positions[i] = d->lengths[sequences[i]];
+        longest = beyond(longest, positions[i] + 1);
     }
-    return run_rows(d, count, tokens, sequences, positions, count);
+    return find_room(d, longest) ? run_rows(d, count, tokens, sequences, positions, count) : NULL;
 }
 
 int64_t tn_decoder_length(const tn_decoder *d, int64_t sequence)
@@ -285,6 +348,15 @@ tn_status tn_decoder_rewind(tn_decoder *d, int64_t sequence, int64_t length)
                 (long long)length, (long long)now, (long long)d->least);
     if (!tn_failing())
         d->lengths[sequence] = length;
+    return tn_last_status();
+}
+
+tn_status tn_decoder_reserve(tn_decoder *d, int64_t tokens)
+{
+    if (is_decoder("decoder_reserve", d) && tokens < 0)
+        tn_fail(TN_ERR_ARGUMENT, "decoder_reserve: %lld tokens", (long long)tokens);
+    if (!tn_failing())
+        find_room(d, tokens);
     return tn_last_status();
 }
 
@@ -322,23 +394,15 @@ static tn_packed_kind kind_for(const tn_decoder_args *a, const tn_weights *weigh
     return (tn_packed_kind)most;
 }
 
-static size_t lay_out_caches(tn_decoder *d, char *block)
-{
-    size_t at = 0;
-    for (int64_t i = 0; i < d->config.num_hidden_layers; i++)
-        lay_out_cache(d, &d->layers[i].cache, d->sequences, block, &at);
-    return at;
-}
-
-/* A cache for each layer: of its window, and at most of the context. */
-static bool take_caches(tn_decoder *d, int64_t context)
+/* How much each layer sees: its window, and at most the context. */
+static bool find_windows(tn_decoder *d, int64_t context)
 {
     const tn_llama_args *c = &d->config;
     size_t rows;
     d->least = INT64_MAX;
     for (int64_t i = 0; i < c->num_hidden_layers; i++) {
         const int64_t window = tn_llama_window(c, i), seen = window && window < context ? window : context;
-        d->layers[i].cache.rows = seen;
+        d->layers[i].seen = seen;
         d->least = upto(d->least, seen);
         d->most = beyond(d->most, seen);
     }
@@ -346,10 +410,7 @@ static bool take_caches(tn_decoder *d, int64_t context)
         tn_fail(TN_ERR_MEMORY, "decoder: a cache of %lld sequences of %lld tokens is beyond any memory", (long long)d->sequences, (long long)d->most);
         return false;
     }
-    d->cache_bytes = lay_out_caches(d, NULL);
-    if ((d->caches = tn_decoder_alloc(d->device, d->cache_bytes)))
-        lay_out_caches(d, d->caches);
-    return d->caches != NULL;
+    return true;
 }
 
 /* From weights, which it releases, on a device: of that kind, or each of its own where `own`. */
@@ -364,7 +425,7 @@ static tn_decoder *decoder_of(tn_weights *weights, const tn_decoder_args *a, tn_
         d->sequences = a->sequences;
         d->lengths = tn_alloc_zero(sizeof *d->lengths * (size_t)d->sequences);
         d->layers = tn_alloc_zero(sizeof *d->layers * (size_t)d->config.num_hidden_layers);
-        if (!d->lengths || !d->layers || !take_caches(d, a->context ? a->context : d->config.max_position_embeddings) || tn_decoder_pack(d, weights, own ? TN_PACKED_KINDS : kind) != TN_OK) {
+        if (!d->lengths || !d->layers || !find_windows(d, a->context ? a->context : d->config.max_position_embeddings) || tn_decoder_pack(d, weights, own ? TN_PACKED_KINDS : kind) != TN_OK) {
             tn_release(d);
             d = NULL;
         }

@@ -3,7 +3,7 @@
 #define TN_MODELS_DECODER_H
 
 #include <tenon/cuda.h>
-#include <tenon/decoder.h>
+#include <tenon/generate.h>
 
 #include "core/core.h"
 #include "kernels/packed.h"
@@ -23,7 +23,8 @@ typedef struct tn_decoder_layer {
     tn_packed_matrix out, gate, up, down; /* up lies right behind gate */
     float *input_norm, *post_norm;   /* [hidden] */
     float *q_norm, *k_norm;          /* [head_dim], or NULL */
-    tn_decoder_cache cache;          /* of as many rows as the layer sees tokens */
+    int64_t seen;                    /* so many tokens the layer looks at */
+    tn_decoder_cache cache;          /* of as many rows, or of the decoder's room where that is less */
 } tn_decoder_layer;
 
 struct tn_decoder {
@@ -31,7 +32,8 @@ struct tn_decoder {
     tn_llama_args config;
     tn_dtype cache;
     tn_device_id device;         /* of block, caches and scratch */
-    int64_t sequences, least, most; /* least and most: rows of the layers' caches */
+    int64_t sequences, least, most; /* least and most: of what the layers see */
+    int64_t room;                /* tokens of each sequence that the caches have room for, if so many are seen; 0: there are none yet */
     int64_t *lengths;            /* [sequences] tokens given */
     tn_packed_matrix embedding, head; /* head.data is embedding.data where they are tied */
     float *norm;                      /* [hidden] */
@@ -43,7 +45,7 @@ struct tn_decoder {
     size_t cache_bytes;
     char *scratch; /* what a pass over `rows` rows needs */
     size_t scratch_bytes;
-    int64_t scratch_rows, scratch_outs, scratch_rolled;
+    int64_t scratch_rows, scratch_outs, scratch_rolled, scratch_room;
     int scratch_threads;
     float *logits;  /* within scratch, or where that is a device's beside it, in `outside` */
     char *outside;  /* of a device: what goes there and comes from there in a pass */
@@ -52,6 +54,10 @@ struct tn_decoder {
     int64_t stepped; /* of how many sequences the last one was */
     tn_graph *steps[TN_DECODER_ROWS + 1]; /* by that number; NULL: not recorded */
 };
+
+/* tn_decoder_feed(), which before each piece asks more(), of whether it goes on. Where it does not: NULL without an error, and the sequence has what
+ * was read till then. */
+const float *tn_decoder_feed_asking(tn_decoder *decoder, int64_t sequence, const int64_t *tokens, int64_t count, tn_prompt_callback more, void *context);
 
 /* Memory of the decoder's device, aligned to 64; NULL with an error. */
 char *tn_decoder_alloc(tn_device_id device, size_t bytes);

@@ -103,7 +103,7 @@ static void roll(const tn_decoder_pass *p, const tn_decoder_layer *l, int64_t g)
 }
 
 /* `count` heads of queries from h on, all of one key/value head or of whole ones, of `rows` rows of a sequence from i on look at what its cache, or
- * p->rolled, holds. next: how many key/value heads on the thread's next ones lie. */
+ * p->rolled, holds. next: how many key/value heads behind the last of theirs the thread's next ones lie. */
 static void attend(const tn_decoder_pass *p, const tn_decoder_layer *l, int64_t i, int64_t rows, int64_t h, int64_t count, int64_t next, int thread)
 {
     const tn_decoder *d = p->d;
@@ -111,14 +111,14 @@ static void attend(const tn_decoder_pass *p, const tn_decoder_layer *l, int64_t 
     const bool rolled = rows > 1 && p->positions[i] + rows > l->cache.rows;
     const tn_decoder_cache *from = rolled ? &p->rolled : &l->cache;
     const int64_t size = c->head_dim, kv_heads = c->num_key_value_heads, group = c->num_attention_heads / kv_heads, g = h / group, y_row = c->num_attention_heads * size;
-    const int64_t head = ((rolled ? 0 : p->sequences[i] * kv_heads) + g) * from->rows;
+    const int64_t head = ((rolled ? 0 : p->sequences[i] * kv_heads) + g) * from->rows, of = count > group ? count / group : 1; /* key/value heads */
     const size_t row_bytes = (size_t)size * tn_dtype_size(d->cache);
     const bool scaled = d->cache == TN_I8;
     const tn_decode_attention attention = {
-        .rows = rows, .heads = count, .kv_heads = count > group ? count / group : 1, .size = size, .length = upto(p->positions[i], l->cache.rows - 1) + rows,
+        .rows = rows, .heads = count, .kv_heads = of, .size = size, .length = upto(p->positions[i], l->cache.rows - 1) + rows,
         .window = l->cache.rows, .scale = 1 / sqrt((double)size), .q = projected(p, i) + h * size, .q_row = tn_decoder_qkv_rows(d), .y_row = y_row,
         .dtype = d->cache, .k = from->keys + (size_t)head * row_bytes, .v = from->values + (size_t)head * row_bytes, .head = from->rows * size, .row = size,
-        .ahead = head + next * from->rows < d->sequences * kv_heads * from->rows ? next * from->rows * size : 0,
+        .ahead = head + (of - 1 + next) * from->rows < d->sequences * kv_heads * from->rows ? next * from->rows * size : 0,
         .k_scale = scaled ? from->key_scales + head : NULL, .v_scale = scaled ? from->value_scales + head : NULL, .scale_head = from->rows,
         .scratch = p->looks + thread * p->looks_floats, .y = p->attended + i * y_row + h * size};
     p->kernels->decode_attention(&attention, 0, 1);
@@ -168,19 +168,19 @@ static void attend_all(const tn_decoder_pass *p, const tn_decoder_layer *l, int6
     const int64_t n = p->n, kv_heads = p->d->config.num_key_value_heads, heads = p->d->config.num_attention_heads, group = heads / kv_heads;
     const int64_t rows = tn_pass_of_one_sequence(p) ? n : 1, runs = n / rows, look = upto(rows, wanted); /* `look` of `rows` look at once */
     const bool even = kv_heads % threads == 0, split = group > 1 && runs * kv_heads < 2 * threads && runs * kv_heads % threads != 0;
-    const int64_t share = kv_heads / threads;
+    const int64_t share = kv_heads / threads, each = even && !split && !tn_pass_rolls(p, l) ? share : 1; /* heads at once */
     for (int64_t i = 0; i < n; i += rows)
-        for (int64_t g = 0; g < kv_heads; g++) {
-            const int64_t head = p->sequences[i] * kv_heads + g, next = !even ? threads : (g + 1) % share ? 1 : kv_heads - share + 1;
+        for (int64_t g = 0; g < kv_heads; g += each) {
+            const int64_t head = p->sequences[i] * kv_heads + g, next = !even ? threads : (g + each) % share ? 1 : kv_heads - share + 1;
             if (thread != (even ? g / share : head % threads))
                 continue;
             if (tn_pass_rolls(p, l))
                 roll(p, l, g);
             else
                 for (int64_t k = i; k < i + rows; k++)
-                    store(p, l, k, 1, g, 1, &l->cache, head * l->cache.rows + p->positions[k] % l->cache.rows);
+                    store(p, l, k, 1, g, each, &l->cache, head * l->cache.rows + p->positions[k] % l->cache.rows);
             if (!split && look)
-                attend(p, l, i + rows - look, look, g * group, group, next, thread);
+                attend(p, l, i + rows - look, look, g * group, each * group, next, thread);
         }
     if (!split || !look)
         return;

@@ -4,10 +4,14 @@
 #include <string.h>
 #include <time.h>
 
+#include "models/decoder.h"
 #include "models/sample.h"
 #include "text/text.h"
 
-enum { MOST = 256 }; /* sequences at a time, tn_decoder_step()'s */
+enum {
+    MOST = 256,     /* sequences at a time, tn_decoder_step()'s */
+    RESERVED = 4096, /* tokens that the cache gets room for at once, though none may be the last */
+};
 
 static double seconds_now(void)
 {
@@ -166,13 +170,16 @@ static bool make(writer *w)
 
 static const float *read_tokens(writer *w, const int64_t *tokens, int64_t count)
 {
-    const float *logits = tn_decoder_feed(w->a.decoder, w->a.sequence, tokens, count);
+    const int64_t before = tn_decoder_length(w->a.decoder, w->a.sequence), written = w->a.max_tokens < RESERVED ? w->a.max_tokens : RESERVED;
+    if (before < 0 || (count > 0 && tn_decoder_reserve(w->a.decoder, before + count + written) != TN_OK))
+        return NULL;
+    const float *logits = tn_decoder_feed_asking(w->a.decoder, w->a.sequence, tokens, count, w->a.on_prompt, w->a.context);
+    w->done.prompt_tokens = tn_failing() ? 0 : tn_decoder_length(w->a.decoder, w->a.sequence) - before;
     for (int64_t i = 0; i < count && logits; i++) {
         tn_chooser_saw(&w->chooser, tokens[i]);
         if (tokens[i] < tn_tokenizer_vocab_size(w->a.tokenizer) && !tn_text_stream_push(w->stream, tokens[i], NULL))
             return NULL; /* pushed, so that what comes is no text's beginning, which some tokenisers strip */
     }
-    w->done.prompt_tokens = logits ? count : 0;
     return logits;
 }
 

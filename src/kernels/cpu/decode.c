@@ -178,19 +178,28 @@ TN_INLINE two restored_bf16(two x)
                 dot[l] += one_##suffix(k + tn_min_i64(l, last) * stride + d) * q[d];                                          \
         return dot;                                                                                                           \
     }                                                                                                                         \
-    static void scores_##suffix(const tn_decode_attention *a, const float *q, const T *k, const T *v, const float *k_scale, float *scores)\
+    TN_INLINE void scores_of_##suffix(int64_t size, int64_t row, const tn_decode_attention *a, const float *q, const T *k, const T *v, float *scores)\
     {                                                                                                                         \
         const vf scale = splat((float)a->scale);                                                                              \
-        const int64_t length = a->length, row = a->row;                                                                       \
+        const int64_t length = a->length;                                                                                     \
         for (int64_t j = 0; j < length; j += LANES, k += LANES * row, v += LANES * row) {                                     \
             for (int64_t at = 0; at < LANES * row; at += 256 / (int)sizeof(T))                                                \
                 TN_UNROLL                                                                                                     \
                 for (int line = 0; line < 4; line++)                                                                          \
-                    __builtin_prefetch(v + at + line * (64 / (int)sizeof(T)), 0, 2);                                          \
-            const vf dot = j + LANES <= length ? dots_##suffix(LANES - 1, a->size, row, q, k) : dots_##suffix(length - 1 - j, a->size, row, q, k);\
+                    __builtin_prefetch(v + at + line * (64 / (int)sizeof(T)), 0, 3);                                          \
+            const vf dot = j + LANES <= length ? dots_##suffix(LANES - 1, size, row, q, k) : dots_##suffix(length - 1 - j, size, row, q, k);\
             *(vf *)(scores + j) = dot * scale;                                                                                \
         }                                                                                                                     \
-        for (int64_t j = 0; k_scale && j < length; j++)                                                                       \
+    }                                                                                                                         \
+    static void scores_##suffix(const tn_decode_attention *a, const float *q, const T *k, const T *v, const float *k_scale, float *scores)\
+    {                                                                                                                         \
+        switch (a->row == a->size ? a->size : 0) { /* what models have: with constants the loops lie flat, and a step of eight prompts takes 5 % less */\
+        case 48: scores_of_##suffix(48, 48, a, q, k, v, scores); break;                                                       \
+        case 64: scores_of_##suffix(64, 64, a, q, k, v, scores); break;                                                       \
+        case 128: scores_of_##suffix(128, 128, a, q, k, v, scores); break;                                                    \
+        default: scores_of_##suffix(a->size, a->row, a, q, k, v, scores);                                                     \
+        }                                                                                                                     \
+        for (int64_t j = 0; k_scale && j < a->length; j++)                                                                    \
             scores[j] *= k_scale[j];                                                                                          \
     }                                                                                                                         \
     TN_INLINE void row_##suffix(int width, float p, const T *v, const T *next, vf *sum)                                       \
@@ -205,7 +214,7 @@ TN_INLINE two restored_bf16(two x)
         }                                                                                                                     \
         TN_UNROLL                                                                                                             \
         for (int c = 0; c < width * LANES; c += 64 / (int)sizeof(T))                                                          \
-            __builtin_prefetch(next + c, 0, 2);                                                                               \
+            __builtin_prefetch(next + c, 0, 3);                                                                               \
     }                                                                                                                         \
     TN_INLINE void few_##suffix(int width, const tn_decode_attention *a, const float *p, const T *v, const T *next, float *y) \
     {                                                                                                                         \
@@ -248,14 +257,14 @@ TN_INLINE two restored_bf16(two x)
             y[d] = sum;                                                                                                       \
         }                                                                                                                     \
     }                                                                                                                         \
-    static void head_##suffix(const tn_decode_attention *a, int64_t h)                                                        \
+    static void head_##suffix(const tn_decode_attention *a, int64_t h, float *scores)                                         \
     {                                                                                                                         \
-        const int64_t g = h / (a->heads / a->kv_heads);                                                                       \
-        float *scores = a->scratch + h * tn_ceil_div(a->length, TN_PACKED_ROWS) * TN_PACKED_ROWS;                              \
+        const int64_t group = a->heads / a->kv_heads, g = h / group;                                                          \
+        const int64_t next = (h + 1) % group ? 0 : g + 1 < a->kv_heads ? a->head : a->ahead;                                  \
         const T *k = (const T *)a->k + g * a->head, *v = (const T *)a->v + g * a->head;                                       \
         scores_##suffix(a, a->q + h * a->size, k, v, a->k_scale ? a->k_scale + g * a->scale_head : NULL, scores);             \
         softmax(a->length, scores, a->v_scale ? a->v_scale + g * a->scale_head : NULL);                                       \
-        values_##suffix(a, scores, v, k + a->ahead, a->y + h * a->size);                                                      \
+        values_##suffix(a, scores, v, k + next, a->y + h * a->size);                                                          \
     }
 
 /* And times a row's scale. Of x whole vectors are written. */
@@ -479,7 +488,8 @@ tn_status TN_K(decode_attention)(const tn_decode_attention *a, int thread, int t
 {
     for (int64_t g = a->kv_heads * thread / threads; a->rows > 1 && g < a->kv_heads * (thread + 1) / threads; g++)
         head_rows(a, g, a->scratch + thread * tn_decode_tiles_floats(a->size));
+    float *scores = a->scratch + thread * tn_ceil_div(a->length, TN_PACKED_ROWS) * TN_PACKED_ROWS;
     for (int64_t h = a->heads * thread / threads; a->rows == 1 && h < a->heads * (thread + 1) / threads; h++)
-        (a->dtype == TN_F32 ? head_f32 : a->dtype == TN_BF16 ? head_bf16 : head_i8)(a, h);
+        (a->dtype == TN_F32 ? head_f32 : a->dtype == TN_BF16 ? head_bf16 : head_i8)(a, h, scores);
     return TN_OK;
 }

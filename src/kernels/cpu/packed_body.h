@@ -75,7 +75,7 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int fetched, int from, i
             TN_UNROLL
             for (int p = 0; p < panels; p++) {
                 if (p < fetched && at == u)
-                    fetch(width == 1, next[p] + (b * BLOCKS + u) * 64);
+                    __builtin_prefetch(next[p] + (b * BLOCKS + u) * 64, 0, 3);
                 TN_UNROLL
                 for (int v = 0; v < NV; v++)
                     unit[p * NV + v] = *(const vi *)(const void *)(w[p] + (b * BLOCKS + u) * 64 + v * TN_VECTOR_BYTES);
@@ -107,7 +107,7 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int fetched, int from, i
         TN_UNROLL
         for (int p = 0; p < panels; p++) {
             if (p < fetched)
-                fetch(width == 1, next_scales[p] + b * 32);
+                __builtin_prefetch(next_scales[p] + b * 32, 0, 3);
             TN_UNROLL
             for (int v = 0; v < NV; v++) {
                 const vf scale = halves((const uint16_t *)(const void *)(scales[p] + b * 32) + v * LANES);

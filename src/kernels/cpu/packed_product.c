@@ -9,15 +9,6 @@
  * are too long for the processor to see far enough itself. With F32 and BF16 it does, and what is asked for costs more than it brings (Zen 4 and 5). */
 enum { AHEAD = 2048, LEVELS_AHEAD = 4096, PANELS_MOST = STREAMS > PANELS ? STREAMS : PANELS };
 
-/* Into the first cache where `near`, a constant, or else into the second. */
-TN_INLINE void fetch(bool near, const char *at)
-{
-    if (near)
-        __builtin_prefetch(at, 0, 3);
-    else
-        __builtin_prefetch(at, 0, 2);
-}
-
 typedef struct job {
     const tn_packed_matrix *w;
     int64_t n;
