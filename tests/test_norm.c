@@ -243,8 +243,45 @@ static void test_halves(void **state)
     check_good();
 }
 
+/* The same of channels: batch norm with statistics of its own and given ones, group norm; segments of s that fit and not. */
+static void test_halves_of_channels(void **state)
+{
+    (void)state;
+    static const int64_t lengths[] = {2, 37, TN_NORM_HELD, TN_NORM_HELD + 1}; /* chunks of several segments, of 1 */
+    for (int i = 0; i < 24; i++) {
+        TN_SCOPE;
+        const tn_dtype dtype = i % 2 ? TN_F16 : TN_BF16;
+        const int64_t n = i < 12 ? 35 : 5, c = i < 12 ? 22 : 4;
+        tn_tensor *in[3], *wide[3], *y[2], *dy = NULL, *d[3], *wide_d[3];
+        for (int k = 0; k < 3; k++) {
+            in[k] = tn_cast(tn_randn(k ? TN_SHAPE(c) : TN_SHAPE(n, c, lengths[i / 6])), dtype);
+            wide[k] = tn_cast(in[k], TN_F32);
+            tn_check(tn_set_requires_grad(in[k], true));
+            tn_check(tn_set_requires_grad(wide[k], true));
+        }
+        for (int w = 0; w < 2; w++) {
+            tn_tensor **x = w ? wide : in, *mean = tn_full(TN_SHAPE(c), 0.5, .dtype = tn_dtype_of(x[0])), *var = tn_full(TN_SHAPE(c), 2, .dtype = tn_dtype_of(x[0]));
+            const int form = i / 2 % 3;
+            y[w] = form == 2 ? tn_group_norm(x[0], 2, x[1], x[2]) : tn_batch_norm(x[0], mean, var, x[1], x[2], .training = form == 0);
+        }
+        const double off = dtype == TN_F16 ? 0x1p-9 : 0x1p-6;
+        assert_int_equal(tn_dtype_of(y[0]), dtype);
+        assert_true(tn_allclose(tn_cast(y[0], TN_F32), y[1], off, off / 8, false));
+        dy = tn_cast(tn_randn_like(y[1]), dtype);
+        tn_tensor *wide_dy = tn_cast(dy, TN_F32);
+        assert_int_equal(tn_grads_of(&y[0], 1, in, 3, d, .grads = &dy), TN_OK);
+        assert_int_equal(tn_grads_of(&y[1], 1, wide, 3, wide_d, .grads = &wide_dy), TN_OK);
+        for (int k = 0; k < 3; k++) {
+            assert_int_equal(tn_dtype_of(d[k]), dtype);
+            assert_true(tn_allclose(tn_cast(d[k], TN_F32), wide_d[k], off, off / 8, false));
+        }
+    }
+    check_good();
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_kernels), TEST(test_moments), TEST(test_threads), TEST(test_halves)};
+    const struct CMUnitTest tests[] = {TEST(test_kernels), TEST(test_moments), TEST(test_threads), TEST(test_halves),
+                                       TEST(test_halves_of_channels)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,7 +105,7 @@ typedef struct tn_sort_rows {
     int64_t *indices; /* [rows, k] */
 } tn_sort_rows;
 
-/* Columns of tn_norm's 16-bit rows at most. */
+/* Elements of tn_norm's 16-bit rows and segments at most. */
 enum { TN_NORM_HELD = 8192 };
 /* Normalisation of contiguous [n, c, s], f32 and f64, not empty. What shares a mean and a variance is a pool: where `batch`, all of a
  * channel, pool c; else c / groups channels of one sample, pool i groups + g. y = (x - mean) rstd weight[c] + bias[c],
@@ -115,7 +115,8 @@ typedef struct tn_norm {
     bool batch;
     bool centre; /* else the mean counts as 0 (RMS norm); without it s is 1 */
     bool given;  /* batch: mean and var are the caller's, and constants to backward; else forward finds them */
-    int held;    /* the dtype of x, y, dy and dx where it is a 16-bit one, all else being f32: the CPU's, of rows (s is 1, not batch, one group); else 0 */
+    int held;    /* the CPU's: the dtype of x, y, dy and dx where it is a 16-bit one, all else being f32, of whole rows (s is 1, not batch, one
+                  * group) or of s > 1; else 0 */
     double eps;
     const void *x, *weight, *bias; /* weight and bias are [c], or NULL */
     void *y;

@@ -102,9 +102,9 @@ static void norm_backward(tn_node *node, tn_tensor *const *dys, tn_tensor **d)
 static tn_tensor *normalise(const char *op, tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn_norm *form, tn_tensor **statistics)
 {
     const tn_dtype dtype = tn_compute_dtype(x), own = (tn_dtype)x->dtype;
-    const bool rows = !form->batch && form->s == 1 && form->groups == 1 && form->c <= TN_NORM_HELD;
+    const bool rows = !form->batch && form->groups == 1 && form->c <= TN_NORM_HELD, fits = form->s == 1 ? rows : form->s <= TN_NORM_HELD;
     const tn_tensor *whole = x;
-    form->held = own != dtype && rows && x->storage->device.type == TN_CPU ? own : 0;
+    form->held = own != dtype && fits && x->storage->device.type == TN_CPU ? own : 0;
     x = tn_contiguous(form->held ? x : tn_as_dtype(x, dtype));
     weight = weight ? tn_contiguous(tn_as_dtype(weight, dtype)) : NULL;
     bias = bias ? tn_contiguous(tn_as_dtype(bias, dtype)) : NULL;

@@ -11,7 +11,6 @@ enum { BLOCK = 1024, COLUMNS = 64 };
 /* Small segments of one channel that are summed together, and channels taken at a time. */
 enum { SEGMENTS = 16, CHANNELS = 16 };
 enum { TOGETHER = 4 }; /* segments of at most BLOCK */
-enum { HALF = 2 };                     /* bytes of a 16-bit dtype */
 
 typedef struct norm_task {
     const tn_norm *f;
@@ -94,49 +93,7 @@ static int64_t chunk_of(const tn_norm *f)
     return f->batch ? tn_max_i64(1, tn_min_i64(SEGMENTS, BLOCK / tn_max_i64(1, f->s))) : 1;
 }
 
-/* ---- rows of a 16-bit dtype: a few at a time as floats --------------------------------------------------------------------- */
-
-enum { FEW = 2048 }; /* elements */
-
-static void rows_forward_16(int64_t begin, int64_t end, void *context)
-{
-    const tn_norm *f = ((const norm_task *)context)->f;
-    const tn_load_fn load = tn_loader((tn_dtype)f->held, TN_WORK_F32);
-    const int64_t step = tn_max_i64(1, FEW / f->c);
-    float x[TN_NORM_HELD], y[TN_NORM_HELD];
-    tn_norm few = *f;
-    const norm_task own = {.f = &few};
-    few.x = x, few.y = y;
-    for (int64_t row = begin; row < end; row += step) {
-        few.n = tn_min_i64(step, end - row);
-        few.mean = f->mean + row, few.rstd = f->rstd + row, few.var = f->var + row;
-        load((const char *)f->x + row * f->c * HALF, HALF, few.n * f->c, x);
-        rows_forward_f32(0, few.n, (void *)(uintptr_t)&own);
-        tn_store_f32_as((tn_dtype)f->held, y, few.n * f->c, (char *)f->y + row * f->c * HALF);
-    }
-}
-
-static void rows_backward_16(int64_t begin, int64_t end, void *context)
-{
-    const norm_task *task = context;
-    const tn_norm *f = task->f;
-    const tn_load_fn load = tn_loader((tn_dtype)f->held, TN_WORK_F32);
-    float x[TN_NORM_HELD], dy[TN_NORM_HELD], dx[TN_NORM_HELD];
-    tn_norm one = *f;
-    one.x = x, one.dy = dy, one.dx = f->dx ? dx : NULL;
-    for (int64_t k = begin; k < end; k++) {
-        float *own = (float *)task->scratch + k * 2 * f->c;
-        memset(own, 0, (size_t)(2 * f->c) * sizeof(float));
-        for (int64_t row = k * task->chunk; row < tn_min_i64((k + 1) * task->chunk, f->n); row++) {
-            one.mean = f->mean + row, one.rstd = f->rstd + row;
-            load((const char *)f->x + row * f->c * HALF, HALF, f->c, x);
-            load((const char *)f->dy + row * f->c * HALF, HALF, f->c, dy);
-            row_backward_f32(&one, 0, f->dweight ? own : NULL, f->dbias ? own + f->c : NULL);
-            if (f->dx)
-                tn_store_f32_as((tn_dtype)f->held, dx, f->c, (char *)f->dx + row * f->c * HALF);
-        }
-    }
-}
+#include "kernels/cpu/norm_held.h"
 
 /* ---- forward -------------------------------------------------------------------------------------------------------------- */
 
@@ -178,13 +135,14 @@ tn_status TN_K(norm)(tn_dtype dtype, const tn_norm *f)
             return TN_ERR_MEMORY;
         task.chunk = chunk_of(f);
         if (task.chunk == 1)
-            tn_parallel_for(f->n * f->c, grain(f->s), OF(dtype, segments_moments), &task);
+            tn_parallel_for(f->n * f->c, grain(f->s), f->held ? segments_moments_16 : OF(dtype, segments_moments), &task);
         else
-            tn_parallel_for(tn_ceil_div(f->n, task.chunk) * tn_ceil_div(f->c, CHANNELS), 1, OF(dtype, chunks_moments), &task);
+            tn_parallel_for(tn_ceil_div(f->n, task.chunk) * tn_ceil_div(f->c, CHANNELS), 1,
+                            f->held ? chunks_moments_16 : OF(dtype, chunks_moments), &task);
         tn_parallel_for(pool_count(f), grain(walk_of(f, 0).count), join_moments, &task);
         tn_free(task.sums, bytes);
     }
-    tn_parallel_for(f->n * f->c, grain(f->s), OF(dtype, segments_forward), &task);
+    tn_parallel_for(f->n * f->c, grain(f->s), f->held ? segments_forward_16 : OF(dtype, segments_forward), &task);
     return TN_OK;
 }
 
@@ -254,12 +212,13 @@ tn_status TN_K(norm_backward)(tn_dtype dtype, const tn_norm *f)
     task.pools = task.sums + 2 * f->n * f->c;
     task.chunk = chunk_of(f);
     if (task.chunk == 1)
-        tn_parallel_for(f->n * f->c, grain(f->s), OF(dtype, segments_sums), &task);
+        tn_parallel_for(f->n * f->c, grain(f->s), f->held ? segments_sums_16 : OF(dtype, segments_sums), &task);
     else
-        tn_parallel_for(tn_ceil_div(f->n, task.chunk) * tn_ceil_div(f->c, CHANNELS), 1, OF(dtype, chunks_sums), &task);
+        tn_parallel_for(tn_ceil_div(f->n, task.chunk) * tn_ceil_div(f->c, CHANNELS), 1,
+                        f->held ? chunks_sums_16 : OF(dtype, chunks_sums), &task);
     join_sums(dtype, &task);
     if (f->dx)
-        tn_parallel_for(f->n * f->c, grain(f->s), OF(dtype, segments_backward), &task);
+        tn_parallel_for(f->n * f->c, grain(f->s), f->held ? segments_backward_16 : OF(dtype, segments_backward), &task);
     tn_free(task.sums, bytes);
     return TN_OK;
 }
