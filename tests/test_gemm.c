@@ -279,6 +279,29 @@ static void test_rounded(void **state)
             }
 }
 
+/* A result so large that it is stored past the caches, by whole lines, the rows' last ones narrower; and one that begins within a line. */
+static void test_past_the_caches(void **state)
+{
+    (void)state;
+    for (int t = 0; t < table_count && !test_quickly(); t++)
+        for (int how = 0; how < 3; how++) {
+            product p = product_new(TN_F32, 1, 1030, 8208, 3, 0, how & 1);
+            free(p.g.c);
+            p.g.c_row = p.g.n;
+            p.sizes[2] = (p.g.m * p.g.n + 31) / 16 * 16;
+            float *lines = aligned_alloc(64, (size_t)p.sizes[2] * sizeof(float));
+            memset(lines, 0, (size_t)p.sizes[2] * sizeof(float));
+            p.g.c = lines + (how == 2);
+            p.sizes[2] -= how == 2;
+            p.g.rounded = how == 1;
+            p.g.bias = p.g.b;
+            p.g.activation = how ? TN_UNARY_RELU : 0;
+            compare(tables[t], &p);
+            p.g.c = lines;
+            product_free(&p);
+        }
+}
+
 /* What runs: the best table, with the slots that another library takes (bf16, by oneDNN, on some processors). A shape comes twice, since
  * what was made for it is kept. */
 static void test_the_chosen_table(void **state)
@@ -401,6 +424,7 @@ int main(void)
     const struct CMUnitTest tests[] = {TEST(test_shapes),
                                        TEST(test_alpha_beta_bias_relu),
                                        TEST(test_rounded),
+                                       TEST(test_past_the_caches),
                                        TEST(test_dtypes),
                                        TEST(test_the_chosen_table),
                                        TEST(test_empty),

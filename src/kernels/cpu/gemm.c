@@ -22,6 +22,7 @@
 
 enum { SMALL_SCRATCH = 16384 }; /* bytes of scratch that lie on the stack */
 
+enum { PAST_CACHES = 1 << 25 }; /* bytes of a result that are stored past the caches, which saves reading their lines before */
 enum { CHUNK = 16 };   /* units between two fetches of what comes next */
 enum { STRIP = 1024 }; /* of a vector by a matrix: columns whose sums stay in the first cache */
 
@@ -46,6 +47,8 @@ enum { VECTOR_BYTES = 64, MR = 12, NV = 2 };
 #define FMA_F64(a, b, c) ((vec_f64)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c)))
 #define SPLAT_F32(x) ((vec_f32)_mm512_set1_ps(x))
 #define SPLAT_F64(x) ((vec_f64)_mm512_set1_pd(x))
+#define STORE_PAST(to, x) _mm512_stream_si512((__m512i *)(void *)(to), (__m512i)(x))
+#define FENCE_PAST() _mm_sfence()
 #elif defined(__AVX2__) && defined(__FMA__)
 enum { VECTOR_BYTES = 32, MR = 6, NV = 2 };
 #define FMA_F32(a, b, c) ((vec_f32)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
@@ -64,6 +67,11 @@ enum { VECTOR_BYTES = 16, MR = 6, NV = 2 };
 #define FMA_F64(a, b, c) ((a) * (b) + (c))
 #define SPLAT_F32(x) ((vec_f32){(x), (x), (x), (x)})
 #define SPLAT_F64(x) ((vec_f64){(x), (x)})
+#endif
+
+#ifndef STORE_PAST
+#define STORE_PAST(to, x) (*(__typeof__(x) *)(to) = (x))
+#define FENCE_PAST() (void)0
 #endif
 
 typedef float vec_f32 __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));

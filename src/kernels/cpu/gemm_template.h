@@ -29,6 +29,7 @@ typedef struct NAME(product) {
     const T *bias;
     int64_t bias_row, bias_col; /* one is 1 and the other 0 */
     bool relu;
+    bool past; /* c, all of which is written once, goes past the caches */
     const T *packed; /* all of b in panels (gemm_pack), or NULL; this product's columns begin at packed_j of packed_n */
     int64_t packed_j, packed_n;
 } NAME(product);
@@ -40,7 +41,7 @@ typedef struct NAME(finish) {
     T alpha, beta;
     const T *bias;
     int64_t bias_row, bias_col;
-    bool relu;
+    bool relu, past;
 } NAME(finish);
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
@@ -150,7 +151,11 @@ TARGET static ALWAYS_INLINE void NAME(finish_sums)(int rows, int vectors, V sum[
     if (f->relu) {
         EACH(sum[i][v] = (V)((__typeof__(alpha < alpha))sum[i][v] & ~(sum[i][v] < SPLAT((T)0)));)
     }
-    EACH(*(V *)(f->c + i * f->c_row + v * LANES) = sum[i][v];)
+    if (f->past) {
+        EACH(STORE_PAST(f->c + i * f->c_row + v * LANES, sum[i][v]);)
+    } else {
+        EACH(*(V *)(f->c + i * f->c_row + v * LANES) = sum[i][v];)
+    }
 #undef EACH
 }
 
@@ -187,8 +192,10 @@ TARGET static ALWAYS_INLINE void NAME(tile_of)(int rows, int vectors, NAME(panel
         for (int v = 0; v < vectors; v++)
             sum[i][v] = SPLAT((T)0);
     for (int64_t left = panels->units; left > 0; left -= CHUNK, c += f->c_row) {
-        __builtin_prefetch(c, 1);
-        __builtin_prefetch(c + NR - 1, 1);
+        if (!f->past) {
+            __builtin_prefetch(c, 1);
+            __builtin_prefetch(c + NR - 1, 1);
+        }
         NAME(fetch)(&panels->next_a);
         NAME(fetch)(&panels->next_b);
         for (int64_t p = left < CHUNK ? left : CHUNK; p > 0; p--, a += MR, b += NR) {
@@ -278,7 +285,7 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
     const int64_t near = second_cache() / 4 / (int64_t)sizeof(T); /* what small operands need is there before they are packed */
     const bool fetch_a = g->m * g->k > near, fetch_b = g->n * g->k > near;
     NAME(finish) f = {.c_row = g->c_row, .c_col = g->c_col, .alpha = g->alpha, .beta = first ? g->beta : 1,
-                      .bias_row = g->bias_row, .bias_col = g->bias_col, .relu = last && g->relu};
+                      .bias_row = g->bias_row, .bias_col = g->bias_col, .relu = last && g->relu, .past = g->past};
     for (int64_t j = 0; j < nc; j += NR) {
         const int cols = (int)(nc - j < NR ? nc - j : NR);
         const T *panel = g->b + p0 * g->b_row + (j0 + j) * g->b_col;
@@ -303,7 +310,7 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
             panels.a = a + i * units;
             f.c = g->c + (i0 + i) * g->c_row + (j0 + j) * g->c_col;
             f.bias = last && g->bias ? g->bias + (i0 + i) * g->bias_row + (j0 + j) * g->bias_col : NULL;
-            for (int r = 0; r < rows && chunks < MR; r++) /* else the tile does so, a row with each chunk */
+            for (int r = 0; r < rows && chunks < MR && !f.past; r++) /* else the tile does so, a row with each chunk */
                 __builtin_prefetch(f.c + r * g->c_row, 1), __builtin_prefetch(f.c + r * g->c_row + NR - 1, 1);
             NAME(tile)(rows, cols, &panels, &f);
         }
@@ -480,6 +487,8 @@ static void NAME(work)(int64_t begin, int64_t end, void *context)
         for (int64_t task = tasks * w / call->workers; task < tasks * (w + 1) / call->workers; task++)
             NAME(piece)(call, task, a, call->scratch ? a + call->cut.a_size : NULL);
     }
+    if (call->g.past)
+        FENCE_PAST(); /* before another thread is told that c is there */
 }
 
 /* Cuts each product for about `threads` workers: the cheapest grid, where packing an element costs about a cycle and a
@@ -533,6 +542,13 @@ static double NAME(waste)(int64_t m, int64_t n)
     return (double)((m + MR - 1) / MR * MR) * (double)((n + NR - 1) / NR * NR) / ((double)m * (double)n);
 }
 
+/* Whether c leaves no cache room for itself, and is written in one pass by whole lines. */
+static bool NAME(goes_past)(const tn_gemm *g)
+{
+    const bool lines = (uintptr_t)g->c % VECTOR_BYTES == 0 && g->c_row % LANES == 0 && (g->batch == 1 || g->c_batch % LANES == 0);
+    return lines && g->beta == 0 && g->k <= KC && g->batch * g->m * g->n >= PAST_CACHES / (int64_t)sizeof(T);
+}
+
 static tn_status NAME(gemm)(const tn_gemm *gemm)
 {
     if (gemm->batch == 0 || gemm->m == 0 || gemm->n == 0)
@@ -543,7 +559,7 @@ static tn_status NAME(gemm)(const tn_gemm *gemm)
     }
     NAME(call) call = {.g = {gemm->m, gemm->n, gemm->k, gemm->a, gemm->b, gemm->c, gemm->a_row, gemm->a_col,
                              gemm->b_row, gemm->b_col, gemm->c_row, 1, (T)gemm->alpha, (T)gemm->beta, gemm->bias, 0, 1,
-                             gemm->activation == TN_UNARY_RELU, gemm->packed, 0, (gemm->n + NR - 1) / NR * NR},
+                             gemm->activation == TN_UNARY_RELU, NAME(goes_past)(gemm), gemm->packed, 0, (gemm->n + NR - 1) / NR * NR},
                        .a_batch = gemm->a_batch, .b_batch = gemm->b_batch, .c_batch = gemm->c_batch,
                        .batch = gemm->batch};
     if (gemm->m > 1 && !gemm->packed &&
