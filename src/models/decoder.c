@@ -281,8 +281,10 @@ static const float *fed(const char *name, tn_decoder *d, int64_t sequence, const
     int64_t sequences[TN_DECODER_ROWS], positions[TN_DECODER_ROWS];
     for (int64_t first = 0, n; first < count; first += n) {
         n = count - first < TN_DECODER_ROWS ? count - first : TN_DECODER_ROWS;
-        if (more && (!more(first, count, context) || tn_failing()))
+        if (more && (!more(first, count, context) || tn_failing())) {
+            d->lengths[sequence] = tn_failing() ? before : d->lengths[sequence];
             return NULL;
+        }
         for (int64_t i = 0; i < n; i++) {
             sequences[i] = sequence;
             positions[i] = before + first + i;

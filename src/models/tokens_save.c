@@ -72,7 +72,7 @@ static bool write_tokenizer(const tn_weights_target *t, const tn_tokenizer *toke
 /* The tokeniser's file under the name by which it is found. One that lies beside the source is copied as it is; one that is named must be read. */
 static bool save_tokenizer(const tn_weights *w, const tn_weights_target *t, bool in_gguf)
 {
-    char file[TN_PATH_SIZE];
+    char file[TN_PATH_SIZE] = "";
     const char *home = tn_weights_home(t);
     const bool named_file = t->tokenizer && home != t->tokenizer, beside = !named_file && !in_gguf && tn_model_tokenizer(t->op, home, file);
     if (tn_failing() || (!t->tokenizer && !in_gguf && !beside))

@@ -225,9 +225,10 @@ static int by_score(const void *a, const void *b)
     return x->right != y->right ? (x->right < y->right ? 1 : -1) : (x->token > y->token) - (x->token < y->token);
 }
 
+/* One with a space never does, for spaces have become U+2581 by then; and a merge is written as two words. */
 static bool merges(const tn_tokenizer *t, const char *text, int64_t size)
 {
-    const int32_t id = tn_vocab_find(&t->vocab, text, size);
+    const int32_t id = memchr(text, ' ', (size_t)size) ? -1 : tn_vocab_find(&t->vocab, text, size);
     return id >= 0 && (t->vocab.tokens[id].type == TN_TOKEN_NORMAL || t->vocab.tokens[id].type == TN_TOKEN_UNUSED);
 }
 
