@@ -42,6 +42,7 @@ typedef struct NAME(finish) {
     const T *bias;
     int64_t bias_row, bias_col;
     bool relu, past;
+    bool fetch; /* c's lines are fetched meanwhile: of long sums, for a short one has no time for it */
 } NAME(finish);
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
@@ -140,7 +141,7 @@ TARGET static ALWAYS_INLINE void NAME(finish_sums)(int rows, int vectors, V sum[
             statement
     if (f->beta != 0) {
         EACH(sum[i][v] = sum[i][v] * alpha + *(const V *)(f->c + i * f->c_row + v * LANES) * beta;)
-    } else {
+    } else if (f->alpha != 1) {
         EACH(sum[i][v] *= alpha;)
     }
     if (f->bias && f->bias_col) {
@@ -191,14 +192,16 @@ TARGET static ALWAYS_INLINE void NAME(tile_of)(int rows, int vectors, NAME(panel
         UNROLL
         for (int v = 0; v < vectors; v++)
             sum[i][v] = SPLAT((T)0);
-    for (int64_t left = panels->units; left > 0; left -= CHUNK, c += f->c_row) {
-        if (!f->past) {
+    /* Where nothing is fetched, one loop: the end of each is predicted late. */
+    const int64_t chunk = f->fetch || panels->next_a.count || panels->next_b.count ? CHUNK : panels->units;
+    for (int64_t left = panels->units; left > 0; left -= chunk, c += f->c_row) {
+        if (f->fetch) {
             __builtin_prefetch(c, 1);
             __builtin_prefetch(c + NR - 1, 1);
         }
         NAME(fetch)(&panels->next_a);
         NAME(fetch)(&panels->next_b);
-        for (int64_t p = left < CHUNK ? left : CHUNK; p > 0; p--, a += MR, b += NR) {
+        for (int64_t p = left < chunk ? left : chunk; p > 0; p--, a += MR, b += NR) {
             V column[NV];
             UNROLL
             for (int v = 0; v < vectors; v++)
@@ -285,7 +288,8 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
     const int64_t near = second_cache() / 4 / (int64_t)sizeof(T); /* what small operands need is there before they are packed */
     const bool fetch_a = g->m * g->k > near, fetch_b = g->n * g->k > near;
     NAME(finish) f = {.c_row = g->c_row, .c_col = g->c_col, .alpha = g->alpha, .beta = first ? g->beta : 1,
-                      .bias_row = g->bias_row, .bias_col = g->bias_col, .relu = last && g->relu, .past = g->past};
+                      .bias_row = g->bias_row, .bias_col = g->bias_col, .relu = last && g->relu, .past = g->past,
+                      .fetch = chunks >= MR && !g->past};
     for (int64_t j = 0; j < nc; j += NR) {
         const int cols = (int)(nc - j < NR ? nc - j : NR);
         const T *panel = g->b + p0 * g->b_row + (j0 + j) * g->b_col;
@@ -310,8 +314,6 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
             panels.a = a + i * units;
             f.c = g->c + (i0 + i) * g->c_row + (j0 + j) * g->c_col;
             f.bias = last && g->bias ? g->bias + (i0 + i) * g->bias_row + (j0 + j) * g->bias_col : NULL;
-            for (int r = 0; r < rows && chunks < MR && !f.past; r++) /* else the tile does so, a row with each chunk */
-                __builtin_prefetch(f.c + r * g->c_row, 1), __builtin_prefetch(f.c + r * g->c_row + NR - 1, 1);
             NAME(tile)(rows, cols, &panels, &f);
         }
     }
