@@ -6,12 +6,12 @@
 #include "kernels/work.h"
 
 typedef struct tn_level {
-    const char *name;          /* "L1", "L2", "L3", "memory" */
+    const char *name;          /* "L1", "L2", "L3", "L3+memory" (up to twice the third: much of it still hits), "memory" */
     double capacity;           /* bytes that all threads together hold there */
     double read, copy, update; /* GB/s: of reading, of copying (bytes read and written) and of changing in place (likewise); 0 where no memory was
                                 * to be had */
 } tn_level;
-enum { TN_LEVELS = 4 };
+enum { TN_LEVELS = 5 };
 
 /* How long to measure: the best of so many tries of so many rounds of multiply-adds, or of so many bytes, is taken; and how many times the third
  * level's size lies in memory. */
