@@ -46,13 +46,7 @@ losses() { # losses NETWORK THREADS DTYPE
         "$python" "$here/training.py" "$1" "$2" losses "$work/start" 20 > "$work/theirs"
         checked="20 steps beside PyTorch's" allowed=1e-3
     fi
-    paste "$work/ours" "$work/theirs" | awk -v row="$1.losses,$2,$3" -v checked="$checked" -v allowed=$allowed '
-        function size(x) { return x < 0 ? -x : x }
-        { d = $1 + 0 == $1 && $2 + 0 == $2 ? size($1 - $2) / size($2) : 1 # NaN is no number
-          greatest = d > greatest ? d : greatest }
-        END { printf "%s", row
-              for (i = 4; i <= 24; i++) printf ","
-              printf ",%s,%.1e,%s\n", checked, NR ? greatest : 1, allowed }' > "$work/lines"
+    paste "$work/ours" "$work/theirs" | awk -v row="$1.losses,$2,$3" -v checked="$checked" -v allowed=$allowed -f "$here/losses.awk" > "$work/lines"
     keep
     awk -F, '{ bad = !($26 <= $27); printf "%s (%s), %s: %s apart, allowed %s%s\n", $1, $3, $25, $26, $27, bad ? ": TOO MUCH" : ""; exit bad }' "$work/lines"
 }
