@@ -16,8 +16,9 @@ torch.set_default_device(device)
 torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = "tf32" in sys.argv
 torch.manual_seed(1)
 compiled = "compile" in sys.argv
-torch._dynamo.config.recompile_limit = 1000  # each row has sizes of its own: of one function many are compiled
-torch._functorch.config.donated_buffer = False  # a graph stays for the next call
+if compiled:
+    torch._dynamo.config.recompile_limit = 1000  # each row has sizes of its own: of one function many are compiled
+    torch._functorch.config.donated_buffer = False  # a graph stays for the next call
 
 
 def factor(*shape):
