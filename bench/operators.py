@@ -1,6 +1,7 @@
-"""bench/operators.c on PyTorch.  usage: operators.py THREADS LIST [SECONDS] [tuned] [bf16] [cuda:0] [tf32]
+"""bench/operators.c on PyTorch.  usage: operators.py THREADS LIST [SECONDS] [tuned] [compile] [bf16] [cuda:0] [tf32]
 LIST is a file of lines of operators.txt.
-Prints "family.what.sizes threads median_ms least_ms". Settings as of training.py."""
+Prints "family.what.sizes threads median_ms least_ms". Settings as of training.py; by compile, which takes part in the calls timed, each must
+give what it gives without."""
 import sys
 import time
 
@@ -14,6 +15,10 @@ device = next((a for a in sys.argv[3:] if a.startswith("cuda")), "cpu")
 torch.set_default_device(device)
 torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = "tf32" in sys.argv
 torch.manual_seed(1)
+compiled = "compile" in sys.argv
+if compiled:
+    torch._dynamo.config.recompile_limit = 1000  # each row has sizes of its own: of one function many are compiled
+    torch._functorch.config.donated_buffer = False  # a graph stays for the next call
 
 
 def factor(*shape):
@@ -35,18 +40,22 @@ def adam(n):
     for p in parameters:
         p.grad = torch.rand_like(p)
     opt = torch.optim.Adam(parameters, 1e-3, fused=True if settings.tuned else None)
-    return [], lambda: opt.step()
+    return [], opt.step
 
 
 def conv(n, i, o, h, k, stride, groups):
     x, w, b = image(n, i, h, factor), factor(o, i // groups, k, k), factor(o)
     w = w.to(memory_format=torch.channels_last) if settings.tuned else w
-    return [x, w, b] if i > 3 else [w, b], lambda: F.conv2d(x, w, b, stride, k // 2, groups=groups)
+    return [x, w, b], lambda x, w, b: F.conv2d(x, w, b, stride, k // 2, groups=groups)
 
 
 def of(*inputs):
     """A family of one function on these inputs."""
-    return lambda function: (inputs, lambda: function(*inputs))
+    return lambda function: (inputs, function)
+
+
+def summed(function):
+    return lambda *inputs: function(*inputs).sum()
 
 
 FAMILIES = {
@@ -71,7 +80,7 @@ FAMILIES = {
     "attention": lambda n, h, l, e, causal: of(*(factor(n, h, l, e) for _ in range(3)))(
         lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=bool(causal))),
     "adam": adam,
-    "empty": lambda n: ((), lambda: torch.empty(n)),
+    "empty": lambda n: of()(lambda: torch.empty(n)),
 }
 
 
@@ -103,17 +112,42 @@ def measure(name, run):
     print(f"{name} {sys.argv[1]} {times[len(times) // 2]:.6f} {times[0]:.6f}", file=out)
 
 
+checked = set()
+
+
+def same(name, function, eager, inputs, wanted):
+    """The compiled function's result and gradients are of eager's type and shape, and in float32 near them: eager's own sums of bfloat16 are
+    rounded as they grow."""
+    if name in checked:
+        return
+    checked.add(name)
+    y, expected = function(*inputs), eager(*inputs)
+    if wanted:
+        dy = torch.rand_like(expected)
+        y, expected = [y, *torch.autograd.grad(y, wanted, dy)], [expected, *torch.autograd.grad(expected, wanted, dy)]
+    torch.testing.assert_close(y, expected, rtol=2e-2, atol=float("inf") if "bf16" in sys.argv else 2e-2)
+
+
 def row(family, what, *sizes):
-    inputs, forward = FAMILIES[family](*map(int, sizes))
-    wanted = [x.requires_grad_() for x in inputs if what != "forward" and x.is_floating_point()]
-    if what == "forward":
-        with torch.no_grad():
-            return measure(".".join((family, what, *sizes)), forward)
+    inputs, function = FAMILIES[family](*map(int, sizes))
+    name = ".".join((family, what, *sizes))
+    first = family == "conv" and inputs[0].shape[1] <= 3  # a first layer, without dx
+    wanted = [x.requires_grad_() for x in inputs[first:] if what != "forward" and x.is_floating_point()]
     if what == "both":
-        return measure(".".join((family, what, *sizes)), lambda: forward().sum().backward())
-    y = forward()
-    dy = torch.rand_like(y)
-    measure(".".join((family, what, *sizes)), lambda: torch.autograd.grad(y, wanted, dy, retain_graph=True))
+        function = summed(function)
+    with torch.set_grad_enabled(what != "forward"):
+        if compiled:
+            eager, function = function, torch.compile(function, dynamic=False)
+            if inputs:
+                same(name, function, eager, inputs, wanted)
+        if what == "forward":
+            measure(name, lambda: function(*inputs))
+        elif what == "both":
+            measure(name, lambda: function(*inputs).backward())
+        else:
+            y = function(*inputs)
+            dy = torch.rand_like(y)
+            measure(name, lambda: torch.autograd.grad(y, wanted, dy, retain_graph=True))
 
 
 with torch.autocast(device.split(":")[0], torch.bfloat16, enabled="bf16" in sys.argv):

@@ -3,7 +3,7 @@
 # Each COMMAND is one word, for sh -c. One that begins with @ is started once and goes on: for each turn it reads the file $TURN_GO to its end,
 # and writes what it has to say to $TURN_SAID (settings.py); its first turn, in which it warms up, does not count.
 # A round in which other processes and the hypervisor took more than 2 % of a core's time is thrown away and run again, so long as that does not
-# double the rounds; AGAIN says how many may be run again.
+# double the rounds; AGAIN says how many may be run again. FOLDER/disturbed says how many rounds are kept that were disturbed.
 set -eu
 rounds=$1
 folder=$2
@@ -49,7 +49,7 @@ for command; do
     i=$((i + 1))
     case $command in @*) turn $i "$command" > /dev/null ;; esac
 done
-round=0
+round=0 disturbed=0
 while [ "$round" -lt "$rounds" ]; do
     before=$(ticks)
     i=0
@@ -62,10 +62,11 @@ while [ "$round" -lt "$rounds" ]; do
         again=$((again - 1))
         continue
     fi
-    [ "$quiet" = 1 ] || echo "a round was disturbed and is kept" >&2
+    [ "$quiet" = 1 ] || disturbed=$((disturbed + 1))
     while [ "$i" -gt 0 ]; do
         cat "$folder/turn.$i" >> "$folder/$i"
         i=$((i - 1))
     done
     round=$((round + 1))
 done
+echo $disturbed > "$folder/disturbed"

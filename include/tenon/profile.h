@@ -35,7 +35,7 @@ TN_API tn_status tn_profile_stop(tn_profile *profile);
 typedef struct tn_profile_row {
     const char *kernel; /* "gemm", or the operator where one kernel serves many: "exp"; the profile's, as the next two */
     const char *sizes;  /* "float32 batch, m, n, k [1, 256, 1024, 784]" */
-    const char *bound;  /* which takes longer at the machine's best: "FLOP", or the bytes in "L1", "L2", "L3" or "memory" */
+    const char *bound;  /* which takes longer at the machine's best: "FLOP", or the bytes in "L1", "L2", "L3", "L3+memory" or "memory" */
     int64_t calls;
     double ms;       /* of all calls together, as the rest */
     double share;    /* ms over the time since tn_profile_new(), until the profile was stopped: all rows and what lies between kernels make 1 */

@@ -213,8 +213,12 @@ static double cache_size(int level, double unknown)
 void tn_measure_levels(int threads, tn_effort effort, tn_level levels[TN_LEVELS])
 {
     const double l1 = cache_size(1, 32e3), l2 = cache_size(2, 512e3), l3 = cache_size(3, 8e6), most = effort.beyond * l3;
-    const double footprints[TN_LEVELS] = {l1 / 2, l2 / 2, l3 / 2 / threads, most / threads};
-    const tn_level empty[TN_LEVELS] = {{"L1", l1 * threads, 0, 0, 0}, {"L2", l2 * threads, 0, 0, 0}, {"L3", l3, 0, 0, 0}, {"memory", 1e15, 0, 0, 0}};
+    const double footprints[TN_LEVELS] = {l1 / 2, l2 / 2, l3 / 2 / threads, 2 * l3 / threads, most / threads};
+    const tn_level empty[TN_LEVELS] = {{"L1", l1 * threads, 0, 0, 0},
+                                       {"L2", l2 * threads, 0, 0, 0},
+                                       {"L3", l3, 0, 0, 0},
+                                       {"L3+memory", 3 * l3, 0, 0, 0},
+                                       {"memory", 1e15, 0, 0, 0}};
     memcpy(levels, empty, sizeof empty);
     float *data = mmap(NULL, (size_t)most, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED)

@@ -6,12 +6,12 @@
 #include "kernels/work.h"
 
 typedef struct tn_level {
-    const char *name;          /* "L1", "L2", "L3", "memory" */
+    const char *name;          /* "L1", "L2", "L3", "L3+memory" (up to thrice the third: part of it hits), "memory" */
     double capacity;           /* bytes that all threads together hold there */
     double read, copy, update; /* GB/s: of reading, of copying (bytes read and written) and of changing in place (likewise); 0 where no memory was
                                 * to be had */
 } tn_level;
-enum { TN_LEVELS = 4 };
+enum { TN_LEVELS = 5 };
 
 /* How long to measure: the best of so many tries of so many rounds of multiply-adds, or of so many bytes, is taken; and how many times the third
  * level's size lies in memory. */
@@ -20,7 +20,7 @@ typedef struct tn_effort {
     int64_t rounds;
     double bytes, beyond;
 } tn_effort;
-static const tn_effort TN_BRIEFLY = {3, 100000, 4e6, 2}, TN_LONG = {9, 1000000, 32e6, 8};
+static const tn_effort TN_BRIEFLY = {3, 100000, 4e6, 4}, TN_LONG = {9, 1000000, 32e6, 8};
 
 /* GFLOP/s of the instruction set that Tenon runs, at most `threads` of the calling thread's pool together; a multiply-add is two. Where the
  * processor has no instruction for the kind, f32's. */
