@@ -303,9 +303,9 @@ static inline void FN(segment_forward)(const tn_norm *f, int64_t k, int64_t c, c
 
 static void FN(segments_forward)(int64_t begin, int64_t end, void *context)
 {
-    const tn_norm *f = ((const norm_task *)context)->f;
+    const tn_norm f = *((const norm_task *)context)->f; /* which no store to y can change */
     for (int64_t k = begin; k < end; k++)
-        FN(segment_forward)(f, k, k % f->c, (const T *)f->x + k * f->s, (T *)f->y + k * f->s);
+        FN(segment_forward)(&f, k, k % f.c, (const T *)f.x + k * f.s, (T *)f.y + k * f.s);
 }
 
 /* Sums of dy and of dy (x - mean) rstd: what each segment gives to bias's and weight's gradients. */
