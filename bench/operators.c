@@ -1,7 +1,8 @@
 /* Operators, timed.  usage: operators THREADS [SECONDS] [WORD...] < operators.txt
  * For each line "family what sizes" prints "family.what.sizes threads median_ms least_ms gflop read updated written", the last three in MB: what the
  * operator must read, change in place and write at least. FLOPs are those of products and attention, a multiply-add being two; of other operators one
- * for each element. Words: bf16, products under autocast and all else on tensors of it; cuda:0, on that device and by its clock; tf32. operators.py is the same on PyTorch. */
+ * for each element. Words: bf16, products under autocast and all else on tensors of it but adam and empty, which are f32; cuda:0, on that device and
+ * by its clock; tf32. operators.py is the same on PyTorch. */
 #include <stdio.h>
 #include <string.h>
 

@@ -4,6 +4,7 @@
 #include "check.h"
 
 #include "kernels/kernels.h"
+#include "ulp.h"
 
 extern const tn_kernels tn_portable_kernels;
 #ifdef TENON_HAVE_AVX2
@@ -104,6 +105,7 @@ typedef struct product {
     tn_dtype dtype;
     tn_gemm g;
     int64_t sizes[3]; /* elements of a, b and c */
+    bool alike;       /* all terms of a sum are the same, and all its additions are rounded the same way */
 } product;
 
 /* layout: 0 row-major, 1 transposed, 2 neither stride 1. */
@@ -145,18 +147,19 @@ static double operand(const product *p, const void *data, int64_t i)
     return ldexp(nearbyint(fraction * 256), exponent - 8);
 }
 
+/* c[i, j], and the sum of its terms' magnitudes. */
 static double expected(const product *p, const double *c, int64_t at, int64_t i, int64_t j, double *size)
 {
-    double sum = 0;
-    *size = 1;
+    double sum = 0, magnitudes = 0;
     for (int64_t q = 0; q < p->g.k; q++) {
         const double term = operand(p, p->g.a, at * p->g.a_batch + i * p->g.a_row + q * p->g.a_col) *
                             operand(p, p->g.b, at * p->g.b_batch + q * p->g.b_row + j * p->g.b_col);
         sum += term;
-        *size += fabs(term);
+        magnitudes += fabs(term);
     }
-    double x = p->g.alpha * sum + (p->g.beta != 0 ? p->g.beta * c[at * p->g.c_batch + i * p->g.c_row + j] : 0);
-    x += p->g.bias ? load(p->dtype, p->g.bias, j) : 0;
+    const double kept = p->g.beta != 0 ? p->g.beta * c[at * p->g.c_batch + i * p->g.c_row + j] : 0;
+    const double bias = p->g.bias ? load(p->dtype, p->g.bias, j) : 0, x = p->g.alpha * sum + kept + bias;
+    *size = fabs(p->g.alpha) * magnitudes + fabs(kept) + fabs(bias);
     return p->g.activation && x < 0 ? 0 : x;
 }
 
@@ -168,6 +171,13 @@ static double wrapped(tn_dtype dtype, double x)
     return load(dtype, bytes, 0);
 }
 
+/* The bound of gemm.c in ulp of the sum of the terms' magnitudes. */
+static double most_ulps(const product *p)
+{
+    const int64_t k = p->g.m == 1 || p->g.n == 1 ? p->g.k : p->g.k < 512 ? p->g.k : 512;
+    return 1 + (p->alike ? (double)k / 5 : sqrt((double)k));
+}
+
 /* Runs the kernel and compares every element, those between c's rows included. */
 static void compare(const tn_kernels *table, product *p)
 {
@@ -177,8 +187,7 @@ static void compare(const tn_kernels *table, product *p)
         before[i] = load(p->dtype, p->g.c, i);
     assert_int_equal(table->gemm(p->dtype, &p->g), TN_OK);
     const double half = p->dtype == TN_F16 ? 0x1p-11 : p->dtype == TN_BF16 ? 0x1p-8 : 0;
-    /* A product of one row or column may round or not. */
-    const double unit = p->dtype == TN_F64 ? 1e-15 : p->g.rounded && (p->g.m == 1 || p->g.n == 1) ? 0x1p-8 : 1e-6;
+    const bool either = p->g.rounded && (p->g.m == 1 || p->g.n == 1); /* a product of one row or column may round or not */
     for (int64_t at = 0; at < p->g.batch; at++)
         for (int64_t i = 0; i < p->g.m; i++)
             for (int64_t j = 0; j < p->g.n; j++) {
@@ -188,7 +197,8 @@ static void compare(const tn_kernels *table, product *p)
                 written[place] = true;
                 if (!tn_dtype_is_float(p->dtype))
                     due = wrapped(p->dtype, due), size = 0;
-                if (!(fabs(is - due) <= unit * size + half * fabs(due)))
+                const double off = p->dtype == TN_F64 ? 1e-15 * (1 + size) : either ? 0x1p-7 * size : most_ulps(p) * ulp_of(size);
+                if (!(fabs(is - due) <= off + half * fabs(due)))
                     fail_msg("%s %s %lldx%lldx%lld batch %lld: c[%lld, %lld] is %.17g, %.17g was due", table->name,
                              tn_dtype_name(p->dtype), (long long)p->g.m, (long long)p->g.n, (long long)p->g.k,
                              (long long)at, (long long)i, (long long)j, is, due);
@@ -274,6 +284,46 @@ static void test_rounded(void **state)
                 p.g.alpha = how >= 9 ? -0.75 : 1;
                 p.g.beta = how >= 9 ? 1.5 : 0;
                 p.g.activation = how % 2 ? TN_UNARY_RELU : 0;
+                compare(tables[t], &p);
+                product_free(&p);
+            }
+}
+
+/* What a[i] or b[i] becomes. */
+typedef enum hard { POSITIVE, OF_EVERY_SIZE, ALIKE, CANCELLING, HARD } hard;
+static float made_hard(hard how, float x, int64_t i)
+{
+    return how == POSITIVE ? fabsf(x) : how == OF_EVERY_SIZE ? ldexpf(x, (int)(i * 7 % 61) - 30) : how == ALIKE ? 0.1f : x;
+}
+
+static product hard_product(hard how, const int64_t *size, int layout)
+{
+    product p = product_new(TN_F32, 1, size[0], size[1], size[2], layout, layout);
+    float *a = (float *)(uintptr_t)p.g.a, *b = (float *)(uintptr_t)p.g.b;
+    p.alike = how == ALIKE;
+    for (int64_t i = 0; i < p.sizes[0]; i++)
+        a[i] = made_hard(how, a[i], i);
+    for (int64_t i = 0; i < p.sizes[1]; i++)
+        b[i] = made_hard(how, b[i], i / 3);
+    const int64_t half = p.g.k / 2; /* what it gives, the other half takes away */
+    for (int64_t q = half; q < 2 * half && how == CANCELLING; q++) {
+        for (int64_t i = 0; i < p.g.m; i++)
+            a[i * p.g.a_row + q * p.g.a_col] = -a[i * p.g.a_row + (q - half) * p.g.a_col];
+        for (int64_t j = 0; j < p.g.n; j++)
+            b[q * p.g.b_row + j * p.g.b_col] = b[(q - half) * p.g.b_row + j * p.g.b_col];
+    }
+    return p;
+}
+
+static void test_error(void **state)
+{
+    (void)state;
+    static const int64_t sizes[][3] = {{5, 9, 4096}, {33, 17, 1000}, {13, 40, 257}, {1, 50, 3000}, {70, 1, 2000}, {1, 1, 5000}, {12, 32, 31}};
+    for (int t = 0; t < table_count; t++)
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+            for (int how = 0; how < 4 * HARD && !left_out(sizes[s]); how++) {
+                product p = hard_product((hard)(how / 4), sizes[s], how & 1);
+                p.g.rounded = how & 2;
                 compare(tables[t], &p);
                 product_free(&p);
             }
@@ -424,6 +474,7 @@ int main(void)
     const struct CMUnitTest tests[] = {TEST(test_shapes),
                                        TEST(test_alpha_beta_bias_relu),
                                        TEST(test_rounded),
+                                       TEST(test_error),
                                        TEST(test_past_the_caches),
                                        TEST(test_dtypes),
                                        TEST(test_the_chosen_table),

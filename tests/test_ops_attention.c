@@ -4,6 +4,7 @@
 
 #include "core/core.h"
 #include "ops/random.h"
+#include "ulp.h"
 
 #define OPTIONS                                                                                                               \
     .is_causal = op_flag(args, "is_causal"), .scale = op_number(args, "scale", 0), .enable_gqa = op_flag(args, "enable_gqa")
@@ -151,25 +152,86 @@ static void test_threads(void **state)
     check_good();
 }
 
-/* Heads of whole vectors and others, rows and columns that fill no tile: f32 beside f64. */
-static void test_widths(void **state)
+/* ---- errors ---------------------------------------------------------------------------------------------------------------- */
+
+typedef struct exact {
+    tn_tensor *is, *size; /* the value, and the sum of its terms' magnitudes */
+} exact;
+
+static exact product(exact a, exact b) { return (exact){tn_matmul(a.is, b.is), tn_matmul(a.size, b.size)}; }
+static exact turned(exact a) { return (exact){tn_transpose(a.is, -2, -1), tn_transpose(a.size, -2, -1)}; }
+static exact times(exact a, double scale) { return (exact){tn_mul(a.is, scale), tn_mul(a.size, fabs(scale))}; }
+static exact of(tn_tensor *x)
+{
+    tn_tensor *wide = tn_cast(tn_detach(x), TN_F64);
+    return (exact){wide, tn_abs(wide)};
+}
+/* Summed over the heads that share one of k and v. */
+static exact shared(exact a) { return (exact){tn_sum(a.is, .dim = 1, .keepdim = true), tn_sum(a.size, .dim = 1, .keepdim = true)}; }
+
+/* y and the gradients of q, k and v, [2, heads, l, e] and [2, 1, s, e], in f64. A score is an exponent: what it is off by, which its own terms
+ * measure, all that it weighs is off by. */
+static void find_exact(tn_tensor *const *in, tn_tensor *dy_, bool causal, exact *out)
+{
+    const exact q = of(in[0]), k = of(in[1]), v = of(in[2]), dy = of(dy_);
+    const double scale = 1 / sqrt((double)tn_size(in[0], 3));
+    exact scores = times(product(q, turned(k)), scale), p, ds, dp = product(dy, turned(v));
+    if (causal) {
+        tn_tensor *hidden = tn_logical_not(tn_tril(tn_ones(TN_SHAPE(tn_size(q.is, 2), tn_size(k.is, 2)), .dtype = TN_BOOL), 0));
+        scores.is = tn_masked_fill(scores.is, hidden, -(double)INFINITY), scores.size = tn_masked_fill(scores.size, hidden, 0);
+    }
+    p.is = tn_softmax(scores.is, -1);
+    p.size = tn_mul(p.is, tn_add(tn_max(scores.size, .dim = -1, .keepdim = true), 1));
+    ds.is = tn_mul(p.is, tn_sub(dp.is, tn_sum(tn_mul(p.is, dp.is), .dim = -1, .keepdim = true)));
+    ds.size = tn_mul(p.size, tn_add(dp.size, tn_sum(tn_mul(p.is, dp.size), .dim = -1, .keepdim = true)));
+    out[0] = product(p, v);
+    out[1] = times(product(ds, k), scale);
+    out[2] = times(shared(product(turned(ds), q)), scale);
+    out[3] = shared(product(turned(p), dy));
+}
+
+/* `most`: in ulp of the sizes. */
+static void within(tn_tensor *y, exact due, double most, const char *what)
+{
+    const float *is = tn_data(tn_contiguous(y));
+    const double *right = tn_data(tn_contiguous(due.is)), *size = tn_data(tn_contiguous(due.size));
+    check_good();
+    for (int64_t i = 0; i < tn_numel(y); i++) {
+        const double off = ulps_of(is[i], right[i], size[i]);
+        if (!(off <= most))
+            fail_msg("%s[%lld] is %a, %a was due: %.3g ulp", what, (long long)i, (double)is[i], right[i], off);
+    }
+}
+
+/* The bounds of attention.c: heads of whole vectors and others, rows and columns that fill no tile; scores near each other and far apart, values far
+ * from 0; float32, and products rounded to bf16 of inputs that are bf16. */
+static void test_error(void **state)
 {
     (void)state;
     tn_manual_seed(7);
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 48; i++) {
         TN_SCOPE;
-        tn_tensor *in[3], *wide[3], *d[3], *due[3];
-        for (int k = 0; k < 3; k++) {
-            in[k] = tn_randn(TN_SHAPE(2, k ? 1 : 2, k ? 103 : 150, (int[]){16, 48, 64, 20}[i / 2]), .requires_grad = true);
-            wide[k] = tn_cast(in[k], TN_F64);
+        const int hard = i / 8 % 3;
+        const bool causal = i % 2, rounded = i >= 24;
+        tn_tensor *in[4], *d[3];
+        for (int k = 0; k < 4; k++) {
+            const int rows = (int[]){150, 49, 150, 97}[i / 2 % 4], columns = (int[]){103, 1300, 103, 520}[i / 2 % 4];
+            const tn_shape shape = TN_SHAPE(2, k % 3 ? 1 : 2, k % 3 ? columns : rows, (int[]){16, 48, 64, 20}[i / 2 % 4]);
+            tn_tensor *x = tn_mul(tn_randn(shape), k < 2 && hard ? (hard == 1 ? 3 : 0.1) : 1);
+            x = hard < 2 ? x : k == 1 ? tn_add(x, 1) : k == 2 ? tn_add(x, 100) : x;
+            in[k] = tn_detach(rounded ? tn_cast(tn_cast(x, TN_BF16), TN_F32) : x);
+            assert_int_equal(tn_set_requires_grad(in[k], k < 3), TN_OK);
         }
-        tn_tensor *y = tn_scaled_dot_product_attention(in[0], in[1], in[2], .is_causal = i % 2, .enable_gqa = true);
-        tn_tensor *z = tn_scaled_dot_product_attention(wide[0], wide[1], wide[2], .is_causal = i % 2, .enable_gqa = true);
-        assert_int_equal(tn_grads_of(&y, 1, in, 3, d, .grads = &y), TN_OK);
-        assert_int_equal(tn_grads_of(&z, 1, in, 3, due, .grads = &z), TN_OK);
-        assert_true(tn_allclose(y, tn_cast(z, TN_F32), 1e-5, 1e-5, false));
-        for (int k = 0; k < 3; k++)
-            assert_true(tn_allclose(d[k], due[k], 1e-5, 1e-4, false));
+        TN_AUTOCAST(rounded ? TN_BF16 : TN_F32);
+        tn_tensor *y = tn_scaled_dot_product_attention(in[0], in[1], in[2], .is_causal = causal, .enable_gqa = true);
+        exact due[4];
+        assert_int_equal(tn_grads_of(&y, 1, in, 3, d, .grads = &in[3]), TN_OK);
+        find_exact(in, in[3], causal, due);
+        const double *most = rounded ? (double[]){0x1p14, 0x1p12, 0x1p10, 0.4 * 0x1p16} : (double[]){11, 1.5, 1, 3};
+        within(y, due[0], most[0], "y");
+        within(d[0], due[1], most[1], "dq");
+        within(d[1], due[2], most[2], "dk");
+        within(d[2], due[3], most[3], "dv");
     }
     check_good();
 }
@@ -288,7 +350,7 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {OP_TABLE_TESTS, TEST(test_wrong_inputs), TEST(test_dropout), TEST(test_composed), TEST(test_threads),
-                                       TEST(test_widths), TEST(test_both_masks_and_halves), TEST(test_no_features), TEST(test_heads_side_by_side),
+                                       TEST(test_error), TEST(test_both_masks_and_halves), TEST(test_no_features), TEST(test_heads_side_by_side),
                                        TEST(test_rope_in_place), TEST(test_memory)};
     return op_table_load("attention", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

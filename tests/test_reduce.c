@@ -5,6 +5,7 @@
 #include <float.h>
 
 #include "kernels/kernels.h"
+#include "ulp.h"
 
 static uint64_t state = 1;
 static uint64_t next(void)
@@ -386,6 +387,58 @@ static void softmax_of_rows(void **unused)
     }
 }
 
+/* By how: of a common spread, far from 0, of which one is far above the others, spread so far that most results are 0. */
+static float hard_logit(int how, int64_t i, int64_t n)
+{
+    const double x = uniform();
+    return (float)(how == 0 ? 4 * x : how == 1 ? 1000 + x : how == 2 ? x + (i % n == n / 2 ? 30 : 0) : 75 * x);
+}
+
+/* The bounds of softmax.c. Of y in ulp of y (1 + |x - max|), as the difference is rounded before it is an exponent; of its log in ulp of
+ * 1 + |x - max| + log of the sum; of dx in ulp of its terms' magnitudes. What is below 2^-126 may be 0. */
+static void check_softmax_error(int how, bool log_of, int64_t outer, int64_t n, int64_t inner)
+{
+    const int64_t numel = outer * n * inner;
+    float *x = malloc((size_t)numel * 4 * sizeof *x), *dy = x + numel, *y = dy + numel, *dx = y + numel;
+    for (int64_t i = 0; i < numel; i++)
+        x[i] = hard_logit(how, i / inner, n), dy[i] = (float)uniform();
+    const tn_softmax_rows s = {.outer = outer, .n = n, .inner = inner, .log = log_of, .x = x, .y = y};
+    assert_int_equal(k()->softmax(TN_F32, &s), TN_OK);
+    const tn_softmax_rows b = {.outer = outer, .n = n, .inner = inner, .log = log_of, .x = y, .dy = dy, .y = dx};
+    assert_int_equal(k()->softmax_backward(TN_F32, &b), TN_OK);
+    for (int64_t row = 0; row < outer * inner; row++) {
+        const int64_t first = row / inner * n * inner + row % inner, end = first + n * inner;
+        double max = -HUGE_VAL, sum = 0, dot = 0, size = 0;
+        for (int64_t i = first; i < end; i += inner)
+            max = fmax(max, (double)x[i]);
+        for (int64_t i = first; i < end; i += inner) {
+            const double term = (double)dy[i] * (log_of ? 1 : (double)y[i]);
+            sum += exp((double)x[i] - max), dot += term, size += fabs(term);
+        }
+        for (int64_t i = first; i < end; i += inner) {
+            const double away = max - (double)x[i], p = exp(-away) / sum, g = (double)dy[i], is = log_of ? exp((double)y[i]) : (double)y[i];
+            const double off = log_of ? ulps_of(y[i], -away - log(sum), 1 + away + log(sum)) : ulps_of(y[i], p, p * (1 + away));
+            const double slope = log_of ? g - is * dot : is * (g - dot), large = log_of ? fabs(g) + is * size : is * (fabs(g) + size);
+            if (!(off <= (log_of ? 1.7 : 3.2)) && !(!log_of && p < 0x1p-126 && y[i] < 0x1p-126f))
+                fail_msg("log %d, %d x %d x %d, how %d: y is %a, %a was due: %.3g ulp", log_of, (int)outer, (int)n, (int)inner, how, (double)y[i],
+                         log_of ? -away - log(sum) : p, off);
+            if (!(ulps_of(dx[i], slope, large) <= (log_of ? 1.2 : 3)))
+                fail_msg("log %d, %d x %d x %d, how %d: dx is %a, %a was due", log_of, (int)outer, (int)n, (int)inner, how, (double)dx[i], slope);
+        }
+    }
+    free(x);
+}
+
+static void softmax_error(void **unused)
+{
+    (void)unused;
+    static const int64_t sizes[][3] = {{50, 1, 1},   {37, 15, 1},   {33, 64, 1},  {35, 65, 1}, {19, 300, 1},
+                                       {4, 1041, 1}, {2, 20000, 1}, {2, 17, 130}, {1, 3000, 3}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int how = 0; how < 8; how++)
+            check_softmax_error(how / 2, how % 2, sizes[i][0], sizes[i][1], sizes[i][2]);
+}
+
 /* What is masked by -infinity is 0, a row with NaN is NaN and leaves its neighbours alone; in short rows and in long ones. */
 static void softmax_of_special_values(void **unused)
 {
@@ -550,6 +603,7 @@ int main(void)
         cmocka_unit_test(every_reduction), cmocka_unit_test(large_reductions), cmocka_unit_test(specials),
         cmocka_unit_test(accuracy),        cmocka_unit_test(softmaxes),        cmocka_unit_test(sums_of_halves),
         cmocka_unit_test(softmax_backward_of_halves), cmocka_unit_test(softmax_of_rows), cmocka_unit_test(softmax_of_special_values),
+        cmocka_unit_test(softmax_error),
         cmocka_unit_test(cross_entropies),
         cmocka_unit_test(cumsums),         cmocka_unit_test(sorts),
     };

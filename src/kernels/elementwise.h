@@ -59,7 +59,7 @@
     X(MAXIMUM, ((a > b) | tn_isnan_(a)) ? a : b) /* NaN, of either, goes through */                                           \
     X(MINIMUM, ((a < b) | tn_isnan_(a)) ? a : b)
 
-/* Floats only; the *_BACKWARD ones are fused gradients: a is the gradient of the result, b what forward saved. */
+/* Floats only. SWIGLU gates b by SiLU of a; the *_BACKWARD ones are fused gradients: a is the gradient of the result, b what forward saved. */
 #define TN_BINARY_FLOAT_LIST(X)                                                                                               \
     X(DIV, a / b)                                                                                                             \
     X(SWIGLU, a * tn_sigmoid_(a) * b)                                                                                         \

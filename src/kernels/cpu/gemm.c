@@ -1,5 +1,9 @@
 /* Matrix products. f32 and f64 by the packed kernel of gemm_template.h, f32 also with operands rounded to bf16, the 16-bit floats through
- * f32, integers by plain loops. */
+ * f32, integers by plain loops.
+ *
+ * An f32 result lies within 1 + sqrt(k) ulp of the exact one, in ulp of the sum of its terms' magnitudes (Higham and Mary 2019), and within 1 + k / 5
+ * where all terms are alike and so all sums rounded the same way; k counts as 512 at most but in products of one row or column. That is of what the
+ * operands are, or, where they are rounded, of what rounding made them. tests/test_gemm.c has these bounds. */
 #include <string.h>
 #include <unistd.h>
 

@@ -1,4 +1,7 @@
-/* Normalisation: layer, RMS and group norm, which pool what belongs to one sample, and batch norm, which pools a channel. */
+/* Normalisation: layer, RMS and group norm, which pool what belongs to one sample, and batch norm, which pools a channel.
+ *
+ * Errors of f32 in ulp of what the formulas give with each term's magnitude in its place, a mean's being the mean of magnitudes: of y 7, dx 4,
+ * weight's gradient 3, bias's 2 (tests/test_norm.c). 16-bit rows and segments are rounded once beyond that. */
 #include <math.h>
 #include <string.h>
 

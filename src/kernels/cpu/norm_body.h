@@ -67,15 +67,16 @@ static void FN(rows_forward)(int64_t begin, int64_t end, void *context)
     double centre = f->centre ? FN(total)(x, m) / (double)m : 0, squares = FN(sum_squares)(x, (T)centre, m);
     for (int64_t row = begin; row < end; row++, x += m) {
         const int64_t at = row % f->groups * m;
-        const T own = (T)centre, *next = row + 1 < end ? x + m : x;
+        const bool more = row + 1 < end;
+        const T own = (T)centre, *next = x + m;
         set_pool(f, row, centre, squares / (double)m);
-        if (f->centre)
+        if (more && f->centre)
             centre = FN(total)(next, m) / (double)m;
-        else
+        else if (more)
             squares = FN(sum_squares)(next, 0, m);
         FN(normalise)(x, f->weight ? (const T *)f->weight + at : NULL, f->bias ? (const T *)f->bias + at : NULL, own, (T)f->rstd[row],
                       (T *)f->y + row * m, m);
-        if (f->centre)
+        if (more && f->centre)
             squares = FN(sum_squares)(next, (T)centre, m);
     }
 }
@@ -287,20 +288,24 @@ static void FN(chunks_moments)(int64_t begin, int64_t end, void *context)
     }
 }
 
+/* Of segment k, which is of channel c; y may be x. */
+static inline void FN(segment_forward)(const tn_norm *f, int64_t k, int64_t c, const T *x, T *y)
+{
+    const int64_t pool = f->batch ? c : pool_of(f, k), s = f->s;
+    const T mean = (T)f->mean[pool], shift = f->bias ? ((const T *)f->bias)[c] : 0;
+    const T scale = (T)f->rstd[pool] * (f->weight ? ((const T *)f->weight)[c] : 1);
+    int64_t i = 0;
+    for (; i + WIDTH <= s; i += WIDTH)
+        *(VEC *)(y + i) = (AT(x + i) - mean) * scale + shift;
+    for (; i < s; i++)
+        y[i] = (x[i] - mean) * scale + shift;
+}
+
 static void FN(segments_forward)(int64_t begin, int64_t end, void *context)
 {
-    const tn_norm *f = ((const norm_task *)context)->f;
-    for (int64_t k = begin; k < end; k++) {
-        const int64_t c = k % f->c, pool = f->batch ? c : pool_of(f, k);
-        const T *x = (const T *)f->x + k * f->s, mean = (T)f->mean[pool];
-        const T scale = (T)f->rstd[pool] * (f->weight ? ((const T *)f->weight)[c] : 1), shift = f->bias ? ((const T *)f->bias)[c] : 0;
-        T *restrict y = (T *)f->y + k * f->s;
-        int64_t i = 0;
-        for (; i + WIDTH <= f->s; i += WIDTH)
-            *(VEC *)(y + i) = (AT(x + i) - mean) * scale + shift;
-        for (; i < f->s; i++)
-            y[i] = (x[i] - mean) * scale + shift;
-    }
+    const tn_norm f = *((const norm_task *)context)->f; /* which no store to y can change */
+    for (int64_t k = begin; k < end; k++)
+        FN(segment_forward)(&f, k, k % f.c, (const T *)f.x + k * f.s, (T *)f.y + k * f.s);
 }
 
 /* Sums of dy and of dy (x - mean) rstd: what each segment gives to bias's and weight's gradients. */
@@ -351,24 +356,28 @@ static void FN(chunks_sums)(int64_t begin, int64_t end, void *context)
     }
 }
 
+/* Of segment k, which is of channel c; dx may be dy. */
+static inline void FN(segment_backward)(const norm_task *task, int64_t k, int64_t c, const T *x, const T *dy, T *dx)
+{
+    const tn_norm *f = task->f;
+    const int64_t pool = f->batch ? c : pool_of(f, k), s = f->s;
+    const double rstd = f->rstd[pool], weight = weight_at(f, sizeof(T), c);
+    const T mean = (T)f->mean[pool], scale = (T)(rstd * weight), shift = (T)(rstd * task->pools[2 * pool]);
+    const T slope = (T)(rstd * rstd * task->pools[2 * pool + 1]);
+    int64_t i = 0;
+    for (; i + WIDTH <= s; i += WIDTH)
+        *(VEC *)(dx + i) = AT(dy + i) * scale - shift - (AT(x + i) - mean) * slope;
+    for (; i < s; i++)
+        dx[i] = dy[i] * scale - shift - (x[i] - mean) * slope;
+}
+
 static void FN(segments_backward)(int64_t begin, int64_t end, void *context)
 {
     const norm_task *task = context;
     const tn_norm *f = task->f;
     int64_t c = begin % f->c;
-    for (int64_t k = begin; k < end; k++, c = c + 1 < f->c ? c + 1 : 0) {
-        const int64_t pool = f->batch ? c : pool_of(f, k);
-        const T *x = (const T *)f->x + k * f->s, *dy = (const T *)f->dy + k * f->s, mean = (T)f->mean[pool];
-        const double rstd = f->rstd[pool], weight = weight_at(f, sizeof(T), c);
-        const T scale = (T)(rstd * weight), shift = (T)(rstd * task->pools[2 * pool]);
-        const T slope = (T)(rstd * rstd * task->pools[2 * pool + 1]);
-        T *restrict dx = (T *)f->dx + k * f->s;
-        int64_t i = 0;
-        for (; i + WIDTH <= f->s; i += WIDTH)
-            *(VEC *)(dx + i) = AT(dy + i) * scale - shift - (AT(x + i) - mean) * slope;
-        for (; i < f->s; i++)
-            dx[i] = dy[i] * scale - shift - (x[i] - mean) * slope;
-    }
+    for (int64_t k = begin; k < end; k++, c = c + 1 < f->c ? c + 1 : 0)
+        FN(segment_backward)(task, k, c, (const T *)f->x + k * f->s, (const T *)f->dy + k * f->s, (T *)f->dx + k * f->s);
 }
 
 #undef WIDTH

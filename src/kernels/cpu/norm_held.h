@@ -124,13 +124,8 @@ static void segments_forward_16(int64_t begin, int64_t end, void *context)
     for (int64_t k = begin, count; k < end; k += count) {
         count = few_segments(f, k, end);
         held_load(f, f->x, k * f->s, count * f->s, x);
-        for (int64_t j = 0; j < count; j++) {
-            const int64_t c = (k + j) % f->c, pool = pool_of(f, k + j);
-            const float mean = (float)f->mean[pool], shift = f->bias ? ((const float *)f->bias)[c] : 0;
-            const float scale = (float)f->rstd[pool] * (f->weight ? ((const float *)f->weight)[c] : 1);
-            for (int64_t i = j * f->s; i < (j + 1) * f->s; i++)
-                x[i] = (x[i] - mean) * scale + shift;
-        }
+        for (int64_t j = 0; j < count; j++)
+            segment_forward_f32(f, k + j, (k + j) % f->c, x + j * f->s, x + j * f->s);
         held_store(f, x, count * f->s, f->y, k * f->s);
     }
 }
@@ -144,14 +139,8 @@ static void segments_backward_16(int64_t begin, int64_t end, void *context)
         count = few_segments(f, k, end);
         held_load(f, f->x, k * f->s, count * f->s, x);
         held_load(f, f->dy, k * f->s, count * f->s, dy);
-        for (int64_t j = 0; j < count; j++) {
-            const int64_t pool = pool_of(f, k + j);
-            const double rstd = f->rstd[pool], weight = weight_at(f, sizeof(float), (k + j) % f->c);
-            const float mean = (float)f->mean[pool], scale = (float)(rstd * weight), shift = (float)(rstd * task->pools[2 * pool]);
-            const float slope = (float)(rstd * rstd * task->pools[2 * pool + 1]);
-            for (int64_t i = j * f->s; i < (j + 1) * f->s; i++)
-                dy[i] = dy[i] * scale - shift - (x[i] - mean) * slope;
-        }
+        for (int64_t j = 0; j < count; j++)
+            segment_backward_f32(task, k + j, (k + j) % f->c, x + j * f->s, dy + j * f->s, dy + j * f->s);
         held_store(f, dy, count * f->s, f->dx, k * f->s);
     }
 }

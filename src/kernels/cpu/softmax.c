@@ -1,5 +1,8 @@
 /* Softmax, its logarithm, and cross-entropy of class indices, forward and backward. The greatest of a row is taken off before exp, so
- * that no row overflows; sums of blocks are added in f64. */
+ * that no row overflows; sums of blocks are added in f64.
+ *
+ * Errors of f32 in ulp: of softmax 3.2 of y (1 + |x - max|), since the difference that is raised is rounded; of its log 1.7 of
+ * 1 + |x - max| + log(sum); of their gradients 3 and 1.2 of the terms' magnitudes (tests/test_reduce.c). */
 #include <string.h>
 
 #include "kernels/cpu/exp_sum.h"

@@ -101,7 +101,9 @@ static void FN(softmax_row_backward)(const tn_rows *rows, const void *y, const v
     double sum = 0;
     for (int64_t i = 0; i < n; i += BLOCK) {
         int64_t m = tn_min_i64(BLOCK, n - i);
-        g = FN(get)(rows, dy, i, m, dy_buffer), p = FN(get)(rows, y, i, m, y_buffer);
+        g = FN(get)(rows, dy, i, m, dy_buffer);
+        if (!log_of || n <= BLOCK)
+            p = FN(get)(rows, y, i, m, y_buffer);
         sum += (double)(log_of ? FN(sum)(g, m) : FN(dot)(g, p, m));
     }
     for (int64_t i = 0; i < n; i += BLOCK) {
