@@ -3,7 +3,7 @@
  * sums depend on the shape alone, and so do the bits.
  *
  * Errors of f32 in ulp of the sum of the terms' magnitudes, a probability being counted 1 + m times, m being the largest sum of magnitudes that made
- * a score of its row, up to 1300 columns: of y 11, dq 1.5, dk 1, dv 3. Where products are rounded to bf16, in ulp of bf16: 1/4, 1/16, 1/64 and 0.4 of
+ * a score of its row, up to 1300 columns: of y 11, dq 1.5, dk 1, dv 4. Where products are rounded to bf16, in ulp of bf16: 1/4, 1/16, 1/64 and 0.4 of
  * what the rounded inputs give, as probabilities and their gradients are rounded too (tests/test_ops_attention.c). */
 #include <string.h>
 
