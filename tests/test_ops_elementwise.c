@@ -253,6 +253,44 @@ static void test_threads_give_the_same_bits(void **state)
     assert_int_equal(tn_set_num_threads(threads), TN_OK);
 }
 
+static void check_rounded(const char *name, const tn_tensor *got, tn_tensor *exact)
+{
+    const tn_bf16 *y = tn_data(got), *want = tn_data(tn_cast(exact, TN_BF16));
+    check_good();
+    for (int64_t i = 0; i < tn_numel(exact); i++)
+        if (y[i].bits != want[i].bits)
+            fail_msg("%s at %lld: %04x for %04x", name, (long long)i, y[i].bits, want[i].bits);
+}
+
+/* Every bfloat16, an odd count of them and from places that no word begins at too: as the operator in float, rounded. */
+static void test_bfloat16_is_rounded_float(void **state)
+{
+    (void)state;
+    enum { N = 1 << 16, BINARIES = 8 };
+    if (case_device()) {
+        print_message("skipped: of the CPU's loops\n");
+        return;
+    }
+    static tn_bf16 left[N], right[N];
+    for (int i = 0; i < N; i++) {
+        left[i].bits = (uint16_t)i;
+        right[i].bits = (left[i].bits & 0x7fff) > 0x7f80 ? 0x3f80 : (uint16_t)((unsigned)i * 40503u); /* of two NaNs either may come out */
+    }
+    for (int from = 0; from < 2; from++) {
+        TN_SCOPE;
+        tn_tensor *a = tn_narrow(tn_from_memory(left, TN_SHAPE(N), NULL, NULL, .dtype = TN_BF16), 0, from, N - 1);
+        tn_tensor *b = tn_narrow(tn_from_memory(right, TN_SHAPE(N), NULL, NULL, .dtype = TN_BF16), 0, from, N - 1);
+        tn_tensor *number = tn_full(TN_SHAPE(1), 1.7, .dtype = TN_BF16), *x = tn_cast(a, TN_F32), *y = tn_cast(b, TN_F32);
+        for (int k = 0; k < BINARIES; k++) {
+            check_rounded(twos[k].name, twos[k].run(a, b), twos[k].run(x, y));
+            check_rounded(twos[k].name, twos[k].run(a, number), twos[k].run(x, tn_cast(number, TN_F32)));
+        }
+        for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)
+            check_rounded(numbers[k].name, numbers[k].run(a), numbers[k].run(x));
+        check_rounded("clamp", tn_clamp(a, .min = -1, .max = 2), tn_clamp(x, .min = -1, .max = 2));
+    }
+}
+
 /* ---- in place ------------------------------------------------------------------------------------------------------------- */
 
 static void test_in_place_values(void **state)
@@ -374,6 +412,7 @@ int main(void)
                                        TEST(test_layout_follows_the_inputs),
                                        TEST(test_sizes_and_strides),
                                        TEST(test_threads_give_the_same_bits),
+                                       TEST(test_bfloat16_is_rounded_float),
                                        TEST(test_in_place_values),
                                        TEST(test_in_place_on_its_own_memory),
                                        TEST(test_in_place_and_gradients),

@@ -2,6 +2,7 @@
 #include "kernels/cpu/math.h"
 #include "kernels/cpu/math_avx512.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/cpu/wide.h"
 
 /* n elements; with `scalar` the right operand is one element for all. */
 typedef void (*loop_fn)(void *out, const void *left, const void *right, int64_t n, bool scalar);
@@ -53,6 +54,35 @@ static loop_fn const loops[TN_KIND_COUNT][TN_BINARY_COUNT] = {
     [TN_KIND_I64] = {TN_BINARY_NUMBER_LIST(IN_I64) TN_BINARY_TEST_LIST(IN_I64)},
 };
 
+/* The same over bfloat16 from memory to memory, two to a word: a way through buffers of floats would cost more than the operator. */
+#define BF16(NAME, expression)                                                                                                \
+    TN_INLINE_ float of_##NAME(float a, float b)                                                                              \
+    {                                                                                                                         \
+        typedef float T;                                                                                                      \
+        typedef float U __attribute__((unused));                                                                              \
+        return (T)(expression);                                                                                               \
+    }                                                                                                                         \
+    static void bf16_##NAME(void *out, const void *left, const void *right, int64_t n, bool scalar)                           \
+    {                                                                                                                         \
+        const tn_bf16 *l = left, *r = right;                                                                                  \
+        const tn_pair_bf16 *ls = left, *rs = right;                                                                           \
+        tn_pair_bf16 *y = out;                                                                                                \
+        const float b = scalar ? tn_load_bf16(*r) : 0;                                                                        \
+        if (scalar)                                                                                                           \
+            TN_INDEPENDENT                                                                                                    \
+            for (int64_t i = 0; i < n / 2; i++)                                                                               \
+                y[i] = tn_pair_(of_##NAME(tn_low_(ls[i]), b), of_##NAME(tn_high_(ls[i]), b));                                 \
+        else                                                                                                                  \
+            TN_INDEPENDENT                                                                                                    \
+            for (int64_t i = 0; i < n / 2; i++)                                                                               \
+                y[i] = tn_pair_(of_##NAME(tn_low_(ls[i]), tn_low_(rs[i])), of_##NAME(tn_high_(ls[i]), tn_high_(rs[i])));      \
+        if (n % 2)                                                                                                            \
+            ((tn_bf16 *)out)[n - 1] = tn_store_bf16(of_##NAME(tn_load_bf16(l[n - 1]), scalar ? b : tn_load_bf16(r[n - 1])));  \
+    }
+TN_BINARY_NUMBER_LIST(BF16) TN_BINARY_FLOAT_LIST(BF16)
+#define IN_BF16(NAME, expression) [TN_BINARY_##NAME] = bf16_##NAME,
+static loop_fn const loops_bf16[TN_BINARY_COUNT] = {TN_BINARY_NUMBER_LIST(IN_BF16) TN_BINARY_FLOAT_LIST(IN_BF16)};
+
 #if defined(__AVX512F__)
 /* a is l[i ...], b r[i ...] or its one element. */
 #define VECTORS(NAME, expression)                                                                                             \
@@ -98,7 +128,7 @@ static bool is_test(tn_binary_op op)
 }
 
 typedef struct job {
-    loop_fn loop;
+    loop_fn loop, dense; /* of the kind; over rows that lie dense in dtype, or NULL */
     tn_dtype dtype;
     int64_t size, result_size;
     bool test;   /* the result is bool, which the loop writes itself */
@@ -109,8 +139,8 @@ static void row(char *const *data, const int64_t *strides, int64_t n, const void
 {
     const job *j = context;
     bool scalar = strides[2] == 0 && n > 1;
-    if (j->direct && strides[0] == j->result_size && strides[1] == j->size && (scalar || strides[2] == j->size)) {
-        j->loop(data[0], data[1], data[2], n, scalar);
+    if (j->dense && strides[0] == j->result_size && strides[1] == j->size && (scalar || strides[2] == j->size)) {
+        j->dense(data[0], data[1], data[2], n, scalar);
         return;
     }
     tn_buffer buffers[3];
@@ -144,6 +174,7 @@ tn_status TN_K(binary)(tn_binary_op op, tn_dtype dtype, const tn_loop *loop)
     j.size = (int64_t)tn_dtype_size(dtype);
     j.result_size = (int64_t)tn_dtype_size(j.test ? TN_BOOL : dtype);
     j.direct = dtype == TN_F32 || dtype == TN_F64 || dtype == TN_I32 || dtype == TN_I64;
+    j.dense = j.direct ? j.loop : dtype == TN_BF16 && j.loop == loops[kind][op] ? loops_bf16[op] : NULL;
     bool slow = op == TN_BINARY_POW || op == TN_BINARY_REMAINDER || (op > TN_BINARY_DIV && !j.test);
     TN_K(rows)(loop, (size_t[]){(size_t)j.result_size, (size_t)j.size, (size_t)j.size}, slow ? TN_GRAIN / 8 : TN_GRAIN, row, &j);
     return TN_OK;

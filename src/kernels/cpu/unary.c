@@ -2,6 +2,7 @@
 #include "kernels/cpu/math.h"
 #include "kernels/cpu/math_avx512.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/cpu/wide.h"
 
 enum { PARAMS = 2 };
 /* n elements; p is PARAMS parameters of the type that is computed in. */
@@ -69,6 +70,30 @@ static void trig(void *out, const void *in, int64_t n, const void *p, loop_fn lo
 static void any_sin(void *out, const void *in, int64_t n, const void *p) { trig(out, in, n, p, f32_SIN, sinf); }
 static void any_cos(void *out, const void *in, int64_t n, const void *p) { trig(out, in, n, p, f32_COS, cosf); }
 
+/* The same over bfloat16 from memory to memory, two to a word: a way through buffers of floats would cost more than the operator. */
+#define BF16(NAME, expression)                                                                                                \
+    TN_INLINE_ float of_##NAME(float x, const float *p)                                                                       \
+    {                                                                                                                         \
+        typedef float T;                                                                                                      \
+        typedef float U __attribute__((unused));                                                                              \
+        (void)p;                                                                                                              \
+        return (T)(expression);                                                                                               \
+    }                                                                                                                         \
+    static void bf16_##NAME(void *out, const void *in, int64_t n, const void *params)                                         \
+    {                                                                                                                         \
+        const float p[PARAMS] = {((const float *)params)[0], ((const float *)params)[1]};                                     \
+        const tn_pair_bf16 *x = in;                                                                                           \
+        tn_pair_bf16 *y = out;                                                                                                \
+        TN_INDEPENDENT                                                                                                        \
+        for (int64_t i = 0; i < n / 2; i++)                                                                                   \
+            y[i] = tn_pair_(of_##NAME(tn_low_(x[i]), p), of_##NAME(tn_high_(x[i]), p));                                       \
+        if (n % 2)                                                                                                            \
+            ((tn_bf16 *)out)[n - 1] = tn_store_bf16(of_##NAME(tn_load_bf16(((const tn_bf16 *)in)[n - 1]), p));                \
+    }
+#define IN_BF16(NAME, expression) [TN_UNARY_##NAME] = bf16_##NAME,
+TN_UNARY_NUMBER_LIST(BF16) TN_UNARY_ROUND_LIST(BF16)
+static loop_fn const loops_bf16[TN_UNARY_COUNT] = {TN_UNARY_NUMBER_LIST(IN_BF16) TN_UNARY_ROUND_LIST(IN_BF16)};
+
 #if defined(__AVX512F__)
 #define VECTORS(NAME, function)                                                                                               \
     static void vectors_##NAME(void *out, const void *in, int64_t n, const void *p)                                           \
@@ -120,7 +145,7 @@ static bool is_slow(tn_unary_op op)
 }
 
 typedef struct job {
-    loop_fn loop;
+    loop_fn loop, dense; /* of the kind; over rows that lie dense in dtype, or NULL */
     tn_dtype dtype;
     int64_t size, result_size;
     bool test;   /* the result is bool, which the loop writes itself */
@@ -136,8 +161,8 @@ typedef struct job {
 static void row(char *const *data, const int64_t *strides, int64_t n, const void *context)
 {
     const job *j = context;
-    if (j->direct && strides[0] == j->result_size && strides[1] == j->size) {
-        j->loop(data[0], data[1], n, &j->param);
+    if (j->dense && strides[0] == j->result_size && strides[1] == j->size) {
+        j->dense(data[0], data[1], n, &j->param);
         return;
     }
     tn_buffer buffers[2];
@@ -177,6 +202,7 @@ tn_status TN_K(unary)(tn_unary_op op, tn_dtype dtype, const double *param, const
     j.size = (int64_t)tn_dtype_size(dtype);
     j.result_size = (int64_t)tn_dtype_size(j.test ? TN_BOOL : dtype);
     j.direct = dtype == TN_F32 || dtype == TN_F64 || dtype == TN_I32 || dtype == TN_I64;
+    j.dense = j.direct ? j.loop : dtype == TN_BF16 ? loops_bf16[op] : NULL;
     TN_K(rows)(loop, (size_t[]){(size_t)j.result_size, (size_t)j.size}, is_slow(op) ? TN_GRAIN / 4 : TN_GRAIN, row, &j);
     return TN_OK;
 }

@@ -1,8 +1,20 @@
-/* Vectors of bfloat16 in float, straight from and to memory: kernels that read much and reckon little spare the way through a buffer. */
+/* bfloat16 in float, straight from and to memory: kernels that read much and reckon little spare the way through a buffer. */
 #ifndef TN_CPU_WIDE_H
 #define TN_CPU_WIDE_H
 
 #include "kernels/cpu/lanes.h"
+
+/* Two numbers of bfloat16 as a word: each is its half of the word alone, so that loops over words become vectors in which nothing changes its
+ * lane. tn_pair_() rounds as tn_store_bf16() does. */
+typedef uint32_t tn_pair_bf16 __attribute__((may_alias, aligned(2)));
+static inline float tn_low_(uint32_t pair) { return tn_bits_f32(pair << 16); }
+static inline float tn_high_(uint32_t pair) { return tn_bits_f32(pair & 0xffff0000u); }
+static inline uint32_t tn_rounded_(float x)
+{
+    const uint32_t u = tn_f32_bits(x);
+    return x != x ? u | 0x400000u : u + 0x7fffu + (u >> 16 & 1);
+}
+static inline uint32_t tn_pair_(float low, float high) { return tn_rounded_(low) >> 16 | (tn_rounded_(high) & 0xffff0000u); }
 
 #if defined(__AVX512F__)
 /* The first `lanes` of 16 at x, the others 0. */
