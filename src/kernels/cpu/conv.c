@@ -28,6 +28,7 @@ typedef struct {
 typedef struct {
     axis y, x;
     int64_t h, w, plane; /* the image's plane, and the elements of one channel's spread planes */
+    bool narrow;         /* each tap of a line has columns of its own, so that lines of outputs lie without a gap: see fits_narrow() */
 } spread_plan;
 
 /* out[row][y][x] = sum over k of weight[row][k] * spread[base + off[k] + y * cols + x] */
@@ -107,14 +108,21 @@ static tn_status plan_alloc(convolution *v, int64_t products, int64_t k)
     return v->product ? TN_OK : TN_ERR_MEMORY;
 }
 
-static tn_status plan_forward(convolution *v, const tn_conv *c, int64_t together)
+/* Lines of 8 outputs, half a vector, of lines of 16 in steps of 2: at the planes' pitch of 9 a fifth of all lanes would be for nothing. */
+static bool fits_narrow(tn_dtype dtype, const tn_conv *c)
+{
+    return TN_VECTOR_BYTES == 64 && dtype == TN_F32 && c->kw == 3 && c->stride_w == 2 && c->dil_w == 1 && c->pad_w == 1 && c->w == 16 && c->ow == 8 &&
+           c->oh % 2 == 0;
+}
+
+static tn_status plan_forward(convolution *v, const tn_conv *c, int64_t together, bool narrow)
 {
     *v = (convolution){.conv = c, .in = c->c_in / c->groups, .rows = c->c_out / c->groups, .out_plane = c->oh * c->ow, .products = 1};
     v->together = together;
     v->depth = tn_ceil_div(v->in, together);
     axis y = axis_forward(c->oh, c->kh, c->stride_h, c->dil_h, c->pad_h);
-    axis x = axis_forward(c->ow, c->kw, c->stride_w, c->dil_w, c->pad_w);
-    v->plan = (spread_plan){y, x, c->h, c->w, y.phases * x.phases * y.size * x.size};
+    axis x = narrow ? (axis){.size = c->ow, .phases = c->kw} : axis_forward(c->ow, c->kw, c->stride_w, c->dil_w, c->pad_w);
+    v->plan = (spread_plan){y, x, c->h, c->w, y.phases * x.phases * y.size * x.size, narrow};
     int64_t k = v->depth * c->kh * c->kw;
     v->packed = v->rows * k;
     if (plan_alloc(v, 1, k) != TN_OK)
@@ -123,8 +131,8 @@ static tn_status plan_forward(convolution *v, const tn_conv *c, int64_t together
     *v->product = (product){v->rows, k, c->oh, c->ow, x.size, 0, 0, v->out_plane, c->ow, 1, off, off + k, off + 2 * k};
     for (int64_t i = 0; i < k; i++) {
         int64_t channel = i / (c->kh * c->kw), ky = i / c->kw % c->kh, kx = i % c->kw;
-        int64_t phase = ky % period_of(c->stride_h, c->dil_h) * x.phases + kx % period_of(c->stride_w, c->dil_w);
-        off[i] = channel * v->plan.plane + (phase * y.size + ky * c->dil_h / c->stride_h) * x.size + kx * c->dil_w / c->stride_w;
+        int64_t phase = ky % period_of(c->stride_h, c->dil_h) * x.phases + (narrow ? kx : kx % period_of(c->stride_w, c->dil_w));
+        off[i] = channel * v->plan.plane + (phase * y.size + ky * c->dil_h / c->stride_h) * x.size + (narrow ? 0 : kx * c->dil_w / c->stride_w);
         v->product->channel[i] = channel;
         v->product->tap[i] = ky * c->kw + kx;
     }
@@ -156,7 +164,7 @@ static tn_status plan_backward(convolution *v, const tn_conv *c, int64_t togethe
     v->depth = tn_ceil_div(v->in, together);
     axis y = axis_backward(c->h, c->kh, c->stride_h, c->dil_h, c->pad_h);
     axis x = axis_backward(c->w, c->kw, c->stride_w, c->dil_w, c->pad_w);
-    v->plan = (spread_plan){y, x, c->oh, c->ow, y.size * x.size};
+    v->plan = (spread_plan){y, x, c->oh, c->ow, y.size * x.size, false};
     v->out_plane = c->h * c->w;
     int64_t all = v->depth * c->kh * c->kw, used = 0;
     v->packed = v->rows * all;
@@ -187,13 +195,17 @@ static tn_status plan_backward(convolution *v, const tn_conv *c, int64_t togethe
 
 static void plan_free(convolution *v) { tn_free(v->product, v->memory_size); }
 
-/* A 1 x 1 kernel reads the image as it lies and writes the result as it lies, where strips are of whole vectors. */
+/* Lines of outputs lie one after another in the planes as in the result, and strips are of whole vectors. */
+static bool is_dense(const product *p, int64_t width)
+{
+    return p->cols == p->ow && p->out_row == p->ow && p->out_col == 1 && p->oh * p->ow % width == 0 && product_strip(p) * p->cols % width == 0;
+}
+
+/* A 1 x 1 kernel reads the image as it lies and writes the result as it lies. */
 static bool is_direct(const convolution *v, int64_t width)
 {
     const tn_conv *c = v->conv;
-    const product *p = &v->product[0];
-    return c->kh == 1 && c->kw == 1 && c->stride_h == 1 && c->stride_w == 1 && c->pad_h == 0 && c->pad_w == 0 &&
-           p->oh * p->ow % width == 0 && product_strip(p) * p->cols % width == 0;
+    return c->kh == 1 && c->kw == 1 && c->stride_h == 1 && c->stride_w == 1 && c->pad_h == 0 && c->pad_w == 0 && is_dense(&v->product[0], width);
 }
 
 /* ---- the ways to multiply ---------------------------------------------------------------------------------------------------------- */
@@ -308,7 +320,7 @@ tn_status TN_K(conv_forward)(tn_dtype dtype, const tn_conv *c)
         return TN_K(depthwise)(c, false, c->x, c->y), TN_OK;
     if (TN_K(winograd_fits)(dtype, c))
         status = TN_K(winograd)(c, false, c->x, c->y, &whole);
-    if (status != TN_OK || whole || (status = plan_forward(&v, c, together(dtype, c, c->c_in))) != TN_OK)
+    if (status != TN_OK || whole || (status = plan_forward(&v, c, together(dtype, c, c->c_in), fits_narrow(dtype, c))) != TN_OK)
         return status;
     status = multiply_all(dtype, &v, c->x, c->bias, c->activation == TN_UNARY_RELU, c->y);
     plan_free(&v);
@@ -342,7 +354,7 @@ static tn_status weight_grad(tn_dtype dtype, const tn_conv_grad *g)
         return TN_K(depthwise_weights)(c, g->dy, g->dw, g->db), TN_OK;
     if (g->dw && TN_K(winograd_fits)(dtype, c))
         status = TN_K(winograd_weights)(c, g->dy, g->dw, g->db, &whole);
-    if (status != TN_OK || whole || (status = plan_forward(&v, c, 1)) != TN_OK)
+    if (status != TN_OK || whole || (status = plan_forward(&v, c, 1, fits_narrow(dtype, c))) != TN_OK)
         return status;
     status = dtype == TN_F64 ? weight_grad_f64(&v, c->x, g->dy, g->dw, g->db)
              : pairs(dtype, c) ? weight_grad_pairs(&v, c->x, g->dy, g->dw, g->db) : weight_grad_f32(&v, c->x, g->dy, g->dw, g->db);

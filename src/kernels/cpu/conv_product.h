@@ -247,7 +247,7 @@ static void N(multiply_images)(int64_t begin, int64_t end, void *context)
                 const int64_t blocks = block_count(p->rows);
                 N(multiply)(p, from, packed, part * blocks / job->parts, (part + 1) * blocks / job->parts,
                             job->bias ? job->bias + group * v->rows : NULL, job->relu, job->out + image * out_size + p->out_base,
-                            job->direct ? NULL : tile, &ahead);
+                            is_dense(p, WIDTH) ? NULL : tile, &ahead);
             }
         }
     }

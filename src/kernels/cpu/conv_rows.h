@@ -6,7 +6,9 @@
 
 typedef T ROW(vec) __attribute__((vector_size(TN_VECTOR_BYTES)));
 typedef T ROW(uvec) __attribute__((vector_size(TN_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+typedef T ROW(half) __attribute__((vector_size(TN_VECTOR_BYTES / 2), aligned(sizeof(T)), may_alias));
 #define WIDTH ((int64_t)(TN_VECTOR_BYTES / sizeof(T)))
+#define HALF (WIDTH / 2)
 #define LOAD(p) (*(const ROW(uvec) *)(p))
 #define STORE(p, v) (*(ROW(uvec) *)(p) = (v))
 
@@ -17,6 +19,9 @@ TN_INLINE void ROW(copy_row)(T *out, const T *in, int64_t n)
         for (int64_t i = 0; i + WIDTH <= n; i += WIDTH)
             STORE(out + i, LOAD(in + i));
         STORE(out + n - WIDTH, LOAD(in + n - WIDTH));
+    } else if (n >= HALF) {
+        *(ROW(half) *)out = *(const ROW(half) *)in;
+        *(ROW(half) *)(out + n - HALF) = *(const ROW(half) *)(in + n - HALF);
     } else {
         for (int64_t i = 0; i < n; i++)
             out[i] = in[i];
@@ -39,12 +44,21 @@ TN_INLINE void ROW(pick_row)(T *out, const T *in, int64_t stride, int64_t n)
     }
 }
 
-/* even[0 ... n) = in[0], in[2], ... and odd[0 ... n) = in[1], in[3], ..., of each row; n is 16 at least, and ends overlap. A function of its
+/* even[0 ... n) = in[0], in[2], ... and odd[0 ... n) = in[1], in[3], ..., of each row; n is 8 at least, and ends overlap. A function of its
  * own, for the plans of its caller would take the loop's registers. */
 static __attribute__((noinline)) void ROW(part_rows)(T *even, T *odd, int64_t pitch, const T *in, int64_t in_pitch, int64_t rows, int64_t n)
 {
     typedef T sixteen __attribute__((vector_size(16 * sizeof(T)), aligned(sizeof(T)), may_alias));
-    for (int64_t next = 0; next < n; next += 16) {
+    typedef T eight __attribute__((vector_size(8 * sizeof(T)), aligned(sizeof(T)), may_alias));
+    for (int64_t next = 0; next < n && n < 16; next += 8) {
+        const int64_t i = tn_min_i64(next, n - 8);
+        for (int64_t row = 0; row < rows; row++) {
+            const sixteen all = *(const sixteen *)(in + row * in_pitch + 2 * i);
+            *(eight *)(even + row * pitch + i) = __builtin_shufflevector(all, all, 0, 2, 4, 6, 8, 10, 12, 14);
+            *(eight *)(odd + row * pitch + i) = __builtin_shufflevector(all, all, 1, 3, 5, 7, 9, 11, 13, 15);
+        }
+    }
+    for (int64_t next = 0; next < n && n >= 16; next += 16) {
         const int64_t i = tn_min_i64(next, n - 16);
         for (int64_t row = 0; row < rows; row++) {
             const sixteen low = *(const sixteen *)(in + row * in_pitch + 2 * i), high = *(const sixteen *)(in + row * in_pitch + 2 * i + 16);
@@ -61,7 +75,7 @@ static __attribute__((noinline)) bool ROW(spread_phases)(T *out, const spread_pl
         return false;
     const span a = axis_span(&s->x, 0, s->w), b = axis_span(&s->x, 1, s->w);
     const int64_t n = a.end - a.begin, odd = 2 * a.begin + a.shift; /* the first column of the first plane */
-    if (b.end - b.begin != n || n < 16 || odd + 2 * b.begin + b.shift != 1)
+    if (b.end - b.begin != n || n < 8 || odd + 2 * b.begin + b.shift != 1)
         return false;
     for (int64_t phase = 0; phase < s->y.phases; phase++) {
         const span r = axis_span(&s->y, phase, s->h);
@@ -75,9 +89,33 @@ static __attribute__((noinline)) bool ROW(spread_phases)(T *out, const spread_pl
     return true;
 }
 
+/* spread() for fits_narrow(): of each line of 16 the columns that the three taps of 8 outputs take. */
+static __attribute__((noinline)) void ROW(spread_narrow)(T *out, const spread_plan *s, const T *in, int64_t channels)
+{
+    typedef T sixteen __attribute__((vector_size(16 * sizeof(T)), aligned(sizeof(T)), may_alias));
+    typedef T eight __attribute__((vector_size(8 * sizeof(T)), aligned(sizeof(T)), may_alias));
+    const int64_t tap = s->y.size * 8;
+    for (int64_t phase = 0; phase < s->y.phases; phase++) {
+        const span r = axis_span(&s->y, phase, s->h);
+        for (int64_t c = 0; c < channels; c++) {
+            T *to = out + c * s->plane + phase * 3 * tap;
+            for (int64_t q = r.begin; q < r.end; q++) {
+                const sixteen line = *(const sixteen *)(in + (c * s->h + q * s->y.stride + r.shift) * 16), none = {0};
+                *(eight *)(to + q * 8) = __builtin_shufflevector(line, none, 16, 1, 3, 5, 7, 9, 11, 13);
+                *(eight *)(to + tap + q * 8) = __builtin_shufflevector(line, none, 0, 2, 4, 6, 8, 10, 12, 14);
+                *(eight *)(to + 2 * tap + q * 8) = __builtin_shufflevector(line, none, 1, 3, 5, 7, 9, 11, 13, 15);
+            }
+        }
+    }
+}
+
 /* Copies `channels` planes [h, w] into spread planes; what lies outside the image was set to zero before. */
 static void ROW(spread)(T *out, const spread_plan *s, const T *in, int64_t channels)
 {
+    if (s->narrow) {
+        ROW(spread_narrow)(out, s, in, channels);
+        return;
+    }
     if (s->x.stride == 2 && ROW(spread_phases)(out, s, in, channels))
         return;
     for (int64_t phase = 0; phase < s->y.phases * s->x.phases; phase++) {
@@ -99,5 +137,6 @@ static void ROW(spread)(T *out, const spread_plan *s, const T *in, int64_t chann
 }
 
 #undef WIDTH
+#undef HALF
 #undef LOAD
 #undef STORE
