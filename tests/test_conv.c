@@ -151,6 +151,16 @@ static void test_conv_shapes(void **state)
          .pad_h = 1, .pad_w = 1, .dil_h = 1, .dil_w = 1, .groups = 1},
         {.n = 3, .c_in = 20, .h = 32, .w = 48, .c_out = 26, .kh = 1, .kw = 1, .oh = 32, .ow = 48, .stride_h = 1, .stride_w = 1,
          .dil_h = 1, .dil_w = 1, .groups = 2},
+        {.n = 3, .c_in = 5, .h = 16, .w = 16, .c_out = 20, .kh = 3, .kw = 3, .oh = 8, .ow = 8, .stride_h = 2, .stride_w = 2,
+         .pad_h = 1, .pad_w = 1, .dil_h = 1, .dil_w = 1, .groups = 1}, /* lines of 16 to lines of 8; at other heights; in groups */
+        {.n = 4, .c_in = 6, .h = 21, .w = 16, .c_out = 10, .kh = 2, .kw = 3, .oh = 10, .ow = 8, .stride_h = 2, .stride_w = 2,
+         .dil_h = 2, .pad_w = 1, .dil_w = 1, .groups = 2},
+        {.n = 2, .c_in = 4, .h = 8, .w = 16, .c_out = 9, .kh = 3, .kw = 3, .oh = 8, .ow = 8, .stride_h = 1, .stride_w = 2,
+         .pad_h = 1, .pad_w = 1, .dil_h = 1, .dil_w = 1, .groups = 1},
+        {.n = 2, .c_in = 4, .h = 16, .w = 16, .c_out = 6, .kh = 4, .kw = 4, .oh = 8, .ow = 8, .stride_h = 2, .stride_w = 2,
+         .pad_h = 1, .pad_w = 1, .dil_h = 1, .dil_w = 1, .groups = 1},
+        {.n = 3, .c_in = 7, .h = 16, .w = 16, .c_out = 12, .kh = 1, .kw = 1, .oh = 8, .ow = 8, .stride_h = 2, .stride_w = 2,
+         .dil_h = 1, .dil_w = 1, .groups = 1},
         {.n = 3, .c_in = 5, .h = 13, .w = 60, .c_out = 20, .kh = 3, .kw = 3, .oh = 7, .ow = 30, .stride_h = 2, .stride_w = 2,
          .pad_h = 1, .pad_w = 1, .dil_h = 1, .dil_w = 1, .groups = 1},
     };

@@ -139,8 +139,8 @@ static tn_status plan_forward(convolution *v, const tn_conv *c, int64_t together
     return TN_OK;
 }
 
-/* The taps of phase (ry, rx) of x, for each channel of the gradient; returns how many. */
-static int64_t plan_taps(const convolution *v, product *p, int64_t ry, int64_t rx)
+/* The taps of phase (ry, rx) of x, which begins with its `first` column, for each channel of the gradient; returns how many. */
+static int64_t plan_taps(const convolution *v, product *p, int64_t ry, int64_t rx, int64_t first)
 {
     const tn_conv *c = v->conv;
     int64_t k = 0;
@@ -149,7 +149,8 @@ static int64_t plan_taps(const convolution *v, product *p, int64_t ry, int64_t r
             int64_t y = tap / c->kw * c->dil_h, x = tap % c->kw * c->dil_w;
             if (y % c->stride_h != ry || x % c->stride_w != rx)
                 continue;
-            p->off[k] = channel * v->plan.plane - y / c->stride_h * p->cols - x / c->stride_w;
+            const int64_t column = first - x / c->stride_w; /* a plane of its own where narrow, 0 or 1 */
+            p->off[k] = channel * v->plan.plane - y / c->stride_h * p->cols + (v->plan.narrow ? column * v->plan.y.size * p->cols : column);
             p->channel[k] = channel;
             p->tap[k++] = tap;
         }
@@ -157,14 +158,14 @@ static int64_t plan_taps(const convolution *v, product *p, int64_t ry, int64_t r
     return k;
 }
 
-static tn_status plan_backward(convolution *v, const tn_conv *c, int64_t together)
+static tn_status plan_backward(convolution *v, const tn_conv *c, int64_t together, bool narrow)
 {
     *v = (convolution){.conv = c, .transposed = true, .in = c->c_out / c->groups, .rows = c->c_in / c->groups};
     v->together = together;
     v->depth = tn_ceil_div(v->in, together);
     axis y = axis_backward(c->h, c->kh, c->stride_h, c->dil_h, c->pad_h);
-    axis x = axis_backward(c->w, c->kw, c->stride_w, c->dil_w, c->pad_w);
-    v->plan = (spread_plan){y, x, c->oh, c->ow, y.size * x.size, false};
+    axis x = narrow ? (axis){.size = c->ow, .phases = 2} : axis_backward(c->w, c->kw, c->stride_w, c->dil_w, c->pad_w);
+    v->plan = (spread_plan){y, x, c->oh, c->ow, y.size * x.phases * x.size, narrow};
     v->out_plane = c->h * c->w;
     int64_t all = v->depth * c->kh * c->kw, used = 0;
     v->packed = v->rows * all;
@@ -177,7 +178,7 @@ static tn_status plan_backward(convolution *v, const tn_conv *c, int64_t togethe
         span sy = axis_span(&py, ry, c->h), sx = axis_span(&px, rx, c->w);
         product *p = &v->product[v->products];
         *p = (product){.rows = v->rows, .oh = sy.end - sy.begin, .ow = sx.end - sx.begin, .cols = x.size};
-        p->base = (sy.begin + y.pad) * x.size + sx.begin + x.pad;
+        p->base = (sy.begin + y.pad) * x.size + x.pad;
         p->out_base = (sy.begin * c->stride_h + sy.shift) * c->w + sx.begin * c->stride_w + sx.shift;
         p->out_plane = v->out_plane;
         p->out_row = c->stride_h * c->w;
@@ -185,7 +186,7 @@ static tn_status plan_backward(convolution *v, const tn_conv *c, int64_t togethe
         p->off = memory + used;
         p->channel = p->off + all;
         p->tap = p->channel + all;
-        p->k = plan_taps(v, p, ry, rx);
+        p->k = plan_taps(v, p, ry, rx, sx.begin);
         used += p->k;
         v->gaps |= p->k == 0;
         v->products += p->k > 0;
@@ -337,7 +338,7 @@ static tn_status input_grad(tn_dtype dtype, const tn_conv_grad *g)
         return TN_K(depthwise)(c, true, g->dy, g->dx), TN_OK;
     if (TN_K(winograd_fits)(dtype, c))
         status = TN_K(winograd)(c, true, g->dy, g->dx, &whole);
-    if (status != TN_OK || whole || (status = plan_backward(&v, c, together(dtype, c, c->c_out))) != TN_OK)
+    if (status != TN_OK || whole || (status = plan_backward(&v, c, together(dtype, c, c->c_out), fits_narrow(dtype, c))) != TN_OK)
         return status;
     status = multiply_all(dtype, &v, g->dy, NULL, false, g->dx);
     plan_free(&v);

@@ -20,7 +20,8 @@ TN_INLINE void N(put_row)(T *out, const T *in, int64_t stride, int64_t n)
         const uint32_t lanes = n - i >= 16 ? 0xffff : (1u << (n - i)) - 1, even = _pdep_u32(lanes, 0x55555555);
         const __m512 v = _mm512_maskz_loadu_ps((__mmask16)lanes, (const float *)(const void *)(in + i));
         _mm512_mask_storeu_ps((float *)(void *)(out + 2 * i), (__mmask16)even, _mm512_permutexvar_ps(pairs, v));
-        _mm512_mask_storeu_ps((float *)(void *)(out + 2 * i + 16), (__mmask16)(even >> 16), _mm512_permutexvar_ps(more, v));
+        if (n - i > 8)
+            _mm512_mask_storeu_ps((float *)(void *)(out + 2 * i + 16), (__mmask16)(even >> 16), _mm512_permutexvar_ps(more, v));
     }
     if (stride == 2 && sizeof(T) == sizeof(float))
         return;

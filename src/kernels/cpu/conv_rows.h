@@ -100,7 +100,9 @@ static __attribute__((noinline)) void ROW(spread_narrow)(T *out, const spread_pl
         for (int64_t c = 0; c < channels; c++) {
             T *to = out + c * s->plane + phase * 3 * tap;
             for (int64_t q = r.begin; q < r.end; q++) {
-                const sixteen line = *(const sixteen *)(in + (c * s->h + q * s->y.stride + r.shift) * 16), none = {0};
+                const T *from = in + (c * s->h + q * s->y.stride + r.shift) * 16;
+                const sixteen line = *(const sixteen *)from, none = {0};
+                __builtin_prefetch(from + s->h * 16);
                 *(eight *)(to + q * 8) = __builtin_shufflevector(line, none, 16, 1, 3, 5, 7, 9, 11, 13);
                 *(eight *)(to + tap + q * 8) = __builtin_shufflevector(line, none, 0, 2, 4, 6, 8, 10, 12, 14);
                 *(eight *)(to + 2 * tap + q * 8) = __builtin_shufflevector(line, none, 1, 3, 5, 7, 9, 11, 13, 15);
@@ -109,11 +111,25 @@ static __attribute__((noinline)) void ROW(spread_narrow)(T *out, const spread_pl
     }
 }
 
+/* spread() of fits_narrow()'s gradient: its lines of 8 as they lie, and from their second column on. */
+static __attribute__((noinline)) void ROW(spread_shifted)(T *out, const spread_plan *s, const T *in, int64_t channels)
+{
+    typedef T eight __attribute__((vector_size(8 * sizeof(T)), aligned(sizeof(T)), may_alias));
+    const span r = axis_span(&s->y, 0, s->h);
+    for (int64_t c = 0; c < channels; c++)
+        for (int64_t q = r.begin; q < r.end; q++) {
+            const eight line = *(const eight *)(in + (c * s->h + q + r.shift) * 8), none = {0};
+            T *to = out + c * s->plane + q * 8;
+            *(eight *)to = line;
+            *(eight *)(to + s->y.size * 8) = __builtin_shufflevector(line, none, 1, 2, 3, 4, 5, 6, 7, 8);
+        }
+}
+
 /* Copies `channels` planes [h, w] into spread planes; what lies outside the image was set to zero before. */
 static void ROW(spread)(T *out, const spread_plan *s, const T *in, int64_t channels)
 {
     if (s->narrow) {
-        ROW(spread_narrow)(out, s, in, channels);
+        (s->x.phases == 3 ? ROW(spread_narrow) : ROW(spread_shifted))(out, s, in, channels);
         return;
     }
     if (s->x.stride == 2 && ROW(spread_phases)(out, s, in, channels))
