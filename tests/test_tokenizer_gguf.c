@@ -209,6 +209,8 @@ static void test_as_json_by_hand(void **state)
     check_error(TN_ERR_UNSUPPORTED, "tokenizer.json cannot hold this tokenizer, for it has a token twice");
     assert_false(tn_tokenizer_write(tn_adopt(tn_tokenizer_gguf_new("llama", other, 1)), &text));
     check_error(TN_ERR_UNSUPPORTED, "a token that is not UTF-8");
+    assert_false(tn_tokenizer_write_config(NULL, &text));
+    check_error(TN_ERR_ARGUMENT, "tokenizer is NULL");
     tn_bytes_free(&text);
 }
 
