@@ -432,6 +432,35 @@ static void prompts_cut_short(void **state)
     check_good();
 }
 
+static bool fails_on_the_second(int64_t read, int64_t count, void *context)
+{
+    (void)count;
+    if (read)
+        tn_fail(TN_ERR_STATE, "no more of it");
+    return !read || *(const bool *)context;
+}
+
+/* Where on_prompt fails, whatever it says, the sequence has what it had before. */
+static void prompts_that_fail(void **state)
+{
+    (void)state;
+    case_skip_slow_device();
+    TN_SCOPE;
+    enum { COUNT = 600, BEFORE = 5 };
+    tn_tokenizer *tokenizer = tn_adopt(tn_tokenizer_new(TOKENIZER));
+    tn_decoder *decoder = tn_adopt(tn_decoder_new(tn_adopt(model_new(0.2)), .context = 1000));
+    int64_t ids[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        ids[i] = 3 + i * i % 300;
+    assert_non_null(tn_decoder_feed(decoder, 0, ids, BEFORE));
+    for (int says = 0; says < 2; says++) {
+        bool more = says;
+        assert_int_equal(tn_llama_generate(decoder, tokenizer, .ids = ids, .id_count = COUNT, .max_tokens = 1, .on_prompt = fails_on_the_second, .context = &more), TN_ERR_STATE);
+        check_error(TN_ERR_STATE, "no more of it");
+        assert_int_equal(tn_decoder_length(decoder, 0), BEFORE);
+    }
+}
+
 /* The same draws on one thread and on two. */
 static void same_on_threads(void **state)
 {
@@ -622,7 +651,7 @@ int main(void)
     case_use_device();
     const struct CMUnitTest tests[] = {
         TEST(laws), TEST(mixtures), TEST(the_best), TEST(penalties), TEST(a_call_per_token), TEST(penalties_on_the_way),
-        TEST(batches), TEST(no_memory_after_the_first), TEST(no_memory_within_the_context), TEST(prompts_cut_short), TEST(same_on_threads),
+        TEST(batches), TEST(no_memory_after_the_first), TEST(no_memory_within_the_context), TEST(prompts_cut_short), TEST(prompts_that_fail), TEST(same_on_threads),
         TEST(bad_batches), TEST(a_models_words), TEST(stops), TEST(bad_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

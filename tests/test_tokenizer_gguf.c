@@ -195,10 +195,22 @@ static void test_as_json_by_hand(void **state)
     write_file(in_folder("tokenizer.json"), text.data, text.size);
     check_by_json(g, "abc");
     check_by_json(g, "abcab");
+    static const tn_span spaced[] = {SPAN("<unk>"), SPAN("\xe2\x96\x81"), SPAN("a"), SPAN(" "), SPAN(" a"), SPAN("a "), SPAN("b"), SPAN("ab"), SPAN("a b")}; /* of "ab" alone a merge can be written */
+    static const float falling[TN_COUNT(spaced)] = {0, -1, -2, -3, -4, -5, -6, -7, -8};
+    static const int32_t normal[TN_COUNT(spaced)] = {2, 1, 1, 1, 1, 1, 1, 1, 1};
+    g = tn_adopt(tn_tokenizer_gguf_new("llama", spaced, TN_COUNT(spaced), .scores = falling, .types = normal));
+    text.size = 0;
+    assert_true(tn_tokenizer_write(g, &text));
+    write_file(in_folder("tokenizer.json"), text.data, text.size);
+    check_by_json(g, "ab");
+    check_by_json(g, "a ba  ab");
+    assert_non_null(memmem(text.data, text.size, "\"merges\": [\n    \"a b\"]", 22));
     assert_false(tn_tokenizer_write(tn_adopt(tn_tokenizer_gguf_new("llama", twice, 2)), &text));
     check_error(TN_ERR_UNSUPPORTED, "tokenizer.json cannot hold this tokenizer, for it has a token twice");
     assert_false(tn_tokenizer_write(tn_adopt(tn_tokenizer_gguf_new("llama", other, 1)), &text));
     check_error(TN_ERR_UNSUPPORTED, "a token that is not UTF-8");
+    assert_false(tn_tokenizer_write_config(NULL, &text));
+    check_error(TN_ERR_ARGUMENT, "tokenizer is NULL");
     tn_bytes_free(&text);
 }
 

@@ -105,13 +105,13 @@ static bool save_ends(const tn_weights_target *t, const char *from)
     char text[32 * TN_ENDS_MOST];
     int64_t ends[TN_ENDS_MOST];
     const int count = tn_model_ends(t->op, from, ends);
-    int length = 0;
+    tn_text_out out = {text, sizeof text, 0};
     if (!count)
         return !tn_failing();
     for (int i = 0; i < count; i++)
-        length += sprintf(text + length, "%s%lld", i ? ", " : "{\"eos_token_id\": [", (long long)ends[i]);
-    length += sprintf(text + length, "]}\n");
-    return tn_folder_write(t, "generation_config.json", text, (size_t)length);
+        tn_put(&out, "%s%lld", i ? ", " : "{\"eos_token_id\": [", (long long)ends[i]);
+    tn_put(&out, "]}\n");
+    return tn_folder_write(t, "generation_config.json", text, out.length);
 }
 
 static bool save_of(const tn_weights_target *t, const char *from, bool made_config)

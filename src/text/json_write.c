@@ -232,7 +232,7 @@ static bool merges(const tn_tokenizer *t, const char *text, int64_t size)
     return id >= 0 && (t->vocab.tokens[id].type == TN_TOKEN_NORMAL || t->vocab.tokens[id].type == TN_TOKEN_UNUSED);
 }
 
-/* Any two tokens that make a third merge, by its score. */
+/* Any two tokens that make a third merge, by its score, where all three are normal or unused. */
 static bool put_joins(writing *w, const char **comma)
 {
     const tn_tokenizer *t = w->t;
@@ -309,6 +309,8 @@ static void put_named(writing *w, const char *name, int64_t id)
 bool tn_tokenizer_write_config(const tn_tokenizer *t, tn_bytes *out)
 {
     writing w = {t, out, tn_is_tokenizer("tokenizer_write", t)};
+    if (!w.good)
+        return false;
     put_text(&w, "{\n");
     put_named(&w, "bos_token", t->bos);
     put_named(&w, "eos_token", t->eos);
