@@ -153,10 +153,11 @@ TARGET static inline void pack4_bf16(float *restrict dst, int width, const float
 TARGET static void pack_bf16(float *restrict dst, int width, const float *restrict src, int count, int64_t k, int64_t across, int64_t along)
 {
     if (across == 1) {
+        const int columns = count < width ? count : width; /* of each panel */
         for (int64_t p = 0; p < k; p += 2)
             for (int at = 0; at < count; at += width)
                 for (int i = 0; i < width; i += 16) {
-                    const int have = count - at - i, room = width - i;
+                    const int have = columns - i, room = width - i;
                     const __mmask16 lanes = (__mmask16)(have >= 16 ? 0xffff : have > 0 ? (1u << have) - 1 : 0);
                     _mm512_mask_storeu_epi32(dst + at * ((k + 1) / 2) + p / 2 * width + i, (__mmask16)(room >= 16 ? 0xffff : (1u << room) - 1),
                                              pairs_of(src + p * along + at + i, along, lanes, p + 1 == k));

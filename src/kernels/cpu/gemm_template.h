@@ -76,7 +76,7 @@ static inline void NAME(pack4)(T *restrict dst, int width, const T *restrict src
 static ALWAYS_INLINE void NAME(pack)(T *restrict dst, int width, const T *restrict src, int count, int64_t k,
                                      int64_t across, int64_t along)
 {
-    if (across == 1 && count % width == 0) {
+    if (across == 1 && count >= width) {
         for (int64_t p = 0; p < k; p++)
             for (int i = 0; i < count; i += width)
                 memcpy(dst + i * k + p * width, src + p * along + i, (size_t)width * sizeof(T));
