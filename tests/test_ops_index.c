@@ -114,6 +114,21 @@ static void scatter_on_threads(void **state)
     check_good();
 }
 
+/* Whole rows, many of them: short ones, and longer than what is fetched ahead. */
+static void gathered_rows(void **state)
+{
+    (void)state;
+    for (int dim = 1; dim < 3000; dim = 3 * dim + 2) {
+        int64_t at[100];
+        for (int i = 0; i < 100; i++)
+            at[i] = i * 5 % 7;
+        tn_tensor *x = tn_randn(TN_SHAPE(7, dim)), *y = tn_index_select(x, 0, tn_from_ints(at, TN_SHAPE(100)));
+        for (int i = 0; i < 100; i++)
+            assert_true(tn_equal(tn_index(y, i), tn_index(x, (int)at[i])));
+    }
+    check_good();
+}
+
 static void wrong_inputs(void **state)
 {
     (void)state;
@@ -150,6 +165,6 @@ static void wrong_inputs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {OP_TABLE_TESTS, TEST(views_and_repeats), TEST(assignment_in_place), TEST(scatter_on_threads),
-                                       TEST(wrong_inputs)};
+                                       TEST(gathered_rows), TEST(wrong_inputs)};
     return op_table_load("index", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

@@ -28,6 +28,7 @@ enum { SMALL_SCRATCH = 16384 }; /* bytes of scratch that lie on the stack */
 
 enum { PAST_CACHES = 1 << 25 }; /* bytes of a result that are stored past the caches, which saves reading their lines before */
 enum { CHUNK = 16 };   /* units between two fetches of what comes next */
+enum { TOGETHER = 4 }; /* panels of a packed at once, whose rows are whole lines */
 enum { STRIP = 1024 }; /* of a vector by a matrix: columns whose sums stay in the first cache */
 
 /* Bytes of the second-level cache. Asking the system is slow in a virtual machine, so once. */
@@ -105,7 +106,7 @@ typedef double vec4_f64 __attribute__((vector_size(32), aligned(8), may_alias));
 static void pack_rounded(float *restrict dst, int width, const float *restrict src, int count, int64_t k, int64_t across, int64_t along)
 {
     pack_f32(dst, width, src, count, k, across, along);
-    for (int64_t i = 0; i < width * k; i++)
+    for (int64_t i = 0; i < (count > width ? count : width) * k; i++)
         dst[i] = tn_load_bf16(tn_store_bf16(dst[i]));
 }
 #define NAME(x) x##_rounded
@@ -152,13 +153,15 @@ TARGET static inline void pack4_bf16(float *restrict dst, int width, const float
 TARGET static void pack_bf16(float *restrict dst, int width, const float *restrict src, int count, int64_t k, int64_t across, int64_t along)
 {
     if (across == 1) {
-        for (int64_t p = 0; p < k; p += 2, dst += width)
-            for (int i = 0; i < width; i += 16) {
-                const int have = count - i, room = width - i;
-                const __mmask16 lanes = (__mmask16)(have >= 16 ? 0xffff : have > 0 ? (1u << have) - 1 : 0);
-                _mm512_mask_storeu_epi32(dst + i, (__mmask16)(room >= 16 ? 0xffff : (1u << room) - 1),
-                                         pairs_of(src + p * along + i, along, lanes, p + 1 == k));
-            }
+        const int columns = count < width ? count : width; /* of each panel */
+        for (int64_t p = 0; p < k; p += 2)
+            for (int at = 0; at < count; at += width)
+                for (int i = 0; i < width; i += 16) {
+                    const int have = columns - i, room = width - i;
+                    const __mmask16 lanes = (__mmask16)(have >= 16 ? 0xffff : have > 0 ? (1u << have) - 1 : 0);
+                    _mm512_mask_storeu_epi32(dst + at * ((k + 1) / 2) + p / 2 * width + i, (__mmask16)(room >= 16 ? 0xffff : (1u << room) - 1),
+                                             pairs_of(src + p * along + at + i, along, lanes, p + 1 == k));
+                }
         return;
     }
     int i = 0;
