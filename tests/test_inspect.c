@@ -154,6 +154,10 @@ static void test_safetensors(void **state)
     save_header("short.safetensors", "{\"a\":{\"dtype\":\"F32\",\"shape\":[5],\"data_offsets\":[0,16]}}", 16);
     assert_int_equal(tn_llama_inspect(in_folder("short.safetensors"), text, sizeof text), 0);
     check_error(TN_ERR_FORMAT, "needs 20 bytes by its shape");
+    save_header("twice.safetensors", "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]},\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[2,3]},"
+                                     "\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 3);
+    assert_int_equal(tn_llama_inspect(in_folder("twice.safetensors"), text, sizeof text), 0);
+    check_error(TN_ERR_FORMAT, "\"a\" is there twice");
 }
 
 static void test_zips(void **state)
