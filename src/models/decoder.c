@@ -478,7 +478,7 @@ tn_decoder *tn_decoder_open_with(const tn_decoder_open_args *a)
     TN_KNOWN(tn_decoder_open_args, a);
     const tn_decoder_args args = {.size = sizeof args, .weights = a->weights, .cache = a->cache, .context = a->context, .sequences = a->sequences, .device = a->device, .capture = a->capture};
     const tn_device_id device = a->device ? *a->device : (tn_device_id){TN_CPU, 0};
-    tn_weights *weights = options_fit(&args) ? tn_weights_open(a->path) : NULL;
+    tn_weights *weights = options_fit(&args) ? tn_weights_open("decoder_open", a->path) : NULL;
     const tn_packed_kind kind = kind_for(&args, weights);
     if (!weights || !a->tuned)
         return decoder_of(weights, &args, kind, a->weights == TN_QUANT_NONE, device);

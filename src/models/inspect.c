@@ -186,7 +186,7 @@ static bool list_any(listing *l, const char *why)
     struct stat st;
     if (l->path && stat(l->path, &st) == 0 && S_ISDIR(st.st_mode))
         return list_folder(l, why);
-    switch (tn_file_kind_of(l->path)) {
+    switch (tn_file_kind_of("llama_inspect", l->path)) {
     case TN_FILE_GGUF: return list_gguf(l, why);
     case TN_FILE_ZIP: return list_dict(l, why);
     case TN_FILE_SAFETENSORS: return list_safetensors(l, why);
@@ -198,11 +198,11 @@ size_t tn_llama_inspect(const char *path, char *text, size_t size)
 {
     char why[TN_PATH_SIZE + 512];
     TN_SCOPE;
-    const tn_dict *tuned = tn_tuned_list(path);
+    const tn_dict *tuned = tn_tuned_list("llama_inspect", path);
     if (tuned)
         return tn_tuned_inspect(tuned, path, text, size);
     listing l = {.out = {text, text ? size : 0, 0}, .path = path};
-    const tn_weights *w = tn_adopt(tn_weights_list(path));
+    const tn_weights *w = tn_adopt(tn_weights_list("llama_inspect", path));
     if (w) {
         list_weights(&l, w);
         return l.out.length;
