@@ -19,7 +19,7 @@ function least(file, key, column,    n, i, m) {
             m = value[file, key, column, i]
     return m
 }
-function better(eager, compiled, key) { return count[compiled, key] && (!count[eager, key] || median(compiled, key, 3) < median(eager, key, 3)) ? compiled : eager }
+function better(eager, compiled, key) { return count[compiled, key] && count[compiled, key] == count[eager, key] && median(compiled, key, 3) < median(eager, key, 3) ? compiled : eager }
 FNR == 1 { file++; while (file < 7 && FILENAME !~ ("/" file "$")) file++ }
 {
     key = file == 1 ? "peak" : $1

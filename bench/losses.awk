@@ -9,5 +9,5 @@ END {
     printf "%s", row
     for (i = 4; i <= 24; i++)
         printf ","
-    printf ",%s,%.1e,%s\n", checked, NR ? greatest : 1, allowed
+    printf ",%s,%.6g,%s\n", checked, NR ? greatest : 1, allowed
 }

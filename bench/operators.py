@@ -117,7 +117,7 @@ checked = set()
 
 def same(name, function, eager, inputs, wanted):
     """The compiled function's result and gradients are of eager's type and shape, and in float32 near them: eager's own sums of bfloat16 are
-    rounded as they grow."""
+    rounded as they grow. Of Adam, which gives nothing, this says nothing."""
     if name in checked:
         return
     checked.add(name)
@@ -125,7 +125,10 @@ def same(name, function, eager, inputs, wanted):
     if wanted:
         dy = torch.rand_like(expected)
         y, expected = [y, *torch.autograd.grad(y, wanted, dy)], [expected, *torch.autograd.grad(expected, wanted, dy)]
-    torch.testing.assert_close(y, expected, rtol=2e-2, atol=float("inf") if "bf16" in sys.argv else 2e-2)
+    else:
+        y, expected = [y], [expected]
+    for a, b in zip(y, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-2, atol=float("inf") if "bf16" in sys.argv else 1e-3 * float(b.abs().max()))
 
 
 def row(family, what, *sizes):

@@ -30,7 +30,7 @@ $1 == "row" || (view == "behind" && ($11 == "" || ($8 <= $11 && ($15 == "" || $8
 ($27 != "") != (view == "losses") { next }
 view == "losses" {
     sub(/[.]losses$/, "", $1)
-    printf("| %s | %s | %s | %s | %s |\n", $1, $3, $25, $26, $27)
+    printf("| %s | %s | %s | %s | %s |\n", $1, $3, $25, sprintf("%.1e", $26), $27)
     next
 }
 view == "threads" {

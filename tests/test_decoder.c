@@ -375,7 +375,7 @@ static void bad_inputs(void **state)
     check_fails(tn_decoder_new(llama, .sequences = 1 << 21), TN_ERR_ARGUMENT, "decoder: sequences 2097152");
     check_fails(tn_decoder_new(llama, .context = -1), TN_ERR_ARGUMENT, "decoder: context -1");
     check_fails(tn_decoder_new(llama, .context = INT32_MAX, .sequences = 1 << 20), TN_ERR_MEMORY, "decoder: a cache");
-    check_fails(tn_decoder_open("absent.gguf"), TN_ERR_IO, "absent.gguf");
+    check_fails(tn_decoder_open("absent.gguf"), TN_ERR_IO, "decoder_open: absent.gguf");
     check_fails(tn_decoder_feed(d, 2, &token, 1), TN_ERR_INDEX, "decoder_feed: sequence 2: the decoder has 2");
     check_fails(tn_decoder_feed(d, 0, &high, 1), TN_ERR_INDEX, "decoder_feed: token 0 is 50");
     check_fails(tn_decoder_feed(d, 0, &token, 0), TN_ERR_ARGUMENT, "decoder_feed: 0 tokens");

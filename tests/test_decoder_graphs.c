@@ -193,6 +193,34 @@ static void many_generations(void **state)
     assert_int_equal(tn_get_device_memory_stats(cuda0).in_use, before);
 }
 
+/* A cache that cannot be moved to a larger block stays what it is, and so do the recorded steps over it; the larger one is given back. */
+static void caches_that_stay(void **state)
+{
+    (void)state;
+    needs_device();
+    if (launches() < 0) /* on the emulated device alone such a copy can be made to fail */
+        skip();
+    enum { ROOM = 1024 }; /* which the model's context has and the first cache has not */
+    TN_SCOPE;
+    const twins t = twins_of(model_of(0), TN_QUANT_F32, TN_I8, 0);
+    feed(t, 0, 0, PROMPT);
+    for (int64_t i = 0; i < 3; i++)
+        feed(t, 0, PROMPT + i, 1);
+    const int64_t before = tn_get_device_memory_stats(cuda0).in_use;
+    assert_int_equal(setenv("TENON_CUDA_EMULATED_NO_PEER_COPY", "1", 1), 0);
+    const tn_status status = tn_decoder_reserve(t.recorded, ROOM);
+    assert_int_equal(unsetenv("TENON_CUDA_EMULATED_NO_PEER_COPY"), 0);
+    assert_int_equal(status, TN_ERR_DEVICE);
+    check_error(TN_ERR_DEVICE, "copy: cuda:0");
+    assert_int_equal(tn_get_device_memory_stats(cuda0).in_use, before);
+    assert_int_equal(launches_of_feed(t.recorded, 1), 0);
+    assert_int_equal(tn_decoder_rewind(t.recorded, 0, PROMPT + 3), TN_OK);
+    feed(t, 0, PROMPT + 3, 1);
+    assert_int_equal(tn_decoder_reserve(t.recorded, ROOM), TN_OK);
+    assert_true(tn_get_device_memory_stats(cuda0).in_use > before);
+    feed(t, 0, PROMPT + 4, 1);
+}
+
 /* Where recording is refused steps are done as they were; within a caller's own graph they are an error. */
 static void refused(void **state)
 {
@@ -223,7 +251,7 @@ static void refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(growing_caches), TEST(few_launches), TEST(unequal_batches), TEST(rolling_windows), TEST(many_generations), TEST(refused),
+        TEST(growing_caches), TEST(few_launches), TEST(unequal_batches), TEST(rolling_windows), TEST(many_generations), TEST(caches_that_stay), TEST(refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -213,7 +213,8 @@ static void compare(const tn_kernels *table, product *p)
 static const int64_t shapes[][3] = {{1, 1, 1},   {1, 1, 37},    {1, 40, 5},   {1, 300, 70}, {70, 1, 33},
                                     {5, 3, 2},   {6, 16, 8},    {7, 17, 9},   {13, 33, 3},  {2, 64, 64},
                                     {12, 32, 4}, {3, 5, 600},   {33, 31, 29}, {96, 10, 40}, {10, 96, 7},
-                                    {64, 48, 1}, {300, 20, 17}, {25, 70, 530},  {1, 1031, 29}, {1030, 1, 61}};
+                                    {64, 48, 1}, {300, 20, 17}, {25, 70, 530},  {1, 1031, 29}, {1030, 1, 61},
+                                    {50, 9, 800}};
 
 /* Under an emulator (TENON_TEST_QUICK) and a sanitizer the large shapes would take minutes. */
 static bool left_out(const int64_t *shape)

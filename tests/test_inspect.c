@@ -154,6 +154,10 @@ static void test_safetensors(void **state)
     save_header("short.safetensors", "{\"a\":{\"dtype\":\"F32\",\"shape\":[5],\"data_offsets\":[0,16]}}", 16);
     assert_int_equal(tn_llama_inspect(in_folder("short.safetensors"), text, sizeof text), 0);
     check_error(TN_ERR_FORMAT, "needs 20 bytes by its shape");
+    save_header("twice.safetensors", "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]},\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[2,3]},"
+                                     "\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 3);
+    assert_int_equal(tn_llama_inspect(in_folder("twice.safetensors"), text, sizeof text), 0);
+    check_error(TN_ERR_FORMAT, "\"a\" is there twice");
 }
 
 static void test_zips(void **state)
@@ -175,6 +179,57 @@ static void test_zips(void **state)
 #endif
 }
 
+/* ---- what would be more than text to a terminal ---------------------------------------------------------------------------------- */
+
+/* No control but the ends of lines. */
+static void check_plain(void)
+{
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++)
+        if ((*c < ' ' && *c != '\n') || *c == 127 || (*c == 0xc2 && c[1] < 0xa0))
+            fail_msg("byte %td of the listing is 0x%02x:\n%s", c - (const unsigned char *)text, *c, text);
+}
+
+static void test_controls_of_gguf(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    const char *words[] = {"\x9bK", "\xc3", "\xe2\x80", "\xc0\x80", "\xed\xa0\x80", "\xc2\xa0\xf0\x9f\xa6\x99"};
+    char stray[201] = "";
+    memset(stray, 0x80, sizeof stray - 1);
+    tn_gguf_writer *w = tn_adopt(tn_gguf_writer_new());
+    assert_int_equal(tn_gguf_set_string(w, "general.architecture", "\033]0;title\a"), TN_OK);
+    assert_int_equal(tn_gguf_set_string(w, "x.\033[2J", "a\\b\tc\r\177\xc2\x9b"), TN_OK);
+    assert_int_equal(tn_gguf_set_array(w, "x.words", TN_GGUF_STRING, words, sizeof words / sizeof *words), TN_OK);
+    assert_int_equal(tn_gguf_set_string(w, "x.stray", stray), TN_OK);
+    assert_int_equal(tn_gguf_add(w, "w\n\xc2\x85\xc3\xb6", tn_zeros(TN_SHAPE(4)), TN_QUANT_F32), TN_OK);
+    assert_int_equal(tn_save_gguf(w, in_folder("controls.gguf")), TN_OK);
+    inspect("controls.gguf");
+    check_plain();
+    says("architecture \"\\x1b]0;title\\x07\": ");
+    says("\nx.\\x1b[2J                                        STRING         a\\\\b\\tc\\x0d\\x7f\\xc2\\x9b\n");
+    says(" STRING[6]      \\x9bK, \\xc3, \\xe2\\x80, \\xc0\\x80, \\xed\\xa0\\x80, \xc2\xa0\xf0\x9f\xa6\x99\n");
+    says("\\x80\\x80... (200 bytes)\n");
+    says("\nw\\n\\xc2\\x85\xc3\xb6                                    F32     [4] ");
+}
+
+static void test_controls_of_safetensors(void **state)
+{
+    (void)state;
+    without_cjson_skip();
+    save_header("controls.safetensors", "{\"__metadata__\":{\"k\\u001b[2J\":\"\\u0085\"},\"w\\u009b\":{\"dtype\":\"\\u001bc\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
+    inspect("controls.safetensors");
+    check_plain();
+    says("\"w\\xc2\\x9b\" is of dtype \\x1bc with 1 dimensions");
+    says("\nk\\x1b[2J                                         \\xc2\\x85\n");
+    says("\nw\\xc2\\x9b                                        \\x1bc   [4] ");
+    save_header("tuned.safetensors", "{\"__metadata__\":{\"config\":\"s\\u001b[2J\"},\"w\\u009b.lora_A\":{\"dtype\":\"F32\",\"shape\":[1,1],\"data_offsets\":[0,4]}}", 4);
+    inspect("tuned.safetensors");
+    check_plain();
+    says("\nconfig s\\x1b[2J\n");
+    says("\nw\\xc2\\x9b.lora_A  ");
+    says("  rank 1 beside w\\xc2\\x9b.weight\n");
+}
+
 static int make(void **state) { return (void)state, make_folder("inspect") ? 0 : -1; }
 static int clean(void **state) { return (void)state, remove_folder() ? 0 : -1; }
 
@@ -182,6 +237,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_another_architecture), TEST(test_a_llamas_values), TEST(test_a_part_of_a_model), TEST(test_safetensors), TEST(test_zips),
+        TEST(test_controls_of_gguf), TEST(test_controls_of_safetensors),
     };
     return cmocka_run_group_tests(tests, make, clean);
 }

@@ -332,7 +332,7 @@ static void test_memory_of_decoding(void **state)
         const char *file = int8 ? "typed.bin" : "typed.gguf";
         (void)converting("large.gguf", file, int8 ? TN_QUANT_Q8_0 : types[i]);
         int64_t due = 0;
-        const tn_weights *w = tn_weights_open(in_folder(file));
+        const tn_weights *w = tn_weights_open("llama_load", in_folder(file));
         for (int64_t k = 0; k < w->count; k++)
             due += (int64_t)w->weights[k].blocks.size;
         tn_release(w);
@@ -418,7 +418,7 @@ static void test_every_type_decodes_as_it_is(void **state)
     for (int i = 0; i < TN_COUNT(types); i++) {
         TN_SCOPE;
         make_of_type(types[i]);
-        const tn_weights *w = tn_weights_open(in_folder("of-type.gguf"));
+        const tn_weights *w = tn_weights_open("llama_load", in_folder("of-type.gguf"));
         int64_t due = 0;
         for (int64_t k = 0; k < w->count; k++)
             due += (int64_t)w->weights[k].blocks.size;

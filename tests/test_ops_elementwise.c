@@ -1,6 +1,9 @@
 /* The elementwise operators against PyTorch, and what its values do not show: messages, dtypes, layouts, writing in place. */
 #include "op_table.h"
 
+#include "kernels/floats16.h"
+#include "kernels/kernels.h"
+
 /* The first three inputs, and an argument as a number. */
 #define A in[0]
 #define B in[1]
@@ -262,6 +265,44 @@ static void check_rounded(const char *name, const tn_tensor *got, tn_tensor *exa
             fail_msg("%s at %lld: %04x for %04x", name, (long long)i, y[i].bits, want[i].bits);
 }
 
+static void run_op(const char *name, bool binary, int op, tn_dtype dtype, void *out, const void *a, const void *b, int64_t n)
+{
+    const double param[] = {0.75, 2};
+    const int64_t size = (int64_t)tn_dtype_size(dtype);
+    const tn_loop loop = {.ndim = 1, .operands = binary ? 3 : 2, .sizes = {n}, .strides = {{size}, {size}, {size}},
+                          .data = {out, (char *)(uintptr_t)a, (char *)(uintptr_t)b}};
+    const tn_kernels *k = tn_kernels_of(TN_CPU);
+    if ((binary ? k->binary((tn_binary_op)op, dtype, &loop) : k->unary((tn_unary_op)op, dtype, param, &loop)) != TN_OK)
+        fail_msg("%s", name);
+}
+
+/* Each operator of the lists, fused gradients too, over bfloat16 and over the same numbers in float. */
+static void check_all_rounded(const tn_bf16 *a, const tn_bf16 *b, int64_t n)
+{
+#define UNARY(NAME, ...) {#NAME, false, TN_UNARY_##NAME},
+#define BINARY(NAME, ...) {#NAME, true, TN_BINARY_##NAME},
+    static const struct {
+        const char *name;
+        bool binary;
+        int op;
+    } all[] = {TN_UNARY_FLOAT_LIST(UNARY) TN_UNARY_NUMBER_LIST(UNARY) TN_UNARY_ROUND_LIST(UNARY) TN_BINARY_NUMBER_LIST(BINARY) TN_BINARY_FLOAT_LIST(BINARY)};
+    TN_SCOPE;
+    float *x = tn_data(tn_empty(TN_SHAPE(n))), *y = tn_data(tn_empty(TN_SHAPE(n))), *exact = tn_data(tn_empty(TN_SHAPE(n)));
+    tn_bf16 *got = tn_data(tn_empty(TN_SHAPE(n), .dtype = TN_BF16));
+    check_good();
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = tn_load_bf16(a[i]);
+        y[i] = tn_load_bf16(b[i]);
+    }
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+        run_op(all[k].name, all[k].binary, all[k].op, TN_BF16, got, a, b, n);
+        run_op(all[k].name, all[k].binary, all[k].op, TN_F32, exact, x, y, n);
+        for (int64_t i = 0; i < n; i++)
+            if (got[i].bits != tn_store_bf16(exact[i]).bits)
+                fail_msg("%s(%a, %a): %04x for %04x", all[k].name, (double)x[i], (double)y[i], got[i].bits, tn_store_bf16(exact[i]).bits);
+    }
+}
+
 /* Every bfloat16, an odd count of them and from places that no word begins at too: as the operator in float, rounded. */
 static void test_bfloat16_is_rounded_float(void **state)
 {
@@ -288,6 +329,7 @@ static void test_bfloat16_is_rounded_float(void **state)
         for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)
             check_rounded(numbers[k].name, numbers[k].run(a), numbers[k].run(x));
         check_rounded("clamp", tn_clamp(a, .min = -1, .max = 2), tn_clamp(x, .min = -1, .max = 2));
+        check_all_rounded(left + from, right + from, N - 1);
     }
 }
 

@@ -17,8 +17,8 @@ static inline double ulp_of(double x)
 static inline double ulps_of(float y, double exact, double size)
 {
     float nearest = (float)exact;
-    if (isnan(exact))
-        return isnan(y) ? 0 : INFINITY;
+    if (isnan(exact) || isnan(y))
+        return isnan(exact) && isnan(y) ? 0 : INFINITY;
     if (isinf(nearest) || isinf(y))
         return y == nearest ? 0 : INFINITY;
     return fabs((double)y - exact) / ulp_of(size);

@@ -74,8 +74,8 @@ typedef struct tn_llama_generate_args {
     const char *prompt TN_ZERO_; /* closed by a 0; NULL with .ids */
 } tn_llama_generate_args;
 /* Reads the prompt and writes on until max_tokens, the end's token, a stop text, or until on_token says false. The decoder's sequence then has the
- * prompt and all that was drawn but the last token, or what was read of the prompt until on_prompt said false. No memory is
- * taken after the first token, but that beyond 4096 of them the decoder's cache may grow. TN_ERR_ARGUMENT: a prompt of no tokens, options out of their range, the
+ * prompt and all that was drawn but the last token, or what was read of the prompt until on_prompt said false. No memory is taken after the first
+ * token, but that beyond 4096 of them the decoder's cache may grow. TN_ERR_ARGUMENT: a prompt of no tokens, options out of their range, the
  * tokeniser of a larger model; TN_ERR_INDEX: a token that the model has not. */
 TN_API tn_status tn_llama_generate_with(const tn_llama_generate_args *args) TN_MUST_CHECK;
 

@@ -1,6 +1,8 @@
 /* Files read to the last byte, and files written whole or not at all. */
 #include "io/file.h"
 
+#include "io/safetensors.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -301,23 +303,47 @@ tn_status tn_writer_close(tn_writer *w, tn_status status)
     return status;
 }
 
-/* ---- arrays that grow --------------------------------------------------------------------------------------------------- */
+/* ---- text of files ------------------------------------------------------------------------------------------------------ */
+
+/* Bytes of the character that stands there; 0 of a control and of what is not UTF-8. */
+static size_t shown(const char *text, size_t left)
+{
+    const unsigned char c = (unsigned char)*text;
+    const size_t bytes = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+    if (bytes > left || !tn_is_utf8(text, bytes))
+        return 0;
+    return c < ' ' || c == 127 || (c == 0xc2 && (unsigned char)text[1] < 0xa0) ? 0 : bytes;
+}
 
 void tn_put_abridged(tn_text_out *out, const char *text, size_t length, size_t most)
 {
-    size_t end = length < most ? length : most;
-    while (end < length && end && ((unsigned char)text[end] & 0xc0) == 0x80)
-        end--;
-    for (size_t i = 0; i < end; i++) {
-        const unsigned char c = (unsigned char)text[i];
+    size_t at = 0;
+    for (size_t bytes; at < length; at += bytes) {
+        const unsigned char c = (unsigned char)text[at];
+        const size_t whole = shown(text + at, length - at);
+        bytes = whole ? whole : 1;
+        if (bytes > most - at)
+            break;
         if (c == '\n' || c == '\t' || c == '\\')
             tn_put(out, "\\%c", c == '\n' ? 'n' : c == '\t' ? 't' : c);
+        else if (whole)
+            tn_put(out, "%.*s", (int)whole, text + at);
         else
-            tn_put(out, c < ' ' || c == 127 ? "\\x%02x" : "%c", c);
+            tn_put(out, "\\x%02x", c);
     }
-    if (end < length)
+    if (at < length)
         tn_put(out, "... (%zu bytes)", length);
 }
+
+void tn_put_padded(tn_text_out *out, const char *text, size_t width)
+{
+    const size_t begin = out->length, length = strlen(text);
+    tn_put_abridged(out, text, length, length);
+    const size_t taken = out->length - begin;
+    tn_put(out, "%*s", taken < width ? (int)(width - taken) : 0, "");
+}
+
+/* ---- arrays that grow --------------------------------------------------------------------------------------------------- */
 
 bool tn_grow(void *array, size_t count, size_t *capacity, size_t element)
 {

@@ -181,7 +181,8 @@ void tn_gguf_put_value(const tn_gguf *g, int64_t i, tn_text_out *out)
     const int64_t shown = kind == TN_GGUF_ARRAY ? 0 : k->entry.count < SHOWN ? k->entry.count : SHOWN;
     char name[40];
     snprintf(name, sizeof name, array ? "%s[%lld]" : "%s", tn_gguf_kind_name(kind), (long long)k->entry.count);
-    tn_put(out, "%-48s %-14s ", k->entry.key, name);
+    tn_put_padded(out, k->entry.key, 48);
+    tn_put(out, " %-14s ", name);
     for (int64_t n = 0; n < shown; n++) {
         const tn_gguf_text *text = kind == TN_GGUF_STRING ? &g->shards[0].texts[k->first + n] : NULL;
         tn_put(out, n ? ", " : "");

@@ -130,6 +130,19 @@ static bool read_notes(const load *l, const cJSON *notes)
     return true;
 }
 
+static int by_name(const void *a, const void *b) { return strcmp((*(entry *const *)a)->name, (*(entry *const *)b)->name); }
+
+static bool names_differ(const load *l, entry **order)
+{
+    for (int64_t i = 0; i < l->count; i++)
+        order[i] = &l->entries[i];
+    qsort(order, (size_t)l->count, sizeof(entry *), by_name);
+    for (int64_t i = 1; i < l->count; i++)
+        if (by_name(&order[i - 1], &order[i]) == 0)
+            return BAD("\"%s\" is there twice", l->file.op, l->file.path, order[i]->name);
+    return true;
+}
+
 static int by_offset(const void *a, const void *b)
 {
     const entry *x = *(entry *const *)a, *y = *(entry *const *)b;
@@ -158,11 +171,9 @@ static bool read_tensor(load *l, entry *e)
     return true;
 }
 
-/* The data in the order of the file: no holes, no overlap, no byte left. */
+/* The data in the order of the file: no holes, no overlap, no byte left. order has all entries. */
 static bool read_data(load *l, entry **order)
 {
-    for (int64_t i = 0; i < l->count; i++)
-        order[i] = &l->entries[i];
     qsort(order, (size_t)l->count, sizeof(entry *), by_offset);
     int64_t at = 0;
     for (int64_t i = 0; i < l->count; at = order[i++]->end)
@@ -200,13 +211,11 @@ static bool read_tensors(load *l)
     bool ok = order && l->entries;
     for (const cJSON *item = l->json->child; ok && item; item = item->next)
         ok = strcmp(item->string, "__metadata__") == 0 ? read_notes(l, item) : read_entry(l, item, &l->entries[l->count++]);
-    ok = ok && read_data(l, order);
+    ok = ok && names_differ(l, order) && read_data(l, order);
     if (ok && l->lister)
         tell(l);
     for (int64_t i = 0; i < l->count && !l->lister; i++) {
         const entry *e = &l->entries[i];
-        if (ok && tn_dict_find(l->dict, e->name) >= 0)
-            ok = BAD("\"%s\" is there twice", l->file.op, l->file.path, e->name);
         ok = ok && tn_dict_set(l->dict, e->name, e->tensor) == TN_OK;
         tn_release(e->tensor);
     }

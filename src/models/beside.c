@@ -53,10 +53,10 @@ static bool is_gguf(const char *op, const char *path)
     return good;
 }
 
-bool tn_model_is(const char *path)
+bool tn_model_is(const char *op, const char *path)
 {
     struct stat st;
-    return path && stat(path, &st) == 0 && (S_ISDIR(st.st_mode) || is_gguf("llama", path));
+    return path && stat(path, &st) == 0 && (S_ISDIR(st.st_mode) || is_gguf(op, path));
 }
 
 tn_gguf *tn_model_gguf(const char *op, const char *path) { return is_gguf(op, path) ? tn_map_gguf(path) : NULL; }
@@ -204,7 +204,7 @@ static tn_tokenizer *of_file(const char *file, const char *model)
     tn_tokenizer_args a = {.size = sizeof a, .path = file};
     const size_t length = strlen(file);
     if (length >= 4 && strcmp(file + length - 4, ".bin") == 0 && is_model(model)) { /* only llama2.c's asks for the number of tokens */
-        tn_weights *weights = tn_weights_open(model);
+        tn_weights *weights = tn_weights_open("tokenizer_open", model);
         a.vocab_size = weights ? weights->config.vocab_size : 0;
         tn_release(weights);
     }

@@ -20,9 +20,9 @@ char *tn_model_jinja(const char *op, const char *path, char file[TN_PATH_SIZE], 
 /* The ids that end a text by the GGUF file, or else the generation_config.json or the config.json beside the model; how many, 0 where they tell of
  * none or on error. */
 int tn_model_ends(const char *op, const char *path, int64_t ends[TN_ENDS_MOST]);
-/* Whether the path is a folder or a GGUF file, which may have a tokeniser; false, without an error, of another. */
-bool tn_model_is(const char *path);
-/* The model mapped, the scope's, where it is a GGUF file; NULL, without an error, of another. */
+/* Whether the path is a folder or a GGUF file, which may have a tokeniser; false of another, with an error where that is a file that cannot be read. */
+bool tn_model_is(const char *op, const char *path);
+/* The model mapped, the scope's, where it is a GGUF file; NULL of another, with an error where that is a file that cannot be read. */
 tn_gguf *tn_model_gguf(const char *op, const char *path);
 /* All of a file [*size] and a closing 0, tn_alloc()'s of *size + 1; NULL with an error. */
 char *tn_model_text(const char *op, const char *path, size_t *size);

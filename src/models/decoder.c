@@ -105,27 +105,35 @@ static void move_rows(const tn_decoder *d, const void *from, int64_t from_rows, 
     }
 }
 
-/* Lays caches with room for so many tokens out in a block and moves there what they hold, or with NULL only measures them. */
-static size_t lay_out_caches(const tn_decoder *d, int64_t room, char *block)
+static void move_cache(const tn_decoder *d, const tn_decoder_cache *from, const tn_decoder_cache *to)
 {
     const size_t row_bytes = (size_t)d->config.head_dim * tn_dtype_size(d->cache), scale_bytes = d->cache == TN_I8 ? sizeof(float) : 0;
+    move_rows(d, from->keys, from->rows, to->keys, to->rows, row_bytes);
+    move_rows(d, from->values, from->rows, to->values, to->rows, row_bytes);
+    move_rows(d, from->key_scales, from->rows, to->key_scales, to->rows, scale_bytes);
+    move_rows(d, from->value_scales, from->rows, to->value_scales, to->rows, scale_bytes);
+}
+
+/* What is done with caches laid out in a block: nothing, for they are only measured; what was is moved there; the layers have them. */
+typedef enum caches_use { MEASURED, MOVED, TAKEN } caches_use;
+
+/* Lays caches with room for so many tokens out in a block, and does that with each. */
+static size_t lay_out_caches(const tn_decoder *d, int64_t room, char *block, caches_use use)
+{
     size_t at = 0;
     for (int64_t i = 0; i < d->config.num_hidden_layers; i++) {
         tn_decoder_cache *from = &d->layers[i].cache, to = {.rows = upto(room, d->layers[i].seen)};
         lay_out_cache(d, &to, d->sequences, block, &at);
-        if (!block)
-            continue;
-        move_rows(d, from->keys, from->rows, to.keys, to.rows, row_bytes);
-        move_rows(d, from->values, from->rows, to.values, to.rows, row_bytes);
-        move_rows(d, from->key_scales, from->rows, to.key_scales, to.rows, scale_bytes);
-        move_rows(d, from->value_scales, from->rows, to.value_scales, to.rows, scale_bytes);
-        *from = to;
+        if (use == MOVED)
+            move_cache(d, from, &to);
+        else if (use == TAKEN)
+            *from = to;
     }
     return at;
 }
 
 /* Gives the caches room for so many tokens of each sequence, or for all that the layers see: at least twice what they had, so that what is moved in
- * all is less than what they end with. No cache goes round before it has all its rows. */
+ * all is less than what they end with. No cache goes round before it has all its rows. Where a device cannot move them they stay what they are. */
 static bool find_room(tn_decoder *d, int64_t tokens)
 {
     if (tn_captures(d->device))
@@ -133,17 +141,22 @@ static bool find_room(tn_decoder *d, int64_t tokens)
     if (tn_failing() || tokens <= d->room || d->room == d->most)
         return !tn_failing();
     const int64_t room = upto(beyond(tokens, beyond(2 * d->room, FIRST_ROOM)), d->most);
-    const size_t bytes = lay_out_caches(d, room, NULL);
+    const size_t bytes = lay_out_caches(d, room, NULL, MEASURED);
     char *caches = tn_decoder_alloc(d->device, bytes);
     if (!caches)
         return false;
+    lay_out_caches(d, room, caches, MOVED);
+    if (tn_failing()) {
+        tn_decoder_free(d->device, caches, bytes);
+        return false;
+    }
     forget_steps(d);
-    lay_out_caches(d, room, caches);
+    lay_out_caches(d, room, caches, TAKEN);
     tn_decoder_free(d->device, d->caches, d->cache_bytes);
     d->caches = caches;
     d->cache_bytes = bytes;
     d->room = room;
-    return !tn_failing();
+    return true;
 }
 
 /* Gives the pass its buffers, made anew only where it needs more than any before. */
@@ -465,7 +478,7 @@ tn_decoder *tn_decoder_open_with(const tn_decoder_open_args *a)
     TN_KNOWN(tn_decoder_open_args, a);
     const tn_decoder_args args = {.size = sizeof args, .weights = a->weights, .cache = a->cache, .context = a->context, .sequences = a->sequences, .device = a->device, .capture = a->capture};
     const tn_device_id device = a->device ? *a->device : (tn_device_id){TN_CPU, 0};
-    tn_weights *weights = options_fit(&args) ? tn_weights_open(a->path) : NULL;
+    tn_weights *weights = options_fit(&args) ? tn_weights_open("decoder_open", a->path) : NULL;
     const tn_packed_kind kind = kind_for(&args, weights);
     if (!weights || !a->tuned)
         return decoder_of(weights, &args, kind, a->weights == TN_QUANT_NONE, device);

@@ -32,7 +32,8 @@ struct tn_decoder {
     tn_llama_args config;
     tn_dtype cache;
     tn_device_id device;         /* of block, caches and scratch */
-    int64_t sequences, least, most; /* least and most: of what the layers see */
+    int64_t sequences;
+    int64_t least, most;         /* of what the layers see */
     int64_t room;                /* tokens of each sequence that the caches have room for, if so many are seen; 0: there are none yet */
     int64_t *lengths;            /* [sequences] tokens given */
     tn_packed_matrix embedding, head; /* head.data is embedding.data where they are tied */
@@ -56,7 +57,7 @@ struct tn_decoder {
 };
 
 /* tn_decoder_feed(), which before each piece asks more(), of whether it goes on. Where it does not: NULL without an error, and the sequence has what
- * was read till then. */
+ * was read till then; where more() fails, with its error, and the sequence has what it had before. */
 const float *tn_decoder_feed_asking(tn_decoder *decoder, int64_t sequence, const int64_t *tokens, int64_t count, tn_prompt_callback more, void *context);
 
 /* Memory of the decoder's device, aligned to 64; NULL with an error. */

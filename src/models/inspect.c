@@ -18,13 +18,27 @@ typedef struct listing {
     int64_t tensors, numbers, bytes;
 } listing;
 
+static void put_head(listing *l, const char *format, const char *why)
+{
+    tn_put_padded(&l->out, l->path, 0);
+    tn_put(&l->out, ": %s\n", format);
+    if (!why)
+        return;
+    tn_put(&l->out, "no model that Tenon runs: ");
+    tn_put_padded(&l->out, why, 0); /* which quotes the file */
+    tn_put(&l->out, "\n");
+}
+
 static void put_tensor(listing *l, const char *name, const char *type, tn_shape shape, int64_t bytes)
 {
     int64_t numel = 1;
     for (int d = 0; d < shape.ndim; d++)
         if (__builtin_mul_overflow(numel, shape.sizes[d], &numel)) /* of no bytes, for another size is 0 */
             numel = 0;
-    tn_put(&l->out, "%-48s %-7s %-14s %12lld\n", name, type, tn_shape_text(shape), (long long)bytes);
+    tn_put_padded(&l->out, name, 48);
+    tn_put(&l->out, " ");
+    tn_put_padded(&l->out, type, 7);
+    tn_put(&l->out, " %-14s %12lld\n", tn_shape_text(shape), (long long)bytes);
     l->tensors++;
     l->numbers = numel < INT64_MAX - l->numbers ? l->numbers + numel : INT64_MAX; /* of a dtype that is not known, the header may say anything */
     l->bytes += bytes;
@@ -38,7 +52,8 @@ static void put_totals(listing *l, const char *what)
 static void put_note(void *context, const char *key, const char *text)
 {
     listing *l = context;
-    tn_put(&l->out, "%-48s ", key);
+    tn_put_padded(&l->out, key, 48);
+    tn_put(&l->out, " ");
     tn_put_abridged(&l->out, text, strlen(text), 100);
     tn_put(&l->out, "\n");
 }
@@ -86,7 +101,7 @@ static void put_values(listing *l, const tn_gguf *file)
 
 static void list_weights(listing *l, const tn_weights *w)
 {
-    tn_put(&l->out, "%s: %s\n", l->path, w->format);
+    put_head(l, w->format, NULL);
     put_config(&l->out, w);
     put_values(l, w->gguf);
     for (int64_t i = 0; i < w->count; i++) {
@@ -97,13 +112,6 @@ static void list_weights(listing *l, const tn_weights *w)
 }
 
 /* ---- what is no model, or none that Tenon runs -------------------------------------------------------------------------------- */
-
-static void put_head(listing *l, const char *format, const char *why)
-{
-    tn_put(&l->out, "%s: %s\n", l->path, format);
-    if (why)
-        tn_put(&l->out, "no model that Tenon runs: %s\n", why);
-}
 
 static bool list_gguf(listing *l, const char *why)
 {
@@ -178,7 +186,7 @@ static bool list_any(listing *l, const char *why)
     struct stat st;
     if (l->path && stat(l->path, &st) == 0 && S_ISDIR(st.st_mode))
         return list_folder(l, why);
-    switch (tn_file_kind_of(l->path)) {
+    switch (tn_file_kind_of("llama_inspect", l->path)) {
     case TN_FILE_GGUF: return list_gguf(l, why);
     case TN_FILE_ZIP: return list_dict(l, why);
     case TN_FILE_SAFETENSORS: return list_safetensors(l, why);
@@ -190,11 +198,11 @@ size_t tn_llama_inspect(const char *path, char *text, size_t size)
 {
     char why[TN_PATH_SIZE + 512];
     TN_SCOPE;
-    const tn_dict *tuned = tn_tuned_list(path);
+    const tn_dict *tuned = tn_tuned_list("llama_inspect", path);
     if (tuned)
         return tn_tuned_inspect(tuned, path, text, size);
     listing l = {.out = {text, text ? size : 0, 0}, .path = path};
-    const tn_weights *w = tn_adopt(tn_weights_list(path));
+    const tn_weights *w = tn_adopt(tn_weights_list("llama_inspect", path));
     if (w) {
         list_weights(&l, w);
         return l.out.length;

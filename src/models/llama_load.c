@@ -22,7 +22,7 @@ tn_module *tn_llama_load_with(const tn_llama_load_args *args)
 {
     TN_KNOWN(tn_llama_load_args, args);
     TN_SCOPE;
-    tn_weights *w = tn_adopt(tn_weights_open(args->path));
+    tn_weights *w = tn_adopt(tn_weights_open("llama_load", args->path));
     if (!w)
         return NULL;
     tn_llama_args config = w->config;

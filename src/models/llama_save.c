@@ -2,6 +2,7 @@
 #include "models/weights.h"
 
 #include "io/file.h"
+#include "models/beside.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -101,7 +102,7 @@ static bool ends_in(const char *path, const char *end)
 /* The configuration last: a folder with it is whole. */
 static tn_status save_folder(const tn_weights *w, const tn_weights_target *t, const char *config, size_t size)
 {
-    char path[4096];
+    char path[TN_PATH_SIZE];
     struct stat st;
     const bool there = stat(t->path, &st) == 0;
     if ((there && !S_ISDIR(st.st_mode)) || (!there && mkdir(t->path, 0777) != 0)) {
@@ -159,7 +160,7 @@ tn_status tn_llama_convert_with(const tn_llama_convert_args *args)
     struct stat in, out;
     if (!tn_failing() && args->in && args->out && stat(args->in, &in) == 0 && stat(args->out, &out) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
         tn_fail(TN_ERR_ARGUMENT, "llama_convert: %s and %s are the same: a conversion does not take its source's place", args->in, args->out);
-    const tn_weights *w = tn_adopt(tn_weights_open(args->in));
+    const tn_weights *w = tn_adopt(tn_weights_open("llama_convert", args->in));
     const tn_weights_target target = {"llama_convert", args->out, args->type, args->llama2_version, args->report, args->context, args->in, args->tokenizer};
     return w ? save(w, &target) : tn_last_status();
 }

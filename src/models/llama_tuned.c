@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/file.h"
 #include "models/weights.h"
 #include "nn/linear.h"
 
@@ -257,15 +258,22 @@ size_t tn_tuned_inspect(const tn_dict *dict, const char *path, char *text, size_
     int64_t numbers = 0, bytes = 0;
     tn_put(&out, "%s: what fine-tuning changed\n", path);
     for (int i = 0; i < TN_COUNT(notes); i++)
-        if (tn_dict_note(dict, notes[i]))
-            tn_put(&out, "%s %s\n", notes[i], tn_dict_note(dict, notes[i]));
+        if (tn_dict_note(dict, notes[i])) {
+            tn_put(&out, "%s ", notes[i]);
+            tn_put_padded(&out, tn_dict_note(dict, notes[i]), 0);
+            tn_put(&out, "\n");
+        }
     for (int64_t i = 0; i < tn_dict_count(dict); i++) {
         const char *name = tn_dict_name(dict, i);
         const tn_tensor *x = tn_dict_tensor(dict, i);
         const size_t layer = layer_length(name, ".lora_A");
-        tn_put(&out, "%-48s %-8s %-14s %12zu", name, tn_dtype_name((tn_dtype)x->dtype), tn_shape_text(tn_shape_of(x)), (size_t)x->numel * tn_item_size(x));
-        if (layer && x->ndim == 2)
-            tn_put(&out, "  rank %lld beside %.*s.weight", (long long)x->sizes[0], (int)layer, name);
+        tn_put_padded(&out, name, 48);
+        tn_put(&out, " %-8s %-14s %12zu", tn_dtype_name((tn_dtype)x->dtype), tn_shape_text(tn_shape_of(x)), (size_t)x->numel * tn_item_size(x));
+        if (layer && x->ndim == 2) {
+            tn_put(&out, "  rank %lld beside ", (long long)x->sizes[0]);
+            tn_put_abridged(&out, name, layer, layer);
+            tn_put(&out, ".weight");
+        }
         tn_put(&out, "\n");
         numbers += x->numel;
         bytes += x->numel * (int64_t)tn_item_size(x);

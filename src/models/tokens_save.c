@@ -41,7 +41,7 @@ bool tn_weights_passed_over(const tn_weights_target *t, const char *what)
 
 /* ---- the tokeniser ------------------------------------------------------------------------------------------------------------ */
 
-const char *tn_weights_home(const tn_weights_target *t) { return t->tokenizer && tn_model_is(t->tokenizer) ? t->tokenizer : t->in; }
+const char *tn_weights_home(const tn_weights_target *t) { return t->tokenizer && tn_model_is(t->op, t->tokenizer) ? t->tokenizer : t->in; }
 
 tn_tokenizer *tn_weights_tokenizer(const tn_weights *w, const tn_weights_target *t)
 {

@@ -413,11 +413,11 @@ tn_tensor *tn_weight_tensor(const tn_weights *w, const tn_weight *weight, int64_
 
 /* ---- which format a file is of --------------------------------------------------------------------------------------------------- */
 
-tn_file_kind tn_file_kind_of(const char *path)
+tn_file_kind tn_file_kind_of(const char *op, const char *path)
 {
     tn_reader r;
     unsigned char head[9] = {0};
-    if (!tn_reader_open(&r, "llama_load", path, false))
+    if (!tn_reader_open(&r, op, path, false))
         return TN_FILE_OTHER;
     const bool good = tn_reader_read(&r, head, r.size < 9 ? r.size : 9);
     tn_reader_close(&r);
@@ -437,21 +437,21 @@ static bool is_folder(const char *path)
     return !tn_failing() && path && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-tn_dict *tn_tuned_list(const char *path)
+tn_dict *tn_tuned_list(const char *op, const char *path)
 {
-    if (is_folder(path) || tn_file_kind_of(path) != TN_FILE_SAFETENSORS)
+    if (is_folder(path) || tn_file_kind_of(op, path) != TN_FILE_SAFETENSORS)
         return NULL;
     tn_dict *dict = tn_map_safetensors(path);
     return tn_dict_note(dict, TN_TUNED_SIZES) && !tn_dict_note(dict, TN_WEIGHTS_CONFIG) ? dict : NULL;
 }
 
-tn_weights *tn_weights_list(const char *path)
+tn_weights *tn_weights_list(const char *op, const char *path)
 {
-    const tn_weights_source source = {"llama_load", path};
+    const tn_weights_source source = {op, path};
     TN_SCOPE;
     if (is_folder(path))
         return tn_weights_folder(source);
-    switch (tn_file_kind_of(path)) {
+    switch (tn_file_kind_of(op, path)) {
     case TN_FILE_GGUF: return tn_weights_gguf(source);
     case TN_FILE_ZIP: return tn_is_pt(path) ? tn_weights_pt(source) : tn_weights_npz(source);
     case TN_FILE_SAFETENSORS: return tn_weights_safetensors(source);
@@ -459,13 +459,13 @@ tn_weights *tn_weights_list(const char *path)
     }
 }
 
-tn_weights *tn_weights_open(const char *path)
+tn_weights *tn_weights_open(const char *op, const char *path)
 {
-    tn_weights *w = tn_weights_list(path);
+    tn_weights *w = tn_weights_list(op, path);
     for (int64_t i = 0; w && i < w->count; i++) {
         const tn_weight *weight = &w->weights[i];
         if (!weight->group && !tn_quant_format_of(weight->blocks.type)->dequantize) {
-            tn_fail(TN_ERR_UNSUPPORTED, "llama_load: %s: \"%s\" is %s: Tenon makes no numbers of such blocks", path, weight->name,
+            tn_fail(TN_ERR_UNSUPPORTED, "%s: %s: \"%s\" is %s: Tenon makes no numbers of such blocks", op, path, weight->name,
                     tn_quant_name(weight->blocks.type));
             tn_release(w);
             return NULL;

@@ -59,15 +59,15 @@ typedef struct tn_weights {
     int64_t place[TN_WEIGHT_KINDS], per_layer; /* tn_weights_at()'s: where a kind's first stands, -1 of none */
 } tn_weights;
 
-/* A file or a folder of any kind that llama.h names. Checked: each weight that the configuration asks for is there once, of its shape. */
-tn_weights *tn_weights_open(const char *path);
+/* A file or a folder of any kind that llama.h names. Checked: each weight that the configuration asks for is there once, of its shape. Errors name op. */
+tn_weights *tn_weights_open(const char *op, const char *path);
 /* The same for listing: of types too that no numbers are made of, which tn_weights_open() refuses. */
-tn_weights *tn_weights_list(const char *path);
-/* What a file is by its first bytes; llama2.c's have none that tell. OTHER with an error where it cannot be read. */
+tn_weights *tn_weights_list(const char *op, const char *path);
+/* What a file is by its first bytes; llama2.c's have none that tell. OTHER with an error that names op where it cannot be read. */
 typedef enum tn_file_kind { TN_FILE_GGUF, TN_FILE_ZIP, TN_FILE_SAFETENSORS, TN_FILE_OTHER } tn_file_kind;
-tn_file_kind tn_file_kind_of(const char *path);
-/* The scope's, of a file of tn_llama_save_tuned(); NULL, without an error, of another. */
-tn_dict *tn_tuned_list(const char *path);
+tn_file_kind tn_file_kind_of(const char *op, const char *path);
+/* The scope's, of a file of tn_llama_save_tuned(); NULL of another, with an error where that cannot be read. */
+tn_dict *tn_tuned_list(const char *op, const char *path);
 /* Writes what that holds, as tn_llama_inspect() does. */
 size_t tn_tuned_inspect(const tn_dict *dict, const char *path, char *text, size_t size);
 /* A llama module's parameters, shared; weights with LoRA's parts are merged copies. */

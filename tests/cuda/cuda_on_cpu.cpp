@@ -316,6 +316,8 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stre
 }
 cudaError_t cudaMemcpyPeerAsync(void *to, int, const void *from, int, size_t bytes, cudaStream_t stream)
 {
+    if (getenv("TENON_CUDA_EMULATED_NO_PEER_COPY"))
+        return last_error = cudaErrorInvalidValue;
     return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream);
 }
 cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned)

@@ -108,7 +108,8 @@ static tn_status plan_alloc(convolution *v, int64_t products, int64_t k)
     return v->product ? TN_OK : TN_ERR_MEMORY;
 }
 
-/* Lines of 8 outputs, half a vector, of lines of 16 in steps of 2: at the planes' pitch of 9 a fifth of all lanes would be for nothing. */
+/* Lines of 8 outputs, half a vector, of lines of 16 in steps of 2: at the planes' pitch of 9 a fifth of all lanes would be for nothing. With an even
+ * number of lines they are whole vectors, which go to the result as they are (is_dense()). */
 static bool fits_narrow(tn_dtype dtype, const tn_conv *c)
 {
     return TN_VECTOR_BYTES == 64 && dtype == TN_F32 && c->kw == 3 && c->stride_w == 2 && c->dil_w == 1 && c->pad_w == 1 && c->w == 16 && c->ow == 8 &&

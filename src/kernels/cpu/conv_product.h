@@ -3,7 +3,7 @@
  * products; SPLAT(w), a vector of the same in all lanes; WEIGHT(w, next), what is multiplied by, `next` being the next channel's; PREPARE(room,
  * image, channels, plane), the image as it is multiplied; and TARGET, the attribute of what uses them.
  *
- * Lines of outputs that are of whole vectors, or nearly, are stored as they are computed; others are computed at the planes' pitch, and the few
+ * Lines of outputs that are of whole vectors, or nearly, or lie without gaps, are stored as they are computed; others are computed at the planes' pitch, and the few
  * columns too many are dropped at the store. */
 
 #define VEC ROW(vec)

@@ -1,7 +1,7 @@
 /* Rows of images, and the planes they are spread over, for one type of elements T (ROW(name) makes the names): floats, doubles, or 16-bit ones.
  *
  * All products of a convolution read an image that was spread over padded planes, in which every tap of the kernel is a constant distance
- * from the output's position: for stride 1 that is the padded image itself, for stride s there is a plane for each of the s * s phases. So one
+ * from the output's position: for stride 1 that is the padded image itself, for stride s there is a plane for each of the s * s phases (of narrow lines for each tap). So one
  * loop over distances serves any stride, padding and dilation, with whole vectors of neighbouring outputs, without unfolding the image (im2col). */
 
 typedef T ROW(vec) __attribute__((vector_size(TN_VECTOR_BYTES)));

@@ -28,7 +28,7 @@ enum { SMALL_SCRATCH = 16384 }; /* bytes of scratch that lie on the stack */
 
 enum { PAST_CACHES = 1 << 25 }; /* bytes of a result that are stored past the caches, which saves reading their lines before */
 enum { CHUNK = 16 };   /* units between two fetches of what comes next */
-enum { TOGETHER = 4 }; /* panels of a packed at once, whose rows are whole lines */
+enum { TOGETHER = 48 }; /* rows of a packed at once where they lie side by side: whole lines, and whole panels */
 enum { STRIP = 1024 }; /* of a vector by a matrix: columns whose sums stay in the first cache */
 
 /* Bytes of the second-level cache. Asking the system is slow in a virtual machine, so once. */

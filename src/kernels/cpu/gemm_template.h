@@ -292,7 +292,7 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
     NAME(finish) f = {.c_row = g->c_row, .c_col = g->c_col, .alpha = g->alpha, .beta = first ? g->beta : 1,
                       .bias_row = g->bias_row, .bias_col = g->bias_col, .relu = last && g->relu, .past = g->past,
                       .fetch = chunks >= MR && !g->past};
-    int64_t packed = 0; /* rows of a */
+    int64_t packed_rows = 0;
     for (int64_t j = 0; j < nc; j += NR) {
         const int cols = (int)(nc - j < NR ? nc - j : NR);
         const T *panel = g->b + p0 * g->b_row + (j0 + j) * g->b_col;
@@ -308,13 +308,13 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
             panels.next_a = NAME(ahead_of)(fetch_a ? after : NULL, MR, kc, g->a_row, g->a_col, chunks * tiles);
         for (int64_t i = 0; i < mc; i += MR) {
             const int rows = (int)(mc - i < MR ? mc - i : MR);
-            if (j == 0 && i == packed) {
+            if (j == 0 && i == packed_rows) {
                 const T *own = g->a + (i0 + i) * g->a_row + p0 * g->a_col;
-                const int64_t group = g->a_row == 1 && mc - i >= TOGETHER * MR ? TOGETHER * MR : MR;
+                const int64_t group = g->a_row == 1 && mc - i >= TOGETHER ? TOGETHER : MR;
                 const T *next = i + group < mc ? own + group * g->a_row : nc > NR ? NULL : after;
                 NAME(pack_a)(a + i * units, own, (int)(mc - i < group ? mc - i : group), kc, g->a_row, g->a_col);
                 panels.next_a = NAME(ahead_of)(fetch_a ? next : NULL, group, kc, g->a_row, g->a_col, chunks * (group / MR));
-                packed += group;
+                packed_rows += group;
             }
             panels.a = a + i * units;
             f.c = g->c + (i0 + i) * g->c_row + (j0 + j) * g->c_col;

@@ -51,6 +51,12 @@ static bool is_2x2(const tn_pool *p)
            p->dil_w == 1 && p->ow >= 4 && 2 * p->oh <= p->h && 2 * p->ow <= p->w;
 }
 
+/* Lanes of the vectors that make row oy of 2 x 2 windows. Where a row follows, 5 to 7 outputs are made as 8: what is too much, it writes anew. */
+static int64_t lanes_2x2(const tn_pool *p, int64_t oy) { return p->ow >= 8 || (p->ow > 4 && oy + 1 < p->oh) ? 8 : 4; }
+
+/* Where the vector that would begin at `next` of n outputs does: the last one overlaps the one before. */
+static int64_t begin_2x2(int64_t next, int64_t n, int64_t lanes) { return tn_max_i64(0, tn_min_i64(next, n - lanes)); }
+
 /* What an average divides by: the window, cut to the padded plane or to the plane. */
 static int64_t divisor_of(const tn_pool *p, int64_t oy, int64_t ox)
 {

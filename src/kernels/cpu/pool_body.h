@@ -122,23 +122,31 @@ POOL_VECTOR(4, COMMA_4(0, 2, 4, 6), COMMA_4(1, 3, 5, 7), COMMA_4(0, 4, 1, 5), CO
 #undef COMMA_4
 #undef POOL_VECTOR
 
-/* Rows of at least 4 outputs; the last vector overlaps the one before. */
+/* Rows of at least 4 outputs. */
+TN_INLINE void N(max_rows_2x2)(const tn_pool *p, const T *x, T *y, uint8_t *index)
+{
+    const int64_t n = p->ow;
+    for (int64_t oy = 0; oy < p->oh; oy++, x += 2 * p->w, y += n, index = index ? index + n : NULL) {
+        const int64_t lanes = lanes_2x2(p, oy);
+        for (int64_t next = 0; next < n; next += lanes) {
+            const int64_t i = begin_2x2(next, n, lanes);
+            if (lanes == 8)
+                N(max_2x2_8)(x + 2 * i, x + p->w + 2 * i, y + i, index ? index + i : NULL);
+            else
+                N(max_2x2_4)(x + 2 * i, x + p->w + 2 * i, y + i, index ? index + i : NULL);
+        }
+    }
+}
+
 static void N(max_plane_2x2)(const N(pool_job) *job, int64_t plane)
 {
     const tn_pool *p = job->p;
     const T *x = job->in + plane * p->h * p->w;
-    int64_t o = plane * p->oh * p->ow, n = p->ow;
-    for (int64_t oy = 0; oy < p->oh; oy++, o += n, x += 2 * p->w) {
-        uint8_t *index = job->index ? job->index + o : NULL;
-        int64_t lanes = n >= 8 ? 8 : 4;
-        for (int64_t next = 0; next < n; next += lanes) {
-            int64_t i = tn_min_i64(next, n - lanes);
-            if (lanes == 8)
-                N(max_2x2_8)(x + 2 * i, x + p->w + 2 * i, job->out + o + i, index ? index + i : NULL);
-            else
-                N(max_2x2_4)(x + 2 * i, x + p->w + 2 * i, job->out + o + i, index ? index + i : NULL);
-        }
-    }
+    const int64_t o = plane * p->oh * p->ow;
+    if (job->index)
+        N(max_rows_2x2)(p, x, job->out + o, job->index + o);
+    else
+        N(max_rows_2x2)(p, x, job->out + o, NULL); /* without what only an index needs */
 }
 
 static void N(scatter_plane_2x2)(const N(pool_job) *job, int64_t plane)
@@ -149,9 +157,9 @@ static void N(scatter_plane_2x2)(const N(pool_job) *job, int64_t plane)
     const T divisor = (T)(p->divisor ? p->divisor : 4);
     for (int64_t oy = 0; oy < p->oh; oy++, o += n, x += 2 * p->w) {
         const uint8_t *index = job->index ? job->index + o : NULL;
-        int64_t lanes = n >= 8 ? 8 : 4;
+        const int64_t lanes = lanes_2x2(p, oy);
         for (int64_t next = 0; next < n; next += lanes) {
-            int64_t i = tn_min_i64(next, n - lanes);
+            const int64_t i = begin_2x2(next, n, lanes);
             if (lanes == 8)
                 N(scatter_2x2_8)(job->in + o + i, index ? index + i : NULL, divisor, x + 2 * i, x + p->w + 2 * i);
             else
@@ -199,9 +207,9 @@ static void N(average_plane_2x2)(const N(pool_job) *job, int64_t plane)
     const T *x = job->in + plane * p->h * p->w, divisor = (T)(p->divisor ? p->divisor : 4);
     T *y = job->out + plane * p->oh * p->ow;
     for (int64_t oy = 0; oy < p->oh; oy++, y += p->ow, x += 2 * p->w) {
-        int64_t lanes = p->ow >= 8 ? 8 : 4;
+        const int64_t lanes = lanes_2x2(p, oy);
         for (int64_t next = 0; next < p->ow; next += lanes) {
-            int64_t i = tn_min_i64(next, p->ow - lanes);
+            const int64_t i = begin_2x2(next, p->ow, lanes);
             if (lanes == 8)
                 N(average_2x2_8)(x + 2 * i, x + p->w + 2 * i, y + i, divisor);
             else
