@@ -454,6 +454,31 @@ static void test_bits_on_any_threads(void **state)
 static void *no_memory(size_t size, void *context) { return (void)size, (void)context, NULL; }
 static void no_free(void *memory, size_t size, void *context) { (void)memory, (void)size, (void)context; }
 
+/* Nor on where a tile ends: some rows and columns alone are as they are among all. */
+static void test_bits_of_a_part(void **state)
+{
+    (void)state;
+    for (int t = 0; t < table_count; t++)
+        for (int how = 0; how < 16; how++) {
+            product p = product_new(how & 1 ? TN_F64 : TN_F32, 1, 60, 100, 96, how >> 1 & 1, how >> 2 & 1);
+            const size_t item = tn_dtype_size(p.dtype), bytes = (size_t)p.sizes[2] * item;
+            char *whole = malloc(bytes), *part = malloc(bytes);
+            p.g.alpha = 0.3, p.g.beta = 1.25, p.g.rounded = how & 8;
+            memcpy(whole, p.g.c, bytes);
+            memcpy(part, p.g.c, bytes);
+            tn_gemm g = p.g;
+            g.c = whole;
+            assert_int_equal(tables[t]->gemm(p.dtype, &g), TN_OK);
+            g.c = part, g.m = 55, g.n = 77;
+            assert_int_equal(tables[t]->gemm(p.dtype, &g), TN_OK);
+            for (int64_t i = 0; i < g.m; i++)
+                assert_memory_equal(whole + (size_t)(i * g.c_row) * item, part + (size_t)(i * g.c_row) * item, (size_t)g.n * item);
+            free(whole);
+            free(part);
+            product_free(&p);
+        }
+}
+
 static void test_no_memory(void **state)
 {
     (void)state;
@@ -482,7 +507,7 @@ int main(void)
                                        TEST(test_empty),
                                        TEST(test_no_product_of_bool),
                                        TEST(test_nan),
-                                       TEST(test_bits_on_any_threads),
+                                       TEST(test_bits_on_any_threads), TEST(test_bits_of_a_part),
                                        TEST(test_no_memory)};
     find_tables();
     if (test_quickly())

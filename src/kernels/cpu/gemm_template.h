@@ -142,7 +142,7 @@ TARGET static ALWAYS_INLINE void NAME(finish_sums)(int rows, int vectors, V sum[
         for (int v = 0; v < vectors; v++)                                                                                                           \
             statement
     if (f->beta != 0) {
-        EACH(sum[i][v] = sum[i][v] * alpha + *(const V *)(f->c + i * f->c_row + v * LANES) * beta;)
+        EACH(sum[i][v] = FMA(*(const V *)(f->c + i * f->c_row + v * LANES), beta, sum[i][v] * alpha);) /* as finish_edge() rounds */
     } else if (f->alpha != 1) {
         EACH(sum[i][v] *= alpha;)
     }
