@@ -50,6 +50,8 @@ static int64_t second_cache(void)
 enum { VECTOR_BYTES = 64, MR = 12, NV = 2 };
 #define FMA_F32(a, b, c) ((vec_f32)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define FMA_F64(a, b, c) ((vec_f64)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c)))
+#define ONE_F32(a, b, c) __builtin_fmaf(a, b, c)
+#define ONE_F64(a, b, c) __builtin_fma(a, b, c)
 #define SPLAT_F32(x) ((vec_f32)_mm512_set1_ps(x))
 #define SPLAT_F64(x) ((vec_f64)_mm512_set1_pd(x))
 #define STORE_PAST(to, x) _mm512_stream_si512((__m512i *)(void *)(to), (__m512i)(x))
@@ -58,18 +60,24 @@ enum { VECTOR_BYTES = 64, MR = 12, NV = 2 };
 enum { VECTOR_BYTES = 32, MR = 6, NV = 2 };
 #define FMA_F32(a, b, c) ((vec_f32)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define FMA_F64(a, b, c) ((vec_f64)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c)))
+#define ONE_F32(a, b, c) __builtin_fmaf(a, b, c)
+#define ONE_F64(a, b, c) __builtin_fma(a, b, c)
 #define SPLAT_F32(x) ((vec_f32)_mm256_set1_ps(x))
 #define SPLAT_F64(x) ((vec_f64)_mm256_set1_pd(x))
 #elif defined(__aarch64__)
 enum { VECTOR_BYTES = 16, MR = 6, NV = 4 };
 #define FMA_F32(a, b, c) ((vec_f32)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b)))
 #define FMA_F64(a, b, c) ((vec_f64)vfmaq_f64((float64x2_t)(c), (float64x2_t)(a), (float64x2_t)(b)))
+#define ONE_F32(a, b, c) __builtin_fmaf(a, b, c)
+#define ONE_F64(a, b, c) __builtin_fma(a, b, c)
 #define SPLAT_F32(x) ((vec_f32)vdupq_n_f32(x))
 #define SPLAT_F64(x) ((vec_f64)vdupq_n_f64(x))
 #else
 enum { VECTOR_BYTES = 16, MR = 6, NV = 2 };
 #define FMA_F32(a, b, c) ((a) * (b) + (c))
 #define FMA_F64(a, b, c) ((a) * (b) + (c))
+#define ONE_F32 FMA_F32
+#define ONE_F64 FMA_F64
 #define SPLAT_F32(x) ((vec_f32){(x), (x), (x), (x)})
 #define SPLAT_F64(x) ((vec_f64){(x), (x)})
 #endif
@@ -94,6 +102,7 @@ typedef double vec4_f64 __attribute__((vector_size(32), aligned(8), may_alias));
 #define LANES (VECTOR_BYTES / 4)
 #define KC (VECTOR_BYTES == 64 ? 384 : 512)
 #define FMA FMA_F32
+#define ONE ONE_F32
 #define SPLAT SPLAT_F32
 #define STEP FMA
 #define DEPTH 1
@@ -188,6 +197,7 @@ TARGET static void pack_bf16(float *restrict dst, int width, const float *restri
 #undef LINE
 #undef LANES
 #undef FMA
+#undef ONE
 #undef SPLAT
 
 #define T double
@@ -198,6 +208,7 @@ TARGET static void pack_bf16(float *restrict dst, int width, const float *restri
 #define LANES (VECTOR_BYTES / 8)
 #define KC 256
 #define FMA FMA_F64
+#define ONE ONE_F64
 #define SPLAT SPLAT_F64
 #define STEP FMA
 #define DEPTH 1

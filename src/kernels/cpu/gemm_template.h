@@ -12,7 +12,7 @@
  *
  * What is packed is units of DEPTH steps of k: elements, or pairs of bf16 in the bits of a float.
  *
- * The includer defines T, its vectors V and V4, NAME(x), LANES, LINE, MR, NV, KC, FMA(a, b, c), SPLAT(x); DEPTH; STEP(a, b, c), which is
+ * The includer defines T, its vectors V and V4, NAME(x), LANES, LINE, MR, NV, KC, FMA(a, b, c), ONE(a, b, c), the same of one element, SPLAT(x); DEPTH; STEP(a, b, c), which is
  * FMA for units; TARGET, the attribute of what uses it; and where panels are not packed as they are PACK(dst, width, src, count, k, across,
  * along). Those that differ from one inclusion to the next, NAME and KC to PACK, end with it. */
 
@@ -169,7 +169,7 @@ static void NAME(finish_edge)(const T *restrict tile, int rows, int cols, const 
             T *c = f->c + i * f->c_row + j * f->c_col;
             T x = tile[i * NR + j] * f->alpha;
             if (f->beta != 0)
-                x += *c * f->beta;
+                x = ONE(*c, f->beta, x);
             if (f->bias)
                 x += f->bias[i * f->bias_row + j * f->bias_col];
             *c = f->relu && x < 0 ? (T)0 : x;
