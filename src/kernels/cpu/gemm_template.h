@@ -12,9 +12,9 @@
  *
  * What is packed is units of DEPTH steps of k: elements, or pairs of bf16 in the bits of a float.
  *
- * The includer defines T, its vectors V and V4, NAME(x), LANES, LINE, MR, NV, KC, FMA(a, b, c), ONE(a, b, c), the same of one element, SPLAT(x); DEPTH; STEP(a, b, c), which is
- * FMA for units; TARGET, the attribute of what uses it; and where panels are not packed as they are PACK(dst, width, src, count, k, across,
- * along). Those that differ from one inclusion to the next, NAME and KC to PACK, end with it. */
+ * The includer defines T, its vectors V and V4, NAME(x), LANES, LINE, MR, NV, KC; FMA(a, b, c), of one element ONE(a, b, c); SPLAT(x); DEPTH;
+ * STEP(a, b, c), which is FMA for units; TARGET, the attribute of what uses them; and where panels are not packed as they are PACK(dst, width, src,
+ * count, k, across, along). Those that differ from one inclusion to the next, NAME and KC to PACK, end with it. */
 
 #define NR (NV * LANES)
 #define UNITS(k) (((k) + DEPTH - 1) / DEPTH)
