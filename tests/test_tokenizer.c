@@ -4,7 +4,7 @@
 
 #include "text/text.h"
 
-#include "io/safetensors.h"
+#include "io/file.h"
 
 #include "reference/tokenizer_cases.h"
 

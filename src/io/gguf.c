@@ -2,7 +2,7 @@
  * see that it is right and how much text it has, once to keep it. */
 #include "io/gguf.h"
 
-#include "io/safetensors.h"
+#include "io/file.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* GGUF, written: version 3. Values are encoded when they are set; tensors are made into blocks one at a time when the file is saved. */
 #include "io/gguf.h"
 
-#include "io/safetensors.h"
+#include "io/file.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* PyTorch's files: a zip of data.pkl, a pickle that rebuilds tensors, and data/<key>, the bytes of each storage. */
 #include "io/pickle.h"
-#include "io/safetensors.h"
+#include "io/file.h"
 #include "io/zip.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* What reading and writing safetensors share: the dtypes' names, and which text is UTF-8. */
+/* What reading, writing and listing safetensors share. */
 #ifndef TN_SAFETENSORS_H
 #define TN_SAFETENSORS_H
 
@@ -16,6 +16,5 @@ bool tn_list_safetensors(const char *op, const char *path, const tn_safetensors_
 /* "F32" of TN_F32 and back; TN_DTYPE_DEFAULT for a name that Tenon has no dtype for. */
 const char *tn_safetensors_name(tn_dtype dtype);
 tn_dtype tn_safetensors_dtype(const char *name);
-bool tn_is_utf8(const char *text, size_t length);
 
 #endif

@@ -20,23 +20,6 @@ tn_dtype tn_safetensors_dtype(const char *name)
     return TN_DTYPE_DEFAULT;
 }
 
-bool tn_is_utf8(const char *text, size_t length)
-{
-    const unsigned char *at = (const unsigned char *)text, *end = at + length;
-    while (at < end) {
-        int more = *at < 0x80 ? 0 : *at >= 0xc2 && *at < 0xe0 ? 1 : *at >= 0xe0 && *at < 0xf0 ? 2 : *at >= 0xf0 && *at < 0xf5 ? 3 : -1;
-        if (more < 0 || end - at <= more)
-            return false;
-        unsigned low = *at == 0xe0 ? 0xa0 : *at == 0xf0 ? 0x90 : 0x80; /* nothing longer than it need be */
-        unsigned high = *at == 0xed ? 0x9f : *at == 0xf4 ? 0x8f : 0xbf; /* no surrogates, nothing above 10ffff */
-        for (int i = 1; i <= more; i++, low = 0x80, high = 0xbf)
-            if (at[i] < low || at[i] > high)
-                return false;
-        at += more + 1;
-    }
-    return true;
-}
-
 /* ---- the header --------------------------------------------------------------------------------------------------------- */
 
 /* Text measured in a first pass (data NULL) and written in a second. */

@@ -1,7 +1,7 @@
 /* Ids to text. A token's bytes wait until they are whole characters. */
 #include "text/text.h"
 
-#include "io/safetensors.h"
+#include "io/file.h"
 
 #include <stdio.h>
 

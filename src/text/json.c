@@ -3,7 +3,7 @@
 #include "text/text.h"
 
 #ifdef TENON_HAVE_CJSON
-#include "io/safetensors.h"
+#include "io/file.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>

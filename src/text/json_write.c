@@ -1,7 +1,7 @@
 /* A tokeniser of a GGUF file's arrays as Hugging Face's tokenizer.json, which makes the same ids of text that is UTF-8. */
 #include "text/text.h"
 
-#include "io/safetensors.h"
+#include "io/file.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
  * fancy-regex: this one agrees with both where they agree, on the Unicode that they know. */
 #include "text/text.h"
 
-#include "io/safetensors.h"
+#include "io/file.h"
 
 enum { CODE_MAX = 1024, DEPTH_MAX = 16 };
 enum { GREEDY, LAZY, POSSESSIVE };

@@ -1,7 +1,7 @@
 /* The steps between a text and a model: added tokens, normalisers, splitters, as Hugging Face's tokenizers have them. */
 #include "text/text.h"
 
-#include "io/safetensors.h"
+#include "io/file.h"
 
 /* The step's own text, emptied. */
 static tn_bytes *own_text(tn_encoder *e, const tn_text_step *step)
