@@ -12,7 +12,7 @@ data=$(mktemp -d)
 trap 'rm -rf "$data"' EXIT
 # Of a network: default and tuned in f32, in bf16; "-" where one was not measured.
 awk -F, -v dir="$data" '$1 == "row" || $2 > 2 || $11 == "" { next }
-    $1 !~ /\.(train|one|many)$/ { if ($2 == 1) print $1, $11 / $8, $15 == "" ? "-" : $15 / $8 > (dir "/operators." $3); next }
+    $1 !~ /\.(train|one|many)$/ { if ($2 == 1) print $1, $11 / $8, ($15 == "" ? "-" : $15 / $8) > (dir "/operators." $3); next }
     { key = $1 " " $2; ratios[key, $3] = $11 / $8 " " ($15 == "" ? "-" : $15 / $8); if (!seen[key]++) keys[++count] = key }
     function of(dtype) { return (key SUBSEP dtype in ratios) ? ratios[key, dtype] : "- -" }
     END { for (i = 1; i <= count; i++) { key = keys[i]; split(key, k, " "); print k[1], of("f32"), of("bf16") > (dir "/networks." k[2]) } }' "$csv"
