@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "kernels/floats16.h"
 #include "kernels/kernels.h"
 
 static uint32_t state_of_random = 1;
@@ -12,33 +13,48 @@ static int64_t below(int64_t n)
     return (int64_t)(state_of_random >> 8) % n;
 }
 
-/* Buffers are doubles in the loops and float or double in the kernels. Whole eighths: few sums round. */
+/* Buffers are doubles in the loops and of a floating dtype in the kernels. Whole eighths: few sums round. */
 typedef struct {
     int64_t count;
     double *plain;
     void *kernel;
 } buffer;
 
+static void set(tn_dtype dtype, buffer b, int64_t i, double v)
+{
+    b.plain[i] = v;
+    switch (dtype) {
+    case TN_F64: ((double *)b.kernel)[i] = v; break;
+    case TN_F16: ((tn_f16 *)b.kernel)[i] = tn_store_f16((float)v); break;
+    case TN_BF16: ((tn_bf16 *)b.kernel)[i] = tn_store_bf16((float)v); break;
+    default: ((float *)b.kernel)[i] = (float)v;
+    }
+}
+
 static buffer make(tn_dtype dtype, int64_t count)
 {
-    buffer b = {count, calloc((size_t)count + 1, sizeof(double)), calloc((size_t)count + 1, sizeof(double))};
-    for (int64_t i = 0; i < count; i++) {
-        b.plain[i] = (double)(below(33) - 16) / 8;
-        if (dtype == TN_F64)
-            ((double *)b.kernel)[i] = b.plain[i];
-        else
-            ((float *)b.kernel)[i] = (float)b.plain[i];
-    }
+    buffer b = {count, calloc((size_t)count + 1, sizeof(double)), calloc((size_t)(count > 0 ? count : 1), tn_dtype_size(dtype))}; /* no more than a kernel may touch */
+    for (int64_t i = 0; i < count; i++)
+        set(dtype, b, i, (double)(below(33) - 16) / 8);
     return b;
 }
 
-static double value(tn_dtype dtype, buffer b, int64_t i) { return dtype == TN_F64 ? ((double *)b.kernel)[i] : ((float *)b.kernel)[i]; }
+static double value(tn_dtype dtype, buffer b, int64_t i)
+{
+    switch (dtype) {
+    case TN_F64: return ((double *)b.kernel)[i];
+    case TN_F16: return tn_load_f16(((tn_f16 *)b.kernel)[i]);
+    case TN_BF16: return tn_load_bf16(((tn_bf16 *)b.kernel)[i]);
+    default: return ((float *)b.kernel)[i];
+    }
+}
 
+/* 16-bit floats are what the others round to, once. */
 static void same(tn_dtype dtype, const char *what, buffer b)
 {
-    double tolerance = dtype == TN_F64 ? 1e-12 : 1e-4;
+    const double half_ulp = dtype == TN_BF16 ? 1. / 256 : dtype == TN_F16 ? 1. / 2048 : 0, tolerance = dtype == TN_F32 ? 1e-4 : half_ulp > 0 ? 1e-6 : 1e-12;
     for (int64_t i = 0; i < b.count; i++)
-        if (!(fabs(value(dtype, b, i) - b.plain[i]) <= tolerance * (1 + fabs(b.plain[i]))) && !(value(dtype, b, i) == b.plain[i]))
+        if (!(fabs(value(dtype, b, i) - b.plain[i]) <= tolerance + (tolerance + half_ulp) * fabs(b.plain[i])) && !(value(dtype, b, i) == b.plain[i]))
             fail_msg("%s[%lld] is %g, %g was due", what, (long long)i, value(dtype, b, i), b.plain[i]);
 }
 
@@ -115,7 +131,7 @@ static void check_conv(tn_conv c, tn_dtype dtype)
     same(dtype, "dx", dx);
     same(dtype, "dw", dw);
     same(dtype, "db", db);
-    memset(db.kernel, 0, (size_t)db.count * sizeof(double));
+    memset(db.kernel, 0, (size_t)db.count * tn_dtype_size(dtype));
     assert_int_equal(k->conv_backward(dtype, &(tn_conv_grad){c, dy.kernel, NULL, NULL, db.kernel, NULL, NULL}), TN_OK);
     same(dtype, "db alone", db);
     drop(x), drop(w), drop(bias), drop(y), drop(dy), drop(dx), drop(dw), drop(db);
@@ -373,6 +389,8 @@ static void test_threads(void **state)
     drop(x), drop(w), drop(dy);
 }
 
+static const tn_dtype floats[] = {TN_F32, TN_F64, TN_BF16, TN_F16};
+
 static tn_pool random_pool(int i)
 {
     tn_pool p = {.planes = 1 + below(4), .kh = 1 + below(4), .kw = 1 + below(4), .stride_h = 1 + below(3), .stride_w = 1 + below(3)};
@@ -400,15 +418,12 @@ static void check_max_pool(tn_pool p, tn_dtype dtype)
     buffer x = make(dtype, p.planes * plane), y = make(dtype, p.planes * p.oh * p.ow), dy = make(dtype, y.count), dx = make(dtype, x.count);
     int64_t *where = calloc((size_t)y.count, sizeof *where);
     void *index = calloc((size_t)y.count, 4);
-    if (below(3) == 0) {
-        int64_t i = below(x.count);
-        x.plain[i] = NAN;
-        if (dtype == TN_F64)
-            ((double *)x.kernel)[i] = NAN;
-        else
-            ((float *)x.kernel)[i] = NAN;
-    }
+    if (below(3) == 0)
+        set(dtype, x, below(x.count), NAN);
+    buffer bare = make(dtype, y.count), taken = make(dtype, y.count);
+    assert_int_equal(k->max_pool(dtype, &p, x.kernel, bare.kernel, NULL), TN_OK); /* without an index */
     assert_int_equal(k->max_pool(dtype, &p, x.kernel, y.kernel, index), TN_OK);
+    assert_int_equal(k->max_pool_take(dtype, &p, x.kernel, index, taken.kernel), TN_OK);
     assert_int_equal(k->max_pool_backward(dtype, &p, dy.kernel, index, dx.kernel), TN_OK);
     assert_int_equal(k->max_pool_where(&p, index, where), TN_OK);
     memset(dx.plain, 0, (size_t)dx.count * sizeof(double));
@@ -421,11 +436,14 @@ static void check_max_pool(tn_pool p, tn_dtype dtype)
         }
         assert_int_equal(where[o], best);
         double due = x.plain[from + best];
-        assert_true(value(dtype, y, o) == due || (isnan(due) && isnan(value(dtype, y, o))));
+        for (int i = 0; i < 3; i++) {
+            const double v = value(dtype, i == 0 ? y : i == 1 ? bare : taken, o);
+            assert_true(v == due || (isnan(due) && isnan(v)));
+        }
         dx.plain[from + best] += dy.plain[o];
     }
     same(dtype, "dx", dx);
-    drop(x), drop(y), drop(dy), drop(dx);
+    drop(x), drop(y), drop(dy), drop(dx), drop(bare), drop(taken);
     free(where);
     free(index);
 }
@@ -433,9 +451,9 @@ static void check_max_pool(tn_pool p, tn_dtype dtype)
 static void test_max_pool(void **state)
 {
     (void)state;
-    for (int i = 0; i < 400; i++) {
-        assert_int_equal(tn_set_num_threads(1 + i % 2), TN_OK);
-        check_max_pool(random_pool(i), i % 2 ? TN_F64 : TN_F32);
+    for (int i = 0; i < 800; i++) {
+        assert_int_equal(tn_set_num_threads(1 + i / 4 % 2), TN_OK);
+        check_max_pool(random_pool(i), floats[i % 4]);
     }
     /* more than 256 taps: indices of four bytes */
     check_max_pool((tn_pool){.planes = 2, .h = 40, .w = 40, .oh = 3, .ow = 3, .kh = 20, .kw = 20, .stride_h = 10, .stride_w = 10,
@@ -446,9 +464,9 @@ static void test_avg_pool(void **state)
 {
     (void)state;
     const tn_kernels *k = tn_kernels_of(TN_CPU);
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 400; i++) {
         tn_pool p = random_pool(i);
-        tn_dtype dtype = i % 2 ? TN_F64 : TN_F32;
+        tn_dtype dtype = floats[i % 4];
         p.dil_h = p.dil_w = 1;
         p.oh = (p.h + 2 * p.pad_h - p.kh) / p.stride_h + 1, p.ow = (p.w + 2 * p.pad_w - p.kw) / p.stride_w + 1;
         p.count_include_pad = below(2);

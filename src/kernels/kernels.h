@@ -266,9 +266,9 @@ typedef struct tn_pool {
     bool count_include_pad; /* average: padding counts among the elements that a sum is divided by */
     int64_t divisor;        /* average: divides by this instead; 0: by the elements */
 } tn_pool;
-/* Max pooling is on f32, f64 and i64; index says which tap of its window won, a u8, or an i32 where kh * kw > 256 (or NULL: not wanted);
- * max_pool_take (f32, f64) gathers by it, max_pool_where turns it into positions y * w + x of the plane. avg_pool, fold: f32 and f64;
- * unfold: any dtype. Columns are [n, c_in * kh * kw, oh * ow]. Results are written whole. */
+/* Max pooling is on floats and i64; index says which tap of its window won, a u8, or an i32 where kh * kw > 256 (or NULL: not wanted);
+ * max_pool_take (floats) gathers by it, max_pool_where turns it into positions y * w + x of the plane. avg_pool: floats; sums of 16-bit ones are
+ * f32. fold: f32 and f64; unfold: any dtype. Columns are [n, c_in * kh * kw, oh * ow]. Results are written whole. */
 
 /* Turns indices into byte offsets: out[i] is the sum over the terms of index * stride. With wrap a negative index counts from the end of its
  * dim. One out of range stops the kernel, which sets bad_term and bad_index and returns TN_ERR_INDEX without raising it: the caller knows

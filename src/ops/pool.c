@@ -115,7 +115,7 @@ tn_tensor *tn_max_pool_of(const char *op, tn_tensor *x, const tn_window *window,
         return NULL;
     if (x->dtype == TN_BOOL)
         return tn_fail(TN_ERR_DTYPE, "%s: x is bool, which has no order: tn_cast it", op);
-    tn_dtype dtype = tn_dtype_is_float((tn_dtype)x->dtype) ? tn_compute_dtype(x) : TN_I64;
+    const tn_dtype dtype = tn_dtype_is_float((tn_dtype)x->dtype) ? (tn_dtype)x->dtype : TN_I64;
     tn_tensor *where = NULL, *y = max_pool(tn_as_dtype(image, dtype), &pool, indices ? &where : NULL);
     if (indices)
         *indices = tn_images_back(where, x, dims);
@@ -132,8 +132,7 @@ tn_tensor *tn_avg_pool_of(const char *op, tn_tensor *x, const tn_window *window,
         return tn_fail(TN_ERR_DTYPE, "%s: x is %s: it must be of a floating dtype: tn_cast it", op, tn_dtype_name((tn_dtype)x->dtype));
     pool.count_include_pad = count_include_pad;
     pool.divisor = divisor;
-    tn_tensor *y = average(tn_as_dtype(image, tn_compute_dtype(x)), &pool);
-    return tn_as_dtype(tn_images_back(y, x, dims), (tn_dtype)x->dtype);
+    return tn_images_back(average(image, &pool), x, dims);
 }
 
 tn_tensor *tn_max_pool2d_with(const tn_max_pool2d_args *args)

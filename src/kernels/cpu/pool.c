@@ -4,10 +4,19 @@
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/vector.h"
+#include "kernels/cpu/load.h"
 
 /* Outputs of a row made together. */
 enum { CHUNK = 256 };
+
+/* Planes to go through: from x to y, or from y's gradient to x's. */
+typedef struct {
+    const tn_pool *p;
+    const void *in;
+    void *out;
+    unsigned char *index; /* bytes, or i32 where wide */
+    bool wide;
+} pool_job;
 
 typedef struct {
     int64_t begin, end;
@@ -45,18 +54,6 @@ static int64_t index_at(const unsigned char *index, bool wide, int64_t i)
     return wide ? ((const int32_t *)index)[i] : index[i];
 }
 
-static bool is_2x2(const tn_pool *p)
-{
-    return p->kh == 2 && p->kw == 2 && p->stride_h == 2 && p->stride_w == 2 && p->pad_h == 0 && p->pad_w == 0 && p->dil_h == 1 &&
-           p->dil_w == 1 && p->ow >= 4 && 2 * p->oh <= p->h && 2 * p->ow <= p->w;
-}
-
-/* Lanes of the vectors that make row oy of 2 x 2 windows. Where a row follows, 5 to 7 outputs are made as 8: what is too much, it writes anew. */
-static int64_t lanes_2x2(const tn_pool *p, int64_t oy) { return p->ow >= 8 || (p->ow > 4 && oy + 1 < p->oh) ? 8 : 4; }
-
-/* Where the vector that would begin at `next` of n outputs does: the last one overlaps the one before. */
-static int64_t begin_2x2(int64_t next, int64_t n, int64_t lanes) { return tn_max_i64(0, tn_min_i64(next, n - lanes)); }
-
 /* What an average divides by: the window, cut to the padded plane or to the plane. */
 static int64_t divisor_of(const tn_pool *p, int64_t oy, int64_t ox)
 {
@@ -69,67 +66,127 @@ static int64_t divisor_of(const tn_pool *p, int64_t oy, int64_t ox)
     return (tn_min_i64(y1, p->h) - tn_max_i64(y, 0)) * (tn_min_i64(x1, p->w) - tn_max_i64(x, 0));
 }
 
-#define VECTOR_2X2
+static int64_t grain_of(const tn_pool *p) { return TN_GRAIN / (p->h * p->w + 1) + 1; }
+
 #define IS_NAN(v) ((v) != (v))
-#define T float
-#define H int32_t
 #define LOWEST (-INFINITY)
+#define T float
 #define N(name) name##_f32
 #include "kernels/cpu/pool_body.h"
 #undef T
-#undef H
 #undef N
 #define T double
-#define H int64_t
 #define N(name) name##_f64
 #include "kernels/cpu/pool_body.h"
 #undef T
-#undef H
 #undef N
 #undef LOWEST
-#undef VECTOR_2X2
 #undef IS_NAN
 #define IS_NAN(v) false
 #define T int64_t
 #define LOWEST INT64_MIN
+#define WITHOUT_AVERAGE
 #define N(name) name##_i64
 #include "kernels/cpu/pool_body.h"
+#undef N
+#include "kernels/cpu/pool_2x2.h"
 
-static int64_t grain_of(const tn_pool *p) { return TN_GRAIN / (p->h * p->w + 1) + 1; }
-static bool is_wide(const tn_pool *p) { return p->kh * p->kw > 256; }
+typedef void (*planes_function)(int64_t begin, int64_t end, void *job);
+
+/* 16-bit floats, by way of float: a plane of the input and one of the result lie in a worker's scratch. */
+typedef struct {
+    pool_job job;
+    planes_function planes;
+    tn_dtype dtype;
+    int64_t in_size, out_size, workers;
+    float *scratch; /* [workers, in_size + out_size] */
+} narrow_job;
+
+static void narrow_planes(int64_t begin, int64_t end, void *context)
+{
+    const narrow_job *all = context;
+    const tn_load_fn load = tn_loader(all->dtype, TN_WORK_F32);
+    for (int64_t worker = begin; worker < end; worker++) {
+        float *in = all->scratch + worker * (all->in_size + all->out_size), *out = in + all->in_size;
+        const int64_t planes = all->job.p->planes, last = planes * (worker + 1) / all->workers;
+        for (int64_t plane = planes * worker / all->workers; plane < last; plane++) {
+            const int64_t outputs = all->job.p->oh * all->job.p->ow;
+            pool_job one = all->job;
+            one.in = in, one.out = out;
+            one.index = one.index ? one.index + plane * outputs * (one.wide ? 4 : 1) : NULL;
+            load((const char *)all->job.in + plane * all->in_size * 2, 2, all->in_size, in);
+            all->planes(0, 1, &one);
+            tn_store_f32_as(all->dtype, out, all->out_size, (char *)all->job.out + plane * all->out_size * 2);
+        }
+    }
+}
+
+static tn_status by_way_of_float(tn_dtype dtype, const pool_job *job, int64_t in_size, int64_t out_size, planes_function planes)
+{
+    const tn_pool *p = job->p;
+    narrow_job all = {*job, planes, dtype, in_size, out_size, tn_max_i64(1, tn_min_i64(tn_parallel_width(), tn_ceil_div(p->planes, grain_of(p)))), NULL};
+    const size_t bytes = (size_t)(all.workers * (in_size + out_size)) * sizeof(float);
+    if (!(all.scratch = tn_alloc(bytes)))
+        return TN_ERR_MEMORY;
+    tn_parallel_for(all.workers, 1, narrow_planes, &all);
+    tn_free(all.scratch, bytes);
+    return TN_OK;
+}
+
+/* A way through planes, for each dtype; the last two are for windows of 2 x 2. */
+typedef struct {
+    planes_function f32, f64, i64, f32_2x2, bf16_2x2;
+} way;
+
+static tn_status go(way w, tn_dtype dtype, const tn_pool *p, const void *in, int64_t in_size, void *out, int64_t out_size, void *index)
+{
+    pool_job job = {p, in, out, index, p->kh * p->kw > 256};
+    planes_function planes = is_2x2(p) ? w.f32_2x2 : w.f32;
+    if (dtype == TN_BF16 && is_2x2(p))
+        planes = w.bf16_2x2;
+    else if (dtype == TN_BF16 || dtype == TN_F16)
+        return by_way_of_float(dtype, &job, in_size, out_size, planes);
+    else if (dtype != TN_F32)
+        planes = dtype == TN_F64 ? w.f64 : w.i64;
+    tn_parallel_for(p->planes, grain_of(p), planes, &job);
+    return TN_OK;
+}
 
 tn_status TN_K(max_pool)(tn_dtype dtype, const tn_pool *p, const void *x, void *y, void *index)
 {
-    if (dtype == TN_F32)
-        tn_parallel_for(p->planes, grain_of(p), max_planes_f32, &(pool_job_f32){p, x, y, index, is_wide(p)});
-    else if (dtype == TN_F64)
-        tn_parallel_for(p->planes, grain_of(p), max_planes_f64, &(pool_job_f64){p, x, y, index, is_wide(p)});
-    else
-        tn_parallel_for(p->planes, grain_of(p), max_planes_i64, &(pool_job_i64){p, x, y, index, is_wide(p)});
-    return TN_OK;
+    const way maxima = {max_planes_f32, max_planes_f64, max_planes_i64, max_planes_2x2_f32, max_planes_2x2_bf16};
+    return go(maxima, dtype, p, x, p->h * p->w, y, p->oh * p->ow, index);
 }
 
 tn_status TN_K(max_pool_backward)(tn_dtype dtype, const tn_pool *p, const void *dy, const void *index, void *dx)
 {
-    unsigned char *at = (unsigned char *)(uintptr_t)index;
-    if (dtype == TN_F32)
-        tn_parallel_for(p->planes, grain_of(p), scatter_planes_f32, &(pool_job_f32){p, dy, dx, at, is_wide(p)});
-    else if (dtype == TN_F64)
-        tn_parallel_for(p->planes, grain_of(p), scatter_planes_f64, &(pool_job_f64){p, dy, dx, at, is_wide(p)});
-    else
-        tn_parallel_for(p->planes, grain_of(p), scatter_planes_i64, &(pool_job_i64){p, dy, dx, at, is_wide(p)});
-    return TN_OK;
+    const way scatter = {scatter_planes_f32, scatter_planes_f64, scatter_planes_i64, scatter_planes_2x2_f32, scatter_planes_2x2_bf16};
+    return go(scatter, dtype, p, dy, p->oh * p->ow, dx, p->h * p->w, (void *)(uintptr_t)index);
+}
+
+tn_status TN_K(avg_pool)(tn_dtype dtype, const tn_pool *p, const void *x, void *y)
+{
+    const way averages = {average_planes_f32, average_planes_f64, NULL, average_planes_2x2_f32, average_planes_2x2_bf16};
+    return go(averages, dtype, p, x, p->h * p->w, y, p->oh * p->ow, NULL);
+}
+
+tn_status TN_K(avg_pool_backward)(tn_dtype dtype, const tn_pool *p, const void *dy, void *dx)
+{
+    const way spread = {spread_planes_f32, spread_planes_f64, NULL, scatter_planes_2x2_f32, scatter_planes_2x2_bf16};
+    return go(spread, dtype, p, dy, p->oh * p->ow, dx, p->h * p->w, NULL);
 }
 
 tn_status TN_K(max_pool_take)(tn_dtype dtype, const tn_pool *p, const void *x, const void *index, void *y)
 {
+    const size_t size = tn_dtype_size(dtype);
     for (int64_t i = 0; i < p->planes * p->oh * p->ow; i++) {
-        int64_t at = position_of(p, i / p->ow % p->oh, i % p->ow, index_at(index, is_wide(p), i));
-        int64_t from = i / (p->oh * p->ow) * p->h * p->w + at;
-        if (dtype == TN_F32)
-            ((float *)y)[i] = at < 0 ? 0 : ((const float *)x)[from];
+        const int64_t at = position_of(p, i / p->ow % p->oh, i % p->ow, index_at(index, p->kh * p->kw > 256, i));
+        const int64_t from = i / (p->oh * p->ow) * p->h * p->w + at;
+        char *to = (char *)y + (size_t)i * size;
+        if (at < 0)
+            memset(to, 0, size);
         else
-            ((double *)y)[i] = at < 0 ? 0 : ((const double *)x)[from];
+            memcpy(to, (const char *)x + (size_t)from * size, size);
     }
     return TN_OK;
 }
@@ -137,26 +194,8 @@ tn_status TN_K(max_pool_take)(tn_dtype dtype, const tn_pool *p, const void *x, c
 tn_status TN_K(max_pool_where)(const tn_pool *p, const void *index, int64_t *where)
 {
     for (int64_t i = 0; i < p->planes * p->oh * p->ow; i++) {
-        int64_t position = position_of(p, i / p->ow % p->oh, i % p->ow, index_at(index, is_wide(p), i));
+        const int64_t position = position_of(p, i / p->ow % p->oh, i % p->ow, index_at(index, p->kh * p->kw > 256, i));
         where[i] = tn_max_i64(position, 0);
     }
-    return TN_OK;
-}
-
-tn_status TN_K(avg_pool)(tn_dtype dtype, const tn_pool *p, const void *x, void *y)
-{
-    if (dtype == TN_F64)
-        tn_parallel_for(p->planes, grain_of(p), average_planes_f64, &(pool_job_f64){p, x, y, NULL, false});
-    else
-        tn_parallel_for(p->planes, grain_of(p), average_planes_f32, &(pool_job_f32){p, x, y, NULL, false});
-    return TN_OK;
-}
-
-tn_status TN_K(avg_pool_backward)(tn_dtype dtype, const tn_pool *p, const void *dy, void *dx)
-{
-    if (dtype == TN_F64)
-        tn_parallel_for(p->planes, grain_of(p), spread_planes_f64, &(pool_job_f64){p, dy, dx, NULL, false});
-    else
-        tn_parallel_for(p->planes, grain_of(p), spread_planes_f32, &(pool_job_f32){p, dy, dx, NULL, false});
     return TN_OK;
 }

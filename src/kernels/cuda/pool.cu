@@ -48,12 +48,12 @@ template <class I> TN_DEVICE I tap_at(I distance, I dil) { return dil == 1 ? dis
 
 /* ---- max ------------------------------------------------------------------------------------------------------------------- */
 
-template <class S> TN_DEVICE S lowest()
+template <class T> TN_DEVICE T lowest()
 {
-    if constexpr (std::is_integral<S>::value)
+    if constexpr (std::is_integral<T>::value)
         return INT64_MIN;
     else
-        return -(S)INFINITY;
+        return -(T)INFINITY;
 }
 
 template <class S, class I> TN_KERNEL max_kernel(geometry<I> g, I n, const S *x, S *y, void *index)
@@ -63,19 +63,19 @@ template <class S, class I> TN_KERNEL max_kernel(geometry<I> g, I n, const S *x,
         return;
     const point<I> o = point_at(i, g.out_plane, g.out_row);
     const S *plane = x + (int64_t)o.plane * g.plane.by;
-    S best = lowest<S>();
+    typename tn_work<S>::T best = lowest<typename tn_work<S>::T>();
     I won = -1, tap = 0;
     for (I ky = 0, py = o.y * g.stride_h - g.pad_h; ky < g.kh; ky++, py += g.dil_h)
         for (I kx = 0, px = o.x * g.stride_w - g.pad_w; kx < g.kw; kx++, px += g.dil_w, tap++) {
             if (py < 0 || py >= g.h || px < 0 || px >= g.w)
                 continue;
-            const S v = plane[py * g.w + px];
+            const typename tn_work<S>::T v = tn_load(plane[py * g.w + px]);
             const bool more = v > best || v != v;
             won = won < 0 || more ? tap : won;
             best = more ? v : best;
         }
     won = won < 0 ? 0 : won;
-    y[i] = best;
+    y[i] = tn_store<S>(best);
     if (index && g.is_wide)
         ((int32_t *)index)[i] = (int32_t)won;
     else if (index)
@@ -90,16 +90,16 @@ template <class S, class I> TN_KERNEL max_backward_kernel(geometry<I> g, I n, co
     const point<I> at = point_at(i, g.plane, g.row);
     const windows<I> rows = windows_of(at.y, g.pad_h, g.kh, g.dil_h, g.by_stride_h, g.oh);
     const windows<I> columns = windows_of(at.x, g.pad_w, g.kw, g.dil_w, g.by_stride_w, g.ow);
-    S sum = 0;
+    typename tn_work<S>::T sum = 0;
     for (I oy = rows.first; oy <= rows.last; oy++) {
         const I ty = tap_at(at.y + g.pad_h - oy * g.stride_h, g.dil_h);
         for (I ox = columns.first; ox <= columns.last; ox++) {
             const I tx = tap_at(at.x + g.pad_w - ox * g.stride_w, g.dil_w), o = (at.plane * g.oh + oy) * g.ow + ox;
             if (ty >= 0 && tx >= 0 && index_at(g, index, o) == ty * g.kw + tx)
-                sum += dy[o];
+                sum += tn_load(dy[o]);
         }
     }
-    dx[i] = sum;
+    dx[i] = tn_store<S>(sum);
 }
 
 template <class S, class I> TN_KERNEL take_kernel(geometry<I> g, I n, const S *x, const void *index, S *y)
@@ -109,7 +109,7 @@ template <class S, class I> TN_KERNEL take_kernel(geometry<I> g, I n, const S *x
         return;
     const point<I> o = point_at(i, g.out_plane, g.out_row);
     const I at = position_of(g, o, index_at(g, index, i));
-    y[i] = at < 0 ? 0 : x[(int64_t)o.plane * g.plane.by + at];
+    y[i] = at < 0 ? S{} : x[(int64_t)o.plane * g.plane.by + at];
 }
 
 template <class S, class I> TN_KERNEL where_kernel(geometry<I> g, I n, const void *index, S *where)
@@ -129,15 +129,6 @@ template <class S, class I> TN_KERNEL where_kernel(geometry<I> g, I n, const voi
         else if ((n) > 0)                                                                                                     \
             TN_LAUNCH_EACH((kernel<S, int64_t>), (n), geometry<int64_t>(*(p)), (int64_t)(n), __VA_ARGS__);                    \
     } while (0)
-/* The same with S float or double. */
-#define RUN_FLOAT(kernel, dtype, p, n, ...)                                                                                   \
-    if ((dtype) == TN_F64) {                                                                                                  \
-        typedef double S;                                                                                                     \
-        RUN(kernel, S, p, n, __VA_ARGS__);                                                                                    \
-    } else {                                                                                                                  \
-        typedef float S;                                                                                                      \
-        RUN(kernel, S, p, n, __VA_ARGS__);                                                                                    \
-    }
 static int64_t outputs(const tn_pool *p) { return p->planes * p->oh * p->ow; }
 static int64_t inputs(const tn_pool *p) { return p->planes * p->h * p->w; }
 /* With what windows reach beyond the plane, and a block's threads beyond the last element. */
@@ -152,7 +143,7 @@ tn_status tn_cuda_max_pool(tn_dtype dtype, const tn_pool *p, const void *x, void
     if (dtype == TN_I64)
         RUN(max_kernel, int64_t, p, outputs(p), (const int64_t *)x, (int64_t *)y, index);
     else
-        RUN_FLOAT(max_kernel, dtype, p, outputs(p), (const S *)x, (S *)y, index)
+        TN_FOR_FLOAT(dtype, RUN(max_kernel, S, p, outputs(p), (const S *)x, (S *)y, index))
     return tn_cuda_status("max_pool");
 }
 tn_status tn_cuda_max_pool_backward(tn_dtype dtype, const tn_pool *p, const void *dy, const void *index, void *dx)
@@ -160,12 +151,12 @@ tn_status tn_cuda_max_pool_backward(tn_dtype dtype, const tn_pool *p, const void
     if (dtype == TN_I64)
         RUN(max_backward_kernel, int64_t, p, inputs(p), (const int64_t *)dy, index, (int64_t *)dx);
     else
-        RUN_FLOAT(max_backward_kernel, dtype, p, inputs(p), (const S *)dy, index, (S *)dx)
+        TN_FOR_FLOAT(dtype, RUN(max_backward_kernel, S, p, inputs(p), (const S *)dy, index, (S *)dx))
     return tn_cuda_status("max_pool_backward");
 }
 tn_status tn_cuda_max_pool_take(tn_dtype dtype, const tn_pool *p, const void *x, const void *index, void *y)
 {
-    RUN_FLOAT(take_kernel, dtype, p, outputs(p), (const S *)x, index, (S *)y)
+    TN_FOR_FLOAT(dtype, RUN(take_kernel, S, p, outputs(p), (const S *)x, index, (S *)y))
     return tn_cuda_status("max_pool_take");
 }
 tn_status tn_cuda_max_pool_where(const tn_pool *p, const void *index, int64_t *where)
@@ -197,11 +188,11 @@ template <class S, class I> TN_KERNEL average_kernel(geometry<I> g, I n, const S
         return;
     const point<I> o = point_at(i, g.out_plane, g.out_row);
     const S *plane = x + (int64_t)o.plane * g.plane.by;
-    S sum = 0;
+    typename tn_work<S>::T sum = 0;
     for (I ky = 0, py = o.y * g.stride_h - g.pad_h; ky < g.kh; ky++, py += g.dil_h)
         for (I kx = 0, px = o.x * g.stride_w - g.pad_w; kx < g.kw; kx++, px += g.dil_w)
-            sum += py < 0 || py >= g.h || px < 0 || px >= g.w ? 0 : plane[py * g.w + px];
-    y[i] = sum / (S)divisor_of(g, o.y, o.x);
+            sum += py < 0 || py >= g.h || px < 0 || px >= g.w ? 0 : tn_load(plane[py * g.w + px]);
+    y[i] = tn_store<S>(sum / (typename tn_work<S>::T)divisor_of(g, o.y, o.x));
 }
 
 template <class S, class I> TN_KERNEL average_backward_kernel(geometry<I> g, I n, const S *dy, S *dx)
@@ -212,22 +203,22 @@ template <class S, class I> TN_KERNEL average_backward_kernel(geometry<I> g, I n
     const point<I> at = point_at(i, g.plane, g.row);
     const windows<I> rows = windows_of(at.y, g.pad_h, g.kh, g.dil_h, g.by_stride_h, g.oh);
     const windows<I> columns = windows_of(at.x, g.pad_w, g.kw, g.dil_w, g.by_stride_w, g.ow);
-    S sum = 0;
+    typename tn_work<S>::T sum = 0;
     for (I oy = rows.first; oy <= rows.last; oy++)
         for (I ox = columns.first; ox <= columns.last; ox++)
             if (tap_at(at.y + g.pad_h - oy * g.stride_h, g.dil_h) >= 0 && tap_at(at.x + g.pad_w - ox * g.stride_w, g.dil_w) >= 0)
-                sum += dy[(at.plane * g.oh + oy) * g.ow + ox] / (S)divisor_of(g, oy, ox);
-    dx[i] = sum;
+                sum += tn_load(dy[(at.plane * g.oh + oy) * g.ow + ox]) / (typename tn_work<S>::T)divisor_of(g, oy, ox);
+    dx[i] = tn_store<S>(sum);
 }
 
 tn_status tn_cuda_avg_pool(tn_dtype dtype, const tn_pool *p, const void *x, void *y)
 {
-    RUN_FLOAT(average_kernel, dtype, p, outputs(p), (const S *)x, (S *)y)
+    TN_FOR_FLOAT(dtype, RUN(average_kernel, S, p, outputs(p), (const S *)x, (S *)y))
     return tn_cuda_status("avg_pool");
 }
 tn_status tn_cuda_avg_pool_backward(tn_dtype dtype, const tn_pool *p, const void *dy, void *dx)
 {
-    RUN_FLOAT(average_backward_kernel, dtype, p, inputs(p), (const S *)dy, (S *)dx)
+    TN_FOR_FLOAT(dtype, RUN(average_backward_kernel, S, p, inputs(p), (const S *)dy, (S *)dx))
     return tn_cuda_status("avg_pool_backward");
 }
 
