@@ -64,12 +64,13 @@ static void check_permuted(tn_dtype dtype, tn_shape sizes, tn_dims dims)
     assert_memory_equal(tn_data(back), tn_data(x), (size_t)tn_numel(x) * size);
 }
 
-/* Elements of 1, 2, 4 and 8 bytes; sizes less than a tile of the kernel, of some tiles, and of some blocks and a rest. */
+/* Elements of 1, 2, 4 and 8 bytes; sizes less than a tile of the kernel, of some tiles, and of some blocks and a rest; rows that lie a power of two
+ * apart, which the kernel takes by way of buffers. */
 static void transposed_copies(void **state)
 {
     (void)state;
     const tn_dtype dtypes[] = {TN_U8, TN_I16, TN_F32, TN_I64};
-    const int64_t sizes[][3] = {{2, 3, 5}, {1, 16, 32}, {3, 17, 70}, {2, 131, 65}, {70, 2, 67}};
+    const int64_t sizes[][3] = {{2, 3, 5}, {1, 16, 32}, {3, 17, 70}, {2, 131, 65}, {70, 2, 67}, {2, 4096, 70}, {1, 4096, 85}};
     for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++) {
         for (size_t j = 0; j < sizeof sizes / sizeof *sizes; j++) {
             tn_shape shape = tn_make_shape(3, sizes[j]);
@@ -78,6 +79,22 @@ static void transposed_copies(void **state)
             check_permuted(dtypes[i], shape, TN_DIMS(2, 1, 0));
         }
     }
+}
+
+/* So much that the kernel stores past the caches, into rows that begin with a line of memory, do not end with one, and have a gap after them. */
+static void transposed_past_the_caches(void **state)
+{
+    (void)state;
+    enum { ROWS = 1030, COLS = 4101, ROW = 4160 };
+    tn_tensor *x = tn_reshape(tn_arange(0, ROWS * COLS, .dtype = TN_I32), TN_SHAPE(COLS, ROWS));
+    tn_tensor *y = tn_full(TN_SHAPE(ROWS, ROW), -1, .dtype = TN_I32);
+    assert_non_null(tn_copy_(tn_narrow(y, 1, 0, COLS), tn_transpose(x, 0, 1)));
+    const int32_t *at = tn_data(y);
+    for (int32_t r = 0; r < ROWS; r++)
+        for (int32_t c = 0; c < ROW; c++)
+            if (at[r * ROW + c] != (c < COLS ? c * ROWS + r : -1))
+                fail_msg("row %d, column %d: %d", r, c, at[r * ROW + c]);
+    check_good();
 }
 
 /* What is a view shares storage; what need not copy does not. */
@@ -182,6 +199,7 @@ static void wrong_inputs(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {OP_TABLE_TESTS, TEST(views_share), TEST(transposed_copies), TEST(creation), TEST(wrong_inputs)};
+    const struct CMUnitTest tests[] = {OP_TABLE_TESTS, TEST(views_share), TEST(transposed_copies), TEST(transposed_past_the_caches), TEST(creation),
+                                       TEST(wrong_inputs)};
     return op_table_load("shape", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

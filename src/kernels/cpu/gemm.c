@@ -9,6 +9,7 @@
 
 #include "core/parallel.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/past.h"
 #include "kernels/cpu/pairs.h"
 
 #if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
@@ -26,7 +27,6 @@
 
 enum { SMALL_SCRATCH = 16384 }; /* bytes of scratch that lie on the stack */
 
-enum { PAST_CACHES = 1 << 25 }; /* bytes of a result that are stored past the caches, which saves reading their lines before */
 enum { CHUNK = 16 };   /* units between two fetches of what comes next */
 enum { TOGETHER = 48 }; /* rows of a packed at once where they lie side by side: whole lines, and whole panels */
 enum { STRIP = 1024 }; /* of a vector by a matrix: columns whose sums stay in the first cache */

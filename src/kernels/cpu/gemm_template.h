@@ -553,7 +553,7 @@ static double NAME(waste)(int64_t m, int64_t n)
 static bool NAME(goes_past)(const tn_gemm *g)
 {
     const bool lines = (uintptr_t)g->c % VECTOR_BYTES == 0 && g->c_row % LANES == 0 && (g->batch == 1 || g->c_batch % LANES == 0);
-    return lines && g->beta == 0 && g->k <= KC && g->batch * g->m * g->n >= PAST_CACHES / (int64_t)sizeof(T);
+    return lines && g->beta == 0 && g->k <= KC && g->batch * g->m * g->n >= TN_PAST_CACHES / (int64_t)sizeof(T);
 }
 
 static tn_status NAME(gemm)(const tn_gemm *gemm)

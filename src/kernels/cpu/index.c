@@ -111,10 +111,12 @@ static bool dense_rows(const tn_loop *loop, size_t element)
     return loop->strides[0][inner] == (int64_t)element && loop->strides[1][inner] == (int64_t)element && loop->strides[2][inner] == 0;
 }
 
+/* Bytes of a row that is fetched before it is copied; from how many on a row is copied line by line, if it is fetched whole. */
+enum { FETCHED = 4096, BY_LINES = 1024 };
+
 /* gather_row() of one row after another: they lie anywhere, so that nothing but the offsets says what is read next. */
 static void gather_rows(int64_t begin, int64_t end, void *context)
 {
-    enum { FETCHED = 4096 }; /* of the usual rows all */
     const tn_loop *loop = context;
     const size_t bytes = (size_t)(loop->sizes[1] * loop->strides[0][1]), fetched = bytes < FETCHED ? bytes : FETCHED;
     for (int64_t i = begin; i < end; i++) {
@@ -130,12 +132,34 @@ static void gather_rows(int64_t begin, int64_t end, void *context)
     }
 }
 
+/* The same of rows of BY_LINES to FETCHED bytes: for each line that is copied one of the row after the next comes near. */
+static void gather_lines(int64_t begin, int64_t end, void *context)
+{
+    enum { LINE = 64 };
+    const tn_loop *loop = context;
+    const size_t bytes = (size_t)(loop->sizes[1] * loop->strides[0][1]), lines = bytes / LINE * LINE;
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t ahead = tn_min_i64(i + 2, end - 1);
+        char *to = (char *)loop->data[0] + i * loop->strides[0][0];
+        const char *rows = (const char *)loop->data[1], *offsets = (const char *)loop->data[2];
+        const char *from = rows + i * loop->strides[1][0] + *(const int64_t *)(offsets + i * loop->strides[2][0]);
+        const char *later = rows + ahead * loop->strides[1][0] + *(const int64_t *)(offsets + ahead * loop->strides[2][0]);
+        for (size_t line = 0; line < lines; line += LINE) {
+            __builtin_prefetch(later + line);
+            memcpy(to + line, from + line, LINE);
+        }
+        memcpy(to + lines, from + lines, bytes - lines);
+    }
+}
+
 tn_status TN_K(gather)(size_t element, const tn_loop *loop)
 {
     static const run_fn by_size[9] = {[1] = gather_1, [2] = gather_2, [4] = gather_4, [8] = gather_8};
     if (loop->ndim == 2 && dense_rows(loop, element) && loop->sizes[0] >= 64) {
         tn_loop rows = *loop;
-        tn_parallel_for(rows.sizes[0], tn_max_i64(1, TN_GRAIN / 4 / rows.sizes[1]), gather_rows, &rows);
+        const int64_t bytes = rows.sizes[1] * (int64_t)element;
+        tn_parallel_for(rows.sizes[0], tn_max_i64(1, TN_GRAIN / 4 / rows.sizes[1]),
+                        bytes >= BY_LINES && bytes <= FETCHED ? gather_lines : gather_rows, &rows);
         return TN_OK;
     }
     int split = 0; /* the outermost dim, unless it has too few places to share out */

@@ -2,9 +2,8 @@
 #include "kernels/cpu/rows.h"
 
 #include <string.h>
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
+
+#include "kernels/cpu/past.h"
 
 tn_kind TN_K(kind_of)(tn_dtype dtype)
 {
@@ -30,21 +29,7 @@ typedef struct walk {
     int64_t past;          /* bytes of a result's element where results go past the caches, or 0 */
 } walk;
 
-/* Results of so many bytes leave no cache room for themselves: they are stored past the caches, which saves reading their lines before. */
-enum { PAST_CACHES = 1 << 25, PIECE = 1024 };
-
-static void store_past(char *to, const tn_buffer *from)
-{
-#if defined(__AVX512F__)
-    for (int i = 0; i < PIECE; i += 64)
-        _mm512_stream_si512((__m512i *)(void *)(to + i), _mm512_load_si512(from->data + i));
-#elif defined(__SSE2__)
-    for (int i = 0; i < PIECE; i += 16)
-        _mm_stream_si128((__m128i *)(void *)(to + i), _mm_load_si128((const __m128i *)(const void *)(from->data + i)));
-#else
-    memcpy(to, from->data, PIECE);
-#endif
-}
+enum { PIECE = 1024 }; /* bytes of a result that lie in a buffer before they are stored past the caches */
 
 /* A unit in pieces, each by way of a buffer in the first cache, while the inputs of the piece after the next come in. */
 static void row_past(const walk *w, char *const *data, const int64_t *strides, int64_t n)
@@ -64,15 +49,14 @@ static void row_past(const walk *w, char *const *data, const int64_t *strides, i
                 __builtin_prefetch(at[k] + 2 * piece * strides[k] + ahead);
         }
         w->row(at, strides, piece, w->context);
-        store_past(data[0] + i * size, &buffer);
+        for (int line = 0; line < PIECE; line += 64)
+            tn_store_past(data[0] + i * size + line, buffer.data + line);
     }
     for (int k = 0; k < operands; k++)
         at[k] = data[k] + i * strides[k];
     if (i < n)
         w->row(at, strides, n - i, w->context);
-#if defined(__SSE2__)
-    _mm_sfence();
-#endif
+    tn_fence_past();
 }
 
 static void walk_units(int64_t begin, int64_t end, void *context)
@@ -146,7 +130,7 @@ void TN_K(rows)(const tn_loop *loop, const size_t *sizes, int64_t grain, tn_row_
         total *= loop->sizes[d];
     const int64_t size = (int64_t)sizes[0];
     const bool quick = grain >= TN_GRAIN; /* a slow loop has the time to read the lines */
-    if (quick && dense && !in_place && strides[0] && total * n * size >= PAST_CACHES && w.chunk * size >= 8 * PIECE &&
+    if (quick && dense && !in_place && strides[0] && total * n * size >= TN_PAST_CACHES && w.chunk * size >= 8 * PIECE &&
         (uintptr_t)loop->data[0] % sizes[0] == 0)
         w.past = size;
     tn_parallel_for(total * w.chunks, tn_ceil_div(grain, w.chunk), walk_units, &w);

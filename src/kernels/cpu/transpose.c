@@ -1,10 +1,33 @@
 /* Copies whose result runs along one dimension and whose source runs along another (a transposed matrix, images to channels last and
- * back): by blocks, and within them by square tiles that are transposed in registers. */
+ * back): by blocks, and within them by square tiles that are transposed in registers. A tile stores one line of memory in each of its rows;
+ * where those collide in the caches, or go to memory, blocks go by way of buffers that whole rows are stored from. */
+#include "kernels/cpu/past.h"
 #include "kernels/cpu/rows.h"
-#include "kernels/cpu/vector.h"
 
-/* Rows and columns of a block: its lines of memory lie in the first cache or at least in the second one, where powers of two collide. */
-enum { BLOCK = 64 };
+/* Rows and columns of a block: its lines of memory lie in the first cache or at least in the second one. Bytes of a row of a buffer; bytes apart
+ * that lines collide in the first cache, which has room for fewer of them than a tile has rows. */
+enum { BLOCK = 64, WIDTH = 256, WAY = 4096 };
+
+/* Rows of a block in a buffer that are yet to be stored, `bytes` of each; past: by whole lines past the caches. */
+typedef struct waiting {
+    const char *from;
+    char *to;
+    int64_t row, rows, bytes;
+    bool past;
+} waiting;
+
+static void store_rows(waiting *w, int64_t rows)
+{
+    for (rows = tn_min_i64(rows, w->rows), w->rows -= rows; rows > 0; rows--, w->from += WIDTH, w->to += w->row) {
+        const int64_t lines = w->past ? w->bytes / 64 * 64 : 0;
+        for (int64_t line = 0; line < lines; line += 64)
+            tn_store_past(w->to + line, w->from + line);
+        if (lines == 0 && w->bytes == WIDTH)
+            memcpy(w->to, w->from, WIDTH); /* of a size that the compiler knows */
+        else
+            memcpy(w->to + lines, w->from + lines, (size_t)(w->bytes - lines));
+    }
+}
 
 /* What shufflevector takes to interleave the lower and the upper halves of two vectors. */
 #define LOW_2 0, 2
@@ -17,7 +40,8 @@ enum { BLOCK = 64 };
 #define HIGH_16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 
 /* block_T: out's rows of `cols` neighbours, out_row bytes apart, are the columns of in, whose rows are in_row bytes apart. A tile is transposed
- * by interleaving its upper half of rows with its lower half, as often as rows halve. At edges the last tile overlaps the one before. */
+ * by interleaving its upper half of rows with its lower half, as often as rows halve. At edges the last tile overlaps the one before.
+ * buffer_T: the same into a buffer, reading in's rows on, while the rows of the block before are stored and the next block's lines come near. */
 #define BLOCK_OF(T, lanes, LOW, HIGH)                                                                                         \
     TN_INLINE void tile_##T(char *out, int64_t out_row, const char *in, int64_t in_row)                                       \
     {                                                                                                                         \
@@ -51,6 +75,25 @@ enum { BLOCK = 64 };
                 tile_##T(out + r * out_row + c * size, out_row, in + c * in_row + r * size, in_row);                          \
             }                                                                                                                 \
         }                                                                                                                     \
+    }                                                                                                                         \
+    static void buffer_##T(char *buffer, int64_t rows, const char *in, int64_t in_row, int64_t cols, waiting *before)         \
+    {                                                                                                                         \
+        const int64_t size = sizeof(T), share = tn_max_i64(1, lanes * lanes * size / WIDTH);                                  \
+        if (rows < lanes || cols < lanes) {                                                                                   \
+            block_##T(buffer, WIDTH, rows, in, in_row, cols);                                                                 \
+            return;                                                                                                           \
+        }                                                                                                                     \
+        for (int64_t col = 0; col < cols; col += lanes) {                                                                     \
+            for (int64_t row = 0; row < rows; row += lanes) {                                                                 \
+                int64_t r = tn_min_i64(row, rows - lanes), c = tn_min_i64(col, cols - lanes);                                 \
+                const char *from = in + c * in_row + r * size;                                                                \
+                TN_UNROLL for (int i = 0; i < lanes; i++)                                                                     \
+                    if (row * size % 64 == 0)                                                                                 \
+                        __builtin_prefetch(from + i * in_row + BLOCK * size, 0, 2);                                           \
+                tile_##T(buffer + r * WIDTH + c * size, WIDTH, from, in_row);                                                 \
+                store_rows(before, share);                                                                                    \
+            }                                                                                                                 \
+        }                                                                                                                     \
     }
 BLOCK_OF(tn_bits8, 16, LOW_16, HIGH_16)
 BLOCK_OF(tn_bits16, 8, LOW_8, HIGH_8)
@@ -68,29 +111,63 @@ BLOCK_OF(tn_bits64, 2, LOW_2, HIGH_2)
 typedef struct transposition {
     const tn_loop *loop;
     void (*block)(char *out, int64_t out_row, int64_t rows, const char *in, int64_t in_row, int64_t cols);
+    void (*buffer)(char *buffer, int64_t rows, const char *in, int64_t in_row, int64_t cols, waiting *before);
     int along;             /* the dimension along which in runs; out runs along the innermost one */
+    int64_t width;         /* columns of a block */
     int64_t rows, columns; /* blocks of the two */
+    bool past;
 } transposition;
+
+/* Where a block lies, and its size, which at the edges is less. */
+typedef struct place {
+    char *out;
+    const char *in;
+    int64_t rows, cols;
+} place;
+
+static place place_of(const transposition *t, int64_t row, int64_t col, int64_t rest)
+{
+    const tn_loop *loop = t->loop;
+    const int inner = loop->ndim - 1, along = t->along;
+    row *= BLOCK, col *= t->width;
+    place p = {.out = loop->data[0] + row * loop->strides[0][along] + col * loop->strides[0][inner],
+               .in = loop->data[1] + row * loop->strides[1][along] + col * loop->strides[1][inner],
+               .rows = tn_min_i64(BLOCK, loop->sizes[along] - row), .cols = tn_min_i64(t->width, loop->sizes[inner] - col)};
+    for (int d = inner - 1; d >= 0; d--) {
+        if (d == along)
+            continue;
+        p.out += rest % loop->sizes[d] * loop->strides[0][d];
+        p.in += rest % loop->sizes[d] * loop->strides[1][d];
+        rest /= loop->sizes[d];
+    }
+    return p;
+}
 
 static void blocks(int64_t begin, int64_t end, void *context)
 {
     const transposition *t = context;
-    const tn_loop *loop = t->loop;
-    const int inner = loop->ndim - 1, along = t->along;
+    const int64_t out_row = t->loop->strides[0][t->along], in_row = t->loop->strides[1][t->loop->ndim - 1];
     for (int64_t unit = begin; unit < end; unit++) {
-        int64_t col = unit % t->columns * BLOCK, row = unit / t->columns % t->rows * BLOCK, rest = unit / t->columns / t->rows;
-        char *out = loop->data[0] + row * loop->strides[0][along] + col * loop->strides[0][inner];
-        const char *in = loop->data[1] + row * loop->strides[1][along] + col * loop->strides[1][inner];
-        for (int d = inner - 1; d >= 0; d--) {
-            if (d == along)
-                continue;
-            out += rest % loop->sizes[d] * loop->strides[0][d];
-            in += rest % loop->sizes[d] * loop->strides[1][d];
-            rest /= loop->sizes[d];
-        }
-        t->block(out, loop->strides[0][along], tn_min_i64(BLOCK, loop->sizes[along] - row), in, loop->strides[1][inner],
-                 tn_min_i64(BLOCK, loop->sizes[inner] - col));
+        const place p = place_of(t, unit / t->columns % t->rows, unit % t->columns, unit / t->columns / t->rows);
+        t->block(p.out, out_row, p.rows, p.in, in_row, p.cols);
     }
+}
+
+static void buffered_blocks(int64_t begin, int64_t end, void *context)
+{
+    _Alignas(64) char buffers[2][BLOCK * WIDTH];
+    const transposition *t = context;
+    const tn_loop *loop = t->loop;
+    waiting before = {.rows = 0};
+    for (int64_t unit = begin; unit < end; unit++) { /* on along in's rows */
+        const place p = place_of(t, unit % t->rows, unit / t->rows % t->columns, unit / t->rows / t->columns);
+        char *buffer = buffers[unit % 2];
+        t->buffer(buffer, p.rows, p.in, loop->strides[1][loop->ndim - 1], p.cols, &before);
+        store_rows(&before, before.rows);
+        before = (waiting){buffer, p.out, loop->strides[0][t->along], p.rows, p.cols * loop->strides[0][loop->ndim - 1], t->past};
+    }
+    store_rows(&before, before.rows);
+    tn_fence_past();
 }
 
 bool TN_K(transpose)(size_t element, const tn_loop *loop)
@@ -101,12 +178,20 @@ bool TN_K(transpose)(size_t element, const tn_loop *loop)
         along--;
     if (along < 0 || loop->strides[0][inner] != (int64_t)element || loop->strides[1][inner] == (int64_t)element)
         return false;
-    transposition t = {loop, NULL, along, tn_ceil_div(loop->sizes[along], BLOCK), tn_ceil_div(loop->sizes[inner], BLOCK)};
+    int64_t outer = 1;
+    bool lines = (uintptr_t)loop->data[0] % 64 == 0; /* whether all rows of out begin with a line */
+    for (int d = 0; d < inner; d++) {
+        outer *= d == along ? 1 : loop->sizes[d];
+        lines = lines && loop->strides[0][d] % 64 == 0;
+    }
+    const int64_t bytes = outer * loop->sizes[along] * loop->sizes[inner] * (int64_t)element;
+    const bool past = lines && 2 * bytes >= TN_PAST_CACHES; /* what is read and what is stored */
+    const bool buffered = past || (lines && loop->strides[0][along] % WAY == 0);
+    transposition t = {.loop = loop, .along = along, .width = buffered ? WIDTH / (int64_t)element : BLOCK, .past = past};
     t.block = element == 1 ? block_tn_bits8 : element == 2 ? block_tn_bits16 : element == 4 ? block_tn_bits32 : block_tn_bits64;
-    int64_t units = t.rows * t.columns;
-    for (int d = 0; d < inner; d++)
-        units *= d == along ? 1 : loop->sizes[d];
-    int64_t size = tn_min_i64(BLOCK, loop->sizes[along]) * tn_min_i64(BLOCK, loop->sizes[inner]);
-    tn_parallel_for(units, tn_ceil_div(TN_GRAIN, size), blocks, &t);
+    t.buffer = element == 1 ? buffer_tn_bits8 : element == 2 ? buffer_tn_bits16 : element == 4 ? buffer_tn_bits32 : buffer_tn_bits64;
+    t.rows = tn_ceil_div(loop->sizes[along], BLOCK), t.columns = tn_ceil_div(loop->sizes[inner], t.width);
+    int64_t size = tn_min_i64(BLOCK, loop->sizes[along]) * tn_min_i64(t.width, loop->sizes[inner]);
+    tn_parallel_for(outer * t.rows * t.columns, tn_ceil_div(TN_GRAIN, size), buffered ? buffered_blocks : blocks, &t);
     return true;
 }
