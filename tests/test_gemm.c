@@ -591,6 +591,34 @@ static void test_no_memory(void **state)
         }
 }
 
+/* Large results of few terms: with a bias and a ReLU, rounded, on any threads, of any strides. */
+static void test_few_terms(void **state)
+{
+    (void)state;
+    static const int64_t sizes[][3] = {{2737, 96, 1}, {4099, 70, 2}, {2051, 130, 3}, {16385, 16, 4}, {320, 900, 4}, {2737, 96, 5}};
+    const tn_allocator none = {no_memory, no_free, NULL};
+    const int threads = tn_get_num_threads();
+    for (int t = 0; t < table_count; t++)
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+            for (int how = 0; how < 8 && !left_out(sizes[s]); how++) {
+                product p = product_new(TN_F32, 1, sizes[s][0], sizes[s][1], sizes[s][2], how % 3, how & 1);
+                p.g.c_row = how & 1 ? p.g.n : p.g.c_row;
+                p.g.bias = how & 2 ? p.g.a : NULL; /* any n numbers */
+                p.g.activation = how & 2 ? TN_UNARY_RELU : 0;
+                p.g.rounded = how & 4;
+                assert_int_equal(tn_set_num_threads(1 + how % 5), TN_OK);
+                compare(tables[t], &p);
+                if (sizes[s][2] <= 4) {
+                    assert_int_equal(tn_set_allocator(&none), TN_OK);
+                    assert_int_equal(tables[t]->gemm(TN_F32, &p.g), sizes[s][1] < 900 ? TN_ERR_MEMORY : TN_OK);
+                    tn_clear_error();
+                    assert_int_equal(tn_set_allocator(NULL), TN_OK);
+                }
+                product_free(&p);
+            }
+    assert_int_equal(tn_set_num_threads(threads), TN_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(test_shapes),
@@ -604,7 +632,7 @@ int main(void)
                                        TEST(test_no_product_of_bool),
                                        TEST(test_nan),
                                        TEST(test_bits_on_any_threads), TEST(test_bits_of_a_part),
-                                       TEST(test_beside), TEST(test_beside_infinity),
+                                       TEST(test_beside), TEST(test_beside_infinity), TEST(test_few_terms),
                                        TEST(test_no_memory)};
     find_tables();
     if (test_quickly())

@@ -21,7 +21,8 @@ typedef struct thin {
 static ALWAYS_INLINE void thin_rows(int rows, int columns, bool back, const thin *t, int64_t i, float *restrict sums)
 {
     const tn_gemm *g = t->g, *beside = g->beside;
-    const float *dy = (const float *)g->a + i * g->a_col, *x = (const float *)g->b + i * g->b_row;
+    const int64_t m = g->m, width = t->width, next = g->a_col; /* locals: for all that the compiler knows, sums could hold what t says */
+    const float *dy = (const float *)g->a + i * next, *x = (const float *)g->b + i * g->b_row, *weights = t->weights;
     vec_f32 element[THIN][4], dx[THIN][4];
     UNROLL
     for (int c = 0; c < columns; c++)
@@ -30,25 +31,25 @@ static ALWAYS_INLINE void thin_rows(int rows, int columns, bool back, const thin
             element[c][r] = SPLAT_F32(r >= rows ? 0.0f : c < g->n ? x[r * g->b_row + c * g->b_col] : 1.0f);
             dx[c][r] = SPLAT_F32(0.0f);
         }
-    for (int64_t v = 0; v < t->width; v += THIN_LANES) {
+    for (int64_t v = 0; v < width; v += THIN_LANES) {
         vec_f32 y[4];
         UNROLL
         for (int r = 0; r < rows; r++) {
-            __builtin_prefetch(dy + r * g->a_col + v + THIN_AHEAD);
+            __builtin_prefetch(dy + r * next + v + THIN_AHEAD);
             y[r] = SPLAT_F32(0.0f);
-            if (v + THIN_LANES <= g->m)
-                y[r] = *(const vec_f32 *)(dy + r * g->a_col + v);
+            if (v + THIN_LANES <= m)
+                y[r] = *(const vec_f32 *)(dy + r * next + v);
             else
-                memcpy(&y[r], dy + r * g->a_col + v, (size_t)(g->m - v) * sizeof(float));
+                memcpy(&y[r], dy + r * next + v, (size_t)(m - v) * sizeof(float));
         }
         UNROLL
         for (int c = 0; c < columns; c++) {
-            const vec_f32 weight = *(const vec_f32 *)(t->weights + c * t->width + v);
+            const vec_f32 weight = *(const vec_f32 *)(weights + c * width + v);
             vec_f32 sum = y[0] * element[c][0];
             UNROLL
             for (int r = 1; r < rows; r++)
                 sum = FMA_F32(y[r], element[c][r], sum);
-            *(vec_f32 *)(sums + c * t->width + v) += sum;
+            *(vec_f32 *)(sums + c * width + v) += sum;
             UNROLL
             for (int r = 0; back && r < rows; r++)
                 dx[c][r] = FMA_F32(y[r], weight, dx[c][r]);
