@@ -90,13 +90,13 @@ static void test_linear_gradients(void **state)
     for (int how = 1; how < 16; how++) {
         TN_SCOPE;
         const int64_t in = how & 8 ? 7 : 2;
-        tn_tensor *leaves[2][3], *slope = tn_randn(TN_SHAPE(3, 30, 40));
+        tn_tensor *leaves[2][3], *slope = tn_randn(TN_SHAPE(3, 30, 70));
         for (int fused = 0; fused < 2 && how & 7; fused++) {
             tn_manual_seed(4);
             tn_tensor **x = leaves[fused];
             x[0] = tn_randn(TN_SHAPE(3, 30, in), .requires_grad = how & 1);
-            x[1] = tn_randn(TN_SHAPE(in, 40), .requires_grad = how & 2);
-            x[2] = tn_randn(TN_SHAPE(40), .requires_grad = how & 4);
+            x[1] = tn_randn(TN_SHAPE(in, 70), .requires_grad = how & 2);
+            x[2] = tn_randn(TN_SHAPE(70), .requires_grad = how & 4);
             tn_tensor *y = fused ? tn_linear(x[0], tn_transpose(x[1], 0, 1), x[2]) : tn_add(tn_matmul(x[0], x[1]), x[2]);
             assert_int_equal(tn_backward(tn_sum(tn_mul(y, slope))), TN_OK);
         }

@@ -96,8 +96,9 @@ static void thin_work(int64_t begin, int64_t end, void *context)
 static bool is_thin(const tn_gemm *g)
 {
     const int64_t columns = g->n + (g->a_sums != NULL);
+    const bool wide = g->m % THIN_LANES == 0 || g->m >= 4 * THIN_LANES; /* a vector that is not whole takes as long as a few that are */
     return (g->a_sums || g->beside) && g->batch == 1 && g->a_row == 1 && g->alpha == 1 && g->beta == 0 && !g->bias && !g->activation &&
-           g->m >= THIN_LANES && columns <= THIN && g->m * columns <= THIN_WIDTH;
+           wide && columns <= THIN && g->m * columns <= THIN_WIDTH;
 }
 
 /* Column c of a chunk's sums where it belongs. */
