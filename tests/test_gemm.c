@@ -178,14 +178,18 @@ static double most_ulps(const product *p)
     return 1 + (p->alike ? (double)k / 5 : sqrt((double)k));
 }
 
-/* Runs the kernel and compares every element, those between c's rows included. */
-static void compare(const tn_kernels *table, product *p)
+static double *elements_of_c(const product *p)
 {
-    double *before = malloc((size_t)p->sizes[2] * sizeof(double));
-    bool *written = calloc((size_t)p->sizes[2], 1);
+    double *elements = malloc((size_t)p->sizes[2] * sizeof(double));
     for (int64_t i = 0; i < p->sizes[2]; i++)
-        before[i] = load(p->dtype, p->g.c, i);
-    assert_int_equal(table->gemm(p->dtype, &p->g), TN_OK);
+        elements[i] = load(p->dtype, p->g.c, i);
+    return elements;
+}
+
+/* Compares every element of c, those between its rows included, with what is due where it was before; which is freed. */
+static void check_c(const tn_kernels *table, const product *p, double *before)
+{
+    bool *written = calloc((size_t)p->sizes[2], 1);
     const double half = p->dtype == TN_F16 ? 0x1p-11 : p->dtype == TN_BF16 ? 0x1p-8 : 0;
     const bool either = p->g.rounded && (p->g.m == 1 || p->g.n == 1); /* a product of one row or column may round or not */
     for (int64_t at = 0; at < p->g.batch; at++)
@@ -208,6 +212,13 @@ static void compare(const tn_kernels *table, product *p)
             fail_msg("%s: element %lld between c's rows was written", table->name, (long long)i);
     free(before);
     free(written);
+}
+
+static void compare(const tn_kernels *table, const product *p)
+{
+    double *before = elements_of_c(p);
+    assert_int_equal(table->gemm(p->dtype, &p->g), TN_OK);
+    check_c(table, p, before);
 }
 
 static const int64_t shapes[][3] = {{1, 1, 1},   {1, 1, 37},    {1, 40, 5},   {1, 300, 70}, {70, 1, 33},
@@ -451,6 +462,86 @@ static void test_bits_on_any_threads(void **state)
     assert_int_equal(tn_set_num_threads(threads), TN_OK);
 }
 
+/* A product with the sums of a's rows and with one beside it, each there or not: all are right, and have the same bits on any threads. */
+static void check_beside(const tn_kernels *table, int dtype, const int64_t *shape, int how)
+{
+    product p = product_new(dtype, 1, shape[0], shape[1], shape[2], how & 4 ? 0 : 1, how & 8 ? 0 : 1), q = product_new(dtype, 1, shape[2], shape[1], shape[0], 0, how & 8 ? 1 : 0);
+    product sums = product_new(dtype, 1, shape[0], 1, shape[2], 0, 0);
+    void *const own[] = {(void *)(uintptr_t)q.g.a, (void *)(uintptr_t)sums.g.a};
+    q.g.a = sums.g.a = p.g.a;
+    q.g.a_row = p.g.a_col, q.g.a_col = p.g.a_row, sums.g.a_row = p.g.a_row, sums.g.a_col = p.g.a_col, sums.g.c_row = 1;
+    for (int64_t i = 0; i < sums.sizes[1]; i++)
+        store(dtype, (void *)(uintptr_t)sums.g.b, i, 1);
+    p.g.a_sums = how & 1 ? sums.g.c : NULL;
+    p.g.beside = how & 2 ? &q.g : NULL;
+    product *const all[] = {&p, &q, &sums};
+    const bool due[] = {true, how & 2, how & 1};
+    double *before[3], *first[3];
+    for (int i = 0; i < 3; i++)
+        before[i] = elements_of_c(all[i]);
+    const int threads = tn_get_num_threads();
+    for (int n = 1; n <= 5; n += 2) {
+        assert_int_equal(tn_set_num_threads(n), TN_OK);
+        assert_int_equal(table->gemm(dtype, &p.g), TN_OK);
+        for (int i = 0; i < 3; i++) {
+            double *now = elements_of_c(all[i]);
+            if (n == 1)
+                first[i] = now;
+            else
+                assert_memory_equal(now, first[i], (size_t)all[i]->sizes[2] * sizeof(double));
+            if (n > 1)
+                free(now);
+        }
+    }
+    assert_int_equal(tn_set_num_threads(threads), TN_OK);
+    q.g.a = p.g.a;
+    for (int i = 0; i < 3; i++) {
+        if (!due[i])
+            assert_memory_equal(before[i], first[i], (size_t)all[i]->sizes[2] * sizeof(double));
+        free(first[i]);
+        if (due[i])
+            check_c(table, all[i], before[i]);
+        else
+            free(before[i]);
+    }
+    q.g.a = own[0], sums.g.a = own[1];
+    product_free(&p);
+    product_free(&q);
+    product_free(&sums);
+}
+
+static void test_beside(void **state)
+{
+    (void)state;
+    static const int64_t sizes[][3] = {{96, 1, 1}, {96, 1, 3}, {17, 2, 70}, {65, 2, 70}, {130, 3, 1031}, {16, 4, 9}, {15, 1, 20}, {1030, 4, 7}, {1024, 4, 150}, {40, 5, 33}, {96, 1, 5003}};
+    for (int t = 0; t < table_count; t++)
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+            for (int how = 0; how < 32 && !left_out(sizes[s]); how++)
+                check_beside(tables[t], how & 16 ? TN_F64 : TN_F32, sizes[s], how & 15);
+}
+
+/* Infinity stays what it is: no lane without an element has a part in a sum. */
+static void test_beside_infinity(void **state)
+{
+    (void)state;
+    float a[2 * 69], b[2] = {1, 2}, w[69], c[69], sums[69], back[2];
+    for (int i = 0; i < 69; i++)
+        a[i] = a[69 + i] = w[i] = 1;
+    a[66] = INFINITY;
+    const tn_gemm beside = {.batch = 1, .m = 2, .n = 1, .k = 69, .a = a, .b = w, .c = back, .a_row = 69, .a_col = 1, .b_row = 1, .b_col = 1, .c_row = 1, .alpha = 1};
+    const tn_gemm g = {.batch = 1, .m = 69, .n = 1, .k = 2, .a = a, .b = b, .c = c, .a_row = 1, .a_col = 69, .b_row = 1, .b_col = 1, .c_row = 1, .alpha = 1,
+                       .a_sums = sums, .beside = &beside};
+    for (int t = 0; t < table_count; t++) {
+        assert_int_equal(tables[t]->gemm(TN_F32, &g), TN_OK);
+        for (int i = 0; i < 69; i++) {
+            assert_float_equal(c[i], i == 66 ? INFINITY : 3, 0);
+            assert_float_equal(sums[i], i == 66 ? INFINITY : 2, 0);
+        }
+        assert_true(isinf(back[0]) && back[0] > 0);
+        assert_float_equal(back[1], 69, 0);
+    }
+}
+
 static void *no_memory(size_t size, void *context) { return (void)size, (void)context, NULL; }
 static void no_free(void *memory, size_t size, void *context) { (void)memory, (void)size, (void)context; }
 
@@ -487,12 +578,45 @@ static void test_no_memory(void **state)
         for (int dtype = TN_F32; dtype <= TN_F16; dtype++) {
             product p = product_new(dtype, 1, 100, 100, 100, 0, 0);
             assert_int_equal(tn_set_allocator(&none), TN_OK);
-            assert_int_equal(tables[t]->gemm(dtype, &p.g), TN_ERR_MEMORY);
-            assert_int_equal(tn_last_status(), TN_ERR_MEMORY);
-            tn_clear_error();
+            for (int thin = 0; thin <= (dtype == TN_F32); thin++) { /* one of few columns, which has sums of its own */
+                float sums[100];
+                if (thin)
+                    p.g.a_sums = sums, p.g.n = p.g.a_row = 1;
+                assert_int_equal(tables[t]->gemm(dtype, &p.g), TN_ERR_MEMORY);
+                assert_int_equal(tn_last_status(), TN_ERR_MEMORY);
+                tn_clear_error();
+            }
             assert_int_equal(tn_set_allocator(NULL), TN_OK);
             product_free(&p);
         }
+}
+
+/* Large results of few terms: with a bias and a ReLU, rounded, on any threads, of any strides. */
+static void test_few_terms(void **state)
+{
+    (void)state;
+    static const int64_t sizes[][3] = {{2737, 96, 1}, {4099, 70, 2}, {2051, 130, 3}, {16385, 16, 4}, {320, 900, 4}, {2737, 96, 5}};
+    const tn_allocator none = {no_memory, no_free, NULL};
+    const int threads = tn_get_num_threads();
+    for (int t = 0; t < table_count; t++)
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+            for (int how = 0; how < 8 && !left_out(sizes[s]); how++) {
+                product p = product_new(TN_F32, 1, sizes[s][0], sizes[s][1], sizes[s][2], how % 3, how & 1);
+                p.g.c_row = how & 1 ? p.g.n : p.g.c_row;
+                p.g.bias = how & 2 ? p.g.a : NULL; /* any n numbers */
+                p.g.activation = how & 2 ? TN_UNARY_RELU : 0;
+                p.g.rounded = how & 4;
+                assert_int_equal(tn_set_num_threads(1 + how % 5), TN_OK);
+                compare(tables[t], &p);
+                if (sizes[s][2] <= 4) {
+                    assert_int_equal(tn_set_allocator(&none), TN_OK);
+                    assert_int_equal(tables[t]->gemm(TN_F32, &p.g), sizes[s][1] < 900 ? TN_ERR_MEMORY : TN_OK);
+                    tn_clear_error();
+                    assert_int_equal(tn_set_allocator(NULL), TN_OK);
+                }
+                product_free(&p);
+            }
+    assert_int_equal(tn_set_num_threads(threads), TN_OK);
 }
 
 int main(void)
@@ -508,6 +632,7 @@ int main(void)
                                        TEST(test_no_product_of_bool),
                                        TEST(test_nan),
                                        TEST(test_bits_on_any_threads), TEST(test_bits_of_a_part),
+                                       TEST(test_beside), TEST(test_beside_infinity), TEST(test_few_terms),
                                        TEST(test_no_memory)};
     find_tables();
     if (test_quickly())

@@ -83,6 +83,31 @@ static void test_linear_parts(void **state)
     check_values(tn_linear(nan, one, NULL, .activation = TN_ACTIVATION_RELU), 0, NAN, 0);
 }
 
+/* Gradients that are made together are those of the parts, whichever are wanted: of few features and of many, of a weight of any strides. */
+static void test_linear_gradients(void **state)
+{
+    (void)state;
+    for (int how = 1; how < 16; how++) {
+        TN_SCOPE;
+        const int64_t in = how & 8 ? 7 : 2;
+        tn_tensor *leaves[2][3], *slope = tn_randn(TN_SHAPE(3, 30, 70));
+        for (int fused = 0; fused < 2 && how & 7; fused++) {
+            tn_manual_seed(4);
+            tn_tensor **x = leaves[fused];
+            x[0] = tn_randn(TN_SHAPE(3, 30, in), .requires_grad = how & 1);
+            x[1] = tn_randn(TN_SHAPE(in, 70), .requires_grad = how & 2);
+            x[2] = tn_randn(TN_SHAPE(70), .requires_grad = how & 4);
+            tn_tensor *y = fused ? tn_linear(x[0], tn_transpose(x[1], 0, 1), x[2]) : tn_add(tn_matmul(x[0], x[1]), x[2]);
+            assert_int_equal(tn_backward(tn_sum(tn_mul(y, slope))), TN_OK);
+        }
+        for (int i = 0; i < 3 && how & 7; i++) {
+            const tn_tensor *due = tn_grad(leaves[0][i]), *is = tn_grad(leaves[1][i]);
+            assert_int_equal(due != NULL, is != NULL);
+            assert_true(!due || tn_allclose(is, due, 1e-5, 1e-5, false));
+        }
+    }
+}
+
 /* Views of any strides are read where they lie: no memory but the result's is asked for. */
 static void test_views_are_not_copied(void **state)
 {
@@ -172,7 +197,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         OP_TABLE_TESTS,          TEST(test_same_tensor_twice),    TEST(test_second_derivatives),
-        TEST(test_linear_parts), TEST(test_views_are_not_copied), TEST(test_changed_in_place),
+        TEST(test_linear_parts), TEST(test_linear_gradients), TEST(test_views_are_not_copied), TEST(test_changed_in_place),
         TEST(test_wrong_inputs), TEST(test_wrong_equations)};
     return op_table_load("matmul", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

@@ -138,6 +138,8 @@ typedef struct tn_gemm {
     int activation;     /* 0 or TN_UNARY_RELU, after bias */
     void *a_sums;       /* [m], unless NULL: becomes the sum over k of each row of op(a), of a batch of one; backends that do not find it while they
                          * multiply call their reduce (tn_gemm_sums) */
+    const struct tn_gemm *beside; /* the product of a' by another b, of as many columns, that is due too, or NULL; alpha 1, beta 0, nothing after
+                         * it and neither of a batch. A backend that does not read a once for both makes one after the other (tn_gemm_apart) */
     bool rounded;       /* f32: the elements of a and b may be rounded to bf16 before they are multiplied; sums are f32 all the same */
     /* Within the CPU's kernels, for many products with one b; else NULL. */
     const void *packed; /* b as gemm_pack() laid it out */
@@ -160,6 +162,15 @@ static inline tn_reduction tn_gemm_sums(const tn_gemm *g, size_t element)
     r.in = (const char *)g->a;
     r.out = (char *)g->a_sums;
     return r;
+}
+
+/* The product beside g, then g without it. */
+static inline tn_status tn_gemm_apart(tn_status (*gemm)(tn_dtype dtype, const tn_gemm *gemm), tn_dtype dtype, const tn_gemm *g)
+{
+    tn_gemm alone = *g;
+    alone.beside = NULL;
+    const tn_status status = gemm(dtype, g->beside);
+    return status == TN_OK ? gemm(dtype, &alone) : status;
 }
 
 /* Rows of heads, which lie side by side or apart: element (b, h, i, j) is data[b * batch + h * head + i * row + j]. */

@@ -120,8 +120,9 @@ WORK(gemm, tn_dtype dtype, const tn_gemm *g)
 {
     const double batch = (double)g->batch, m = (double)g->m, n = (double)g->n, k = (double)g->k, size = size_of(dtype), c = size * batch * m * n;
     const double a = (g->a_batch ? batch : 1) * m * k, b = (g->b_batch ? batch : 1) * k * n, sums = g->a_sums ? m : 0;
-    return (tn_work){.flop = 2 * batch * m * n * k + sums * k, .read = size * (a + b + (g->bias ? n : 0)), .updated = g->beta != 0 ? c : 0,
-                     .written = (g->beta != 0 ? 0 : c) + size * sums, .kind = g->rounded || dtype == TN_BF16 ? TN_WORK_BF16 : kind_of(dtype)};
+    const double beside = g->beside ? n : 0; /* times m read, k written, of each a multiply-add */
+    return (tn_work){.flop = 2 * (batch * n + beside) * m * k + sums * k, .read = size * (a + b + (g->bias ? n : 0) + beside * m), .updated = g->beta != 0 ? c : 0,
+                     .written = (g->beta != 0 ? 0 : c) + size * (sums + beside * k), .kind = g->rounded || dtype == TN_BF16 ? TN_WORK_BF16 : kind_of(dtype)};
 }
 
 static double x_elements(const tn_conv *c) { return (double)(c->n * c->c_in) * (double)(c->h * c->w); }

@@ -15,6 +15,7 @@ typedef struct extras {
     double alpha, beta;
     const tn_tensor *bias; /* contiguous [n] or NULL */
     tn_tensor *a_sums;     /* [m] or NULL: the sums of op(a)'s rows, where there is no batch */
+    const tn_gemm *beside; /* as tn_gemm's */
     tn_activation activation;
 } extras;
 static const extras plain = {.alpha = 1};
@@ -68,6 +69,7 @@ static bool multiply(tn_tensor *c, const tn_tensor *a, bool a_transposed, const 
                  .c_row = b->sizes[cb], .a_batch = all.a[inner], .b_batch = all.b[inner], .c_batch = all.c[inner],
                  .alpha = with.alpha, .beta = with.beta, .bias = with.bias ? tn_ptr(with.bias) : NULL,
                  .a_sums = with.a_sums ? tn_ptr(with.a_sums) : NULL,
+                 .beside = with.beside,
                  .activation = with.activation == TN_ACTIVATION_RELU ? TN_UNARY_RELU : 0, .rounded = tn_rounds_to_bf16()};
     if (c->numel == 0)
         return true;
@@ -312,16 +314,26 @@ tn_tensor *tn_addmm_with(const tn_addmm_args *args)
 
 /* ---- linear ------------------------------------------------------------------------------------------------------ */
 
-/* weight's and bias's gradients by one product: slope is [rows, out], x [rows, in]; nothing is empty, and nobody goes on to differentiate. */
-static void linear_gradients(tn_tensor *slope, tn_tensor *x, tn_tensor **dweight, tn_tensor **dbias)
+/* All gradients that are wanted by one call, which may read slope, [rows, out], once; weight's is among them. Nothing is empty, and nobody goes
+ * on to differentiate. */
+static void linear_gradients(tn_node *node, tn_tensor *slope, tn_tensor *x, tn_tensor *weight, tn_tensor **dx)
 {
     const tn_device_id device = x->storage->device;
-    tn_tensor *dw = tn_new("linear", TN_SHAPE(slope->sizes[1], x->sizes[1]), (tn_dtype)x->dtype, device);
-    tn_tensor *db = tn_new("linear", TN_SHAPE(slope->sizes[1]), (tn_dtype)x->dtype, device);
-    if (!dw || !db || !multiply(dw, slope, true, x, false, (extras){.alpha = 1, .a_sums = db}))
+    const tn_dtype dtype = (tn_dtype)x->dtype;
+    const int64_t out = weight->sizes[0], in = weight->sizes[1];
+    tn_tensor *rows = as_rows(x), *dw = tn_new("linear", TN_SHAPE(out, in), dtype, device);
+    tn_tensor *own = tn_wants(node, 0) ? tn_new("linear", tn_shape_of(x), dtype, device) : NULL;
+    tn_tensor *db = tn_wants(node, 2) ? tn_new("linear", TN_SHAPE(out), dtype, device) : NULL;
+    if (tn_failing())
         return;
-    *dweight = dw;
-    *dbias = db;
+    const tn_gemm beside = {.batch = 1, .m = slope->sizes[0], .n = in, .k = out, .a = tn_ptr(slope), .b = tn_ptr(weight), .c = own ? tn_ptr(own) : NULL,
+                            .a_row = slope->strides[0], .a_col = slope->strides[1], .b_row = weight->strides[0], .b_col = weight->strides[1],
+                            .c_row = in, .alpha = 1, .rounded = tn_rounds_to_bf16()};
+    if (!multiply(dw, slope, true, rows, false, (extras){.alpha = 1, .a_sums = db, .beside = own ? &beside : NULL}))
+        return;
+    dx[0] = own;
+    dx[1] = dw;
+    dx[2] = db;
 }
 
 static void linear_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
@@ -330,14 +342,13 @@ static void linear_backward(tn_node *node, tn_tensor *const *dy, tn_tensor **dx)
     if (tn_failing())
         return;
     tn_tensor *slope = as_rows(y ? tn_relu_mask(dy[0], y) : dy[0]);
-    if (tn_wants(node, 0))
-        dx[0] = tn_reshape(tn_product("linear", slope, false, weight, false), tn_shape_of(x));
-    if (tn_wants(node, 1) && tn_wants(node, 2) && slope && slope->numel && x->numel && !tn_grad_enabled() && tn_this.autocast != TN_F16) {
-        x = as_rows(x);
-        if (x)
-            linear_gradients(slope, x, &dx[1], &dx[2]);
+    const bool more = tn_wants(node, 0) || tn_wants(node, 2);
+    if (tn_wants(node, 1) && more && slope && slope->numel && x->numel && !tn_grad_enabled() && tn_this.autocast != TN_F16) {
+        linear_gradients(node, slope, x, weight, dx);
         return;
     }
+    if (tn_wants(node, 0))
+        dx[0] = tn_reshape(tn_product("linear", slope, false, weight, false), tn_shape_of(x));
     if (tn_wants(node, 1))
         dx[1] = tn_product("linear", slope, true, as_rows(x), false);
     if (tn_wants(node, 2))

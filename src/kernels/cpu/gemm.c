@@ -108,6 +108,8 @@ typedef double vec4_f64 __attribute__((vector_size(32), aligned(8), may_alias));
 #define DEPTH 1
 #define TARGET
 #include "kernels/cpu/gemm_template.h"
+#include "kernels/cpu/gemm_thin.h"
+#include "kernels/cpu/gemm_outer.h"
 
 /* ---- floats that are rounded to bf16 as they are packed (tn_gemm's rounded) ---------------------------------------- */
 
@@ -358,6 +360,12 @@ static tn_status product(tn_dtype dtype, const tn_gemm *gemm)
 
 tn_status TN_K(gemm)(tn_dtype dtype, const tn_gemm *gemm)
 {
+    if (dtype == TN_F32 && is_thin(gemm))
+        return gemm_thin(gemm);
+    if (gemm->beside)
+        return tn_gemm_apart(TN_K(gemm), dtype, gemm);
+    if (dtype == TN_F32 && is_outer(gemm))
+        return gemm_outer(gemm);
     const tn_status status = product(dtype, gemm);
     if (status != TN_OK || !gemm->a_sums)
         return status;

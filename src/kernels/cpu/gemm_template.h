@@ -349,18 +349,18 @@ TARGET static void NAME(finish_row)(const NAME(product) *g, int64_t j, int64_t w
     NAME(finish_edge)(sum + v, 1, (int)(width - v), &f);
 }
 
-/* The sum of each pair's lanes. Four pairs side by side and by halves: one lane after the other would take a third as long as the products of
- * a column that comes from the third cache. */
-static ALWAYS_INLINE void NAME(lane_sums)(V pair[4][2], T sum[4])
+/* The sum of each vector's lanes. Four vectors side by side and by halves: one lane after the other would take a third as long as the products
+ * of a column that comes from the third cache. */
+static ALWAYS_INLINE void NAME(lane_sums)(const V vector[4], T sum[4])
 {
     V4 four[4];
     UNROLL
     for (int q = 0; q < 4; q++) {
-        T lanes[2 * LANES] __attribute__((aligned(64)));
-        *(V *)lanes = pair[q][0], *(V *)(lanes + LANES) = pair[q][1];
+        T lanes[LANES < 4 ? 4 : LANES] __attribute__((aligned(64))) = {0};
+        *(V *)lanes = vector[q];
         four[q] = *(V4 *)lanes;
         UNROLL
-        for (int i = 4; i < 2 * LANES; i += 4)
+        for (int i = 4; i < LANES; i += 4)
             four[q] += *(V4 *)(lanes + i);
     }
     const V4 two01 = __builtin_shufflevector(four[0], four[1], 0, 4, 2, 6) + __builtin_shufflevector(four[0], four[1], 1, 5, 3, 7);
@@ -392,7 +392,8 @@ static ALWAYS_INLINE void NAME(dots)(int columns, const NAME(product) *g, int64_
         p += LANES;
     }
     T all[4], rest[4] = {0};
-    NAME(lane_sums)(sum, all);
+    const V both[4] = {sum[0][0] + sum[0][1], sum[1][0] + sum[1][1], sum[2][0] + sum[2][1], sum[3][0] + sum[3][1]};
+    NAME(lane_sums)(both, all);
     for (; p < g->k; p++)
         for (int q = 0; q < columns; q++)
             rest[q] += a[p] * b[q * g->b_col + p];

@@ -34,6 +34,8 @@ tn_status tn_cuda_gemm(tn_dtype dtype, const tn_gemm *g)
     tn_status status = TN_OK;
     if (dtype == TN_BOOL)
         return tn_cuda_fail(TN_ERR_DTYPE, "gemm: no product of bool"), TN_ERR_DTYPE;
+    if (g->beside)
+        return tn_gemm_apart(tn_cuda_gemm, dtype, g);
     if (tn_cublaslt_gemm(dtype, g, &status))
         return status;
     if (g->a_sums) {

@@ -104,6 +104,8 @@ static tn_status gemm(tn_dtype dtype, const tn_gemm *g)
 {
     if (dtype != TN_BF16 || g->alpha != 1 || g->beta != 0 || g->batch * g->m * g->n * g->k < 32768)
         return own_gemm(dtype, g);
+    if (g->beside)
+        return tn_gemm_apart(gemm, dtype, g);
     const key wanted = {g->batch, g->m, g->n, g->k, g->a_row, g->a_col, g->b_row, g->b_col, g->c_row, g->a_batch, g->b_batch, g->c_batch,
                         g->bias != NULL, g->activation == TN_UNARY_RELU, tn_get_num_threads()};
     const made *e = primitive_for(&wanted);
