@@ -10,8 +10,8 @@
 #include "kernels/cpu/winograd.h"
 
 /* Elements past the planes that whole vectors may read; outputs computed in one piece, so that they stay in the first cache; and what images
- * whose weights' gradients are computed together may take of the second one. */
-enum { SLACK = 64, STRIP = 768, BATCH_BYTES = 384 << 10 };
+ * whose weights' gradients are computed together may take of the second cache, and their rows of dy, which all taps read, of the first. */
+enum { SLACK = 64, STRIP = 768, BATCH_BYTES = 384 << 10, ROWS_BYTES = 32 << 10 };
 
 /* Most rows of a block, and most sums in registers. */
 enum { ROWS = TN_VECTOR_BYTES == 64 ? 8 : 6, SUMS = TN_VECTOR_BYTES == 64 ? 24 : 12 };
@@ -54,7 +54,8 @@ typedef struct {
 typedef struct {
     int64_t k;
     const int64_t *off;
-    int64_t images, length, dy_plane, dy_image, x_image;
+    int64_t images, lines, length, x_line; /* dy's lines lie one after another, x's x_line apart; where lines is 1, it is the whole plane */
+    int64_t dy_plane, dy_image, x_image;
 } weight_plan;
 
 static int64_t gcd(int64_t a, int64_t b)
