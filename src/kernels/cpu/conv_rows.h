@@ -102,7 +102,7 @@ static __attribute__((noinline)) void ROW(spread_narrow)(T *out, const spread_pl
             for (int64_t q = r.begin; q < r.end; q++) {
                 const T *from = in + (c * s->h + q * s->y.stride + r.shift) * 16;
                 const sixteen line = *(const sixteen *)from, none = {0};
-                __builtin_prefetch(from + s->h * 16);
+                __builtin_prefetch(from + 4 * s->h * 16); /* four channels on: the next one would still be on its way */
                 *(eight *)(to + q * 8) = __builtin_shufflevector(line, none, 16, 1, 3, 5, 7, 9, 11, 13);
                 *(eight *)(to + tap + q * 8) = __builtin_shufflevector(line, none, 0, 2, 4, 6, 8, 10, 12, 14);
                 *(eight *)(to + 2 * tap + q * 8) = __builtin_shufflevector(line, none, 1, 3, 5, 7, 9, 11, 13, 15);

@@ -33,6 +33,7 @@ TN_INLINE T N(fold)(VEC v)
 TARGET TN_INLINE void N(dots)(int rows, int taps, const weight_plan *w, const E *x, const E *dy, int64_t first, T *dw)
 {
     const int64_t plane = w->dy_plane;
+    const int pitch = taps == 3 ? 4 : taps;
     VEC acc[32];
     const VEC zero = {0};
     TN_UNROLL for (int i = 0; i < 32; i++)
@@ -58,7 +59,7 @@ TARGET TN_INLINE void N(dots)(int rows, int taps, const weight_plan *w, const E 
                     VEC dyv = LOAD((r < 4 ? low : high) + r % 4 * plane);
                     KEEP(dyv);
                     TN_UNROLL for (int t = 0; t < taps; t++)
-                        acc[r * taps + t] = STEP(acc[r * taps + t], xv[t], dyv);
+                        acc[r * pitch + t] = STEP(acc[r * pitch + t], xv[t], dyv);
                 }
             }
         }
@@ -66,9 +67,14 @@ TARGET TN_INLINE void N(dots)(int rows, int taps, const weight_plan *w, const E 
 #if TN_VECTOR_BYTES == 64
     if (sizeof(T) == sizeof(float)) {
         float sums[32];
-        TN_UNROLL for (int i = 0; i < rows * taps; i += 16)
+        TN_UNROLL for (int i = 0; i < rows * pitch; i += 16)
             _mm512_storeu_ps(sums + i, tn_sum_each_((const __m512 *)(const void *)(acc + i)));
-        for (int r = 0; r < rows; r++)
+        const __mmask8 lanes = (__mmask8)tn_first_(tn_min_i64(taps, w->k - first));
+        TN_UNROLL for (int r = 0; r < rows && pitch == 4; r++) {
+            float *to = (float *)(void *)(dw + r * w->k + first);
+            _mm_mask_storeu_ps(to, lanes, _mm_add_ps(_mm_maskz_loadu_ps(lanes, to), _mm_loadu_ps(sums + 4 * r)));
+        }
+        for (int r = 0; r < rows && pitch != 4; r++)
             for (int t = 0; t < taps && first + t < w->k; t++)
                 dw[r * w->k + first + t] += (T)sums[r * taps + t];
         return;
@@ -76,7 +82,7 @@ TARGET TN_INLINE void N(dots)(int rows, int taps, const weight_plan *w, const E 
 #endif
     for (int t = 0; t < taps && first + t < w->k; t++)
         for (int r = 0; r < rows; r++)
-            dw[r * w->k + first + t] += N(fold)(acc[r * taps + t]);
+            dw[r * w->k + first + t] += N(fold)(acc[r * pitch + t]);
 }
 
 #define DOT_ROWS(rows, taps)                                                                                                  \
