@@ -301,7 +301,10 @@ bool tn_add_merge(tn_tokenizer *t, tn_span left, tn_span right, int32_t rank);
 bool tn_add_token(tn_tokenizer *t, tn_text_step *step, const char *text, int64_t size, tn_added added);
 /* Behind tn_vocab_init(): what has a place for each token. */
 bool tn_finish_vocab(tn_tokenizer *t);
-extern const char tn_pattern_gpt2[], tn_pattern_cl100k[], tn_pattern_llama3[], tn_pattern_qwen2[], tn_pattern_tekken[];
+extern const char tn_pattern_gpt2[], tn_pattern_cl100k[], tn_pattern_llama3[], tn_pattern_qwen2[], tn_pattern_tekken[], tn_pattern_minicpm5[], tn_pattern_seed_coder[],
+    tn_pattern_ufakzeka[];
+/* Whether the beginning's token stands in front where a GGUF file does not say: by tokenizer.ggml.model and .pre, either may be NULL. */
+bool tn_gguf_begins(const char *model, const char *pre);
 
 /* ---- readers: a file's bytes into a cleared tokeniser; false with an error ------------------------------------------------ */
 

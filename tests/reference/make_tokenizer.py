@@ -345,6 +345,22 @@ def split(pattern, behavior="isolated", invert=False):
     return pre_tokenizers.Split(Regex(pattern), behavior, invert)
 
 
+def unsplit(small):
+    """GPT-2's splitter over tokens that were made without one, so that each splitter makes others of a text; some merges are gone: where a whole piece is
+    taken as a token, it may be one that nothing merges into."""
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    t.train_from_iterator(make_texts(6000, 9), trainers.BpeTrainer(vocab_size=700 if small else 2000, show_progress=False, max_token_length=10,
+                                                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    whole, rng = json.loads(t.to_str()), random.Random(6)
+    whole["model"]["merges"] = [merge for merge in whole["model"]["merges"] if rng.randrange(6)]
+    t = Tokenizer.from_str(json.dumps(whole))
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    t.decoder = decoders.ByteLevel()
+    t.add_special_tokens(SPECIAL)
+    return t
+
+
 def spiece(corpus, pre=None, normalizer=None, decoder=None, fallback=True, unk="<unk>", fuse=True, added=ADDED, vocab=700):
     """BPE in SentencePiece's style: of characters, spaces written as U+2581."""
     t = Tokenizer(models.BPE(unk_token=unk, fuse_unk=fuse, byte_fallback=fallback))
@@ -378,6 +394,7 @@ def huggingface_kinds(corpus, small):
     yield "hf_smollm", HuggingFace(byte_level(corpus, pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), whole()]), vocab=size))
     yield "hf_llama2", HuggingFace(spiece(corpus, normalizer=llama2, decoder=llama2_decoder(), vocab=size + 80))
     yield "hf_first", HuggingFace(spiece(corpus, meta(prepend_scheme="first"), decoder=decoders.Metaspace(prepend_scheme="first"), fallback=False, vocab=size - 100))
+    yield "hf_unsplit", HuggingFace(unsplit(small))
     if small:
         return
     yield "hf_gpt2_prefix", HuggingFace(byte_level(corpus, whole(add_prefix_space=True), vocab=3000))
