@@ -24,7 +24,7 @@ from safetensors.numpy import save_file
 HERE = os.path.dirname(os.path.abspath(__file__))
 SHARED = os.path.join(HERE, "../../../shared/models")
 TYPES = ("BF16", "Q8_0", "Q4_0", "Q4_K")
-READ = ("F16", "Q4_1", "Q5_0", "Q5_1", "Q6_K", "Q5_K", "Q3_K", "Q2_K", "IQ4_NL", "IQ4_XS")  # files of llama-quantize's alone
+READ = ("F16", "Q4_1", "Q5_0", "Q5_1", "Q6_K", "Q5_K", "Q3_K", "Q2_K", "IQ4_NL", "IQ4_XS", "MXFP4")  # files of llama-quantize's alone
 WEIGHTS, LOGITS, F32 = 1 + 1e-6, 1.05, 1e-5  # the bounds
 missed = 0
 
@@ -95,7 +95,9 @@ class LlamaCpp:
             "-Wl,-rpath," + os.path.abspath(folder), "-lllama", "-lggml", "-lggml-base", "-o", self.program)
 
     def convert(self, source, target, type):
-        run(self.quantiser, "--pure", source, target, type)
+        """Of MXFP4 llama-quantize has experts alone, unless told of each tensor."""
+        every = ("--tensor-type", ".*=mxfp4", "--token-embedding-type", "mxfp4", "--output-tensor-type", "mxfp4") if type == "MXFP4" else ()
+        run(self.quantiser, "--pure", *every, source, target, "Q8_0" if every else type)
 
     def logits(self, path, tokens, vocabulary, cache, way, greedy=0):
         out = run(self.program, path, self.caches[cache], way, greedy, data=np.array(tokens, "<i4").tobytes())

@@ -40,7 +40,8 @@ NAMES = """gpt-2 phi-2 mpt olmo jais jina-es jina-de jina-v2-es jina-v2-de gigac
     viking bloom poro-chat gpt3-finnish""".split()
 # By which each two of them that split otherwise do so, and on which the models' own splitters agree with llama.cpp.
 SPLIT_TEXTS = ["It's IT'S we'LL, don't x'the  12345 x12345y 3.14", "if (x)  {\r\n\treturn -1;\n\n    }\n  \n", "the.\n\n!!!\nturn.. --\r\n--/a/b, ;i++  ",
-               "\u4f60\u597d\u4e16\u754c\uff0ca\u3002\u3053\u3093\u306b\u3061\u306f \ud55c\uae00 \u0663\u0967", "\u00e9a \u00e9<i=\u00b2\u00a0 x\u00b2\u3000\u2028z"]
+               "\u4f60\u597d\u4e16\u754c\uff0ca\u3002\u3053\u3093\u306b\u3061\u306f \ud55c\uae00 \u0663\u0967", "\u00e9a \u00e9<i=\u00b2\u00a0 x\u00b2\u3000\u2028z",
+               "x345 \U0001f468\u200d\U0001f469\u200d\U0001f467!"]
 
 
 class LlamaCpp:
