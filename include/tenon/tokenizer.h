@@ -13,7 +13,8 @@ typedef struct tn_tokenizer tn_tokenizer;
 
 #define TN_TOKENIZER_OPTIONS(X)                                                                                               \
     X(int64_t, vocab_size, 0)     /* of a llama2.c file, which does not tell it: the model's; 0: as many as the file holds */  \
-    X(const char *, pattern, NULL) /* of a tiktoken file, which does not tell it: "gpt2", "cl100k", "o200k", "llama3"; NULL: by the number of ranks */
+    X(const char *, pattern, NULL) /* of a tiktoken file, which does not tell it: "gpt2", "p50k", "p50k_edit", "cl100k", "o200k", "o200k_harmony", "llama3"; \
+                                      NULL: by the number of ranks, of which "p50k" and "o200k" have as many as the other two of these names */
 typedef struct tn_tokenizer_args { /* tn_tokenizer_new("tokenizer.json"), tn_tokenizer_new("tok512.bin", .vocab_size = 512) */
     size_t size TN_SIZE_(tn_tokenizer_args);
     TN_TOKENIZER_OPTIONS(TN_FIELD_)
