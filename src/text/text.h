@@ -22,6 +22,8 @@ void tn_bytes_free(tn_bytes *b);
 
 /* The code point at the start of text, whose size is over 0, and how many bytes it takes; -1 and 1 where they are no UTF-8. */
 int32_t tn_utf8_next(const char *text, int64_t size, int *taken);
+/* The same by the first byte's word alone, however long the character is and whatever it is up to 10ffff. */
+int32_t tn_utf8_loose_next(const char *text, int64_t size, int *taken);
 /* Of text that is no UTF-8: how many bytes at its start go together, as one U+FFFD; *cut: more of them could make a character. */
 int tn_utf8_part(const char *text, int64_t size, bool *cut);
 int tn_utf8_put(int32_t point, char out[4]);

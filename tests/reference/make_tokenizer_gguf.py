@@ -39,9 +39,11 @@ NAMES = """gpt-2 phi-2 mpt olmo jais jina-es jina-de jina-v2-es jina-v2-de gigac
     hunyuan solar-open grok-2 smollm starcoder refact command-r codeshell exaone minerva-7b mellum2 tekken deepseek-coder seed-coder minicpm5 ufakzeka
     viking bloom poro-chat gpt3-finnish""".split()
 # By which each two of them that split otherwise do so, and on which the models' own splitters agree with llama.cpp.
+# The last one has a surrogate, which llama.cpp takes for a character.
 SPLIT_TEXTS = ["It's IT'S we'LL, don't x'the  12345 x12345y 3.14", "if (x)  {\r\n\treturn -1;\n\n    }\n  \n", "the.\n\n!!!\nturn.. --\r\n--/a/b, ;i++  ",
                "\u4f60\u597d\u4e16\u754c\uff0ca\u3002\u3053\u3093\u306b\u3061\u306f \ud55c\uae00 \u0663\u0967", "\u00e9a \u00e9<i=\u00b2\u00a0 x\u00b2\u3000\u2028z",
-               "x345 \U0001f468\u200d\U0001f469\u200d\U0001f467!"]
+               "x345 \U0001f468\u200d\U0001f469\u200d\U0001f467!",
+               "aaaa\ud800aaaa.\udfff the"]
 
 
 class LlamaCpp:
@@ -191,13 +193,13 @@ def write_names(out, program, folder):
     kinds, names = {}, []
     for name in NAMES:
         peer = LlamaCpp(program, write_named("hf_unsplit.json", name, folder))
-        ids = [peer.encode(text.encode(), False) for text in SPLIT_TEXTS]
+        ids = [peer.encode(text.encode(errors="surrogatepass"), False) for text in SPLIT_TEXTS]
         names.append((name, kinds.setdefault(str(ids), (name, ids))[0], peer.adds_bos()))
         peer.close()
     out.write("/* hf_unsplit.json's tokens with each splitter. */\nstatic const struct {\n    const char *pre, *text, *ids;\n} gguf_split[] = {\n")
     for name, ids in kinds.values():
         for text, due in zip(SPLIT_TEXTS, ids):
-            out.write(f'{{"{name}", {literal(text.encode())}, "{" ".join(map(str, due))}"}},\n')
+            out.write(f'{{"{name}", {literal(text.encode(errors="surrogatepass"))}, "{" ".join(map(str, due))}"}},\n')
     out.write("};\n/* The names of all, which of those above they are like, and whether the beginning's token stands in front where a file does not say. */\n")
     out.write("static const struct {\n    const char *pre, *like;\n    int adds_bos;\n} gguf_pre[] = {" + ", ".join(f'{{"{n}", "{like}", {bos}}}' for n, like, bos in names) + "};\n")
 
