@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/core.h"
+
 #include <tenon/io.h>
 
 /* ---- what is printed ------------------------------------------------------------------------------------------------------ */
@@ -69,6 +71,43 @@ static void test_errors_are_silent(void **state)
     size_t printed = captured_text(&err) + captured_text(&out);
     assert_int_equal(failures, 11);
     assert_int_equal(printed, 0);
+}
+
+static char warned[512];
+static void keep_warning(const char *text, void *context)
+{
+    (void)context;
+    snprintf(warned, sizeof warned, "%s", text);
+}
+
+/* Names out of files stand in messages, which may go to a terminal. */
+static void test_messages_tell_a_terminal_nothing(void **state)
+{
+    (void)state;
+    static const char name[] = "\033[2J\r\n\t\177\xc2\x9b\xff\xe2\x82 \\d\xc3\xb6\xf0\x9f\xa6\x99",
+                      told[] = "\\x1b[2J\\x0d\\n\\t\\x7f\\xc2\\x9b\\xff\\xe2\\x82 \\d\xc3\xb6\xf0\x9f\xa6\x99";
+    char path[80], many[801];
+    snprintf(path, sizeof path, "/absent/%s", name);
+    assert_null(tn_load_idx(path));
+    assert_non_null(strstr(tn_last_error(), told));
+    tn_fail_within("in %s", name);
+    char within[200];
+    snprintf(within, sizeof within, "in %s: load_idx: /absent/%s", told, told);
+    check_error(TN_ERR_IO, within);
+    tn_set_log_handler(keep_warning, NULL);
+    tn_warn("%s", name);
+    tn_set_log_handler(NULL, NULL);
+    assert_string_equal(warned, told);
+    memset(many, 1, sizeof many - 1);
+    many[sizeof many - 1] = 0;
+    (tn_fail)(TN_ERR_FORMAT, "a%s", many); /* what there is no room for is cut, between two characters */
+    const char *message = tn_last_error();
+    const size_t length = strlen(message);
+    assert_int_equal(length, 1 + 4 * 159); /* of 640 with the 0 at the end */
+    for (size_t i = 1; i < length; i += 4)
+        assert_memory_equal(message + i, "\\x01", 4);
+    tn_fail_within("%s", many); /* nothing is left for what it is of */
+    check_error(TN_ERR_FORMAT, "a\\x01");
 }
 
 /* ---- while an error sticks ------------------------------------------------------------------------------------------------ */
@@ -274,7 +313,7 @@ static void test_messages_name_what_differs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_errors_are_silent), TEST(test_an_optional_argument_that_failed), TEST(test_after_clearing_the_next_one_is_told),
+        TEST(test_errors_are_silent), TEST(test_messages_tell_a_terminal_nothing), TEST(test_an_optional_argument_that_failed), TEST(test_after_clearing_the_next_one_is_told),
         TEST(test_what_works_while_an_error_sticks), TEST(test_the_handler_may_call_the_library), TEST(test_tn_die),
         TEST(test_the_message_of_the_design), TEST(test_messages_name_what_differs),
     };

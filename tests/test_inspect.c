@@ -210,6 +210,8 @@ static void test_controls_of_gguf(void **state)
     says(" STRING[6]      \\x9bK, \\xc3, \\xe2\\x80, \\xc0\\x80, \\xed\\xa0\\x80, \xc2\xa0\xf0\x9f\xa6\x99\n");
     says("\\x80\\x80... (200 bytes)\n");
     says("\nw\\n\\xc2\\x85\xc3\xb6                                    F32     [4] ");
+    assert_null(tn_llama_load(in_folder("controls.gguf")));
+    check_error(TN_ERR_UNSUPPORTED, "architecture \"\\x1b]0;title\\x07\": ");
 }
 
 static void test_controls_of_safetensors(void **state)

@@ -84,6 +84,23 @@ static void check_same(const tn_weights *a, const tn_weights *b, const char *wha
     }
 }
 
+/* What llama.cpp's own program makes several files of. */
+static void test_a_model_that_llama_cpp_split(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    const tn_weights *whole = tn_adopt(tn_weights_open("llama_load", path_of("llama3.gguf")));
+    const tn_weights *split = tn_adopt(tn_weights_open("llama_load", path_of("split-00001-of-00004.gguf")));
+    check_good();
+    check_same(whole, split, "split");
+    check_good();
+#ifdef TENON_HAVE_CJSON
+    check_logits(tn_adopt(tn_llama_load(path_of("split-00001-of-00004.gguf"))), "llama3.gguf", 2e-5);
+#endif
+    assert_null(tn_llama_load(path_of("split-00002-of-00004.gguf")));
+    check_error(TN_ERR_FORMAT, "this is not the first of the model's files");
+}
+
 /* What llama2.c's format cannot hold. */
 static bool llama2_lacks(const tn_llama_args *c)
 {
@@ -778,6 +795,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_logits_are_those_of_pytorch),
+        TEST(test_a_model_that_llama_cpp_split),
         TEST(test_every_format_into_every_other),
         TEST(test_windows_of_some_layers), TEST(test_modules_saved_and_loaded),
         TEST(test_types_of_a_gguf_file),

@@ -114,7 +114,8 @@ static void put_rank(FILE *out, const void *token, int size, int64_t rank)
 }
 
 /* So many ranks: bytes, what tells the patterns apart, and tokens that no text here has. */
-static tn_tokenizer *ranks_of(int64_t count)
+/* Of 50,280, p50k's, there is none for its end. */
+static tn_tokenizer *ranks_of(int64_t count, const char *pattern)
 {
     static const char *const telling[] = {"1234", "\n ", "aB"};
     FILE *out = fopen(in_folder("ranks"), "wb");
@@ -125,10 +126,10 @@ static tn_tokenizer *ranks_of(int64_t count)
         else if (rank < 256 + TN_COUNT(telling))
             put_rank(out, telling[rank - 256], (int)strlen(telling[rank - 256]), rank);
         else
-            put_rank(out, bytes3, 3, rank);
+            put_rank(out, bytes3, 3, rank + (count == 50280 && rank >= 50256));
     }
     assert_int_equal(fclose(out), 0);
-    return tn_adopt(tn_tokenizer_new(in_folder("ranks")));
+    return tn_adopt(tn_tokenizer_new(in_folder("ranks"), .pattern = pattern));
 }
 
 /* tiktoken's file does not say which encoding it is of: its number of ranks does. */
@@ -136,24 +137,34 @@ static void test_encodings_by_their_ranks(void **state)
 {
     (void)state;
     static const struct {
-        int64_t ranks, tokens;
+        const char *pattern; /* NULL: the number tells it */
+        int64_t ranks, tokens, bos, eos;
         const char *last;
         int64_t id, parts[3]; /* of "1234", "\n " and "aB" */
-    } all[] = {{50256, 50257, "<|endoftext|>", 50256, {1, 1, 1}},
-               {100256, 100277, "<|endofprompt|>", 100276, {4, 1, 1}},
-               {128000, 128256, "<|reserved_special_token_247|>", 128255, {4, 2, 1}},
-               {199998, 200019, "<|endofprompt|>", 200018, {4, 2, 2}}};
+    } all[] = {{NULL, 50256, 50257, -1, 50256, "<|endoftext|>", 50256, {1, 1, 1}},
+               {NULL, 50280, 50281, -1, 50256, "<|endoftext|>", 50256, {1, 1, 1}},
+               {"p50k_edit", 50280, 50284, -1, 50256, "<|fim_suffix|>", 50283, {1, 1, 1}},
+               {NULL, 100256, 100277, -1, 100257, "<|endofprompt|>", 100276, {4, 1, 1}},
+               {NULL, 128000, 128256, 128000, 128001, "<|reserved_special_token_247|>", 128255, {4, 2, 1}},
+               {NULL, 199998, 200019, -1, 199999, "<|endofprompt|>", 200018, {4, 2, 2}},
+               {"o200k_harmony", 199998, 201088, 199998, 200002, "<|reserved_201087|>", 201087, {4, 2, 2}}};
     for (int i = 0; i < TN_COUNT(all); i++) {
         TN_SCOPE;
-        const tn_tokenizer *t = ranks_of(all[i].ranks);
+        const tn_tokenizer *t = ranks_of(all[i].ranks, all[i].pattern);
         check_good();
         assert_int_equal(tn_tokenizer_vocab_size(t), all[i].tokens);
         assert_int_equal(tn_tokenizer_id(t, all[i].last), all[i].id);
-        assert_int_equal(tn_tokenizer_bos(t), all[i].ranks == 128000 ? 128000 : -1);
+        assert_int_equal(tn_tokenizer_bos(t), all[i].bos);
+        assert_int_equal(tn_tokenizer_eos(t), all[i].eos);
         static const char *const texts[] = {"1234", "\n ", "aB"};
         for (int k = 0; k < TN_COUNT(texts); k++)
             assert_int_equal(tn_numel(tn_tokenizer_encode(t, texts[k], (int64_t)strlen(texts[k]), .add_bos = 0)), all[i].parts[k]);
+        if (all[i].tokens == 201088)
+            check_values(tn_tokenizer_encode(t, "<|endofprompt|><|reserved_200018|>", 34, .add_bos = 0, .allow_special = true), 0, 200018, 200018);
     }
+    TN_SCOPE;
+    assert_null(ranks_of(50256, "p50k"));
+    check_error(TN_ERR_FORMAT, "ranks: rank 50231 is a token, where the encoding has <|endoftext|>");
 }
 
 /* A denormalizer_spec that is empty, or has a name and no rules. */

@@ -107,6 +107,7 @@ static const struct {
            {"hf_llama3.json", NULL, "llama-bpe", 1},
            {"hf_qwen2.json", NULL, "qwen2", 0},
            {"hf_smollm.json", NULL, "smollm", 0},
+           {"hf_unsplit.json", NULL, "gpt-2", 0},
 #endif
 };
 
@@ -133,29 +134,35 @@ static void test_there_and_back(void **state)
     }
 }
 
-/* GGUF's tokenisers written as tokenizer.json, kept with the GGUF files in TN_TEST_KEEP for make_tokenizer_gguf.py --check. */
+/* The tokeniser of a GGUF file in the folder, written as tokenizer.json; both are kept in TN_TEST_KEEP for make_tokenizer_gguf.py --check. */
+static void check_as_json(const tn_tokenizer *g, const char *gguf, const char *name, int adds_bos)
+{
+    const char *keep = getenv("TN_TEST_KEEP");
+    char command[256];
+    tn_bytes text = {0};
+    assert_true(tn_tokenizer_write(g, &text));
+    write_file(in_folder("tokenizer.json"), text.data, text.size);
+    tn_tokenizer *j = tn_adopt(tn_tokenizer_new(in_folder("tokenizer.json")));
+    check_good();
+    assert_string_equal(j->file_name, "tokenizer.json");
+    assert_int_equal(tn_tokenizer_vocab_size(j), tn_tokenizer_vocab_size(g));
+    assert_int_equal(tn_tokenizer_adds_bos(j), adds_bos);
+    tn_set_ends(j, &g->eos, 1); /* which another file of a folder names */
+    check_same(j, g);
+    snprintf(command, sizeof command, "cp %s/%s %s/%s.gguf && cp %s/tokenizer.json %s/%s.json", folder, gguf, keep, name, folder, keep, name);
+    assert_true(!keep || system(command) == 0);
+    tn_bytes_free(&text);
+}
+
 static void test_as_json(void **state)
 {
     (void)state;
     without_cjson_skip();
-    const char *keep = getenv("TN_TEST_KEEP");
     for (int i = 0; i < TN_COUNT(all); i++) {
         TN_SCOPE;
-        char name[256];
-        const tn_tokenizer *g = by_gguf(open_bytes(plain_reference(all[i].file), all[i].pattern), 0);
-        tn_bytes text = {0};
-        assert_true(tn_tokenizer_write(g, &text));
-        write_file(in_folder("tokenizer.json"), text.data, text.size);
-        tn_tokenizer *j = tn_adopt(tn_tokenizer_new(in_folder("tokenizer.json")));
-        check_good();
-        assert_string_equal(j->file_name, "tokenizer.json");
-        assert_int_equal(tn_tokenizer_vocab_size(j), tn_tokenizer_vocab_size(g));
-        assert_int_equal(tn_tokenizer_adds_bos(j), all[i].adds_bos);
-        tn_set_ends(j, &g->eos, 1); /* which another file of a folder names */
-        check_same(j, g);
-        snprintf(name, sizeof name, "cp %s/tokenizer.gguf %s/%d.gguf && cp %s/tokenizer.json %s/%d.json", folder, keep, i, folder, keep, i);
-        assert_true(!keep || system(name) == 0);
-        tn_bytes_free(&text);
+        char name[16];
+        snprintf(name, sizeof name, "%d", i);
+        check_as_json(by_gguf(open_bytes(plain_reference(all[i].file), all[i].pattern), 0), "tokenizer.gguf", name, all[i].adds_bos);
     }
 }
 
@@ -287,28 +294,54 @@ static void test_types_as_llama_cpp(void **state)
     }
 }
 
-/* What a file that does not say it does at the beginning of a text, by its splitter's name. */
+/* The file that by_gguf() wrote, with another splitter's name, NULL: none, and without a word on the beginning's token. */
+static tn_tokenizer *with_splitter(const char *pre)
+{
+    tn_gguf *of = tn_map_gguf(in_folder("tokenizer.gguf"));
+    tn_gguf_writer *w = tn_adopt(tn_gguf_writer_new());
+    for (int64_t i = 0; i < tn_gguf_key_count(of); i++) {
+        const char *key = tn_gguf_entry_at(of, i).key;
+        if (strcmp(key, "tokenizer.ggml.pre") != 0 && strcmp(key, "tokenizer.ggml.add_bos_token") != 0)
+            assert_int_equal(tn_gguf_copy_key(w, of, key), TN_OK);
+    }
+    assert_int_equal(pre ? tn_gguf_set_string(w, "tokenizer.ggml.pre", pre) : TN_OK, TN_OK);
+    assert_int_equal(tn_save_gguf(w, in_folder("splitter.gguf")), TN_OK);
+    return tn_adopt(tn_tokenizer_open(in_folder("splitter.gguf")));
+}
+
+/* By each name the ids that llama.cpp makes, and what it does at the beginning of a text where a file does not say. */
 static void test_names_of_splitters(void **state)
 {
     (void)state;
-    static const struct {
-        const char *pre;
-        int adds_bos; /* -1: Tenon has it not */
-    } all[] = {{"gpt-2", 0}, {"qwen2", 0}, {"smollm", 0}, {"llama-bpe", 1}, {"llama3", 1}, {"llama-v3", 1}, {"falcon3", 1},
-               {"smaug-bpe", 0}, {"deepseek-r1-qwen", 0}, {"tekken", 1}, {"default", -1}, {NULL, -1}};
-    for (int i = 0; i < TN_COUNT(all); i++) {
+    without_cjson_skip();
+    by_gguf(open_bytes(plain_reference("hf_unsplit.json"), NULL), 0);
+    for (int i = 0; i < TN_COUNT(gguf_pre); i++) {
         TN_SCOPE;
-        tn_gguf_writer *w = tn_adopt(tn_gguf_writer_new());
-        int bad = tn_gguf_set_string(w, "tokenizer.ggml.model", "gpt2") | (all[i].pre ? tn_gguf_set_string(w, "tokenizer.ggml.pre", all[i].pre) : TN_OK);
-        bad |= tn_gguf_set_array(w, "tokenizer.ggml.tokens", TN_GGUF_STRING, ((const char *[]){"a", "<s>"}), 2);
-        bad |= tn_gguf_set_int(w, "tokenizer.ggml.bos_token_id", TN_GGUF_U32, 1) | tn_save_gguf(w, in_folder("named-splitter.gguf"));
-        assert_int_equal(bad, TN_OK);
-        const tn_tokenizer *t = tn_adopt(tn_tokenizer_open(in_folder("named-splitter.gguf")));
-        if (all[i].adds_bos < 0)
-            check_error(TN_ERR_UNSUPPORTED, all[i].pre ? "pre is \"default\": Tenon has gpt-2, llama-bpe" : "pre is not said");
-        else
-            assert_int_equal(tn_tokenizer_adds_bos(t), all[i].adds_bos);
+        const tn_tokenizer *t = with_splitter(gguf_pre[i].pre);
         check_good();
+        assert_int_equal(tn_tokenizer_adds_bos(t), gguf_pre[i].adds_bos);
+        for (int k = 0; k < TN_COUNT(gguf_split); k++) {
+            if (strcmp(gguf_split[k].pre, gguf_pre[i].like) != 0)
+                continue;
+            int64_t due[128], count = 0;
+            char *end = NULL;
+            for (const char *at = gguf_split[k].ids; *at; at = end)
+                due[count++] = strtoll(at, &end, 10);
+            const char *words = gguf_split[k].text;
+            if (!tn_equal(tn_tokenizer_encode(t, words, (int64_t)strlen(words), .add_bos = 0), tn_from_ints(due, TN_SHAPE(count))))
+                fail_msg("%s: \"%s\" has other ids", gguf_pre[i].pre, words);
+        }
+        const bool qwens = strcmp(gguf_pre[i].pre, "qwen2") == 0 || strcmp(gguf_pre[i].pre, "deepseek-r1-qwen") == 0; /* which composes, as llama.cpp does not */
+        assert_int_equal(tn_equal(tn_tokenizer_encode(t, "e\xcc\x81", 3), tn_tokenizer_encode(t, "\xc3\xa9", 2)), qwens);
+        check_as_json(t, "splitter.gguf", gguf_pre[i].pre, gguf_pre[i].adds_bos);
+    }
+    static const char *const none[] = {"default", "llama3 llama-v3", "llama", "", NULL};
+    for (int i = 0; i < TN_COUNT(none); i++) {
+        TN_SCOPE;
+        with_splitter(none[i]);
+        char words[160];
+        snprintf(words, sizeof words, none[i] ? "pre is \"%s\": Tenon has gpt-2, llama-bpe, smaug-bpe, qwen2" : "pre is not said: Tenon has gpt-2", none[i]);
+        check_error(TN_ERR_UNSUPPORTED, words);
     }
 }
 

@@ -105,12 +105,20 @@ refused 1 'absent: No such file' perplexity absent --model "$reference/llama/v0.
 refused 1 'absent: cannot open' convert absent out.gguf
 ranks=$reference/tokenizers/tiktoken_o200k.tiktoken
 refused 1 'say which .pattern they go with' tokenize --tokenizer "$ranks" x
-refused 64 "--pattern: 'p50k' is none of gpt2|cl100k|o200k|llama3" tokenize --tokenizer "$ranks" --pattern p50k x
+refused 64 "--pattern: 'o300k' is none of gpt2|p50k|p50k_edit|cl100k|o200k|o200k_harmony|llama3" tokenize --tokenizer "$ranks" --pattern o300k x
 refused 64 '--pattern goes with --tokenizer' tokenize --model x --pattern gpt2 x
 "$tenon" tokenize --tokenizer "$ranks" --pattern o200k "don't" > pieces
 [ "$(cut -f 2 pieces | tr -d '\n')" = "don't" ] || fail "--pattern gives other pieces"
 refused 1 'absent' inspect absent
 cp "$reference/llama/v0.bin" alone.bin
+# What a hostile file says of itself tells the terminal nothing.
+{
+    printf 'GGUF\003\000\000\000\000\000\000\000\000\000\000\000\001\000\000\000\000\000\000\000'
+    printf '\024\000\000\000\000\000\000\000general.architecture\010\000\000\000\006\000\000\000\000\000\000\000\033]0;t\007'
+} > "$(printf 'hostile\033[2J.gguf')"
+hostile=$(printf 'hostile\033[2J.gguf')
+refused 1 'hostile\\x1b\[2J.gguf: architecture "\\x1b\]0;t\\x07"' generate --prompt x --model "$hostile"
+! LC_ALL=C grep -q '[[:cntrl:]]' out || fail "a file's own words reach the terminal as they are"
 refused 1 'no tokenizer: none of tokenizer.json, tokenizer.model, tokenizer.bin' generate --model alone.bin --prompt x
 refused 1 'no chat template' chat --model alone.bin
 for format in bin gguf npz safetensors; do

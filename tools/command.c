@@ -24,7 +24,7 @@ typedef struct option_row {
 static const option_row option_rows[] = {
     {'m', "model", "PATH", "The model: a GGUF, llama2.c, safetensors, PyTorch or npz file, or a folder of transformers. A state_dict alone wants its config.json beside it", AT(model), TEXT, 0, 0, NULL},
     {'k', "tokenizer", "FILE", "A tokenizer, or a GGUF file or a folder with one, instead of the one in the model's file or beside it", AT(tokenizer), TEXT, 0, 0, NULL},
-    {'z', "pattern", "NAME", "Of tiktoken's ranks, which do not tell it; else by how many there are", AT(pattern), TEXT, 0, 0, "gpt2|cl100k|o200k|llama3"},
+    {'z', "pattern", "NAME", "Of tiktoken's ranks, which do not tell it; else by how many there are", AT(pattern), TEXT, 0, 0, "gpt2|p50k|p50k_edit|cl100k|o200k|o200k_harmony|llama3"},
     {'F', "finetuned", "FILE", "What tenon finetune saved of this model", AT(finetuned), TEXT, 0, 0, NULL},
     {'d', "dtype", "TYPE", "Compute with weights of f32, bf16, q8_0 or q4_0; else as the file has them, or next to that", AT(dtype), TEXT, 0, 0,
      "f32|bf16|q8_0|q4_0"},

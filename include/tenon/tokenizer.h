@@ -13,7 +13,8 @@ typedef struct tn_tokenizer tn_tokenizer;
 
 #define TN_TOKENIZER_OPTIONS(X)                                                                                               \
     X(int64_t, vocab_size, 0)     /* of a llama2.c file, which does not tell it: the model's; 0: as many as the file holds */  \
-    X(const char *, pattern, NULL) /* of a tiktoken file, which does not tell it: "gpt2", "cl100k", "o200k", "llama3"; NULL: by the number of ranks */
+    X(const char *, pattern, NULL) /* of a tiktoken file, which does not tell it: "gpt2", "p50k", "p50k_edit", "cl100k", "o200k", "o200k_harmony", "llama3"; \
+                                      NULL: by the number of ranks, of which "p50k" and "o200k" have as many as the other two of these names */
 typedef struct tn_tokenizer_args { /* tn_tokenizer_new("tokenizer.json"), tn_tokenizer_new("tok512.bin", .vocab_size = 512) */
     size_t size TN_SIZE_(tn_tokenizer_args);
     TN_TOKENIZER_OPTIONS(TN_FIELD_)
@@ -35,7 +36,7 @@ typedef struct tn_span {
 } tn_span;
 
 #define TN_TOKENIZER_GGUF_OPTIONS(X)                                                                                          \
-    X(const char *, pre, NULL)         /* tokenizer.ggml.pre of "gpt2": "gpt-2", "llama-bpe", "llama3", "llama-v3", "qwen2", "smollm", "tekken" */ \
+    X(const char *, pre, NULL)         /* tokenizer.ggml.pre of "gpt2", "llama-bpe": see below */                             \
     X(const float *, scores, NULL)     /* [count], of "llama" */                                                              \
     X(const int32_t *, types, NULL)    /* [count]: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte; NULL: all normal */ \
     X(const tn_span *, merges, NULL)   /* [merge_count]: two tokens with a space between, best first; of "gpt2" */            \
@@ -57,7 +58,11 @@ typedef struct tn_tokenizer_gguf_args { /* tn_tokenizer_gguf_new("gpt2", tokens,
 /* A tokeniser of what a GGUF file says, all of which is copied. It does what llama.cpp does, with bytes that are no UTF-8 too: user-defined tokens are
  * found before all else; "llama" has a space behind each token that was found and takes it from a text's first token alone when it decodes, so that
  * one behind the beginning's token stays; "gpt2" shows a character that is none of its letters as "[UNK_BYTE_0x...]", in tokens of up to 64 bytes.
- * What differs: "qwen2" composes characters (NFC) as the model's own tokenizer.json does. */
+ * What differs, as the models' own tokenizer.json has it: "qwen2" and "deepseek-r1-qwen" compose characters (NFC); an English ending's s is a long s
+ * (U+017F) too; "tekken" knows cases and marks beyond ASCII.
+ * Names of splitters: gpt-2, llama-bpe, smaug-bpe, qwen2, stablelm2, smollm, tekken, deepseek-coder, seed-coder, minicpm5, ufakzeka, viking and bloom,
+ * and those that llama.cpp takes for one of these (llama3, llama-v3, falcon3, pixtral, deepseek-r1-qwen, megrez, starcoder, refact, ...); any other,
+ * "default" or none is TN_ERR_UNSUPPORTED. */
 TN_API tn_tokenizer *tn_tokenizer_gguf_new_with(const tn_tokenizer_gguf_args *args);
 /* Sets a GGUF file's tokenizer.ggml.* to what makes the same ids there, for a model of `count` tokens (0: the tokeniser's own number), those that the
  * tokeniser has not being unused: "llama" of SentencePiece's BPE models without a normaliser, of llama2.c's files (where U+2581 is then a space), and

@@ -7,6 +7,7 @@
 #endif
 
 #include <locale.h>
+#include <stdarg.h>
 
 #include <tenon/tensor.h>
 
@@ -73,12 +74,21 @@ void tn_thread_reset(void);
 /* error.c: a buffer of TN_TEXT_SIZE for a part of a message, the thread's; good for as many as one message has. */
 enum { TN_TEXT_SIZE = 200 };
 char *tn_text_buffer(void);
-/* error.c: text that is written as far as there is room, and counted beyond it. */
+/* text.c: text that is written as far as there is room, and counted beyond it. */
 typedef struct tn_text_out {
     char *text;
     size_t size, length;
 } tn_text_out;
 void tn_put(tn_text_out *out, const char *format, ...) TN_PRINTF(2, 3);
+bool tn_is_utf8(const char *text, size_t length);
+/* A file's text on one line, which tells a terminal nothing: a line's end, a tab and a backslash as \n, \t and \\, each byte of another control (C0,
+ * DEL, C1) and of what is not UTF-8 as \x1b; of more than `most` bytes the whole characters at the beginning and how many bytes there are. */
+void tn_put_abridged(tn_text_out *out, const char *text, size_t length, size_t most);
+/* The same of all of it, with spaces behind up to `width`. */
+void tn_put_padded(tn_text_out *out, const char *text, size_t width);
+/* A message, as vsnprintf() writes it, whose controls are told in the same way, for names out of files stand in it; a backslash stays. Its length;
+ * size, where it was cut. */
+size_t tn_compose(char *out, size_t size, const char *format, va_list list);
 /* locale.c: to the end of the block the thread writes and reads numbers as C does (printf, strtod, cJSON), whatever locale the program has set: tn_put()
  * is so by itself. */
 locale_t tn_locale_c(void);

@@ -36,17 +36,6 @@ char *tn_text_buffer(void)
     return t->buffers[t->turn++ % TN_COUNT(t->buffers)];
 }
 
-void tn_put(tn_text_out *out, const char *format, ...)
-{
-    TN_C_NUMBERS;
-    bool room = out->length < out->size;
-    va_list list;
-    va_start(list, format);
-    int added = vsnprintf(room ? out->text + out->length : NULL, room ? out->size - out->length : 0, format, list);
-    va_end(list);
-    out->length += added > 0 ? (size_t)added : 0;
-}
-
 static tn_error_handler handler;
 static tn_log_handler log_handler;
 static void *log_context;
@@ -59,7 +48,7 @@ void *tn_fail(tn_status status, const char *format, ...)
     tn_this.site_known = false;
     va_list list;
     va_start(list, format);
-    vsnprintf(message(), MESSAGE_SIZE, format, list);
+    tn_compose(message(), MESSAGE_SIZE, format, list);
     va_end(list);
     return NULL;
 }
@@ -71,11 +60,11 @@ void tn_fail_within(const char *format, ...)
     char text[MESSAGE_SIZE];
     va_list list;
     va_start(list, format);
-    int length = vsnprintf(text, sizeof text, format, list);
+    const size_t length = tn_compose(text, sizeof text, format, list);
     va_end(list);
-    if (length < 0 || (size_t)length >= sizeof text)
+    if (length >= sizeof text)
         return;
-    snprintf(text + length, sizeof text - (size_t)length, ": %.*s", (int)(sizeof text - (size_t)length - 3), message());
+    snprintf(text + length, sizeof text - length, ": %.*s", (int)(sizeof text - length - 3), message());
     memcpy(message(), text, sizeof text);
 }
 
@@ -160,7 +149,7 @@ void tn_warn(const char *format, ...)
     char text[512];
     va_list list;
     va_start(list, format);
-    vsnprintf(text, sizeof text, format, list);
+    tn_compose(text, sizeof text, format, list);
     va_end(list);
     call(text, log_context);
 }

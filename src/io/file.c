@@ -301,63 +301,6 @@ tn_status tn_writer_close(tn_writer *w, tn_status status)
     return status;
 }
 
-/* ---- text of files ------------------------------------------------------------------------------------------------------ */
-
-bool tn_is_utf8(const char *text, size_t length)
-{
-    const unsigned char *at = (const unsigned char *)text, *end = at + length;
-    while (at < end) {
-        int more = *at < 0x80 ? 0 : *at >= 0xc2 && *at < 0xe0 ? 1 : *at >= 0xe0 && *at < 0xf0 ? 2 : *at >= 0xf0 && *at < 0xf5 ? 3 : -1;
-        if (more < 0 || end - at <= more)
-            return false;
-        unsigned low = *at == 0xe0 ? 0xa0 : *at == 0xf0 ? 0x90 : 0x80; /* nothing longer than it need be */
-        unsigned high = *at == 0xed ? 0x9f : *at == 0xf4 ? 0x8f : 0xbf; /* no surrogates, nothing above 10ffff */
-        for (int i = 1; i <= more; i++, low = 0x80, high = 0xbf)
-            if (at[i] < low || at[i] > high)
-                return false;
-        at += more + 1;
-    }
-    return true;
-}
-
-/* Bytes of the character that stands there; 0 of a control and of what is not UTF-8. */
-static size_t shown(const char *text, size_t left)
-{
-    const unsigned char c = (unsigned char)*text;
-    const size_t bytes = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
-    if (bytes > left || !tn_is_utf8(text, bytes))
-        return 0;
-    return c < ' ' || c == 127 || (c == 0xc2 && (unsigned char)text[1] < 0xa0) ? 0 : bytes;
-}
-
-void tn_put_abridged(tn_text_out *out, const char *text, size_t length, size_t most)
-{
-    size_t at = 0;
-    for (size_t bytes; at < length; at += bytes) {
-        const unsigned char c = (unsigned char)text[at];
-        const size_t whole = shown(text + at, length - at);
-        bytes = whole ? whole : 1;
-        if (bytes > most - at)
-            break;
-        if (c == '\n' || c == '\t' || c == '\\')
-            tn_put(out, "\\%c", c == '\n' ? 'n' : c == '\t' ? 't' : c);
-        else if (whole)
-            tn_put(out, "%.*s", (int)whole, text + at);
-        else
-            tn_put(out, "\\x%02x", c);
-    }
-    if (at < length)
-        tn_put(out, "... (%zu bytes)", length);
-}
-
-void tn_put_padded(tn_text_out *out, const char *text, size_t width)
-{
-    const size_t begin = out->length, length = strlen(text);
-    tn_put_abridged(out, text, length, length);
-    const size_t taken = out->length - begin;
-    tn_put(out, "%*s", taken < width ? (int)(width - taken) : 0, "");
-}
-
 /* ---- arrays that grow --------------------------------------------------------------------------------------------------- */
 
 bool tn_grow(void *array, size_t count, size_t *capacity, size_t element)

@@ -75,12 +75,6 @@ bool tn_is_pt(const char *path);
 /* tn_load_npz() without memory for what lies in the file as it is: f32 and f16 that are not packed are over a mapping, as by tn_mapping_over(). */
 tn_dict *tn_map_npz(const char *path);
 
-bool tn_is_utf8(const char *text, size_t length);
-/* A file's text on one line, which tells a terminal nothing: a line's end, a tab and a backslash as \n, \t and \\, each byte of another control (C0,
- * DEL, C1) and of what is not UTF-8 as \x1b; of more than `most` bytes the whole characters at the beginning and how many bytes there are. */
-void tn_put_abridged(tn_text_out *out, const char *text, size_t length, size_t most);
-/* The same of all of it, with spaces behind up to `width`. */
-void tn_put_padded(tn_text_out *out, const char *text, size_t width);
 /* Room for one more element in *array, whose capacity doubles where it is full; false on no memory. */
 bool tn_grow(void *array, size_t count, size_t *capacity, size_t element);
 /* Reverses the bytes of each element. */

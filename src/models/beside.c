@@ -165,10 +165,6 @@ static tn_tokenizer *of_gguf(const char *path, const tn_gguf *file)
     tn_tokenizer_gguf_args a = {.size = sizeof a};
     a.model = tn_gguf_string(file, GGML "model", NULL);
     a.pre = tn_gguf_string(file, GGML "pre", NULL);
-    static const char *const begun[] = {"llama-bpe", "llama3", "llama-v3", "falcon3", "tekken"}; /* add_bos where the file does not say */
-    bool add_bos = a.model && strcmp(a.model, "llama") == 0;
-    for (int i = 0; i < TN_COUNT(begun); i++)
-        add_bos |= a.pre && strcmp(a.pre, begun[i]) == 0;
     tn_span *tokens = spans(file, GGML "tokens", &a.count), *merges = spans(file, GGML "merges", &a.merge_count);
     a.tokens = tokens;
     a.merges = merges;
@@ -177,7 +173,7 @@ static tn_tokenizer *of_gguf(const char *path, const tn_gguf *file)
     a.bos = tn_gguf_int(file, GGML "bos_token_id", -1);
     a.eos = tn_gguf_int(file, GGML "eos_token_id", -1);
     a.unk = tn_gguf_int(file, GGML "unknown_token_id", -1);
-    a.add_bos = tn_gguf_bool(file, GGML "add_bos_token", add_bos);
+    a.add_bos = tn_gguf_bool(file, GGML "add_bos_token", tn_gguf_begins(a.model, a.pre));
     a.add_eos = tn_gguf_bool(file, GGML "add_eos_token", false);
     a.add_space_prefix = tn_gguf_bool(file, GGML "add_space_prefix", true);
     tn_tokenizer *tokenizer = tn_failing() ? NULL : tn_tokenizer_gguf_new_with(&a);

@@ -22,11 +22,8 @@ static void put_head(listing *l, const char *format, const char *why)
 {
     tn_put_padded(&l->out, l->path, 0);
     tn_put(&l->out, ": %s\n", format);
-    if (!why)
-        return;
-    tn_put(&l->out, "no model that Tenon runs: ");
-    tn_put_padded(&l->out, why, 0); /* which quotes the file */
-    tn_put(&l->out, "\n");
+    if (why)
+        tn_put(&l->out, "no model that Tenon runs: %s\n", why);
 }
 
 static void put_tensor(listing *l, const char *name, const char *type, tn_shape shape, int64_t bytes)

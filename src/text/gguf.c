@@ -106,38 +106,79 @@ static bool read_llama(tn_tokenizer *t, const tn_tokenizer_gguf_args *a)
     return true;
 }
 
+/* The splitters of the models of each name, as their tokenizer.json has them, one after the other; with Qwen's own, the normal form C. */
 #define DIGITS "\\p{N}" /* each one alone */
-/* The splitters, and with Qwen the normal form C, as these models' tokenizer.json has them. The first of equal rows is what is written. */
+#define PUNCTUATED " ?[^(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+"
+static const char deepseek_letters[] = "\\s?\\p{L}+", deepseek_signs[] = "\\s?\\p{P}+", deepseek_east[] = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+";
+
 typedef struct splitter {
-    const char *name, *pattern;
-    bool compose, digits, whole_first;
+    const char *names; /* with spaces between; the first is what is written */
+    const char *patterns[6];
+    bool compose, whole_first, begins; /* begins: the beginning's token stands in front unless the file says that it does not */
 } splitter;
 static const splitter splitters[] = {
-    {"gpt-2", tn_pattern_gpt2, false, false, false},
-    {"llama-bpe", tn_pattern_llama3, false, false, true},
-    {"llama3", tn_pattern_llama3, false, false, true},
-    {"llama-v3", tn_pattern_llama3, false, false, true},
-    {"falcon3", tn_pattern_llama3, false, false, true},
-    {"smaug-bpe", tn_pattern_llama3, false, false, false},
-    {"qwen2", tn_pattern_qwen2, true, false, false},
-    {"deepseek-r1-qwen", tn_pattern_qwen2, true, false, false},
-    {"smollm", tn_pattern_gpt2, false, true, false},
-    {"tekken", tn_pattern_tekken, false, false, true},
+    {.names = "gpt-2 phi-2 mpt olmo jais jina-es jina-de jina-v2-es jina-v2-de gigachat a.x-4.0 mellum modern-bert exaone4 trillion granite-docling",
+     .patterns = {tn_pattern_gpt2}},
+    {.names = "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano",
+     .patterns = {tn_pattern_llama3}, .whole_first = true, .begins = true},
+    {.names = "smaug-bpe dbrx", .patterns = {tn_pattern_llama3}},
+    {.names = "qwen2 deepseek-r1-qwen", .patterns = {tn_pattern_qwen2}, .compose = true},
+    {.names = "stablelm2 megrez kormo f2llmv2 hunyuan solar-open grok-2", .patterns = {tn_pattern_qwen2}},
+    {.names = "smollm starcoder refact command-r codeshell exaone minerva-7b mellum2", .patterns = {DIGITS, tn_pattern_gpt2}},
+    {.names = "tekken", .patterns = {tn_pattern_tekken}, .whole_first = true, .begins = true},
+    {.names = "deepseek-coder", .patterns = {"[\r\n]", deepseek_letters, deepseek_signs, deepseek_east, DIGITS}},
+    {.names = "seed-coder", .patterns = {tn_pattern_seed_coder}},
+    {.names = "minicpm5", .patterns = {"\\p{N}{1,3}", tn_pattern_minicpm5}, .whole_first = true},
+    {.names = "ufakzeka", .patterns = {tn_pattern_ufakzeka}},
+    {.names = "viking", .patterns = {PUNCTUATED, DIGITS}},
+    {.names = "bloom poro-chat gpt3-finnish", .patterns = {PUNCTUATED}},
 };
+
+/* How long the name is that a list begins with. */
+static size_t name_length(const char *names) { return strcspn(names, " "); }
+
+static const splitter *find_splitter(const char *pre)
+{
+    for (int k = 0; pre && k < TN_COUNT(splitters); k++) {
+        size_t length;
+        for (const char *name = splitters[k].names; *name; name += length + (name[length] == ' ')) {
+            length = name_length(name);
+            if (length == strlen(pre) && memcmp(pre, name, length) == 0)
+                return &splitters[k];
+        }
+    }
+    return NULL;
+}
+
+bool tn_gguf_begins(const char *model, const char *pre)
+{
+    const splitter *known = model && strcmp(model, "gpt2") == 0 ? find_splitter(pre) : NULL;
+    return known ? known->begins : model && strcmp(model, "llama") == 0;
+}
+
+static bool refuse_pre(const char *op, const char *pre)
+{
+    tn_text_out names = {tn_text_buffer(), TN_TEXT_SIZE, 0};
+    for (int k = 0; k < TN_COUNT(splitters); k++)
+        tn_put(&names, "%s%.*s", k ? ", " : "", (int)name_length(splitters[k].names), splitters[k].names);
+    tn_fail(TN_ERR_UNSUPPORTED, "%s: pre is %s%.40s%s: Tenon has %s and other names of these", op, pre ? "\"" : "", pre ? pre : "not said", pre ? "\"" : "", names.text);
+    return false;
+}
+
+static bool add_splits(tn_tokenizer *t, const char *op, const splitter *known)
+{
+    bool good = true;
+    for (int i = 0; good && i < TN_COUNT(known->patterns) && known->patterns[i]; i++)
+        good = tn_add_split(t, op, known->patterns[i], (int64_t)strlen(known->patterns[i]), TN_SPLIT_ISOLATED, false);
+    return good;
+}
 
 static bool read_gpt2(tn_tokenizer *t, const tn_tokenizer_gguf_args *a)
 {
     static const char op[] = "tokenizer_gguf_new";
-    int k = 0;
-    while (k < TN_COUNT(splitters) && (!a->pre || strcmp(a->pre, splitters[k].name) != 0))
-        k++;
-    if (k == TN_COUNT(splitters)) {
-        tn_fail(TN_ERR_UNSUPPORTED, "%s: pre is %s%.40s%s: Tenon has gpt-2, llama-bpe (llama3, llama-v3, falcon3), smaug-bpe, qwen2 (deepseek-r1-qwen), smollm and "
-            "tekken", op, a->pre ? "\"" : "",
-                a->pre ? a->pre : "not said", a->pre ? "\"" : "");
-        return false;
-    }
-    const splitter *known = &splitters[k];
+    const splitter *known = find_splitter(a->pre);
+    if (!known)
+        return refuse_pre(op, a->pre);
     tn_text_step *added, *mend, *normal;
     if (!read_merges(t, a) || !(added = tn_add_step(t, op, tn_step_added)) || !read_added(t, added) || !(mend = tn_add_step(t, op, tn_step_mend)))
         return false;
@@ -147,8 +188,7 @@ static bool read_gpt2(tn_tokenizer *t, const tn_tokenizer_gguf_args *a)
             return false;
         normal->flag = true;
     }
-    if ((known->digits && !tn_add_split(t, op, DIGITS, (int64_t)strlen(DIGITS), TN_SPLIT_ISOLATED, false)) ||
-        !tn_add_split(t, op, known->pattern, (int64_t)strlen(known->pattern), TN_SPLIT_ISOLATED, false) || !tn_add_step(t, op, tn_step_merge))
+    if (!add_splits(t, op, known) || !tn_add_step(t, op, tn_step_merge))
         return false;
     t->merge = TN_MERGE_PAIRS;
     t->unit = TN_UNIT_BYTE;
@@ -259,9 +299,10 @@ static bool is_split_so(const tn_tokenizer *t, const splitter *known)
     const tn_text_step *s = next_step(t, &i);
     if (known->compose && (s->run != tn_step_normal || !s->flag || !(s = next_step(t, &i))))
         return false;
-    if (known->digits && (!splits_by(s, DIGITS) || !(s = next_step(t, &i))))
-        return false;
-    return splits_as(t, s, known->pattern) && next_step(t, &i)->run == tn_step_merge && t->whole_first == known->whole_first;
+    for (int k = 0; k < TN_COUNT(known->patterns) && known->patterns[k]; k++, s = next_step(t, &i))
+        if (!splits_as(t, s, known->patterns[k]))
+            return false;
+    return s->run == tn_step_merge && t->whole_first == known->whole_first;
 }
 
 /* Spaces become U+2581, with one in front or not, and nothing splits: SentencePiece's way. */
@@ -580,13 +621,15 @@ static bool set_all(tn_gguf_writer *w, const ggml *g)
 {
     const tn_tokenizer *t = g->t;
     const bool llama = !g->splitter;
+    char pre[40];
+    snprintf(pre, sizeof pre, "%.*s", llama ? 0 : (int)name_length(g->splitter->names), llama ? "" : g->splitter->names);
     bool good = tn_gguf_set_string(w, KEY("model"), llama ? "llama" : "gpt2") == TN_OK && set_texts(w, KEY("tokens"), g, list_tokens) &&
                 tn_gguf_set_array(w, KEY("token_type"), TN_GGUF_I32, g->types, g->count) == TN_OK;
     if (llama)
         good = good && tn_gguf_set_array(w, KEY("scores"), TN_GGUF_F32, g->scores, g->count) == TN_OK &&
                tn_gguf_set_int(w, KEY("add_space_prefix"), TN_GGUF_BOOL, g->space_prefix) == TN_OK;
     else
-        good = good && tn_gguf_set_string(w, KEY("pre"), g->splitter->name) == TN_OK && set_texts(w, KEY("merges"), g, list_merges);
+        good = good && tn_gguf_set_string(w, KEY("pre"), pre) == TN_OK && set_texts(w, KEY("merges"), g, list_merges);
     return good && set_id(w, KEY("bos_token_id"), t->bos) && set_id(w, KEY("eos_token_id"), t->eos) && set_ends(w, t) && set_id(w, KEY("unknown_token_id"), t->unk) &&
            tn_gguf_set_int(w, KEY("add_bos_token"), TN_GGUF_BOOL, t->tells_ends ? t->before_count > 0 : t->bos >= 0) == TN_OK &&
            tn_gguf_set_int(w, KEY("add_eos_token"), TN_GGUF_BOOL, t->behind_count > 0) == TN_OK;

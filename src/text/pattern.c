@@ -457,6 +457,8 @@ static int one(const matcher *m, int index, int64_t at)
     if (c < 128)
         return s->ascii[c / 8] >> c % 8 & 1;
     int32_t point = tn_utf8_next(m->text + at, m->size - at, &taken);
+    if (point < 0) /* a surrogate, which tn_utf8_mend() leaves where it is loose: one character */
+        point = tn_utf8_loose_next(m->text + at, m->size - at, &taken);
     return in_set(m->p, s, point) ? taken : 0;
 }
 

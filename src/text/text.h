@@ -22,6 +22,8 @@ void tn_bytes_free(tn_bytes *b);
 
 /* The code point at the start of text, whose size is over 0, and how many bytes it takes; -1 and 1 where they are no UTF-8. */
 int32_t tn_utf8_next(const char *text, int64_t size, int *taken);
+/* The same by the first byte's word alone, however long the character is and whatever it is up to 10ffff. */
+int32_t tn_utf8_loose_next(const char *text, int64_t size, int *taken);
 /* Of text that is no UTF-8: how many bytes at its start go together, as one U+FFFD; *cut: more of them could make a character. */
 int tn_utf8_part(const char *text, int64_t size, bool *cut);
 int tn_utf8_put(int32_t point, char out[4]);
@@ -301,7 +303,10 @@ bool tn_add_merge(tn_tokenizer *t, tn_span left, tn_span right, int32_t rank);
 bool tn_add_token(tn_tokenizer *t, tn_text_step *step, const char *text, int64_t size, tn_added added);
 /* Behind tn_vocab_init(): what has a place for each token. */
 bool tn_finish_vocab(tn_tokenizer *t);
-extern const char tn_pattern_gpt2[], tn_pattern_cl100k[], tn_pattern_llama3[], tn_pattern_qwen2[], tn_pattern_tekken[];
+extern const char tn_pattern_gpt2[], tn_pattern_cl100k[], tn_pattern_llama3[], tn_pattern_qwen2[], tn_pattern_tekken[], tn_pattern_minicpm5[], tn_pattern_seed_coder[],
+    tn_pattern_ufakzeka[];
+/* Whether the beginning's token stands in front where a GGUF file does not say: by tokenizer.ggml.model and .pre, either may be NULL. */
+bool tn_gguf_begins(const char *model, const char *pre);
 
 /* ---- readers: a file's bytes into a cleared tokeniser; false with an error ------------------------------------------------ */
 

@@ -19,26 +19,39 @@ const char tn_pattern_cl100k[] = "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\
 /* Mistral's: o200k's without English, and each digit alone. */
 const char tn_pattern_tekken[] = "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*"
                                  "|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+const char tn_pattern_minicpm5[] = LLAMA3("+"); /* behind three digits at a time */
+/* Qwen's with lines' ends apart from signs; and without English. */
+const char tn_pattern_seed_coder[] = ENGLISH "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+const char tn_pattern_ufakzeka[] = "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 static const char o200k[] = "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" ENGLISH "?|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*" ENGLISH "?"
                             "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
-/* What goes with a number of ranks: a pattern, and special tokens by their distance from the last rank + 1. */
+enum { HARMONY = 199998 }; /* o200k's ranks, behind which its special tokens are */
+/* What goes with a number of ranks: a pattern, and special tokens by their distance from the last rank + 1, the end's first. */
 typedef struct known {
     const char *name, *pattern;
-    int64_t ranks, last; /* the last special token's distance */
+    int64_t ranks, last; /* how many tell the encoding, 0: none does; the last special token's distance */
+    bool begins;         /* the second special token is the beginning's */
+    enum { UNUSED, COUNTED, BY_ID } reserved; /* what the ids between are: nothing, "<|reserved_special_token_0|>", "<|reserved_200000|>" */
     struct {
         int64_t behind;
         const char *text;
-    } special[10];
+    } special[12];
 } known;
 static const known encodings[] = {
-    {"gpt2", tn_pattern_gpt2, 50256, 0, {{0, "<|endoftext|>"}}},
-    {"cl100k", tn_pattern_cl100k, 100256, 20,
-     {{1, "<|endoftext|>"}, {2, "<|fim_prefix|>"}, {3, "<|fim_middle|>"}, {4, "<|fim_suffix|>"}, {20, "<|endofprompt|>"}}},
-    {"o200k", o200k, 199998, 20, {{1, "<|endoftext|>"}, {20, "<|endofprompt|>"}}},
-    {"llama3", tn_pattern_llama3, 128000, 255,
-     {{0, "<|begin_of_text|>"}, {1, "<|end_of_text|>"}, {4, "<|finetune_right_pad_id|>"}, {6, "<|start_header_id|>"}, {7, "<|end_header_id|>"},
-      {8, "<|eom_id|>"}, {9, "<|eot_id|>"}, {10, "<|python_tag|>"}}},
+    {.name = "gpt2", .pattern = tn_pattern_gpt2, .ranks = 50256, .special = {{0, "<|endoftext|>"}}},
+    {.name = "p50k", .pattern = tn_pattern_gpt2, .ranks = 50280, .last = -1, .special = {{-25, "<|endoftext|>"}}}, /* gpt2's, and spaces behind the end */
+    {.name = "p50k_edit", .pattern = tn_pattern_gpt2, .last = 2,
+     .special = {{-25, "<|endoftext|>"}, {0, "<|fim_prefix|>"}, {1, "<|fim_middle|>"}, {2, "<|fim_suffix|>"}}},
+    {.name = "cl100k", .pattern = tn_pattern_cl100k, .ranks = 100256, .last = 20,
+     .special = {{1, "<|endoftext|>"}, {2, "<|fim_prefix|>"}, {3, "<|fim_middle|>"}, {4, "<|fim_suffix|>"}, {20, "<|endofprompt|>"}}},
+    {.name = "o200k", .pattern = o200k, .ranks = HARMONY, .last = 20, .special = {{1, "<|endoftext|>"}, {20, "<|endofprompt|>"}}},
+    {.name = "o200k_harmony", .pattern = o200k, .last = 1089, .begins = true, .reserved = BY_ID,
+     .special = {{4, "<|return|>"}, {0, "<|startoftext|>"}, {1, "<|endoftext|>"}, {5, "<|constrain|>"}, {7, "<|channel|>"}, {8, "<|start|>"},
+                 {9, "<|end|>"}, {10, "<|message|>"}, {14, "<|call|>"}, {20, "<|endofprompt|>"}, {20, "<|reserved_200018|>"}}},
+    {.name = "llama3", .pattern = tn_pattern_llama3, .ranks = 128000, .last = 255, .begins = true, .reserved = COUNTED,
+     .special = {{1, "<|end_of_text|>"}, {0, "<|begin_of_text|>"}, {4, "<|finetune_right_pad_id|>"}, {6, "<|start_header_id|>"}, {7, "<|end_header_id|>"},
+                 {8, "<|eom_id|>"}, {9, "<|eot_id|>"}, {10, "<|python_tag|>"}}},
 };
 
 /* ---- bytes that are no UTF-8 --------------------------------------------------------------------------------------------- */
@@ -166,26 +179,35 @@ static bool read_ranks(tn_tokenizer *t, const tn_text_file *f)
     return !tn_failing();
 }
 
-static bool add_special(tn_tokenizer *t, tn_text_step *step, int64_t id, const char *text)
+/* A second name of an id is found in a text, too. */
+static bool add_special(tn_tokenizer *t, const tn_text_file *f, tn_text_step *step, int64_t id, const char *text)
 {
+    const int64_t size = (int64_t)strlen(text);
     bool known;
-    if (!tn_vocab_set(&t->vocab, id, text, (int64_t)strlen(text), TN_TOKEN_CONTROL, 0, &known) || known)
+    if (tn_vocab_find(&t->vocab, text, size) >= 0)
         return true; /* the ranks have it: it is no special one */
+    if (t->vocab.tokens[id].text && !t->special[id])
+        return tn_fail(TN_ERR_FORMAT, "%s: %s: rank %lld is a token, where the encoding has %s", f->op, f->path, (long long)id, text);
+    if (!tn_vocab_set(&t->vocab, id, text, size, TN_TOKEN_CONTROL, 0, &known))
+        return false;
     t->special[id] = true;
-    return tn_add_token(t, step, text, (int64_t)strlen(text), (tn_added){(int32_t)id, .special = true});
+    return tn_add_token(t, step, text, size, (tn_added){(int32_t)id, .special = true});
 }
 
-static bool add_specials(tn_tokenizer *t, tn_text_step *step, const known *k, int64_t ranks)
+static bool add_specials(tn_tokenizer *t, const tn_text_file *f, tn_text_step *step, const known *k, int64_t ranks)
 {
     bool good = true;
     for (int i = 0; good && i < TN_COUNT(k->special) && k->special[i].text; i++)
-        good = add_special(t, step, ranks + k->special[i].behind, k->special[i].text);
+        good = add_special(t, f, step, ranks + k->special[i].behind, k->special[i].text);
     char name[40];
-    for (int i = 0, number = 0; good && k->last == 255 && i < 256; i++) {
+    for (int i = 0, number = 0; good && k->reserved != UNUSED && i <= k->last; i++) {
         if (t->vocab.tokens[ranks + i].text)
             continue;
-        snprintf(name, sizeof name, "<|reserved_special_token_%d|>", number++);
-        good = add_special(t, step, ranks + i, name);
+        if (k->reserved == COUNTED)
+            snprintf(name, sizeof name, "<|reserved_special_token_%d|>", number++);
+        else
+            snprintf(name, sizeof name, "<|reserved_%d|>", HARMONY + i);
+        good = add_special(t, f, step, ranks + i, name);
     }
     return good;
 }
@@ -193,10 +215,10 @@ static bool add_specials(tn_tokenizer *t, tn_text_step *step, const known *k, in
 static const known *find_encoding(const tn_text_file *f, const char *name, int64_t ranks)
 {
     for (int i = 0; i < TN_COUNT(encodings); i++)
-        if (name ? strcmp(name, encodings[i].name) == 0 : encodings[i].ranks == ranks)
+        if (name ? strcmp(name, encodings[i].name) == 0 : encodings[i].ranks == ranks && ranks)
             return &encodings[i];
     if (name)
-        return tn_fail(TN_ERR_ARGUMENT, "%s: pattern is \"%s\": Tenon has gpt2, cl100k, o200k and llama3", f->op, name);
+        return tn_fail(TN_ERR_ARGUMENT, "%s: pattern is \"%s\": Tenon has gpt2, p50k, p50k_edit, cl100k, o200k, o200k_harmony and llama3", f->op, name);
     return tn_fail(TN_ERR_ARGUMENT, "%s: %s: %lld ranks are no known encoding's: say which .pattern they go with", f->op, f->path, (long long)ranks);
 }
 
@@ -207,10 +229,10 @@ bool tn_read_tiktoken(tn_tokenizer *t, const tn_text_file *f, const char *patter
         return false;
     const known *k = find_encoding(f, pattern, count);
     int64_t ranks = most + 1;
-    if (!k || !tn_vocab_init(&t->vocab, ranks + k->last + 1, f->size + 256 * 40) || !read_ranks(t, f) || !tn_finish_vocab(t))
+    if (!k || !tn_vocab_init(&t->vocab, ranks + k->last + 1, f->size + (k->last + TN_COUNT(k->special)) * 40) || !read_ranks(t, f) || !tn_finish_vocab(t))
         return false;
     tn_text_step *added = tn_add_step(t, f->op, tn_step_added);
-    if (!added || !add_specials(t, added, k, ranks) || !tn_add_step(t, f->op, tn_step_tiktoken) ||
+    if (!added || !add_specials(t, f, added, k, ranks) || !tn_add_step(t, f->op, tn_step_tiktoken) ||
         !tn_add_split(t, f->op, k->pattern, (int64_t)strlen(k->pattern), TN_SPLIT_ISOLATED, false) || !tn_add_step(t, f->op, tn_step_merge))
         return false;
     t->whole_first = true;
@@ -219,8 +241,7 @@ bool tn_read_tiktoken(tn_tokenizer *t, const tn_text_file *f, const char *patter
     t->file_name = "tokenizer.model"; /* as Meta has Llama 3's */
     t->decode = tn_decode_texts;
     t->lossy = TN_LOSSY_RAW;
-    bool llama3 = k->last == 255;
-    t->bos = llama3 ? ranks : -1;
-    t->eos = llama3 ? ranks + 1 : ranks + k->special[0].behind;
+    t->bos = k->begins ? ranks + k->special[1].behind : -1;
+    t->eos = ranks + k->special[0].behind;
     return true;
 }

@@ -60,8 +60,7 @@ int tn_utf8_put(int32_t point, char out[4])
     return more + 1;
 }
 
-/* The point of a character by the first byte's word alone, however long and whatever it is up to 10ffff; -1: none. */
-static int32_t loose_next(const char *text, int64_t size, int *taken)
+int32_t tn_utf8_loose_next(const char *text, int64_t size, int *taken)
 {
     const unsigned char *at = (const unsigned char *)text;
     const int more = *at < 0xc0 ? 0 : *at < 0xe0 ? 1 : *at < 0xf0 ? 2 : *at < 0xf8 ? 3 : 0;
@@ -88,7 +87,7 @@ bool tn_utf8_mend(const char *text, int64_t size, bool loose, tn_bytes *out)
             at += taken;
             continue;
         }
-        const int32_t point = loose ? loose_next(text + at, size - at, &taken) : -1;
+        const int32_t point = loose ? tn_utf8_loose_next(text + at, size - at, &taken) : -1;
         taken = loose ? taken : part(text + at, size - at, &due);
         if (!tn_bytes_add(out, text + good, at - good) || !tn_bytes_add(out, put, tn_utf8_put(point < 0 ? 0xfffd : point, put)))
             return false;

@@ -2,12 +2,13 @@
 
     LLAMA_CPP=FOLDER python tests/reference/compare_llama_cpp.py BUILD [MODEL ...]      # a folder that Tenon was built in; names that begin so
 
-LLAMA_CPP is llama.cpp's folder of libraries and programs, build/bin in its sources, whose headers are needed too; the packages are numpy,
-gguf and safetensors. Models are those of ../shared, where it is, and random weights: stories15M's shape and small ones of each architecture. Of each
+LLAMA_CPP is llama.cpp's folder of libraries and programs (llama-quantize, llama-gguf-split), build/bin in its sources, whose headers are needed
+too; the packages are numpy, gguf and safetensors. Models are those of ../shared, where it is, and random weights: stories15M's shape and small ones of each architecture. Of each
   tokens   llama.cpp reads the F32 file and decodes greedily; Tenon, by that file and by its source, writes the same, by the same logits
   weights  the root mean squared error of each tensor, quantised by tenon convert and by llama-quantize --pure: ours may not be larger
   logits   their RMS difference from those in f32, each program's own: ours may be 1.05 times llama.cpp's. The prompt as one piece and
            token by token; with the caches that each has unless told otherwise, and in f32. Types that Tenon only reads, too
+  split    the logits by llama-gguf-split's files are those by the whole file, to the bit
 Ratios are ours over llama.cpp's; a bound that is missed is marked and makes the exit status 1."""
 import ctypes
 import json
@@ -24,7 +25,7 @@ from safetensors.numpy import save_file
 HERE = os.path.dirname(os.path.abspath(__file__))
 SHARED = os.path.join(HERE, "../../../shared/models")
 TYPES = ("BF16", "Q8_0", "Q4_0", "Q4_K")
-READ = ("F16", "Q4_1", "Q5_0", "Q5_1", "Q6_K", "Q5_K", "Q3_K", "Q2_K", "IQ4_NL", "IQ4_XS")  # files of llama-quantize's alone
+READ = ("F16", "Q4_1", "Q5_0", "Q5_1", "Q6_K", "Q5_K", "Q3_K", "Q2_K", "IQ4_NL", "IQ4_XS", "MXFP4")  # files of llama-quantize's alone
 WEIGHTS, LOGITS, F32 = 1 + 1e-6, 1.05, 1e-5  # the bounds
 missed = 0
 
@@ -89,13 +90,15 @@ class LlamaCpp:
     name, caches = "llama.cpp", {"own": "own", "f32": "exact"}
 
     def __init__(self, folder, work):
-        self.quantiser, self.program = os.path.join(folder, "llama-quantize"), os.path.join(work, "llama_cpp_logits")
+        self.quantiser, self.splitter, self.program = os.path.join(folder, "llama-quantize"), os.path.join(folder, "llama-gguf-split"), os.path.join(work, "llama_cpp_logits")
         source = os.path.join(folder, "../..")
         run("c++", "-O1", "-I", os.path.join(source, "include"), "-I", os.path.join(source, "ggml/include"), os.path.join(HERE, "llama_cpp_logits.cpp"), "-L", folder,
             "-Wl,-rpath," + os.path.abspath(folder), "-lllama", "-lggml", "-lggml-base", "-o", self.program)
 
     def convert(self, source, target, type):
-        run(self.quantiser, "--pure", source, target, type)
+        """Of MXFP4 llama-quantize has experts alone, unless told of each tensor."""
+        every = ("--tensor-type", ".*=mxfp4", "--token-embedding-type", "mxfp4", "--output-tensor-type", "mxfp4") if type == "MXFP4" else ()
+        run(self.quantiser, "--pure", *every, source, target, "Q8_0" if every else type)
 
     def logits(self, path, tokens, vocabulary, cache, way, greedy=0):
         out = run(self.program, path, self.caches[cache], way, greedy, data=np.array(tokens, "<i4").tobytes())
@@ -219,6 +222,18 @@ def compare_logits(model, type, tenon, peer, f32, path, peer_path):
                   + ", ".join(f"{what} {bounded(error / theirs, LOGITS)}" for what, error in errors.items()), flush=True)
 
 
+def compare_split(model, tenon, peer, path, type):
+    global missed
+    for how in (("--split-max-tensors", "5"), ("--no-tensor-first-split", "--split-max-tensors", "1"), ("--split-max-size", "40M")):
+        with tempfile.TemporaryDirectory() as folder:
+            run(peer.splitter, "--split", *how, path, os.path.join(folder, "part"))
+            parts = sorted(os.listdir(folder))
+            due, got = (tenon.logits(p, model.prompts[0], model.vocabulary, "own", "whole")[0] for p in (path, os.path.join(folder, parts[0])))
+        same = np.array_equal(due, got)
+        missed += not same
+        print(f"{model.name:14} {type:6} split    {' '.join(how)}: {len(parts)} files, {'the same logits' if same else 'other logits!'}", flush=True)
+
+
 def main():
     folder = os.environ.get("LLAMA_CPP") or sys.exit("LLAMA_CPP (a folder with llama-quantize and libllama) is not set")
     tenon = Tenon(sys.argv[1])
@@ -230,6 +245,7 @@ def main():
             f32 = os.path.join(work, model.name + ".F32.gguf")
             tenon.convert(model.source, f32, "F32", *model.more)
             compare_tokens(model, tenon, peer, f32)
+            compare_split(model, tenon, peer, f32, "F32")
             exact = {t.name: t.data.astype("f8").ravel() for t in gguf.GGUFReader(f32).tensors}
             for type in TYPES:
                 path, peer_path = (os.path.join(work, f"{model.name}.{type}.{q.name}.gguf") for q in (tenon, peer))
@@ -241,6 +257,7 @@ def main():
                 peer_path = os.path.join(work, f"{model.name}.{type}.{peer.name}.gguf")
                 peer.convert(f32, peer_path, type)
                 compare_logits(model, type, tenon, peer, f32, None, peer_path)
+            compare_split(model, tenon, peer, peer_path, type)
     print(f"{missed} bounds missed")
     sys.exit(missed != 0)
 

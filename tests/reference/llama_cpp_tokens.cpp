@@ -1,7 +1,8 @@
 // What llama.cpp makes of bytes and of tokens: asked by make_tokenizer_gguf.py over a pipe. Built by hand, against llama.cpp's libraries:
 //     g++ -O1 -I L/include -I L/ggml/include llama_cpp_tokens.cpp L/build/src/libllama.a -Wl,--start-group L/build/ggml/src/libggml*.a -Wl,--end-group -fopenmp -ldl -o llama_cpp_tokens
 // Standard input: 'e' or 'E' (special tokens count), a count and so many bytes: their ids; 'd' or 'D' (special tokens are written), a count and so many
-// i32: their text. Each answer is a count and so many i32 or bytes; -1: llama.cpp threw.
+// i32: their text; 'b', a count and so many bytes that are passed over: whether the beginning's token stands in front of a text, as i32. Each answer is
+// a count and so many i32 or bytes; -1: llama.cpp threw.
 #include <llama.h>
 
 #include <cstdint>
@@ -53,6 +54,11 @@ int main(int, char **argv)
         std::string text(ids.empty() ? count : 0, 0);
         if (fread(ids.data(), 4, ids.size(), stdin) != ids.size() || fread(&text[0], 1, text.size(), stdin) != text.size())
             return 1;
+        if (what == 'b') {
+            const int32_t adds_bos = llama_vocab_get_add_bos(vocab);
+            answer(&adds_bos, 1, 4);
+            continue;
+        }
         try {
             what == 'd' || what == 'D' ? decode(vocab, ids, what == 'D') : encode(vocab, text, what == 'E');
         } catch (const std::exception &) {

@@ -1,6 +1,6 @@
 """Small random Llamas in every format that tn_llama_load() reads, and the logits that PyTorch gives for them in f64:
-python tests/reference/make_llama_files.py      writes tests/reference/llama"""
-import glob, json, os, shutil, struct
+LLAMA_GGUF_SPLIT=PROGRAM python tests/reference/make_llama_files.py      writes tests/reference/llama; PROGRAM is llama.cpp's"""
+import glob, json, os, shutil, struct, subprocess
 import gguf
 import numpy as np
 import torch
@@ -162,6 +162,8 @@ folder("qwen2_layers", "qwen2", model(18, torch.bfloat16, attention_bias=True, s
 folder("qwen3_layers", "qwen3", model(19, torch.float16, qk_norm=True, sliding_window=3, full_layers=2), torch.float16, sliding_window=3,
        use_sliding_window=True, max_window_layers=1, layer_types=["sliding_attention", "full_attention"])
 gguf_file("llama3", "llama", model(14, head_dim=6, **llama3))
+# By llama.cpp: values alone in the first file, up to eight tensors in each of the others.
+subprocess.run([os.environ["LLAMA_GGUF_SPLIT"], "--split", "--no-tensor-first-split", "--split-max-tensors", "8", here + "/llama3.gguf", here + "/split"], check=True)
 gguf_file("llama_bias", "llama", model(15, attention_bias=True, tie_word_embeddings=True, rope_factor=2.0))
 gguf_file("qwen2", "qwen2", model(16, torch.float16, attention_bias=True, tie_word_embeddings=True), np.float16)
 gguf_file("qwen3", "qwen3", model(17, torch.float16, qk_norm=True, head_dim=6), np.float16)

@@ -345,6 +345,22 @@ def split(pattern, behavior="isolated", invert=False):
     return pre_tokenizers.Split(Regex(pattern), behavior, invert)
 
 
+def unsplit(small):
+    """GPT-2's splitter over tokens that were made without one, so that each splitter makes others of a text; some merges are gone: where a whole piece is
+    taken as a token, it may be one that nothing merges into."""
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    t.train_from_iterator(make_texts(6000, 9), trainers.BpeTrainer(vocab_size=700 if small else 2000, show_progress=False, max_token_length=10,
+                                                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    whole, rng = json.loads(t.to_str()), random.Random(6)
+    whole["model"]["merges"] = [merge for merge in whole["model"]["merges"] if rng.randrange(6)]
+    t = Tokenizer.from_str(json.dumps(whole))
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    t.decoder = decoders.ByteLevel()
+    t.add_special_tokens(SPECIAL)
+    return t
+
+
 def spiece(corpus, pre=None, normalizer=None, decoder=None, fallback=True, unk="<unk>", fuse=True, added=ADDED, vocab=700):
     """BPE in SentencePiece's style: of characters, spaces written as U+2581."""
     t = Tokenizer(models.BPE(unk_token=unk, fuse_unk=fuse, byte_fallback=fallback))
@@ -378,6 +394,7 @@ def huggingface_kinds(corpus, small):
     yield "hf_smollm", HuggingFace(byte_level(corpus, pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), whole()]), vocab=size))
     yield "hf_llama2", HuggingFace(spiece(corpus, normalizer=llama2, decoder=llama2_decoder(), vocab=size + 80))
     yield "hf_first", HuggingFace(spiece(corpus, meta(prepend_scheme="first"), decoder=decoders.Metaspace(prepend_scheme="first"), fallback=False, vocab=size - 100))
+    yield "hf_unsplit", HuggingFace(unsplit(small))
     if small:
         return
     yield "hf_gpt2_prefix", HuggingFace(byte_level(corpus, whole(add_prefix_space=True), vocab=3000))
@@ -405,19 +422,20 @@ class Tiktoken:
     specials = (False, True)
 
     def __init__(self, pattern, ranks, special):
-        self.pattern = pattern
+        self.pattern, self.count = pattern, len(ranks)
+        self.texts = ["<|start|>user<|message|>a  b<|end|><|return|><|startoftext|><|reserved_200000|><|reserved_201087|><|fim_prefix|>"]
         self.data = b"".join(base64.b64encode(t) + b" %d\n" % r for t, r in sorted(ranks.items(), key=lambda x: x[1]))
         from tiktoken_ext import openai_public as public
-        patterns = {"gpt2": public.r50k_pat_str, "llama3": LLAMA3, "cl100k": None, "o200k": None}
+        patterns = {"gpt2": public.r50k_pat_str, "p50k": public.r50k_pat_str, "p50k_edit": public.r50k_pat_str, "llama3": LLAMA3}
         source = open(public.__file__).read()
         if pattern == "cl100k":
             patterns[pattern] = r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"""
-        if pattern == "o200k":
+        if pattern.startswith("o200k"):
             u, l, e = UPPER, LOWER, "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
             patterns[pattern] = "|".join([r"[^\r\n\p{L}\p{N}]?" + u + "*" + l + "+" + e, r"[^\r\n\p{L}\p{N}]?" + u + "+" + l + "*" + e, r"\p{N}{1,3}",
                                           r" ?[^\s\p{L}\p{N}]+[\r\n/]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"])
-        if pattern in ("cl100k", "o200k"):
-            assert pattern == "o200k" or patterns[pattern] in source
+        if pattern == "cl100k":
+            assert patterns[pattern] in source
         self.library = tiktoken.Encoding(pattern, pat_str=patterns[pattern], mergeable_ranks=ranks, special_tokens=special)
 
     def encode(self, text, special):
@@ -427,6 +445,16 @@ class Tiktoken:
 
     def decode(self, ids):
         return self.library.decode_bytes(ids)
+
+
+def harmony(n):
+    """o200k_harmony's special tokens behind n ranks, 199998 of which it has, as tiktoken lists them: two of them have one id."""
+    from tiktoken_ext import openai_public as public
+    base, ranks = public.o200k_base, 199998
+    public.o200k_base = lambda: {"pat_str": "", "mergeable_ranks": {}, "special_tokens": {"<|endoftext|>": ranks + 1, "<|endofprompt|>": ranks + 20}}  # whose ranks it would fetch
+    special = public.o200k_harmony()["special_tokens"]
+    public.o200k_base = base
+    return {text: n + id - ranks for text, id in special.items()}
 
 
 def ranks_of(corpus, pattern, vocab):
@@ -448,6 +476,14 @@ def tiktoken_kinds(corpus, small):
     llama3 = {llama3[i] if i in llama3 else f"<|reserved_special_token_{next(reserved)}|>": n + i for i in range(256)}
     cl100k = lambda n: {"<|endoftext|>": n + 1, "<|fim_prefix|>": n + 2, "<|fim_middle|>": n + 3, "<|fim_suffix|>": n + 4, "<|endofprompt|>": n + 20}
     yield "tiktoken_llama3", Tiktoken("llama3", ranks, llama3)
+    # The end is not among the ranks; behind it are runs of spaces.
+    gpt2 = ranks_of(corpus, GPT2, 320 if small else 3000)
+    n50 = len(gpt2)
+    p50k = {**gpt2, **{run: n50 + 1 + i for i, run in enumerate([b" " * k for k in range(2, 99) if b" " * k not in gpt2][:24])}}
+    yield "tiktoken_p50k", Tiktoken("p50k", p50k, {"<|endoftext|>": n50})
+    if not small:
+        yield "tiktoken_p50k_edit", Tiktoken("p50k_edit", p50k, {"<|endoftext|>": n50, "<|fim_prefix|>": n50 + 25, "<|fim_middle|>": n50 + 26, "<|fim_suffix|>": n50 + 27})
+    yield "tiktoken_harmony", Tiktoken("o200k_harmony", ranks, harmony(n))
     yield "tiktoken_o200k", Tiktoken("o200k", ranks, {"<|endoftext|>": n + 1, "<|endofprompt|>": n + 20})
     # Its pattern leaves white space at the end whole where Llama 3's splits it behind a line's end: seen by tokens that go on there alone.
     lines = {token: n + i for i, token in enumerate((b"\n ", b"\n  ", b"\n\n ", b"\r\n\t", b"\n\xc2", b" \n  "))}
@@ -620,7 +656,7 @@ def compare(tenon, name, kind, texts):
     for _ in range(0 if isinstance(kind, Gguf) else len(texts) // 2):  # ids as no text gives them
         ids = [rng.randrange(size) for _ in range(rng.randrange(1, 12))]
         if isinstance(kind, Tiktoken):
-            ids = [i for i in ids if i < size - 300]
+            ids = [i for i in ids if i < kind.count]
         values = (ctypes.c_int64 * len(ids))(*ids)
         shape = (ctypes.c_int64 * 9)()
         try:
@@ -722,7 +758,7 @@ def write_references():
         for name, kind in all_kinds:
             with open(os.path.join(FOLDER, name + kind.extension), "wb") as f:
                 f.write(kind.data)
-            for text in CASES:
+            for text in CASES + getattr(kind, "texts", []):
                 data = text if isinstance(text, bytes) else text.encode()
                 if isinstance(text, bytes) and not kind.takes_bytes:
                     continue

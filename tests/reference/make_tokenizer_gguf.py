@@ -5,9 +5,10 @@
     python tests/reference/make_tokenizer_gguf.py LIBTENON --check FOLDER   # what TN_TEST_KEEP=FOLDER test_tokenizer_gguf wrote: tokenizers reads
                                                                             # the tokenizer.json of each GGUF file and makes the same ids
 
-LIBTENON is Tenon's shared library, PROGRAM is built of llama_cpp_tokens.cpp.
+LIBTENON is Tenon's shared library, PROGRAM is built of llama_cpp_tokens.cpp; the package gguf is needed.
 """
 import ctypes
+import json
 import os
 import random
 import re
@@ -17,11 +18,12 @@ import sys
 import tempfile
 import unicodedata
 
+import gguf
+
 from make_tokenizer import FOLDER, HERE, Args, Tenon, literal, make_bytes, make_texts
 
-FILES = (("sp_bpe_llama.model", None, None), ("llama2c.bin", None, None), ("tiktoken_llama3.tiktoken", "llama3", None), ("hf_gpt2.json", None, None),
-         ("hf_llama3.json", None, None), ("hf_qwen2.json", None, None), ("hf_smollm.json", None, None), ("hf_llama3.json", None, "tekken"),
-         ("sp_bpe_llama.model", "odd", None), ("hf_gpt2.json", "odd", None))
+FILES = (("sp_bpe_llama.model", None), ("llama2c.bin", None), ("tiktoken_llama3.tiktoken", "llama3"), ("hf_gpt2.json", None), ("hf_llama3.json", None),
+         ("hf_qwen2.json", None), ("hf_smollm.json", None), ("sp_bpe_llama.model", "odd"), ("hf_gpt2.json", "odd"))
 # Behind the tokens of an "odd" file, and their types: what text finds before all else, what is no letter of GPT-2's,
 # what only merges make, and four that overlap.
 ODD = ((b" b", 4), (b"<odd>", 4), ("x y\u2581\u00e9".encode(), 1), (b"\xffz", 1), ("\u2581the\u2581".encode(), 5), ("e\u2581t".encode(), 3), ("\u2581q".encode(), 4), (b"<q>", 2),
@@ -30,6 +32,18 @@ ODD_TEXTS = [b"a b<odd>c", b"<odd> the<odd>", b"in the ", b"xe t", "\u2581q\u258
              b"<ovlap> <ovlap><ovlap>", b"<<ov><vlap><ov<ovlap><"]
 TEXTS = ["na\u00efve \U0001f600 \u4f60".encode(), b"ab\xff\xc3\xa9\xe2\x82 c", b"\xf0\x9f\x98", b"\x80 x\x80\x80", b"a\xe2 b\xc3", b"\xc0\x80\xc1\xa1 \xe0\x81\xa1", b"\xed\xa0\x80 a\xed\xbf\xbfa",
          b"\xf4\x90\x80\x80\xf8\x88\x80\x80\x80", b"<s\xe2\x82>\xf0\x9f<s>"]
+
+# All names of splitters that Tenon has.
+NAMES = """gpt-2 phi-2 mpt olmo jais jina-es jina-de jina-v2-es jina-v2-de gigachat a.x-4.0 mellum modern-bert exaone4 trillion granite-docling
+    llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano smaug-bpe dbrx qwen2 deepseek-r1-qwen stablelm2 megrez kormo f2llmv2
+    hunyuan solar-open grok-2 smollm starcoder refact command-r codeshell exaone minerva-7b mellum2 tekken deepseek-coder seed-coder minicpm5 ufakzeka
+    viking bloom poro-chat gpt3-finnish""".split()
+# By which each two of them that split otherwise do so, and on which the models' own splitters agree with llama.cpp.
+# The last one has a surrogate, which llama.cpp takes for a character.
+SPLIT_TEXTS = ["It's IT'S we'LL, don't x'the  12345 x12345y 3.14", "if (x)  {\r\n\treturn -1;\n\n    }\n  \n", "the.\n\n!!!\nturn.. --\r\n--/a/b, ;i++  ",
+               "\u4f60\u597d\u4e16\u754c\uff0ca\u3002\u3053\u3093\u306b\u3061\u306f \ud55c\uae00 \u0663\u0967", "\u00e9a \u00e9<i=\u00b2\u00a0 x\u00b2\u3000\u2028z",
+               "x345 \U0001f468\u200d\U0001f469\u200d\U0001f467!",
+               "aaaa\ud800aaaa.\udfff the"]
 
 
 class LlamaCpp:
@@ -48,6 +62,9 @@ class LlamaCpp:
 
     def decode(self, ids, special):
         return self.ask(b"D" if special else b"d", len(ids), struct.pack(f"<{len(ids)}i", *ids), 1)
+
+    def adds_bos(self):
+        return struct.unpack("<i", self.ask(b"b", 0, b"", 4))[0]
 
     def close(self):
         self.process.stdin.close()
@@ -70,7 +87,7 @@ def add_odd(c, writer, path):
     c.tn_gguf_set_array(writer, b"tokenizer.ggml.scores", 6, (ctypes.c_float * n)(*range(0, -n, -1)), ctypes.c_int64(n))
 
 
-def write_gguf(tenon, file, pattern, pre, folder):
+def write_gguf(tenon, file, pattern, folder):
     """The file's tokeniser as GGUF, with ODD behind it or not, with what llama.cpp asks of a model; its added tokens without what GGUF cannot say."""
     data = open(os.path.join(FOLDER, file), "rb").read()
     if file.endswith(".json"):
@@ -86,14 +103,38 @@ def write_gguf(tenon, file, pattern, pre, folder):
     for key in ("context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count"):
         c.tn_gguf_set_int(writer, f"llama.{key}".encode(), u32, ctypes.c_int64(1))
     c.tn_gguf_set_tokenizer(writer, tokenizer, ctypes.c_int64(0))
-    if pre:
-        c.tn_gguf_set_string(writer, b"tokenizer.ggml.pre", pre.encode())
     if pattern == "odd":
         add_odd(c, writer, path)
     if c.tn_save_gguf(writer, path.encode()):
         raise RuntimeError(c.tn_last_error().decode())
     c.tn_tokenizer_open.restype = ctypes.c_void_p
     return path, ctypes.c_void_p(tenon.check(c.tn_tokenizer_open(path.encode())))
+
+
+def write_named(file, pre, folder):
+    """The file's tokeniser, of bytes as letters, with that splitter; what a text begins with is not said."""
+    whole = json.load(open(os.path.join(FOLDER, file)))
+    tokens = sorted({**whole["model"]["vocab"], **{t["content"]: t["id"] for t in whole["added_tokens"]}}.items(), key=lambda token: token[1])
+    path = os.path.join(folder, pre + ".gguf")
+    out = gguf.GGUFWriter(path, "llama")
+    for add in (out.add_context_length, out.add_embedding_length, out.add_block_count, out.add_feed_forward_length, out.add_head_count, out.add_bos_token_id):
+        add(1)
+    out.add_tokenizer_model("gpt2")
+    out.add_tokenizer_pre(pre)
+    out.add_token_list([text for text, _ in tokens])
+    out.add_token_types([1 if text in whole["model"]["vocab"] else 3 for text, _ in tokens])
+    out.add_token_merges([" ".join(merge) for merge in whole["model"]["merges"]])
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.close()
+    return path
+
+
+def is_own_way(pre, text):
+    """Whether the model's own splitter, which Tenon has, makes other pieces of the text than llama.cpp's: Qwen's normal form C; (?i:'s) that takes a long
+    s; Tekken's cases and marks of letters beyond ASCII."""
+    return (pre in ("qwen2", "deepseek-r1-qwen") and unicodedata.normalize("NFC", text) != text) or (pre in NAMES and "'\u017f" in text) or \
+        (pre == "tekken" and any(c > "\x7f" and unicodedata.category(c)[0] in "LM" for c in text))
 
 
 def random_ids(rng, size, odd):
@@ -104,7 +145,7 @@ def random_ids(rng, size, odd):
 
 def compare(tenon, peer, tokenizer, file, pattern, pre, count):
     wrong = {"ids": 0, "decoding": 0}
-    thrown = 0
+    thrown = compared = 0
     rng = random.Random(7)
 
     def differs(what, of, ours, theirs):
@@ -116,8 +157,9 @@ def compare(tenon, peer, tokenizer, file, pattern, pre, count):
            for _ in range(count if pattern == "odd" else 0)]
     for text in make_bytes(count) + TEXTS + odd + [rng.randbytes(rng.randrange(40)) for _ in range(count)]:
         loose = text.decode(errors="surrogateescape")
-        if "qwen2" in file and unicodedata.normalize("NFC", loose) != loose:
-            continue  # llama.cpp leaves out Qwen's normal form
+        if is_own_way(pre or ("qwen2" if "qwen2" in file else None), loose):
+            continue
+        compared += 1
         for special in (False, True):
             theirs, ours = peer.encode(text, special), tenon.encode(tokenizer, text, special)[0]
             thrown += theirs is None
@@ -130,7 +172,7 @@ def compare(tenon, peer, tokenizer, file, pattern, pre, count):
             ours, theirs = tenon.stream(tokenizer, ids, not special), peer.decode(ids, special)
             if ours != theirs:
                 differs("decoding", ids, ours, theirs)
-    print(f"{file:24} {pre or pattern or '':8} {4 * count} texts, {thrown} of which llama.cpp throws at: {wrong['ids']} other ids; {2 * count} sequences: {wrong['decoding']} other texts", flush=True)
+    print(f"{file:24} {pre or pattern or '':15} {2 * compared} texts, {thrown} of which llama.cpp throws at: {wrong['ids']} other ids; {2 * count} sequences: {wrong['decoding']} other texts", flush=True)
     return sum(wrong.values())
 
 
@@ -144,6 +186,22 @@ def write_cases(out, tenon, peer, tokenizer, file, pattern):
         decoded = peer.decode(ids, False)
         name = f'"{pattern}"' if pattern else "0"
         out.write(f'{{"{file}", {name}, {-1 if text is None else len(text)}, {len(decoded)}, {literal(text or b"")}, "{" ".join(map(str, ids))}", {literal(decoded)}}},\n')
+
+
+def write_names(out, program, folder):
+    """What each splitter makes of SPLIT_TEXTS, once for those that make the same of them; and by name what it is like."""
+    kinds, names = {}, []
+    for name in NAMES:
+        peer = LlamaCpp(program, write_named("hf_unsplit.json", name, folder))
+        ids = [peer.encode(text.encode(errors="surrogatepass"), False) for text in SPLIT_TEXTS]
+        names.append((name, kinds.setdefault(str(ids), (name, ids))[0], peer.adds_bos()))
+        peer.close()
+    out.write("/* hf_unsplit.json's tokens with each splitter. */\nstatic const struct {\n    const char *pre, *text, *ids;\n} gguf_split[] = {\n")
+    for name, ids in kinds.values():
+        for text, due in zip(SPLIT_TEXTS, ids):
+            out.write(f'{{"{name}", {literal(text.encode(errors="surrogatepass"))}, "{" ".join(map(str, due))}"}},\n')
+    out.write("};\n/* The names of all, which of those above they are like, and whether the beginning's token stands in front where a file does not say. */\n")
+    out.write("static const struct {\n    const char *pre, *like;\n    int adds_bos;\n} gguf_pre[] = {" + ", ".join(f'{{"{n}", "{like}", {bos}}}' for n, like, bos in names) + "};\n")
 
 
 def check_json(tenon, folder, count=10000):
@@ -181,15 +239,22 @@ def main():
         out.write("/* The tokens behind the others of an \"odd\" file. */\n")
         out.write("static const struct {\n    const char *text;\n    int type;\n} gguf_odd[] = {" + ", ".join(f"{{{literal(text)}, {type}}}" for text, type in ODD) + "};\n")
         out.write("static const gguf_case gguf_cases[] = {\n")
-        for file, pattern, pre in FILES:
-            path, tokenizer = write_gguf(tenon, file, pattern, pre, folder)
+        for file, pattern in FILES:
+            path, tokenizer = write_gguf(tenon, file, pattern, folder)
             peer = LlamaCpp(sys.argv[2], path)
             if count:
-                wrong += compare(tenon, peer, tokenizer, file, pattern, pre, count)
-            elif not pre:
+                wrong += compare(tenon, peer, tokenizer, file, pattern, None, count)
+            else:
                 write_cases(out, tenon, peer, tokenizer, file, pattern)
             peer.close()
         out.write("};\n")
+        for pre in NAMES if count else ():
+            path = write_named("hf_unsplit.json", pre, folder)
+            peer = LlamaCpp(sys.argv[2], path)
+            wrong += compare(tenon, peer, ctypes.c_void_p(tenon.check(tenon.c.tn_tokenizer_open(path.encode()))), "hf_unsplit.json", None, pre, count)
+            peer.close()
+        if not count:
+            write_names(out, sys.argv[2], folder)
     sys.exit(wrong != 0)
 
 
