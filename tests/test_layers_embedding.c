@@ -1,4 +1,5 @@
 #include "layer_table.h"
+#include "ulp.h"
 
 static int64_t padding(const op_args *args) { return op_int(args, "padding_idx", TN_NO_PADDING); }
 
@@ -82,6 +83,38 @@ static void test_twice(void **state)
     check_good();
 }
 
+/* The bound of index.c in ulp of the sum of the terms' magnitudes: of a row that is met k times, on whatever device adds in whatever order,
+ * (k - 1) / 2, and on the CPU 1 + sqrt(k) / 5 where terms are not alike. */
+static void test_gradient_error(void **state)
+{
+    (void)state;
+    enum { N = 3000, ROWS = 40, DIM = 33 };
+    for (int alike = 0; alike < 2; alike++) {
+        TN_SCOPE;
+        static int64_t index[N], met[ROWS];
+        static float g[N * DIM];
+        static double due[ROWS * DIM], size[ROWS * DIM];
+        memset(met, 0, sizeof met), memset(due, 0, sizeof due), memset(size, 0, sizeof size);
+        for (int i = 0; i < N; i++) {
+            const double far = op_fill(1, i, 0, 1);
+            met[index[i] = (int64_t)(ROWS * far * far * far)]++; /* the first rows often, the last ones seldom */
+            for (int j = 0; j < DIM; j++) {
+                g[i * DIM + j] = alike ? 0.94522F : (float)op_fill(2, i * DIM + j, -1, 1);
+                due[index[i] * DIM + j] += (double)g[i * DIM + j], size[index[i] * DIM + j] += fabs((double)g[i * DIM + j]);
+            }
+        }
+        tn_tensor *weight = tn_zeros(TN_SHAPE(ROWS, DIM), .requires_grad = true), *y = tn_embedding(tn_from_ints(index, TN_SHAPE(N)), weight);
+        tn_tensor *d = tn_to(tn_grad_of(tn_sum(tn_mul(y, tn_from_floats(g, TN_SHAPE(N, DIM)))), weight), (tn_device_id){TN_CPU, 0});
+        check_good();
+        const float *is = tn_data(d);
+        for (int i = 0; i < ROWS * DIM; i++) {
+            const double k = (double)met[i / DIM], off = ulps_of(is[i], due[i], size[i]), most = alike ? (k - 1) / 2 : fmin((k - 1) / 2, 1 + sqrt(k) / 5);
+            if (!(k ? off <= most : is[i] == 0))
+                fail_msg("alike %d: a row met %d times is %a, %a was due: %.3g ulp", alike, (int)k, (double)is[i], due[i], off);
+        }
+    }
+}
+
 /* Only rows that are looked up and too long are written; of others the version stays, so that threads may look up together. */
 static void test_max_norm(void **state)
 {
@@ -113,6 +146,7 @@ static void test_max_norm(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {LAYER_TABLE_TESTS, TEST(test_errors), TEST(test_initial), TEST(test_twice), TEST(test_max_norm)};
+    const struct CMUnitTest tests[] = {LAYER_TABLE_TESTS, TEST(test_errors), TEST(test_initial), TEST(test_twice), TEST(test_gradient_error),
+                                       TEST(test_max_norm)};
     return layer_table_load("embedding", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

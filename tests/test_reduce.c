@@ -82,27 +82,30 @@ static double element(tn_dtype dtype)
 /* Factors whose product overflows nowhere. */
 static double sign(tn_dtype dtype) { return next() % 64 ? 1 : dtype == TN_U8 || dtype == TN_BOOL ? 0 : -1; }
 
-static double naive(tn_reduce_op op, double p, const double *x, int64_t n, int64_t *index)
+/* `size` becomes what the result's error is measured by: of sums that of their terms' magnitudes. */
+static double naive(tn_reduce_op op, double p, const double *x, int64_t n, int64_t *index, double *size)
 {
-    double sum = 0, product = 1, mean = 0, best = 0, norm = 0, lse = 0;
-    bool any = false, all = true, max = op == TN_REDUCE_MAX || op == TN_REDUCE_ARGMAX;
+    double sum = 0, product = 1, mean = 0, best = 0, norm = 0, lse = 0, sizes = 0;
+    bool any = false, all = true, max = op == TN_REDUCE_MAX || op == TN_REDUCE_ARGMAX || op == TN_REDUCE_LOGSUMEXP;
     *index = 0;
     for (int64_t i = 0; i < n; i++) {
-        sum += x[i];
+        sum += x[i], sizes += fabs(x[i]);
         product *= x[i];
         any = any || x[i] != 0;
         all = all && x[i] != 0;
-        lse += exp(x[i]);
         if (isinf(p))
             norm = i == 0 ? fabs(x[i]) : p > 0 ? fmax(norm, fabs(x[i])) : fmin(norm, fabs(x[i]));
         else
-            norm += p == 0 ? x[i] != 0 : pow(fabs(x[i]), p);
+            norm += op != TN_REDUCE_NORM ? 0 : p == 0 ? x[i] != 0 : pow(fabs(x[i]), p);
         if (i == 0 || (!isnan(best) && (isnan(x[i]) || (max ? x[i] > best : x[i] < best)))) best = x[*index = i];
     }
     mean = sum / (double)n;
     double squares = 0;
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
         squares += (x[i] - mean) * (x[i] - mean);
+        lse += op == TN_REDUCE_LOGSUMEXP ? exp(x[i] - best) : 0;
+    }
+    *size = op == TN_REDUCE_SUM ? sizes : sizes / (double)n;
     switch (op) {
     case TN_REDUCE_SUM: return sum;
     case TN_REDUCE_PROD: return product;
@@ -112,13 +115,35 @@ static double naive(tn_reduce_op op, double p, const double *x, int64_t n, int64
     case TN_REDUCE_VAR: return squares / fmax(0, (double)n - p);
     case TN_REDUCE_STD: return sqrt(squares / fmax(0, (double)n - p));
     case TN_REDUCE_NORM: return p == 0 || isinf(p) ? norm : pow(norm, 1 / p);
-    case TN_REDUCE_LOGSUMEXP: return log(lse);
+    case TN_REDUCE_LOGSUMEXP: return log(lse) + best;
     default: return best;
     }
 }
 
-/* A tensor of `ndim` sizes in the memory order of `order`, reduced over the dims of mask. */
-static void check_reduce(tn_reduce_op op, tn_dtype dtype, double p, int ndim, const int64_t *sizes, const int *order, unsigned mask)
+/* reduce.c's bounds in ulp: of the sum of the terms' magnitudes, or of the result, logsumexp's of 1 + |result|. */
+static double most_ulps(tn_reduce_op op, bool lost)
+{
+    switch (op) {
+    case TN_REDUCE_SUM:
+    case TN_REDUCE_MEAN: return lost ? 16 : 3.5;
+    case TN_REDUCE_VAR: return 4.5;
+    case TN_REDUCE_STD: return 2.5;
+    case TN_REDUCE_LOGSUMEXP: return 1.5;
+    default: return 0.5 + 1e-3; /* their sums and products are of float64 */
+    }
+}
+
+/* By how: of both signs, few of 1 among many of half an ulp, which a sum near 1 does not take up, far from 0, of all sizes; factors whose product is
+ * about 1. */
+static double hard_element(tn_reduce_op op, int how, int64_t i)
+{
+    const double x = uniform();
+    return op == TN_REDUCE_PROD ? 1 + x / 1000 : how == 1 ? 4 * x : how == 2 ? (i % 997 ? 0x1p-24 : 1) : how == 3 ? 1e5 + x : ldexp(x, (int)(next() % 40) - 20);
+}
+
+/* A tensor of `ndim` sizes in the memory order of `order`, reduced over the dims of mask; where how is not 0, of hard elements and within the
+ * bounds in ulp. */
+static void check_reduce(tn_reduce_op op, tn_dtype dtype, int how, double p, int ndim, const int64_t *sizes, const int *order, unsigned mask)
 {
     int64_t strides[TN_MAX_DIMS], numel = 1, results = 1, size = (int64_t)tn_dtype_size(dtype);
     for (int i = ndim - 1; i >= 0; i--) {
@@ -146,7 +171,7 @@ static void check_reduce(tn_reduce_op op, tn_dtype dtype, double p, int ndim, co
     }
     void *x = malloc((size_t)(numel * size) + 1), *y = malloc((size_t)out + 1), *indices = malloc((size_t)index + 1);
     for (int64_t i = 0; i < numel; i++)
-        put(dtype, x, i, op == TN_REDUCE_PROD && numel > 20 ? sign(dtype) : element(dtype));
+        put(dtype, x, i, how ? hard_element(op, how, i) : op == TN_REDUCE_PROD && numel > 20 ? sign(dtype) : element(dtype));
     r.in = x, r.out = y, r.index = arg ? indices : NULL;
     assert_int_equal(k()->reduce(op, dtype, &r), TN_OK);
 
@@ -167,7 +192,15 @@ static void check_reduce(tn_reduce_op op, tn_dtype dtype, double p, int ndim, co
             values[i] = at(dtype, x, offset / size);
         }
         int64_t where;
-        double expected = naive(op, p, values, inner, &where), got = at(out_dtype, y, result);
+        double size_of, expected = naive(op, p, values, inner, &where, &size_of), got = at(out_dtype, y, result);
+        if (how) {
+            const bool sums = op == TN_REDUCE_SUM || op == TN_REDUCE_MEAN;
+            const double off = ulps_of((float)got, expected, sums ? size_of : op == TN_REDUCE_LOGSUMEXP ? 1 + fabs(expected) : expected);
+            if (!(off <= most_ulps(op, how == 2)))
+                fail_msg("op %d of %lld elements, how %d, p %g, mask %u result %lld: %.9g instead of %.9g, %.3g ulp off", op, (long long)inner, how, p,
+                         mask, (long long)result, got, expected, off);
+            continue;
+        }
         double eps = out_dtype == TN_F64 ? 1e-10 : out_dtype == TN_F32 ? 2e-6 : out_dtype == TN_F16 ? 1e-3 : 8e-3;
         if (out_dtype == TN_F16 && expected >= 65520) expected = HUGE_VAL;
         if (!(isnan(expected) && isnan(got)) && !(fabs(got - expected) <= eps * (1 + fabs(expected))) && got != expected)
@@ -190,7 +223,7 @@ static void every_reduction(void **unused)
                 for (int i = 0; i < 12; i++) {
                     if (op >= TN_REDUCE_MEAN && !is_float((tn_dtype)dtype)) continue;
                     double p = op == TN_REDUCE_NORM ? norms[(mask + (unsigned)i) % 7] : 1;
-                    check_reduce((tn_reduce_op)op, (tn_dtype)dtype, p, 4, shapes[i % 4], orders[i / 4], mask);
+                    check_reduce((tn_reduce_op)op, (tn_dtype)dtype, 0, p, 4, shapes[i % 4], orders[i / 4], mask);
                 }
 }
 
@@ -205,7 +238,24 @@ static void large_reductions(void **unused)
         for (int op = 0; op <= TN_REDUCE_LOGSUMEXP; op++)
             for (int d = 0; d < (op >= TN_REDUCE_MEAN ? 2 : 5); d++)
                 for (unsigned mask = 1; mask < 8; mask += d ? 3 : 1) /* all sets of dims in f32 */
-                    check_reduce((tn_reduce_op)op, dtypes[d], 2, 3, shapes[i], order, mask);
+                    check_reduce((tn_reduce_op)op, dtypes[d], 0, 2, 3, shapes[i], order, mask);
+}
+
+/* The bounds of reduce.c, in f32, over every set of dims. */
+static void reduction_error(void **unused)
+{
+    (void)unused;
+    static const int64_t shapes[][3] = {{3, 40, 33}, {1, 1, 40003}, {2, 1, 20003}, {700, 50, 1}, {1, 9000, 9}};
+    static const int order[] = {0, 1, 2};
+    static const tn_reduce_op ops[] = {TN_REDUCE_SUM, TN_REDUCE_MEAN, TN_REDUCE_PROD, TN_REDUCE_VAR, TN_REDUCE_STD, TN_REDUCE_LOGSUMEXP,
+                                       TN_REDUCE_NORM, TN_REDUCE_NORM, TN_REDUCE_NORM};
+    static const double p[] = {0, 0, 0, 1, 1, 0, 1, 2, 3};
+    for (int i = 0; i < (test_quickly() ? 1 : 5); i++)
+        for (size_t op = 0; op < sizeof ops / sizeof *ops; op++)
+            for (unsigned mask = 1; mask < 8; mask++)
+                for (int how = 1; how < 5; how++)
+                    if (how != 2 || (ops[op] != TN_REDUCE_VAR && ops[op] != TN_REDUCE_STD)) /* tiny ones alone vary by nothing */
+                        check_reduce(ops[op], TN_F32, how, p[op], 3, shapes[i], order, mask);
 }
 
 /* Rows, columns and all of few numbers of which bfloat16 holds each sum, so that none may be left out or taken twice. */
@@ -387,15 +437,20 @@ static void softmax_of_rows(void **unused)
     }
 }
 
-/* By how: of a common spread, far from 0, of which one is far above the others, spread so far that most results are 0. */
+/* By how: of a common spread, far from 0, of which one is far above the others, spread so far that most results are 0; one whose exponential is 1 and
+ * others of which each adds half an ulp of it, which the sum does not take up. */
+enum { LOST = 4, HOWS };
 static float hard_logit(int how, int64_t i, int64_t n)
 {
     const double x = uniform();
+    if (how == LOST)
+        return i % n == n / 2 ? 0 : -16.64F;
     return (float)(how == 0 ? 4 * x : how == 1 ? 1000 + x : how == 2 ? x + (i % n == n / 2 ? 30 : 0) : 75 * x);
 }
 
 /* The bounds of softmax.c. Of y in ulp of y (1 + |x - max|), as the difference is rounded before it is an exponent; of its log in ulp of
- * 1 + |x - max| + log of the sum; of dx in ulp of its terms' magnitudes. What is below 2^-126 may be 0. */
+ * 1 + |x - max| + log of the sum; of dx in ulp of its terms' magnitudes. What is below 2^-125.9 may be 0. */
+static const double least = 0x1.1p-126;
 static void check_softmax_error(int how, bool log_of, int64_t outer, int64_t n, int64_t inner)
 {
     const int64_t numel = outer * n * inner;
@@ -419,10 +474,11 @@ static void check_softmax_error(int how, bool log_of, int64_t outer, int64_t n, 
             const double away = max - (double)x[i], p = exp(-away) / sum, g = (double)dy[i], is = log_of ? exp((double)y[i]) : (double)y[i];
             const double off = log_of ? ulps_of(y[i], -away - log(sum), 1 + away + log(sum)) : ulps_of(y[i], p, p * (1 + away));
             const double slope = log_of ? g - is * dot : is * (g - dot), large = log_of ? fabs(g) + is * size : is * (fabs(g) + size);
-            if (!(off <= (log_of ? 1.7 : 3.2)) && !(!log_of && p < 0x1p-126 && y[i] < 0x1p-126f))
+            const double most = how == LOST ? 32 : log_of ? 2 : 4;
+            if (!(off <= most) && !(!log_of && p < least && (double)y[i] < least))
                 fail_msg("log %d, %d x %d x %d, how %d: y is %a, %a was due: %.3g ulp", log_of, (int)outer, (int)n, (int)inner, how, (double)y[i],
                          log_of ? -away - log(sum) : p, off);
-            if (!(ulps_of(dx[i], slope, large) <= (log_of ? 1.2 : 3)))
+            if (!(ulps_of(dx[i], slope, large) <= (log_of ? 2 : 5)))
                 fail_msg("log %d, %d x %d x %d, how %d: dx is %a, %a was due", log_of, (int)outer, (int)n, (int)inner, how, (double)dx[i], slope);
         }
     }
@@ -435,8 +491,8 @@ static void softmax_error(void **unused)
     static const int64_t sizes[][3] = {{50, 1, 1},   {37, 15, 1},   {33, 64, 1},  {35, 65, 1}, {19, 300, 1},
                                        {4, 1041, 1}, {2, 20000, 1}, {2, 17, 130}, {1, 3000, 3}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        for (int how = 0; how < 8; how++)
-            check_softmax_error(how / 2, how % 2, sizes[i][0], sizes[i][1], sizes[i][2]);
+        for (int way = 0; way < 2 * HOWS; way++)
+            check_softmax_error(way / 2, way % 2, sizes[i][0], sizes[i][1], sizes[i][2]);
 }
 
 /* What is masked by -infinity is 0, a row with NaN is NaN and leaves its neighbours alone; in short rows and in long ones. */
@@ -501,6 +557,67 @@ static void check_cross_entropy(tn_dtype dtype, int64_t rows, int64_t n, bool we
     double expected = reduction == 1 ? sum / total : sum;
     if (reduction != 0) assert_true(fabs(at(dtype, loss, 0) - expected) <= eps * (1 + expected));
     free(x), free(dx), free(w), free(loss), free(grad), free(target), free(stats);
+}
+
+/* The bounds of softmax.c, as those of log softmax: each term of a loss counts its weight times 1 + |x - max| + log of the sum of its
+ * exponentials; a gradient's terms count their magnitudes, the probability 1 + |x - max| + log of the sum times. */
+static void check_cross_entropy_error(int how, int64_t rows, int64_t n, bool weighted, double smoothing, int reduction)
+{
+    float *x = malloc((size_t)(2 * rows * n + n + 2 * rows) * sizeof *x), *dx = x + rows * n, *w = dx + rows * n, *loss = w + n, *grad = loss + rows;
+    int64_t *target = malloc((size_t)rows * sizeof *target);
+    const double most = how == LOST ? 32 : 2, most_dx = how == LOST ? 32 : 4;
+    double *stats = malloc((size_t)(2 * rows + 1) * sizeof *stats), total = 0, sum_of = 0, size_of = 0, all = 0;
+    for (int64_t i = 0; i < rows * n; i++)
+        x[i] = hard_logit(how, i, n);
+    for (int64_t i = 0; i < n; i++)
+        all += (double)(w[i] = weighted ? (float)(1.5 + uniform()) : 1);
+    for (int64_t i = 0; i < rows; i++) {
+        target[i] = i % 2 ? n / 2 : (int64_t)(next() % (uint64_t)n);
+        total += (double)w[target[i]];
+        grad[i] = (float)uniform();
+    }
+    const tn_cross_entropy_rows c = {.rows = rows, .classes = n, .x = x, .target = target, .weight = weighted ? w : NULL, .ignore_index = -100,
+                                     .smoothing = smoothing, .reduction = reduction, .stats = stats, .loss = loss, .grad = grad, .dx = dx};
+    assert_int_equal(k()->cross_entropy(TN_F32, &c), TN_OK);
+    assert_int_equal(k()->cross_entropy_backward(TN_F32, &c), TN_OK);
+    for (int64_t i = 0; i < rows; i++) {
+        const float *row = x + i * n;
+        const int64_t t = target[i];
+        const double g = reduction == 0 ? (double)grad[i] : (double)grad[0] / (reduction == 1 ? total : 1);
+        const double own = (1 - smoothing) * (double)w[t], share = smoothing / (double)n;
+        double max = -HUGE_VAL, sum = 0, due = 0, size = 0;
+        for (int64_t j = 0; j < n; j++)
+            max = fmax(max, (double)row[j]);
+        for (int64_t j = 0; j < n; j++)
+            sum += exp((double)row[j] - max);
+        for (int64_t j = 0; j < n; j++) {
+            const double away = max - (double)row[j], one = (j == t ? own : 0) + share * (double)w[j], p = exp(-away) / sum;
+            due += one * (away + log(sum)), size += one * (1 + away + log(sum));
+            const double slope = g * (p * (own + share * all) - one), large = fabs(g) * (p * (1 + away + log(sum)) * (own + share * all) + one);
+            const double off = ulps_of(dx[i * n + j], slope, large);
+            if (!(off <= most_dx) && !(p < least && one == 0 && fabs((double)dx[i * n + j]) < least))
+                fail_msg("%d x %d, how %d, smoothing %g, reduction %d: dx is %a, %a was due: %.3g ulp", (int)rows, (int)n, how, smoothing, reduction,
+                         (double)dx[i * n + j], slope, off);
+        }
+        sum_of += due, size_of += size;
+        if (reduction == 0 && !(ulps_of(loss[i], due, size) <= most))
+            fail_msg("%d x %d, how %d, smoothing %g: loss is %a, %a was due: %.3g ulp", (int)rows, (int)n, how, smoothing, (double)loss[i], due,
+                     ulps_of(loss[i], due, size));
+    }
+    const double by = reduction == 1 ? total : 1;
+    if (reduction != 0 && !(ulps_of(*loss, sum_of / by, size_of / by) <= most))
+        fail_msg("%d x %d, how %d, smoothing %g, reduction %d: loss is %a, %a was due: %.3g ulp", (int)rows, (int)n, how, smoothing, reduction,
+                 (double)*loss, sum_of / by, ulps_of(*loss, sum_of / by, size_of / by));
+    free(x), free(target), free(stats);
+}
+
+static void cross_entropy_error(void **unused)
+{
+    (void)unused;
+    static const int64_t sizes[][2] = {{50, 2}, {37, 15}, {33, 64}, {35, 65}, {19, 300}, {4, 1041}, {2, 20000}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int way = 0; way < 12 * HOWS; way++)
+            check_cross_entropy_error(way / 12, sizes[i][0], sizes[i][1], way & 1, way & 2 ? 0.25 : 0, way / 4 % 3);
 }
 
 static void cross_entropies(void **unused)
@@ -603,7 +720,7 @@ int main(void)
         cmocka_unit_test(every_reduction), cmocka_unit_test(large_reductions), cmocka_unit_test(specials),
         cmocka_unit_test(accuracy),        cmocka_unit_test(softmaxes),        cmocka_unit_test(sums_of_halves),
         cmocka_unit_test(softmax_backward_of_halves), cmocka_unit_test(softmax_of_rows), cmocka_unit_test(softmax_of_special_values),
-        cmocka_unit_test(softmax_error),
+        cmocka_unit_test(softmax_error), cmocka_unit_test(cross_entropy_error), cmocka_unit_test(reduction_error),
         cmocka_unit_test(cross_entropies),
         cmocka_unit_test(cumsums),         cmocka_unit_test(sorts),
     };
