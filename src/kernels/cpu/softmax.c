@@ -4,8 +4,7 @@
  * Errors of f32 in ulp: of softmax 4 of y (1 + |x - max|), since the difference that is raised is rounded; of its log 2 of 1 + |x - max| + log(sum);
  * of their gradients 5 and 2 of the terms' magnitudes. Of a cross-entropy 2 of the sum over its terms of the weight times 1 + |x - max| + log(sum); of
  * its gradient 4 of the terms' magnitudes, the probability counted so many times too. Where a lane of a block's sum, which has 64 terms at most, loses
- * half an ulp with each, 32 of all of these. A probability below 2^-125.9 may be 0
- * (tests/test_reduce.c). */
+ * half an ulp with each, 32 of all of these. A probability below 2^-125.9 may be 0 (tests/test_reduce.c). */
 #include <string.h>
 
 #include "kernels/cpu/exp_sum.h"
