@@ -113,8 +113,7 @@ static void put_rank(FILE *out, const void *token, int size, int64_t rank)
     fprintf(out, " %lld\n", (long long)rank);
 }
 
-/* So many ranks: bytes, what tells the patterns apart, and tokens that no text here has. */
-/* Of 50,280, p50k's, there is none for its end. */
+/* So many ranks: bytes, what tells the patterns apart, and tokens that no text here has; of 50,280, p50k's, none for its end. */
 static tn_tokenizer *ranks_of(int64_t count, const char *pattern)
 {
     static const char *const telling[] = {"1234", "\n ", "aB"};

@@ -133,47 +133,47 @@ static tn_status by_way_of_float(tn_dtype dtype, const pool_job *job, int64_t in
     return TN_OK;
 }
 
-/* A way through planes, for each dtype; the last two are for windows of 2 x 2. */
+/* One of the kernels for each dtype; the last two are for windows of 2 x 2. */
 typedef struct {
     planes_function f32, f64, i64, f32_2x2, bf16_2x2;
-} way;
+} by_dtype;
 
-static tn_status go(way w, tn_dtype dtype, const tn_pool *p, const void *in, int64_t in_size, void *out, int64_t out_size, void *index)
+static tn_status run_planes(by_dtype kernel, tn_dtype dtype, const tn_pool *p, const void *in, int64_t in_size, void *out, int64_t out_size, void *index)
 {
     pool_job job = {p, in, out, index, p->kh * p->kw > 256};
-    planes_function planes = is_2x2(p) ? w.f32_2x2 : w.f32;
+    planes_function planes = is_2x2(p) ? kernel.f32_2x2 : kernel.f32;
     if (dtype == TN_BF16 && is_2x2(p))
-        planes = w.bf16_2x2;
+        planes = kernel.bf16_2x2;
     else if (dtype == TN_BF16 || dtype == TN_F16)
         return by_way_of_float(dtype, &job, in_size, out_size, planes);
     else if (dtype != TN_F32)
-        planes = dtype == TN_F64 ? w.f64 : w.i64;
+        planes = dtype == TN_F64 ? kernel.f64 : kernel.i64;
     tn_parallel_for(p->planes, grain_of(p), planes, &job);
     return TN_OK;
 }
 
 tn_status TN_K(max_pool)(tn_dtype dtype, const tn_pool *p, const void *x, void *y, void *index)
 {
-    const way maxima = {max_planes_f32, max_planes_f64, max_planes_i64, max_planes_2x2_f32, max_planes_2x2_bf16};
-    return go(maxima, dtype, p, x, p->h * p->w, y, p->oh * p->ow, index);
+    const by_dtype maxima = {max_planes_f32, max_planes_f64, max_planes_i64, max_planes_2x2_f32, max_planes_2x2_bf16};
+    return run_planes(maxima, dtype, p, x, p->h * p->w, y, p->oh * p->ow, index);
 }
 
 tn_status TN_K(max_pool_backward)(tn_dtype dtype, const tn_pool *p, const void *dy, const void *index, void *dx)
 {
-    const way scatter = {scatter_planes_f32, scatter_planes_f64, scatter_planes_i64, scatter_planes_2x2_f32, scatter_planes_2x2_bf16};
-    return go(scatter, dtype, p, dy, p->oh * p->ow, dx, p->h * p->w, (void *)(uintptr_t)index);
+    const by_dtype scatter = {scatter_planes_f32, scatter_planes_f64, scatter_planes_i64, scatter_planes_2x2_f32, scatter_planes_2x2_bf16};
+    return run_planes(scatter, dtype, p, dy, p->oh * p->ow, dx, p->h * p->w, (void *)(uintptr_t)index);
 }
 
 tn_status TN_K(avg_pool)(tn_dtype dtype, const tn_pool *p, const void *x, void *y)
 {
-    const way averages = {average_planes_f32, average_planes_f64, NULL, average_planes_2x2_f32, average_planes_2x2_bf16};
-    return go(averages, dtype, p, x, p->h * p->w, y, p->oh * p->ow, NULL);
+    const by_dtype averages = {average_planes_f32, average_planes_f64, NULL, average_planes_2x2_f32, average_planes_2x2_bf16};
+    return run_planes(averages, dtype, p, x, p->h * p->w, y, p->oh * p->ow, NULL);
 }
 
 tn_status TN_K(avg_pool_backward)(tn_dtype dtype, const tn_pool *p, const void *dy, void *dx)
 {
-    const way spread = {spread_planes_f32, spread_planes_f64, NULL, scatter_planes_2x2_f32, scatter_planes_2x2_bf16};
-    return go(spread, dtype, p, dy, p->oh * p->ow, dx, p->h * p->w, NULL);
+    const by_dtype spread = {spread_planes_f32, spread_planes_f64, NULL, scatter_planes_2x2_f32, scatter_planes_2x2_bf16};
+    return run_planes(spread, dtype, p, dy, p->oh * p->ow, dx, p->h * p->w, NULL);
 }
 
 tn_status TN_K(max_pool_take)(tn_dtype dtype, const tn_pool *p, const void *x, const void *index, void *y)
