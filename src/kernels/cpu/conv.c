@@ -10,8 +10,8 @@
 #include "kernels/cpu/winograd.h"
 
 /* Elements past the planes that whole vectors may read; outputs computed in one piece, so that they stay in the first cache; and what images
- * whose weights' gradients are computed together may take of the second one. */
-enum { SLACK = 64, STRIP = 768, BATCH_BYTES = 384 << 10 };
+ * whose weights' gradients are computed together may take of the second cache, and their rows of dy, which all taps read, of the first. */
+enum { SLACK = 64, STRIP = 768, BATCH_BYTES = 384 << 10, ROWS_BYTES = 32 << 10 };
 
 /* Most rows of a block, and most sums in registers. */
 enum { ROWS = TN_VECTOR_BYTES == 64 ? 8 : 6, SUMS = TN_VECTOR_BYTES == 64 ? 24 : 12 };
@@ -35,6 +35,7 @@ typedef struct {
 typedef struct {
     int64_t rows, k, oh, ow, cols, base, out_base, out_plane, out_row, out_col;
     int64_t *off, *channel, *tap; /* k distances, and which of the weights each one takes */
+    bool alternates;              /* its columns of out and those of the next product alternate */
 } product;
 
 typedef struct {
@@ -54,7 +55,8 @@ typedef struct {
 typedef struct {
     int64_t k;
     const int64_t *off;
-    int64_t images, length, dy_plane, dy_image, x_image;
+    int64_t images, lines, length, x_line; /* dy's lines lie one after another, x's x_line apart; where lines is 1, it is the whole plane */
+    int64_t dy_plane, dy_image, x_image;
 } weight_plan;
 
 static int64_t gcd(int64_t a, int64_t b)
@@ -129,7 +131,7 @@ static tn_status plan_forward(convolution *v, const tn_conv *c, int64_t together
     if (plan_alloc(v, 1, k) != TN_OK)
         return TN_ERR_MEMORY;
     int64_t *off = (int64_t *)(v->product + 1);
-    *v->product = (product){v->rows, k, c->oh, c->ow, x.size, 0, 0, v->out_plane, c->ow, 1, off, off + k, off + 2 * k};
+    *v->product = (product){v->rows, k, c->oh, c->ow, x.size, 0, 0, v->out_plane, c->ow, 1, off, off + k, off + 2 * k, false};
     for (int64_t i = 0; i < k; i++) {
         int64_t channel = i / (c->kh * c->kw), ky = i / c->kw % c->kh, kx = i % c->kw;
         int64_t phase = ky % period_of(c->stride_h, c->dil_h) * x.phases + (narrow ? kx : kx % period_of(c->stride_w, c->dil_w));
@@ -173,6 +175,7 @@ static tn_status plan_backward(convolution *v, const tn_conv *c, int64_t togethe
     if (plan_alloc(v, c->stride_h * c->stride_w, all) != TN_OK)
         return TN_ERR_MEMORY;
     int64_t *memory = (int64_t *)(v->product + c->stride_h * c->stride_w);
+    bool kept = false; /* the product of the phase before */
     axis py = {INT64_MAX, c->stride_h, 1, 1, c->pad_h}, px = {INT64_MAX, c->stride_w, 1, 1, c->pad_w};
     for (int64_t phase = 0; phase < c->stride_h * c->stride_w; phase++) {
         int64_t ry = phase / c->stride_w, rx = phase % c->stride_w;
@@ -189,6 +192,9 @@ static tn_status plan_backward(convolution *v, const tn_conv *c, int64_t togethe
         p->tap = p->channel + all;
         p->k = plan_taps(v, p, ry, rx, sx.begin);
         used += p->k;
+        if (c->stride_w == 2 && rx == 1 && kept && p->k > 0)
+            p[-1].alternates = p[-1].ow == p->ow;
+        kept = p->k > 0;
         v->gaps |= p->k == 0;
         v->products += p->k > 0;
     }

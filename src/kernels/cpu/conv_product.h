@@ -144,8 +144,20 @@ TN_INLINE void N(put_tile)(const product *p, T *out, const T *tile, int64_t pitc
     }
 }
 
-/* Blocks [first, last) of one product: spread planes x by packed weights into out, by way of the tile or directly: where the tile is NULL,
- * and where lines are of whole vectors, or nearly. What is `ahead` is fetched meanwhile. */
+/* put_tile() of two products whose columns alternate, by whole lines; out and tile are the first one's, and the second one's tile follows. */
+TN_INLINE void N(put_tiles)(const product *p, T *out, const T *tile, int64_t pitch, int64_t rows, int64_t lines)
+{
+    const bool odd = p[1].out_base < p->out_base; /* the first one's columns are the odd ones */
+    for (int64_t r = 0; r < rows; r++) {
+        T *to = out + r * p->out_plane - odd;
+        const T *even = tile + ((odd ? ROWS : 0) + r) * pitch, *other = tile + ((odd ? 0 : ROWS) + r) * pitch;
+        for (int64_t i = 0; i < lines; i++, to += p->out_row, even += p->cols, other += p->cols)
+            ROW(zip_row)(to, even, other, p->ow);
+    }
+}
+
+/* Blocks [first, last) of one product, and of the next where they alternate: spread planes x by packed weights into out, by way of the tile or
+ * directly: where the tile is NULL, and where lines are of whole vectors, or nearly. What is `ahead` is fetched meanwhile. */
 static void N(multiply)(const product *p, const T *x, const T *packed, int64_t first, int64_t last, const T *bias, bool relu, T *out,
                         T *tile, N(ahead) *ahead)
 {
@@ -168,7 +180,12 @@ static void N(multiply)(const product *p, const T *x, const T *packed, int64_t f
             if (upright)
                 continue;
             N(rows_of)[count](from, WIDTH, p->off, p->k, w, add, relu, tile ? tile : to, tile ? pitch : p->out_plane, WIDTH, vectors, ahead);
-            if (tile)
+            if (p->alternates) {
+                from += p[1].base - p->base;
+                w = packed + p->rows * p->k + row * p[1].k;
+                N(rows_of)[count](from, WIDTH, p[1].off, p[1].k, w, add, relu, tile + ROWS * pitch, pitch, WIDTH, vectors, ahead);
+                N(put_tiles)(p, to, tile, pitch, count, lines);
+            } else if (tile)
                 N(put_tile)(p, to, tile, pitch, count, lines);
         }
     }
@@ -245,6 +262,8 @@ static void N(multiply_images)(int64_t begin, int64_t end, void *context)
             const T *packed = job->packed + group * v->packed;
             for (int64_t i = 0; i < v->products; packed += v->product[i].rows * v->product[i].k, i++) {
                 const product *p = &v->product[i];
+                if (i > 0 && p[-1].alternates)
+                    continue; /* done with the one before */
                 const int64_t blocks = block_count(p->rows);
                 N(multiply)(p, from, packed, part * blocks / job->parts, (part + 1) * blocks / job->parts,
                             job->bias ? job->bias + group * v->rows : NULL, job->relu, job->out + image * out_size + p->out_base,
@@ -264,7 +283,7 @@ static tn_status N(multiply_all)(const convolution *v, const T *in, const T *wei
     int64_t work = 0;
     for (int64_t i = 0; i < v->products; i++) {
         const product *p = &v->product[i];
-        job.tile = tn_max_i64(job.tile, ROWS * product_pitch(p));
+        job.tile = tn_max_i64(job.tile, (p->alternates ? 2 : 1) * ROWS * product_pitch(p));
         work += images * p->rows * p->k * p->oh * p->ow;
     }
     job.workers = tn_workers_for(work);

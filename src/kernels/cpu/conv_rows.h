@@ -44,6 +44,20 @@ TN_INLINE void ROW(pick_row)(T *out, const T *in, int64_t stride, int64_t n)
     }
 }
 
+/* out[0 ... 2 n) = even[0], odd[0], even[1], odd[1], ... */
+TN_INLINE void ROW(zip_row)(T *out, const T *even, const T *odd, int64_t n)
+{
+    typedef T sixteen __attribute__((vector_size(16 * sizeof(T)), aligned(sizeof(T)), may_alias));
+    typedef T eight __attribute__((vector_size(8 * sizeof(T)), aligned(sizeof(T)), may_alias));
+    for (int64_t next = 0; next < n && n >= 8; next += 8) {
+        const int64_t i = tn_min_i64(next, n - 8);
+        const eight a = *(const eight *)(even + i), b = *(const eight *)(odd + i);
+        *(sixteen *)(out + 2 * i) = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+    }
+    for (int64_t i = 0; i < n && n < 8; i++)
+        out[2 * i] = even[i], out[2 * i + 1] = odd[i];
+}
+
 /* even[0 ... n) = in[0], in[2], ... and odd[0 ... n) = in[1], in[3], ..., of each row; n is 8 at least, and ends overlap. A function of its
  * own, for the plans of its caller would take the loop's registers. */
 static __attribute__((noinline)) void ROW(part_rows)(T *even, T *odd, int64_t pitch, const T *in, int64_t in_pitch, int64_t rows, int64_t n)
@@ -102,7 +116,7 @@ static __attribute__((noinline)) void ROW(spread_narrow)(T *out, const spread_pl
             for (int64_t q = r.begin; q < r.end; q++) {
                 const T *from = in + (c * s->h + q * s->y.stride + r.shift) * 16;
                 const sixteen line = *(const sixteen *)from, none = {0};
-                __builtin_prefetch(from + s->h * 16);
+                __builtin_prefetch(from + 4 * s->h * 16); /* four channels on: the next one would still be on its way */
                 *(eight *)(to + q * 8) = __builtin_shufflevector(line, none, 16, 1, 3, 5, 7, 9, 11, 13);
                 *(eight *)(to + tap + q * 8) = __builtin_shufflevector(line, none, 0, 2, 4, 6, 8, 10, 12, 14);
                 *(eight *)(to + 2 * tap + q * 8) = __builtin_shufflevector(line, none, 1, 3, 5, 7, 9, 11, 13, 15);

@@ -12,6 +12,7 @@ typedef T N(vec) __attribute__((vector_size(TN_VECTOR_BYTES)));
 #else
 #define KEEP(v) (void)(v)
 #endif
+#define HIDE(p) __asm__("" : "+r"(p)) /* else each row would have a pointer of its own, more than there are registers */
 
 TN_INLINE T N(fold)(VEC v)
 {
@@ -31,34 +32,49 @@ TN_INLINE T N(fold)(VEC v)
 /* dw[r][t] += sum over images and positions of dy[r][...] * x[off[t] + ...], for `rows` outputs and `taps` distances. */
 TARGET TN_INLINE void N(dots)(int rows, int taps, const weight_plan *w, const E *x, const E *dy, int64_t first, T *dw)
 {
+    const int64_t plane = w->dy_plane;
+    const int pitch = taps == 3 ? 4 : taps;
     VEC acc[32];
     const VEC zero = {0};
     TN_UNROLL for (int i = 0; i < 32; i++)
         acc[i] = zero;
     for (int64_t image = 0; image < w->images; image++) {
-        const E *xi = x + image * w->x_image, *dyi = dy + image * w->dy_image;
+        const E *xi = x + image * w->x_image;
         const E *at[9];
         TN_UNROLL for (int t = 0; t < taps; t++)
             at[t] = xi + w->off[tn_min_i64(first + t, w->k - 1)];
-        for (int64_t i = 0; i < w->length; i += WIDTH) {
-            VEC dyv[4];
-            TN_UNROLL for (int r = 0; r < rows; r++) {
-                dyv[r] = LOAD(dyi + r * w->dy_plane + i);
-                KEEP(dyv[r]); /* once for all taps */
-            }
-            TN_UNROLL for (int t = 0; t < taps; t++) {
-                VEC xv = LOAD(at[t] + i);
-                TN_UNROLL for (int r = 0; r < rows; r++)
-                    acc[r * taps + t] = STEP(acc[r * taps + t], xv, dyv[r]);
+        const E *low = dy + image * w->dy_image, *high = low + 4 * plane; /* rows 0 to 3, and 4 to 7 */
+        for (int64_t line = 0, to = 0; line < w->lines; line++, to += w->x_line - w->length) {
+            for (int64_t i = w->length; i > 0; i -= WIDTH, to += WIDTH, low += WIDTH, high += WIDTH) {
+                HIDE(to);
+                HIDE(low);
+                if (rows > 4)
+                    HIDE(high);
+                VEC xv[9];
+                TN_UNROLL for (int t = 0; t < taps; t++) {
+                    xv[t] = LOAD(at[t] + to);
+                    KEEP(xv[t]); /* once for all rows */
+                }
+                TN_UNROLL for (int r = 0; r < rows; r++) {
+                    VEC dyv = LOAD((r < 4 ? low : high) + r % 4 * plane);
+                    KEEP(dyv);
+                    TN_UNROLL for (int t = 0; t < taps; t++)
+                        acc[r * pitch + t] = STEP(acc[r * pitch + t], xv[t], dyv);
+                }
             }
         }
     }
 #if TN_VECTOR_BYTES == 64
     if (sizeof(T) == sizeof(float)) {
         float sums[32];
-        TN_UNROLL for (int i = 0; i < rows * taps; i += 16)
+        TN_UNROLL for (int i = 0; i < rows * pitch; i += 16)
             _mm512_storeu_ps(sums + i, tn_sum_each_((const __m512 *)(const void *)(acc + i)));
-        for (int r = 0; r < rows; r++)
+        const __mmask8 lanes = (__mmask8)tn_first_(tn_min_i64(taps, w->k - first));
+        TN_UNROLL for (int r = 0; r < rows && pitch == 4; r++) {
+            float *to = (float *)(void *)(dw + r * w->k + first);
+            _mm_mask_storeu_ps(to, lanes, _mm_add_ps(_mm_maskz_loadu_ps(lanes, to), _mm_loadu_ps(sums + 4 * r)));
+        }
+        for (int r = 0; r < rows && pitch != 4; r++)
             for (int t = 0; t < taps && first + t < w->k; t++)
                 dw[r * w->k + first + t] += (T)sums[r * taps + t];
         return;
@@ -66,7 +82,7 @@ TARGET TN_INLINE void N(dots)(int rows, int taps, const weight_plan *w, const E 
 #endif
     for (int t = 0; t < taps && first + t < w->k; t++)
         for (int r = 0; r < rows; r++)
-            dw[r * w->k + first + t] += N(fold)(acc[r * taps + t]);
+            dw[r * w->k + first + t] += N(fold)(acc[r * pitch + t]);
 }
 
 #define DOT_ROWS(rows, taps)                                                                                                  \
@@ -81,6 +97,7 @@ DOT_ROWS(3, 3)
 DOT_ROWS(4, 3)
 #if TN_VECTOR_BYTES == 64
 DOT_ROWS(4, 4)
+DOT_ROWS(8, 3)
 #endif
 #undef DOT_ROWS
 
@@ -101,6 +118,18 @@ static void N(few_rows)(int64_t rows, const weight_plan *w, const E *x, const E 
         N(dots_4_3)(w, x, dy, dw);
 }
 
+/* All rows of dw: 8 together where the taps are threes, as they are of 3 x 3 kernels, and there are registers for it; else 4. */
+static void N(all_rows)(int64_t rows, const weight_plan *w, const E *x, const E *dy, T *dw)
+{
+    int64_t r = 0;
+#if TN_VECTOR_BYTES == 64
+    for (; w->k % 3 == 0 && rows - r >= 8; r += 8)
+        N(dots_8_3)(w, x, dy + r * w->dy_plane, dw + r * w->k);
+#endif
+    for (; r < rows; r += 4)
+        N(few_rows)(tn_min_i64(4, rows - r), w, x, dy + r * w->dy_plane, dw + r * w->k);
+}
+
 typedef struct {
     const convolution *v;
     const weight_plan *w;
@@ -108,8 +137,8 @@ typedef struct {
     T *dw, *db, *partial; /* partial is [chunks][c_out][k + 1]: dw, then db */
     E *scratch;           /* each worker's planes of x, gradients, and room for what an image of x is multiplied as */
     int64_t scratch_each, grads_at, room_at, workers, chunks, parts, batch;
-    int64_t lines;          /* of dy, copied together */
-    bool as_it_lies, dense; /* x and dy are read where they are; or are only rounded */
+    int64_t lines;              /* of dy, copied together */
+    bool x_lies, dense, dy_lies; /* x is read where it is, or is only rounded; dy is read where it is */
 } N(weight_job);
 
 /* One chunk of images, one group, one part of its outputs: into the chunk's partial sums. */
@@ -130,23 +159,21 @@ static void N(weight_unit)(const N(weight_job) *job, E *planes, int64_t chunk, i
             const T *dy = job->dy + ((i + b) * c->c_out + group * v->rows + row0) * spatial;
             for (int64_t r = 0; r < rows && job->db; r++)
                 db[r] += SUM(dy + r * spatial, spatial);
-            if (job->as_it_lies)
-                continue;
             if (job->dense)
                 (void)PREPARE(planes + b * w.x_image, x, v->in, c->h * c->w);
-            else
+            else if (!job->x_lies)
                 ROW(spread)(planes + b * w.x_image, &v->plan, PREPARE(room, x, v->in, c->h * c->w), v->in);
-            for (int64_t r = 0; r < rows; r++, dy += spatial)
+            for (int64_t r = 0; r < rows && !job->dy_lies; r++, dy += spatial)
                 for (int64_t y = 0; y < c->oh; y += job->lines)
                     PUT_ROW(grads + b * w.dy_image + r * w.dy_plane + y * v->plan.x.size, dy + y * c->ow, job->lines * c->ow);
         }
         const E *x = planes, *dy = grads;
-        if (job->as_it_lies) {
+        if (job->x_lies)
             x = (const E *)(const void *)(job->x + i * w.x_image + group * v->in * c->h * c->w);
+        if (job->dy_lies)
             dy = (const E *)(const void *)(job->dy + i * w.dy_image + (group * v->rows + row0) * spatial);
-        }
-        for (int64_t r = 0; job->dw && r < rows; r += 4)
-            N(few_rows)(tn_min_i64(4, rows - r), &w, x, dy + r * w.dy_plane, dw + r * w.k);
+        if (job->dw)
+            N(all_rows)(rows, &w, x, dy, dw);
     }
 }
 
@@ -222,24 +249,28 @@ static tn_status N(weight_grad)(const convolution *v, const T *x, const T *dy, T
 {
     const tn_conv *c = v->conv;
     const product *p = &v->product[0];
-    const int64_t length = tn_ceil_div((c->oh - 1) * p->cols + c->ow, WIDTH) * WIDTH, weights = c->c_out * (p->k + 1);
+    const int64_t spatial = c->oh * c->ow, weights = c->c_out * (p->k + 1);
     N(weight_job) job = {.v = v, .x = x, .dy = dy, .dw = dw, .db = db};
-    job.workers = tn_workers_for(c->n * c->c_out * p->k * c->oh * c->ow);
-    const bool direct = is_direct(v, WIDTH);
-    job.as_it_lies = direct && sizeof(E) == sizeof(T);
-    job.dense = direct && sizeof(E) < sizeof(T);
-    job.lines = job.dense ? c->oh : 1;
+    job.workers = tn_workers_for(c->n * c->c_out * p->k * spatial);
+    /* Of whole vectors, all lines or each, dy has no gaps; else it has the planes' pitch, and zeros in the gaps. */
+    const bool whole = p->cols == c->ow && spatial % WIDTH == 0, even = !whole && c->ow % WIDTH == 0;
+    const int64_t length = even ? c->ow : whole ? spatial : tn_ceil_div((c->oh - 1) * p->cols + c->ow, WIDTH) * WIDTH;
+    const int64_t lines = even ? c->oh : 1, dy_plane = lines * length;
+    job.lines = even || whole ? c->oh : 1;
+    job.dy_lies = (even || whole) && sizeof(E) == sizeof(T);
+    job.x_lies = is_direct(v, WIDTH) && sizeof(E) == sizeof(T);
+    job.dense = is_direct(v, WIDTH) && sizeof(E) < sizeof(T);
     job.chunks = tn_max_i64(1, tn_min_i64(tn_min_i64(c->n, 16), ((int64_t)4 << 20) / weights));
     job.parts = tn_min_i64(tn_ceil_div(v->rows, 4), tn_ceil_div(16, job.chunks * c->groups));
-    weight_plan w = {p->k, p->off, 1, length, length, length * tn_ceil_div(v->rows, job.parts), v->plan.plane * v->in};
-    if (job.as_it_lies)
-        w.dy_image = c->c_out * length, w.x_image = c->c_in * length;
+    weight_plan w = {.k = p->k, .off = p->off, .images = 1, .lines = lines, .length = length, .x_line = p->cols, .dy_plane = dy_plane};
+    w.x_image = job.x_lies ? c->c_in * c->h * c->w : v->plan.plane * v->in;
+    w.dy_image = dy_plane * (job.dy_lies ? c->c_out : tn_ceil_div(v->rows, job.parts));
     job.batch = tn_max_i64(1, tn_min_i64(tn_ceil_div(c->n, job.chunks), BATCH_BYTES / (int64_t)sizeof(E) / (w.x_image + w.dy_image)));
-    if (!job.as_it_lies) {
-        job.grads_at = tn_ceil_div(job.batch * w.x_image + SLACK, 64) * 64;
-        job.room_at = job.grads_at + tn_ceil_div(job.batch * w.dy_image + SLACK, 64) * 64;
-        job.scratch_each = job.room_at + tn_ceil_div((sizeof(E) < sizeof(T) ? v->in * c->h * c->w : 0) + SLACK, 64) * 64;
-    }
+    job.batch = tn_min_i64(job.batch, tn_max_i64(1, ROWS_BYTES / (ROWS * (int64_t)sizeof(E) * dy_plane)));
+    const int64_t x_room = job.x_lies ? 0 : job.batch * w.x_image, dy_room = job.dy_lies ? 0 : job.batch * w.dy_image;
+    job.grads_at = tn_ceil_div(x_room + SLACK, 64) * 64;
+    job.room_at = job.grads_at + tn_ceil_div(dy_room + SLACK, 64) * 64;
+    job.scratch_each = job.room_at + tn_ceil_div((sizeof(E) < sizeof(T) ? v->in * c->h * c->w : 0) + SLACK, 64) * 64;
     job.w = &w;
     const size_t partial_size = (size_t)(job.chunks * weights) * sizeof(T), scratch_size = (size_t)(job.scratch_each * job.workers) * sizeof(E);
     job.partial = tn_alloc(partial_size);
@@ -259,3 +290,4 @@ static tn_status N(weight_grad)(const convolution *v, const T *x, const T *dy, T
 #undef WIDTH
 #undef LOAD
 #undef KEEP
+#undef HIDE
