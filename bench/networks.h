@@ -114,9 +114,8 @@ typedef struct {
 
 static tn_tensor *block_forward(block *net, tn_tensor *x)
 {
-    tn_tensor *y = tn_relu(tn_call(net->bn1, tn_call(net->conv1, x)));
-    y = tn_call(net->bn2, tn_call(net->conv2, y));
-    return tn_relu(tn_add(y, net->shortcut ? tn_call(net->shortcut, x) : x));
+    tn_tensor *y = tn_call(net->bn1, tn_call(net->conv1, x)), *residual = net->shortcut ? tn_call(net->shortcut, x) : x;
+    return tn_call(net->bn2, tn_call(net->conv2, y), residual);
 }
 TN_MODULE(block, block_forward);
 
@@ -124,9 +123,9 @@ static void *block_new(int64_t in, int64_t out, int64_t stride)
 {
     block *net = TN_NEW(block);
     TN_CHILD(net, conv1, tn_conv2d_new(in, out, 3, .stride = stride, .padding = 1, .bias = false));
-    TN_CHILD(net, bn1, tn_batch_norm2d_new(out));
+    TN_CHILD(net, bn1, tn_batch_norm2d_new(out, RELU));
     TN_CHILD(net, conv2, tn_conv2d_new(out, out, 3, .padding = 1, .bias = false));
-    TN_CHILD(net, bn2, tn_batch_norm2d_new(out));
+    TN_CHILD(net, bn2, tn_batch_norm2d_new(out, RELU)); /* of the sum with the shortcut */
     if (in != out)
         TN_CHILD(net, shortcut, tn_sequential_new(tn_conv2d_new(in, out, 1, .stride = stride, .bias = false), tn_batch_norm2d_new(out)));
     return net;
@@ -139,7 +138,7 @@ typedef struct {
 
 static tn_tensor *resnet_forward(resnet *net, tn_tensor *x)
 {
-    x = tn_relu(tn_call(net->bn, tn_call(net->conv, x)));
+    x = tn_call(net->bn, tn_call(net->conv, x));
     x = tn_call(net->blocks, x); /* [n, 64, 8, 8] */
     return tn_call(net->fc, tn_mean(x, .dims = TN_DIMS(2, 3)));
 }
@@ -149,7 +148,7 @@ static void *resnet_new(void)
 {
     resnet *net = TN_NEW(resnet);
     TN_CHILD(net, conv, tn_conv2d_new(3, 16, 3, .padding = 1, .bias = false));
-    TN_CHILD(net, bn, tn_batch_norm2d_new(16));
+    TN_CHILD(net, bn, tn_batch_norm2d_new(16, RELU));
     TN_CHILD(net, blocks, tn_sequential_new(block_new(16, 16, 1), block_new(16, 16, 1), block_new(16, 16, 1), block_new(16, 32, 2),
                                             block_new(32, 32, 1), block_new(32, 32, 1), block_new(32, 64, 2), block_new(64, 64, 1),
                                             block_new(64, 64, 1)));

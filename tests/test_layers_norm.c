@@ -34,6 +34,9 @@ static void test_operator_errors(void **state)
     check_fails(tn_batch_norm(tn_ones(TN_SHAPE(1, 3)), NULL, NULL, .training = true), TN_ERR_SHAPE, "[1, 3] one value variance");
     check_fails(tn_batch_norm(three, .training = true), TN_ERR_SHAPE, "batch_norm: x is [3] [n, c]");
     check_fails(tn_batch_norm(tn_cast(x, TN_I64), .training = true), TN_ERR_DTYPE, "batch_norm: int64");
+    check_fails(tn_batch_norm(x, .training = true, .residual = three), TN_ERR_SHAPE, "residual is [3]: it must be [2, 3, 4]");
+    check_fails(tn_batch_norm(x, .training = true, .residual = tn_cast(x, TN_F64)), TN_ERR_DTYPE, "float32 residual float64");
+    check_fails(tn_batch_norm(x, .training = true, .activation = (tn_activation)7), TN_ERR_ARGUMENT, "batch_norm: activation 7");
     check_fails(tn_layer_norm(x, TN_SHAPE(3)), TN_ERR_SHAPE, "layer_norm: [2, 3, 4] last dims [3]");
     check_fails(tn_layer_norm(x, TN_SHAPE(4), three), TN_ERR_SHAPE, "layer_norm: weight is [3] must be [4]");
     check_fails(tn_layer_norm(x, TN_SCALAR), TN_ERR_SHAPE, "layer_norm: at least one");
@@ -56,8 +59,28 @@ static void test_layer_errors(void **state)
     check_fails(tn_group_norm_new(0, 3), TN_ERR_ARGUMENT, "group_norm_new: 0 groups");
     check_fails(tn_call(tn_adopt(tn_batch_norm2d_new(3)), x), TN_ERR_SHAPE, "batch_norm2d: [2, 3, 4] [n, c, h, w]");
     check_fails(tn_call(tn_adopt(tn_batch_norm1d_new(4)), x), TN_ERR_SHAPE, "batch_norm1d: [2, 3, 4] 3 channels layer has 4");
+    check_fails(tn_call(tn_adopt(tn_batch_norm1d_new(3)), x, NULL), TN_ERR_ARGUMENT, "batch_norm1d: residual is NULL");
+    check_fails(tn_call(tn_adopt(tn_batch_norm1d_new(3)), x, x, x), TN_ERR_ARGUMENT, "batch_norm1d: x and a residual 3 inputs");
     check_fails(tn_call(tn_adopt(tn_group_norm_new(2, 4)), x), TN_ERR_SHAPE, "group_norm: 3 channels layer has 4");
     check_fails(tn_call(tn_adopt(tn_layer_norm_new(TN_SHAPE(3))), x), TN_ERR_SHAPE, "layer_norm: [2, 3, 4] [3]");
+}
+
+/* A layer with an activation and a second input is the plain layer, add and ReLU; without the second one, the plain layer and ReLU. */
+static void test_endings(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_manual_seed(4);
+    tn_module *norm = tn_adopt(tn_batch_norm2d_new(3, .activation = TN_ACTIVATION_RELU)), *plain = tn_adopt(tn_batch_norm2d_new(3));
+    tn_tensor *x = tn_randn(TN_SHAPE(2, 3, 5, 4)), *residual = tn_randn(TN_SHAPE(2, 3, 5, 4));
+    for (int training = 1; training >= 0; training--) {
+        tn_train(norm, training);
+        tn_train(plain, training);
+        assert_true(tn_equal(tn_call(norm, x, residual), tn_relu(tn_add(tn_call(plain, x), residual))));
+        assert_true(tn_equal(tn_call(norm, x), tn_relu(tn_call(plain, x))));
+        assert_true(tn_equal(tn_parameter(norm, "running_var"), tn_parameter(plain, "running_var")));
+    }
+    check_good();
 }
 
 /* PyTorch's names, in a file and back; evaluation changes nothing. */
@@ -130,7 +153,7 @@ static void test_epsilon(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {LAYER_TABLE_TESTS, TEST(test_operator_errors), TEST(test_layer_errors), TEST(test_state), TEST(test_half),
-                                       TEST(test_epsilon)};
+    const struct CMUnitTest tests[] = {LAYER_TABLE_TESTS, TEST(test_operator_errors), TEST(test_layer_errors), TEST(test_endings), TEST(test_state),
+                                       TEST(test_half), TEST(test_epsilon)};
     return layer_table_load("norm", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

@@ -303,9 +303,64 @@ static void test_halves_of_channels(void **state)
     check_good();
 }
 
+/* y, and the gradients of x, weight, bias and residual; with create_graph, [4], a second one of x. */
+static tn_tensor *ended(bool fused, tn_tensor *const *in, bool training, int ending, tn_tensor **d, bool create_graph)
+{
+    const int64_t c = tn_size(in[0], 1);
+    tn_tensor *mean = tn_full(TN_SHAPE(c), 0.5, .dtype = tn_dtype_of(in[0])), *var = tn_full(TN_SHAPE(c), 2, .dtype = tn_dtype_of(in[0])), *y, *dy;
+    tn_tensor *residual = ending & 1 ? in[3] : NULL;
+    const tn_activation activation = ending & 2 ? TN_ACTIVATION_RELU : TN_ACTIVATION_NONE;
+    if (fused) {
+        y = tn_batch_norm(in[0], mean, var, in[1], in[2], .training = training, .residual = residual, .activation = activation);
+    } else {
+        y = tn_batch_norm(in[0], mean, var, in[1], in[2], .training = training);
+        y = residual ? tn_add(y, residual) : y;
+        y = activation ? tn_relu(y) : y;
+    }
+    dy = tn_add(tn_mul(y, y), 1);
+    assert_int_equal(tn_grads_of(&y, 1, in, residual ? 4 : 3, d, .grads = &dy, .create_graph = create_graph), TN_OK);
+    d[4] = create_graph ? tn_grad_of(tn_add(tn_sum(tn_square(d[0])), tn_sum(tn_square(d[1]))), in[0]) : NULL;
+    return y;
+}
+
+/* Batch norm with a residual, an activation or both gives the bits of the operators one after another, and so do gradients; second ones,
+ * whose terms are added up in another order, to rounding. What is NaN stays NaN. */
+static void test_endings(void **state)
+{
+    (void)state;
+    static const int64_t lengths[] = {1, 2, 37, 1100};
+    const tn_dtype dtypes[] = {TN_F32, TN_F64, TN_BF16};
+    for (int i = 0; i < 3 * 4 * 2 * 2 * 4; i++) {
+        TN_SCOPE;
+        const tn_dtype dtype = dtypes[i % 3];
+        const int64_t n = 35, c = 22, s = lengths[i / 3 % 4];
+        const bool training = i / 12 % 2, create_graph = i / 24 % 2;
+        const int ending = i / 48;
+        const tn_shape shape = s == 1 ? TN_SHAPE(n, c) : TN_SHAPE(n, c, s);
+        tn_tensor *in[4], *d[2][5] = {{NULL}}, *y[2];
+        for (int k = 0; k < 4; k++) {
+            in[k] = tn_cast(tn_randn(k == 1 || k == 2 ? TN_SHAPE(c) : shape), dtype);
+            if (k == 3 && !training)
+                tn_fill_(tn_select(in[k], 0, 3), NAN);
+            tn_check(tn_set_requires_grad(in[k], true));
+        }
+        for (int fused = 0; fused < 2; fused++)
+            y[fused] = ended(fused, in, training, ending, d[fused], create_graph);
+        assert_true(tn_allclose(y[0], y[1], 0, 0, true));
+        for (int k = 0; k < 4; k++)
+            if (d[0][k])
+                assert_true(tn_allclose(d[0][k], d[1][k], 0, 0, true));
+        if (create_graph) {
+            const double off = training ? (dtype == TN_F64 ? 1e-14 : 1e-6) * tn_item(tn_amax(tn_abs(d[0][4]))) : 0;
+            assert_true(tn_allclose(d[0][4], d[1][4], 0, off, true));
+        }
+    }
+    check_good();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(test_kernels), TEST(test_moments), TEST(test_threads), TEST(test_halves),
-                                       TEST(test_halves_of_channels)};
+                                       TEST(test_halves_of_channels), TEST(test_endings)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -281,11 +281,12 @@ WORK(ctc, tn_dtype dtype, const tn_ctc *c)
     return w;
 }
 
-/* Mean and variance, four operations; x less the mean, times rstd; the weight and the bias. */
+/* Mean and variance, four operations; x less the mean, times rstd; the weight and the bias; the residual and the activation. */
 WORK(norm, tn_dtype dtype, const tn_norm *m)
 {
-    const double operations = (m->given ? 0 : m->centre ? 4 : 2) + (m->centre ? 2 : 1) + (m->weight ? 1 : 0) + (m->bias ? 1 : 0);
-    tn_work w = dense(m->held ? (tn_dtype)m->held : dtype, (double)(m->n * m->c * m->s), operations, 1, 1);
+    const double operations = (m->given ? 0 : m->centre ? 4 : 2) + (m->centre ? 2 : 1) + (m->weight ? 1 : 0) + (m->bias ? 1 : 0) +
+                              (m->residual ? 1 : 0) + (m->activation ? 1 : 0);
+    tn_work w = dense(m->held ? (tn_dtype)m->held : dtype, (double)(m->n * m->c * m->s), operations, m->residual ? 2 : 1, 1);
     w.read += size_of(dtype) * (double)m->c * ((m->weight ? 1 : 0) + (m->bias ? 1 : 0));
     return w;
 }

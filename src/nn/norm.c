@@ -24,6 +24,7 @@ typedef struct batch_norm {
     int dims; /* of space: 1 or 2 */
     double momentum, eps;
     bool cumulative;
+    tn_activation activation;
 } batch_norm;
 
 static bool input_fits(const batch_norm *self, const tn_tensor *x)
@@ -39,14 +40,17 @@ static bool input_fits(const batch_norm *self, const tn_tensor *x)
     return !tn_failing();
 }
 
-static tn_tensor *batch_norm_forward(batch_norm *self, tn_tensor *x)
+static tn_tensor *batch_norm_forward(batch_norm *self, tn_tensor *const *in, int n_in)
 {
-    if (!input_fits(self, x))
+    if (n_in != 1 && n_in != 2)
+        return tn_fail(TN_ERR_ARGUMENT, "%s: forward takes x and a residual or none, and %d inputs were given", self->base.type->name, n_in);
+    tn_tensor *x = in[0], *residual = n_in == 2 ? in[1] : NULL;
+    if (!input_fits(self, x) || (n_in == 2 && !tn_ready(self->base.type->name, "residual", residual)))
         return NULL;
     const bool moves = self->base.training && self->num_batches_tracked;
     tn_batch_norm_args args = {.size = sizeof args, .training = self->base.training || !self->running_mean, .momentum = self->momentum,
-                               .eps = self->eps, .x = x, .running_mean = self->running_mean, .running_var = self->running_var,
-                               .weight = self->weight, .bias = self->bias};
+                               .eps = self->eps, .residual = residual, .activation = self->activation, .x = x, .running_mean = self->running_mean,
+                               .running_var = self->running_var, .weight = self->weight, .bias = self->bias};
     if (moves && self->cumulative)
         args.momentum = 1 / (double)(tn_item_i64(self->num_batches_tracked) + 1);
     tn_tensor *y = tn_batch_norm_with(&args);
@@ -66,11 +70,18 @@ static size_t batch_norm_describe(const tn_module *module, char *text, size_t si
         tn_put(&out, "cumulative");
     else
         tn_put(&out, "momentum=%g", self->momentum);
-    tn_put(&out, "%s%s", self->weight ? "" : ", affine=False", self->running_mean ? "" : ", track_running_stats=False");
+    tn_put(&out, "%s%s%s", self->weight ? "" : ", affine=False", self->running_mean ? "" : ", track_running_stats=False",
+           tn_activation_text(self->activation));
     return out.length;
 }
-LAYER_NAMED(batch_norm1d, batch_norm);
-LAYER_NAMED(batch_norm2d, batch_norm);
+
+/* The table of a layer of one or two inputs. */
+#define BATCH_NORM(name)                                                                                                      \
+    TN_MODULE_THUNK_(name, out_[0] = batch_norm_forward((batch_norm *)(void *)module_, in_, n_in_); return tn_last_status()) = { \
+        sizeof(tn_module_type), #name, sizeof(batch_norm), -1, 1, name##_thunk_, NULL, NULL, batch_norm_describe,             \
+    }
+BATCH_NORM(batch_norm1d);
+BATCH_NORM(batch_norm2d);
 
 static bool at_least_one(const char *name, const char *what, int64_t value)
 {
@@ -92,6 +103,7 @@ static tn_module *batch_norm_new(const tn_module_type *type, const tn_batch_norm
     self->dims = dims;
     self->momentum = a->momentum;
     self->cumulative = a->cumulative;
+    self->activation = a->activation;
     self->eps = a->eps;
     if (a->affine) {
         FILLED_PARAM(self, weight, c, 1, a->dtype);

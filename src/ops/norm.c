@@ -6,6 +6,7 @@
 #include "core/loop.h"
 #include "ops/create.h"
 #include "ops/reduction.h"
+#include "ops/relu_mask.h"
 #include "ops/window.h"
 
 /* The node's attribute is a tn_norm, whose pointers are set for each call. */
@@ -77,11 +78,13 @@ static void norm_backward(tn_node *node, tn_tensor *const *dys, tn_tensor **d)
     tn_tensor *x = tn_node_saved(node, 0), *weight = tn_node_saved(node, 1), *statistics = tn_node_saved(node, 2);
     if (tn_failing() || !x || !statistics)
         return;
-    if (tn_grad_enabled()) {
-        composed(node, dys[0], x, weight, statistics, d);
+    tn_tensor *dy = form->activation ? tn_relu_mask(dys[0], tn_node_saved(node, 3)) : dys[0];
+    d[3] = tn_wants(node, 3) ? dy : NULL;
+    if (dy && tn_grad_enabled()) {
+        composed(node, dy, x, weight, statistics, d);
         return;
     }
-    tn_tensor *dy = tn_contiguous(dys[0]);
+    dy = dy ? tn_contiguous(dy) : NULL;
     for (int i = 0; i < 3 && dy; i++)
         if (tn_wants(node, i)) {
             const tn_shape shape = i ? TN_SHAPE(form->c) : tn_shape_of(x);
@@ -98,8 +101,10 @@ static void norm_backward(tn_node *node, tn_tensor *const *dys, tn_tensor **d)
     tn_kernels_for(x)->norm_backward(tn_compute_dtype(x), &f);
 }
 
-/* x of its own shape and any floating dtype, weight and bias [c] or NULL; *statistics is made unless the form's are given. */
-static tn_tensor *normalise(const char *op, tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn_norm *form, tn_tensor **statistics)
+/* x of its own shape and any floating dtype, weight and bias [c] or NULL; *statistics is made unless the form's are given. residual is NULL, and
+ * the form without an activation, but of the CPU's batch norm of f32 or f64. */
+static tn_tensor *normalise(const char *op, tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn_tensor *residual, tn_norm *form,
+                            tn_tensor **statistics)
 {
     const tn_dtype dtype = tn_compute_dtype(x), own = (tn_dtype)x->dtype;
     const bool rows = !form->batch && form->groups == 1 && form->c <= TN_NORM_HELD, fits = form->s == 1 ? rows : form->s <= TN_NORM_HELD;
@@ -108,6 +113,7 @@ static tn_tensor *normalise(const char *op, tn_tensor *x, tn_tensor *weight, tn_
     x = tn_contiguous(form->held ? x : tn_as_dtype(x, dtype));
     weight = weight ? tn_contiguous(tn_as_dtype(weight, dtype)) : NULL;
     bias = bias ? tn_contiguous(tn_as_dtype(bias, dtype)) : NULL;
+    residual = residual ? tn_contiguous(residual) : NULL;
     if (!*statistics)
         *statistics = tn_new(op, TN_SHAPE(3, pool_count(form)), TN_F64, whole->storage->device);
     tn_tensor *y = tn_failing() ? NULL : tn_new(op, tn_shape_of(x), (tn_dtype)x->dtype, x->storage->device);
@@ -115,10 +121,12 @@ static tn_tensor *normalise(const char *op, tn_tensor *x, tn_tensor *weight, tn_
         return NULL;
     tn_norm f = operands(form, x, weight, *statistics);
     f.bias = bias ? tn_ptr(bias) : NULL;
+    f.residual = residual ? tn_ptr(residual) : NULL;
     f.y = tn_ptr(y);
     if (x->numel && tn_kernels_for(x)->norm(dtype, &f) != TN_OK)
         return NULL;
-    y = tn_record(y, op, norm_backward, TN_INPUTS(x, weight, bias), TN_SAVED(x, weight, *statistics), TN_ATTR(*form));
+    y = tn_record(y, op, norm_backward, TN_INPUTS(x, weight, bias, residual),
+                  TN_SAVED(x, weight, *statistics, form->activation ? y : NULL), TN_ATTR(*form));
     return tn_as_dtype(y, (tn_dtype)whole->dtype);
 }
 
@@ -185,6 +193,16 @@ static bool move_running(tn_tensor *running, tn_tensor *value, double momentum)
     return moved && tn_overwrite(running, moved) == TN_OK;
 }
 
+/* What batch norm does to its result. */
+static bool ending_fits(const char *op, const tn_tensor *x, const tn_batch_norm_args *a)
+{
+    if (!parameter_fits(op, x, "residual", a->residual, tn_shape_of(x)))
+        return false;
+    if ((unsigned)a->activation > TN_ACTIVATION_RELU)
+        tn_fail(TN_ERR_ARGUMENT, "%s: activation %d is none of tn_activation", op, (int)a->activation);
+    return !tn_failing();
+}
+
 tn_tensor *tn_batch_norm_with(const tn_batch_norm_args *a)
 {
     TN_KNOWN(tn_batch_norm_args, a);
@@ -198,7 +216,7 @@ tn_tensor *tn_batch_norm_with(const tn_batch_norm_args *a)
     if (!a->training && (!mean || !var))
         return tn_fail(TN_ERR_ARGUMENT, "%s: running_mean and running_var are needed where .training is false", op);
     if (!parameter_fits(op, x, "running_mean", mean, c) || !parameter_fits(op, x, "running_var", var, c) ||
-        !parameter_fits(op, x, "weight", a->weight, c) || !parameter_fits(op, x, "bias", a->bias, c))
+        !parameter_fits(op, x, "weight", a->weight, c) || !parameter_fits(op, x, "bias", a->bias, c) || !ending_fits(op, x, a))
         return NULL;
     if (a->training && count == 1)
         return tn_fail(TN_ERR_SHAPE, "%s: x is %s: one value in each channel has no variance to train with", op, tn_text(x));
@@ -209,7 +227,11 @@ tn_tensor *tn_batch_norm_with(const tn_batch_norm_args *a)
         if (!statistics || tn_overwrite(tn_select(statistics, 0, 0), mean) || tn_overwrite(tn_select(statistics, 0, 2), var))
             return NULL;
     }
-    tn_tensor *y = normalise(op, x, a->weight, a->bias, &form, &statistics);
+    const bool fused = x->storage->device.type == TN_CPU && tn_compute_dtype(x) == (tn_dtype)x->dtype;
+    form.activation = fused && a->activation ? TN_UNARY_RELU : 0;
+    tn_tensor *y = normalise(op, x, a->weight, a->bias, fused ? a->residual : NULL, &form, &statistics);
+    y = y && !fused && a->residual ? tn_add(y, a->residual) : y;
+    y = y && !fused && a->activation ? tn_relu(y) : y;
     if (y && a->training && x->numel) {
         TN_NO_GRAD;
         tn_tensor *unbiased = tn_mul(tn_select(statistics, 0, 2), tn_scalar_f64((double)count / (double)(count - 1)));
@@ -230,7 +252,7 @@ static tn_tensor *normalise_rows(const char *op, tn_tensor *x, tn_shape shape, t
     const tn_shape c = TN_SHAPE(form.c);
     weight = weight ? tn_reshape(weight, c) : NULL;
     bias = bias ? tn_reshape(bias, c) : NULL;
-    return tn_pass(tn_failing() ? NULL : normalise(op, x, weight, bias, &form, &statistics));
+    return tn_pass(tn_failing() ? NULL : normalise(op, x, weight, bias, NULL, &form, &statistics));
 }
 
 tn_tensor *tn_layer_norm_with(const tn_layer_norm_args *a)
@@ -262,5 +284,5 @@ tn_tensor *tn_group_norm_with(const tn_group_norm_args *a)
     if (!parameter_fits(op, a->x, "weight", a->weight, c) || !parameter_fits(op, a->x, "bias", a->bias, c))
         return NULL;
     TN_SCOPE;
-    return tn_pass(normalise(op, a->x, a->weight, a->bias, &form, &statistics));
+    return tn_pass(normalise(op, a->x, a->weight, a->bias, NULL, &form, &statistics));
 }

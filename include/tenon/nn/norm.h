@@ -11,14 +11,16 @@ extern "C" {
 /* Batch norm of x [n, c] or [n, c, l], and of x [n, c, h, w]. Parameters weight and bias [c] (with .affine); buffers running_mean, running_var
  * [c] and num_batches_tracked, an i64 of rank 0 (with .track_running_stats). In training the batch's statistics are used, and the running
  * ones move by .momentum toward them; in evaluation the running ones are used, or without them the batch's again. .cumulative in the
- * place of .momentum keeps the plain average of all batches (PyTorch's momentum=None). tn_batch_norm1d_new(features, ...). */
+ * place of .momentum keeps the plain average of all batches (PyTorch's momentum=None). tn_batch_norm1d_new(features, ...).
+ * .activation is applied to the result in the same pass, and a second input, tn_call(norm, x, residual), of x's shape, is added before it. */
 #define TN_BATCH_NORM_LAYER_OPTIONS(X)                                                                                        \
     X(double, momentum, 0.1)                                                                                                  \
     X(bool, cumulative, false)                                                                                                \
     X(double, eps, 1e-5)                                                                                                      \
     X(bool, affine, true)                                                                                                     \
     X(bool, track_running_stats, true)                                                                                        \
-    X(tn_dtype, dtype, TN_DTYPE_DEFAULT)
+    X(tn_dtype, dtype, TN_DTYPE_DEFAULT)                                                                                      \
+    X(tn_activation, activation, TN_ACTIVATION_NONE)
 typedef struct tn_batch_norm_layer_args {
     size_t size TN_SIZE_(tn_batch_norm_layer_args);
     TN_BATCH_NORM_LAYER_OPTIONS(TN_FIELD_)

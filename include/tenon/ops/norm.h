@@ -5,6 +5,7 @@
 #define TENON_OPS_NORM_H
 
 #include <tenon/autograd.h>
+#include <tenon/ops/matmul.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -13,7 +14,9 @@ extern "C" {
 #define TN_BATCH_NORM_OPTIONS(X)                                                                                              \
     X(bool, training, false)                                                                                                  \
     X(double, momentum, 0.1)                                                                                                  \
-    X(double, eps, 1e-5)
+    X(double, eps, 1e-5)                                                                                                      \
+    X(tn_tensor *, residual, NULL)                                                                                            \
+    X(tn_activation, activation, TN_ACTIVATION_NONE)
 typedef struct tn_batch_norm_args { /* tn_batch_norm(x, running_mean, running_var, weight, bias, .training = true) */
     size_t size TN_SIZE_(tn_batch_norm_args);
     TN_BATCH_NORM_OPTIONS(TN_FIELD_)
@@ -23,7 +26,8 @@ typedef struct tn_batch_norm_args { /* tn_batch_norm(x, running_mean, running_va
 /* Each channel of x, [n, c] or [n, c, ...], to (x - mean) / sqrt(var + eps) weight + bias (Ioffe and Szegedy 2015). In training mean and var
  * are the batch's, and running_mean and running_var, unless NULL, move by momentum toward them (the variance with Bessel's correction);
  * else they are running_mean and running_var, which must be there. All four are [c]. One value in each channel has no variance:
- * TN_ERR_SHAPE in training. An empty batch moves nothing. */
+ * TN_ERR_SHAPE in training. An empty batch moves nothing. .residual, of x's shape, is added to the result and .activation applied to
+ * the sum, in the same pass over memory where it can be: the numbers, and gradients, of tn_add() and tn_relu() after it. */
 TN_API tn_tensor *tn_batch_norm_with(const tn_batch_norm_args *args);
 
 #define TN_LAYER_NORM_OPTIONS(X) X(double, eps, 1e-5)

@@ -175,6 +175,8 @@ static void FN(columns_forward)(int64_t begin, int64_t end, void *context)
         const T *x = (const T *)f->x + at;
         double sum[COLUMNS] = {0}, squares[COLUMNS] = {0};
         T mean[COLUMNS], scale[COLUMNS], shift[COLUMNS];
+        const T *added = f->residual ? (const T *)f->residual + at : NULL;
+        const bool relu = f->activation == TN_UNARY_RELU;
         for (int64_t i = 0; i < f->n && !f->given; i++)
             for (int64_t l = 0; l < w; l++)
                 sum[l] += (double)x[i * f->c + l];
@@ -192,8 +194,11 @@ static void FN(columns_forward)(int64_t begin, int64_t end, void *context)
             shift[l] = f->bias ? ((const T *)f->bias)[at + l] : 0;
         }
         for (int64_t i = 0; i < f->n; i++)
-            for (int64_t l = 0; l < w; l++)
-                ((T *)f->y)[i * f->c + at + l] = (x[i * f->c + l] - mean[l]) * scale[l] + shift[l];
+            for (int64_t l = 0; l < w; l++) {
+                T v = (x[i * f->c + l] - mean[l]) * scale[l] + shift[l];
+                v = added ? v + added[i * f->c + l] : v;
+                ((T *)f->y)[i * f->c + at + l] = relu && v < 0 ? 0 : v;
+            }
     }
 }
 
@@ -288,17 +293,35 @@ static void FN(chunks_moments)(int64_t begin, int64_t end, void *context)
     }
 }
 
+/* Each lane's x < 0 ? 0 : x. */
+static inline VEC FN(rectified)(VEC x)
+{
+    const __typeof__(x < 0) negative = x < 0;
+    return (VEC)((__typeof__(negative))x & ~negative);
+}
+
 /* Of segment k, which is of channel c; y may be x. */
 static inline void FN(segment_forward)(const tn_norm *f, int64_t k, int64_t c, const T *x, T *y)
 {
     const int64_t pool = f->batch ? c : pool_of(f, k), s = f->s;
     const T mean = (T)f->mean[pool], shift = f->bias ? ((const T *)f->bias)[c] : 0;
     const T scale = (T)f->rstd[pool] * (f->weight ? ((const T *)f->weight)[c] : 1);
+    const T *added = f->residual ? (const T *)f->residual + k * s : NULL;
+    const bool relu = f->activation == TN_UNARY_RELU;
     int64_t i = 0;
-    for (; i + WIDTH <= s; i += WIDTH)
-        *(VEC *)(y + i) = (AT(x + i) - mean) * scale + shift;
-    for (; i < s; i++)
-        y[i] = (x[i] - mean) * scale + shift;
+    for (; i + WIDTH <= s; i += WIDTH) {
+        VEC v = (AT(x + i) - mean) * scale + shift;
+        if (added)
+            v += AT(added + i);
+        if (relu)
+            v = FN(rectified)(v);
+        *(VEC *)(y + i) = v;
+    }
+    for (; i < s; i++) {
+        T v = (x[i] - mean) * scale + shift;
+        v = added ? v + added[i] : v;
+        y[i] = relu && v < 0 ? 0 : v;
+    }
 }
 
 static void FN(segments_forward)(int64_t begin, int64_t end, void *context)
