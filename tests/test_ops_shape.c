@@ -64,13 +64,13 @@ static void check_permuted(tn_dtype dtype, tn_shape sizes, tn_dims dims)
     assert_memory_equal(tn_data(back), tn_data(x), (size_t)tn_numel(x) * size);
 }
 
-/* Elements of 1, 2, 4 and 8 bytes; sizes less than a tile of the kernel, of some tiles, and of some blocks and a rest; rows that lie a power of two
- * apart, which the kernel takes by way of buffers. */
+/* Elements of 1, 2, 4 and 8 bytes; sizes less than a tile of the kernel, of some tiles, and of some blocks and a rest; rows of the result that lie
+ * a power of two apart, which the kernel takes by way of buffers; rows of the source that lie a multiple of 512 bytes apart, by tiles of whole lines. */
 static void transposed_copies(void **state)
 {
     (void)state;
     const tn_dtype dtypes[] = {TN_U8, TN_I16, TN_F32, TN_I64};
-    const int64_t sizes[][3] = {{2, 3, 5}, {1, 16, 32}, {3, 17, 70}, {2, 131, 65}, {70, 2, 67}, {2, 4096, 70}, {1, 4096, 85}};
+    const int64_t sizes[][3] = {{2, 3, 5}, {1, 16, 32}, {3, 17, 70}, {2, 131, 65}, {70, 2, 67}, {2, 4096, 70}, {1, 4096, 85}, {110, 16, 48}};
     for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++) {
         for (size_t j = 0; j < sizeof sizes / sizeof *sizes; j++) {
             tn_shape shape = tn_make_shape(3, sizes[j]);

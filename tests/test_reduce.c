@@ -514,6 +514,53 @@ static void softmax_of_special_values(void **unused)
     }
 }
 
+/* Of bfloat16 what f32 gives, rounded, on any number of threads: rows whose greatest lie far apart; some with -infinity, some with NaN, which their
+ * neighbours do not see. */
+static void check_softmax_of_halves(int rows, int n, bool log_of)
+{
+    const int numel = rows * n;
+    tn_bf16 *x = malloc((size_t)numel * 3 * sizeof *x), *y = x + numel, *again = y + numel;
+    float *wide = malloc((size_t)numel * 2 * sizeof *wide), *exact = wide + numel;
+    for (int j = 0; j < numel; j++) {
+        const int row = j / n;
+        put(TN_BF16, x, j, 400 * (row % 5) - 800 + (j % n == n - 1 && row % 3 == 1 ? 90 : 8 * uniform()));
+        if (row % 4 == 2 && j % n % 3)
+            put(TN_BF16, x, j, (double)-INFINITY);
+        if (row % 8 == 3 && j % n == n / 2)
+            put(TN_BF16, x, j, (double)NAN);
+        wide[j] = (float)at(TN_BF16, x, j);
+    }
+    tn_softmax_rows s = {.outer = rows, .n = n, .inner = 1, .log = log_of, .x = wide, .y = exact};
+    assert_int_equal(k()->softmax(TN_F32, &s), TN_OK);
+    s.x = x, s.y = y;
+    assert_int_equal(k()->softmax(TN_BF16, &s), TN_OK);
+    const int threads = tn_get_num_threads();
+    assert_int_equal(tn_set_num_threads(threads == 3 ? 1 : 3), TN_OK);
+    s.y = again;
+    assert_int_equal(k()->softmax(TN_BF16, &s), TN_OK);
+    assert_int_equal(tn_set_num_threads(threads), TN_OK);
+    assert_memory_equal(y, again, (size_t)numel * sizeof *y);
+    for (int j = 0; j < numel; j++) {
+        uint32_t bits;
+        memcpy(&bits, exact + j, 4);
+        const int64_t off = (int64_t)bits - ((int64_t)y[j].bits << 16); /* half of what the last bit is worth, and some ulp of f32 */
+        if (isnan(exact[j]) ? !isnan(at(TN_BF16, y, j)) : off > 0x8000 + 4 || off < -0x8000 - 4)
+            fail_msg("log %d, %d x %d, row %d, element %d: %a, of f32 %a", log_of, rows, n, j / n, j % n, at(TN_BF16, y, j), (double)exact[j]);
+        assert_true(isnan(exact[j]) == (j / n % 8 == 3));
+    }
+    free(x), free(wide);
+}
+
+static void softmax_of_halves(void **unused)
+{
+    (void)unused;
+    static const int sizes[][2] = {{37, 1}, {37, 15}, {5, 16}, {50, 17}, {33, 64}, {35, 65}, {19, 129}, {19, 300}, {7, 1024},
+                                   {5, 1041}, {9, 2049}, {1, 4097}, {4, 32001}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int log_of = 0; log_of < 2; log_of++)
+            check_softmax_of_halves(sizes[i][0], sizes[i][1], log_of);
+}
+
 static void check_cross_entropy(tn_dtype dtype, int64_t rows, int64_t n, bool weighted, double smoothing, int reduction)
 {
     size_t size = tn_dtype_size(dtype);
@@ -719,7 +766,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_reduction), cmocka_unit_test(large_reductions), cmocka_unit_test(specials),
         cmocka_unit_test(accuracy),        cmocka_unit_test(softmaxes),        cmocka_unit_test(sums_of_halves),
-        cmocka_unit_test(softmax_backward_of_halves), cmocka_unit_test(softmax_of_rows), cmocka_unit_test(softmax_of_special_values),
+        cmocka_unit_test(softmax_backward_of_halves), cmocka_unit_test(softmax_of_rows), cmocka_unit_test(softmax_of_halves),
+        cmocka_unit_test(softmax_of_special_values),
         cmocka_unit_test(softmax_error), cmocka_unit_test(cross_entropy_error), cmocka_unit_test(reduction_error),
         cmocka_unit_test(cross_entropies),
         cmocka_unit_test(cumsums),         cmocka_unit_test(sorts),

@@ -48,6 +48,8 @@ typedef struct softmax_task {
     const tn_softmax_rows *s;
     tn_rows rows;
     bool backward;
+    float *held;   /* [workers, group, n], of bfloat16 */
+    int64_t workers;
     int64_t spans; /* tasks that cover the inner positions; 0 where there is one and rows are contiguous */
 } softmax_task;
 
@@ -109,18 +111,23 @@ static void softmax_one_row(const softmax_task *task, int64_t row)
 }
 
 #if defined(__AVX512F__)
-/* y = exp(x - max), n elements, and their sum's lanes; the last vector, where it is not whole, goes to rest, as what a masked store wrote is slow
- * to be read again. Returns the lanes of next's greatest, which cost little beside the exponentials and bring next near. */
-static __m512 exp_row(const float *x, const float *next, float max, float *y, int64_t n, __m512 *sum, __m512 *rest)
+/* Sixteen elements from the i-th on, of bfloat16 where half, else of f32. */
+TN_INLINE __m512 sixteen(bool half, __mmask16 lanes, const void *x, int64_t i)
 {
-    const __m512 none = _mm512_set1_ps(-HUGE_VALF), shift = _mm512_set1_ps(max);
-    __m512 greatest = none, s = _mm512_setzero_ps();
+    return half ? tn_wide_(lanes, (const tn_bf16 *)x + i) : _mm512_maskz_loadu_ps(lanes, (const float *)x + i);
+}
+/* y = exp(x - max), n elements, and their sum's lanes; the last vector, where it is not whole, goes to rest, as what a masked store
+ * wrote is slow to be read again. Returns the lanes of next's greatest, which cost little beside the exponentials and bring next near. */
+TN_INLINE __m512 exp_row(bool half, const void *x, const void *next, float max, float *y, int64_t n, __m512 *sum, __m512 *rest)
+{
+    const __m512 shift = _mm512_set1_ps(max);
+    __m512 greatest = _mm512_set1_ps(-HUGE_VALF), s = _mm512_setzero_ps();
     __m512d total = _mm512_setzero_pd();
     int64_t i = 0;
     for (; i + 16 <= n; i += 16) {
-        const __m512 e = tn_exp_minus_v_(_mm512_sub_ps(_mm512_loadu_ps(x + i), shift));
-        __builtin_prefetch(next + i + AHEAD);
-        greatest = _mm512_max_ps(_mm512_loadu_ps(next + i), greatest); /* NaN is passed over: its exponential makes the row NaN */
+        const __m512 e = tn_exp_minus_v_(_mm512_sub_ps(sixteen(half, 0xffff, x, i), shift));
+        __builtin_prefetch((const char *)next + (i + AHEAD) * (half ? 2 : 4));
+        greatest = _mm512_max_ps(sixteen(half, 0xffff, next, i), greatest); /* NaN is passed over: its exponential makes the row NaN */
         _mm512_storeu_ps(y + i, e);
         s = _mm512_add_ps(s, e);
         if (i % BLOCK == BLOCK - 16) {
@@ -131,35 +138,78 @@ static __m512 exp_row(const float *x, const float *next, float max, float *y, in
     }
     if (i < n) {
         const __mmask16 lanes = tn_first_(n - i);
-        *rest = tn_exp_minus_v_(_mm512_sub_ps(_mm512_maskz_loadu_ps(lanes, x + i), shift));
-        greatest = _mm512_max_ps(_mm512_mask_loadu_ps(none, lanes, next + i), greatest);
+        *rest = tn_exp_minus_v_(_mm512_sub_ps(sixteen(half, lanes, x, i), shift));
+        greatest = _mm512_mask_max_ps(greatest, lanes, sixteen(half, lanes, next, i), greatest);
         s = _mm512_mask_add_ps(s, lanes, s, *rest);
     }
     *sum = _mm512_add_ps(s, _mm512_zextps256_ps512(_mm512_cvtpd_ps(total)));
     return greatest;
 }
-/* Groups of rows, which stay in L1 from pass to pass where they are short, so many that the end of a row, where its lanes become one, runs beside other rows. */
-static void softmax_groups_f32(const float *x, float *y, int64_t count, int64_t n)
+static void scale_rows_f32(float *y, int64_t rows, int64_t n, const float *scale, const __m512 *rest)
 {
-    const int64_t group = tn_max_i64(1, tn_min_i64(GROUP, 2 * BLOCK / n)), whole = n / 16 * 16;
-    __m512 greatest[GROUP] = {{0}}, sum[GROUP] = {{0}}, rest[GROUP];
+    const int64_t whole = n / 16 * 16;
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t i = row * n; i < row * n + whole; i++)
+            y[i] *= scale[row];
+    for (int64_t row = 0; row < rows && whole < n; row++) /* apart, as their stores reach into the next row, which would be slow to be read */
+        _mm512_mask_storeu_ps(y + row * n + whole, tn_first_(n - whole), _mm512_mul_ps(rest[row], _mm512_set1_ps(scale[row])));
+}
+static void scale_rows_bf16(const float *e, tn_bf16 *y, int64_t rows, int64_t n, const float *scale, const __m512 *rest)
+{
+    const int64_t whole = n / 16 * 16;
+    for (int64_t row = 0; row < rows; row++, e += n, y += n) {
+        const __m512 factor = _mm512_set1_ps(scale[row]);
+        for (int64_t i = 0; i < whole; i += 16)
+            tn_narrow_(y + i, 0xffff, _mm512_mul_ps(_mm512_loadu_ps(e + i), factor));
+        tn_narrow_(y + whole, tn_first_(n - whole), _mm512_mul_ps(rest[row], factor));
+    }
+}
+static int64_t group_of(int64_t n) { return tn_max_i64(1, tn_min_i64(GROUP, 2 * BLOCK / n)); }
+/* Groups of rows, which stay in L1 from pass to pass where they are short, so many that the end of a row, where its lanes become one, runs beside other rows. */
+TN_INLINE void softmax_groups(bool half, const void *x, void *y, int64_t count, int64_t n, float *held)
+{
+    const tn_rows dtype = rows_of(half ? TN_BF16 : TN_F32);
+    const int64_t group = group_of(n), stride = n * dtype.element;
+    __m512 greatest[GROUP] = {{0}}, sum[GROUP] = {{0}}, rest[GROUP] = {{0}};
     float max[GROUP], scale[GROUP];
     for (int64_t row = 0; row < tn_min_i64(group, count); row++)
-        max[row] = max_number_f32(x + row * n, n);
-    for (int64_t first = 0; first < count; first += group, x += group * n, y += group * n) {
+        max[row] = row_max_f32(&dtype, (const char *)x + row * stride, n);
+    for (int64_t first = 0; first < count; first += group) {
         const int64_t rows = tn_min_i64(group, count - first);
+        float *e = half ? held : (float *)y + first * n;
         for (int64_t row = 0; row < rows; row++) {
-            const float *from = x + row * n, *next = first + group + row < count ? from + group * n : from;
-            greatest[row] = exp_row(from, next, max[row], y + row * n, n, &sum[row], &rest[row]);
+            const char *from = (const char *)x + (first + row) * stride, *next = first + group + row < count ? from + group * stride : from;
+            greatest[row] = exp_row(half, from, next, max[row], e + row * n, n, &sum[row], &rest[row]);
         }
         _mm512_storeu_ps(max, tn_max_each_(greatest));
         _mm512_storeu_ps(scale, _mm512_div_ps(_mm512_set1_ps(1), tn_sum_each_(sum)));
-        for (int64_t row = 0; row < rows; row++)
-            for (int64_t i = row * n; i < row * n + whole; i++)
-                y[i] *= scale[row];
-        for (int64_t row = 0; row < rows && whole < n; row++) /* apart, as their stores reach into the next row, which would be slow to be read */
-            _mm512_mask_storeu_ps(y + row * n + whole, tn_first_(n - whole), _mm512_mul_ps(rest[row], _mm512_set1_ps(scale[row])));
+        if (half)
+            scale_rows_bf16(e, (tn_bf16 *)y + first * n, rows, n, scale, rest);
+        else
+            scale_rows_f32(e, rows, n, scale, rest);
     }
+}
+static void softmax_groups_f32(const float *x, float *y, int64_t count, int64_t n) { softmax_groups(false, x, y, count, n, NULL); }
+
+/* bfloat16 is read as it lies; a group's exponentials are held as floats till their sum is known. */
+static void softmax_share_bf16(int64_t begin, int64_t end, void *context)
+{
+    const softmax_task *task = context;
+    const tn_softmax_rows *s = task->s;
+    for (int64_t worker = begin; worker < end; worker++) {
+        const int64_t row = s->outer * worker / task->workers, rows = s->outer * (worker + 1) / task->workers - row, at = row * s->n;
+        softmax_groups(true, (const tn_bf16 *)s->x + at, (tn_bf16 *)s->y + at, rows, s->n, task->held + worker * group_of(s->n) * s->n);
+    }
+}
+static tn_status softmax_bf16(softmax_task *task, int64_t grain)
+{
+    task->workers = tn_min_i64(tn_parallel_width(), tn_ceil_div(task->s->outer, grain));
+    const size_t bytes = (size_t)(task->workers * group_of(task->s->n) * task->s->n) * sizeof *task->held;
+    if (!(task->held = tn_alloc(bytes)))
+        return TN_ERR_MEMORY;
+    tn_parallel_for(task->workers, 1, softmax_share_bf16, task);
+    tn_free(task->held, bytes);
+    return TN_OK;
 }
 enum { ANY_LENGTH = 1 };
 #else
@@ -167,7 +217,7 @@ static void softmax_groups_f32(const float *x, float *y, int64_t count, int64_t 
 enum { ANY_LENGTH = 0 };
 #endif
 
-/* The same of a 16-bit dtype, a group at a time as floats. */
+/* The same of a 16-bit dtype, a group at a time as floats, where it is not read as it lies. */
 static void softmax_groups_16(const softmax_task *task, int64_t begin, int64_t end)
 {
     const tn_softmax_rows *s = task->s;
@@ -213,12 +263,16 @@ static void softmax_range(int64_t begin, int64_t end, void *context)
 
 static tn_status softmax(tn_dtype dtype, const tn_softmax_rows *s, bool backward)
 {
-    softmax_task task = {s, rows_of(dtype), backward, s->inner == 1 ? 0 : tn_ceil_div(s->inner, COLUMNS)};
+    softmax_task task = {.s = s, .rows = rows_of(dtype), .backward = backward, .spans = s->inner == 1 ? 0 : tn_ceil_div(s->inner, COLUMNS)};
     int64_t tasks = s->outer * tn_max_i64(1, task.spans), width = tn_min_i64(COLUMNS, s->inner);
-    if (s->n == 0 || s->inner == 0) return TN_OK;
-    const bool short_enough = s->n <= SHORT || (ANY_LENGTH && dtype != TN_F64 && (task.rows.direct || s->n <= NARROW));
+    if (s->outer == 0 || s->n == 0 || s->inner == 0) return TN_OK;
+    const bool short_enough = s->n <= SHORT || (ANY_LENGTH && dtype != TN_F64 && (dtype != TN_F16 || s->n <= NARROW));
     const bool grouped = !backward && !s->log && task.spans == 0 && short_enough;
-    tn_parallel_for(tasks, tn_ceil_div(TN_GRAIN / 8, s->n * width), grouped ? softmax_grouped : softmax_range, &task);
+    const int64_t grain = tn_ceil_div(TN_GRAIN / 8, s->n * width);
+#if defined(__AVX512F__)
+    if (grouped && dtype == TN_BF16) return softmax_bf16(&task, grain);
+#endif
+    tn_parallel_for(tasks, grain, grouped ? softmax_grouped : softmax_range, &task);
     return TN_OK;
 }
 

@@ -38,12 +38,16 @@ static void store_rows(waiting *w, int64_t rows)
 #define HIGH_8 4, 12, 5, 13, 6, 14, 7, 15
 #define LOW_16 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define HIGH_16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define LOW_32 0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39, \
+    8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47
+#define HIGH_32 16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55, \
+    24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63
 
-/* block_T: out's rows of `cols` neighbours, out_row bytes apart, are the columns of in, whose rows are in_row bytes apart. A tile is transposed
+/* block_name: out's rows of `cols` neighbours, out_row bytes apart, are the columns of in, whose rows are in_row bytes apart. A tile is transposed
  * by interleaving its upper half of rows with its lower half, as often as rows halve. At edges the last tile overlaps the one before.
- * buffer_T: the same into a buffer, reading in's rows on, while the rows of the block before are stored and the next block's lines come near. */
-#define BLOCK_OF(T, lanes, LOW, HIGH)                                                                                         \
-    TN_INLINE void tile_##T(char *out, int64_t out_row, const char *in, int64_t in_row)                                       \
+ * buffer_name: the same into a buffer, reading in's rows on, while the rows of the block before are stored and the next block's lines come near. */
+#define TILES_OF(T, name, lanes)                                                                                              \
+    TN_INLINE void tile_##name(char *out, int64_t out_row, const char *in, int64_t in_row)                                    \
     {                                                                                                                         \
         typedef T vec __attribute__((vector_size(lanes * sizeof(T)), aligned(sizeof(T))));                                    \
         vec row[lanes], next[lanes];                                                                                          \
@@ -51,8 +55,8 @@ static void store_rows(waiting *w, int64_t rows)
             row[i] = *(const vec *)(in + i * in_row);                                                                         \
         TN_UNROLL for (int step = 1; step < lanes; step *= 2) {                                                               \
             TN_UNROLL for (int i = 0; i < lanes / 2; i++) {                                                                   \
-                next[2 * i] = __builtin_shufflevector(row[i], row[i + lanes / 2], LOW);                                       \
-                next[2 * i + 1] = __builtin_shufflevector(row[i], row[i + lanes / 2], HIGH);                                  \
+                next[2 * i] = __builtin_shufflevector(row[i], row[i + lanes / 2], LOW_##lanes);                               \
+                next[2 * i + 1] = __builtin_shufflevector(row[i], row[i + lanes / 2], HIGH_##lanes);                          \
             }                                                                                                                 \
             TN_UNROLL for (int i = 0; i < lanes; i++)                                                                         \
                 row[i] = next[i];                                                                                             \
@@ -60,27 +64,34 @@ static void store_rows(waiting *w, int64_t rows)
         TN_UNROLL for (int i = 0; i < lanes; i++)                                                                             \
             *(vec *)(out + i * out_row) = row[i];                                                                             \
     }                                                                                                                         \
-    static void block_##T(char *out, int64_t out_row, int64_t rows, const char *in, int64_t in_row, int64_t cols)             \
+    static void tiles_##name(char *out, int64_t out_row, int64_t rows, const char *in, int64_t in_row, int64_t cols)          \
     {                                                                                                                         \
         const int64_t size = sizeof(T);                                                                                       \
-        if (rows < lanes || cols < lanes) {                                                                                   \
-            for (int64_t r = 0; r < rows; r++)                                                                                \
-                for (int64_t c = 0; c < cols; c++)                                                                            \
-                    *(T *)(out + r * out_row + c * size) = *(const T *)(in + c * in_row + r * size);                          \
-            return;                                                                                                           \
-        }                                                                                                                     \
         for (int64_t row = 0; row < rows; row += lanes) {                                                                     \
             for (int64_t col = 0; col < cols; col += lanes) {                                                                 \
                 int64_t r = tn_min_i64(row, rows - lanes), c = tn_min_i64(col, cols - lanes);                                 \
-                tile_##T(out + r * out_row + c * size, out_row, in + c * in_row + r * size, in_row);                          \
+                tile_##name(out + r * out_row + c * size, out_row, in + c * in_row + r * size, in_row);                       \
             }                                                                                                                 \
         }                                                                                                                     \
+    }
+#define BLOCK_OF(T, name, lanes)                                                                                              \
+    TILES_OF(T, name, lanes)                                                                                                  \
+    static void block_##name(char *out, int64_t out_row, int64_t rows, const char *in, int64_t in_row, int64_t cols)          \
+    {                                                                                                                         \
+        const int64_t size = sizeof(T);                                                                                       \
+        if (rows >= lanes && cols >= lanes) {                                                                                 \
+            tiles_##name(out, out_row, rows, in, in_row, cols);                                                               \
+            return;                                                                                                           \
+        }                                                                                                                     \
+        for (int64_t r = 0; r < rows; r++)                                                                                    \
+            for (int64_t c = 0; c < cols; c++)                                                                                \
+                *(T *)(out + r * out_row + c * size) = *(const T *)(in + c * in_row + r * size);                              \
     }                                                                                                                         \
-    static void buffer_##T(char *buffer, int64_t rows, const char *in, int64_t in_row, int64_t cols, waiting *before)         \
+    static void buffer_##name(char *buffer, int64_t rows, const char *in, int64_t in_row, int64_t cols, waiting *before)      \
     {                                                                                                                         \
         const int64_t size = sizeof(T), share = tn_max_i64(1, lanes * lanes * size / WIDTH);                                  \
         if (rows < lanes || cols < lanes) {                                                                                   \
-            block_##T(buffer, WIDTH, rows, in, in_row, cols);                                                                 \
+            block_##name(buffer, WIDTH, rows, in, in_row, cols);                                                              \
             return;                                                                                                           \
         }                                                                                                                     \
         for (int64_t col = 0; col < cols; col += lanes) {                                                                     \
@@ -90,23 +101,37 @@ static void store_rows(waiting *w, int64_t rows)
                 TN_UNROLL for (int i = 0; i < lanes; i++)                                                                     \
                     if (row * size % 64 == 0)                                                                                 \
                         __builtin_prefetch(from + i * in_row + BLOCK * size, 0, 2);                                           \
-                tile_##T(buffer + r * WIDTH + c * size, WIDTH, from, in_row);                                                 \
+                tile_##name(buffer + r * WIDTH + c * size, WIDTH, from, in_row);                                              \
                 store_rows(before, share);                                                                                    \
             }                                                                                                                 \
         }                                                                                                                     \
     }
-BLOCK_OF(tn_bits8, 16, LOW_16, HIGH_16)
-BLOCK_OF(tn_bits16, 8, LOW_8, HIGH_8)
+BLOCK_OF(tn_bits8, bits8, 16)
+BLOCK_OF(tn_bits16, bits16, 8)
 #if TN_VECTOR_BYTES == 64
-BLOCK_OF(tn_bits32, 16, LOW_16, HIGH_16)
-BLOCK_OF(tn_bits64, 8, LOW_8, HIGH_8)
+TILES_OF(tn_bits16, lines16, 32)
+BLOCK_OF(tn_bits32, bits32, 16)
+BLOCK_OF(tn_bits64, bits64, 8)
 #elif TN_VECTOR_BYTES == 32
-BLOCK_OF(tn_bits32, 8, LOW_8, HIGH_8)
-BLOCK_OF(tn_bits64, 4, LOW_4, HIGH_4)
+BLOCK_OF(tn_bits32, bits32, 8)
+BLOCK_OF(tn_bits64, bits64, 4)
 #else
-BLOCK_OF(tn_bits32, 4, LOW_4, HIGH_4)
-BLOCK_OF(tn_bits64, 2, LOW_2, HIGH_2)
+BLOCK_OF(tn_bits32, bits32, 4)
+BLOCK_OF(tn_bits64, bits64, 2)
 #endif
+
+/* Of 16 bits. Where in's rows lie so far apart that they share few sets of the first cache, which loses their lines between tiles that take a part
+ * of a line, by tiles that take whole ones; elsewhere those gain little, and are slower where lines are not whole or out's alone collide. */
+static void block_halves(char *out, int64_t out_row, int64_t rows, const char *in, int64_t in_row, int64_t cols)
+{
+#if TN_VECTOR_BYTES == 64
+    if (in_row % 512 == 0 && rows >= 32 && cols >= 32) {
+        tiles_lines16(out, out_row, rows, in, in_row, cols);
+        return;
+    }
+#endif
+    block_bits16(out, out_row, rows, in, in_row, cols);
+}
 
 typedef struct transposition {
     const tn_loop *loop;
@@ -188,8 +213,8 @@ bool TN_K(transpose)(size_t element, const tn_loop *loop)
     const bool past = lines && 2 * bytes >= TN_PAST_CACHES; /* what is read and what is stored */
     const bool buffered = past || (lines && loop->strides[0][along] % WAY == 0);
     transposition t = {.loop = loop, .along = along, .width = buffered ? WIDTH / (int64_t)element : BLOCK, .past = past};
-    t.block = element == 1 ? block_tn_bits8 : element == 2 ? block_tn_bits16 : element == 4 ? block_tn_bits32 : block_tn_bits64;
-    t.buffer = element == 1 ? buffer_tn_bits8 : element == 2 ? buffer_tn_bits16 : element == 4 ? buffer_tn_bits32 : buffer_tn_bits64;
+    t.block = element == 1 ? block_bits8 : element == 2 ? block_halves : element == 4 ? block_bits32 : block_bits64;
+    t.buffer = element == 1 ? buffer_bits8 : element == 2 ? buffer_bits16 : element == 4 ? buffer_bits32 : buffer_bits64;
     t.rows = tn_ceil_div(loop->sizes[along], BLOCK), t.columns = tn_ceil_div(loop->sizes[inner], t.width);
     int64_t size = tn_min_i64(BLOCK, loop->sizes[along]) * tn_min_i64(t.width, loop->sizes[inner]);
     tn_parallel_for(outer * t.rows * t.columns, tn_ceil_div(TN_GRAIN, size), buffered ? buffered_blocks : blocks, &t);
