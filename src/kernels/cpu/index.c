@@ -294,10 +294,8 @@ static bool cut_rows(scattered_rows *rows, int64_t pieces)
         }
         before += met[bin];
     }
-    for (; piece < pieces; piece++)
-        rows->from[piece] = last + 1;
     most = tn_max_i64(most, n - begun);
-    return most * pieces <= n + n / 4;
+    return piece == pieces && most * pieces <= n + n / 4;
 }
 
 /* A float that k values are added to one after another, as the gradient of an embedding is to zeros, lies within (k - 1) / 2 ulp of the exact sum, in
