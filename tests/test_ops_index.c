@@ -97,19 +97,39 @@ static void assignment_in_place(void **state)
     check_fails(tn_assign(tn_expand(tn_zeros(TN_SHAPE(1)), TN_SHAPE(3)), 1, 0), TN_ERR_STATE, "assign expanded clone");
 }
 
-/* The same sums, whatever the number of threads, where indices repeat. */
+/* Sums over rows, in the order of the indices, and rows that are put: the same bits on any number of threads, whether rows are met alike,
+ * in turn, at the table's ends alone, or mostly one of them. */
 static void scatter_on_threads(void **state)
 {
     (void)state;
-    int threads = tn_get_num_threads();
-    tn_manual_seed(5);
-    tn_tensor *index = tn_randint(TN_SHAPE(5000), 0, 30), *source = tn_randn(TN_SHAPE(5000, 64)), *x = tn_zeros(TN_SHAPE(30, 64));
-    assert_int_equal(tn_set_num_threads(1), TN_OK);
-    tn_tensor *one = tn_index_add(x, 0, index, source);
-    assert_int_equal(tn_set_num_threads(2), TN_OK);
-    tn_tensor *two = tn_index_add(x, 0, index, source);
-    assert_true(tn_equal(one, two));
-    assert_true(tn_allclose(tn_sum(one), tn_sum(source), 1e-3, 1e-2, false));
+    enum { N = 5000, ROWS = 700, DIM = 110, WAYS = 5 };
+    static int64_t at[N], once[ROWS];
+    static float due[ROWS * DIM];
+    const int threads = tn_get_num_threads();
+    tn_tensor *source = case_filled(TN_SHAPE(N, DIM), TN_F32, 3, -1, 1);
+    const float *from = tn_data(source);
+    for (int way = 0; way < WAYS; way++) {
+        memset(due, 0, sizeof due);
+        for (int i = 0; i < N; i++) {
+            const int any = (int)op_fill(4, i, 0, ROWS), ways[WAYS] = {any, i * 7 % ROWS, i % 3 ? ROWS - 1 : 0, i % 5 ? 350 : any, i % ROWS / 4 + 80};
+            at[i] = ways[way];
+            for (int j = 0; j < DIM; j++)
+                due[at[i] * DIM + j] += from[i * DIM + j];
+        }
+        tn_tensor *index = tn_from_ints(at, TN_SHAPE(N)), *x = tn_zeros(TN_SHAPE(ROWS, DIM)), *sum = tn_from_floats(due, TN_SHAPE(ROWS, DIM));
+        assert_int_equal(tn_set_num_threads(1), TN_OK);
+        tn_tensor *half = tn_index_add(tn_cast(x, TN_BF16), 0, index, tn_cast(source, TN_BF16));
+        for (int n = 1; n <= 100; n = 2 * n + n / 2) {
+            assert_int_equal(tn_set_num_threads(n), TN_OK);
+            assert_true(tn_equal(tn_index_add(x, 0, index, source), sum));
+            assert_true(tn_equal(tn_index_add(tn_cast(x, TN_BF16), 0, index, tn_cast(source, TN_BF16)), half));
+        }
+    }
+    for (int i = 0; i < ROWS; i++)
+        once[i] = i * 11 % ROWS;
+    tn_tensor *places = tn_from_ints(once, TN_SHAPE(ROWS)), *rows = tn_index(source, TN_RANGE(0, ROWS)), *put = tn_full(TN_SHAPE(ROWS, DIM), 7);
+    assert_int_equal(tn_set_num_threads(3), TN_OK);
+    assert_true(tn_equal(tn_index(tn_assign(put, rows, places), places), rows));
     assert_int_equal(tn_set_num_threads(threads), TN_OK);
     check_good();
 }

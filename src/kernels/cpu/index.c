@@ -216,23 +216,114 @@ SCATTER_ADD(add_i8, int8_t, (int8_t)(a + b))
 SCATTER_ADD(add_u8, uint8_t, (uint8_t)(a + b))
 SCATTER_ADD(add_bool, bool, a || b)
 
+/* Whole rows of the target, cut into pieces by where they lie: a row is one thread's from end to end and from call to call, since pieces are
+ * about those that fill() cuts for zeros. Were a row's columns shared out instead, threads would walk the same rows in step, and lines at
+ * their borders, fetched ahead or shared, would go to and fro between two cores: about 150 ns for each row. */
+enum { BINS = 256, MOST_PIECES = 64 };
+typedef struct scattered_rows {
+    const tn_loop *loop;
+    run_fn run;
+    int64_t from[MOST_PIECES + 1]; /* piece i has the rows at offsets from[i] to from[i + 1] - 1 */
+} scattered_rows;
+
+static int64_t offset_of(const tn_loop *loop, int64_t i) { return *(const int64_t *)(loop->data[2] + i * loop->strides[2][0]); }
+
+/* The rows of one piece, in order: first which they are, without a branch that would be guessed, then each while the
+ * next one's target comes near. */
+static void scatter_piece(const scattered_rows *rows, int64_t least, int64_t end)
+{
+    enum { LISTED = 256 };
+    const tn_loop *loop = rows->loop;
+    const int64_t n = loop->sizes[0], strides[3] = {loop->strides[0][1], loop->strides[1][1], 0};
+    const int64_t bytes = loop->sizes[1] * strides[0], fetched = tn_min_i64(bytes, FETCHED);
+    int64_t own[LISTED];
+    for (int64_t i = 0; i < n;) {
+        int count = 0;
+        for (; i < n && count < LISTED; i++) {
+            const int64_t at = offset_of(loop, i);
+            own[count] = i;
+            count += at >= least && at < end;
+        }
+        for (int k = 0; k < count; k++) {
+            const char *next = loop->data[1] + offset_of(loop, own[k + 1 < count ? k + 1 : k]);
+            for (int64_t line = 0; line < fetched; line += 64)
+                __builtin_prefetch(next + line, 1);
+            rows->run(loop->sizes[1], loop->data[0] + own[k] * loop->strides[0][0], loop->data[1], loop->data[2] + own[k] * loop->strides[2][0],
+                      strides);
+        }
+    }
+}
+
+static void scatter_pieces(int64_t begin, int64_t end, void *context)
+{
+    const scattered_rows *rows = context;
+    for (int64_t piece = begin; piece < end; piece++)
+        scatter_piece(rows, rows->from[piece], rows->from[piece + 1]);
+}
+
+/* Pieces of about as many rows each; false where some rows are met so often that no cut between rows is fair. */
+static bool cut_rows(scattered_rows *rows, int64_t pieces)
+{
+    const tn_loop *loop = rows->loop;
+    const int64_t n = loop->sizes[0];
+    int64_t least = offset_of(loop, 0), last = least, met[BINS] = {0}, before = 0, piece = 1, begun = 0, most = 0;
+    if (pieces == 1) {
+        rows->from[0] = INT64_MIN;
+        rows->from[1] = INT64_MAX;
+        return true;
+    }
+    for (int64_t i = 1; i < n; i++) {
+        least = tn_min_i64(least, offset_of(loop, i));
+        last = tn_max_i64(last, offset_of(loop, i));
+    }
+    int shift = 0;
+    while ((last - least) >> shift >= BINS)
+        shift++;
+    rows->from[0] = least;
+    rows->from[pieces] = last + 1;
+    for (int64_t i = 0; i < n; i++)
+        met[(offset_of(loop, i) - least) >> shift]++;
+    for (int64_t bin = 0; bin < BINS; bin++) {
+        for (; piece < pieces && (before + met[bin] / 2) * pieces >= n * piece; piece++) {
+            rows->from[piece] = least + (bin << shift);
+            most = tn_max_i64(most, before - begun);
+            begun = before;
+        }
+        before += met[bin];
+    }
+    most = tn_max_i64(most, n - begun);
+    return piece == pieces && most * pieces <= n + n / 4;
+}
+
 /* A float that k values are added to one after another, as the gradient of an embedding is to zeros, lies within (k - 1) / 2 ulp of the exact sum, in
  * ulp of the sum of the terms' magnitudes, and within 1 + sqrt(k) / 5 where they are not alike (tests/test_layers_embedding.c).
  *
- * Threads may share the offsets but no element of the target: the cut goes along a dim that walks the target itself, whose places are
- * distinct elements whatever the offsets say. Each element then gets its values in one order, on any number of threads. */
+ * Threads may share the offsets but no element of the target: whole rows of it are shared out, or the cut goes along a dim that walks the
+ * target itself, whose places are distinct elements whatever the offsets say. Each element then gets its values in one order, on any number
+ * of threads. */
 tn_status TN_K(scatter)(tn_dtype dtype, bool add, const tn_loop *loop)
 {
     static const run_fn sets[9] = {[1] = set_1, [2] = set_2, [4] = set_4, [8] = set_8};
     static const run_fn adds[TN_DTYPE_COUNT] = {
         [TN_F32] = add_f32, [TN_F64] = add_f64, [TN_F16] = add_f16, [TN_BF16] = add_bf16, [TN_I64] = add_i64,
         [TN_I32] = add_i32, [TN_I16] = add_i16, [TN_I8] = add_i8,   [TN_U8] = add_u8,     [TN_BOOL] = add_bool};
-    size_t element = tn_dtype_size(dtype);
+    const size_t element = tn_dtype_size(dtype);
+    const bool dense = dense_rows(loop, element);
+    const run_fn run = add ? adds[dtype] : dense ? set_row : sets[element];
+    if (loop->ndim == 2 && dense && loop->strides[1][0] == 0) {
+        const int64_t worth = loop->sizes[0] * loop->sizes[1] / (TN_GRAIN / 4);
+        const int64_t pieces = tn_max_i64(1, tn_min_i64(tn_min_i64(tn_parallel_width(), MOST_PIECES), worth));
+        scattered_rows rows = {.loop = loop, .run = run};
+        if (cut_rows(&rows, pieces)) {
+            tn_parallel_for(pieces, 1, scatter_pieces, &rows);
+            return TN_OK;
+        }
+    }
     int split = -1;
     for (int d = 0; d < loop->ndim; d++)
         if (loop->strides[1][d] != 0 && (split < 0 || loop->sizes[d] > loop->sizes[split]))
             split = d;
-    return walk_all(loop, add ? adds[dtype] : dense_rows(loop, element) ? set_row : sets[element], split);
+    return walk_all(loop, run, split);
 }
 
 /* ---- masks -------------------------------------------------------------------------------------------------------------- */
