@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include "kernels/kernels.h"
+#include "sized.h"
 #include "ulp.h"
 
 static uint64_t state_of_random = 1;
@@ -14,11 +15,6 @@ static uint64_t next(void)
 static double uniform(void) { return (double)next() / 2147483648.0 * 2 - 1; }
 static double between(int low, int high) { return ldexp(uniform(), low + (int)(next() % (uint64_t)(high - low + 1))); }
 
-/* A value and the same formula's with each term's magnitude in its place, by which its error is measured. */
-typedef struct sized {
-    double x, size;
-} sized;
-
 /* What an element becomes; those of p and of each state. */
 enum { RESULTS = 1 + TN_STEP_STATES };
 typedef struct element {
@@ -26,13 +22,8 @@ typedef struct element {
     double m[TN_STEP_STATES]; /* the states before */
 } element;
 
-static sized exact(double x) { return (sized){x, fabs(x)}; }
-static sized plus(sized a, sized b) { return (sized){a.x + b.x, a.size + b.size}; }
-static sized minus(sized a, sized b) { return (sized){a.x - b.x, a.size + b.size}; }
-static sized times(double by, sized a) { return (sized){by * a.x, fabs(by) * a.size}; }
-static sized square(sized a) { return (sized){a.x * a.x, a.size * a.size}; }
 static sized average(double m, double take, sized x) { return (sized){m + take * (x.x - m), fabs(m) + take * (x.size + fabs(m))}; }
-static sized squares(double keep, double m, double take, sized x) { return plus(times(keep, exact(m)), times(take, square(x))); }
+static sized squares(double keep, double m, double take, sized x) { return plus(scaled(keep, exact(m)), scaled(take, times(x, x))); }
 /* y by what is computed from v: how far off v may be counts for y too. */
 static sized by(sized y, double divisor, sized v) { return (sized){y.x / divisor, y.size / divisor * (v.size > 0 ? v.size / v.x : 1)}; }
 static sized greater(sized a, sized b) { return a.x < b.x ? b : a; }
@@ -41,10 +32,10 @@ static void sgd(const tn_step_scalars *c, element *e, int states)
 {
     sized step = e->x;
     if (states) {
-        e->to[1] = plus(times(c->keep1, exact(e->m[0])), times(c->take1, e->x));
-        step = plus(times(c->ahead, e->x), times(c->scale, e->to[1]));
+        e->to[1] = plus(scaled(c->keep1, exact(e->m[0])), scaled(c->take1, e->x));
+        step = plus(scaled(c->ahead, e->x), scaled(c->scale, e->to[1]));
     }
-    e->to[0] = minus(e->w, times(c->rate, step));
+    e->to[0] = minus(e->w, scaled(c->rate, step));
 }
 
 static void adam(const tn_step_scalars *c, element *e, int states)
@@ -53,7 +44,7 @@ static void adam(const tn_step_scalars *c, element *e, int states)
     e->to[1] = average(e->m[0], c->take1, e->x);
     if (states & 4)
         v = e->to[3] = greater(v, exact(e->m[2]));
-    e->to[0] = minus(e->w, by(plus(times(c->rate, e->to[1]), times(c->ahead, e->x)), sqrt(v.x) * c->scale + c->eps, v));
+    e->to[0] = minus(e->w, by(plus(scaled(c->rate, e->to[1]), scaled(c->ahead, e->x)), sqrt(v.x) * c->scale + c->eps, v));
 }
 
 static void rmsprop(const tn_step_scalars *c, element *e, int states)
@@ -61,40 +52,40 @@ static void rmsprop(const tn_step_scalars *c, element *e, int states)
     sized v = e->to[1] = squares(c->keep2, e->m[0], c->take2, e->x);
     if (states & 4) {
         e->to[3] = average(e->m[2], c->take2, e->x);
-        v = minus(v, square(e->to[3]));
+        v = minus(v, times(e->to[3], e->to[3]));
         v.x = fmax(v.x, 0);
         if (v.x < v.size / 64) /* they cancel: any root may be */
             v.size = INFINITY;
     }
     sized y = by(e->x, sqrt(v.x) + c->eps, v);
     if (states & 2)
-        y = e->to[2] = plus(times(c->keep1, exact(e->m[1])), y);
-    e->to[0] = minus(e->w, times(c->rate, y));
+        y = e->to[2] = plus(scaled(c->keep1, exact(e->m[1])), y);
+    e->to[0] = minus(e->w, scaled(c->rate, y));
 }
 
 static void adadelta(const tn_step_scalars *c, element *e, int states)
 {
     (void)states;
     const sized v = e->to[1] = squares(c->keep2, e->m[0], c->take2, e->x);
-    const sized y = by(times(sqrt(e->m[1] + c->eps), e->x), sqrt(v.x + c->eps), v);
+    const sized y = by(scaled(sqrt(e->m[1] + c->eps), e->x), sqrt(v.x + c->eps), v);
     e->to[2] = squares(c->keep2, e->m[1], c->take2, y);
-    e->to[0] = minus(e->w, times(c->rate, y));
+    e->to[0] = minus(e->w, scaled(c->rate, y));
 }
 
 static void adamax(const tn_step_scalars *c, element *e, int states)
 {
     (void)states;
     e->to[1] = average(e->m[0], c->take1, e->x);
-    e->to[2] = greater(times(c->keep2, exact(e->m[1])), (sized){fabs(e->x.x) + c->eps, e->x.size + c->eps});
-    e->to[0] = minus(e->w, by(times(c->rate, e->to[1]), e->to[2].x, e->to[2]));
+    e->to[2] = greater(scaled(c->keep2, exact(e->m[1])), (sized){fabs(e->x.x) + c->eps, e->x.size + c->eps});
+    e->to[0] = minus(e->w, by(scaled(c->rate, e->to[1]), e->to[2].x, e->to[2]));
 }
 
 static void lion(const tn_step_scalars *c, element *e, int states)
 {
     (void)states;
-    const sized u = plus(times(c->keep1, exact(e->m[0])), times(c->take1, e->x));
-    e->to[1] = plus(times(c->keep2, exact(e->m[0])), times(c->take2, e->x));
-    e->to[0] = minus(e->w, times(c->rate, exact(u.x > 0 ? 1 : u.x < 0 ? -1 : 0)));
+    const sized u = plus(scaled(c->keep1, exact(e->m[0])), scaled(c->take1, e->x));
+    e->to[1] = plus(scaled(c->keep2, exact(e->m[0])), scaled(c->take2, e->x));
+    e->to[0] = minus(e->w, scaled(c->rate, exact(u.x > 0 ? 1 : u.x < 0 ? -1 : 0)));
     if (fabs(u.x) < 0x1p-20 * u.size) /* they cancel: either sign may be */
         e->to[0].size = INFINITY;
 }
@@ -104,13 +95,13 @@ static void muon(const tn_step_scalars *c, element *e, int states)
     (void)states;
     e->to[1] = average(e->m[0], c->take1, e->x);
     e->to[2] = exact(e->m[1]);
-    e->to[0] = minus(e->w, times(c->rate, exact(e->m[1])));
+    e->to[0] = minus(e->w, scaled(c->rate, exact(e->m[1])));
 }
 
 static void lerp(const tn_step_scalars *c, element *e, int states)
 {
     (void)states;
-    e->to[0] = plus(e->w, times(c->rate, minus(e->x, e->w)));
+    e->to[0] = plus(e->w, scaled(c->rate, minus(e->x, e->w)));
 }
 
 /* The loops there are, with the bounds of p and of each state in ulp of the magnitudes. */
@@ -167,8 +158,8 @@ static void check_step(const struct row *row, int how, const tn_step_scalars *c)
     assert_int_equal(tn_kernels_of(TN_CPU)->optim_step(row->op, &item, 1), TN_OK);
     for (int i = 0; i < N; i++) {
         element e = {.m = {(double)before[2][i], (double)before[3][i], (double)before[4][i]}};
-        e.w = times(c->shrink, exact((double)before[0][i]));
-        e.x = plus(times(c->sign, exact((double)before[1][i])), times(c->decay, e.w));
+        e.w = scaled(c->shrink, exact((double)before[0][i]));
+        e.x = plus(scaled(c->sign, exact((double)before[1][i])), scaled(c->decay, e.w));
         row->formula(c, &e, row->states);
         for (int k = 0; k < RESULTS; k++) {
             if (k > 0 && !(row->states >> (k - 1) & 1))
