@@ -125,20 +125,22 @@ static double most_ulps(tn_reduce_op op, bool lost)
 {
     switch (op) {
     case TN_REDUCE_SUM:
-    case TN_REDUCE_MEAN: return lost ? 16 : 3.5;
+    case TN_REDUCE_MEAN: return lost ? 32 : 4.5;
     case TN_REDUCE_VAR: return 4.5;
     case TN_REDUCE_STD: return 2.5;
-    case TN_REDUCE_LOGSUMEXP: return 1.5;
+    case TN_REDUCE_LOGSUMEXP: return 2;
     default: return 0.5 + 1e-3; /* their sums and products are of float64 */
     }
 }
 
-/* By how: of both signs, few of 1 among many of half an ulp, which a sum near 1 does not take up, far from 0, of all sizes; factors whose product is
- * about 1. */
+/* By how: of both signs; 31 of 1/16, just below 2 in all, before many of half an ulp of one, which lanes that begin with one do not take up;
+ * far from 0; of all sizes; factors whose product is about 1. */
+enum { LOST = 2 };
 static double hard_element(tn_reduce_op op, int how, int64_t i)
 {
     const double x = uniform();
-    return op == TN_REDUCE_PROD ? 1 + x / 1000 : how == 1 ? 4 * x : how == 2 ? (i % 997 ? 0x1p-24 : 1) : how == 3 ? 1e5 + x : ldexp(x, (int)(next() % 40) - 20);
+    return op == TN_REDUCE_PROD ? 1 + x / 1000 : how == 1 ? 4 * x : how == LOST ? (i < 31 ? 0x1p-4 : 0x1p-28) : how == 3 ? 1e5 + x
+           : ldexp(x, (int)(next() % 40) - 20);
 }
 
 /* A tensor of `ndim` sizes in the memory order of `order`, reduced over the dims of mask; where how is not 0, of hard elements and within the
@@ -196,7 +198,7 @@ static void check_reduce(tn_reduce_op op, tn_dtype dtype, int how, double p, int
         if (how) {
             const bool sums = op == TN_REDUCE_SUM || op == TN_REDUCE_MEAN;
             const double off = ulps_of((float)got, expected, sums ? size_of : op == TN_REDUCE_LOGSUMEXP ? 1 + fabs(expected) : expected);
-            if (!(off <= most_ulps(op, how == 2)))
+            if (!(off <= most_ulps(op, how == LOST)))
                 fail_msg("op %d of %lld elements, how %d, p %g, mask %u result %lld: %.9g instead of %.9g, %.3g ulp off", op, (long long)inner, how, p,
                          mask, (long long)result, got, expected, off);
             continue;
@@ -245,6 +247,7 @@ static void large_reductions(void **unused)
 static void reduction_error(void **unused)
 {
     (void)unused;
+    state = 1; /* the same numbers, whatever was drawn before */
     static const int64_t shapes[][3] = {{3, 40, 33}, {1, 1, 40003}, {2, 1, 20003}, {700, 50, 1}, {1, 9000, 9}};
     static const int order[] = {0, 1, 2};
     static const tn_reduce_op ops[] = {TN_REDUCE_SUM, TN_REDUCE_MEAN, TN_REDUCE_PROD, TN_REDUCE_VAR, TN_REDUCE_STD, TN_REDUCE_LOGSUMEXP,
@@ -254,14 +257,15 @@ static void reduction_error(void **unused)
         for (size_t op = 0; op < sizeof ops / sizeof *ops; op++)
             for (unsigned mask = 1; mask < 8; mask++)
                 for (int how = 1; how < 5; how++)
-                    if (how != 2 || (ops[op] != TN_REDUCE_VAR && ops[op] != TN_REDUCE_STD)) /* tiny ones alone vary by nothing */
+                    if (how != LOST || (ops[op] != TN_REDUCE_VAR && ops[op] != TN_REDUCE_STD)) /* tiny ones alone vary by nothing */
                         check_reduce(ops[op], TN_F32, how, p[op], 3, shapes[i], order, mask);
 }
 
-/* Rows, columns and all of few numbers of which bfloat16 holds each sum, so that none may be left out or taken twice. */
+/* Rows, columns and all of few numbers, whose sums bfloat16 holds or, of long ones, rounds once, so that none may be left out or taken twice. */
 static void sums_of_halves(void **unused)
 {
     (void)unused;
+    state = 1; /* the same numbers, whatever was drawn before */
     enum { ROWS = 3, LONGEST = 2100 };
     static tn_bf16 x[ROWS * LONGEST];
     for (int n = 1; n <= LONGEST; n += n < 100 ? 1 : 501)
@@ -279,7 +283,7 @@ static void sums_of_halves(void **unused)
                 double sum = 0;
                 for (int j = 0; j < each; j++)
                     sum += at(TN_BF16, x, (way ? i : i * n) + j * apart);
-                assert_true(fabs(at(TN_BF16, y, i) - sum) <= fabs(sum) / 512);
+                assert_true(ulps_of((float)at(TN_BF16, y, i), sum, sum) <= 0x1p15); /* half an ulp of bf16 */
             }
         }
 }
@@ -437,14 +441,14 @@ static void softmax_of_rows(void **unused)
     }
 }
 
-/* By how: of a common spread, far from 0, of which one is far above the others, spread so far that most results are 0; one whose exponential is 1 and
- * others of which each adds half an ulp of it, which the sum does not take up. */
-enum { LOST = 4, HOWS };
+/* By how: of a common spread, far from 0, of which one is far above the others, spread so far that most results are 0; a first one whose exponential is 1
+ * and others of which each adds half an ulp of it, which the sum does not take up. */
+enum { UNTAKEN = 4, HOWS };
 static float hard_logit(int how, int64_t i, int64_t n)
 {
     const double x = uniform();
-    if (how == LOST)
-        return i % n == n / 2 ? 0 : -16.64F;
+    if (how == UNTAKEN)
+        return i % n ? -16.64F : 0;
     return (float)(how == 0 ? 4 * x : how == 1 ? 1000 + x : how == 2 ? x + (i % n == n / 2 ? 30 : 0) : 75 * x);
 }
 
@@ -474,11 +478,11 @@ static void check_softmax_error(int how, bool log_of, int64_t outer, int64_t n, 
             const double away = max - (double)x[i], p = exp(-away) / sum, g = (double)dy[i], is = log_of ? exp((double)y[i]) : (double)y[i];
             const double off = log_of ? ulps_of(y[i], -away - log(sum), 1 + away + log(sum)) : ulps_of(y[i], p, p * (1 + away));
             const double slope = log_of ? g - is * dot : is * (g - dot), large = log_of ? fabs(g) + is * size : is * (fabs(g) + size);
-            const double most = how == LOST ? 32 : log_of ? 2 : 4;
+            const double most = how == UNTAKEN ? 64 : log_of ? 2.5 : 5, most_dx = how == UNTAKEN ? 64 : log_of ? 2 : 5;
             if (!(off <= most) && !(!log_of && p < least && (double)y[i] < least))
                 fail_msg("log %d, %d x %d x %d, how %d: y is %a, %a was due: %.3g ulp", log_of, (int)outer, (int)n, (int)inner, how, (double)y[i],
                          log_of ? -away - log(sum) : p, off);
-            if (!(ulps_of(dx[i], slope, large) <= (log_of ? 2 : 5)))
+            if (!(ulps_of(dx[i], slope, large) <= most_dx))
                 fail_msg("log %d, %d x %d x %d, how %d: dx is %a, %a was due", log_of, (int)outer, (int)n, (int)inner, how, (double)dx[i], slope);
         }
     }
@@ -488,6 +492,7 @@ static void check_softmax_error(int how, bool log_of, int64_t outer, int64_t n, 
 static void softmax_error(void **unused)
 {
     (void)unused;
+    state = 1; /* the same numbers, whatever was drawn before */
     static const int64_t sizes[][3] = {{50, 1, 1},   {37, 15, 1},   {33, 64, 1},  {35, 65, 1}, {19, 300, 1},
                                        {4, 1041, 1}, {2, 20000, 1}, {2, 17, 130}, {1, 3000, 3}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
@@ -612,14 +617,14 @@ static void check_cross_entropy_error(int how, int64_t rows, int64_t n, bool wei
 {
     float *x = malloc((size_t)(2 * rows * n + n + 2 * rows) * sizeof *x), *dx = x + rows * n, *w = dx + rows * n, *loss = w + n, *grad = loss + rows;
     int64_t *target = malloc((size_t)rows * sizeof *target);
-    const double most = how == LOST ? 32 : 2, most_dx = how == LOST ? 32 : 4;
+    const double most = how == UNTAKEN ? 64 : 2.5, most_dx = how == UNTAKEN ? 64 : 5;
     double *stats = malloc((size_t)(2 * rows + 1) * sizeof *stats), total = 0, sum_of = 0, size_of = 0, all = 0;
     for (int64_t i = 0; i < rows * n; i++)
         x[i] = hard_logit(how, i, n);
     for (int64_t i = 0; i < n; i++)
         all += (double)(w[i] = weighted ? (float)(1.5 + uniform()) : 1);
     for (int64_t i = 0; i < rows; i++) {
-        target[i] = i % 2 ? n / 2 : (int64_t)(next() % (uint64_t)n);
+        target[i] = i % 3 == 0 ? 0 : i % 3 == 1 ? n / 2 : (int64_t)(next() % (uint64_t)n);
         total += (double)w[target[i]];
         grad[i] = (float)uniform();
     }
@@ -661,6 +666,7 @@ static void check_cross_entropy_error(int how, int64_t rows, int64_t n, bool wei
 static void cross_entropy_error(void **unused)
 {
     (void)unused;
+    state = 1; /* the same numbers, whatever was drawn before */
     static const int64_t sizes[][2] = {{50, 2}, {37, 15}, {33, 64}, {35, 65}, {19, 300}, {4, 1041}, {2, 20000}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int way = 0; way < 12 * HOWS; way++)

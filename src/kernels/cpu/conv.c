@@ -1,5 +1,10 @@
 /* Convolution, forward and its three gradients. The arithmetic is in conv_rows.h, conv_product.h and conv_weights.h; here are the plans, which
- * do not depend on the element type. */
+ * do not depend on the element type.
+ *
+ * Errors of f32 in ulp of the sum of the terms' magnitudes, depthwise.c's too: of y and of dx, whose k terms (channels times taps, and the bias) are
+ * added one after another, 1 + 1.5 sqrt(k), for they may all be small beside the first, and 2 + k / 5 where all are alike and so all sums rounded the
+ * same way; of dw 8, up to a thousand positions in a lane (of an image, or of 1024 in several); of db 4. Of operands rounded
+ * to bf16, 1.25 times 2^15. 30 seeds came to three quarters of these (tests/test_conv.c). */
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"

@@ -1,4 +1,9 @@
-/* The optimisers' updates: one pass over all parameters, each element read and written once. */
+/* The optimisers' updates: one pass over all parameters, each element read and written once.
+ *
+ * Errors of f32 in ulp of what the formulas of optim_updates.h give with each term's magnitude in its place, of the scalars as f32 has them, a root's
+ * argument counting for all that it divides: averages of gradients, and parameters that change by a sum of products, 4; averages of squares, and
+ * parameters that change by what a root divides, 6; Adadelta's average of squared steps 10: half as much again as 150 seeds came to
+ * (tests/test_optim_ulp.c). */
 #include <math.h>
 
 #include "core/core.h"

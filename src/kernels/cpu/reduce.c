@@ -1,9 +1,10 @@
 /* Reductions over any dims. A result is made of chunks, a chunk of blocks: blocks (a kibi-element, in lanes) are added in f64 or i64, and
  * chunks, which are there so that a single result can keep all threads busy, are merged in order. Both depend on the shape alone.
  *
- * Errors of f32 in ulp, whatever the size: of a sum and a mean 3.5 of the sum (the mean) of the terms' magnitudes, and 16 where a lane of a block, which
- * has 32 terms at most, loses half an ulp with each; of a variance 4.5 and a standard deviation 2.5 of the result, however far from 0 the mean is; of
- * logsumexp 1.5 of 1 + |result|; of a product and a norm, which are f64 within, 0.5 of the result (tests/test_reduce.c). */
+ * Errors of f32 in ulp, whatever the size: of a sum and a mean 4.5 of the sum (the mean) of the terms' magnitudes, and 32 where each lane of a block, which
+ * has 32 terms at most, loses half an ulp of its own with each, an ulp of the sum being half as much at the least; of a variance 4.5 and a standard
+ * deviation 2.5 of the result, however far from 0 the mean is; of logsumexp 2 of 1 + |result|; of a product and a norm, which are f64 within, 0.5 of the
+ * result (tests/test_reduce.c). */
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/load.h"
 #include "kernels/cpu/math.h"

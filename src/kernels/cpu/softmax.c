@@ -1,10 +1,11 @@
 /* Softmax, its logarithm, and cross-entropy of class indices, forward and backward. The greatest of a row is taken off before exp, so
  * that no row overflows; sums of blocks are added in f64.
  *
- * Errors of f32 in ulp: of softmax 4 of y (1 + |x - max|), since the difference that is raised is rounded; of its log 2 of 1 + |x - max| + log(sum);
- * of their gradients 5 and 2 of the terms' magnitudes. Of a cross-entropy 2 of the sum over its terms of the weight times 1 + |x - max| + log(sum); of
- * its gradient 4 of the terms' magnitudes, the probability counted so many times too. Where a lane of a block's sum, which has 64 terms at most, loses
- * half an ulp with each, 32 of all of these. A probability below 2^-125.9 may be 0 (tests/test_reduce.c). */
+ * Errors of f32 in ulp: of softmax 5 of y (1 + |x - max|), since the difference that is raised is rounded; of its log 2.5 of 1 + |x - max| + log(sum);
+ * of their gradients 5 and 2 of the terms' magnitudes. Of a cross-entropy 2.5 of the sum over its terms of the weight times 1 + |x - max| + log(sum); of
+ * its gradient 5 of the terms' magnitudes, the probability counted so many times too. Where a lane of a block's sum, which has 64 terms at most, loses
+ * half an ulp with each, 64 of all of these, for an ulp of the result may be half of the lane's. A probability below 2^-125.9 may be 0
+ * (tests/test_reduce.c). */
 #include <string.h>
 
 #include "kernels/cpu/exp_sum.h"

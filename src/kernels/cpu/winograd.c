@@ -9,8 +9,12 @@
  *          | 0 -1  1  0 |         | 1/2 -1/2 1/2 |
  *          | 0 -1  0  1 |         | 0    0    1  |
  *
- * Blocks of tiles, cut by shape alone, go through all of it within the second cache. The error is no larger than the plain sum's: at 64
- * channels, 2 units of 2^-24 of the sum of the terms' absolute values (tests/test_conv.c). */
+ * Blocks of tiles, cut by shape alone, go through all of it within the second cache.
+ *
+ * Errors in ulp: where numbers are of one size, 5 of the sum of the terms' magnitudes for y and dx, 2.5 for dw: no more than a plain sum's. But tiles add
+ * and take away what is no term of a result, so that beside numbers far above its own it keeps fewer digits than a plain sum: always 4 + sqrt(c) / 4, of
+ * the sum over all c channels of the magnitudes of nine numbers, summed, times those of nine weights, summed; of dw 2.5 of the sum over tiles of those
+ * of 4 x 4 numbers times those of 2 x 2 gradients. 30 seeds came to seven tenths of these (tests/test_conv.c). */
 #include "kernels/cpu/winograd.h"
 
 #include <string.h>
