@@ -225,7 +225,7 @@ static const int64_t shapes[][3] = {{1, 1, 1},   {1, 1, 37},    {1, 40, 5},   {1
                                     {5, 3, 2},   {6, 16, 8},    {7, 17, 9},   {13, 33, 3},  {2, 64, 64},
                                     {12, 32, 4}, {3, 5, 600},   {33, 31, 29}, {96, 10, 40}, {10, 96, 7},
                                     {64, 48, 1}, {300, 20, 17}, {25, 70, 530},  {1, 1031, 29}, {1030, 1, 61},
-                                    {50, 9, 800}};
+                                    {50, 9, 800}, {53, 33, 53}, {150, 70, 531}};
 
 /* Under an emulator (TENON_TEST_QUICK) and a sanitizer the large shapes would take minutes. */
 static bool left_out(const int64_t *shape)
@@ -443,9 +443,10 @@ static void test_bits_on_any_threads(void **state)
     const int threads = tn_get_num_threads();
     for (int t = 0; t < table_count; t++)
         for (size_t s = 0; s < sizeof large / sizeof *large; s++)
-            for (int how = 0; how < 8 && !left_out(large[s]); how++) {
-                product p = product_new(how & 1 ? TN_F32 : TN_F64, how & 2 ? 2 : 1, large[s][0], large[s][1],
+            for (int how = 0; how < 12 && !left_out(large[s]); how++) {
+                product p = product_new(how & 1 || how >= 8 ? TN_F32 : TN_F64, how & 2 ? 2 : 1, large[s][0], large[s][1],
                                         large[s][2], how & 1, how >> 2);
+                p.g.rounded = how >= 8;
                 const size_t bytes = (size_t)p.sizes[2] * tn_dtype_size(p.dtype);
                 void *first = malloc(bytes);
                 for (int n = 1; n <= 5; n++) {

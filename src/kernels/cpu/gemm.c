@@ -29,6 +29,7 @@ enum { SMALL_SCRATCH = 16384 }; /* bytes of scratch that lie on the stack */
 
 enum { CHUNK = 16 };   /* units between two fetches of what comes next */
 enum { TOGETHER = 48 }; /* rows of a packed at once where they lie side by side: whole lines, and whole panels */
+enum { STRIP_PANELS = 4 }; /* of b, at most: a then goes by strips of so many rows */
 enum { STRIP = 1024 }; /* of a vector by a matrix: columns whose sums stay in the first cache */
 
 /* Bytes of the second-level cache. Asking the system is slow in a virtual machine, so once. */
@@ -131,34 +132,29 @@ static void pack_rounded(float *restrict dst, int width, const float *restrict s
 #if defined(__AVX512F__)
 #define TARGET TN_PAIRS
 
-/* Units of width columns each, for 16 of them: pairs (src[i * across], src[i * across + along]) of bf16, by lanes; the second is 0 where
- * `last`. */
-TARGET static ALWAYS_INLINE __m512i pairs_of(const float *src, int64_t along, __mmask16 lanes, bool last)
+/* Four rows of contiguous k, side by side as units; zeros for those of `rows` that are not there. */
+TARGET static inline void pack4_bf16(float *restrict dst, int width, const float *restrict src, int rows, int64_t k, int64_t across)
 {
-    const __m256i low = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes, src));
-    const __m256i high = last ? _mm256_setzero_si256() : (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes, src + along));
-    return _mm512_or_si512(_mm512_cvtepu16_epi32(low), _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
-}
-
-/* Four rows of contiguous k, side by side as units. */
-TARGET static inline void pack4_bf16(float *restrict dst, int width, const float *restrict src, int64_t k, int64_t across)
-{
-    int64_t p = 0;
-    for (; p + 8 <= k; p += 8, dst += 4 * width) {
-        vec4_f32 r[4];
+    const __m512i first = _mm512_setr_epi32(0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27); /* of two rows' units and two others' */
+    const __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(4));
+    for (int64_t p = 0; p < k; p += 16) {
+        const int64_t left = k - p;
+        const __mmask16 lanes = (__mmask16)(left >= 16 ? 0xffff : (1u << left) - 1);
+        __m512 r[4];
         UNROLL
         for (int i = 0; i < 4; i++)
-            r[i] = (vec4_f32)_mm256_cvtneps_pbh(_mm256_loadu_ps(src + i * across + p));
-        const vec4_f32 low01 = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5), high01 = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
-        const vec4_f32 low23 = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5), high23 = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
-        *(vec4_f32 *)dst = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);
-        *(vec4_f32 *)(dst + width) = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);
-        *(vec4_f32 *)(dst + 2 * width) = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);
-        *(vec4_f32 *)(dst + 3 * width) = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);
+            r[i] = _mm512_maskz_loadu_ps(i < rows ? lanes : 0, src + (i < rows ? i : 0) * across + p);
+        const __m512i r01 = (__m512i)_mm512_cvtne2ps_pbh(r[1], r[0]), r23 = (__m512i)_mm512_cvtne2ps_pbh(r[3], r[2]);
+        const __m512i steps[2] = {_mm512_permutex2var_epi32(r01, first, r23), _mm512_permutex2var_epi32(r01, second, r23)};
+        if (left >= 15) {
+            UNROLL
+            for (int q = 0; q < 8; q++, dst += width)
+                *(vec4_f32 *)dst = ((const vec4_f32 *)steps)[q];
+        } else {
+            for (int q = 0; q < (left + 1) / 2; q++, dst += width)
+                *(vec4_f32 *)dst = ((const vec4_f32 *)steps)[q];
+        }
     }
-    for (; p < k; p += 2, dst += width)
-        for (int i = 0; i < 4; i++)
-            dst[i] = tn_pair_of(src[i * across + p], p + 1 < k ? src[i * across + p + 1] : 0);
 }
 
 TARGET static void pack_bf16(float *restrict dst, int width, const float *restrict src, int count, int64_t k, int64_t across, int64_t along)
@@ -170,20 +166,21 @@ TARGET static void pack_bf16(float *restrict dst, int width, const float *restri
                 for (int i = 0; i < width; i += 16) {
                     const int have = columns - i, room = width - i;
                     const __mmask16 lanes = (__mmask16)(have >= 16 ? 0xffff : have > 0 ? (1u << have) - 1 : 0);
-                    _mm512_mask_storeu_epi32(dst + at * ((k + 1) / 2) + p / 2 * width + i, (__mmask16)(room >= 16 ? 0xffff : (1u << room) - 1),
-                                             pairs_of(src + p * along + at + i, along, lanes, p + 1 == k));
+                    const float *low = src + p * along + at + i;
+                    const __m512 high = p + 1 == k ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(lanes, low + along);
+                    _mm512_mask_storeu_ps(dst + at * ((k + 1) / 2) + p / 2 * width + i, (__mmask16)(room >= 16 ? 0xffff : (1u << room) - 1),
+                                          tn_pairs_of(_mm512_maskz_loadu_ps(lanes, low), high));
                 }
         return;
     }
-    int i = 0;
-    if (along == 1)
-        for (; i + 4 <= count; i += 4)
-            pack4_bf16(dst + i, width, src + i * across, k, across);
-    if (i < width)
-        for (int64_t p = 0; p < k; p += 2)
-            for (int r = i; r < width; r++)
-                dst[p / 2 * width + r] =
-                    r < count ? tn_pair_of(src[r * across + p * along], p + 1 < k ? src[r * across + (p + 1) * along] : 0) : 0;
+    if (along == 1) {
+        for (int i = 0; i < width; i += 4)
+            pack4_bf16(dst + i, width, src + (i < count ? i : 0) * across, count - i, k, across);
+        return;
+    }
+    for (int64_t p = 0; p < k; p += 2)
+        for (int r = 0; r < width; r++)
+            dst[p / 2 * width + r] = r < count ? tn_pair_of(src[r * across + p * along], p + 1 < k ? src[r * across + (p + 1) * along] : 0) : 0;
 }
 #define NAME(x) x##_bf16
 #define KC 512

@@ -252,6 +252,7 @@ TARGET static void NAME(tile)(int rows, int cols, NAME(panels) *panels, const NA
 typedef struct NAME(cut) {
     int64_t kc, mc, nc;
     int64_t a_size, b_size; /* units of packed a and b, of one worker */
+    bool strips; /* blocks are as high as what is packed at once, and while one is multiplied all of the next is fetched */
 } NAME(cut);
 
 /* Steps of k in one pass, whole units. */
@@ -261,7 +262,7 @@ static int64_t NAME(pass)(int64_t k)
     return passes ? UNITS((k + passes - 1) / passes) * DEPTH : 0;
 }
 
-static NAME(cut) NAME(cut_of)(int64_t m, int64_t n, int64_t k)
+static NAME(cut) NAME(cut_of)(int64_t m, int64_t n, int64_t k, int64_t a_row)
 {
     const int64_t kc = NAME(pass)(k);
     const int64_t element = (int64_t)sizeof(T), depth = kc ? kc / DEPTH : 1;
@@ -274,8 +275,12 @@ static NAME(cut) NAME(cut_of)(int64_t m, int64_t n, int64_t k)
     const int64_t blocks = (m_up + mc - 1) / mc;
     mc = blocks > 1 ? ((m_up / MR + blocks - 1) / blocks) * MR : m_up;
     nc = nc < n_up ? nc : n_up;
+    /* Few panels of b stay near however low a's blocks are, and rows side by side are fetched in time only while all of b is multiplied by those
+     * before. As floats, which take twice as long to multiply, they are in time anyway. */
+    const bool strips = DEPTH > 1 && a_row == 1 && m_up > TOGETHER && n_up <= STRIP_PANELS * NR;
+    mc = strips ? TOGETHER : mc;
     /* With one block of rows a panel of b serves at once and is not kept. */
-    return (NAME(cut)){kc, mc, nc, mc * depth, (blocks > 1 ? nc : NR) * depth};
+    return (NAME(cut)){kc, mc, nc, mc * depth, (mc < m_up ? nc : NR) * depth, strips};
 }
 
 /* One block of a against the panels of b. The panels are packed on the way: a's with the first of b, b's with the first block. */
@@ -293,10 +298,14 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
                       .bias_row = g->bias_row, .bias_col = g->bias_col, .relu = last && g->relu, .past = g->past,
                       .fetch = chunks >= MR && !g->past};
     int64_t packed_rows = 0;
+    NAME(panels) panels = {.units = units};
+    if (cut->strips)
+        panels.next_a = NAME(ahead_of)(fetch_a ? after : NULL, TOGETHER, kc, g->a_row, g->a_col, chunks * tiles * ((nc + NR - 1) / NR));
     for (int64_t j = 0; j < nc; j += NR) {
         const int cols = (int)(nc - j < NR ? nc - j : NR);
         const T *panel = g->b + p0 * g->b_row + (j0 + j) * g->b_col;
-        NAME(panels) panels = {.b = b + (keep ? j * units : 0), .units = units};
+        panels.b = b + (keep ? j * units : 0);
+        panels.next_b = (NAME(ahead)){0};
         if (g->packed) {
             panels.b = g->packed + p0 / DEPTH * g->packed_n + (g->packed_j + j0 + j) * units;
         } else if (i0 == 0) {
@@ -304,7 +313,7 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
             NAME(pack_b)(b + (keep ? j * units : 0), panel, cols, kc, g->b_row, g->b_col);
             panels.next_b = NAME(ahead_of)(fetch_b ? next : NULL, NR, kc, g->b_col, g->b_row, chunks * tiles);
         }
-        if (j > 0 && j + NR >= nc)
+        if (!cut->strips && j > 0 && j + NR >= nc)
             panels.next_a = NAME(ahead_of)(fetch_a ? after : NULL, MR, kc, g->a_row, g->a_col, chunks * tiles);
         for (int64_t i = 0; i < mc; i += MR) {
             const int rows = (int)(mc - i < MR ? mc - i : MR);
@@ -313,7 +322,8 @@ static void NAME(block)(const NAME(product) *g, const NAME(cut) *cut, int64_t i0
                 const int64_t group = g->a_row == 1 && mc - i >= TOGETHER ? TOGETHER : MR;
                 const T *next = i + group < mc ? own + group * g->a_row : nc > NR ? NULL : after;
                 NAME(pack_a)(a + i * units, own, (int)(mc - i < group ? mc - i : group), kc, g->a_row, g->a_col);
-                panels.next_a = NAME(ahead_of)(fetch_a ? next : NULL, group, kc, g->a_row, g->a_col, chunks * (group / MR));
+                if (!cut->strips)
+                    panels.next_a = NAME(ahead_of)(fetch_a ? next : NULL, group, kc, g->a_row, g->a_col, chunks * (group / MR));
                 packed_rows += group;
             }
             panels.a = a + i * units;
@@ -583,7 +593,7 @@ static tn_status NAME(gemm)(const tn_gemm *gemm)
     size_t bytes = 0;
     if (!call.vector) {
         call.cut = NAME(cut_of)(call.step_m < call.g.m ? call.step_m : call.g.m,
-                                call.step_n < call.g.n ? call.step_n : call.g.n, gemm->k);
+                                call.step_n < call.g.n ? call.step_n : call.g.n, gemm->k, call.g.a_row);
         call.cut.b_size = gemm->packed ? 0 : call.cut.b_size;
         bytes = (size_t)(call.workers * (call.cut.a_size + call.cut.b_size)) * sizeof(T);
         call.scratch = gemm->scratch ? gemm->scratch : bytes <= sizeof(small) ? small : tn_alloc(bytes);
