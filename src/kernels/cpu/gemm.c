@@ -27,7 +27,6 @@
 
 enum { SMALL_SCRATCH = 16384 }; /* bytes of scratch that lie on the stack */
 
-enum { CHUNK = 16 };   /* units between two fetches of what comes next */
 enum { TOGETHER = 48 }; /* rows of a packed at once where they lie side by side: whole lines, and whole panels */
 enum { STRIP_PANELS = 4 }; /* of b, at most: a then goes by strips of so many rows */
 enum { STRIP = 1024 }; /* of a vector by a matrix: columns whose sums stay in the first cache */

@@ -18,6 +18,7 @@
 
 #define NR (NV * LANES)
 #define UNITS(k) (((k) + DEPTH - 1) / DEPTH)
+#define CHUNK (DEPTH > 1 ? 4 : 16) /* units between two fetches of what comes next; pairs use up twice the lines meanwhile */
 
 /* One product of the batch, or a block of it: c's strides are general, so that a and b may change places. */
 typedef struct NAME(product) {
@@ -633,6 +634,7 @@ static void NAME(pack_whole)(const tn_gemm *gemm, T *packed)
 
 #undef NR
 #undef UNITS
+#undef CHUNK
 #undef NAME
 #undef KC
 #undef STEP
