@@ -426,12 +426,12 @@ static double most_ulps(const tn_conv *c, int how, int result, bool wide)
 {
     const int64_t channels = (result == Y ? c->c_in : c->c_out) / c->groups, k = channels * c->kh * c->kw + 1;
     if (result == DB)
-        return 4;
+        return how == COMMON ? 2 : 4;
     if (wide)
         return result == DW ? 2.5 : 4 + sqrt((double)channels) / 4;
     if (result == DW)
-        return has_tiles(c) ? 2.5 : 8;
-    return has_tiles(c) ? 5 : how == ALIKE ? 2 + (double)k / 5 : 1 + 1.5 * sqrt((double)k);
+        return has_tiles(c) ? 2.5 : how == COMMON ? 2 : 8;
+    return has_tiles(c) ? 5 : how == COMMON ? fmin(6, 1 + 1.5 * sqrt((double)k)) : how == ALIKE ? 2 + (double)k / 5 : 1 + 1.5 * sqrt((double)k);
 }
 
 static void check_bounds(tn_conv c, int how)
@@ -470,8 +470,8 @@ static void test_error(void **state)
             check_bounds(shapes[i], how);
 }
 
-/* Of operands rounded to bf16 results are within 1.25 times 2^15 ulp of their terms: twice 2^15 at most, where both are rounded the same way, and over
- * 40 seeds 1.18 times. The bias's gradient is not rounded. Tiles, and without: stride 2, and 1 x 1. */
+/* Of operands rounded to bf16 results are within 2^15 ulp of their terms: twice that at most, where both are rounded the same way, and over 20 seeds
+ * 0.89 times. The bias's gradient is not rounded. Tiles, and without: stride 2, and 1 x 1. */
 static void test_error_of_rounded(void **state)
 {
     (void)state;
@@ -483,7 +483,7 @@ static void test_error_of_rounded(void **state)
         measured m = measure(shapes[i], COMMON);
         for (int j = 0; j < RESULTS; j++) {
             const double off = error_of(&m, j);
-            if (!(off <= (j == DB ? 4 : 1.25 * 0x1p15)))
+            if (!(off <= (j == DB ? 4 : 0x1p15)))
                 fail_msg("shape %d: %s is off by %g ulp", (int)i, result_names[j], off);
             if (j != DB && tn_has_bf16_products() && off < 1000)
                 fail_msg("shape %d: %s is off by %g ulp: it was not rounded", (int)i, result_names[j], off);

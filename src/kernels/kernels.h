@@ -4,7 +4,7 @@
  * broadcast and allocate; a kernel only computes. A slot returns TN_OK, or the status of a tn_fail() that it raised (no memory for
  * scratch, an index out of range); it never returns half a result without one.
  *
- * Work is split among threads by shape alone (core/parallel.h), so that bits do not depend on timing. */
+ * Work is split among threads by shape, scattered rows by where they go (core/parallel.h), so that bits do not depend on timing. */
 #ifndef TN_KERNELS_H
 #define TN_KERNELS_H
 

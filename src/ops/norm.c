@@ -80,6 +80,8 @@ static void norm_backward(tn_node *node, tn_tensor *const *dys, tn_tensor **d)
         return;
     tn_tensor *dy = form->activation ? tn_relu_mask(dys[0], tn_node_saved(node, 3)) : dys[0];
     d[3] = tn_wants(node, 3) ? dy : NULL;
+    if (!tn_wants(node, 0) && !tn_wants(node, 1) && !tn_wants(node, 2))
+        return;
     if (dy && tn_grad_enabled()) {
         composed(node, dy, x, weight, statistics, d);
         return;
@@ -193,7 +195,7 @@ static bool move_running(tn_tensor *running, tn_tensor *value, double momentum)
     return moved && tn_overwrite(running, moved) == TN_OK;
 }
 
-/* What batch norm does to its result. */
+/* Whether what batch norm adds to its result, and its activation, can be. */
 static bool ending_fits(const char *op, const tn_tensor *x, const tn_batch_norm_args *a)
 {
     if (!parameter_fits(op, x, "residual", a->residual, tn_shape_of(x)))
@@ -228,10 +230,10 @@ tn_tensor *tn_batch_norm_with(const tn_batch_norm_args *a)
             return NULL;
     }
     const bool fused = x->storage->device.type == TN_CPU && tn_compute_dtype(x) == (tn_dtype)x->dtype;
-    form.activation = fused && a->activation ? TN_UNARY_RELU : 0;
+    form.activation = fused && a->activation == TN_ACTIVATION_RELU ? TN_UNARY_RELU : 0;
     tn_tensor *y = normalise(op, x, a->weight, a->bias, fused ? a->residual : NULL, &form, &statistics);
     y = y && !fused && a->residual ? tn_add(y, a->residual) : y;
-    y = y && !fused && a->activation ? tn_relu(y) : y;
+    y = y && !fused && a->activation == TN_ACTIVATION_RELU ? tn_relu(y) : y;
     if (y && a->training && x->numel) {
         TN_NO_GRAD;
         tn_tensor *unbiased = tn_mul(tn_select(statistics, 0, 2), tn_scalar_f64((double)count / (double)(count - 1)));

@@ -12,7 +12,7 @@ extern "C" {
  * [c] and num_batches_tracked, an i64 of rank 0 (with .track_running_stats). In training the batch's statistics are used, and the running
  * ones move by .momentum toward them; in evaluation the running ones are used, or without them the batch's again. .cumulative in the
  * place of .momentum keeps the plain average of all batches (PyTorch's momentum=None). tn_batch_norm1d_new(features, ...).
- * .activation is applied to the result in the same pass, and a second input, tn_call(norm, x, residual), of x's shape, is added before it. */
+ * .activation is applied to the result, to which a second input, tn_call(norm, x, residual), is added before: as tn_batch_norm()'s. */
 #define TN_BATCH_NORM_LAYER_OPTIONS(X)                                                                                        \
     X(double, momentum, 0.1)                                                                                                  \
     X(bool, cumulative, false)                                                                                                \

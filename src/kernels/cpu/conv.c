@@ -3,8 +3,8 @@
  *
  * Errors of f32 in ulp of the sum of the terms' magnitudes, depthwise.c's too: of y and of dx, whose k terms (channels times taps, and the bias) are
  * added one after another, 1 + 1.5 sqrt(k), for they may all be small beside the first, and 2 + k / 5 where all are alike and so all sums rounded the
- * same way; of dw 8, up to a thousand positions in a lane (of an image, or of 1024 in several); of db 4. Of operands rounded
- * to bf16, 1.25 times 2^15. 30 seeds came to three quarters of these (tests/test_conv.c). */
+ * same way; of dw 8, up to a thousand positions in a lane (of an image, or of 1024 in several); of db 4. Numbers of both signs and one size come to 6
+ * at most, dw and db to 2. Of operands rounded to bf16, 2^15. 30 seeds came to three quarters of these (tests/test_conv.c). */
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"

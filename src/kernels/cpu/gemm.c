@@ -28,7 +28,7 @@
 enum { SMALL_SCRATCH = 16384 }; /* bytes of scratch that lie on the stack */
 
 enum { TOGETHER = 48 }; /* rows of a packed at once where they lie side by side: whole lines, and whole panels */
-enum { STRIP_PANELS = 4 }; /* of b, at most: a then goes by strips of so many rows */
+enum { STRIP_PANELS = 4 }; /* of b, at most, where a goes by strips of TOGETHER rows */
 enum { STRIP = 1024 }; /* of a vector by a matrix: columns whose sums stay in the first cache */
 
 /* Bytes of the second-level cache. Asking the system is slow in a virtual machine, so once. */

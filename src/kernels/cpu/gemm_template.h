@@ -197,10 +197,12 @@ TARGET static ALWAYS_INLINE void NAME(tile_of)(int rows, int vectors, NAME(panel
             sum[i][v] = SPLAT((T)0);
     /* Where nothing is fetched, one loop: the end of each is predicted late. */
     const int64_t chunk = f->fetch || panels->next_a.count || panels->next_b.count ? CHUNK : panels->units;
-    for (int64_t left = panels->units; left > 0; left -= chunk, c += f->c_row) {
-        if (f->fetch) {
+    int rows_left = f->fetch ? tile_rows : 0;
+    for (int64_t left = panels->units; left > 0; left -= chunk) {
+        if (rows_left-- > 0) {
             __builtin_prefetch(c, 1);
             __builtin_prefetch(c + NR - 1, 1);
+            c += f->c_row;
         }
         NAME(fetch)(&panels->next_a);
         NAME(fetch)(&panels->next_b);

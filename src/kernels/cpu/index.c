@@ -216,8 +216,8 @@ SCATTER_ADD(add_i8, int8_t, (int8_t)(a + b))
 SCATTER_ADD(add_u8, uint8_t, (uint8_t)(a + b))
 SCATTER_ADD(add_bool, bool, a || b)
 
-/* Whole rows of the target, cut into pieces by where they lie: a row is one thread's from end to end and from call to call, since pieces are
- * about those that fill() cuts for zeros. Were a row's columns shared out instead, threads would walk the same rows in step, and lines at
+/* Whole rows of the target, cut into pieces by where they lie: a row is one thread's from end to end, mostly that which
+ * fill() gave its zeros. Were a row's columns shared out instead, threads would walk the same rows in step, and lines at
  * their borders, fetched ahead or shared, would go to and fro between two cores: about 150 ns for each row. */
 enum { BINS = 256, MOST_PIECES = 64 };
 typedef struct scattered_rows {
@@ -266,12 +266,12 @@ static bool cut_rows(scattered_rows *rows, int64_t pieces)
 {
     const tn_loop *loop = rows->loop;
     const int64_t n = loop->sizes[0];
-    int64_t least = offset_of(loop, 0), last = least, met[BINS] = {0}, before = 0, piece = 1, begun = 0, most = 0;
     if (pieces == 1) {
         rows->from[0] = INT64_MIN;
         rows->from[1] = INT64_MAX;
         return true;
     }
+    int64_t least = offset_of(loop, 0), last = least, met[BINS] = {0}, before = 0, piece = 1, begun = 0, most = 0;
     for (int64_t i = 1; i < n; i++) {
         least = tn_min_i64(least, offset_of(loop, i));
         last = tn_max_i64(last, offset_of(loop, i));

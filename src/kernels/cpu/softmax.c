@@ -49,7 +49,7 @@ typedef struct softmax_task {
     const tn_softmax_rows *s;
     tn_rows rows;
     bool backward;
-    float *held;   /* [workers, group, n], of bfloat16 */
+    float *held;   /* [workers, group, n]: exponentials, where x and y are bfloat16 */
     int64_t workers;
     int64_t spans; /* tasks that cover the inner positions; 0 where there is one and rows are contiguous */
 } softmax_task;
@@ -112,23 +112,23 @@ static void softmax_one_row(const softmax_task *task, int64_t row)
 }
 
 #if defined(__AVX512F__)
-/* Sixteen elements from the i-th on, of bfloat16 where half, else of f32. */
-TN_INLINE __m512 sixteen(bool half, __mmask16 lanes, const void *x, int64_t i)
+/* Sixteen elements from the i-th on, of bfloat16 where bf16, else of f32. */
+TN_INLINE __m512 sixteen(bool bf16, __mmask16 lanes, const void *x, int64_t i)
 {
-    return half ? tn_wide_(lanes, (const tn_bf16 *)x + i) : _mm512_maskz_loadu_ps(lanes, (const float *)x + i);
+    return bf16 ? tn_wide_(lanes, (const tn_bf16 *)x + i) : _mm512_maskz_loadu_ps(lanes, (const float *)x + i);
 }
 /* y = exp(x - max), n elements, and their sum's lanes; the last vector, where it is not whole, goes to rest, as what a masked store
  * wrote is slow to be read again. Returns the lanes of next's greatest, which cost little beside the exponentials and bring next near. */
-TN_INLINE __m512 exp_row(bool half, const void *x, const void *next, float max, float *y, int64_t n, __m512 *sum, __m512 *rest)
+TN_INLINE __m512 exp_row(bool bf16, const void *x, const void *next, float max, float *y, int64_t n, __m512 *sum, __m512 *rest)
 {
     const __m512 shift = _mm512_set1_ps(max);
     __m512 greatest = _mm512_set1_ps(-HUGE_VALF), s = _mm512_setzero_ps();
     __m512d total = _mm512_setzero_pd();
     int64_t i = 0;
     for (; i + 16 <= n; i += 16) {
-        const __m512 e = tn_exp_minus_v_(_mm512_sub_ps(sixteen(half, 0xffff, x, i), shift));
-        __builtin_prefetch((const char *)next + (i + AHEAD) * (half ? 2 : 4));
-        greatest = _mm512_max_ps(sixteen(half, 0xffff, next, i), greatest); /* NaN is passed over: its exponential makes the row NaN */
+        const __m512 e = tn_exp_minus_v_(_mm512_sub_ps(sixteen(bf16, 0xffff, x, i), shift));
+        __builtin_prefetch((const char *)next + (i + AHEAD) * (bf16 ? 2 : 4));
+        greatest = _mm512_max_ps(sixteen(bf16, 0xffff, next, i), greatest); /* NaN is passed over: its exponential makes the row NaN */
         _mm512_storeu_ps(y + i, e);
         s = _mm512_add_ps(s, e);
         if (i % BLOCK == BLOCK - 16) {
@@ -139,8 +139,8 @@ TN_INLINE __m512 exp_row(bool half, const void *x, const void *next, float max, 
     }
     if (i < n) {
         const __mmask16 lanes = tn_first_(n - i);
-        *rest = tn_exp_minus_v_(_mm512_sub_ps(sixteen(half, lanes, x, i), shift));
-        greatest = _mm512_mask_max_ps(greatest, lanes, sixteen(half, lanes, next, i), greatest);
+        *rest = tn_exp_minus_v_(_mm512_sub_ps(sixteen(bf16, lanes, x, i), shift));
+        greatest = _mm512_mask_max_ps(greatest, lanes, sixteen(bf16, lanes, next, i), greatest);
         s = _mm512_mask_add_ps(s, lanes, s, *rest);
     }
     *sum = _mm512_add_ps(s, _mm512_zextps256_ps512(_mm512_cvtpd_ps(total)));
@@ -167,9 +167,9 @@ static void scale_rows_bf16(const float *e, tn_bf16 *y, int64_t rows, int64_t n,
 }
 static int64_t group_of(int64_t n) { return tn_max_i64(1, tn_min_i64(GROUP, 2 * BLOCK / n)); }
 /* Groups of rows, which stay in L1 from pass to pass where they are short, so many that the end of a row, where its lanes become one, runs beside other rows. */
-TN_INLINE void softmax_groups(bool half, const void *x, void *y, int64_t count, int64_t n, float *held)
+TN_INLINE void softmax_groups(bool bf16, const void *x, void *y, int64_t count, int64_t n, float *held)
 {
-    const tn_rows dtype = rows_of(half ? TN_BF16 : TN_F32);
+    const tn_rows dtype = rows_of(bf16 ? TN_BF16 : TN_F32);
     const int64_t group = group_of(n), stride = n * dtype.element;
     __m512 greatest[GROUP] = {{0}}, sum[GROUP] = {{0}}, rest[GROUP] = {{0}};
     float max[GROUP], scale[GROUP];
@@ -177,14 +177,14 @@ TN_INLINE void softmax_groups(bool half, const void *x, void *y, int64_t count, 
         max[row] = row_max_f32(&dtype, (const char *)x + row * stride, n);
     for (int64_t first = 0; first < count; first += group) {
         const int64_t rows = tn_min_i64(group, count - first);
-        float *e = half ? held : (float *)y + first * n;
+        float *e = bf16 ? held : (float *)y + first * n;
         for (int64_t row = 0; row < rows; row++) {
             const char *from = (const char *)x + (first + row) * stride, *next = first + group + row < count ? from + group * stride : from;
-            greatest[row] = exp_row(half, from, next, max[row], e + row * n, n, &sum[row], &rest[row]);
+            greatest[row] = exp_row(bf16, from, next, max[row], e + row * n, n, &sum[row], &rest[row]);
         }
         _mm512_storeu_ps(max, tn_max_each_(greatest));
         _mm512_storeu_ps(scale, _mm512_div_ps(_mm512_set1_ps(1), tn_sum_each_(sum)));
-        if (half)
+        if (bf16)
             scale_rows_bf16(e, (tn_bf16 *)y + first * n, rows, n, scale, rest);
         else
             scale_rows_f32(e, rows, n, scale, rest);

@@ -44,7 +44,7 @@ static void store_rows(waiting *w, int64_t rows)
     24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63
 
 /* block_name: out's rows of `cols` neighbours, out_row bytes apart, are the columns of in, whose rows are in_row bytes apart. A tile is transposed
- * by interleaving its upper half of rows with its lower half, as often as rows halve. At edges the last tile overlaps the one before.
+ * by interleaving its upper half of rows with its lower half, as often as rows halve. At edges the last tile overlaps the one before: tiles_name, which is for blocks of a tile at least.
  * buffer_name: the same into a buffer, reading in's rows on, while the rows of the block before are stored and the next block's lines come near. */
 #define TILES_OF(T, name, lanes)                                                                                              \
     TN_INLINE void tile_##name(char *out, int64_t out_row, const char *in, int64_t in_row)                                    \
@@ -109,7 +109,7 @@ static void store_rows(waiting *w, int64_t rows)
 BLOCK_OF(tn_bits8, bits8, 16)
 BLOCK_OF(tn_bits16, bits16, 8)
 #if TN_VECTOR_BYTES == 64
-TILES_OF(tn_bits16, lines16, 32)
+TILES_OF(tn_bits16, whole_lines, 32)
 BLOCK_OF(tn_bits32, bits32, 16)
 BLOCK_OF(tn_bits64, bits64, 8)
 #elif TN_VECTOR_BYTES == 32
@@ -122,11 +122,11 @@ BLOCK_OF(tn_bits64, bits64, 2)
 
 /* Of 16 bits. Where in's rows lie so far apart that they share few sets of the first cache, which loses their lines between tiles that take a part
  * of a line, by tiles that take whole ones; elsewhere those gain little, and are slower where lines are not whole or out's alone collide. */
-static void block_halves(char *out, int64_t out_row, int64_t rows, const char *in, int64_t in_row, int64_t cols)
+static void block_16_bits(char *out, int64_t out_row, int64_t rows, const char *in, int64_t in_row, int64_t cols)
 {
 #if TN_VECTOR_BYTES == 64
     if (in_row % 512 == 0 && rows >= 32 && cols >= 32) {
-        tiles_lines16(out, out_row, rows, in, in_row, cols);
+        tiles_whole_lines(out, out_row, rows, in, in_row, cols);
         return;
     }
 #endif
@@ -213,7 +213,7 @@ bool TN_K(transpose)(size_t element, const tn_loop *loop)
     const bool past = lines && 2 * bytes >= TN_PAST_CACHES; /* what is read and what is stored */
     const bool buffered = past || (lines && loop->strides[0][along] % WAY == 0);
     transposition t = {.loop = loop, .along = along, .width = buffered ? WIDTH / (int64_t)element : BLOCK, .past = past};
-    t.block = element == 1 ? block_bits8 : element == 2 ? block_halves : element == 4 ? block_bits32 : block_bits64;
+    t.block = element == 1 ? block_bits8 : element == 2 ? block_16_bits : element == 4 ? block_bits32 : block_bits64;
     t.buffer = element == 1 ? buffer_bits8 : element == 2 ? buffer_bits16 : element == 4 ? buffer_bits32 : buffer_bits64;
     t.rows = tn_ceil_div(loop->sizes[along], BLOCK), t.columns = tn_ceil_div(loop->sizes[inner], t.width);
     int64_t size = tn_min_i64(BLOCK, loop->sizes[along]) * tn_min_i64(t.width, loop->sizes[inner]);
