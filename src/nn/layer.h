@@ -11,11 +11,13 @@
         TN_PARAM(module, field, tn_uniform_with(&args_));                                                                     \
     } while (0)
 
-/* The table of a layer of one input and one output: struct `kind`, functions kind_forward and kind_describe, named `name`. */
-#define LAYER_NAMED(name, kind)                                                                                               \
-    TN_MODULE_THUNK_(name, out_[0] = kind##_forward((kind *)(void *)module_, in_[0]); return tn_last_status()) = {            \
-        sizeof(tn_module_type), #name, sizeof(kind), 1, 1, name##_thunk_, NULL, NULL, kind##_describe,                        \
+/* The table of a layer of one output, named `name`: struct `kind` and kind_describe; `result` is what module_ makes of in_, of n_in_ inputs, which
+ * it checks itself where inputs is -1. LAYER_NAMED: of one input, by kind_forward. */
+#define LAYER_CALLED(name, kind, inputs, result)                                                                              \
+    TN_MODULE_THUNK_(name, out_[0] = result; return tn_last_status()) = {                                                     \
+        sizeof(tn_module_type), #name, sizeof(kind), inputs, 1, name##_thunk_, NULL, NULL, kind##_describe,                   \
     }
+#define LAYER_NAMED(name, kind) LAYER_CALLED(name, kind, 1, kind##_forward((kind *)(void *)module_, in_[0]))
 #define LAYER(kind) LAYER_NAMED(kind, kind)
 
 /* The module, or NULL, with it released, when making it failed. */

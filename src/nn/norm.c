@@ -75,13 +75,8 @@ static size_t batch_norm_describe(const tn_module *module, char *text, size_t si
     return out.length;
 }
 
-/* The table of a layer of one or two inputs. */
-#define BATCH_NORM(name)                                                                                                      \
-    TN_MODULE_THUNK_(name, out_[0] = batch_norm_forward((batch_norm *)(void *)module_, in_, n_in_); return tn_last_status()) = { \
-        sizeof(tn_module_type), #name, sizeof(batch_norm), -1, 1, name##_thunk_, NULL, NULL, batch_norm_describe,             \
-    }
-BATCH_NORM(batch_norm1d);
-BATCH_NORM(batch_norm2d);
+LAYER_CALLED(batch_norm1d, batch_norm, -1, batch_norm_forward((batch_norm *)(void *)module_, in_, n_in_));
+LAYER_CALLED(batch_norm2d, batch_norm, -1, batch_norm_forward((batch_norm *)(void *)module_, in_, n_in_));
 
 static bool at_least_one(const char *name, const char *what, int64_t value)
 {
