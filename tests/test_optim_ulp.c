@@ -2,17 +2,11 @@
  * labels: isa, quick */
 #include "check.h"
 
+#include "drawn.h"
 #include "kernels/kernels.h"
 #include "sized.h"
 #include "ulp.h"
 
-static uint64_t state_of_random = 1;
-static uint64_t next(void)
-{
-    state_of_random = state_of_random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return state_of_random >> 33;
-}
-static double uniform(void) { return (double)next() / 2147483648.0 * 2 - 1; }
 static double between(int low, int high) { return ldexp(uniform(), low + (int)(next() % (uint64_t)(high - low + 1))); }
 
 /* What an element becomes; those of p and of each state. */

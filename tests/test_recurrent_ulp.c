@@ -2,17 +2,10 @@
  * labels: isa, loops */
 #include "check.h"
 
+#include "drawn.h"
 #include "kernels/kernels.h"
 #include "sized.h"
 #include "ulp.h"
-
-static uint64_t state_of_random = 1;
-static uint64_t next(void)
-{
-    state_of_random = state_of_random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return state_of_random >> 33;
-}
-static double uniform(void) { return (double)next() / 2147483648.0 * 2 - 1; }
 
 /* Numbers by how: of both signs, gates about half open; of all sizes; gates nearly shut or open; all alike, so that sums round one way. */
 enum { COMMON, SIZES, SHUT, ALIKE, HOWS };

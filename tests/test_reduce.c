@@ -4,16 +4,9 @@
 
 #include <float.h>
 
+#include "drawn.h"
 #include "kernels/kernels.h"
 #include "ulp.h"
-
-static uint64_t state = 1;
-static uint64_t next(void)
-{
-    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return state >> 33;
-}
-static double uniform(void) { return (double)next() / 2147483648.0 * 2 - 1; }
 
 static const tn_kernels *k(void) { return tn_kernels_of(TN_CPU); }
 
@@ -247,7 +240,7 @@ static void large_reductions(void **unused)
 static void reduction_error(void **unused)
 {
     (void)unused;
-    state = 1; /* the same numbers, whatever was drawn before */
+    state_of_random = 1; /* the same numbers, whatever was drawn before */
     static const int64_t shapes[][3] = {{3, 40, 33}, {1, 1, 40003}, {2, 1, 20003}, {700, 50, 1}, {1, 9000, 9}};
     static const int order[] = {0, 1, 2};
     static const tn_reduce_op ops[] = {TN_REDUCE_SUM, TN_REDUCE_MEAN, TN_REDUCE_PROD, TN_REDUCE_VAR, TN_REDUCE_STD, TN_REDUCE_LOGSUMEXP,
@@ -265,7 +258,7 @@ static void reduction_error(void **unused)
 static void sums_of_halves(void **unused)
 {
     (void)unused;
-    state = 1; /* the same numbers, whatever was drawn before */
+    state_of_random = 1; /* the same numbers, whatever was drawn before */
     enum { ROWS = 3, LONGEST = 2100 };
     static tn_bf16 x[ROWS * LONGEST];
     for (int n = 1; n <= LONGEST; n += n < 100 ? 1 : 501)
@@ -492,7 +485,7 @@ static void check_softmax_error(int how, bool log_of, int64_t outer, int64_t n, 
 static void softmax_error(void **unused)
 {
     (void)unused;
-    state = 1; /* the same numbers, whatever was drawn before */
+    state_of_random = 1; /* the same numbers, whatever was drawn before */
     static const int64_t sizes[][3] = {{50, 1, 1},   {37, 15, 1},   {33, 64, 1},  {35, 65, 1}, {19, 300, 1},
                                        {4, 1041, 1}, {2, 20000, 1}, {2, 17, 130}, {1, 3000, 3}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
@@ -666,7 +659,7 @@ static void check_cross_entropy_error(int how, int64_t rows, int64_t n, bool wei
 static void cross_entropy_error(void **unused)
 {
     (void)unused;
-    state = 1; /* the same numbers, whatever was drawn before */
+    state_of_random = 1; /* the same numbers, whatever was drawn before */
     static const int64_t sizes[][2] = {{50, 2}, {37, 15}, {33, 64}, {35, 65}, {19, 300}, {4, 1041}, {2, 20000}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int way = 0; way < 12 * HOWS; way++)
