@@ -72,6 +72,8 @@ static void test_forms(void **state)
     tn_tensor *one = tn_prelu(tn_full(TN_SCALAR, -2), tn_full(TN_SHAPE(1), 0.5));
     assert_int_equal(tn_ndim(one), 0);
     check_values(one, 0, -1);
+    const float *ends = tn_data(tn_log_sigmoid(tn_from_floats((float[]){200, INFINITY, -INFINITY}, TN_SHAPE(3))));
+    assert_true(ends[0] == 0 && !signbit(ends[0]) && ends[1] == 0 && !signbit(ends[1]) && ends[2] == -INFINITY); /* as PyTorch's */
     tn_module *net = tn_sequential_new(tn_prelu_new(3, 0.25), tn_hardtanh_new(-2, 2));
     check_values(tn_parameter(net, "0.weight"), 0, 0.25, 0.25, 0.25);
     char text[512];

@@ -156,7 +156,7 @@ tn_status tn_llama_save_tuned_with(const tn_llama_save_tuned_args *args)
 /* The linear layer that a name's LoRA part belongs to, NULL with an error. */
 static linear *layer_of(tn_module *llama, const char *name)
 {
-    char path[TN_PATH_SIZE];
+    char path[TN_KEY_SIZE];
     snprintf(path, sizeof path, "%.*s", (int)(strlen(name) - strlen(".lora_A")), name);
     tn_module *layer = tn_child(llama, path);
     if (layer && layer->type != tn_linear_type)
@@ -168,7 +168,7 @@ static linear *layer_of(tn_module *llama, const char *name)
 static bool pair_fits(tn_module *llama, const tn_dict *dict, const char *name)
 {
     const linear *layer = layer_of(llama, name);
-    char pair[2][TN_PATH_SIZE];
+    char pair[2][TN_KEY_SIZE];
     const tn_tensor *part[2];
     for (int i = 0; layer && i < 2; i++) {
         snprintf(pair[i], sizeof pair[i], "%.*s%c", (int)strlen(name) - 1, name, "AB"[i]);

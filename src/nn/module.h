@@ -6,7 +6,7 @@
 
 #include "core/loop.h"
 
-enum { TN_NAME_SIZE = 64, TN_PATH_SIZE = 512 };
+enum { TN_NAME_SIZE = 64, TN_KEY_SIZE = 512 };
 #define TN_NO_FIELD ((size_t)-1)
 
 /* A name and what it stands for: a tensor or a child. */

@@ -58,10 +58,10 @@ void tn_seen_free(tn_seen *seen)
 /* Adds ".name" to the path of `length` characters; the new length, or 0 with an error. */
 static size_t extend(char *path, size_t length, const char *name)
 {
-    int added = snprintf(path + length, TN_PATH_SIZE - length, "%s%s", length ? "." : "", name);
-    if (added > 0 && length + (size_t)added < TN_PATH_SIZE)
+    int added = snprintf(path + length, TN_KEY_SIZE - length, "%s%s", length ? "." : "", name);
+    if (added > 0 && length + (size_t)added < TN_KEY_SIZE)
         return length + (size_t)added;
-    tn_fail(TN_ERR_ARGUMENT, "module: the path %.60s... has more than %d characters", path, TN_PATH_SIZE - 1);
+    tn_fail(TN_ERR_ARGUMENT, "module: the path %.60s... has more than %d characters", path, TN_KEY_SIZE - 1);
     return 0;
 }
 
@@ -85,7 +85,7 @@ static bool visit_tensors(tn_module *module, char *path, size_t length, tn_tenso
 
 bool tn_visit_tensors(tn_module *module, tn_tensor_visitor visit, void *context)
 {
-    char path[TN_PATH_SIZE] = "";
+    char path[TN_KEY_SIZE] = "";
     return visit_tensors(module, path, 0, visit, context);
 }
 
@@ -107,7 +107,7 @@ static bool visit_modules(tn_module *module, char *path, size_t length, int dept
 
 bool tn_visit_modules(tn_module *module, tn_module_visitor visit, void *context)
 {
-    char path[TN_PATH_SIZE] = "";
+    char path[TN_KEY_SIZE] = "";
     return visit_modules(module, path, 0, 0, visit, context);
 }
 

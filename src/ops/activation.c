@@ -30,9 +30,9 @@ ACTIVATION(selu, tn_mul(elu(x, 1.6732632423543772848170429916717), N(1.050700987
 ACTIVATION(hardsigmoid, between(tn_add(tn_mul(x, N(1. / 6)), N(0.5)), 0, 1))
 ACTIVATION(softsign, tn_div(x, tn_add(tn_abs(x), N(1))))
 ACTIVATION(tanhshrink, tn_sub(x, tn_tanh(x)))
-/* -softplus(-x), which beyond 40 is x to the last bit of a double. */
-ACTIVATION(log_sigmoid, tn_neg(tn_softplus_with(&(tn_softplus_args){.size = sizeof(tn_softplus_args), .beta = 1, .threshold = 40,
-                                                                    .x = tn_neg(x)})))
+/* 0 - softplus(-x), so that it ends in 0 and not in -0; beyond 40 softplus is x to the last bit of a double. */
+ACTIVATION(log_sigmoid, tn_sub(N(0), tn_softplus_with(&(tn_softplus_args){.size = sizeof(tn_softplus_args), .beta = 1, .threshold = 40,
+                                                                          .x = tn_neg(x)})))
 /* PyTorch's slope at the bounds is 0, and so is clamp's. */
 ACTIVATION(relu6, between(x, 0, 6))
 

@@ -9,10 +9,11 @@
 
 static const char *const files[] = {"llama2c.bin", "llama3np.np", "sp_bpe_rules.model", "sp_bpe_unused.model", "sp_unigram_bytes.model", "hf_first.json",
                                     "hf_gpt2.json", "hf_llama2.json", "hf_llama3.json", "hf_qwen2.json", "hf_smollm.json", "tiktoken_llama3.tiktoken",
-                                    "tiktoken_o200k.tiktoken", "tiktoken_cl100k.tiktoken", /* and by way of GGUF: */ "sp_bpe_llama.model",
-                                    "tiktoken_llama3.tiktoken", "tiktoken_llama3.tiktoken"};
-static const char *const splitters[] = {NULL, "qwen2", "tekken"}; /* of the last ones; NULL: "llama" */
-enum { FILES = sizeof files / sizeof *files, GGUF = FILES - sizeof splitters / sizeof *splitters };
+                                    "tiktoken_o200k.tiktoken", "tiktoken_cl100k.tiktoken"};
+/* By way of GGUF: sp_bpe_llama.model, "llama", and tiktoken_llama3.tiktoken with each of GGUF's splitters. */
+static const char *const splitters[] = {"llama", "gpt-2", "llama-bpe", "smaug-bpe", "qwen2", "stablelm2", "smollm", "tekken", "deepseek-coder",
+                                        "seed-coder", "minicpm5", "ufakzeka", "viking", "bloom"};
+enum { GGUF = sizeof files / sizeof *files, KINDS = GGUF + sizeof splitters / sizeof *splitters };
 
 /* The tokeniser as a GGUF file has it, with another splitter. */
 static tn_tokenizer *by_gguf(tn_tokenizer *t, const char *pre)
@@ -21,7 +22,7 @@ static tn_tokenizer *by_gguf(tn_tokenizer *t, const char *pre)
     char path[] = "/tmp/fuzz-tokenize-XXXXXX";
     tn_gguf_writer *writer = tn_adopt(tn_gguf_writer_new());
     tn_check(tn_gguf_set_tokenizer(writer, tn_adopt(t), 0));
-    if (pre)
+    if (strcmp(pre, "llama") != 0)
         tn_check(tn_gguf_set_string(writer, "tokenizer.ggml.pre", pre));
     close(mkstemp(path));
     tn_check(tn_save_gguf(writer, path));
@@ -30,16 +31,17 @@ static tn_tokenizer *by_gguf(tn_tokenizer *t, const char *pre)
     return t;
 }
 
-static tn_tokenizer *open_file(int i)
+static tn_tokenizer *open_kind(int kind)
 {
+    const char *name = kind < GGUF ? files[kind] : kind == GGUF ? "sp_bpe_llama.model" : "tiktoken_llama3.tiktoken";
     char path[512];
-    snprintf(path, sizeof path, "%s/tests/reference/tokenizers/%s", TN_SOURCE_DIR, files[i]);
-    tn_tokenizer *t = tn_tokenizer_new(path, .pattern = strstr(files[i], "o200k")      ? "o200k"
-                                                        : strstr(files[i], "cl100k")   ? "cl100k"
-                                                        : strstr(files[i], "tiktoken") ? "llama3"
-                                                                                       : NULL);
-    if (i >= GGUF)
-        t = by_gguf(t, splitters[i - GGUF]);
+    snprintf(path, sizeof path, "%s/tests/reference/tokenizers/%s", TN_SOURCE_DIR, name);
+    tn_tokenizer *t = tn_tokenizer_new(path, .pattern = strstr(name, "o200k")      ? "o200k"
+                                                        : strstr(name, "cl100k")   ? "cl100k"
+                                                        : strstr(name, "tiktoken") ? "llama3"
+                                                                                   : NULL);
+    if (kind >= GGUF)
+        t = by_gguf(t, splitters[kind - GGUF]);
     if (!t)
         abort();
     return t;
@@ -49,14 +51,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static tn_tokenizer *tokenizers[FILES];
+    static tn_tokenizer *tokenizers[KINDS];
     if (!tokenizers[0])
-        for (int i = 0; i < FILES; i++)
-            tokenizers[i] = open_file(i);
+        for (int kind = 0; kind < KINDS; kind++)
+            tokenizers[kind] = open_kind(kind);
     if (size == 0)
         return 0;
     TN_SCOPE;
-    int kind = data[0] % FILES;
+    int kind = data[0] % KINDS;
     const char *text = (const char *)data + 1;
     int64_t bytes = (int64_t)size - 1;
     tn_tensor *ids = tn_tokenizer_encode(tokenizers[kind], text, bytes, .allow_special = data[0] >= 128, .add_bos = 0);
