@@ -443,6 +443,9 @@ static void test_split_models(void **state)
     write_split("n-00001-of-00002.gguf", 0, 2, 3);
     assert_null(tn_map_gguf(in_folder("n-00001-of-00002.gguf")));
     check_error(TN_ERR_FORMAT, "the model's files have 2 tensors, and 3 are due");
+    write_split("n-00001-of-00002.gguf", 0, 2, 1);
+    assert_null(tn_map_gguf(in_folder("n-00001-of-00002.gguf")));
+    check_error(TN_ERR_FORMAT, "the model's files have 2 tensors, and 1 are due");
     start(3, 0, 1);
     put("sdd", "split.count", N(TN_GGUF_I32), N(-2));
     assert_null(mapped("n-00001-of-00002.gguf"));
