@@ -456,6 +456,28 @@ static tn_tensor *call_swiglu(tn_tensor *const *in, int count, void *unused)
     return tn_swiglu(in[0], in[1]);
 }
 
+/* Its gradients in one pass: of what no buffer holds at once, dy being the walk's own (which may be written) or held by someone, contiguous or not. */
+static void check_swiglu_gradients(tn_dtype dtype, bool held, bool strided)
+{
+    TN_SCOPE;
+    const double tolerance = dtype == TN_F64 ? 1e-12 : 1e-5;
+    const tn_shape shape = strided ? TN_SHAPE(2011, 27) : TN_SHAPE(27, 2011);
+    tn_tensor *in[2] = {tn_mul(tn_randn(shape, .dtype = dtype), tn_scalar_f64(3)), tn_randn(shape, .dtype = dtype)}, *d[2], *expected[2];
+    tn_tensor *weight = tn_randn(TN_SHAPE(27, 2011), .dtype = dtype), *x[2];
+    for (int k = 0; k < 2; k++) {
+        assert_int_equal(tn_set_requires_grad(in[k], true), TN_OK);
+        x[k] = strided ? tn_transpose(in[k], 0, 1) : in[k];
+    }
+    tn_tensor *y = tn_swiglu(x[0], x[1]), *z = tn_mul(tn_silu(x[0]), x[1]);
+    tn_tensor *loss = held ? y : tn_mul(y, weight), *other = held ? z : tn_mul(z, weight);
+    tn_tensor *dy = held ? weight : tn_ones_like(y), *before = tn_clone(dy);
+    assert_int_equal(tn_grads_of(&loss, 1, in, 2, d, .grads = &dy, .retain_graph = true), TN_OK);
+    assert_int_equal(tn_grads_of(&other, 1, in, 2, expected, .grads = &dy), TN_OK);
+    assert_true(tn_equal(dy, before));
+    for (int k = 0; k < 2; k++)
+        assert_true(tn_allclose(d[k], expected[k], tolerance, tolerance, false));
+}
+
 /* It is silu(gate) up, its gradients too, broadcast or not, and takes what operators of floats take. */
 static void test_swiglu(void **state)
 {
@@ -476,6 +498,8 @@ static void test_swiglu(void **state)
         for (int k = 0; k < count; k++)
             assert_true(tn_allclose(d[k], expected[k], 1e-5, 1e-6, false));
     }
+    for (int i = 0; i < 8; i++)
+        check_swiglu_gradients(i & 1 ? TN_F64 : TN_F32, i & 2, i & 4);
     TN_SCOPE;
     tn_tensor *in[2] = {tn_randn(TN_SHAPE(7), .dtype = TN_F64, .requires_grad = true), tn_randn(TN_SHAPE(7), .dtype = TN_F64, .requires_grad = true)};
     assert_int_equal(tn_gradcheck(call_swiglu, NULL, in, 2, .second = true), TN_OK);

@@ -366,6 +366,9 @@ typedef struct tn_step_item {
     X(unary, (tn_unary_op op, tn_dtype dtype, const double *param, const tn_loop *loop), (op, dtype, param, loop))            \
     X(binary, (tn_binary_op op, tn_dtype dtype, const tn_loop *loop), (op, dtype, loop))                                      \
     X(ternary, (tn_ternary_op op, tn_dtype dtype, const tn_loop *loop), (op, dtype, loop))                                    \
+    /* of silu(gate) up, n dense elements of f32 or f64: dgate = dy up silu'(gate), dup = dy silu(gate); dup may be dy */     \
+    X(swiglu_backward, (tn_dtype dtype, int64_t n, const void *dy, const void *gate, const void *up, void *dgate, void *dup), \
+      (dtype, n, dy, gate, up, dgate, dup))                                                                                   \
     X(cast, (tn_dtype to, tn_dtype from, const tn_loop *loop), (to, from, loop))                                              \
     X(fill, (size_t element, const void *value, const tn_loop *loop), (element, value, loop))                                 \
     X(gemm, (tn_dtype dtype, const tn_gemm *gemm), (dtype, gemm))                                                             \

@@ -179,3 +179,52 @@ tn_status TN_K(binary)(tn_binary_op op, tn_dtype dtype, const tn_loop *loop)
     TN_K(rows)(loop, (size_t[]){(size_t)j.result_size, (size_t)j.size, (size_t)j.size}, slow ? TN_GRAIN / 8 : TN_GRAIN, row, &j);
     return TN_OK;
 }
+
+/* ---- the gradients of SwiGLU ---------------------------------------------------------------------------------------------- */
+
+typedef struct swiglu_grad {
+    const void *dy, *gate, *up;
+    void *dgate, *dup;
+} swiglu_grad;
+
+#define SWIGLU_BACKWARD(T, name)                                                                                              \
+    static void name(int64_t begin, int64_t end, void *context)                                                               \
+    {                                                                                                                         \
+        const swiglu_grad *g = context;                                                                                       \
+        const T *dy = g->dy, *gate = g->gate, *up = g->up;                                                                    \
+        T *dgate = g->dgate, *dup = g->dup;                                                                                   \
+        TN_INDEPENDENT                                                                                                        \
+        for (int64_t i = begin; i < end; i++) {                                                                               \
+            const T d = dy[i], x = gate[i];                                                                                   \
+            dgate[i] = d * up[i] * tn_silu_slope_(x);                                                                         \
+            dup[i] = x * tn_sigmoid_(x) * d;                                                                                  \
+        }                                                                                                                     \
+    }
+SWIGLU_BACKWARD(double, swiglu_backward_f64)
+#if defined(__AVX512F__)
+static void swiglu_backward_f32(int64_t begin, int64_t end, void *context)
+{
+    const swiglu_grad *g = context;
+    const float *dy = g->dy, *gate = g->gate, *up = g->up;
+    float *dgate = g->dgate, *dup = g->dup;
+    int64_t i = begin;
+    for (; i + 16 <= end; i += 16) {
+        const __m512 d = _mm512_loadu_ps(dy + i), x = _mm512_loadu_ps(gate + i), u = _mm512_loadu_ps(up + i);
+        _mm512_storeu_ps(dgate + i, _mm512_mul_ps(_mm512_mul_ps(d, u), tn_silu_slope_v_(x)));
+        _mm512_storeu_ps(dup + i, _mm512_mul_ps(tn_silu_v_(x), d));
+    }
+    const __mmask16 lanes = tn_first_(end - i);
+    const __m512 d = _mm512_maskz_loadu_ps(lanes, dy + i), x = _mm512_maskz_loadu_ps(lanes, gate + i), u = _mm512_maskz_loadu_ps(lanes, up + i);
+    _mm512_mask_storeu_ps(dgate + i, lanes, _mm512_mul_ps(_mm512_mul_ps(d, u), tn_silu_slope_v_(x)));
+    _mm512_mask_storeu_ps(dup + i, lanes, _mm512_mul_ps(tn_silu_v_(x), d));
+}
+#else
+SWIGLU_BACKWARD(float, swiglu_backward_f32)
+#endif
+
+tn_status TN_K(swiglu_backward)(tn_dtype dtype, int64_t n, const void *dy, const void *gate, const void *up, void *dgate, void *dup)
+{
+    swiglu_grad g = {dy, gate, up, dgate, dup};
+    tn_parallel_for(n, TN_GRAIN / 8, dtype == TN_F64 ? swiglu_backward_f64 : swiglu_backward_f32, &g);
+    return TN_OK;
+}

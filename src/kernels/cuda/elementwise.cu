@@ -295,6 +295,27 @@ tn_status tn_cuda_ternary(tn_ternary_op op, tn_dtype dtype, const tn_loop *from)
     return tn_cuda_status("ternary");
 }
 
+/* ---- the gradients of SwiGLU ----------------------------------------------------------------------------------------------- */
+
+template <class T> TN_KERNEL swiglu_backward_kernel(int64_t n, const T *dy, const T *gate, const T *up, T *dgate, T *dup)
+{
+    const int64_t i = tn_this_thread();
+    if (i >= n)
+        return;
+    const T d = dy[i], x = gate[i];
+    dgate[i] = d * up[i] * tn_silu_slope_(x);
+    dup[i] = x * tn_sigmoid_(x) * d;
+}
+
+tn_status tn_cuda_swiglu_backward(tn_dtype dtype, int64_t n, const void *dy, const void *gate, const void *up, void *dgate, void *dup)
+{
+    if (n > 0 && dtype == TN_F64)
+        TN_LAUNCH_EACH(swiglu_backward_kernel<double>, n, n, (const double *)dy, (const double *)gate, (const double *)up, (double *)dgate, (double *)dup);
+    else if (n > 0)
+        TN_LAUNCH_EACH(swiglu_backward_kernel<float>, n, n, (const float *)dy, (const float *)gate, (const float *)up, (float *)dgate, (float *)dup);
+    return tn_cuda_status("swiglu_backward");
+}
+
 /* ---- cast, fill ------------------------------------------------------------------------------------------------------------ */
 
 template <class S, bool DENSE> TN_KERNEL copy_kernel(tn_cuda_loop loop, int)
