@@ -308,13 +308,13 @@ WORK(sort, tn_dtype dtype, const tn_sort_rows *r)
     return w;
 }
 
-/* Four products and two sums to a pair. */
 WORK(swiglu_backward, tn_dtype dtype, int64_t n, const void *dy, const void *gate, const void *up, void *dgate, void *dup)
 {
     (void)dy, (void)gate, (void)up, (void)dgate, (void)dup;
     return dense(dtype, (double)n, 3, 3, 2);
 }
 
+/* Four products and two sums to a pair. */
 WORK(rope, tn_dtype dtype, const tn_rope_rows *r)
 {
     const double rows = (double)(r->batch * r->heads * r->l);
