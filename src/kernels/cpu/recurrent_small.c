@@ -240,9 +240,11 @@ TN_INLINE void forward_lstm_cells(int rows, vec (*sum)[WIDE], const place *at, i
     {
         gate[4][i] = gate[1][i] * load_part(at[i].c + j, n) + gate[0][i] * gate[2][i];
         store_part(at[i].c + j, gate[4][i], n);
-        TN_UNROLL
-        for (int s = 0; at[i].saved && s < 5; s++)
-            save(&at[i], to + s * LANES, gate[s][i], past);
+        if (at[i].saved) {
+            TN_UNROLL
+            for (int s = 0; s < 5; s++)
+                save(&at[i], to + s * LANES, gate[s][i], past);
+        }
     }
     hyperbolic_tangents(rows, gate[4]);
     EACH(i, rows) store_part(at[i].y + j, gate[3][i] * gate[4][i], n);
