@@ -7,7 +7,15 @@
  * counts its own value, and its argument's size as often as the function's slope says (tests/sized.h): 4 + sqrt(k), k being the terms of a gate,
  * in + hidden + 2, and those of a gradient's own sum: all gates of dx and dh, all rows of weights and biases. It is 4 + k / 5 where all terms are
  * alike and so all sums rounded the same way, k counting as 512 at most where the sum is gemm.c's. That is of one step and of the h and c before it
- * (tests/test_recurrent_ulp.c), and half as much again as some seeds came to. */
+ * (tests/test_recurrent_ulp.c), and half as much again as some seeds came to.
+ *
+ * Of T steps sizes are carried on as values are, and a step's h is off by what it adds itself and by what it makes of the h before, whose part in the
+ * size grows alike: step t (from 0) by t + 1 times the bound of one step at most, and what goes back to it, by T steps and then T - t, by 2 T - t times.
+ * Roundings of different steps are independent, and the square root of that many times holds, but where all terms are alike.
+ *
+ * Rounded to bf16 an operand is off by 2^-8 of itself, which of a term's size is 2^16 ulp at most: each product on the way adds 2^17, t + 1 of them to h
+ * and 2 T - t to dx, dh and the weights' gradients, one less to the biases' and to dc. Of x, first state and weights that are bf16 already only
+ * later states and the gates' gradients are rounded: 2^16 for each product but the first. */
 #include <string.h>
 
 #include "kernels/cpu/math.h"

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/cpu/math.h"
+#include "kernels/cpu/past.h"
 #include "kernels/cpu/vector.h"
 
 #if defined(__SSE2__)
@@ -56,33 +57,62 @@ TN_INLINE vec at_least(float least, vec x)
 TN_INLINE vec at_most(float most, vec x) { return -at_least(-most, -x); }
 #endif
 
+/* Past the caches; p lies at a whole vector. tn_fence_past() comes before another thread reads it. */
+#if defined(__AVX512F__)
+TN_INLINE void store_past(float *p, vec v) { _mm512_stream_ps(p, (__m512)v); }
+#elif defined(__AVX__)
+TN_INLINE void store_past(float *p, vec v) { _mm256_stream_ps(p, (__m256)v); }
+#elif defined(__SSE2__)
+TN_INLINE void store_past(float *p, vec v) { _mm_stream_ps(p, (__m128)v); }
+#else
+TN_INLINE void store_past(float *p, vec v) { AT(p) = v; }
+#endif
+
+/* Sequences whose sums stay in registers. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define ROWS 6
+#else
+#define ROWS 3
+#endif
+
+/* The gates' functions take one vector of each of some rows, and every step of a formula for all rows before the next: of one row after another so
+ * few chains of multiplications fit into the processor's window that it waits for them. */
+#define EACH(i, rows)                                                                                                         \
+    TN_UNROLL                                                                                                                 \
+    for (int i = 0; i < (rows); i++)
+
 /* s = 2^n and q = exp(r) - 1, where n ln 2 + r = x, |r| <= ln 2 / 2 and |n| <= 126: exp(x) = s + s q. */
-TN_INLINE void split_exp(vec x, vec *s, vec *q)
+TN_INLINE void split_exps(int rows, const vec *x, vec *s, vec *q)
 {
-    const vec t = x * 1.44269504f + TN_ROUNDER_, n = t - TN_ROUNDER_, r = x - n * TN_LN2_HI_ - n * TN_LN2_LO_;
-    vec p = r * 1.38825073e-3f + 8.36659595e-3f;
-    p = p * r + 4.16672006e-2f;
-    p = p * r + 1.66665435e-1f;
-    p = p * r + 4.99999970e-1f;
-    *q = p * (r * r) + r;
-    *s = (vec)(((vec_i32)t << 23) + (127 << 23)); /* the rounder leaves n in t's low bits */
+    vec t[ROWS], r[ROWS], p[ROWS];
+    EACH(i, rows) t[i] = x[i] * 1.44269504f + TN_ROUNDER_;
+    EACH(i, rows) r[i] = x[i] - (t[i] - TN_ROUNDER_) * TN_LN2_HI_;
+    EACH(i, rows) r[i] = r[i] - (t[i] - TN_ROUNDER_) * TN_LN2_LO_;
+    EACH(i, rows) p[i] = r[i] * 1.38825073e-3f + 8.36659595e-3f;
+    EACH(i, rows) p[i] = p[i] * r[i] + 4.16672006e-2f;
+    EACH(i, rows) p[i] = p[i] * r[i] + 1.66665435e-1f;
+    EACH(i, rows) p[i] = p[i] * r[i] + 4.99999970e-1f;
+    EACH(i, rows) q[i] = p[i] * (r[i] * r[i]) + r[i];
+    EACH(i, rows) s[i] = (vec)(((vec_i32)t[i] << 23) + (127 << 23)); /* the rounder leaves n in t's low bits */
 }
 
 /* Of either at most 4 units in the last place off for |x| <= 87 (tests/test_recurrent.c measures it); below, sigmoid is sigmoid(-87), 1.6e-38. A
  * division is faster than an estimate and a step of Newton's: the multiplications around it wait for nothing. */
-TN_INLINE vec sigmoid(vec x)
+TN_INLINE void sigmoids(int rows, vec *x)
 {
-    vec s, q;
-    split_exp(-at_most(87.0f, at_least(-87.0f, x)), &s, &q);
-    return 1.0f / (s * q + (s + 1.0f));
+    vec s[ROWS], q[ROWS];
+    EACH(i, rows) x[i] = -at_most(87.0f, at_least(-87.0f, x[i]));
+    split_exps(rows, x, s, q);
+    EACH(i, rows) x[i] = 1.0f / (s[i] * q[i] + (s[i] + 1.0f));
 }
-TN_INLINE vec hyperbolic_tangent(vec x)
+TN_INLINE void hyperbolic_tangents(int rows, vec *x)
 {
-    vec s, q;
-    x = at_most(10.0f, at_least(-10.0f, x));
-    split_exp(x + x, &s, &q);
-    const vec e = s * q + (s - 1.0f); /* exp(2x) - 1 */
-    return e / (e + 2.0f);
+    vec s[ROWS], q[ROWS], e[ROWS]; /* exp(2x) - 1 */
+    EACH(i, rows) x[i] = at_most(10.0f, at_least(-10.0f, x[i]));
+    EACH(i, rows) x[i] = x[i] + x[i];
+    split_exps(rows, x, s, q);
+    EACH(i, rows) e[i] = s[i] * q[i] + (s[i] - 1.0f);
+    EACH(i, rows) x[i] = e[i] / (e[i] + 2.0f);
 }
 
 #endif

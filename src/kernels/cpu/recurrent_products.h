@@ -48,9 +48,7 @@ TARGET TN_INLINE void NAME(forward_block)(int rows, tn_rnn_kind kind, const walk
             fetch_next(&at[i], fetched, u, l.kept);
         NAME(multiply)(rows, l.hn, sum, l.h0, h, k, tn_min_i64(piece, depth - k), w_h);
     }
-    TN_UNROLL
-    for (int i = 0; i < rows; i++)
-        forward_cell(kind, sum[i], &at[i], u, r->hidden - u * LANES);
+    forward_cells(rows, kind, sum, at, u, r->hidden - u * LANES, w->past);
 }
 
 /* All n sequences, by blocks of like size. */

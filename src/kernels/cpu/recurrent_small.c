@@ -9,21 +9,19 @@
 #include "kernels/cpu/recurrent.h"
 #include "kernels/cpu/recurrent_cells.h"
 
-/* Sequences whose sums stay in registers, with as many vectors each at most. */
-#if defined(__AVX512F__) || defined(__aarch64__)
-#define ROWS 6
-#else
-#define ROWS 3
-#endif
+/* Vectors of a sequence's sums in registers at most. */
 enum { WIDE = 4 };
 
 enum {
     WEIGHT_BYTES = 1 << 20, /* of both weights: what a second-level cache holds; beyond it products of all rows are faster */
     TILE = 48,              /* sequences walked together at most */
+    FEW_WEIGHTS = 16 << 10, /* bytes; the first cache then has room for them and what SMALL_TILE sequences have in a step */
+    SMALL_TILE = 24,
     LEAST_TILE = 8,
     MOST_PARTS = 16,
     CHUNK = 256,            /* rows of gates' gradients between two additions to the weights' */
-    CHUNK_BYTES = 128 << 10
+    CHUNK_BYTES = 128 << 10,
+    PAST_BYTES = 8 << 20    /* of what is saved: when backward reads it, other things are in the caches */
 };
 
 /* Vectors that belong to a block of LANES units, side by side in memory: slots. LSTM's are its gates; GRU's n keeps its two parts apart and its
@@ -51,6 +49,7 @@ typedef struct walk {
     char *scratch;                       /* [workers] of backward's; [tiles] of forward's rows in pairs */
     int64_t sums_size, chunk;
     size_t scratch_bytes;
+    bool past;                           /* forward saves past the caches */
 } walk;
 
 static int64_t packed_size(const walk *w, int64_t k, int n) { return w->units * k * n * LANES; }
@@ -64,7 +63,7 @@ typedef struct place {
     const float *x, *h; /* as they are multiplied; h before the step */
     const float *before; /* that h itself */
     float *y, *c, *saved;
-    const float *next_y, *next_saved; /* where the next step will write, to be fetched; its own place when it is the last */
+    const float *next_y, *next_saved; /* where the next step will write, to be fetched; its own place when it is the last; or NULL */
 } place;
 
 /* The same, backward. */
@@ -171,7 +170,7 @@ TN_INLINE void fetch(const float *p, int vectors, bool to_write)
         if (to_write)
             __builtin_prefetch(p + s * LANES, 1, 3);
         else
-            __builtin_prefetch(p + s * LANES, 0, 2);
+            __builtin_prefetch(p + s * LANES, 0, 3);
     }
 }
 
@@ -216,29 +215,74 @@ TN_INLINE void fetch_ahead(const grad_place *at, int64_t fetched, int64_t saved,
 
 /* ---- forward -------------------------------------------------------------------------------------------------------------- */
 
-/* Vector u of a sequence's sums becomes its h. */
-TN_INLINE void forward_cell(tn_rnn_kind kind, const vec *sum, const place *at, int64_t u, int64_t n)
+/* A gate's vector into row i's saved ones. */
+TN_INLINE void save(const place *at, int64_t to, vec gate, bool past)
 {
-    const int64_t j = u * LANES, kept = j * layout_of(kind).kept;
-    float *saved = at->saved ? at->saved + kept : NULL;
-    vec y;
-    if (kind == TN_RNN_KIND_LSTM) {
-        const vec i = sigmoid(sum[0]), f = sigmoid(sum[1]), g = hyperbolic_tangent(sum[2]), o = sigmoid(sum[3]);
-        const vec c = f * load_part(at->c + j, n) + i * g;
-        store_part(at->c + j, c, n);
-        y = o * hyperbolic_tangent(c);
-        if (saved)
-            AT(saved) = i, AT(saved + LANES) = f, AT(saved + 2 * LANES) = g, AT(saved + 3 * LANES) = o, AT(saved + 4 * LANES) = c;
-    } else if (kind == TN_RNN_KIND_GRU) {
-        const vec r = sigmoid(sum[1]), z = sigmoid(sum[2]), fresh = hyperbolic_tangent(sum[0] + r * sum[3]);
-        y = (load_part(at->before + j, n) - fresh) * z + fresh;
-        if (saved)
-            AT(saved) = r, AT(saved + LANES) = z, AT(saved + 2 * LANES) = fresh, AT(saved + 3 * LANES) = sum[3];
-    } else if (kind == TN_RNN_KIND_TANH)
-        y = hyperbolic_tangent(sum[0]);
+    if (past)
+        store_past(at->saved + to, gate);
     else
-        y = at_least(0, sum[0]);
-    store_part(at->y + j, y, n);
+        AT(at->saved + to) = gate;
+}
+
+TN_INLINE void forward_lstm_cells(int rows, vec (*sum)[WIDE], const place *at, int64_t u, int64_t n, bool past)
+{
+    const int64_t j = u * LANES, to = 5 * j;
+    vec gate[5][ROWS]; /* i f g o and the cell */
+    TN_UNROLL
+    for (int s = 0; s < 4; s++) {
+        EACH(i, rows) gate[s][i] = sum[i][s];
+        if (s == 2)
+            hyperbolic_tangents(rows, gate[s]);
+        else
+            sigmoids(rows, gate[s]);
+    }
+    EACH(i, rows)
+    {
+        gate[4][i] = gate[1][i] * load_part(at[i].c + j, n) + gate[0][i] * gate[2][i];
+        store_part(at[i].c + j, gate[4][i], n);
+        if (at[i].saved) {
+            TN_UNROLL
+            for (int s = 0; s < 5; s++)
+                save(&at[i], to + s * LANES, gate[s][i], past);
+        }
+    }
+    hyperbolic_tangents(rows, gate[4]);
+    EACH(i, rows) store_part(at[i].y + j, gate[3][i] * gate[4][i], n);
+}
+
+TN_INLINE void forward_gru_cells(int rows, vec (*sum)[WIDE], const place *at, int64_t u, int64_t n, bool past)
+{
+    const int64_t j = u * LANES, to = 4 * j;
+    vec r[ROWS], z[ROWS], fresh[ROWS];
+    EACH(i, rows) r[i] = sum[i][1], z[i] = sum[i][2];
+    sigmoids(rows, r);
+    sigmoids(rows, z);
+    EACH(i, rows) fresh[i] = sum[i][0] + r[i] * sum[i][3];
+    hyperbolic_tangents(rows, fresh);
+    EACH(i, rows)
+    {
+        store_part(at[i].y + j, (load_part(at[i].before + j, n) - fresh[i]) * z[i] + fresh[i], n);
+        if (at[i].saved) {
+            save(&at[i], to, r[i], past), save(&at[i], to + LANES, z[i], past);
+            save(&at[i], to + 2 * LANES, fresh[i], past), save(&at[i], to + 3 * LANES, sum[i][3], past);
+        }
+    }
+}
+
+/* Vector u of some sequences' sums becomes their h; past: what is saved goes past the caches. */
+TN_INLINE void forward_cells(int rows, tn_rnn_kind kind, vec (*sum)[WIDE], const place *at, int64_t u, int64_t n, bool past)
+{
+    vec y[ROWS];
+    switch (kind) {
+    case TN_RNN_KIND_LSTM: forward_lstm_cells(rows, sum, at, u, n, past); return;
+    case TN_RNN_KIND_GRU: forward_gru_cells(rows, sum, at, u, n, past); return;
+    case TN_RNN_KIND_TANH:
+        EACH(i, rows) y[i] = sum[i][0];
+        hyperbolic_tangents(rows, y);
+        break;
+    case TN_RNN_KIND_RELU: EACH(i, rows) y[i] = at_least(0, sum[i][0]);
+    }
+    EACH(i, rows) store_part(at[i].y + u * LANES, y[i], n);
 }
 
 /* ---- the ways to multiply ------------------------------------------------------------------------------------------------- */
@@ -328,7 +372,7 @@ static void forward_tile(const walk *w, int64_t begin, int64_t end, float *units
             const float *before = b < former.count ? y + (former.first + b) * hidden : first + b * hidden;
             at[b - begin] = (place){.x = (const float *)r->x + row * r->in, .h = before, .before = before,
                                     .y = y + row * hidden, .c = c ? c + b * hidden : NULL, .saved = saved ? saved + row * width : NULL,
-                                    .next_y = y + next * hidden, .next_saved = saved ? saved + next * width : NULL};
+                                    .next_y = y + next * hidden, .next_saved = saved && !w->past ? saved + next * width : NULL};
         }
         if (units && n > 0)
             pair_places(w, at, n, units);
@@ -346,6 +390,8 @@ static void forward_tiles(int64_t begin, int64_t end, void *context)
         float *units = w->scratch ? (float *)(void *)(w->scratch + (size_t)tile * w->scratch_bytes) : NULL;
         forward_tile(w, tile_begin(w, tile), tile_begin(w, tile + 1), units);
     }
+    if (w->past)
+        tn_fence_past();
 }
 
 /* ---- backward ------------------------------------------------------------------------------------------------------------- */
@@ -367,7 +413,8 @@ TN_INLINE void backward_cell(tn_rnn_kind kind, const grad_place *at, int64_t u, 
     const vec up = AT_CONST(at->dh + j) + load_part(at->dy + j, n);
     if (kind == TN_RNN_KIND_LSTM) {
         const vec i = AT_CONST(saved), f = AT_CONST(saved + LANES), g = AT_CONST(saved + 2 * LANES), o = AT_CONST(saved + 3 * LANES);
-        const vec t = hyperbolic_tangent(AT_CONST(saved + 4 * LANES));
+        vec t = AT_CONST(saved + 4 * LANES);
+        hyperbolic_tangents(1, &t);
         const vec dc = AT_CONST(at->dc + j) + up * o * (1 - t * t);
         slope[0] = dc * g * i * (1 - i);
         slope[1] = dc * AT_CONST(at->c + u * at->c_step) * f * (1 - f);
@@ -567,11 +614,18 @@ bool TN_K(rnn_is_small)(tn_dtype dtype, const tn_rnn *r)
            tn_rnn_gates(r->kind) * r->hidden * (r->in + r->hidden) <= most;
 }
 
+/* Sequences of a tile: many, for which weights from the second cache are read the more seldom, or few whose rows stay in the first. */
+static int64_t tile_of(const tn_rnn *r)
+{
+    const int64_t weights = tn_rnn_gates(r->kind) * r->hidden * (r->in + r->hidden);
+    return weights * (int64_t)sizeof(float) <= FEW_WEIGHTS ? SMALL_TILE : TILE;
+}
+
 static walk walk_of(const tn_rnn *r, const tn_rnn_grad *d)
 {
     walk w = {.r = r, .d = d, .p = products_of(r), .l = layout_of(r->kind), .units = tn_ceil_div(r->hidden, LANES)};
     const int64_t few = tn_max_i64(1, r->batch / LEAST_TILE);
-    w.tiles = tn_min_i64(few, tn_ceil_div(tn_ceil_div(r->batch, TILE), 4) * 4);
+    w.tiles = tn_min_i64(few, tn_ceil_div(tn_ceil_div(r->batch, tile_of(r)), 4) * 4);
     w.parts = tn_min_i64(w.tiles, MOST_PARTS);
     return w;
 }
@@ -586,6 +640,7 @@ tn_status TN_K(rnn_small_forward)(const tn_rnn *r)
         return TN_ERR_MEMORY;
     w.w_h = w.w_x + x, w.bias = w.w_h + h;
     w.scratch = w.scratch_bytes ? (char *)w.w_x + floats : NULL;
+    w.past = r->saved && (uintptr_t)r->saved % TN_VECTOR_BYTES == 0 && r->first[r->steps] * saved_width(r) >= PAST_BYTES / (int64_t)sizeof(float);
     pack_by_unit(&w, r->w_ih, r->in, w.l.x0, w.l.xn, w.w_x);
     pack_by_unit(&w, r->w_hh, r->hidden, w.l.h0, w.l.hn, w.w_h);
     pack_bias(&w);
@@ -601,6 +656,8 @@ tn_status TN_K(rnn_small_backward)(const tn_rnn_grad *d)
     const int64_t row = packed_size(&w, 1, w.l.slots), x = d->dx ? panels_size(&w, r->in, w.l.xn) : 0, h = panels_size(&w, r->hidden, w.l.hn);
     w.workers = tn_min_i64(w.parts, tn_parallel_width());
     w.chunk = tn_max_i64(TILE, tn_min_i64(CHUNK, CHUNK_BYTES / (row * (int64_t)sizeof(float))));
+    if (tile_of(r) == SMALL_TILE)
+        w.chunk = 2 * SMALL_TILE;
     w.sums_size = packed_size(&w, r->in, w.l.xn) + packed_size(&w, r->hidden, w.l.hn) + row;
     const int64_t pairs = w.p->depth == 2 ? TILE * row / 2 + tn_ceil_div(w.chunk, 2) * (r->in + r->hidden) : 0;
     w.scratch_bytes = (sizeof(grad_work) + 63) / 64 * 64 + (size_t)(3 * TILE * w.units * LANES + w.chunk * row + pairs) * sizeof(float);
