@@ -52,18 +52,23 @@ static inline void tn_store_pairs_(tn_bf16 *to, int64_t n, __m512 lows, __m512 h
         _mm512_mask_storeu_epi16(to, tn_first32_(n), _mm512_or_si512(low, high));
 }
 
-/* sum_f32() of what x holds. */
+/* sum_f32() of what x holds: the even lanes' and the odd lanes' sums are put in order at the end. What follows x is fetched. */
 static inline float sum_bf16(const tn_bf16 *x, int64_t n)
 {
-    __m512 a = _mm512_setzero_ps(), b = a;
+    enum { AHEAD_OF_SUM = 2048 };
+    __m512 even = _mm512_setzero_ps(), odd = even;
     int64_t i = 0;
     for (; i + TN_LANES <= n; i += TN_LANES) {
-        a = _mm512_add_ps(a, tn_wide_(0xffff, x + i));
-        b = _mm512_add_ps(b, tn_wide_(0xffff, x + i + 16));
+        const __m512i pairs = tn_pairs_at_(x + i, TN_LANES);
+        __builtin_prefetch(x + i + AHEAD_OF_SUM);
+        even = _mm512_add_ps(even, tn_lows_(pairs));
+        odd = _mm512_add_ps(odd, tn_highs_(pairs));
     }
-    a = _mm512_add_ps(a, tn_wide_(tn_first_(n - i), x + i));
-    b = _mm512_add_ps(b, tn_wide_(tn_first_(n - i - 16), x + i + 16));
-    a = _mm512_add_ps(a, b);
+    const __m512i rest = tn_pairs_at_(x + i, n - i);
+    even = _mm512_add_ps(even, tn_lows_(rest));
+    odd = _mm512_add_ps(odd, tn_highs_(rest));
+    const __m512i first = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0), second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+    const __m512 a = _mm512_add_ps(_mm512_permutex2var_ps(even, first, odd), _mm512_permutex2var_ps(even, second, odd));
     return tn_fold16_((const tn_lanes16_ *)&a);
 }
 #else
