@@ -512,14 +512,10 @@ static void softmax_of_special_values(void **unused)
     }
 }
 
-/* Of bfloat16 what f32 gives, rounded, on any number of threads: rows whose greatest lie far apart; some with -infinity, some with NaN, which their
- * neighbours do not see. */
-static void check_softmax_of_halves(int rows, int n, bool log_of)
+/* Rows whose greatest lie far apart, as bfloat16 and as f32; some with -infinity, some with NaN, which their neighbours must not see. */
+static void far_rows(tn_bf16 *x, float *wide, int rows, int n)
 {
-    const int numel = rows * n;
-    tn_bf16 *x = malloc((size_t)numel * 3 * sizeof *x), *y = x + numel, *again = y + numel;
-    float *wide = malloc((size_t)numel * 2 * sizeof *wide), *exact = wide + numel;
-    for (int j = 0; j < numel; j++) {
+    for (int j = 0; j < rows * n; j++) {
         const int row = j / n;
         put(TN_BF16, x, j, 400 * (row % 5) - 800 + (j % n == n - 1 && row % 3 == 1 ? 90 : 8 * uniform()));
         if (row % 4 == 2 && j % n % 3)
@@ -528,6 +524,26 @@ static void check_softmax_of_halves(int rows, int n, bool log_of)
             put(TN_BF16, x, j, (double)NAN);
         wide[j] = (float)at(TN_BF16, x, j);
     }
+}
+/* y is what f32 gave, rounded: half of what the last bit is worth off, and some ulp of f32. */
+static void check_rounded(const char *what, const tn_bf16 *y, const float *exact, int rows, int n)
+{
+    for (int j = 0; j < rows * n; j++) {
+        uint32_t bits;
+        memcpy(&bits, exact + j, 4);
+        const int64_t off = (int64_t)bits - ((int64_t)y[j].bits << 16);
+        if (isnan(exact[j]) ? !isnan(at(TN_BF16, y, j)) : off > 0x8000 + 4 || off < -0x8000 - 4)
+            fail_msg("%s, %d x %d, row %d, element %d: %a, of f32 %a", what, rows, n, j / n, j % n, at(TN_BF16, y, j), (double)exact[j]);
+    }
+}
+
+/* Of bfloat16 what f32 gives, rounded, on any number of threads. */
+static void check_softmax_of_halves(int rows, int n, bool log_of)
+{
+    const int numel = rows * n;
+    tn_bf16 *x = malloc((size_t)numel * 3 * sizeof *x), *y = x + numel, *again = y + numel;
+    float *wide = malloc((size_t)numel * 2 * sizeof *wide), *exact = wide + numel;
+    far_rows(x, wide, rows, n);
     tn_softmax_rows s = {.outer = rows, .n = n, .inner = 1, .log = log_of, .x = wide, .y = exact};
     assert_int_equal(k()->softmax(TN_F32, &s), TN_OK);
     s.x = x, s.y = y;
@@ -538,15 +554,41 @@ static void check_softmax_of_halves(int rows, int n, bool log_of)
     assert_int_equal(k()->softmax(TN_BF16, &s), TN_OK);
     assert_int_equal(tn_set_num_threads(threads), TN_OK);
     assert_memory_equal(y, again, (size_t)numel * sizeof *y);
-    for (int j = 0; j < numel; j++) {
-        uint32_t bits;
-        memcpy(&bits, exact + j, 4);
-        const int64_t off = (int64_t)bits - ((int64_t)y[j].bits << 16); /* half of what the last bit is worth, and some ulp of f32 */
-        if (isnan(exact[j]) ? !isnan(at(TN_BF16, y, j)) : off > 0x8000 + 4 || off < -0x8000 - 4)
-            fail_msg("log %d, %d x %d, row %d, element %d: %a, of f32 %a", log_of, rows, n, j / n, j % n, at(TN_BF16, y, j), (double)exact[j]);
+    check_rounded(log_of ? "log_softmax" : "softmax", y, exact, rows, n);
+    for (int j = 0; j < numel; j++)
         assert_true(isnan(exact[j]) == (j / n % 8 == 3));
-    }
     free(x), free(wide);
+}
+
+/* So of losses and their gradients, whichever rows are ignored; those of ignored rows are 0. */
+static void check_cross_entropy_of_halves(int rows, int n, int ignored)
+{
+    const size_t numel = (size_t)(rows * n), count = (size_t)rows;
+    tn_bf16 *x = malloc((3 * numel + 2 * count) * sizeof *x), *dx = x + numel, *loss = dx + numel, *dx_again = loss + rows, *loss_again = dx_again + numel;
+    float *wide = malloc((2 * numel + count) * sizeof *wide), *exact_dx = wide + numel, *exact = exact_dx + numel;
+    int64_t *target = malloc(count * sizeof *target);
+    double *stats = malloc((2 * count + 1) * sizeof *stats);
+    far_rows(x, wide, rows, n);
+    for (int row = 0; row < rows; row++)
+        target[row] = row % 7 < ignored ? -1 : row * 13 % n / 3 * 3; /* not those that are -infinity */
+    tn_cross_entropy_rows c = {.rows = rows, .classes = n, .x = wide, .target = target, .ignore_index = -1, .stats = stats, .loss = exact, .dx = exact_dx};
+    assert_int_equal(k()->cross_entropy(TN_F32, &c) | k()->cross_entropy_backward(TN_F32, &c), TN_OK);
+    c.x = x, c.loss = loss, c.dx = dx;
+    assert_int_equal(k()->cross_entropy(TN_BF16, &c) | k()->cross_entropy_backward(TN_BF16, &c), TN_OK);
+    const int threads = tn_get_num_threads();
+    assert_int_equal(tn_set_num_threads(threads == 3 ? 1 : 3), TN_OK);
+    c.loss = loss_again, c.dx = dx_again;
+    assert_int_equal(k()->cross_entropy(TN_BF16, &c) | k()->cross_entropy_backward(TN_BF16, &c), TN_OK);
+    assert_int_equal(tn_set_num_threads(threads), TN_OK);
+    assert_memory_equal(dx, dx_again, (numel + count) * sizeof *dx);
+    check_rounded("cross_entropy", loss, exact, rows, 1);
+    check_rounded("its gradient", dx, exact_dx, rows, n);
+    for (int row = 0; row < rows; row++) {
+        assert_true(isnan(exact[row]) == (target[row] >= 0 && row % 8 == 3));
+        for (int j = 0; j < n && target[row] < 0; j++)
+            assert_true(exact[row] == 0 && exact_dx[row * n + j] == 0);
+    }
+    free(x), free(wide), free(target), free(stats);
 }
 
 static void softmax_of_halves(void **unused)
@@ -555,8 +597,11 @@ static void softmax_of_halves(void **unused)
     static const int sizes[][2] = {{37, 1}, {37, 15}, {5, 16}, {50, 17}, {33, 64}, {35, 65}, {19, 129}, {19, 300}, {7, 1024},
                                    {5, 1041}, {9, 2049}, {1, 4097}, {4, 32001}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        for (int log_of = 0; log_of < 2; log_of++)
-            check_softmax_of_halves(sizes[i][0], sizes[i][1], log_of);
+        for (int way = 0; way < 2; way++) {
+            check_softmax_of_halves(sizes[i][0], sizes[i][1], way);
+            check_cross_entropy_of_halves(sizes[i][0], sizes[i][1], 3 * way);
+        }
+    check_cross_entropy_of_halves(40, 10, 7);
 }
 
 static void check_cross_entropy(tn_dtype dtype, int64_t rows, int64_t n, bool weighted, double smoothing, int reduction)

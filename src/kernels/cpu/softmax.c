@@ -10,6 +10,7 @@
 
 #include "kernels/cpu/exp_sum.h"
 #include "kernels/cpu/load.h"
+#include "kernels/cpu/row_sums.h"
 #include "kernels/cpu/vector.h"
 #include "kernels/cpu/wide.h"
 
@@ -55,41 +56,50 @@ typedef struct softmax_task {
 } softmax_task;
 
 #if defined(__AVX512F__)
-/* The sum of dy y in a block; dx = y (dy - sum) of one vector. */
-static double dot_bf16(const tn_bf16 *y, const tn_bf16 *dy, int64_t n)
+static bool reads_directly(tn_dtype dtype) { return dtype == TN_F32 || dtype == TN_BF16; }
+/* The lanes of the sum of dy y, for a log of dy, in a block. */
+TN_INLINE __m512 slope_sum(bool log_of, const tn_bf16 *y, const tn_bf16 *dy, int64_t n)
 {
-    __m512 a = _mm512_setzero_ps(), b = a;
-    int64_t i = 0;
-    for (; i + TN_LANES <= n; i += TN_LANES) {
-        a = _mm512_fmadd_ps(tn_wide_(0xffff, y + i), tn_wide_(0xffff, dy + i), a);
-        b = _mm512_fmadd_ps(tn_wide_(0xffff, y + i + 16), tn_wide_(0xffff, dy + i + 16), b);
+    __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    for (int64_t i = 0; i < n; i += 32) {
+        const two_vectors g = two_vectors_of(true, dy, i, n - i), p = log_of ? g : two_vectors_of(true, y, i, n - i);
+        TN_UNROLL for (int k = 0; k < 2; k++)
+            sum[k] = log_of ? _mm512_add_ps(sum[k], g.v[k]) : _mm512_fmadd_ps(g.v[k], p.v[k], sum[k]);
     }
-    const __mmask16 first = tn_first_(n - i), second = tn_first_(n - i - 16);
-    a = _mm512_fmadd_ps(tn_wide_(first, y + i), tn_wide_(first, dy + i), a);
-    b = _mm512_fmadd_ps(tn_wide_(second, y + i + 16), tn_wide_(second, dy + i + 16), b);
-    a = _mm512_add_ps(a, b);
-    return (double)tn_fold16_((const tn_lanes16_ *)&a);
+    return _mm512_add_ps(sum[0], sum[1]);
 }
-static inline void slope_bf16(__mmask16 lanes, const tn_bf16 *y, const tn_bf16 *dy, tn_bf16 *dx, __m512 sum)
+TN_INLINE void slope_step(bool log_of, const tn_bf16 *y, const tn_bf16 *dy, tn_bf16 *dx, int64_t i, int64_t n, __m512 sum)
 {
-    tn_narrow_(dx, lanes, _mm512_mul_ps(_mm512_sub_ps(tn_wide_(lanes, dy), sum), tn_wide_(lanes, y)));
+    two_vectors g = two_vectors_of(true, dy, i, n);
+    const two_vectors p = two_vectors_of(true, y, i, n);
+    TN_UNROLL for (int k = 0; k < 2; k++)
+        g.v[k] = log_of ? _mm512_sub_ps(g.v[k], _mm512_mul_ps(tn_exp_minus_v_(p.v[k]), sum)) : _mm512_mul_ps(_mm512_sub_ps(g.v[k], sum), p.v[k]);
+    two_vectors_to(true, &g, dx, i, n);
 }
-static void softmax_row_backward_bf16(const tn_bf16 *y, const tn_bf16 *dy, tn_bf16 *dx, int64_t n)
+TN_INLINE void softmax_row_slope(bool log_of, const tn_bf16 *y, const tn_bf16 *dy, tn_bf16 *dx, int64_t n)
 {
     double sum = 0;
-    for (int64_t i = 0; i < n; i += BLOCK)
-        sum += dot_bf16(y + i, dy + i, tn_min_i64(BLOCK, n - i));
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        const __m512 lanes = slope_sum(log_of, y + i, dy + i, tn_min_i64(BLOCK, n - i));
+        sum += (double)tn_fold16_((const tn_lanes16_ *)&lanes);
+    }
     const __m512 all = _mm512_set1_ps((float)sum);
     int64_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        slope_bf16(0xffff, y + i, dy + i, dx + i, all);
-    slope_bf16(tn_first_(n - i), y + i, dy + i, dx + i, all);
+    for (; i + 32 <= n; i += 32)
+        slope_step(log_of, y, dy, dx, i, 32, all);
+    if (i < n)
+        slope_step(log_of, y, dy, dx, i, n - i, all);
+}
+static void softmax_row_backward_bf16(const tn_bf16 *y, const tn_bf16 *dy, tn_bf16 *dx, int64_t n, bool log_of)
+{
+    log_of ? softmax_row_slope(true, y, dy, dx, n) : softmax_row_slope(false, y, dy, dx, n);
 }
 #else
-static void softmax_row_backward_bf16(const tn_bf16 *y, const tn_bf16 *dy, tn_bf16 *dx, int64_t n)
+static bool reads_directly(tn_dtype dtype) { return (void)dtype, false; }
+static void softmax_row_backward_bf16(const tn_bf16 *y, const tn_bf16 *dy, tn_bf16 *dx, int64_t n, bool log_of)
 {
     const tn_rows rows = rows_of(TN_BF16);
-    softmax_row_backward_f32(&rows, y, dy, dx, n, false);
+    softmax_row_backward_f32(&rows, y, dy, dx, n, log_of);
 }
 #endif
 
@@ -103,8 +113,8 @@ static void softmax_one_row(const softmax_task *task, int64_t row)
         softmax_row_backward_f64(&task->rows, x, (const char *)s->dy + at, y, s->n, s->log);
     else if (task->rows.dtype == TN_F64)
         softmax_row_f64(&task->rows, x, y, s->n, s->log);
-    else if (task->rows.dtype == TN_BF16 && task->backward && !s->log)
-        softmax_row_backward_bf16(x, (const tn_bf16 *)(const void *)((const char *)s->dy + at), y, s->n);
+    else if (task->rows.dtype == TN_BF16 && task->backward)
+        softmax_row_backward_bf16(x, (const tn_bf16 *)(const void *)((const char *)s->dy + at), y, s->n, s->log);
     else if (task->backward)
         softmax_row_backward_f32(&task->rows, x, (const char *)s->dy + at, y, s->n, s->log);
     else
@@ -213,6 +223,30 @@ static tn_status softmax_bf16(softmax_task *task, int64_t grain)
     return TN_OK;
 }
 enum { ANY_LENGTH = 1 };
+
+TN_INLINE void minus_row(bool bf16, const void *x, void *y, int64_t n, float max, float shift)
+{
+    for (int64_t i = 0; i < n; i += 32) {
+        two_vectors t = two_vectors_of(bf16, x, i, n - i);
+        TN_UNROLL for (int k = 0; k < 2; k++)
+            t.v[k] = _mm512_sub_ps(_mm512_sub_ps(t.v[k], _mm512_set1_ps(max)), _mm512_set1_ps(shift));
+        two_vectors_to(bf16, &t, y, i, n - i);
+    }
+}
+static void log_softmax_range(int64_t begin, int64_t end, void *context)
+{
+    const softmax_task *task = context;
+    const tn_softmax_rows *s = task->s;
+    const bool bf16 = task->rows.dtype == TN_BF16;
+    row_sums sums = row_sums_of(bf16, s->x, s->n, begin, end, NULL, 0);
+    while (row_sums_next(&sums))
+        for (int64_t j = 0; j < sums.rows; j++) {
+            const int64_t at = sums.row[j] * sums.stride;
+            const float max = sums.max[j], shift = (float)log((double)sums.sum[j]);
+            bf16 ? minus_row(true, (const char *)s->x + at, (char *)s->y + at, s->n, max, shift)
+                 : minus_row(false, (const char *)s->x + at, (char *)s->y + at, s->n, max, shift);
+        }
+}
 #else
 static void softmax_groups_f32(const float *x, float *y, int64_t count, int64_t n) { softmax_short_rows_f32(x, y, count, n); }
 enum { ANY_LENGTH = 0 };
@@ -272,6 +306,10 @@ static tn_status softmax(tn_dtype dtype, const tn_softmax_rows *s, bool backward
     const int64_t grain = tn_ceil_div(TN_GRAIN / 8, s->n * width);
 #if defined(__AVX512F__)
     if (grouped && dtype == TN_BF16) return softmax_bf16(&task, grain);
+    if (!backward && s->log && task.spans == 0 && reads_directly(dtype)) {
+        tn_parallel_for(tasks, grain, log_softmax_range, &task);
+        return TN_OK;
+    }
 #endif
     tn_parallel_for(tasks, grain, grouped ? softmax_grouped : softmax_range, &task);
     return TN_OK;
@@ -290,17 +328,66 @@ typedef struct loss_task {
     double all;     /* the sum of all classes' weights */
 } loss_task;
 
+#if defined(__AVX512F__)
+static void loss_groups(const loss_task *task, int64_t begin, int64_t end)
+{
+    const tn_cross_entropy_rows *c = task->c;
+    row_sums s = row_sums_of(task->rows.dtype == TN_BF16, c->x, c->classes, begin, end, c->target, c->ignore_index);
+    memset(task->losses + begin, 0, (size_t)(end - begin) * sizeof *task->losses); /* of what is ignored */
+    while (row_sums_next(&s))
+        for (int64_t j = 0; j < s.rows; j++)
+            task->losses[s.row[j]] = loss_of_f32(&task->rows, c, s.row[j], s.max[j], (double)s.sum[j]);
+}
+
+/* 32 of dx = own exp(x - max - shift), n at most, less own where the target is among them. */
+TN_INLINE void loss_slope(bool bf16, const void *x, void *dx, int64_t i, int64_t n, const __m512 max, const __m512 shift, const __m512 own, int64_t target)
+{
+    two_vectors t = two_vectors_of(bf16, x, i, n);
+    const uint64_t at = (uint64_t)(target - i);
+    const __mmask16 hit = (__mmask16)(at < 32 ? 1 << (bf16 ? at / 2 : at % 16) : 0);
+    const bool second = bf16 ? at % 2 : at / 16;
+    fetch_two(bf16, x, i + AHEAD);
+    TN_UNROLL for (int k = 0; k < 2; k++) {
+        const __m512 p = _mm512_mul_ps(tn_exp_minus_v_(_mm512_sub_ps(_mm512_sub_ps(t.v[k], max), shift)), own);
+        t.v[k] = _mm512_mask_sub_ps(p, second == k ? hit : 0, p, own);
+    }
+    two_vectors_to(bf16, &t, dx, i, n);
+}
+TN_INLINE void slope_of(bool bf16, const tn_cross_entropy_rows *c, int64_t row, float g)
+{
+    const int64_t n = c->classes, at = row * n * (bf16 ? 2 : 4), target = c->target[row];
+    const __m512 max = _mm512_set1_ps((float)c->stats[2 * row]), shift = _mm512_set1_ps((float)c->stats[2 * row + 1]), own = _mm512_set1_ps(g);
+    int64_t i = 0;
+    for (; i + 32 <= n; i += 32)
+        loss_slope(bf16, (const char *)c->x + at, (char *)c->dx + at, i, 32, max, shift, own, target);
+    if (i < n)
+        loss_slope(bf16, (const char *)c->x + at, (char *)c->dx + at, i, n - i, max, shift, own, target);
+}
+static void loss_row_backward(const loss_task *task, int64_t row, double g)
+{
+    const float own = (float)(g * class_weight(task->c, &task->rows, task->c->target[row]));
+    task->rows.dtype == TN_BF16 ? slope_of(true, task->c, row, own) : slope_of(false, task->c, row, own);
+}
+#else
+static void loss_groups(const loss_task *task, int64_t begin, int64_t end) { (void)task, (void)begin, (void)end; }
+static void loss_row_backward(const loss_task *task, int64_t row, double g) { (void)task, (void)row, (void)g; }
+#endif
+
 static void loss_range(int64_t begin, int64_t end, void *context)
 {
     const loss_task *task = context;
     const tn_cross_entropy_rows *c = task->c;
+    if (reads_directly(task->rows.dtype)) {
+        loss_groups(task, begin, end);
+        return;
+    }
     for (int64_t row = begin; row < end; row++) {
         if (c->target[row] == c->ignore_index)
             task->losses[row] = 0;
         else if (task->rows.dtype == TN_F64)
-            task->losses[row] = cross_entropy_row_f64(&task->rows, c, row, &c->stats[2 * row]);
+            task->losses[row] = cross_entropy_row_f64(&task->rows, c, row);
         else
-            task->losses[row] = cross_entropy_row_f32(&task->rows, c, row, &c->stats[2 * row]);
+            task->losses[row] = cross_entropy_row_f32(&task->rows, c, row);
     }
 }
 
@@ -347,6 +434,8 @@ static void loss_range_backward(int64_t begin, int64_t end, void *context)
         double g = c->reduction == 0 && c->grad ? tn_load_float(task->rows.dtype, (const char *)c->grad + row * element) : task->grad;
         if (c->target[row] == c->ignore_index)
             memset((char *)c->dx + row * c->classes * element, 0, (size_t)(c->classes * element));
+        else if (c->smoothing == 0 && reads_directly(task->rows.dtype))
+            loss_row_backward(task, row, g);
         else if (task->rows.dtype == TN_F64)
             cross_entropy_row_backward_f64(&task->rows, c, row, g, task->all);
         else

@@ -176,14 +176,14 @@ static void FN(softmax_columns_backward)(const tn_rows *rows, const tn_softmax_r
     }
 }
 
-/* One row's loss; its max and log-sum go to stats. */
-static double FN(cross_entropy_row)(const tn_rows *rows, const tn_cross_entropy_rows *c, int64_t row, double *stats)
+/* One row's loss, of its greatest element and the sum of its exponentials; that and the sum's logarithm go to its stats. */
+static double FN(loss_of)(const tn_rows *rows, const tn_cross_entropy_rows *c, int64_t row, T max, double sum)
 {
     const char *x = (const char *)c->x + row * c->classes * rows->element;
-    T max = FN(row_max)(rows, x, c->classes), buffer[BLOCK];
-    double log_sum = log(FN(row_exp)(rows, x, c->classes, max, NULL));
-    stats[0] = (double)max;
-    stats[1] = log_sum;
+    const double log_sum = log(sum);
+    T buffer[BLOCK];
+    c->stats[2 * row] = (double)max;
+    c->stats[2 * row + 1] = log_sum;
     double hit = (double)*FN(get)(rows, x, c->target[row], 1, buffer), smooth = 0;
     double loss = class_weight(c, rows, c->target[row]) * ((double)max - hit + log_sum);
     if (c->smoothing == 0) return loss;
@@ -194,6 +194,12 @@ static double FN(cross_entropy_row)(const tn_rows *rows, const tn_cross_entropy_
             smooth += class_weight(c, rows, i + j) * ((double)(max - block[j]) + log_sum);
     }
     return (1 - c->smoothing) * loss + c->smoothing / (double)c->classes * smooth;
+}
+static double FN(cross_entropy_row)(const tn_rows *rows, const tn_cross_entropy_rows *c, int64_t row)
+{
+    const char *x = (const char *)c->x + row * c->classes * rows->element;
+    const T max = FN(row_max)(rows, x, c->classes);
+    return FN(loss_of)(rows, c, row, max, FN(row_exp)(rows, x, c->classes, max, NULL));
 }
 
 /* dx = g (softmax(x) ((1 - s) w[t] + s/c sum of w) - (1 - s) w[t] [j = t] - s/c w[j]). */

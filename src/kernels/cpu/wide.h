@@ -23,27 +23,52 @@ static inline __m512 tn_wide_(__mmask16 lanes, const tn_bf16 *x)
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, x)), 16));
 }
 
-/* Rounded as tn_store_bf16() rounds, denormal numbers too, which the instruction for it would drop. */
-static inline void tn_narrow_(tn_bf16 *to, __mmask16 lanes, __m512 x)
+/* Rounded as tn_store_bf16() rounds, denormal numbers too, which the instruction for it would drop; in the high half of each word. */
+static inline __m512i tn_rounded16_(__m512 x)
 {
     const __m512i u = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
     const __m512i up = _mm512_add_epi32(_mm512_add_epi32(u, odd), _mm512_set1_epi32(0x7fff));
-    const __m512i y = _mm512_mask_or_epi32(up, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), u, _mm512_set1_epi32(0x400000));
-    _mm256_mask_storeu_epi16(to, lanes, _mm512_cvtepi32_epi16(_mm512_srli_epi32(y, 16)));
+    return _mm512_mask_or_epi32(up, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), u, _mm512_set1_epi32(0x400000));
+}
+static inline void tn_narrow_(tn_bf16 *to, __mmask16 lanes, __m512 x)
+{
+    _mm256_mask_storeu_epi16(to, lanes, _mm512_cvtepi32_epi16(_mm512_srli_epi32(tn_rounded16_(x), 16)));
 }
 
-/* sum_f32() of what x holds. */
+/* Where order does not matter, or is kept by what follows: the first n of 32 at x as sixteen pairs, the others 0; the even ones and the odd; pairs of them. */
+static inline __mmask32 tn_first32_(int64_t n) { return n >= 32 ? 0xffffffffu : n > 0 ? (1u << n) - 1 : 0; }
+static inline __m512i tn_pairs_at_(const tn_bf16 *x, int64_t n)
+{
+    return n >= 32 ? _mm512_loadu_si512(x) : _mm512_maskz_loadu_epi16(tn_first32_(n), x);
+}
+static inline __m512 tn_lows_(__m512i pairs) { return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)); }
+static inline __m512 tn_highs_(__m512i pairs) { return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000u))); }
+static inline void tn_store_pairs_(tn_bf16 *to, int64_t n, __m512 lows, __m512 highs)
+{
+    const __m512i low = _mm512_srli_epi32(tn_rounded16_(lows), 16), high = _mm512_and_si512(tn_rounded16_(highs), _mm512_set1_epi32((int)0xffff0000u));
+    if (n >= 32)
+        _mm512_storeu_si512(to, _mm512_or_si512(low, high));
+    else
+        _mm512_mask_storeu_epi16(to, tn_first32_(n), _mm512_or_si512(low, high));
+}
+
+/* sum_f32() of what x holds: the even lanes' and the odd lanes' sums are put in order at the end. What follows x is fetched. */
 static inline float sum_bf16(const tn_bf16 *x, int64_t n)
 {
-    __m512 a = _mm512_setzero_ps(), b = a;
+    enum { AHEAD_OF_SUM = 2048 };
+    __m512 even = _mm512_setzero_ps(), odd = even;
     int64_t i = 0;
     for (; i + TN_LANES <= n; i += TN_LANES) {
-        a = _mm512_add_ps(a, tn_wide_(0xffff, x + i));
-        b = _mm512_add_ps(b, tn_wide_(0xffff, x + i + 16));
+        const __m512i pairs = tn_pairs_at_(x + i, TN_LANES);
+        __builtin_prefetch(x + i + AHEAD_OF_SUM);
+        even = _mm512_add_ps(even, tn_lows_(pairs));
+        odd = _mm512_add_ps(odd, tn_highs_(pairs));
     }
-    a = _mm512_add_ps(a, tn_wide_(tn_first_(n - i), x + i));
-    b = _mm512_add_ps(b, tn_wide_(tn_first_(n - i - 16), x + i + 16));
-    a = _mm512_add_ps(a, b);
+    const __m512i rest = tn_pairs_at_(x + i, n - i);
+    even = _mm512_add_ps(even, tn_lows_(rest));
+    odd = _mm512_add_ps(odd, tn_highs_(rest));
+    const __m512i first = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0), second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+    const __m512 a = _mm512_add_ps(_mm512_permutex2var_ps(even, first, odd), _mm512_permutex2var_ps(even, second, odd));
     return tn_fold16_((const tn_lanes16_ *)&a);
 }
 #else
