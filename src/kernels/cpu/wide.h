@@ -16,6 +16,9 @@ static inline uint32_t tn_rounded_(float x)
 }
 static inline uint32_t tn_pair_(float low, float high) { return tn_rounded_(low) >> 16 | (tn_rounded_(high) & 0xffff0000u); }
 
+/* What tn_wide_vector_() and tn_narrow_vector_() read and write, as many lanes as the instruction set has. */
+typedef float tn_vector_f32_ __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), may_alias));
+
 #if defined(__AVX512F__)
 /* The first `lanes` of 16 at x, the others 0. */
 static inline __m512 tn_wide_(__mmask16 lanes, const tn_bf16 *x)
@@ -31,6 +34,8 @@ static inline void tn_narrow_(tn_bf16 *to, __mmask16 lanes, __m512 x)
     const __m512i y = _mm512_mask_or_epi32(up, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), u, _mm512_set1_epi32(0x400000));
     _mm256_mask_storeu_epi16(to, lanes, _mm512_cvtepi32_epi16(_mm512_srli_epi32(y, 16)));
 }
+static inline tn_vector_f32_ tn_wide_vector_(const tn_bf16 *x) { return (tn_vector_f32_)tn_wide_(0xffff, x); }
+static inline void tn_narrow_vector_(tn_bf16 *to, tn_vector_f32_ x) { tn_narrow_(to, 0xffff, (__m512)x); }
 
 /* sum_f32() of what x holds. */
 static inline float sum_bf16(const tn_bf16 *x, int64_t n)
@@ -47,6 +52,18 @@ static inline float sum_bf16(const tn_bf16 *x, int64_t n)
     return tn_fold16_((const tn_lanes16_ *)&a);
 }
 #else
+typedef uint32_t tn_vector_u32_ __attribute__((vector_size(TN_VECTOR_BYTES)));
+typedef uint16_t tn_vector_u16_ __attribute__((vector_size(TN_VECTOR_BYTES / 2), aligned(2), may_alias));
+static inline tn_vector_f32_ tn_wide_vector_(const tn_bf16 *x)
+{
+    return (tn_vector_f32_)(__builtin_convertvector(*(const tn_vector_u16_ *)x, tn_vector_u32_) << 16);
+}
+static inline void tn_narrow_vector_(tn_bf16 *to, tn_vector_f32_ x)
+{
+    const tn_vector_u32_ u = (tn_vector_u32_)x, nan = (tn_vector_u32_)(x != x), up = u + 0x7fff + (u >> 16 & 1);
+    *(tn_vector_u16_ *)to = __builtin_convertvector(((up & ~nan) | ((u | 0x400000) & nan)) >> 16, tn_vector_u16_);
+}
+
 static inline float sum_bf16(const tn_bf16 *x, int64_t n)
 {
     float lane[TN_LANES] = {0};
