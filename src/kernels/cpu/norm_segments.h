@@ -3,6 +3,7 @@
  * at most, and in f64 from there on. */
 
 #define WIDTH ((int64_t)(sizeof(VEC) / sizeof(T)))
+#define NARROW (sizeof(E) < sizeof(T))
 
 /* A function that gives the sum of TERM(p[i], q[i]) over 0 ... n. */
 #define SUM_FUNCTION(name, parameters, p, q, TERM)                                                                            \
@@ -135,17 +136,18 @@ static inline VEC FN(rounded)(VEC v)
     return LOAD(element);
 }
 
-/* Of segment k, which is of channel c. The bits are those of one operator after another, whose results are rounded between. */
+/* Of segment k, which is of channel c. The bits are those of one operator after another, whose results are rounded between. Of
+ * 16-bit elements y is x scale + base, an operation less: the error is within the same terms' ulp, and x of so few bits holds no x - mean below it. */
 static inline void FN(segment_forward)(const tn_norm *f, int64_t k, int64_t c, const E *x, E *y)
 {
     const int64_t pool = f->batch ? c : pool_of(f, k), s = f->s;
-    const T mean = (T)f->mean[pool], shift = f->bias ? ((const T *)f->bias)[c] : 0;
-    const T scale = (T)f->rstd[pool] * (f->weight ? ((const T *)f->weight)[c] : 1);
+    const T bias = f->bias ? ((const T *)f->bias)[c] : 0, scale = (T)f->rstd[pool] * (f->weight ? ((const T *)f->weight)[c] : 1);
+    const T centre = NARROW ? 0 : (T)f->mean[pool], base = NARROW ? (T)((double)bias - f->mean[pool] * (double)scale) : bias;
     const E *added = f->residual ? (const E *)f->residual + k * s : NULL;
     const bool relu = f->activation == TN_UNARY_RELU;
     int64_t i = 0;
     for (; i + WIDTH <= s; i += WIDTH) {
-        VEC v = (LOAD(x + i) - mean) * scale + shift;
+        VEC v = (LOAD(x + i) - centre) * scale + base;
         if (added || relu)
             v = FN(rounded)(v);
         if (added)
@@ -155,7 +157,7 @@ static inline void FN(segment_forward)(const tn_norm *f, int64_t k, int64_t c, c
         STORE(y + i, v);
     }
     for (; i < s; i++) {
-        T v = (ONE(x[i]) - mean) * scale + shift;
+        T v = (ONE(x[i]) - centre) * scale + base;
         v = added || relu ? ONE(CUT(v)) : v;
         v = added ? v + ONE(added[i]) : v;
         y[i] = CUT(relu && v < 0 ? 0 : v);
@@ -218,19 +220,20 @@ static void FN(chunks_sums)(int64_t begin, int64_t end, void *context)
     }
 }
 
-/* Of segment k, which is of channel c. */
+/* Of segment k, which is of channel c; of 16-bit elements as in segment_forward(). */
 static inline void FN(segment_backward)(const norm_task *task, int64_t k, int64_t c, const E *x, const E *dy, E *dx)
 {
     const tn_norm *f = task->f;
     const int64_t pool = f->batch ? c : pool_of(f, k), s = f->s;
     const double rstd = f->rstd[pool], weight = weight_at(f, sizeof(T), c);
-    const T mean = (T)f->mean[pool], scale = (T)(rstd * weight), shift = (T)(rstd * task->pools[2 * pool]);
-    const T slope = (T)(rstd * rstd * task->pools[2 * pool + 1]);
+    const double of_g = rstd * task->pools[2 * pool], of_gx = rstd * rstd * task->pools[2 * pool + 1];
+    const T scale = (T)(rstd * weight), slope = (T)of_gx;
+    const T centre = NARROW ? 0 : (T)f->mean[pool], shift = (T)(NARROW ? of_g - f->mean[pool] * (double)slope : of_g);
     int64_t i = 0;
     for (; i + WIDTH <= s; i += WIDTH)
-        STORE(dx + i, LOAD(dy + i) * scale - shift - (LOAD(x + i) - mean) * slope);
+        STORE(dx + i, LOAD(dy + i) * scale - shift - (LOAD(x + i) - centre) * slope);
     for (; i < s; i++)
-        dx[i] = CUT(ONE(dy[i]) * scale - shift - (ONE(x[i]) - mean) * slope);
+        dx[i] = CUT(ONE(dy[i]) * scale - shift - (ONE(x[i]) - centre) * slope);
 }
 
 static void FN(segments_backward)(int64_t begin, int64_t end, void *context)
@@ -243,6 +246,7 @@ static void FN(segments_backward)(int64_t begin, int64_t end, void *context)
 }
 
 #undef WIDTH
+#undef NARROW
 #undef E
 #undef T
 #undef VEC

@@ -32,7 +32,8 @@ static inline void tn_narrow_(tn_bf16 *to, __mmask16 lanes, __m512 x)
     const __m512i u = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
     const __m512i up = _mm512_add_epi32(_mm512_add_epi32(u, odd), _mm512_set1_epi32(0x7fff));
     const __m512i y = _mm512_mask_or_epi32(up, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), u, _mm512_set1_epi32(0x400000));
-    _mm256_mask_storeu_epi16(to, lanes, _mm512_cvtepi32_epi16(_mm512_srli_epi32(y, 16)));
+    const __m512i upper = _mm512_set_epi16(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+    _mm256_mask_storeu_epi16(to, lanes, _mm512_castsi512_si256(_mm512_permutexvar_epi16(upper, y)));
 }
 static inline tn_vector_f32_ tn_wide_vector_(const tn_bf16 *x) { return (tn_vector_f32_)tn_wide_(0xffff, x); }
 static inline void tn_narrow_vector_(tn_bf16 *to, tn_vector_f32_ x) { tn_narrow_(to, 0xffff, (__m512)x); }
