@@ -14,7 +14,7 @@
 enum { BLOCK = 1024, COLUMNS = 64 };
 /* Small segments of one channel that are summed together, and channels taken at a time. */
 enum { SEGMENTS = 16, CHANNELS = 16 };
-enum { TOGETHER = 4 }; /* segments of at most BLOCK */
+enum { TOGETHER = 4, SHARED = 512 }; /* segments of at most BLOCK; channels whose terms a thread finds once for all segments of batch norm */
 
 typedef struct norm_task {
     const tn_norm *f;

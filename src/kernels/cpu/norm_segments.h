@@ -136,14 +136,38 @@ static inline VEC FN(rounded)(VEC v)
     return LOAD(element);
 }
 
-/* Of segment k, which is of channel c. The bits are those of one operator after another, whose results are rounded between. Of
- * 16-bit elements y is x scale + base, an operation less: the error is within the same terms' ulp, and x of so few bits holds no x - mean below it. */
-static inline void FN(segment_forward)(const tn_norm *f, int64_t k, int64_t c, const E *x, E *y)
+/* y = (x - centre) scale + base; dx = dy scale - base - (x - centre) slope. Of 16-bit elements centre is 0, which saves an operation: the error is
+ * within the same terms' ulp, and x of so few bits holds no x - mean below it. */
+typedef struct FN(terms) {
+    T centre, scale, base, slope;
+} FN(terms);
+
+/* Of segment k, which is of channel c. */
+static inline FN(terms) FN(forward_terms)(const norm_task *task, int64_t k, int64_t c)
 {
-    const int64_t pool = f->batch ? c : pool_of(f, k), s = f->s;
+    const tn_norm *f = task->f;
+    const int64_t pool = f->batch ? c : pool_of(f, k);
     const T bias = f->bias ? ((const T *)f->bias)[c] : 0, scale = (T)f->rstd[pool] * (f->weight ? ((const T *)f->weight)[c] : 1);
-    const T centre = NARROW ? 0 : (T)f->mean[pool], base = NARROW ? (T)((double)bias - f->mean[pool] * (double)scale) : bias;
-    const E *added = f->residual ? (const E *)f->residual + k * s : NULL;
+    if (NARROW)
+        return (FN(terms)){0, scale, (T)((double)bias - f->mean[pool] * (double)scale), 0};
+    return (FN(terms)){(T)f->mean[pool], scale, bias, 0};
+}
+static inline FN(terms) FN(backward_terms)(const norm_task *task, int64_t k, int64_t c)
+{
+    const tn_norm *f = task->f;
+    const int64_t pool = f->batch ? c : pool_of(f, k);
+    const double rstd = f->rstd[pool], of_g = rstd * task->pools[2 * pool];
+    const T scale = (T)(rstd * weight_at(f, sizeof(T), c)), slope = (T)(rstd * rstd * task->pools[2 * pool + 1]);
+    if (NARROW)
+        return (FN(terms)){0, scale, (T)(of_g - f->mean[pool] * (double)slope), slope};
+    return (FN(terms)){(T)f->mean[pool], scale, (T)of_g, slope};
+}
+
+/* The bits are those of one operator after another, whose results are rounded between. */
+static inline void FN(segment_forward)(const tn_norm *f, const FN(terms) *of, const E *x, const E *added, E *y)
+{
+    const int64_t s = f->s;
+    const T centre = NARROW ? 0 : of->centre, scale = of->scale, base = of->base;
     const bool relu = f->activation == TN_UNARY_RELU;
     int64_t i = 0;
     for (; i + WIDTH <= s; i += WIDTH) {
@@ -166,9 +190,19 @@ static inline void FN(segment_forward)(const tn_norm *f, int64_t k, int64_t c, c
 
 static void FN(segments_forward)(int64_t begin, int64_t end, void *context)
 {
-    const tn_norm f = *((const norm_task *)context)->f; /* which no store to y can change */
-    for (int64_t k = begin; k < end; k++)
-        FN(segment_forward)(&f, k, k % f.c, (const E *)f.x + k * f.s, (E *)f.y + k * f.s);
+    const norm_task *task = context;
+    const tn_norm f = *task->f; /* which no store to y can change */
+    const bool shared = f.batch && f.c <= SHARED;
+    FN(terms) of[SHARED];
+    for (int64_t c = 0; c < f.c && shared; c++)
+        of[c] = FN(forward_terms)(task, c, c);
+    int64_t c = begin % f.c;
+    for (int64_t k = begin; k < end; k++, c = c + 1 < f.c ? c + 1 : 0) {
+        if (!shared)
+            of[0] = FN(forward_terms)(task, k, c);
+        FN(segment_forward)(&f, &of[shared ? c : 0], (const E *)f.x + k * f.s, f.residual ? (const E *)f.residual + k * f.s : NULL,
+                            (E *)f.y + k * f.s);
+    }
 }
 
 /* Sums of dy and of dy (x - mean) rstd: what each segment gives to bias's and weight's gradients. */
@@ -220,29 +254,30 @@ static void FN(chunks_sums)(int64_t begin, int64_t end, void *context)
     }
 }
 
-/* Of segment k, which is of channel c; of 16-bit elements as in segment_forward(). */
-static inline void FN(segment_backward)(const norm_task *task, int64_t k, int64_t c, const E *x, const E *dy, E *dx)
+static inline void FN(segment_backward)(const FN(terms) *of, const E *x, const E *dy, E *dx, int64_t s)
 {
-    const tn_norm *f = task->f;
-    const int64_t pool = f->batch ? c : pool_of(f, k), s = f->s;
-    const double rstd = f->rstd[pool], weight = weight_at(f, sizeof(T), c);
-    const double of_g = rstd * task->pools[2 * pool], of_gx = rstd * rstd * task->pools[2 * pool + 1];
-    const T scale = (T)(rstd * weight), slope = (T)of_gx;
-    const T centre = NARROW ? 0 : (T)f->mean[pool], shift = (T)(NARROW ? of_g - f->mean[pool] * (double)slope : of_g);
+    const T centre = NARROW ? 0 : of->centre, scale = of->scale, base = of->base, slope = of->slope;
     int64_t i = 0;
     for (; i + WIDTH <= s; i += WIDTH)
-        STORE(dx + i, LOAD(dy + i) * scale - shift - (LOAD(x + i) - centre) * slope);
+        STORE(dx + i, LOAD(dy + i) * scale - base - (LOAD(x + i) - centre) * slope);
     for (; i < s; i++)
-        dx[i] = CUT(ONE(dy[i]) * scale - shift - (ONE(x[i]) - centre) * slope);
+        dx[i] = CUT(ONE(dy[i]) * scale - base - (ONE(x[i]) - centre) * slope);
 }
 
 static void FN(segments_backward)(int64_t begin, int64_t end, void *context)
 {
     const norm_task *task = context;
-    const tn_norm *f = task->f;
-    int64_t c = begin % f->c;
-    for (int64_t k = begin; k < end; k++, c = c + 1 < f->c ? c + 1 : 0)
-        FN(segment_backward)(task, k, c, (const E *)f->x + k * f->s, (const E *)f->dy + k * f->s, (E *)f->dx + k * f->s);
+    const tn_norm f = *task->f;
+    const bool shared = f.batch && f.c <= SHARED;
+    FN(terms) of[SHARED];
+    for (int64_t c = 0; c < f.c && shared; c++)
+        of[c] = FN(backward_terms)(task, c, c);
+    int64_t c = begin % f.c;
+    for (int64_t k = begin; k < end; k++, c = c + 1 < f.c ? c + 1 : 0) {
+        if (!shared)
+            of[0] = FN(backward_terms)(task, k, c);
+        FN(segment_backward)(&of[shared ? c : 0], (const E *)f.x + k * f.s, (const E *)f.dy + k * f.s, (E *)f.dx + k * f.s, f.s);
+    }
 }
 
 #undef WIDTH
