@@ -168,6 +168,7 @@ static void test_kernels(void **state)
     check_one(TN_F32, (tn_norm){.groups = 1, .centre = true, .eps = 1e-5, .n = 700, .c = 40, .s = 1}, 0, 1);   /* many chunks */
     check_one(TN_F32, (tn_norm){.groups = 1, .centre = true, .eps = 1e-5, .n = 3, .c = 2100, .s = 1}, 0, 1);   /* more than a block */
     check_one(TN_F32, (tn_norm){.groups = 1, .batch = true, .centre = true, .eps = 1e-5, .n = 2, .c = 3, .s = 2100}, 0, 1);
+    check_one(TN_F32, (tn_norm){.groups = 1, .batch = true, .centre = true, .eps = 1e-5, .n = 5, .c = 600, .s = 20}, 0, 1); /* more than share terms */
     check_good();
 }
 

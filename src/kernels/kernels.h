@@ -105,7 +105,7 @@ typedef struct tn_sort_rows {
     int64_t *indices; /* [rows, k] */
 } tn_sort_rows;
 
-/* Elements of tn_norm's 16-bit rows and segments at most. */
+/* Elements of tn_norm's 16-bit rows at most. */
 enum { TN_NORM_HELD = 8192 };
 /* Normalisation of contiguous [n, c, s], f32 and f64, not empty. What shares a mean and a variance is a pool: where `batch`, all of a
  * channel, pool c; else c / groups channels of one sample, pool i groups + g. y = (x - mean) rstd weight[c] + bias[c],
@@ -118,9 +118,9 @@ typedef struct tn_norm {
     int held;    /* the CPU's: the dtype of x, y, dy and dx where it is a 16-bit one, all else being f32, of whole rows (s is 1, not batch, one
                   * group) or of s > 1; else 0 */
     double eps;
-    int activation; /* 0 or TN_UNARY_RELU: forward's alone, as residual is; with neither is `held` */
+    int activation; /* 0 or TN_UNARY_RELU: forward's alone, as residual is */
     const void *x, *weight, *bias; /* weight and bias are [c], or NULL */
-    const void *residual;          /* [n, c, s], or NULL */
+    const void *residual;          /* [n, c, s], of x's dtype, or NULL */
     void *y;
     double *mean, *rstd, *var; /* [pools]; var without Bessel's correction */
     const void *dy;

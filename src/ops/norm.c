@@ -104,12 +104,12 @@ static void norm_backward(tn_node *node, tn_tensor *const *dys, tn_tensor **d)
 }
 
 /* x of its own shape and any floating dtype, weight and bias [c] or NULL; *statistics is made unless the form's are given. residual is NULL, and
- * the form without an activation, but of the CPU's batch norm of f32 or f64. */
+ * the form without an activation, but of the CPU's batch norm of f32 or f64, or of s > 1. */
 static tn_tensor *normalise(const char *op, tn_tensor *x, tn_tensor *weight, tn_tensor *bias, tn_tensor *residual, tn_norm *form,
                             tn_tensor **statistics)
 {
     const tn_dtype dtype = tn_compute_dtype(x), own = (tn_dtype)x->dtype;
-    const bool rows = !form->batch && form->groups == 1 && form->c <= TN_NORM_HELD, fits = form->s == 1 ? rows : form->s <= TN_NORM_HELD;
+    const bool rows = !form->batch && form->groups == 1 && form->c <= TN_NORM_HELD, fits = form->s > 1 || rows;
     const tn_tensor *whole = x;
     form->held = own != dtype && fits && x->storage->device.type == TN_CPU ? own : 0;
     x = tn_contiguous(form->held ? x : tn_as_dtype(x, dtype));
@@ -229,7 +229,7 @@ tn_tensor *tn_batch_norm_with(const tn_batch_norm_args *a)
         if (!statistics || tn_overwrite(tn_select(statistics, 0, 0), mean) || tn_overwrite(tn_select(statistics, 0, 2), var))
             return NULL;
     }
-    const bool fused = x->storage->device.type == TN_CPU && tn_compute_dtype(x) == (tn_dtype)x->dtype;
+    const bool fused = x->storage->device.type == TN_CPU && (form.s > 1 || tn_compute_dtype(x) == (tn_dtype)x->dtype);
     form.activation = fused && a->activation == TN_ACTIVATION_RELU ? TN_UNARY_RELU : 0;
     tn_tensor *y = normalise(op, x, a->weight, a->bias, fused ? a->residual : NULL, &form, &statistics);
     y = y && !fused && a->residual ? tn_add(y, a->residual) : y;

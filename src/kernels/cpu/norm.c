@@ -8,12 +8,13 @@
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/load.h"
 #include "kernels/cpu/vector.h"
+#include "kernels/cpu/wide.h"
 
 /* Terms that are summed in the work type at most; columns taken at a time. */
 enum { BLOCK = 1024, COLUMNS = 64 };
 /* Small segments of one channel that are summed together, and channels taken at a time. */
 enum { SEGMENTS = 16, CHANNELS = 16 };
-enum { TOGETHER = 4 }; /* segments of at most BLOCK */
+enum { TOGETHER = 4, SHARED = 512 }; /* segments of at most BLOCK; channels whose terms a thread finds once for all segments of batch norm */
 
 typedef struct norm_task {
     const tn_norm *f;
@@ -43,6 +44,21 @@ static void set_pool(const tn_norm *f, int64_t pool, double mean, double var)
 typedef float vec_f32 __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), may_alias));
 typedef double vec_f64 __attribute__((vector_size(TN_VECTOR_BYTES), aligned(8), may_alias));
 
+static inline vec_f32 load_f16(const tn_f16 *x)
+{
+    float lane[TN_VECTOR_BYTES / sizeof(float)];
+    for (size_t l = 0; l < sizeof lane / sizeof *lane; l++)
+        lane[l] = tn_load_f16(x[l]);
+    return *(const vec_f32 *)lane;
+}
+static inline void store_f16(tn_f16 *to, vec_f32 x)
+{
+    float lane[TN_VECTOR_BYTES / sizeof(float)];
+    memcpy(lane, &x, sizeof lane);
+    for (size_t l = 0; l < sizeof lane / sizeof *lane; l++)
+        to[l] = tn_store_f16(lane[l]);
+}
+
 /* The sum of a vector's lanes and of what was left beside them. */
 static double fold_f32(const vec_f32 *v, float rest)
 {
@@ -64,10 +80,56 @@ static double fold_f64(const vec_f64 *v, double rest)
     return lane[0] + rest;
 }
 
+#define fold_bf16 fold_f32
+#define fold_f16 fold_f32
+
+#define E float
+#define T float
+#define VEC vec_f32
+#define LOAD(p) (*(const vec_f32 *)(p))
+#define STORE(p, v) (*(vec_f32 *)(p) = (v))
+#define ONE(e) (e)
+#define CUT(x) (x)
+#define FN(name) name##_f32
+#include "kernels/cpu/norm_segments.h"
+
+#define E double
+#define T double
+#define VEC vec_f64
+#define LOAD(p) (*(const vec_f64 *)(p))
+#define STORE(p, v) (*(vec_f64 *)(p) = (v))
+#define ONE(e) (e)
+#define CUT(x) (x)
+#define FN(name) name##_f64
+#include "kernels/cpu/norm_segments.h"
+
+#define E tn_bf16
+#define T float
+#define VEC vec_f32
+#define LOAD(p) tn_wide_vector_(p)
+#define STORE(p, v) tn_narrow_vector_(p, v)
+#define ONE(e) tn_load_bf16(e)
+#define CUT(x) tn_store_bf16(x)
+#define FN(name) name##_bf16
+#include "kernels/cpu/norm_segments.h"
+
+#define E tn_f16
+#define T float
+#define VEC vec_f32
+#define LOAD(p) load_f16(p)
+#define STORE(p, v) store_f16(p, v)
+#define ONE(e) tn_load_f16(e)
+#define CUT(x) tn_store_f16(x)
+#define FN(name) name##_f16
+#include "kernels/cpu/norm_segments.h"
+
 #define T float
 #define VEC vec_f32
 #define FN(name) name##_f32
 #include "kernels/cpu/norm_body.h"
+#undef T
+#undef VEC
+#undef FN
 
 #define T double
 #define VEC vec_f64
@@ -75,8 +137,9 @@ static double fold_f64(const vec_f64 *v, double rest)
 #include "kernels/cpu/norm_body.h"
 
 typedef void (*body)(int64_t begin, int64_t end, void *context);
-/* The work type's form of a loop. */
+/* The work type's form of a loop, and the element's. */
 #define OF(dtype, name) ((dtype) == TN_F64 ? (body)name##_f64 : (body)name##_f32)
+#define OF_ELEMENT(f, dtype, name) ((f)->held == TN_BF16 ? (body)name##_bf16 : (f)->held == TN_F16 ? (body)name##_f16 : OF(dtype, name))
 
 static int64_t grain(int64_t elements) { return tn_ceil_div(TN_GRAIN / 4, tn_max_i64(1, elements)); }
 
@@ -138,14 +201,14 @@ tn_status TN_K(norm)(tn_dtype dtype, const tn_norm *f)
             return TN_ERR_MEMORY;
         task.chunk = chunk_of(f);
         if (task.chunk == 1)
-            tn_parallel_for(f->n * f->c, grain(f->s), f->held ? segments_moments_16 : OF(dtype, segments_moments), &task);
+            tn_parallel_for(f->n * f->c, grain(f->s), OF_ELEMENT(f, dtype, segments_moments), &task);
         else
             tn_parallel_for(tn_ceil_div(f->n, task.chunk) * tn_ceil_div(f->c, CHANNELS), 1,
-                            f->held ? chunks_moments_16 : OF(dtype, chunks_moments), &task);
+                            OF_ELEMENT(f, dtype, chunks_moments), &task);
         tn_parallel_for(pool_count(f), grain(walk_of(f, 0).count), join_moments, &task);
         tn_free(task.sums, bytes);
     }
-    tn_parallel_for(f->n * f->c, grain(f->s), f->held ? segments_forward_16 : OF(dtype, segments_forward), &task);
+    tn_parallel_for(f->n * f->c, grain(f->s), OF_ELEMENT(f, dtype, segments_forward), &task);
     return TN_OK;
 }
 
@@ -215,13 +278,13 @@ tn_status TN_K(norm_backward)(tn_dtype dtype, const tn_norm *f)
     task.pools = task.sums + 2 * f->n * f->c;
     task.chunk = chunk_of(f);
     if (task.chunk == 1)
-        tn_parallel_for(f->n * f->c, grain(f->s), f->held ? segments_sums_16 : OF(dtype, segments_sums), &task);
+        tn_parallel_for(f->n * f->c, grain(f->s), OF_ELEMENT(f, dtype, segments_sums), &task);
     else
         tn_parallel_for(tn_ceil_div(f->n, task.chunk) * tn_ceil_div(f->c, CHANNELS), 1,
-                        f->held ? chunks_sums_16 : OF(dtype, chunks_sums), &task);
+                        OF_ELEMENT(f, dtype, chunks_sums), &task);
     join_sums(dtype, &task);
     if (f->dx)
-        tn_parallel_for(f->n * f->c, grain(f->s), f->held ? segments_backward_16 : OF(dtype, segments_backward), &task);
+        tn_parallel_for(f->n * f->c, grain(f->s), OF_ELEMENT(f, dtype, segments_backward), &task);
     tn_free(task.sums, bytes);
     return TN_OK;
 }

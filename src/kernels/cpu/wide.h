@@ -16,6 +16,9 @@ static inline uint32_t tn_rounded_(float x)
 }
 static inline uint32_t tn_pair_(float low, float high) { return tn_rounded_(low) >> 16 | (tn_rounded_(high) & 0xffff0000u); }
 
+/* What tn_wide_vector_() and tn_narrow_vector_() read and write, as many lanes as the instruction set has. */
+typedef float tn_vector_f32_ __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), may_alias));
+
 #if defined(__AVX512F__)
 /* The first `lanes` of 16 at x, the others 0. */
 static inline __m512 tn_wide_(__mmask16 lanes, const tn_bf16 *x)
@@ -23,17 +26,22 @@ static inline __m512 tn_wide_(__mmask16 lanes, const tn_bf16 *x)
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, x)), 16));
 }
 
-/* Rounded as tn_store_bf16() rounds, denormal numbers too, which the instruction for it would drop; in the high half of each word. */
-static inline __m512i tn_rounded16_(__m512 x)
+/* x, a result of arithmetic, so that no NaN signals, rounded to the upper half of each lane as tn_store_bf16() rounds; denormal numbers too, which the
+ * instruction for it would drop. */
+static inline __m512i tn_rounded_v_(__m512 x)
 {
-    const __m512i u = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-    const __m512i up = _mm512_add_epi32(_mm512_add_epi32(u, odd), _mm512_set1_epi32(0x7fff));
-    return _mm512_mask_or_epi32(up, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), u, _mm512_set1_epi32(0x400000));
+    const __m512i u = _mm512_castps_si512(x);
+    const __mmask16 number = _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), odd = _mm512_mask_test_epi32_mask(number, u, _mm512_set1_epi32(0x10000));
+    const __m512i up = _mm512_mask_add_epi32(u, number, u, _mm512_set1_epi32(0x7fff));
+    return _mm512_mask_add_epi32(up, odd, up, _mm512_set1_epi32(1));
 }
 static inline void tn_narrow_(tn_bf16 *to, __mmask16 lanes, __m512 x)
 {
-    _mm256_mask_storeu_epi16(to, lanes, _mm512_cvtepi32_epi16(_mm512_srli_epi32(tn_rounded16_(x), 16)));
+    const __m512i upper = _mm512_set_epi16(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+    _mm256_mask_storeu_epi16(to, lanes, _mm512_castsi512_si256(_mm512_permutexvar_epi16(upper, tn_rounded_v_(x))));
 }
+static inline tn_vector_f32_ tn_wide_vector_(const tn_bf16 *x) { return (tn_vector_f32_)tn_wide_(0xffff, x); }
+static inline void tn_narrow_vector_(tn_bf16 *to, tn_vector_f32_ x) { tn_narrow_(to, 0xffff, (__m512)x); }
 
 /* Where order does not matter, or is kept by what follows: the first n of 32 at x as sixteen pairs, the others 0; the even ones and the odd; pairs of them. */
 static inline __mmask32 tn_first32_(int64_t n) { return n >= 32 ? 0xffffffffu : n > 0 ? (1u << n) - 1 : 0; }
@@ -45,7 +53,7 @@ static inline __m512 tn_lows_(__m512i pairs) { return _mm512_castsi512_ps(_mm512
 static inline __m512 tn_highs_(__m512i pairs) { return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000u))); }
 static inline void tn_store_pairs_(tn_bf16 *to, int64_t n, __m512 lows, __m512 highs)
 {
-    const __m512i low = _mm512_srli_epi32(tn_rounded16_(lows), 16), high = _mm512_and_si512(tn_rounded16_(highs), _mm512_set1_epi32((int)0xffff0000u));
+    const __m512i low = _mm512_srli_epi32(tn_rounded_v_(lows), 16), high = _mm512_and_si512(tn_rounded_v_(highs), _mm512_set1_epi32((int)0xffff0000u));
     if (n >= 32)
         _mm512_storeu_si512(to, _mm512_or_si512(low, high));
     else
@@ -72,6 +80,18 @@ static inline float sum_bf16(const tn_bf16 *x, int64_t n)
     return tn_fold16_((const tn_lanes16_ *)&a);
 }
 #else
+typedef uint32_t tn_vector_u32_ __attribute__((vector_size(TN_VECTOR_BYTES)));
+typedef uint16_t tn_vector_u16_ __attribute__((vector_size(TN_VECTOR_BYTES / 2), aligned(2), may_alias));
+static inline tn_vector_f32_ tn_wide_vector_(const tn_bf16 *x)
+{
+    return (tn_vector_f32_)(__builtin_convertvector(*(const tn_vector_u16_ *)x, tn_vector_u32_) << 16);
+}
+static inline void tn_narrow_vector_(tn_bf16 *to, tn_vector_f32_ x)
+{
+    const tn_vector_u32_ u = (tn_vector_u32_)x, nan = (tn_vector_u32_)(x != x), up = u + 0x7fff + (u >> 16 & 1);
+    *(tn_vector_u16_ *)to = __builtin_convertvector(((up & ~nan) | ((u | 0x400000) & nan)) >> 16, tn_vector_u16_);
+}
+
 static inline float sum_bf16(const tn_bf16 *x, int64_t n)
 {
     float lane[TN_LANES] = {0};
