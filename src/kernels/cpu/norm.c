@@ -159,7 +159,30 @@ static int64_t chunk_of(const tn_norm *f)
     return f->batch ? tn_max_i64(1, tn_min_i64(SEGMENTS, BLOCK / tn_max_i64(1, f->s))) : 1;
 }
 
+#include "kernels/cpu/norm_wide.h"
+
+/* The loops over rows of f32 or f64. */
+static body rows_of(tn_dtype dtype, const tn_norm *f, bool backward)
+{
+#if defined(__AVX512F__)
+    if (dtype == TN_F32 && f->groups == 1)
+        return backward ? rows_backward_wide : rows_forward_wide;
+#endif
+    (void)f;
+    return backward ? OF(dtype, rows_backward) : OF(dtype, rows_forward);
+}
+
 #include "kernels/cpu/norm_held.h"
+
+/* The same of any dtype. */
+static body rows_of_any(tn_dtype dtype, const tn_norm *f, bool backward)
+{
+#if defined(__AVX512F__)
+    if (f->held == TN_BF16)
+        return rows_of(dtype, f, backward);
+#endif
+    return !f->held ? rows_of(dtype, f, backward) : backward ? rows_backward_16 : rows_forward_16;
+}
 
 /* ---- forward -------------------------------------------------------------------------------------------------------------- */
 
@@ -188,7 +211,7 @@ tn_status TN_K(norm)(tn_dtype dtype, const tn_norm *f)
     for (int64_t pool = 0; pool < pool_count(f) && f->given; pool++)
         set_pool(f, pool, f->mean[pool], f->var[pool]);
     if (f->s == 1 && !f->batch) {
-        tn_parallel_for(pool_count(f), grain(f->c / f->groups), f->held ? rows_forward_16 : OF(dtype, rows_forward), &task);
+        tn_parallel_for(pool_count(f), grain(f->c / f->groups), rows_of_any(dtype, f, false), &task);
         return TN_OK;
     }
     if (f->s == 1) {
@@ -223,7 +246,7 @@ static tn_status rows_backward(tn_dtype dtype, const tn_norm *f)
     size_t bytes = (size_t)(chunks * 2 * f->c) * tn_dtype_size(dtype);
     if (!(task.scratch = tn_alloc(bytes)))
         return TN_ERR_MEMORY;
-    tn_parallel_for(chunks, 1, f->held ? rows_backward_16 : OF(dtype, rows_backward), &task);
+    tn_parallel_for(chunks, 1, rows_of_any(dtype, f, true), &task);
     for (int which = 0; which < 2; which++)
         if (which ? f->dbias : f->dweight)
             (dtype == TN_F64 ? rows_gather_f64 : rows_gather_f32)(&task, chunks, which, which ? f->dbias : f->dweight);

@@ -19,12 +19,12 @@ static void rows_forward_16(int64_t begin, int64_t end, void *context)
     float x[TN_NORM_HELD], y[TN_NORM_HELD];
     tn_norm few = *f;
     const norm_task own = {.f = &few};
-    few.x = x, few.y = y;
+    few.x = x, few.y = y, few.held = 0;
     for (int64_t row = begin; row < end; row += step) {
         few.n = tn_min_i64(step, end - row);
         few.mean = f->mean + row, few.rstd = f->rstd + row, few.var = f->var + row;
         held_load(f, f->x, row * f->c, few.n * f->c, x);
-        rows_forward_f32(0, few.n, (void *)(uintptr_t)&own);
+        rows_of(TN_F32, &few, false)(0, few.n, (void *)(uintptr_t)&own);
         held_store(f, y, few.n * f->c, f->y, row * f->c);
     }
 }

@@ -60,6 +60,21 @@ static inline void tn_store_pairs_(tn_bf16 *to, int64_t n, __m512 lows, __m512 h
         _mm512_mask_storeu_epi16(to, tn_first32_(n), _mm512_or_si512(low, high));
 }
 
+/* In order: the first of 32 at x as lanes says, the others 0, one load for two vectors; and two vectors of results of arithmetic. */
+static inline void tn_wide_pair_(__mmask32 lanes, const tn_bf16 *x, __m512 v[2])
+{
+    const __m512i all = _mm512_maskz_loadu_epi16(lanes, x);
+    const __m512i first = _mm512_slli_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), 16);
+    v[0] = _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, first, all));
+    v[1] = _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, _mm512_add_epi32(first, _mm512_set1_epi32(0x100000)), all));
+}
+static inline void tn_narrow_pair_(tn_bf16 *to, __mmask32 lanes, const __m512 x[2])
+{
+    const __m512i fours = _mm512_set_epi32(60, 56, 52, 48, 44, 40, 36, 32, 28, 24, 20, 16, 12, 8, 4, 0);
+    const __m512i upper = _mm512_add_epi32(_mm512_or_si512(fours, _mm512_slli_epi32(fours, 16)), _mm512_set1_epi32(0x30001)); /* words 1, 3, ... */
+    _mm512_mask_storeu_epi16(to, lanes, _mm512_permutex2var_epi16(tn_rounded_v_(x[0]), upper, tn_rounded_v_(x[1])));
+}
+
 /* sum_f32() of what x holds: the even lanes' and the odd lanes' sums are put in order at the end. What follows x is fetched. */
 static inline float sum_bf16(const tn_bf16 *x, int64_t n)
 {
