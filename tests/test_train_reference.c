@@ -157,7 +157,7 @@ static void test_norm(void **state)
 {
     (void)state;
     train(norm_new(), 8, TN_F64, norm_f64, 100, 1e-9);
-    train(norm_new(), 8, TN_F32, norm_f32, 20, 1e-4);
+    train(norm_new(), 8, TN_F32, norm_f32, 20, 5e-4); /* images changed by some ulp alone end 1.4e-4 away in one run of eight: a ReLU takes the other side */
 }
 
 static void test_lenet(void **state)
