@@ -478,6 +478,25 @@ static void check_swiglu_gradients(tn_dtype dtype, bool held, bool strided)
         assert_true(tn_allclose(d[k], expected[k], tolerance, tolerance, false));
 }
 
+/* The same bits on any number of threads, gates whose exponential is no float among the others. */
+static void check_swiglu_threads(void)
+{
+    TN_SCOPE;
+    const int threads = tn_get_num_threads();
+    tn_tensor *gate = tn_randn(TN_SHAPE(54297)), *up = tn_randn(TN_SHAPE(54297)), *d[2][2];
+    for (int64_t i = 0; i < tn_numel(gate); i += 40)
+        ((float *)tn_data_mut(gate))[i] = i % 80 ? 100 : -100;
+    tn_tensor *in[2] = {gate, up};
+    assert_int_equal(tn_set_requires_grad(gate, true) | tn_set_requires_grad(up, true), TN_OK);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(tn_set_num_threads(i ? 3 : 1), TN_OK);
+        tn_tensor *y = tn_swiglu(gate, up), *dy = tn_ones_like(y);
+        assert_int_equal(tn_grads_of(&y, 1, in, 2, d[i], .grads = &dy), TN_OK);
+    }
+    assert_int_equal(tn_set_num_threads(threads), TN_OK);
+    assert_true(tn_equal(d[0][0], d[1][0]) && tn_equal(d[0][1], d[1][1]));
+}
+
 /* It is silu(gate) up, its gradients too, broadcast or not, and takes what operators of floats take. */
 static void test_swiglu(void **state)
 {
@@ -500,6 +519,7 @@ static void test_swiglu(void **state)
     }
     for (int i = 0; i < 8; i++)
         check_swiglu_gradients(i & 1 ? TN_F64 : TN_F32, i & 2, i & 4);
+    check_swiglu_threads();
     TN_SCOPE;
     tn_tensor *in[2] = {tn_randn(TN_SHAPE(7), .dtype = TN_F64, .requires_grad = true), tn_randn(TN_SHAPE(7), .dtype = TN_F64, .requires_grad = true)};
     assert_int_equal(tn_gradcheck(call_swiglu, NULL, in, 2, .second = true), TN_OK);

@@ -319,18 +319,19 @@ static void test_past(void **unused)
 {
     (void)unused;
     for (int kind = TN_RNN_KIND_LSTM; kind <= TN_RNN_KIND_GRU; kind++) {
-        layer l = {.kind = (tn_rnn_kind)kind, .in = 1, .hidden = 27, .wide = tn_rnn_gates((tn_rnn_kind)kind) * 27, .batch = 1000, .steps = 17};
+        layer l = {.kind = (tn_rnn_kind)kind, .in = 1, .hidden = 27, .wide = tn_rnn_gates((tn_rnn_kind)kind) * 27, .batch = 1500, .steps = 17};
         draw_layer(&l);
         float *line = l.saved + (64 - (uintptr_t)l.saved % 64) / sizeof(float);
-        const float *results[] = {l.y, l.h, l.dh, l.dx, l.dw_ih, l.dw_hh, l.db_ih, l.db_hh};
+        const float *results[] = {l.y, l.h, l.dh, l.dx, l.dw_ih, l.dw_hh, l.db_ih, l.db_hh, l.c, l.dc};
+        const int count = l.kind == TN_RNN_KIND_LSTM ? 10 : 8;
         const int64_t sizes[] = {l.steps * l.batch * l.hidden, l.batch * l.hidden, l.batch * l.hidden, l.steps * l.batch, l.wide, l.wide * l.hidden, l.wide,
-                                 l.wide};
-        float *kept[8];
+                                 l.wide, l.batch * l.hidden, l.batch * l.hidden};
+        float *kept[10];
         run_layer(&l, line + 1);
-        for (int i = 0; i < 8; i++)
+        for (int i = 0; i < count; i++)
             kept[i] = copy_of(results[i], sizes[i]);
         run_layer(&l, line);
-        for (int i = 0; i < 8; i++) {
+        for (int i = 0; i < count; i++) {
             assert_memory_equal(kept[i], results[i], (size_t)sizes[i] * sizeof(float));
             free(kept[i]);
         }

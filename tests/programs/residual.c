@@ -97,7 +97,7 @@ static int run(void)
     tn_check(tn_summary(net, test_x));
 
     tn_optim *opt = tn_adam_new(tn_parameters(net), 4e-3);
-    for (int epoch = 0; epoch < 5; epoch++)
+    for (int epoch = 0; epoch < 10; epoch++) /* after 5 of them 2 of 12 seeds pass 0.9, after 10 all */
         printf("epoch %d: loss %.3f\n", epoch + 1, epoch_of(net, loader, opt));
     bad += check(accuracy(net, test_x, test_y) > 0.9, "learned");
 

@@ -33,17 +33,19 @@ TN_INLINE_ __m512 tn_exp_minus_v_(__m512 x)
     return _mm512_maskz_fmadd_ps(_mm512_cmp_ps_mask(x, TN_ALL_(-87.3f), _CMP_NLT_UQ), t, p, t);
 }
 
+/* A lane's bits do not depend on the others, so that vectors may begin anywhere. */
 TN_INLINE_ __m512 tn_exp_v_(__m512 x)
 {
     __m512 p;
     const __m512 t = tn_split_exp_v_(x, &p);
-    if (__builtin_expect(_mm512_cmp_ps_mask(_mm512_abs_ps(x), TN_ALL_(87.3f), _CMP_GT_OQ) == 0, 1))
+    const __mmask16 far = _mm512_cmp_ps_mask(_mm512_abs_ps(x), TN_ALL_(87.3f), _CMP_GT_OQ);
+    if (__builtin_expect(far == 0, 1))
         return _mm512_fmadd_ps(t, p, t);
     float lane[16];
     _mm512_storeu_ps(lane, x);
     for (int i = 0; i < 16; i++)
         lane[i] = tn_exp_f32_(lane[i]);
-    return _mm512_loadu_ps(lane);
+    return _mm512_mask_loadu_ps(_mm512_fmadd_ps(t, p, t), far, lane);
 }
 
 /* 1 / (1 + exp(-x)) or, below 0, exp(x) / (1 + exp(x)): by a reciprocal of 14 bits, and what the quotient then lacks, for what the sum was

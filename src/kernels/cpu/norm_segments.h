@@ -3,7 +3,6 @@
  * at most, and in f64 from there on. */
 
 #define WIDTH ((int64_t)(sizeof(VEC) / sizeof(T)))
-#define NARROW (sizeof(E) < sizeof(T))
 
 /* A function that gives the sum of TERM(p[i], q[i]) over 0 ... n. */
 #define SUM_FUNCTION(name, parameters, p, q, TERM)                                                                            \
@@ -136,10 +135,9 @@ static inline VEC FN(rounded)(VEC v)
     return LOAD(element);
 }
 
-/* y = (x - centre) scale + base; dx = dy scale - base - (x - centre) slope. Of 16-bit elements centre is 0, which saves an operation: the error is
- * within the same terms' ulp, and x of so few bits holds no x - mean below it. */
+/* y = (x - mean) scale + base; dx = dy scale - base - (x - mean) slope. */
 typedef struct FN(terms) {
-    T centre, scale, base, slope;
+    T mean, scale, base, slope;
 } FN(terms);
 
 /* Of segment k, which is of channel c. */
@@ -148,8 +146,6 @@ static inline FN(terms) FN(forward_terms)(const norm_task *task, int64_t k, int6
     const tn_norm *f = task->f;
     const int64_t pool = f->batch ? c : pool_of(f, k);
     const T bias = f->bias ? ((const T *)f->bias)[c] : 0, scale = (T)f->rstd[pool] * (f->weight ? ((const T *)f->weight)[c] : 1);
-    if (NARROW)
-        return (FN(terms)){0, scale, (T)((double)bias - f->mean[pool] * (double)scale), 0};
     return (FN(terms)){(T)f->mean[pool], scale, bias, 0};
 }
 static inline FN(terms) FN(backward_terms)(const norm_task *task, int64_t k, int64_t c)
@@ -158,8 +154,6 @@ static inline FN(terms) FN(backward_terms)(const norm_task *task, int64_t k, int
     const int64_t pool = f->batch ? c : pool_of(f, k);
     const double rstd = f->rstd[pool], of_g = rstd * task->pools[2 * pool];
     const T scale = (T)(rstd * weight_at(f, sizeof(T), c)), slope = (T)(rstd * rstd * task->pools[2 * pool + 1]);
-    if (NARROW)
-        return (FN(terms)){0, scale, (T)(of_g - f->mean[pool] * (double)slope), slope};
     return (FN(terms)){(T)f->mean[pool], scale, (T)of_g, slope};
 }
 
@@ -167,11 +161,11 @@ static inline FN(terms) FN(backward_terms)(const norm_task *task, int64_t k, int
 static inline void FN(segment_forward)(const tn_norm *f, const FN(terms) *of, const E *x, const E *added, E *y)
 {
     const int64_t s = f->s;
-    const T centre = NARROW ? 0 : of->centre, scale = of->scale, base = of->base;
+    const T mean = of->mean, scale = of->scale, base = of->base;
     const bool relu = f->activation == TN_UNARY_RELU;
     int64_t i = 0;
     for (; i + WIDTH <= s; i += WIDTH) {
-        VEC v = (LOAD(x + i) - centre) * scale + base;
+        VEC v = (LOAD(x + i) - mean) * scale + base;
         if (added || relu)
             v = FN(rounded)(v);
         if (added)
@@ -181,7 +175,7 @@ static inline void FN(segment_forward)(const tn_norm *f, const FN(terms) *of, co
         STORE(y + i, v);
     }
     for (; i < s; i++) {
-        T v = (ONE(x[i]) - centre) * scale + base;
+        T v = (ONE(x[i]) - mean) * scale + base;
         v = added || relu ? ONE(CUT(v)) : v;
         v = added ? v + ONE(added[i]) : v;
         y[i] = CUT(relu && v < 0 ? 0 : v);
@@ -256,12 +250,12 @@ static void FN(chunks_sums)(int64_t begin, int64_t end, void *context)
 
 static inline void FN(segment_backward)(const FN(terms) *of, const E *x, const E *dy, E *dx, int64_t s)
 {
-    const T centre = NARROW ? 0 : of->centre, scale = of->scale, base = of->base, slope = of->slope;
+    const T mean = of->mean, scale = of->scale, base = of->base, slope = of->slope;
     int64_t i = 0;
     for (; i + WIDTH <= s; i += WIDTH)
-        STORE(dx + i, LOAD(dy + i) * scale - base - (LOAD(x + i) - centre) * slope);
+        STORE(dx + i, LOAD(dy + i) * scale - base - (LOAD(x + i) - mean) * slope);
     for (; i < s; i++)
-        dx[i] = CUT(ONE(dy[i]) * scale - base - (ONE(x[i]) - centre) * slope);
+        dx[i] = CUT(ONE(dy[i]) * scale - base - (ONE(x[i]) - mean) * slope);
 }
 
 static void FN(segments_backward)(int64_t begin, int64_t end, void *context)
@@ -281,7 +275,6 @@ static void FN(segments_backward)(int64_t begin, int64_t end, void *context)
 }
 
 #undef WIDTH
-#undef NARROW
 #undef E
 #undef T
 #undef VEC

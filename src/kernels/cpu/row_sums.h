@@ -113,7 +113,7 @@ typedef struct row_sums {
 
 static void row_sums_take(row_sums *s)
 {
-    const int64_t group = tn_max_i64(1, tn_min_i64(SUMS_GROUP, SUMS_SHORT / s->n));
+    const int64_t group = tn_max_i64(1, tn_min_i64(SUMS_GROUP, SUMS_SHORT / tn_max_i64(1, s->n)));
     for (s->coming = 0; s->at < s->end && s->coming < group; s->at++)
         if (!s->target || s->target[s->at] != s->ignore)
             s->next[s->coming++] = s->at;

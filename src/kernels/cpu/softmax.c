@@ -5,7 +5,7 @@
  * of their gradients 5 and 2 of the terms' magnitudes. Of a cross-entropy 2.5 of the sum over its terms of the weight times 1 + |x - max| + log(sum); of
  * its gradient 5 of the terms' magnitudes, the probability counted so many times too. Where a lane of a block's sum, which has 64 terms at most, loses
  * half an ulp with each, 64 of all of these, for an ulp of the result may be half of the lane's. A probability below 2^-125.9 may be 0
- * (tests/test_reduce.c). */
+ * (tests/test_softmax.c). */
 #include <string.h>
 
 #include "kernels/cpu/exp_sum.h"
@@ -95,7 +95,6 @@ static void softmax_row_backward_bf16(const tn_bf16 *y, const tn_bf16 *dy, tn_bf
     log_of ? softmax_row_slope(true, y, dy, dx, n) : softmax_row_slope(false, y, dy, dx, n);
 }
 #else
-static bool reads_directly(tn_dtype dtype) { return (void)dtype, false; }
 static void softmax_row_backward_bf16(const tn_bf16 *y, const tn_bf16 *dy, tn_bf16 *dx, int64_t n, bool log_of)
 {
     const tn_rows rows = rows_of(TN_BF16);
@@ -353,7 +352,7 @@ TN_INLINE void loss_slope(bool bf16, const void *x, void *dx, int64_t i, int64_t
     }
     two_vectors_to(bf16, &t, dx, i, n);
 }
-TN_INLINE void slope_of(bool bf16, const tn_cross_entropy_rows *c, int64_t row, float g)
+TN_INLINE void loss_row_slope(bool bf16, const tn_cross_entropy_rows *c, int64_t row, float g)
 {
     const int64_t n = c->classes, at = row * n * (bf16 ? 2 : 4), target = c->target[row];
     const __m512 max = _mm512_set1_ps((float)c->stats[2 * row]), shift = _mm512_set1_ps((float)c->stats[2 * row + 1]), own = _mm512_set1_ps(g);
@@ -366,21 +365,20 @@ TN_INLINE void slope_of(bool bf16, const tn_cross_entropy_rows *c, int64_t row, 
 static void loss_row_backward(const loss_task *task, int64_t row, double g)
 {
     const float own = (float)(g * class_weight(task->c, &task->rows, task->c->target[row]));
-    task->rows.dtype == TN_BF16 ? slope_of(true, task->c, row, own) : slope_of(false, task->c, row, own);
+    task->rows.dtype == TN_BF16 ? loss_row_slope(true, task->c, row, own) : loss_row_slope(false, task->c, row, own);
 }
-#else
-static void loss_groups(const loss_task *task, int64_t begin, int64_t end) { (void)task, (void)begin, (void)end; }
-static void loss_row_backward(const loss_task *task, int64_t row, double g) { (void)task, (void)row, (void)g; }
 #endif
 
 static void loss_range(int64_t begin, int64_t end, void *context)
 {
     const loss_task *task = context;
     const tn_cross_entropy_rows *c = task->c;
+#if defined(__AVX512F__)
     if (reads_directly(task->rows.dtype)) {
         loss_groups(task, begin, end);
         return;
     }
+#endif
     for (int64_t row = begin; row < end; row++) {
         if (c->target[row] == c->ignore_index)
             task->losses[row] = 0;
@@ -434,8 +432,10 @@ static void loss_range_backward(int64_t begin, int64_t end, void *context)
         double g = c->reduction == 0 && c->grad ? tn_load_float(task->rows.dtype, (const char *)c->grad + row * element) : task->grad;
         if (c->target[row] == c->ignore_index)
             memset((char *)c->dx + row * c->classes * element, 0, (size_t)(c->classes * element));
+#if defined(__AVX512F__)
         else if (c->smoothing == 0 && reads_directly(task->rows.dtype))
             loss_row_backward(task, row, g);
+#endif
         else if (task->rows.dtype == TN_F64)
             cross_entropy_row_backward_f64(&task->rows, c, row, g, task->all);
         else
