@@ -156,6 +156,7 @@ TARGET static void NAME(rows)(const job *j, const part *part, int64_t begin)
     for (int64_t token = 0; token < j->n;) {
         const int width = tile_width(MOST, j->n - token);
         const input_tile x = input_tile_of(j, token, width, begin);
+        fetch_next(part, j->n, token, width);
         if (width == MOST)
             NAME(tile_fetching)(MOST, j, part, &x);
         else if (width == 4)

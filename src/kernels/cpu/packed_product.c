@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "core/core.h"
-#include "kernels/cpu/packed_vector.h"
+#include "kernels/cpu/packed_f28.h"
 
 /* Bytes that one row of x by W fetches ahead of each stream into the first cache, with blocks, and with those of levels, of up to 3.4 KB: their loops
  * are too long for the processor to see far enough itself. With F32 and BF16 it does, and what is asked for costs more than it brings (Zen 4 and 5). */
@@ -31,6 +31,8 @@ typedef struct part {
     bool first;   /* of the row */
     bool plain;   /* all panels are whole, and there is no bias */
     float factor; /* the product is so many times the sums */
+    const char *next[PANELS]; /* F32 in 28 bits: what comes after this part; and so many lines */
+    int64_t next_lines;
 } part;
 
 /* Rows of x side by side: units[u * width + i], scales[b * width + i]; less: -128 times the sum of a block; late: the same of its second half. Of Q8_FINE's blocks first
@@ -125,6 +127,15 @@ TN_INLINE void put(int panels, int width, int most, const job *j, const part *pa
                 *(vf *)(out + i * TN_PACKED_ROWS + v * LANES) = sums[(p * NV + v) * most + i];
         finish(j, part, p, width, token, out);
     }
+}
+
+/* Of what comes after the part, the share of so many of n rows of x: brought as a whole when it is widened it would be waited for. */
+TN_INLINE void fetch_next(const part *part, int64_t n, int64_t token, int width)
+{
+    const int64_t begin = part->next_lines * token / n, end = part->next_lines * (token + width) / n;
+    for (int p = 0; p < PANELS && end > 0; p++)
+        for (int64_t line = begin; line < end; line++)
+            __builtin_prefetch(part->next[p] + line * 64, 0, 2);
 }
 
 /* Unit u of a block of 32 as bytes without a sign. */
@@ -299,6 +310,75 @@ VNNI TN_INLINE vi bytes_vnni(vi sum, vi w, vi x) { return (vi)_mm512_dpbusd_epi3
 #define ONE_ROW 1
 #include "kernels/cpu/packed_levels.h"
 
+/* A group from unit `first` on, with the exceptions that it has; the one after them. */
+static const f28_exception *with_exceptions(const f28_exception *next, int64_t first, vf unit[F28_UNITS])
+{
+    float floats[F28_UNITS * TN_PACKED_ROWS];
+    memcpy(floats, unit, sizeof floats);
+    for (; next->at < (first + F28_UNITS) * TN_PACKED_ROWS; next++)
+        floats[next->at - first * TN_PACKED_ROWS] = tn_bits_f32(next->bits);
+    memcpy(unit, floats, sizeof floats);
+    return next;
+}
+
+/* One row of x by F32 in 28 bits. One stream and what it asks for 4 KB ahead: two side by side were no faster. */
+VBMI static void row_f28(const job *j, int64_t first, int64_t count)
+{
+    enum { F28_AHEAD = 4096 };
+    const f28_places places = f28_places_of_units();
+    for (int64_t panel = first; panel < first + count; panel++) {
+        const f28_aside *aside = f28_aside_of(j->w, panel);
+        const f28_exception *next = aside->exceptions;
+        const __m512i table = f28_table(aside);
+        __builtin_prefetch((const char *)aside + tn_packed_aside_panel_bytes(j->w->cols), 0, 3);
+        for (int64_t begin = 0; begin < j->length; begin += j->chunk) {
+            part part = part_of(j, begin);
+            part_panel(j, &part, 0, panel, begin);
+            const float *x = (const float *)(const void *)j->prepared + begin;
+            const char *group = part.w[0];
+            vf sum = splat(0);
+            for (int64_t u = 0; u < part.count; u += F28_UNITS, group += F28_GROUP) {
+                vf unit[F28_UNITS];
+                TN_UNROLL
+                for (int line = 0; line < F28_GROUP; line += 64)
+                    __builtin_prefetch(group + F28_AHEAD + line, 0, 3);
+                f28_units(group, table, &places, unit);
+                if (TN_UNLIKELY(next->at < (begin + u + F28_UNITS) * TN_PACKED_ROWS))
+                    next = with_exceptions(next, begin + u, unit);
+                TN_UNROLL
+                for (int k = 0; k < F28_UNITS; k++)
+                    sum = fma_(unit[k], splat(x[u + k]), sum);
+            }
+            put(1, 1, 1, j, &part, 0, &sum);
+        }
+    }
+}
+
+/* For several rows of x: a part of F32 in 28 bits, from unit `begin` on, as plain floats; the next part is `ahead` units on. */
+VBMI static void widen_f28(const job *j, part *part, int64_t begin, int64_t ahead, char *to)
+{
+    const f28_places places = f28_places_of_units();
+    part->next_lines = part->count * F28_GROUP / F28_UNITS / 64;
+    for (int p = 0; p < PANELS; p++, to += part->count * 64) {
+        part->next[p] = part->w[p] + ahead * F28_GROUP / F28_UNITS;
+        if (part->panel[p] == NONE) {
+            part->w[p] = part->w[p - 1];
+            continue;
+        }
+        const f28_aside *aside = f28_aside_of(j->w, part->panel[p]);
+        const __m512i table = f28_table(aside);
+        for (int64_t u = 0; u < part->count; u += F28_UNITS) {
+            vf unit[F28_UNITS];
+            f28_units(part->w[p] + u / F28_UNITS * F28_GROUP, table, &places, unit);
+            memcpy(to + u * 64, unit, sizeof unit);
+        }
+        for (const f28_exception *e = aside->exceptions; e->at < (begin + part->count) * TN_PACKED_ROWS; e++)
+            if (e->at >= begin * TN_PACKED_ROWS)
+                memcpy(to + (e->at - begin * TN_PACKED_ROWS) * 4, &e->bits, 4);
+        part->w[p] = to;
+    }
+}
+
 static void levels_product(const job *j, int64_t first, int64_t last)
 {
     (__builtin_cpu_supports("avx512vnni") ? levels_product_vnni : levels_product_plain)(j, first, last);
@@ -317,6 +397,8 @@ static product product_of(tn_packed_kind kind)
 }
 #else
 static void levels_product(const job *j, int64_t first, int64_t last) { levels_product_plain(j, first, last); }
+static void row_f28(const job *j, int64_t first, int64_t count) { row_f32(j, first, count); } /* no weights are in 28 bits here */
+static void widen_f28(const job *j, part *part, int64_t begin, int64_t ahead, char *to) { (void)j, (void)part, (void)begin, (void)ahead, (void)to; }
 static product product_of(tn_packed_kind kind) { return plain[kind]; }
 #endif
 
@@ -350,6 +432,8 @@ static void many_rows(const job *j, int64_t first, int64_t last)
                     part_panel(j, &part, p, panel + p < last ? panel + p : NONE, begin);
                 if (widens)
                     widen(&part, wide);
+                else if (j->w->aside)
+                    widen_f28(j, &part, begin, begin + j->chunk < tn_min_i64(j->length, from + step) ? j->chunk : PANELS * j->length - (begin - from), wide);
                 product.rows(j, &part, begin);
             }
 }
@@ -360,10 +444,12 @@ tn_status TN_K(packed_product)(const tn_packed_matrix *w, int64_t n, const void 
     const bool blocks = tn_packed_in_blocks(w->kind), levels = w->kind >= TN_PACKED_OF_FLOATS;
     const tn_level_form f = levels ? tn_packed_form(w->kind) : (tn_level_form){.block = TN_PACKED_BLOCK};
     job j = {.w = w, .n = n, .prepared = prepared, .y = y, .y_row = y_row, .add = add, .units = units_of(w->kind, w->cols),
-             .blocks = blocks ? tn_packed_blocks(w->cols) : 0, .unit = levels ? tn_levels_bytes(f) : unit[w->kind], .panel_bytes = tn_packed_panel_bytes(w->kind, w->cols)};
+             .blocks = blocks ? tn_packed_blocks(w->cols) : 0, .unit = levels ? tn_levels_bytes(f) : w->aside ? F28_GROUP / F28_UNITS : unit[w->kind], .panel_bytes = tn_packed_stride(w)};
     j.length = blocks ? w->cols / f.block + (w->cols % f.block != 0) : j.units;
     const int64_t chunks = tn_ceil_div(j.length, levels ? WIDE_BLOCKS * TN_PACKED_BLOCK / f.block : blocks ? CHUNK / 8 : CHUNK);
     j.chunk = tn_ceil_div(j.length, tn_max_i64(1, chunks));
+    if (!blocks) /* whole groups, whether they are in 28 bits or not: the same sums */
+        j.chunk = tn_ceil_div(j.chunk, F28_UNITS) * F28_UNITS;
     int64_t begin, end;
     tn_packed_share(w->rows, thread, threads, &begin, &end);
     if (begin >= end || n == 0)
@@ -371,6 +457,8 @@ tn_status TN_K(packed_product)(const tn_packed_matrix *w, int64_t n, const void 
     const int64_t first = begin / TN_PACKED_ROWS, last = tn_packed_panels(end);
     if (levels)
         levels_product(&j, first, last);
+    else if (n == 1 && w->aside)
+        row_f28(&j, first, last - first);
     else if (n == 1)
         product_of(w->kind).row(&j, first, last - first);
     else
