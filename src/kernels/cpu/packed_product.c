@@ -31,8 +31,7 @@ typedef struct part {
     bool first;   /* of the row */
     bool plain;   /* all panels are whole, and there is no bias */
     float factor; /* the product is so many times the sums */
-    const char *next[PANELS]; /* F32 in 28 bits: what comes after this part; and so many lines */
-    int64_t next_lines;
+    int64_t done; /* rows of x that it was multiplied by while it was widened */
 } part;
 
 /* Rows of x side by side: units[u * width + i], scales[b * width + i]; less: -128 times the sum of a block; late: the same of its second half. Of Q8_FINE's blocks first
@@ -127,15 +126,6 @@ TN_INLINE void put(int panels, int width, int most, const job *j, const part *pa
                 *(vf *)(out + i * TN_PACKED_ROWS + v * LANES) = sums[(p * NV + v) * most + i];
         finish(j, part, p, width, token, out);
     }
-}
-
-/* Of what comes after the part, the share of so many of n rows of x: brought as a whole when it is widened it would be waited for. */
-TN_INLINE void fetch_next(const part *part, int64_t n, int64_t token, int width)
-{
-    const int64_t begin = part->next_lines * token / n, end = part->next_lines * (token + width) / n;
-    for (int p = 0; p < PANELS && end > 0; p++)
-        for (int64_t line = begin; line < end; line++)
-            __builtin_prefetch(part->next[p] + line * 64, 0, 2);
 }
 
 /* Unit u of a block of 32 as bytes without a sign. */
@@ -321,62 +311,86 @@ static const f28_exception *with_exceptions(const f28_exception *next, int64_t f
     return next;
 }
 
-/* One row of x by F32 in 28 bits. One stream and what it asks for 4 KB ahead: two side by side were no faster. */
-VBMI static void row_f28(const job *j, int64_t first, int64_t count)
+/* Adds to y what a part of one panel and `width` rows of x give, and writes the floats to `wide`, unless that is NULL. `next` is the first exception from
+ * unit `begin` on, the result the one after the part. Where it fetches, it is what is 4 KB ahead; two panels side by side were no faster. */
+VBMI TN_INLINE const f28_exception *f28_tile(int width, bool fetches, const job *j, const part *part, int64_t begin, const f28_aside *aside,
+                                             const f28_exception *next, const f28_places *places, const input_tile *x, char *wide)
 {
     enum { F28_AHEAD = 4096 };
+    const __m512i table = f28_table(aside);
+    const char *group = part->w[0];
+    vf sum[WIDE];
+    TN_UNROLL
+    for (int i = 0; i < width; i++)
+        sum[i] = splat(0);
+    for (int64_t u = 0; u < part->count; u += F28_UNITS, group += F28_GROUP) {
+        vf unit[F28_UNITS];
+        TN_UNROLL
+        for (int line = 0; line < F28_GROUP && fetches; line += 64)
+            __builtin_prefetch(group + F28_AHEAD + line, 0, 3);
+        f28_units(group, table, places, unit);
+        if (TN_UNLIKELY(next->at < (begin + u + F28_UNITS) * TN_PACKED_ROWS))
+            next = with_exceptions(next, begin + u, unit);
+        if (wide)
+            memcpy(wide + u * 64, unit, sizeof unit);
+        TN_UNROLL
+        for (int k = 0; k < F28_UNITS; k++)
+            TN_UNROLL
+            for (int i = 0; i < width; i++)
+                sum[i] = fma_(unit[k], (vf)splat_i32(x->units[(u + k) * width + i]), sum[i]);
+    }
+    put(1, width, WIDE, j, part, x->token, sum);
+    return next;
+}
+
+/* Fewer than WIDE rows of x by F32 in 28 bits. */
+VBMI static void few_rows_f28(const job *j, int64_t first, int64_t last)
+{
     const f28_places places = f28_places_of_units();
-    for (int64_t panel = first; panel < first + count; panel++) {
+    for (int64_t panel = first; panel < last; panel++) {
         const f28_aside *aside = f28_aside_of(j->w, panel);
-        const f28_exception *next = aside->exceptions;
-        const __m512i table = f28_table(aside);
+        const f28_exception *next = aside->exceptions, *after = next;
         __builtin_prefetch((const char *)aside + tn_packed_aside_panel_bytes(j->w->cols), 0, 3);
-        for (int64_t begin = 0; begin < j->length; begin += j->chunk) {
+        for (int64_t begin = 0; begin < j->length; begin += j->chunk, next = after) {
             part part = part_of(j, begin);
             part_panel(j, &part, 0, panel, begin);
-            const float *x = (const float *)(const void *)j->prepared + begin;
-            const char *group = part.w[0];
-            vf sum = splat(0);
-            for (int64_t u = 0; u < part.count; u += F28_UNITS, group += F28_GROUP) {
-                vf unit[F28_UNITS];
-                TN_UNROLL
-                for (int line = 0; line < F28_GROUP; line += 64)
-                    __builtin_prefetch(group + F28_AHEAD + line, 0, 3);
-                f28_units(group, table, &places, unit);
-                if (TN_UNLIKELY(next->at < (begin + u + F28_UNITS) * TN_PACKED_ROWS))
-                    next = with_exceptions(next, begin + u, unit);
-                TN_UNROLL
-                for (int k = 0; k < F28_UNITS; k++)
-                    sum = fma_(unit[k], splat(x[u + k]), sum);
+            for (int64_t token = 0, width; token < j->n; token += width) {
+                width = tile_width(WIDE, j->n - token);
+                const input_tile x = input_tile_of(j, token, (int)width, begin);
+                if (width == 1 && token == 0)
+                    after = f28_tile(1, true, j, &part, begin, aside, next, &places, &x, NULL);
+                else if (width == 1)
+                    after = f28_tile(1, false, j, &part, begin, aside, next, &places, &x, NULL);
+                else if (width == 2)
+                    after = f28_tile(2, token == 0, j, &part, begin, aside, next, &places, &x, NULL);
+                else
+                    after = f28_tile(4, token == 0, j, &part, begin, aside, next, &places, &x, NULL);
             }
-            put(1, 1, 1, j, &part, 0, &sum);
         }
     }
 }
 
-/* For several rows of x: a part of F32 in 28 bits, from unit `begin` on, as plain floats; the next part is `ahead` units on. */
-VBMI static void widen_f28(const job *j, part *part, int64_t begin, int64_t ahead, char *to)
+/* At least WIDE rows of x: the first are multiplied as the part becomes plain floats, which hides both that and the wait for it. */
+VBMI static void widen_f28(const job *j, part *part, int64_t begin, char *wide)
 {
     const f28_places places = f28_places_of_units();
-    part->next_lines = part->count * F28_GROUP / F28_UNITS / 64;
-    for (int p = 0; p < PANELS; p++, to += part->count * 64) {
-        part->next[p] = part->w[p] + ahead * F28_GROUP / F28_UNITS;
-        if (part->panel[p] == NONE) {
+    const input_tile x = input_tile_of(j, 0, WIDE, begin);
+    for (int p = 0; p < PANELS; p++, wide += part->count * 64) {
+        if (p > 0 && part->panel[p] == NONE) {
             part->w[p] = part->w[p - 1];
             continue;
         }
         const f28_aside *aside = f28_aside_of(j->w, part->panel[p]);
-        const __m512i table = f28_table(aside);
-        for (int64_t u = 0; u < part->count; u += F28_UNITS) {
-            vf unit[F28_UNITS];
-            f28_units(part->w[p] + u / F28_UNITS * F28_GROUP, table, &places, unit);
-            memcpy(to + u * 64, unit, sizeof unit);
-        }
-        for (const f28_exception *e = aside->exceptions; e->at < (begin + part->count) * TN_PACKED_ROWS; e++)
-            if (e->at >= begin * TN_PACKED_ROWS)
-                memcpy(to + (e->at - begin * TN_PACKED_ROWS) * 4, &e->bits, 4);
-        part->w[p] = to;
+        const f28_exception *next = aside->exceptions;
+        struct part one = *part;
+        one.panel[0] = part->panel[p];
+        one.w[0] = part->w[p];
+        while (next->at < begin * TN_PACKED_ROWS)
+            next++;
+        f28_tile(WIDE, true, j, &one, begin, aside, next, &places, &x, wide);
+        part->w[p] = wide;
     }
+    part->done = WIDE;
 }
 
 static void levels_product(const job *j, int64_t first, int64_t last)
@@ -397,8 +411,8 @@ static product product_of(tn_packed_kind kind)
 }
 #else
 static void levels_product(const job *j, int64_t first, int64_t last) { levels_product_plain(j, first, last); }
-static void row_f28(const job *j, int64_t first, int64_t count) { row_f32(j, first, count); } /* no weights are in 28 bits here */
-static void widen_f28(const job *j, part *part, int64_t begin, int64_t ahead, char *to) { (void)j, (void)part, (void)begin, (void)ahead, (void)to; }
+static void few_rows_f28(const job *j, int64_t first, int64_t last) { (void)j, (void)first, (void)last; } /* no weights are in 28 bits here */
+static void widen_f28(const job *j, part *part, int64_t begin, char *wide) { (void)j, (void)part, (void)begin, (void)wide; }
 static product product_of(tn_packed_kind kind) { return plain[kind]; }
 #endif
 
@@ -433,7 +447,7 @@ static void many_rows(const job *j, int64_t first, int64_t last)
                 if (widens)
                     widen(&part, wide);
                 else if (j->w->aside)
-                    widen_f28(j, &part, begin, begin + j->chunk < tn_min_i64(j->length, from + step) ? j->chunk : PANELS * j->length - (begin - from), wide);
+                    widen_f28(j, &part, begin, wide);
                 product.rows(j, &part, begin);
             }
 }
@@ -457,8 +471,8 @@ tn_status TN_K(packed_product)(const tn_packed_matrix *w, int64_t n, const void 
     const int64_t first = begin / TN_PACKED_ROWS, last = tn_packed_panels(end);
     if (levels)
         levels_product(&j, first, last);
-    else if (n == 1 && w->aside)
-        row_f28(&j, first, last - first);
+    else if (n < WIDE && w->aside)
+        few_rows_f28(&j, first, last);
     else if (n == 1)
         product_of(w->kind).row(&j, first, last - first);
     else
