@@ -50,7 +50,7 @@ static void build(model *m)
     for (int64_t i = 0; i < count; i++) {
         const int64_t *size = sizes[i % PRODUCTS], head[] = {s.vocabulary, s.dim};
         size = i == count - 1 ? head : size;
-        m->w[i] = (tn_packed_matrix){m->kind, size[0], size[1], NULL, NULL};
+        m->w[i] = (tn_packed_matrix){m->kind, size[0], size[1], NULL, NULL, NULL};
         m->bytes += tn_packed_bytes(m->kind, size[0], size[1]);
     }
     char *at = m->memory = peak_pages(m->bytes);

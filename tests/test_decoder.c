@@ -7,6 +7,7 @@
 #include <tenon/decoder.h>
 
 #include "core/core.h"
+#include "models/decoder.h"
 
 enum { VOCAB = 50, LENGTH = 21 };
 #define SIZES .vocab_size = VOCAB, .hidden_size = 48, .intermediate_size = 80, .num_hidden_layers = 2, .initializer_range = 0.3
@@ -328,6 +329,62 @@ static void same_bits(void **state)
 }
 
 /* So many rows that each thread has its own: a prompt, its second half after its first, only the last one's logits, and as many sequences' tokens. */
+static bool has_f28(void)
+{
+#ifdef TENON_HAVE_AVX512
+    return tn_get_default_device().type == TN_CPU && strcmp(tn_cpu_isa(), "avx512") == 0 && __builtin_cpu_supports("avx512vbmi");
+#else
+    return false;
+#endif
+}
+
+static void check_f28(const tn_decoder *d)
+{
+    const tn_packed_matrix *const ends[] = {&d->embedding, &d->head};
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(ends[i]->aside != NULL, has_f28());
+    for (int64_t i = 0; i < d->config.num_hidden_layers; i++) {
+        const tn_decoder_layer *l = &d->layers[i];
+        const tn_packed_matrix *const all[] = {&l->qkv[0], &l->out, &l->gate, &l->up, &l->down};
+        for (int k = 0; k < TN_COUNT(all); k++)
+            assert_int_equal(all[k]->aside != NULL, has_f28());
+    }
+    assert_true(d->aside_bytes * 10 <= d->block_bytes); /* floats' own memory, and no tenth more */
+}
+
+/* F32 in 28 bits, as large models have it, by plain floats: a prompt, two sequences' tokens and one's, on one thread and two. */
+static void f32_in_28_bits(void **state)
+{
+    (void)state;
+    case_skip_slow_device();
+    fill_tokens();
+    const int threads = tn_get_num_threads();
+    const size_t from = tn_decoder_f28_from;
+    for (int which = 0; which < 8; which++)
+        for (int most = 1; most <= 2; most++) {
+            TN_SCOPE;
+            tn_decoder *decoders[2];
+            assert_int_equal(tn_set_num_threads(most), TN_OK);
+            for (int i = 0; i < 2; i++) {
+                tn_decoder_f28_from = i ? 0 : from;
+                assert_non_null(decoders[i] = tn_adopt(tn_decoder_new(model_of(which), .weights = TN_QUANT_F32, .sequences = 2)));
+            }
+            tn_decoder_f28_from = from;
+            assert_null(decoders[0]->aside);
+            check_f28(decoders[1]);
+            const float *plain = tn_decoder_feed_all(decoders[0], 0, tokens, LENGTH), *logits = tn_decoder_feed_all(decoders[1], 0, tokens, LENGTH);
+            assert_memory_equal(logits, plain, LENGTH * VOCAB * sizeof *logits);
+            for (int i = 0; i < 2; i++)
+                assert_non_null(tn_decoder_feed(decoders[i], 1, tokens, 7));
+            for (int count = 1; count <= 2; count++) {
+                plain = tn_decoder_step(decoders[0], (int64_t[]){1, 0}, tokens, count);
+                logits = tn_decoder_step(decoders[1], (int64_t[]){1, 0}, tokens, count);
+                assert_memory_equal(logits, plain, (size_t)count * VOCAB * sizeof *logits);
+            }
+        }
+    assert_int_equal(tn_set_num_threads(threads), TN_OK);
+}
+
 static void same_bits_of_many(void **state)
 {
     enum { MANY = 200 };
@@ -445,7 +502,7 @@ int main(void)
 {
     case_use_device();
     const struct CMUnitTest tests[] = {
-        TEST(prompts_and_tokens), TEST(batches), TEST(narrow_kinds), TEST(rows_without_blocks), TEST(default_caches), TEST(rolling), TEST(long_prompts), TEST(long_windows), TEST(growing), TEST(same_bits), TEST(same_bits_of_many), TEST(bad_inputs),
+        TEST(prompts_and_tokens), TEST(batches), TEST(narrow_kinds), TEST(rows_without_blocks), TEST(default_caches), TEST(rolling), TEST(long_prompts), TEST(long_windows), TEST(growing), TEST(same_bits), TEST(f32_in_28_bits), TEST(same_bits_of_many), TEST(bad_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -360,7 +360,7 @@ static void test_packed_kinds(void **state)
         TN_SCOPE;
         const tn_kernels *here = tn_kernels_of(TN_CPU), *there = tn_kernels_on(cuda0);
         const size_t bytes = tn_packed_bytes((tn_packed_kind)kind, ROWS, COLS), of_x = tn_packed_input_bytes((tn_packed_kind)kind, N, COLS);
-        tn_packed_matrix packed = {(tn_packed_kind)kind, ROWS, COLS, aligned_alloc(64, (bytes + 63) / 64 * 64), NULL};
+        tn_packed_matrix packed = {(tn_packed_kind)kind, ROWS, COLS, aligned_alloc(64, (bytes + 63) / 64 * 64), NULL, NULL};
         if (kind < TN_PACKED_OF_FLOATS) {
             assert_int_equal(here->packed_pack(&packed, 0, ROWS, w, COLS), TN_OK);
         } else { /* any bytes are blocks, but for what is infinite as a scale */

@@ -1,7 +1,8 @@
 /* Packed weights on every instruction set that this machine has: each kind's products against the arithmetic that kernels/packed.h names,
- * written out here; blocks as GGUF has them without loss; shares of any number of threads give the same bits.  labels: quick */
+ * written out here; blocks as GGUF has them without loss; F32 in 28 bits is F32 bit for bit; shares of any number of threads give the same bits.  labels: quick */
 #include "check.h"
 
+#include "core/core.h"
 #include "kernels/blocks.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/kernels.h"
@@ -142,8 +143,8 @@ static void check_product(const tn_kernels *table, tn_packed_kind kind, int64_t 
     const int64_t y_row = rows + 5;
     float *y = floats_new(n * y_row), *again = floats_new(n * y_row), *start = floats_new(n * y_row);
     const size_t bytes = tn_packed_bytes(kind, rows, cols);
-    tn_packed_matrix w = {kind, rows, cols, aligned_alloc(64, bytes + 64), NULL};
-    tn_packed_matrix of_blocks = {kind, rows, cols, aligned_alloc(64, bytes + 64), bias};
+    tn_packed_matrix w = {kind, rows, cols, aligned_alloc(64, bytes + 64), NULL, NULL};
+    tn_packed_matrix of_blocks = {kind, rows, cols, aligned_alloc(64, bytes + 64), bias, NULL};
     memset(w.data, 0x7f, bytes);
     memset(of_blocks.data, 0x7e, bytes);
     for (int64_t r = 0; r < cols && rows > 0; r += 7) /* a block of zeros, and one whose largest is negative */
@@ -253,7 +254,7 @@ static void test_extreme_blocks(void **state)
                             due[r] += (double)x[b * 32 + k] * ((byte & 15) - 8) + (double)x[b * 32 + 16 + k] * ((byte >> 4) - 8);
                     }
                 }
-            tn_packed_matrix w = {kind, ROWS, COLS, aligned_alloc(64, tn_packed_bytes(kind, ROWS, COLS)), NULL};
+            tn_packed_matrix w = {kind, ROWS, COLS, aligned_alloc(64, tn_packed_bytes(kind, ROWS, COLS)), NULL, NULL};
             assert_int_equal(tables[t]->packed_pack_blocks(&w, 0, ROWS, blocks), TN_OK);
             multiply(tables[t], &w, 1, x, COLS, y, ROWS, false, 1);
             for (int r = 0; r < ROWS; r++) {
@@ -302,7 +303,7 @@ static void check_levels(const tn_kernels *table, tn_packed_kind kind, tn_quant 
             bounds[i * format->block + k] = fabsf(kept[i * format->block + k]) + (f.min ? 2 * fabsf(l.dmin * l.min[k / f.group]) : 0);
     }
     const size_t bytes = tn_packed_bytes(kind, rows, cols);
-    tn_packed_matrix w = {kind, rows, cols, aligned_alloc(64, bytes), NULL};
+    tn_packed_matrix w = {kind, rows, cols, aligned_alloc(64, bytes), NULL, NULL};
     memset(w.data, 0x7f, bytes);
     assert_int_equal(table->packed_pack_blocks(&w, 0, 1, blocks), TN_OK);
     assert_int_equal(table->packed_pack_blocks(&w, 1, rows - 1, blocks + (size_t)of_row * format->bytes), TN_OK);
@@ -353,13 +354,149 @@ static void test_not_finite(void **state)
             for (int bad = 0; bad < 2; bad++) {
                 float *weights = floats_new(ROWS * COLS), *x = floats_new(N * COLS), y[N * ROWS];
                 x[COLS + 40] = bad ? NAN : INFINITY;
-                tn_packed_matrix w = {(tn_packed_kind)kind, ROWS, COLS, aligned_alloc(64, tn_packed_bytes((tn_packed_kind)kind, ROWS, COLS)), NULL};
+                tn_packed_matrix w = {(tn_packed_kind)kind, ROWS, COLS, aligned_alloc(64, tn_packed_bytes((tn_packed_kind)kind, ROWS, COLS)), NULL, NULL};
                 assert_int_equal(tables[t]->packed_pack(&w, 0, ROWS, weights, COLS), TN_OK);
                 multiply(tables[t], &w, N, x, COLS, y, ROWS, false, 1);
                 for (int i = 0; i < N * ROWS; i++)
                     assert_int_equal(isfinite(y[i]), i / ROWS != 1);
                 free(weights), free(x), free(w.data);
             }
+}
+
+/* ---- F32 in 28 bits --------------------------------------------------------------------------------------------------------- */
+
+static bool has_f28(const tn_kernels *table)
+{
+#ifdef TENON_HAVE_AVX512
+    return table == &tn_avx512_kernels && __builtin_cpu_supports("avx512vbmi");
+#else
+    (void)table;
+    return false;
+#endif
+}
+
+static uint32_t any_bits(void)
+{
+    static uint64_t state = 88172645463325252u;
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    return (uint32_t)(state >> 16);
+}
+
+/* Whether it went into 28 bits, as `fits` says; floats are what they were, bit for bit, and what it has of memory is little more than they. */
+static void check_round_trip(const tn_kernels *table, const char *what, int64_t rows, int64_t cols, const uint32_t *bits, bool fits)
+{
+    const size_t bytes = tn_packed_bytes(TN_PACKED_F32, rows, cols), beside = tn_packed_aside_bytes(rows, cols);
+    tn_packed_matrix w = {TN_PACKED_F32, rows, cols, aligned_alloc(64, bytes), NULL, NULL};
+    void *aside = aligned_alloc(64, beside);
+    float *row = malloc((size_t)cols * sizeof *row);
+    assert_true((double)(bytes + beside) <= 1.1 * (double)((rows + 15) / 16 * 16 * cols * 4));
+    assert_int_equal(table->packed_pack(&w, 0, rows, (const float *)(const void *)bits, cols), TN_OK);
+    assert_int_equal(table->packed_f28(&w, aside), TN_OK);
+    if ((w.aside != NULL) != (fits && has_f28(table)))
+        fail_msg("%s: %s went %sinto 28 bits", table->name, what, w.aside ? "" : "not ");
+    for (int64_t r = 0; r < rows; r++) {
+        assert_int_equal(table->packed_unpack(&w, 1, &r, row), TN_OK);
+        if (memcmp(row, bits + r * cols, (size_t)cols * 4))
+            fail_msg("%s: %s: row %lld is another", table->name, what, (long long)r);
+    }
+    free(w.data), free(aside), free(row);
+}
+
+static void weights_of(int64_t count, uint32_t *bits)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const float x = (number() + number() + number()) * 0.02f;
+        memcpy(&bits[i], &x, 4);
+    }
+}
+
+static void test_f28_bits(void **state)
+{
+    (void)state;
+    enum { ROWS = 37, COLS = 72, OF_PANEL = 16 * COLS };
+    static const uint32_t zeros[] = {0, 0x80000000u, 1, 0x807fffffu};
+    const int64_t room = (tn_packed_aside_panel_bytes(COLS) - 16) / 8 - 1; /* exceptions of a panel: a table is before them, an end behind */
+    static uint32_t bits[48 * COLS];
+    for (int t = 0; t < table_count; t++) {
+        weights_of(ROWS * COLS, bits);
+        check_round_trip(tables[t], "weights", ROWS, COLS, bits, true);
+        for (int i = 0; i < 40; i++)
+            bits[i * i * 7 % (20 * COLS)] = zeros[i % 4];
+        check_round_trip(tables[t], "zeros and denormals among weights", ROWS, COLS, bits, true);
+        for (int i = 0; i < ROWS * COLS; i++)
+            bits[i] = any_bits() & 0x807fffffu;
+        check_round_trip(tables[t], "denormals", ROWS, COLS, bits, true);
+        memset(bits, 0, sizeof bits);
+        check_round_trip(tables[t], "zeros", ROWS, COLS, bits, true);
+        for (int i = 0; i < ROWS * COLS; i++)
+            bits[i] = (any_bits() & 0x80ffffffu) | (uint32_t)(121 + i % 7) << 24; /* the eighth place is that of the zeros behind the last row */
+        check_round_trip(tables[t], "the largest, infinities and NaN", ROWS, COLS, bits, true);
+        for (int i = 0; i < ROWS * COLS; i++)
+            bits[i] = any_bits();
+        check_round_trip(tables[t], "any bits", ROWS, COLS, bits, false);
+        for (int i = 0; i < ROWS * COLS; i++)
+            bits[i] = (uint32_t)i << 23 | (any_bits() & 0x7fffff);
+        check_round_trip(tables[t], "all exponents", ROWS, COLS, bits, false);
+        for (int more = 0; more < 2; more++) { /* as many as there is room for, and one */
+            for (int i = 0; i < 2 * OF_PANEL; i++)
+                bits[i] = 0x3c000001u + (any_bits() & 0x80ffffffu);
+            for (int64_t i = 0; i < room + more; i++)
+                bits[OF_PANEL + i * 37] = 0x30123456u + (uint32_t)i;
+            check_round_trip(tables[t], more ? "one exception more" : "as many exceptions as may be", 32, COLS, bits, !more);
+        }
+        bits[5] = 0x7f800000u;
+        check_round_trip(tables[t], "an infinity", 32, COLS, bits, false);
+        check_round_trip(tables[t], "cols no multiple of 8", 32, COLS - 4, bits, false);
+    }
+}
+
+/* y of W in 28 bits and of its later rows alone, by plain floats. */
+static void check_f28_product(const tn_kernels *table, int64_t rows, int64_t cols, int64_t n)
+{
+    const size_t bytes = tn_packed_bytes(TN_PACKED_F32, rows, cols), of_y = (size_t)(n * rows) * sizeof(float);
+    float *bias = floats_new(rows), *x = floats_new(n * cols), *y = floats_new(n * rows), *again = floats_new(n * rows), *start = floats_new(n * rows);
+    uint32_t *bits = malloc((size_t)(rows * cols) * 4);
+    void *aside = aligned_alloc(64, tn_packed_aside_bytes(rows, cols));
+    tn_packed_matrix plain = {TN_PACKED_F32, rows, cols, aligned_alloc(64, bytes), bias, NULL}, w = {TN_PACKED_F32, rows, cols, aligned_alloc(64, bytes), bias, NULL};
+    weights_of(rows * cols, bits);
+    for (int64_t p = 0; p < rows; p += 16) /* exceptions at the ends of a panel, two of a group, where a chunk of the sums ends, and anywhere */
+        for (int64_t i = 0; i < 5; i++) {
+            const int64_t k[] = {0, cols - 1, 1, 511 % cols, any_bits() % cols}, r[] = {0, 15, 3, 7, any_bits() % 16};
+            if (cols >= 32 && p + r[i] < rows)
+                bits[(p + r[i]) * cols + k[i]] = 0x2f000000u + (uint32_t)i;
+        }
+    assert_int_equal(table->packed_pack(&plain, 0, rows, (const float *)(const void *)bits, cols), TN_OK);
+    assert_int_equal(table->packed_pack(&w, 0, rows, (const float *)(const void *)bits, cols), TN_OK);
+    assert_int_equal(table->packed_f28(&w, aside), TN_OK);
+    assert_non_null(w.aside);
+    for (int add = 0; add < 2; add++)
+        for (int threads = 1; threads <= 3; threads++) {
+            memcpy(y, start, of_y);
+            memcpy(again, start, of_y);
+            multiply(table, &plain, n, x, cols, y, rows, add, 1);
+            multiply(table, &w, n, x, cols, again, rows, add, threads);
+            if (memcmp(y, again, of_y))
+                fail_msg("[%lld, %lld] by %lld rows on %d threads: y is not what plain floats give", (long long)rows, (long long)cols, (long long)n, threads);
+        }
+    if (rows > 16) {
+        const tn_packed_matrix part = tn_packed_rows(&w, 16, rows - 16), of_plain = tn_packed_rows(&plain, 16, rows - 16);
+        multiply(table, &part, n, x, cols, again, rows, false, 1);
+        multiply(table, &of_plain, n, x, cols, y, rows, false, 1);
+        assert_memory_equal(y, again, of_y);
+    }
+    free(bias), free(x), free(y), free(again), free(start), free(bits), free(aside), free(plain.data), free(w.data);
+}
+
+static void test_f28_products(void **state)
+{
+    (void)state;
+    static const int64_t shapes[][2] = {{1, 8}, {16, 32}, {37, 768}, {100, 776}, {33, 2048}, {5, 2080}, {50, 4120}};
+    static const int64_t ns[] = {1, 2, 3, 8, 17, 256};
+    for (int t = 0; t < table_count; t++)
+        for (int s = 0; s < TN_COUNT(shapes) && has_f28(tables[t]); s++)
+            for (int i = 0; i < TN_COUNT(ns); i++)
+                if (ns[i] < 256 || s == 2)
+                    check_f28_product(tables[t], shapes[s][0], shapes[s][1], ns[i]);
 }
 
 static void test_shares(void **state)
@@ -388,6 +525,7 @@ static void test_shares(void **state)
 int main(void)
 {
     find_tables();
-    const struct CMUnitTest tests[] = {TEST(test_products), TEST(test_extreme_blocks), TEST(test_levels), TEST(test_not_finite), TEST(test_shares)};
+    const struct CMUnitTest tests[] = {TEST(test_products), TEST(test_extreme_blocks), TEST(test_levels), TEST(test_not_finite), TEST(test_f28_bits), TEST(test_f28_products),
+                                       TEST(test_shares)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

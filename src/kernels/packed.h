@@ -1,8 +1,9 @@
 /* Packed weights: a linear layer's W [rows, cols] laid out once for products y [n, rows] = x [n, cols] W', which decoding and prefill of
  * language models stand on. Raw pointers; internal. How it is used:
  *
- *   tn_packed_matrix w = {TN_PACKED_Q8, rows, cols, tn_alloc_pages(tn_packed_bytes(kind, rows, cols)), NULL};  (or a part of a larger block, aligned to 64)
+ *   tn_packed_matrix w = {TN_PACKED_Q8, rows, cols, tn_alloc_pages(tn_packed_bytes(kind, rows, cols)), NULL, NULL};  (or a part of a larger block, aligned to 64)
  *   kernels->packed_pack(&w, 0, rows, floats, cols);                 once; any rows at a time, different rows from different threads
+ *   kernels->packed_f28(&w, aside);                                  of many MB of F32, if one row of x at a time is what counts; or not
  *   kernels->packed_input(w.kind, n, cols, x, cols, prepared, 0, 1); once for all weights of a kind that take x: q, k and v; gate and up
  *   kernels->packed_product(&w, n, prepared, y, rows, false, 0, 1);       y[i * rows + r]
  *   kernels->packed_unpack(&w, n, tokens, out);                      rows as floats: a tied head is its own embedding
@@ -15,7 +16,7 @@
  * The bits of y do not depend on threads, nor a row of y on n.
  *
  * The kinds' arithmetic, the same on every instruction set but for the order of sums:
- *   F32   x and W in f32.
+ *   F32   x and W in f32. In 28 bits, without loss, W is read in 7/8 of the time; y's bits are the same.
  *   BF16  W and x rounded to bf16, sums in f32.
  *   Q8    blocks of 32 along cols, W = scale q with scale f16 and q int8: what GGUF's Q8_0 holds, bit for bit. x becomes such blocks too, its
  *         scale f32 and |q| <= 127; sums of 32 are whole numbers, those of blocks f32.
@@ -30,7 +31,7 @@
  * 4u ... and 16 + 4u ... of the block. Behind the units of blocks are the scales, f16 [blocks, 16]; a panel's bytes are rounded up to 64. F16's unit is 16 x 2 bytes.
  * A block of levels holds all that is of it: for each 32 of a row's elements the planes of levels, low bits, then high ones: of b bits b units, unit u
  * having in bits b k ... of byte i element 4 (k b + u) + i; then int8 [groups, 16] of scales and of minima, if it has several groups (Q2_K: both in
- * one byte, the minimum above), and [16] of d and of dmin, f16, or for MXFP4 bf16. */
+ * one byte, the minimum above), and [16] of d and of dmin, f16, or for MXFP4 bf16. F32 in 28 bits is the CPU's own: kernels/cpu/packed_f28.h. */
 #ifndef TN_KERNELS_PACKED_H
 #define TN_KERNELS_PACKED_H
 
@@ -55,6 +56,7 @@ typedef struct tn_packed_matrix {
     int64_t rows, cols;
     void *data;        /* tn_packed_bytes(), aligned to 64 */
     const float *bias; /* [rows], added to each row of y; or NULL */
+    const char *aside; /* of F32 in 28 bits: what packed_f28 wrote there; or NULL */
 } tn_packed_matrix;
 
 static inline int64_t tn_packed_blocks(int64_t cols) { return (cols + TN_PACKED_BLOCK - 1) / TN_PACKED_BLOCK; }
@@ -103,11 +105,19 @@ static inline size_t tn_packed_bytes(tn_packed_kind kind, int64_t rows, int64_t 
     return (size_t)(tn_packed_panels(rows) * tn_packed_panel_bytes(kind, cols));
 }
 
+/* Bytes aside of a panel of F32 in 28 bits, and of all: a table, and room for 1 exception in 64. */
+static inline int64_t tn_packed_aside_panel_bytes(int64_t cols) { return (cols * 2 + 127) / 64 * 64; }
+static inline size_t tn_packed_aside_bytes(int64_t rows, int64_t cols) { return (size_t)(tn_packed_panels(rows) * tn_packed_aside_panel_bytes(cols)); }
+
+/* Bytes from a panel of W to the next. */
+static inline int64_t tn_packed_stride(const tn_packed_matrix *w) { return w->aside ? w->cols * 56 : tn_packed_panel_bytes(w->kind, w->cols); }
+
 /* `count` rows of W from `first` on, where a panel begins. */
 static inline tn_packed_matrix tn_packed_rows(const tn_packed_matrix *w, int64_t first, int64_t count)
 {
-    char *data = (char *)w->data + first / TN_PACKED_ROWS * tn_packed_panel_bytes(w->kind, w->cols);
-    return (tn_packed_matrix){w->kind, count, w->cols, data, w->bias ? w->bias + first : NULL};
+    const int64_t panel = first / TN_PACKED_ROWS;
+    return (tn_packed_matrix){w->kind, count, w->cols, (char *)w->data + panel * tn_packed_stride(w), w->bias ? w->bias + first : NULL,
+                              w->aside ? w->aside + panel * tn_packed_aside_panel_bytes(w->cols) : NULL};
 }
 
 /* Bytes of a prepared input, aligned to 64. */
@@ -132,13 +142,17 @@ static inline void tn_packed_share(int64_t rows, int thread, int threads, int64_
  *   packed_pack: rows first ... first + count of W are rows[i * row + j].
  *   packed_pack_blocks: the same of GGUF's blocks, dense: Q8 and Q8_FINE take Q8_0 (34 bytes), Q4 takes Q4_0 (18), ceil(cols / 32) to a row; a kind of levels
  *     its own, cols being whole blocks.
- *   These two are the CPU's: a device takes what they made, byte for byte.
+ *   packed_f28: all of F32's W, packed, into 28 bits where it lies, with what is aside of it at `aside`, tn_packed_aside_bytes() aligned to 64, which
+ *     must stay; w->aside says that it was done. Left as it was: another kind, cols no multiple of 8, a processor without AVX-512 VBMI, more exceptions
+ *     than there is room for (infinities, NaN, a panel whose numbers are of many powers of 4).
+ *   These three are the CPU's: a device takes what the first two made, byte for byte.
  *   packed_unpack: these rows of W, [n, cols].
  *   packed_input: x is x[i * x_row + j]; threads share the rows of x.
  *   packed_product: y[i * y_row + r] = product + bias, or += where add (a residual). */
 #define TN_PACKED_KERNEL_LIST(X)                                                                                              \
     X(packed_pack, (const tn_packed_matrix *w, int64_t first, int64_t count, const float *rows, int64_t row), (w, first, count, rows, row)) \
     X(packed_pack_blocks, (const tn_packed_matrix *w, int64_t first, int64_t count, const void *blocks), (w, first, count, blocks))  \
+    X(packed_f28, (tn_packed_matrix *w, void *aside), (w, aside))                                                             \
     X(packed_unpack, (const tn_packed_matrix *w, int64_t n, const int64_t *rows, float *out), (w, n, rows, out))                      \
     X(packed_input, (tn_packed_kind kind, int64_t n, int64_t cols, const float *x, int64_t x_row, void *prepared, int thread, int threads), \
       (kind, n, cols, x, x_row, prepared, thread, threads))                                                                   \

@@ -394,7 +394,7 @@ WORK(triangle, size_t element, bool upper, int64_t diagonal, int64_t batch, int6
 /* ---- packed weights and decoding ---------------------------------------------------------------------------------------------------- */
 
 static tn_work_kind kind_packed(tn_packed_kind kind) { return kind == TN_PACKED_F32 ? TN_WORK_F32 : kind == TN_PACKED_BF16 ? TN_WORK_BF16 : TN_WORK_I8; }
-static double row_bytes(const tn_packed_matrix *w) { return (double)tn_packed_panel_bytes(w->kind, w->cols) / TN_PACKED_ROWS; }
+static double row_bytes(const tn_packed_matrix *w) { return (double)tn_packed_stride(w) / TN_PACKED_ROWS; }
 
 WORK(packed_pack, const tn_packed_matrix *w, int64_t first, int64_t count, const float *rows, int64_t row)
 {
@@ -405,6 +405,12 @@ WORK(packed_pack_blocks, const tn_packed_matrix *w, int64_t first, int64_t count
 {
     (void)first, (void)blocks;
     return (tn_work){.read = (w->kind == TN_PACKED_Q4 ? 18 : 34) * (double)(count * tn_packed_blocks(w->cols)), .written = row_bytes(w) * (double)count};
+}
+WORK(packed_f28, tn_packed_matrix *w, void *aside)
+{
+    (void)aside;
+    const double bytes = row_bytes(w) * (double)w->rows;
+    return (tn_work){.read = bytes, .updated = bytes};
 }
 WORK(packed_unpack, const tn_packed_matrix *w, int64_t n, const int64_t *rows, float *out)
 {
@@ -421,7 +427,7 @@ WORK(packed_product, const tn_packed_matrix *w, int64_t n, const void *prepared,
     (void)prepared, (void)y, (void)y_row, (void)thread, (void)threads;
     const double out = 4 * (double)(n * w->rows);
     return (tn_work){.flop = 2 * (double)(n * w->rows) * (double)w->cols,
-                     .read = (double)tn_packed_bytes(w->kind, w->rows, w->cols) + (double)tn_packed_input_bytes(w->kind, n, w->cols) +
+                     .read = row_bytes(w) * TN_PACKED_ROWS * (double)tn_packed_panels(w->rows) + (double)tn_packed_input_bytes(w->kind, n, w->cols) +
                              (w->bias ? 4 * (double)w->rows : 0),
                      .updated = add ? out : 0, .written = add ? 0 : out, .kind = kind_packed(w->kind)};
 }

@@ -384,6 +384,7 @@ static void decoder_free(void *self)
     tn_decoder *d = self;
     forget_steps(d);
     tn_decoder_free(d->device, d->block, d->block_bytes);
+    tn_free_pages(d->aside, d->aside_bytes);
     tn_decoder_free(d->device, d->caches, d->cache_bytes);
     free_scratch(d);
     tn_free(d->outside, d->outside_bytes);

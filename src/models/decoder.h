@@ -42,6 +42,8 @@ struct tn_decoder {
     tn_decoder_layer *layers;
     char *block; /* all weights and norms */
     size_t block_bytes;
+    char *aside; /* what matrices of F32 in 28 bits have there; NULL: none is */
+    size_t aside_bytes;
     char *caches; /* all caches */
     size_t cache_bytes;
     char *scratch; /* what a pass over `rows` rows needs */
@@ -84,6 +86,7 @@ struct tn_weight;
 tn_packed_kind tn_decoder_kind_of(tn_quant type);
 tn_packed_kind tn_decoder_kind_of_weight(const struct tn_weight *weight);
 /* Fills a decoder that has its config, cache, sequences and capacity with the model's weights; kind TN_PACKED_KINDS: each of its own. */
+extern size_t tn_decoder_f28_from; /* bytes of F32's matrices from which they are kept in 28 bits; a test's to lower */
 tn_status tn_decoder_pack(tn_decoder *decoder, const struct tn_weights *weights, tn_packed_kind kind);
 
 #endif

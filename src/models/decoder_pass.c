@@ -194,7 +194,7 @@ static const void *gated(const tn_decoder_pass *p, const tn_decoder_layer *l, co
 {
     const int64_t wide = l->gate.rows;
     const bool one = tn_pass_is_there(p) && l->gate.kind == l->up.kind && wide % TN_PACKED_ROWS == 0;
-    const tn_packed_matrix both = {l->gate.kind, 2 * wide, l->gate.cols, l->gate.data, NULL};
+    const tn_packed_matrix both = {l->gate.kind, 2 * wide, l->gate.cols, l->gate.data, NULL, NULL};
     const void *input = prepared_norm(p, &l->gate, x, l->post_norm, n, thread, threads);
     if (one) { /* [n, 2 wide] into gate and up, which follow each other as well */
         p->kernels->packed_product(&both, n, input, p->gate, 2 * wide, false, thread, threads);

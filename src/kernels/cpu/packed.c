@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "kernels/blocks.h"
-#include "kernels/cpu/packed_vector.h"
+#include "kernels/cpu/packed_f28.h"
 
 static char *panel_of(const tn_packed_matrix *w, int64_t row)
 {
@@ -210,11 +210,29 @@ tn_status TN_K(packed_pack_blocks)(const tn_packed_matrix *w, int64_t first, int
     return TN_OK;
 }
 
+static void unpack_f28(const tn_packed_matrix *w, int64_t row, float *out)
+{
+    const int64_t lane = row % TN_PACKED_ROWS, panel = row / TN_PACKED_ROWS;
+    const uint8_t *group = (const uint8_t *)w->data + panel * tn_packed_stride(w);
+    const f28_aside *aside = f28_aside_of(w, panel);
+    for (int64_t k = 0; k < w->cols; k++) {
+        const int u = (int)(k % F28_UNITS), place = group[lane * 4 + u % 4] >> u / 4 * 4 & 15;
+        const uint8_t *low = group + F28_LOW + u * F28_UNIT + lane * 3;
+        out[k] = tn_bits_f32(low[0] | (uint32_t)low[1] << 8 | (uint32_t)low[2] << 16 | (uint32_t)aside->table[place] << 24);
+        group += u == F28_UNITS - 1 ? F28_GROUP : 0;
+    }
+    for (const f28_exception *e = aside->exceptions; e->at != UINT32_MAX; e++)
+        if (e->at % TN_PACKED_ROWS == lane)
+            out[e->at / TN_PACKED_ROWS] = tn_bits_f32(e->bits);
+}
+
 static void unpack_row(const tn_packed_matrix *w, int64_t row, float *out)
 {
     const int64_t lane = row % TN_PACKED_ROWS;
     const char *panel = panel_of(w, row);
-    if (w->kind == TN_PACKED_F32) {
+    if (w->aside) {
+        unpack_f28(w, row, out);
+    } else if (w->kind == TN_PACKED_F32) {
         for (int64_t k = 0; k < w->cols; k++)
             out[k] = ((const float *)(const void *)panel)[k * TN_PACKED_ROWS + lane];
     } else if (w->kind == TN_PACKED_F16) {

@@ -150,10 +150,10 @@ TARGET TN_INLINE void NAME(tile_fetching)(int width, const job *j, const part *p
         NAME(tile)(PANELS, width, 0, 0, 0, j, part, x);
 }
 
-/* All rows of x by a part of PANELS panels. */
+/* All rows of x that are left by a part of PANELS panels. */
 TARGET static void NAME(rows)(const job *j, const part *part, int64_t begin)
 {
-    for (int64_t token = 0; token < j->n;) {
+    for (int64_t token = part->done; token < j->n;) {
         const int width = tile_width(MOST, j->n - token);
         const input_tile x = input_tile_of(j, token, width, begin);
         if (width == MOST)

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "core/core.h"
-#include "kernels/cpu/packed_vector.h"
+#include "kernels/cpu/packed_f28.h"
 
 /* Bytes that one row of x by W fetches ahead of each stream into the first cache, with blocks, and with those of levels, of up to 3.4 KB: their loops
  * are too long for the processor to see far enough itself. With F32 and BF16 it does, and what is asked for costs more than it brings (Zen 4 and 5). */
@@ -31,6 +31,7 @@ typedef struct part {
     bool first;   /* of the row */
     bool plain;   /* all panels are whole, and there is no bias */
     float factor; /* the product is so many times the sums */
+    int64_t done; /* rows of x that it was multiplied by while it was widened */
 } part;
 
 /* Rows of x side by side: units[u * width + i], scales[b * width + i]; less: -128 times the sum of a block; late: the same of its second half. Of Q8_FINE's blocks first
@@ -299,6 +300,99 @@ VNNI TN_INLINE vi bytes_vnni(vi sum, vi w, vi x) { return (vi)_mm512_dpbusd_epi3
 #define ONE_ROW 1
 #include "kernels/cpu/packed_levels.h"
 
+/* A group from unit `first` on, with the exceptions that it has; the one after them. */
+static const f28_exception *with_exceptions(const f28_exception *next, int64_t first, vf unit[F28_UNITS])
+{
+    float floats[F28_UNITS * TN_PACKED_ROWS];
+    memcpy(floats, unit, sizeof floats);
+    for (; next->at < (first + F28_UNITS) * TN_PACKED_ROWS; next++)
+        floats[next->at - first * TN_PACKED_ROWS] = tn_bits_f32(next->bits);
+    memcpy(unit, floats, sizeof floats);
+    return next;
+}
+
+/* Adds to y what a part of one panel and `width` rows of x give, and writes the floats to `wide`, unless that is NULL. `next` is the first exception from
+ * unit `begin` on, the result the one after the part. Where it fetches, it is what is 4 KB ahead; two panels side by side were no faster. */
+VBMI TN_INLINE const f28_exception *f28_tile(int width, bool fetches, const job *j, const part *part, int64_t begin, const f28_aside *aside,
+                                             const f28_exception *next, const f28_places *places, const input_tile *x, char *wide)
+{
+    enum { F28_AHEAD = 4096 };
+    const __m512i table = f28_table(aside);
+    const char *group = part->w[0];
+    vf sum[WIDE];
+    TN_UNROLL
+    for (int i = 0; i < width; i++)
+        sum[i] = splat(0);
+    for (int64_t u = 0; u < part->count; u += F28_UNITS, group += F28_GROUP) {
+        vf unit[F28_UNITS];
+        TN_UNROLL
+        for (int line = 0; line < F28_GROUP && fetches; line += 64)
+            __builtin_prefetch(group + F28_AHEAD + line, 0, 3);
+        f28_units(group, table, places, unit);
+        if (TN_UNLIKELY(next->at < (begin + u + F28_UNITS) * TN_PACKED_ROWS))
+            next = with_exceptions(next, begin + u, unit);
+        if (wide)
+            memcpy(wide + u * 64, unit, sizeof unit);
+        TN_UNROLL
+        for (int k = 0; k < F28_UNITS; k++)
+            TN_UNROLL
+            for (int i = 0; i < width; i++)
+                sum[i] = fma_(unit[k], (vf)splat_i32(x->units[(u + k) * width + i]), sum[i]);
+    }
+    put(1, width, WIDE, j, part, x->token, sum);
+    return next;
+}
+
+/* Fewer than WIDE rows of x by F32 in 28 bits. */
+VBMI static void few_rows_f28(const job *j, int64_t first, int64_t last)
+{
+    const f28_places places = f28_places_of_units();
+    for (int64_t panel = first; panel < last; panel++) {
+        const f28_aside *aside = f28_aside_of(j->w, panel);
+        const f28_exception *next = aside->exceptions, *after = next;
+        __builtin_prefetch((const char *)aside + tn_packed_aside_panel_bytes(j->w->cols), 0, 3);
+        for (int64_t begin = 0; begin < j->length; begin += j->chunk, next = after) {
+            part part = part_of(j, begin);
+            part_panel(j, &part, 0, panel, begin);
+            for (int64_t token = 0, width; token < j->n; token += width) {
+                width = tile_width(WIDE, j->n - token);
+                const input_tile x = input_tile_of(j, token, (int)width, begin);
+                if (width == 1 && token == 0)
+                    after = f28_tile(1, true, j, &part, begin, aside, next, &places, &x, NULL);
+                else if (width == 1)
+                    after = f28_tile(1, false, j, &part, begin, aside, next, &places, &x, NULL);
+                else if (width == 2)
+                    after = f28_tile(2, token == 0, j, &part, begin, aside, next, &places, &x, NULL);
+                else
+                    after = f28_tile(4, token == 0, j, &part, begin, aside, next, &places, &x, NULL);
+            }
+        }
+    }
+}
+
+/* At least WIDE rows of x: the first are multiplied as the part becomes plain floats, which hides both that and the wait for it. */
+VBMI static void widen_f28(const job *j, part *part, int64_t begin, char *wide)
+{
+    const f28_places places = f28_places_of_units();
+    const input_tile x = input_tile_of(j, 0, WIDE, begin);
+    for (int p = 0; p < PANELS; p++, wide += part->count * 64) {
+        if (p > 0 && part->panel[p] == NONE) {
+            part->w[p] = part->w[p - 1];
+            continue;
+        }
+        const f28_aside *aside = f28_aside_of(j->w, part->panel[p]);
+        const f28_exception *next = aside->exceptions;
+        struct part one = *part;
+        one.panel[0] = part->panel[p];
+        one.w[0] = part->w[p];
+        while (next->at < begin * TN_PACKED_ROWS)
+            next++;
+        f28_tile(WIDE, true, j, &one, begin, aside, next, &places, &x, wide);
+        part->w[p] = wide;
+    }
+    part->done = WIDE;
+}
+
 static void levels_product(const job *j, int64_t first, int64_t last)
 {
     (__builtin_cpu_supports("avx512vnni") ? levels_product_vnni : levels_product_plain)(j, first, last);
@@ -317,6 +411,8 @@ static product product_of(tn_packed_kind kind)
 }
 #else
 static void levels_product(const job *j, int64_t first, int64_t last) { levels_product_plain(j, first, last); }
+static void few_rows_f28(const job *j, int64_t first, int64_t last) { (void)j, (void)first, (void)last; } /* no weights are in 28 bits here */
+static void widen_f28(const job *j, part *part, int64_t begin, char *wide) { (void)j, (void)part, (void)begin, (void)wide; }
 static product product_of(tn_packed_kind kind) { return plain[kind]; }
 #endif
 
@@ -350,6 +446,8 @@ static void many_rows(const job *j, int64_t first, int64_t last)
                     part_panel(j, &part, p, panel + p < last ? panel + p : NONE, begin);
                 if (widens)
                     widen(&part, wide);
+                else if (j->w->aside)
+                    widen_f28(j, &part, begin, wide);
                 product.rows(j, &part, begin);
             }
 }
@@ -360,10 +458,12 @@ tn_status TN_K(packed_product)(const tn_packed_matrix *w, int64_t n, const void 
     const bool blocks = tn_packed_in_blocks(w->kind), levels = w->kind >= TN_PACKED_OF_FLOATS;
     const tn_level_form f = levels ? tn_packed_form(w->kind) : (tn_level_form){.block = TN_PACKED_BLOCK};
     job j = {.w = w, .n = n, .prepared = prepared, .y = y, .y_row = y_row, .add = add, .units = units_of(w->kind, w->cols),
-             .blocks = blocks ? tn_packed_blocks(w->cols) : 0, .unit = levels ? tn_levels_bytes(f) : unit[w->kind], .panel_bytes = tn_packed_panel_bytes(w->kind, w->cols)};
+             .blocks = blocks ? tn_packed_blocks(w->cols) : 0, .unit = levels ? tn_levels_bytes(f) : w->aside ? F28_GROUP / F28_UNITS : unit[w->kind], .panel_bytes = tn_packed_stride(w)};
     j.length = blocks ? w->cols / f.block + (w->cols % f.block != 0) : j.units;
     const int64_t chunks = tn_ceil_div(j.length, levels ? WIDE_BLOCKS * TN_PACKED_BLOCK / f.block : blocks ? CHUNK / 8 : CHUNK);
     j.chunk = tn_ceil_div(j.length, tn_max_i64(1, chunks));
+    if (!blocks) /* whole groups, whether they are in 28 bits or not: the same sums */
+        j.chunk = tn_ceil_div(j.chunk, F28_UNITS) * F28_UNITS;
     int64_t begin, end;
     tn_packed_share(w->rows, thread, threads, &begin, &end);
     if (begin >= end || n == 0)
@@ -371,6 +471,8 @@ tn_status TN_K(packed_product)(const tn_packed_matrix *w, int64_t n, const void 
     const int64_t first = begin / TN_PACKED_ROWS, last = tn_packed_panels(end);
     if (levels)
         levels_product(&j, first, last);
+    else if (n < WIDE && w->aside)
+        few_rows_f28(&j, first, last);
     else if (n == 1)
         product_of(w->kind).row(&j, first, last - first);
     else

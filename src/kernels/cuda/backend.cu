@@ -582,7 +582,8 @@ const tn_cuda_draws *tn_cuda_draws_of_replay()
 /* Weights are packed by the CPU's kernels and copied: the layout is the same. */
 #define OF_THE_CPU(X)                                                                                                            \
     X(packed_pack, (const tn_packed_matrix *, int64_t, int64_t, const float *, int64_t))                                      \
-    X(packed_pack_blocks, (const tn_packed_matrix *, int64_t, int64_t, const void *))
+    X(packed_pack_blocks, (const tn_packed_matrix *, int64_t, int64_t, const void *))                                         \
+    X(packed_f28, (tn_packed_matrix *, void *))
 #define MISSING(slot, parameters)                                                                                             \
     tn_status tn_cuda_##slot parameters                                                                                       \
     {                                                                                                                         \
