@@ -105,7 +105,7 @@ tn_status TN_K(packed_f28)(tn_packed_matrix *w, void *aside)
         const inverse inverse = inverse_of(f28_aside_of(&packed, p));
         encode(&inverse, floats + p * of_panel, w->cols, (char *)w->data + p * tn_packed_stride(&packed));
     }
-    *w = packed;
+    w->aside = aside; /* and nothing else: other threads read the rest */
     return TN_OK;
 }
 
