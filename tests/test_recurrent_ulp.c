@@ -175,7 +175,8 @@ static double bound(const layer *l, int64_t k, int64_t t, bool back, bool sum)
     const int64_t deep = !back ? t + 1 : l->steps == 1 ? 1 : 2 * l->steps - t, products = !back ? t + 1 : 2 * l->steps - t - !sum;
     k += l->in + l->hidden + 2;
     const double step = 4 + (l->how == ALIKE ? (double)(k < 512 ? k : 512) / 5 : sqrt((double)k));
-    const double rounding = l->rounded == ALL ? 0x1p17 * (double)products : l->rounded == MADE ? 0x1p16 * (double)(products - 1) : 0;
+    const double each = l->hidden > 64 ? 0x1p16 : 0; /* what is smaller is not rounded */
+    const double rounding = l->rounded == ALL ? 2 * each * (double)products : l->rounded == MADE ? each * (double)(products - 1) : 0;
     return (l->how == ALIKE ? (double)deep : sqrt((double)deep)) * step + rounding;
 }
 
