@@ -328,7 +328,6 @@ static void same_bits(void **state)
     assert_int_equal(tn_set_num_threads(threads), TN_OK);
 }
 
-/* So many rows that each thread has its own: a prompt, its second half after its first, only the last one's logits, and as many sequences' tokens. */
 static bool has_f28(void)
 {
 #ifdef TENON_HAVE_AVX512
@@ -349,6 +348,7 @@ static void check_f28(const tn_decoder *d)
         for (int k = 0; k < TN_COUNT(all); k++)
             assert_int_equal(all[k]->aside != NULL, has_f28());
     }
+    assert_int_equal(d->aside != NULL, has_f28());
     assert_true(d->aside_bytes * 10 <= d->block_bytes); /* floats' own memory, and no tenth more */
 }
 
@@ -385,6 +385,7 @@ static void f32_in_28_bits(void **state)
     assert_int_equal(tn_set_num_threads(threads), TN_OK);
 }
 
+/* So many rows that each thread has its own: a prompt, its second half after its first, only the last one's logits, and as many sequences' tokens. */
 static void same_bits_of_many(void **state)
 {
     enum { MANY = 200 };

@@ -85,8 +85,8 @@ struct tn_weights;
 struct tn_weight;
 tn_packed_kind tn_decoder_kind_of(tn_quant type);
 tn_packed_kind tn_decoder_kind_of_weight(const struct tn_weight *weight);
-/* Fills a decoder that has its config, cache, sequences and capacity with the model's weights; kind TN_PACKED_KINDS: each of its own. */
 extern size_t tn_decoder_f28_from; /* bytes of F32's matrices from which they are kept in 28 bits; a test's to lower */
+/* Fills a decoder that has its config, cache, sequences and capacity with the model's weights; kind TN_PACKED_KINDS: each of its own. */
 tn_status tn_decoder_pack(tn_decoder *decoder, const struct tn_weights *weights, tn_packed_kind kind);
 
 #endif

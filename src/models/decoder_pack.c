@@ -237,6 +237,13 @@ static bool to_f28(tn_decoder *d)
         return false;
     d->aside_bytes = aside;
     tn_parallel_for(matrix_count(d), 1, encode, d);
+    bool used = false;
+    for (int64_t i = 0; i < matrix_count(d) && !used; i++)
+        used = f32_matrix(d, i) && f32_matrix(d, i)->aside;
+    if (!used) {
+        tn_free_pages(d->aside, aside);
+        d->aside = NULL, d->aside_bytes = 0;
+    }
     if (tied)
         d->head = d->embedding;
     return true;

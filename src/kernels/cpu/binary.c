@@ -213,6 +213,8 @@ static void swiglu_backward_f32(int64_t begin, int64_t end, void *context)
         _mm512_storeu_ps(dgate + i, _mm512_mul_ps(_mm512_mul_ps(d, u), tn_silu_slope_v_(x)));
         _mm512_storeu_ps(dup + i, _mm512_mul_ps(tn_silu_v_(x), d));
     }
+    if (i == end)
+        return;
     const __mmask16 lanes = tn_first_(end - i);
     const __m512 d = _mm512_maskz_loadu_ps(lanes, dy + i), x = _mm512_maskz_loadu_ps(lanes, gate + i), u = _mm512_maskz_loadu_ps(lanes, up + i);
     _mm512_mask_storeu_ps(dgate + i, lanes, _mm512_mul_ps(_mm512_mul_ps(d, u), tn_silu_slope_v_(x)));

@@ -11,6 +11,7 @@
 #include "kernels/cpu/packed_vector.h"
 
 enum { F28_UNITS = 8, F28_LOW = 64, F28_UNIT = 48, F28_GROUP = F28_LOW + F28_UNITS * F28_UNIT };
+_Static_assert(F28_GROUP == 56 * F28_UNITS, "tn_packed_stride() counts 56 bytes to a unit");
 
 typedef struct f28_exception {
     uint32_t at; /* unit * 16 + row */
