@@ -21,31 +21,33 @@ static inline double peak_now(void)
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
-typedef int64_t peak_line __attribute__((vector_size(64), aligned(16), may_alias));
-
-/* Reads so many runs of memory side by side; streams is a constant where this is inlined. */
-__attribute__((always_inline)) static inline int64_t peak_read_streams(const char *data, size_t run, int streams)
-{
-    peak_line sum[8] = {{0}};
-    int64_t total = 0;
-    for (size_t at = 0; at + sizeof *sum <= run; at += sizeof *sum)
-        _Pragma("GCC unroll 8")
-        for (int s = 0; s < streams; s++)
-            sum[s] += *(const peak_line *)(const void *)(data + (size_t)s * run + at);
-    for (int s = 0; s < 8; s++)
-        total += sum[s][0];
-    return total;
-}
-#define PEAK_READ_(isa, attribute)                                                                                     \
+/* Reads so many runs of memory side by side, by vectors of the instruction set's own size (of larger ones gcc keeps the sums on the stack): a line of
+ * 64 bytes of each run at a time. */
+#define PEAK_READ_(isa, attribute, bytes)                                                                              \
+    typedef int64_t peak_vector_##isa __attribute__((vector_size(bytes), aligned(16), may_alias));                     \
+    attribute __attribute__((always_inline)) static inline int64_t peak_streams_##isa(const char *data, size_t run, int streams) \
+    {                                                                                                                  \
+        peak_vector_##isa sum[8] = {{0}};                                                                              \
+        int64_t total = 0;                                                                                             \
+        for (size_t at = 0; at + 64 <= run; at += 64)                                                              \
+            _Pragma("GCC unroll 8")                                                                                    \
+            for (int s = 0; s < streams; s++)                                                                          \
+                _Pragma("GCC unroll 4")                                                                                \
+                for (size_t v = 0; v < 64; v += bytes)                                                                 \
+                    sum[s] += *(const peak_vector_##isa *)(const void *)(data + (size_t)s * run + at + v);             \
+        for (int s = 0; s < 8; s++)                                                                                    \
+            total += sum[s][0];                                                                                        \
+        return total;                                                                                                  \
+    }                                                                                                                  \
     attribute static inline int64_t peak_read_##isa(const char *data, size_t run, int streams)                         \
     {                                                                                                                  \
-        return streams == 1 ? peak_read_streams(data, run, 1) : streams == 4 ? peak_read_streams(data, run, 4)         \
-                                                                             : peak_read_streams(data, run, 8);        \
+        return streams == 1 ? peak_streams_##isa(data, run, 1) : streams == 4 ? peak_streams_##isa(data, run, 4)       \
+                                                                             : peak_streams_##isa(data, run, 8);       \
     }
-PEAK_READ_(portable, )
+PEAK_READ_(portable, , 16)
 #if defined(__x86_64__)
-PEAK_READ_(avx512, __attribute__((target("avx512f"))))
-PEAK_READ_(avx2, __attribute__((target("avx2"))))
+PEAK_READ_(avx512, __attribute__((target("avx512f"))), 64)
+PEAK_READ_(avx2, __attribute__((target("avx2"))), 32)
 #endif
 
 enum { PEAK_MOST_PASSES = 1000, PEAK_MOST_READERS = 64 };

@@ -124,44 +124,49 @@ double tn_peak_gflops(tn_work_kind kind, int threads, tn_effort effort)
 
 /* ---- bytes ------------------------------------------------------------------------------------------------------------------ */
 
-enum { LANES = 16 };
-typedef float vector __attribute__((vector_size(4 * LANES), may_alias));
 #define KEEP(memory_) __asm__ volatile("" ::"r"(memory_) : "memory") /* or rounds are left out or changed places with the inner loop */
 
-#define BODIES(isa, attribute)                                                                                                \
+/* By vectors of the instruction set's own size: of larger ones gcc keeps the sums on the stack. */
+#define BODIES(isa, attribute, bytes)                                                                                         \
+    typedef float vector_##isa __attribute__((vector_size(bytes), may_alias));                                                \
     attribute static double read_##isa(int64_t rounds, const float *data, size_t count)                                       \
     {                                                                                                                         \
-        vector sum[4] = {{0}};                                                                                                \
+        enum { LANES = (bytes) / 4, CHAINS_OF_SUMS = 8 };                                                                     \
+        vector_##isa sum[CHAINS_OF_SUMS] = {{0}}, total = {0};                                                                \
         for (int64_t r = 0; r < rounds; r++)                                                                                  \
-            for (size_t i = 0; i + 4 * LANES <= count; i += 4 * LANES)                                                        \
-                for (size_t v = 0; v < 4; v++)                                                                                \
-                    sum[v] += *(const vector *)(data + i + v * LANES);                                                        \
-        return (double)(sum[0] + sum[1] + sum[2] + sum[3])[0];                                                                \
+            for (size_t i = 0; i + CHAINS_OF_SUMS * LANES <= count; i += CHAINS_OF_SUMS * LANES)                              \
+                for (size_t v = 0; v < CHAINS_OF_SUMS; v++)                                                                   \
+                    sum[v] += *(const vector_##isa *)(data + i + v * LANES);                                                  \
+        for (size_t v = 0; v < CHAINS_OF_SUMS; v++)                                                                           \
+            total += sum[v];                                                                                                  \
+        return (double)total[0];                                                                                              \
     }                                                                                                                         \
     attribute static double update_##isa(int64_t rounds, const float *data, size_t count)                                     \
     {                                                                                                                         \
+        enum { LANES = (bytes) / 4 };                                                                                         \
         float *out = (float *)(uintptr_t)data;                                                                                \
         for (int64_t r = 0; r < rounds; r++) {                                                                                \
             for (size_t i = 0; i + LANES <= count; i += LANES)                                                                \
-                *(vector *)(out + i) *= 0.999f;                                                                               \
+                *(vector_##isa *)(out + i) *= 0.999f;                                                                         \
             KEEP(out);                                                                                                        \
         }                                                                                                                     \
         return (double)data[0];                                                                                               \
     }                                                                                                                         \
     attribute static double copy_##isa(int64_t rounds, const float *data, size_t count)                                       \
     {                                                                                                                         \
+        enum { LANES = (bytes) / 4 };                                                                                         \
         float *out = (float *)(uintptr_t)data + count / 2;                                                                    \
         for (int64_t r = 0; r < rounds; r++) {                                                                                \
             for (size_t i = 0; i + LANES <= count / 2; i += LANES)                                                            \
-                *(vector *)(out + i) = *(const vector *)(data + i);                                                           \
+                *(vector_##isa *)(out + i) = *(const vector_##isa *)(data + i);                                               \
             KEEP(out);                                                                                                        \
         }                                                                                                                     \
         return (double)out[0];                                                                                                \
     }
-BODIES(portable, )
+BODIES(portable, , 16)
 #if defined(__x86_64__)
-BODIES(avx2, __attribute__((target("avx2,fma"))))
-BODIES(avx512, __attribute__((target("avx512f"))))
+BODIES(avx2, __attribute__((target("avx2,fma"))), 32)
+BODIES(avx512, __attribute__((target("avx512f"))), 64)
 #endif
 
 /* The C library's copy, which passes the caches by where that is faster. */
