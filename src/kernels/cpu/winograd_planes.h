@@ -116,8 +116,12 @@ static void close_output(const tiling *t, const group *g, int64_t n, float *imag
     const int64_t begin = 2 * g->row, end = tn_min_i64(t->oh, begin + 2 * rows_of(t, g, n));
     for (int64_t i = tn_max_i64(0, c - 1); i < (c + 1 < channels ? c : channels); i++) {
         const float *from = room + (2 + i % 2) * t->room;
-        for (int64_t y = begin; y < end; y++, from += t->pitch)
-            copy_columns(image + (i * t->oh + y) * t->ow, from, t->ow);
+        for (int64_t y = begin; y < end; y++, from += t->pitch) {
+            float *to = image + (i * t->oh + y) * t->ow;
+            for (int64_t x = 0; x < t->ow && i + 2 < channels; x += 16) /* of the plane after next */
+                __builtin_prefetch(to + 2 * t->oh * t->ow + x, 1);
+            copy_columns(to, from, t->ow);
+        }
     }
 }
 
