@@ -78,7 +78,7 @@ static void fill_room(const tiling *t, float *room, const float *plane, int64_t 
 {
     for (int64_t y = top; y < top + rows; y++, room += t->pitch) {
         if (y >= 0 && y < h) {
-            for (int64_t i = 0; i < w && more; i += 16) /* the one after next */
+            for (int64_t i = 0; i < w && more; i += 16) /* of the next plane */
                 __builtin_prefetch(plane + (h + y) * w + i);
             copy_columns(room + left, plane + y * w, w);
         } else {
