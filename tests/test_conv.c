@@ -417,7 +417,7 @@ static void widen(measured *m)
 
 static bool has_tiles(const tn_conv *c)
 {
-    return strcmp(tn_kernels_of(TN_CPU)->name, "avx512") == 0 && c->kh == 3 && c->kw == 3 && c->stride_h == 1 && c->stride_w == 1 && c->groups == 1 &&
+    return strstr(tn_kernels_of(TN_CPU)->name, "avx") && c->kh == 3 && c->kw == 3 && c->stride_h == 1 && c->stride_w == 1 && c->groups == 1 &&
            c->c_in >= 4 && c->c_out >= 4;
 }
 

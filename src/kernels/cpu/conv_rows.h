@@ -47,12 +47,19 @@ TN_INLINE void ROW(pick_row)(T *out, const T *in, int64_t stride, int64_t n)
 /* out[0 ... 2 n) = even[0], odd[0], even[1], odd[1], ... */
 TN_INLINE void ROW(zip_row)(T *out, const T *even, const T *odd, int64_t n)
 {
+#if TN_VECTOR_BYTES != 32
     typedef T sixteen __attribute__((vector_size(16 * sizeof(T)), aligned(sizeof(T)), may_alias));
+#endif
     typedef T eight __attribute__((vector_size(8 * sizeof(T)), aligned(sizeof(T)), may_alias));
     for (int64_t next = 0; next < n && n >= 8; next += 8) {
         const int64_t i = tn_min_i64(next, n - 8);
         const eight a = *(const eight *)(even + i), b = *(const eight *)(odd + i);
+#if TN_VECTOR_BYTES == 32 /* gcc takes what is wider than a vector apart */
+        *(eight *)(out + 2 * i) = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+        *(eight *)(out + 2 * i + 8) = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#else
         *(sixteen *)(out + 2 * i) = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+#endif
     }
     for (int64_t i = 0; i < n && n < 8; i++)
         out[2 * i] = even[i], out[2 * i + 1] = odd[i];
@@ -62,8 +69,19 @@ TN_INLINE void ROW(zip_row)(T *out, const T *even, const T *odd, int64_t n)
  * own, for the plans of its caller would take the loop's registers. */
 static __attribute__((noinline)) void ROW(part_rows)(T *even, T *odd, int64_t pitch, const T *in, int64_t in_pitch, int64_t rows, int64_t n)
 {
-    typedef T sixteen __attribute__((vector_size(16 * sizeof(T)), aligned(sizeof(T)), may_alias));
     typedef T eight __attribute__((vector_size(8 * sizeof(T)), aligned(sizeof(T)), may_alias));
+#if TN_VECTOR_BYTES == 32
+    for (int64_t next = 0; next < n; next += 8) {
+        const int64_t i = tn_min_i64(next, n - 8);
+        for (int64_t row = 0; row < rows; row++) {
+            const T *from = in + row * in_pitch + 2 * i;
+            const eight low = *(const eight *)from, high = *(const eight *)(from + 8);
+            *(eight *)(even + row * pitch + i) = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
+            *(eight *)(odd + row * pitch + i) = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15);
+        }
+    }
+#else
+    typedef T sixteen __attribute__((vector_size(16 * sizeof(T)), aligned(sizeof(T)), may_alias));
     for (int64_t next = 0; next < n && n < 16; next += 8) {
         const int64_t i = tn_min_i64(next, n - 8);
         for (int64_t row = 0; row < rows; row++) {
@@ -80,12 +98,13 @@ static __attribute__((noinline)) void ROW(part_rows)(T *even, T *odd, int64_t pi
             *(sixteen *)(odd + row * pitch + i) = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
         }
     }
+#endif
 }
 
 /* spread() where columns go in turn to two planes of one width, each whole vectors wide; else returns false. */
 static __attribute__((noinline)) bool ROW(spread_phases)(T *out, const spread_plan *s, const T *in, int64_t channels)
 {
-    if (TN_VECTOR_BYTES != 64 || sizeof(T) == sizeof(double) || s->x.stride != 2 || s->x.phases != 2)
+    if (TN_VECTOR_BYTES < 32 || sizeof(T) == sizeof(double) || s->x.stride != 2 || s->x.phases != 2)
         return false;
     const span a = axis_span(&s->x, 0, s->w), b = axis_span(&s->x, 1, s->w);
     const int64_t n = a.end - a.begin, odd = 2 * a.begin + a.shift; /* the first column of the first plane */

@@ -19,6 +19,9 @@ TN_INLINE T N(fold)(VEC v)
 #if TN_VECTOR_BYTES == 64
     if (sizeof(T) == sizeof(float))
         return (T)tn_fold16_((const tn_lanes16_ *)(const void *)&v);
+#elif TN_VECTOR_BYTES == 32
+    if (sizeof(T) == sizeof(float))
+        return (T)tn_fold8_((const tn_lanes8_ *)(const void *)&v);
 #endif
     T lane[TN_VECTOR_BYTES / sizeof(T)];
     memcpy(lane, &v, sizeof lane);
