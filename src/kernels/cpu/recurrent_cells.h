@@ -71,9 +71,16 @@ TN_INLINE void store_past(float *p, vec v) { AT(p) = v; }
 /* Sequences whose sums stay in registers. */
 #if defined(__AVX512F__) || defined(__aarch64__)
 #define ROWS 6
+#elif defined(__AVX__)
+#define ROWS 4
 #else
 #define ROWS 3
 #endif
+/* The same of sums of so many vectors each: with 16 registers there must be some left for what is multiplied. */
+#define ROWS_OF(wide) (ROWS == 4 && (wide) == 4 ? 3 : ROWS)
+/* Whether a step's formulas come after the products of all its sequences: with 16 registers those of one block were a chain for whose end the next
+ * block's products waited. */
+enum { APART = ROWS == 4 };
 
 /* The gates' functions take one vector of each of some rows, and every step of a formula for all rows before the next: of one row after another so
  * few chains of multiplications fit into the processor's window that it waits for them. */

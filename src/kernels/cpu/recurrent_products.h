@@ -4,6 +4,22 @@
 
 #define UNITS(k) (((k) + DEPTH - 1) / DEPTH)
 
+/* sum[r][v] += a[r][k] b[v] where registers are few: what is broadcast lies in them and one vector of b at a time, which is read only once. */
+TARGET TN_INLINE void NAME(multiply_few)(int rows, int n, vec (*sum)[WIDE], int s0, const float *const *a, int64_t k, const float *b)
+{
+    vec e[ROWS];
+    TN_UNROLL
+    for (int r = 0; r < rows; r++)
+        e[r] = SPLAT(a[r][k]);
+    TN_UNROLL
+    for (int s = 0; s < n; s++) {
+        const vec v = AT_CONST(b + s * LANES);
+        TN_UNROLL
+        for (int r = 0; r < rows; r++)
+            sum[r][s0 + s] = STEP(e[r], v, sum[r][s0 + s]);
+    }
+}
+
 /* sum[r][v] += the sum over k < count of a[r][begin + k] b[k][v]. */
 TARGET TN_INLINE void NAME(multiply)(int rows, int n, vec (*sum)[WIDE], int s0, const float *const *a, int64_t begin, int64_t count, const float *b)
 {
@@ -12,6 +28,10 @@ TARGET TN_INLINE void NAME(multiply)(int rows, int n, vec (*sum)[WIDE], int s0, 
     for (int r = 0; r < rows; r++)
         p[r] = a[r] + begin;
     for (int64_t k = 0; k < count; k++, b += n * LANES) {
+        if (APART && rows < n) {
+            NAME(multiply_few)(rows, n, sum, s0, p, k, b);
+            continue;
+        }
         vec v[WIDE];
         TN_UNROLL
         for (int s = 0; s < n; s++)
@@ -26,7 +46,8 @@ TARGET TN_INLINE void NAME(multiply)(int rows, int n, vec (*sum)[WIDE], int s0, 
     }
 }
 
-TARGET TN_INLINE void NAME(forward_block)(int rows, tn_rnn_kind kind, const walk *w, const place *at, int64_t u)
+/* Sums of a vector of units, and their formulas; or the sums are left at `apart`. */
+TARGET TN_INLINE void NAME(forward_block)(int rows, tn_rnn_kind kind, const walk *w, const place *at, int64_t u, vec (*apart)[WIDE])
 {
     const layout l = layout_of(kind);
     const tn_rnn *r = w->r;
@@ -48,6 +69,15 @@ TARGET TN_INLINE void NAME(forward_block)(int rows, tn_rnn_kind kind, const walk
             fetch_next(&at[i], fetched, u, l.kept);
         NAME(multiply)(rows, l.hn, sum, l.h0, h, k, tn_min_i64(piece, depth - k), w_h);
     }
+    if (APART) {
+        TN_UNROLL
+        for (int i = 0; i < rows; i++) {
+            TN_UNROLL
+            for (int s = 0; s < l.slots; s++)
+                apart[i][s] = sum[i][s];
+        }
+        return;
+    }
     forward_cells(rows, kind, sum, at, u, r->hidden - u * LANES, w->past);
 }
 
@@ -55,10 +85,16 @@ TARGET TN_INLINE void NAME(forward_block)(int rows, tn_rnn_kind kind, const walk
 #define FORWARD_STEP(name, kind)                                                                                              \
     TARGET static void name(const walk *w, const place *at, int64_t n)                                                        \
     {                                                                                                                         \
-        const int64_t blocks = tn_ceil_div(n, ROWS);                                                                          \
-        for (int64_t u = 0; u < w->units; u++)                                                                                \
+        enum { MOST = ROWS_OF(kind == TN_RNN_KIND_LSTM ? 4 : 3) };                                                            \
+        const int64_t blocks = tn_ceil_div(n, MOST);                                                                          \
+        vec apart[APART ? TILE : 1][WIDE];                                                                                    \
+        for (int64_t u = 0; u < w->units; u++) {                                                                              \
             for (int64_t b = 0; b < blocks; b++)                                                                              \
-                BY_ROWS(n * (b + 1) / blocks - n * b / blocks, NAME(forward_block), kind, w, at + n * b / blocks, u);         \
+                BY_ROWS(n * (b + 1) / blocks - n * b / blocks, MOST, NAME(forward_block), kind, w, at + n * b / blocks, u,    \
+                        apart + (APART ? n * b / blocks : 0))                                                                 \
+            for (int64_t i = 0; APART && i < n; i += ROWS)                                                                    \
+                BY_ROWS(n - i, ROWS, forward_cells, kind, apart + i, at + i, u, w->r->hidden - u * LANES, w->past)            \
+        }                                                                                                                     \
     }
 FORWARD_STEP(NAME(forward_lstm), TN_RNN_KIND_LSTM)
 FORWARD_STEP(NAME(forward_gru), TN_RNN_KIND_GRU)
@@ -107,17 +143,18 @@ TARGET TN_INLINE void NAME(back_block)(int rows, int wide, const layout *l, int 
 TARGET static void NAME(back)(const walk *w, int s0, int slots, const float *packed, const float *const *dgates, int64_t n,
                               float *const *out, int64_t columns, bool add, const grad_place *ahead)
 {
-    const int64_t blocks = tn_ceil_div(n, ROWS), depth = UNITS(w->units * slots * LANES);
+    const int64_t most = tn_ceil_div(n, ROWS_OF(4)), least = tn_ceil_div(n, ROWS), depth = UNITS(w->units * slots * LANES);
     for (int64_t j = 0, wide; j < columns; j += wide * LANES, packed += depth * wide * LANES, ahead = NULL) {
         wide = panel_of(columns - j);
+        const int64_t blocks = wide == 4 ? most : least;
         for (int64_t b = 0; b < blocks; b++) {
             const int64_t from = n * b / blocks, rows = n * (b + 1) / blocks - from;
             if (wide == 4)
-                BY_ROWS(rows, NAME(back_block), 4, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add, ahead ? ahead + from : NULL)
+                BY_ROWS(rows, ROWS_OF(4), NAME(back_block), 4, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add, ahead ? ahead + from : NULL)
             else if (wide == 2)
-                BY_ROWS(rows, NAME(back_block), 2, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add, ahead ? ahead + from : NULL)
+                BY_ROWS(rows, ROWS_OF(2), NAME(back_block), 2, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add, ahead ? ahead + from : NULL)
             else
-                BY_ROWS(rows, NAME(back_block), 1, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add, ahead ? ahead + from : NULL)
+                BY_ROWS(rows, ROWS_OF(1), NAME(back_block), 1, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add, ahead ? ahead + from : NULL)
         }
     }
 }
@@ -158,18 +195,18 @@ TARGET TN_INLINE void NAME(outer_block)(int count, int n, const float *const *a,
 /* The same for all k and all units. */
 TARGET static void NAME(outer)(const walk *w, const float *const *a, int64_t rows, const float *all, int64_t k, int s0, int slots, float *sums)
 {
-    const int64_t blocks = tn_ceil_div(k, ROWS), width = w->units * w->l.slots * LANES;
+    const int64_t blocks = tn_ceil_div(k, ROWS_OF(slots)), width = w->units * w->l.slots * LANES;
     for (int64_t u = 0; u < w->units; u++, sums += k * slots * LANES)
         for (int64_t b = 0; b < blocks; b++) {
             const int64_t from = k * b / blocks, count = k * (b + 1) / blocks - from;
             const float *dgates = all + (u * w->l.slots + s0) * LANES;
             float *to = sums + from * slots * LANES;
             if (slots == 4)
-                BY_ROWS(count, NAME(outer_block), 4, a, from, rows, dgates, width, to)
+                BY_ROWS(count, ROWS_OF(4), NAME(outer_block), 4, a, from, rows, dgates, width, to)
             else if (slots == 3)
-                BY_ROWS(count, NAME(outer_block), 3, a, from, rows, dgates, width, to)
+                BY_ROWS(count, ROWS_OF(3), NAME(outer_block), 3, a, from, rows, dgates, width, to)
             else
-                BY_ROWS(count, NAME(outer_block), 1, a, from, rows, dgates, width, to)
+                BY_ROWS(count, ROWS_OF(1), NAME(outer_block), 1, a, from, rows, dgates, width, to)
         }
 }
 

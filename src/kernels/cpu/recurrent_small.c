@@ -196,21 +196,24 @@ TN_INLINE void fetch_ahead(const grad_place *at, int64_t fetched, int64_t saved,
 
 /* ---- sums in registers ---------------------------------------------------------------------------------------------------- */
 
-/* block(rows, ...) with rows, 1 ... ROWS, as a constant. */
+/* block(rows, ...) with rows, 1 ... most, as a constant. */
 #if ROWS == 6
 #define MORE_ROWS(block, ...)                                                                                                 \
     case 3: block(3, __VA_ARGS__); break;                                                                                     \
     case 4: block(4, __VA_ARGS__); break;                                                                                     \
     case 5: block(5, __VA_ARGS__); break;
+#elif ROWS == 4
+#define MORE_ROWS(block, ...)                                                                                                 \
+    case 3: block(3, __VA_ARGS__); break;
 #else
 #define MORE_ROWS(block, ...)
 #endif
-#define BY_ROWS(rows, block, ...)                                                                                             \
+#define BY_ROWS(rows, most, block, ...)                                                                                             \
     switch (rows) {                                                                                                           \
     case 1: block(1, __VA_ARGS__); break;                                                                                     \
     case 2: block(2, __VA_ARGS__); break;                                                                                     \
     MORE_ROWS(block, __VA_ARGS__)                                                                                             \
-    default: block(ROWS, __VA_ARGS__);                                                                                        \
+    default: block(most, __VA_ARGS__);                                                                                        \
     }
 
 /* ---- forward -------------------------------------------------------------------------------------------------------------- */
