@@ -7,7 +7,7 @@
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/vector.h"
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 

@@ -40,6 +40,9 @@ static void set_pool(const tn_norm *f, int64_t pool, double mean, double var)
     f->rstd[pool] = 1 / sqrt(var + f->eps);
 }
 
+/* Rows of bfloat16 are read as they lie, and in backward two go side by side; of 16 lanes norm_wide.h does that. */
+#define EIGHT_LANES (TN_VECTOR_BYTES == 32)
+
 /* Loaded from anywhere. */
 typedef float vec_f32 __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), may_alias));
 typedef double vec_f64 __attribute__((vector_size(TN_VECTOR_BYTES), aligned(8), may_alias));
@@ -91,6 +94,7 @@ static double fold_f64(const vec_f64 *v, double rest)
 #define ONE(e) (e)
 #define CUT(x) (x)
 #define FN(name) name##_f32
+#define ROWS 1
 #include "kernels/cpu/norm_segments.h"
 
 #define E double
@@ -101,6 +105,7 @@ static double fold_f64(const vec_f64 *v, double rest)
 #define ONE(e) (e)
 #define CUT(x) (x)
 #define FN(name) name##_f64
+#define ROWS 1
 #include "kernels/cpu/norm_segments.h"
 
 #define E tn_bf16
@@ -111,6 +116,7 @@ static double fold_f64(const vec_f64 *v, double rest)
 #define ONE(e) tn_load_bf16(e)
 #define CUT(x) tn_store_bf16(x)
 #define FN(name) name##_bf16
+#define ROWS EIGHT_LANES
 #include "kernels/cpu/norm_segments.h"
 
 #define E tn_f16
@@ -121,6 +127,7 @@ static double fold_f64(const vec_f64 *v, double rest)
 #define ONE(e) tn_load_f16(e)
 #define CUT(x) tn_store_f16(x)
 #define FN(name) name##_f16
+#define ROWS 0
 #include "kernels/cpu/norm_segments.h"
 
 #define T float
@@ -180,6 +187,9 @@ static body rows_of_any(tn_dtype dtype, const tn_norm *f, bool backward)
 #if defined(__AVX512F__)
     if (f->held == TN_BF16)
         return rows_of(dtype, f, backward);
+#elif EIGHT_LANES
+    if (f->held == TN_BF16)
+        return backward ? rows_backward_bf16 : rows_forward_bf16;
 #endif
     return !f->held ? rows_of(dtype, f, backward) : backward ? rows_backward_16 : rows_forward_16;
 }

@@ -2,81 +2,10 @@
  * norm_segments.h. Sums are kept in T for BLOCK terms at most, and in f64 from there on. */
 
 #define WIDTH ((int64_t)(sizeof(VEC) / sizeof(T)))
-#define AT(p) (*(const VEC *)(p))
 
 /* ---- rows: s is 1, a pool lies together -------------------------------------------------------------------------------- */
 
-static void FN(normalise)(const T *x, const T *w, const T *b, T mean, T rstd, T *restrict y, int64_t m)
-{
-    int64_t j = 0;
-    for (; j + WIDTH <= m; j += WIDTH) {
-        VEC v = (AT(x + j) - mean) * rstd;
-        if (w)
-            v *= AT(w + j);
-        if (b)
-            v += AT(b + j);
-        *(VEC *)(y + j) = v;
-    }
-    for (; j < m; j++) {
-        T v = (x[j] - mean) * rstd;
-        v = w ? v * w[j] : v;
-        y[j] = b ? v + b[j] : v;
-    }
-}
-
-/* A row's first sum is taken before the row above is written, so that its end, where lanes become one, runs beside that. */
-static void FN(rows_forward)(int64_t begin, int64_t end, void *context)
-{
-    const tn_norm *f = ((const norm_task *)context)->f;
-    const int64_t m = f->c / f->groups;
-    const T *x = (const T *)f->x + begin * m;
-    double centre = f->centre ? FN(total)(x, m) / (double)m : 0, squares = FN(sum_squares)(x, (T)centre, m);
-    for (int64_t row = begin; row < end; row++, x += m) {
-        const int64_t at = row % f->groups * m;
-        const bool more = row + 1 < end;
-        const T own = (T)centre, *next = x + m;
-        set_pool(f, row, centre, squares / (double)m);
-        if (more && f->centre)
-            centre = FN(total)(next, m) / (double)m;
-        else if (more)
-            squares = FN(sum_squares)(next, 0, m);
-        FN(normalise)(x, f->weight ? (const T *)f->weight + at : NULL, f->bias ? (const T *)f->bias + at : NULL, own, (T)f->rstd[row],
-                      (T *)f->y + row * m, m);
-        if (more && f->centre)
-            squares = FN(sum_squares)(next, (T)centre, m);
-    }
-}
-
-/* The sums over a row of g = dy w and of g (x - mean), in one pass. */
-static void FN(row_sums)(const T *dy, const T *x, const T *w, T mean, int64_t m, double *of_g, double *of_gx)
-{
-    *of_g = *of_gx = 0;
-    for (int64_t begin = 0; begin < m; begin += BLOCK) {
-        int64_t end = tn_min_i64(begin + BLOCK, m), j = begin;
-        VEC a[2] = {{0}}, b[2] = {{0}};
-        T rest_a = 0, rest_b = 0;
-        for (; j + 2 * WIDTH <= end; j += 2 * WIDTH) {
-            TN_UNROLL
-            for (int k = 0; k < 2; k++) {
-                VEC g = AT(dy + j + k * WIDTH);
-                if (w)
-                    g *= AT(w + j + k * WIDTH);
-                a[k] += g;
-                b[k] += g * (AT(x + j + k * WIDTH) - mean);
-            }
-        }
-        for (; j < end; j++) {
-            T g = w ? dy[j] * w[j] : dy[j];
-            rest_a += g;
-            rest_b += g * (x[j] - mean);
-        }
-        a[0] += a[1];
-        b[0] += b[1];
-        *of_g += FN(fold)(&a[0], rest_a);
-        *of_gx += FN(fold)(&b[0], rest_b);
-    }
-}
-
+#if !EIGHT_LANES
 /* dx of one row; dw and db, unless NULL, gain what the row gives to the parameters' gradients. */
 static void FN(row_backward)(const tn_norm *f, int64_t r, T *restrict dw, T *restrict db)
 {
@@ -114,6 +43,7 @@ static void FN(rows_backward)(int64_t begin, int64_t end, void *context)
                 FN(row_backward)(f, i * f->groups + g, f->dweight ? own : NULL, f->dbias ? own + f->c : NULL);
     }
 }
+#endif
 
 /* The chunks' sums added up, for one of the two parameters. */
 static void FN(rows_gather)(const norm_task *task, int64_t chunks, int which, void *out)

@@ -1,6 +1,6 @@
-/* Sums of contiguous elements, and normalisation of segments, for one element type: included by norm.c with E (the element), T (the work type),
- * VEC (its vector), LOAD(p) and STORE(p, v) of a vector's elements, ONE(e) and CUT(x) of one and FN(name) defined. Sums are kept in T for BLOCK terms
- * at most, and in f64 from there on. */
+/* Sums of contiguous elements, and normalisation of segments and rows, for one element type: included by norm.c with E (the element), T (the work
+ * type), VEC (its vector), LOAD(p) and STORE(p, v) of its elements, ONE(e) and CUT(x) of one, FN(name) and ROWS (whether there are rows of E) defined.
+ * Sums are kept in T for BLOCK terms at most, and in f64 from there on. */
 
 #define WIDTH ((int64_t)(sizeof(VEC) / sizeof(T)))
 
@@ -274,6 +274,159 @@ static void FN(segments_backward)(int64_t begin, int64_t end, void *context)
     }
 }
 
+#if ROWS
+/* ---- rows: s is 1, a pool lies together -------------------------------------------------------------------------------- */
+
+static void FN(normalise)(const E *x, const T *w, const T *b, T mean, T rstd, E *restrict y, int64_t m)
+{
+    int64_t j = 0;
+    for (; j + WIDTH <= m; j += WIDTH) {
+        VEC v = (LOAD(x + j) - mean) * rstd;
+        if (w)
+            v *= *(const VEC *)(w + j);
+        if (b)
+            v += *(const VEC *)(b + j);
+        STORE(y + j, v);
+    }
+    for (; j < m; j++) {
+        T v = (ONE(x[j]) - mean) * rstd;
+        v = w ? v * w[j] : v;
+        y[j] = CUT(b ? v + b[j] : v);
+    }
+}
+
+/* A row's first sum is taken before the row above is written, so that its end, where lanes become one, runs beside that. */
+static void FN(rows_forward)(int64_t begin, int64_t end, void *context)
+{
+    const tn_norm *f = ((const norm_task *)context)->f;
+    const int64_t m = f->c / f->groups;
+    const E *x = (const E *)f->x + begin * m;
+    double centre = f->centre ? FN(total)(x, m) / (double)m : 0, squares = FN(sum_squares)(x, (T)centre, m);
+    for (int64_t row = begin; row < end; row++, x += m) {
+        const int64_t at = row % f->groups * m;
+        const bool more = row + 1 < end;
+        const E *next = x + m;
+        const T own = (T)centre;
+        set_pool(f, row, centre, squares / (double)m);
+        if (more && f->centre)
+            centre = FN(total)(next, m) / (double)m;
+        else if (more)
+            squares = FN(sum_squares)(next, 0, m);
+        FN(normalise)(x, f->weight ? (const T *)f->weight + at : NULL, f->bias ? (const T *)f->bias + at : NULL, own, (T)f->rstd[row],
+                      (E *)f->y + row * m, m);
+        if (more && f->centre)
+            squares = FN(sum_squares)(next, (T)centre, m);
+    }
+}
+
+/* The sums over a row of g = dy w and of g (x - mean), in one pass. */
+static void FN(row_sums)(const E *dy, const E *x, const T *w, T mean, int64_t m, double *of_g, double *of_gx)
+{
+    *of_g = *of_gx = 0;
+    for (int64_t begin = 0; begin < m; begin += BLOCK) {
+        int64_t end = tn_min_i64(begin + BLOCK, m), j = begin;
+        VEC a[2] = {{0}}, b[2] = {{0}};
+        T rest_a = 0, rest_b = 0;
+        for (; j + 2 * WIDTH <= end; j += 2 * WIDTH) {
+            TN_UNROLL
+            for (int k = 0; k < 2; k++) {
+                VEC g = LOAD(dy + j + k * WIDTH);
+                if (w)
+                    g *= *(const VEC *)(w + j + k * WIDTH);
+                a[k] += g;
+                b[k] += g * (LOAD(x + j + k * WIDTH) - mean);
+            }
+        }
+        for (; j < end; j++) {
+            T g = w ? ONE(dy[j]) * w[j] : ONE(dy[j]);
+            rest_a += g;
+            rest_b += g * (ONE(x[j]) - mean);
+        }
+        a[0] += a[1];
+        b[0] += b[1];
+        *of_g += FN(fold)(&a[0], rest_a);
+        *of_gx += FN(fold)(&b[0], rest_b);
+    }
+}
+
+#if EIGHT_LANES
+/* dx = (dy w - shift - (x - mean) slope) rstd of a row. */
+typedef struct FN(slopes) {
+    T mean, rstd, shift, slope;
+} FN(slopes);
+
+/* dx, unless NULL, of so many rows, which lie `step` elements apart, and what they give to the parameters' gradients, unless NULL. */
+TN_INLINE void FN(write_slopes)(int count, const FN(slopes) *of, const E *x, const E *dy, E *dx, int64_t step, const T *w, T *dw, T *db, int64_t m)
+{
+    int64_t j = 0;
+    for (; j + WIDTH <= m; j += WIDTH) {
+        VEC weight = (VEC){0} + 1, of_w = {0}, of_b = {0};
+        if (w)
+            weight = *(const VEC *)(w + j);
+        TN_UNROLL
+        for (int r = 0; r < count; r++) {
+            const VEC g = LOAD(dy + r * step + j), away = LOAD(x + r * step + j) - of[r].mean;
+            of_w += g * (away * of[r].rstd);
+            of_b += g;
+            if (dx)
+                STORE(dx + r * step + j, (g * weight - of[r].shift - away * of[r].slope) * of[r].rstd);
+        }
+        if (dw)
+            *(VEC *)(dw + j) += of_w;
+        if (db)
+            *(VEC *)(db + j) += of_b;
+    }
+    for (; j < m; j++)
+        for (int r = 0; r < count; r++) {
+            const T g = ONE(dy[r * step + j]), away = ONE(x[r * step + j]) - of[r].mean;
+            if (dw)
+                dw[j] += g * (away * of[r].rstd);
+            if (db)
+                db[j] += g;
+            if (dx)
+                dx[r * step + j] = CUT(((w ? g * w[j] : g) - of[r].shift - away * of[r].slope) * of[r].rstd);
+        }
+}
+
+/* The same of row r and, of two, of row r + groups; dw and db are of all channels. */
+TN_INLINE void FN(few_rows_backward)(int count, const tn_norm *f, int64_t r, T *dw, T *db)
+{
+    const int64_t m = f->c / f->groups, at = r % f->groups * m, step = f->groups * m;
+    const E *x = (const E *)f->x + r * m, *dy = (const E *)f->dy + r * m;
+    const T *w = f->weight ? (const T *)f->weight + at : NULL;
+    FN(slopes) of[2];
+    for (int i = 0; i < count; i++) {
+        const int64_t row = r + i * f->groups;
+        const double rstd = f->rstd[row];
+        double of_g = 0, of_gx = 0;
+        if (f->dx)
+            FN(row_sums)(dy + i * step, x + i * step, w, (T)f->mean[row], m, &of_g, &of_gx);
+        of[i] = (FN(slopes)){(T)f->mean[row], (T)rstd, (T)(f->centre ? of_g / (double)m : 0), (T)(of_gx * rstd * rstd / (double)m)};
+    }
+    FN(write_slopes)(count, of, x, dy, f->dx ? (E *)f->dx + r * m : NULL, step, w, dw ? dw + at : NULL, db ? db + at : NULL, m);
+}
+
+static void FN(row_backward)(const tn_norm *f, int64_t r, T *dw, T *db) { FN(few_rows_backward)(1, f, r, dw, db); }
+
+/* Chunks of n: each has sums of its own in scratch, [chunks, 2, c]. */
+static void FN(rows_backward)(int64_t begin, int64_t end, void *context)
+{
+    const norm_task *task = context;
+    const tn_norm f = *task->f; /* which no store to dx can change */
+    for (int64_t k = begin; k < end; k++) {
+        T *own = (T *)task->scratch + k * 2 * f.c, *dw = f.dweight ? own : NULL, *db = f.dbias ? own + f.c : NULL;
+        const int64_t first = k * task->chunk, last = tn_min_i64(first + task->chunk, f.n), twos = (last - first) / 2 * 2;
+        memset(own, 0, (size_t)(2 * f.c) * sizeof(T));
+        for (int64_t i = first; i < first + twos; i += 2)
+            for (int64_t g = 0; g < f.groups; g++)
+                FN(few_rows_backward)(2, &f, i * f.groups + g, dw, db);
+        for (int64_t g = 0; g < f.groups && first + twos < last; g++)
+            FN(row_backward)(&f, (last - 1) * f.groups + g, dw, db);
+    }
+}
+#endif
+#endif
+
 #undef WIDTH
 #undef E
 #undef T
@@ -283,3 +436,4 @@ static void FN(segments_backward)(int64_t begin, int64_t end, void *context)
 #undef ONE
 #undef CUT
 #undef FN
+#undef ROWS

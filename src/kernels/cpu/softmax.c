@@ -94,6 +94,30 @@ static void softmax_row_backward_bf16(const tn_bf16 *y, const tn_bf16 *dy, tn_bf
 {
     log_of ? softmax_row_slope(true, y, dy, dx, n) : softmax_row_slope(false, y, dy, dx, n);
 }
+#elif TN_VECTOR_BYTES == 32
+enum { VECTOR = TN_VECTOR_BYTES / 4 };
+/* Where rows are no whole pairs of vectors, or exponentials are taken, by way of floats. */
+static void softmax_row_backward_bf16(const tn_bf16 *y, const tn_bf16 *dy, tn_bf16 *dx, int64_t n, bool log_of)
+{
+    if (log_of || n % (2 * VECTOR) != 0) {
+        const tn_rows rows = rows_of(TN_BF16);
+        softmax_row_backward_f32(&rows, y, dy, dx, n, log_of);
+        return;
+    }
+    double sum = 0;
+    for (int64_t begin = 0; begin < n; begin += BLOCK) {
+        const int64_t end = tn_min_i64(begin + BLOCK, n);
+        tn_vector_f32_ a = {0}, b = {0};
+        for (int64_t i = begin; i < end; i += 2 * VECTOR) {
+            a += tn_wide_vector_(dy + i) * tn_wide_vector_(y + i);
+            b += tn_wide_vector_(dy + i + VECTOR) * tn_wide_vector_(y + i + VECTOR);
+        }
+        a += b;
+        sum += (double)tn_fold8_((const tn_lanes8_ *)&a);
+    }
+    for (int64_t i = 0; i < n; i += VECTOR)
+        tn_narrow_vector_(dx + i, (tn_wide_vector_(dy + i) - (float)sum) * tn_wide_vector_(y + i));
+}
 #else
 static void softmax_row_backward_bf16(const tn_bf16 *y, const tn_bf16 *dy, tn_bf16 *dx, int64_t n, bool log_of)
 {
@@ -221,7 +245,8 @@ static tn_status softmax_bf16(softmax_task *task, int64_t grain)
     tn_free(task->held, bytes);
     return TN_OK;
 }
-enum { ANY_LENGTH = 1 };
+/* Elements of the rows that go in groups at most. */
+static int64_t longest_of(tn_dtype dtype) { return dtype == TN_F64 ? SHORT : dtype == TN_F16 ? NARROW : INT64_MAX; }
 
 TN_INLINE void minus_row(bool bf16, const void *x, void *y, int64_t n, float max, float shift)
 {
@@ -246,9 +271,24 @@ static void log_softmax_range(int64_t begin, int64_t end, void *context)
                  : minus_row(false, (const char *)s->x + at, (char *)s->y + at, s->n, max, shift);
         }
 }
+#elif TN_VECTOR_BYTES == 32
+/* Of 16-bit dtypes long rows come here too, so that their exponentials are taken once. */
+static void softmax_groups_f32(const float *x, float *y, int64_t count, int64_t n)
+{
+    const tn_rows rows = rows_of(TN_F32);
+    if (n <= SHORT)
+        softmax_short_rows_f32(x, y, count, n);
+    for (int64_t row = 0; row < count && n > SHORT; row++)
+        softmax_row_f32(&rows, x + row * n, y + row * n, n, false);
+}
+static int64_t longest_of(tn_dtype dtype) { return dtype == TN_F64 || dtype == TN_F32 ? SHORT : NARROW; }
 #else
 static void softmax_groups_f32(const float *x, float *y, int64_t count, int64_t n) { softmax_short_rows_f32(x, y, count, n); }
-enum { ANY_LENGTH = 0 };
+static int64_t longest_of(tn_dtype dtype)
+{
+    (void)dtype;
+    return SHORT;
+}
 #endif
 
 /* The same of a 16-bit dtype, a group at a time as floats, where it is not read as it lies. */
@@ -300,8 +340,7 @@ static tn_status softmax(tn_dtype dtype, const tn_softmax_rows *s, bool backward
     softmax_task task = {.s = s, .rows = rows_of(dtype), .backward = backward, .spans = s->inner == 1 ? 0 : tn_ceil_div(s->inner, COLUMNS)};
     int64_t tasks = s->outer * tn_max_i64(1, task.spans), width = tn_min_i64(COLUMNS, s->inner);
     if (s->outer == 0 || s->n == 0 || s->inner == 0) return TN_OK;
-    const bool short_enough = s->n <= SHORT || (ANY_LENGTH && dtype != TN_F64 && (dtype != TN_F16 || s->n <= NARROW));
-    const bool grouped = !backward && !s->log && task.spans == 0 && short_enough;
+    const bool grouped = !backward && !s->log && task.spans == 0 && s->n <= longest_of(dtype);
     const int64_t grain = tn_ceil_div(TN_GRAIN / 8, s->n * width);
 #if defined(__AVX512F__)
     if (grouped && dtype == TN_BF16) return softmax_bf16(&task, grain);
