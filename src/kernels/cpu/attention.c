@@ -61,11 +61,13 @@ enum { OWN_ROUNDED = 1 };
 enum { OWN_ROUNDED = 0 };
 #endif
 
-/* Vectors side by side in a tile of a product, and its rows: with 3, with 2 or fewer. */
+/* Vectors side by side in a tile of a product, and its rows: with 3, with 2 or fewer; where few rows are left with 2 or fewer, else 3 or 1. */
 #if defined(__AVX512F__) || defined(__aarch64__)
-enum { HIGH_3 = 8, HIGH_2 = 12 };
+enum { HIGH_3 = 8, HIGH_2 = 12, LOW_2 = 3 };
+#elif defined(__AVX2__)
+enum { HIGH_3 = 4, HIGH_2 = 6, LOW_2 = 4 };
 #else
-enum { HIGH_3 = 4, HIGH_2 = 6 };
+enum { HIGH_3 = 4, HIGH_2 = 6, LOW_2 = 3 };
 #endif
 
 /* WHOLE: what rows of probabilities are rounded up to, so that none is alone. */
