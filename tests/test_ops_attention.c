@@ -236,6 +236,39 @@ static void test_error(void **state)
     check_good();
 }
 
+/* Under autocast products take all they multiply as bf16 has it: the inputs; probabilities of two columns, exp(-1/4) and 1, and of the gradients' too,
+ * 0.437823 and slopes of 3.94385. */
+static void test_rounded(void **state)
+{
+    (void)state;
+    TN_SCOPE;
+    tn_manual_seed(8);
+    TN_AUTOCAST(TN_BF16);
+    tn_tensor *y[2], *in[2][4], *d[2][3];
+    for (int k = 0; k < 4; k++) {
+        in[0][k] = tn_randn(TN_SHAPE(2, 2, k % 3 ? 301 : 50, 48));
+        in[1][k] = tn_detach(tn_cast(tn_cast(in[0][k], TN_BF16), TN_F32));
+    }
+    for (int i = 0; i < 2; i++) {
+        for (int k = 0; k < 3; k++)
+            assert_int_equal(tn_set_requires_grad(in[i][k], true), TN_OK);
+        y[i] = tn_scaled_dot_product_attention(in[i][0], in[i][1], in[i][2]);
+        assert_int_equal(tn_grads_of(&y[i], 1, in[i], 3, d[i], .grads = &in[i][3]), TN_OK);
+    }
+    assert_true(tn_equal(y[0], y[1]) && tn_equal(d[0][2], d[1][2]));
+    tn_tensor *zeros = tn_zeros(TN_SHAPE(1, 1, 1, 16)), *ones = tn_ones(TN_SHAPE(1, 1, 8, 16)), *row = tn_narrow(ones, 2, 0, 1);
+    tn_tensor *few[] = {tn_add(ones, 0), tn_concat((tn_tensor *[]){zeros, tn_mul(row, -1. / 64)}, 2, 2), tn_concat((tn_tensor *[]){zeros, row}, 2, 2)};
+    for (int k = 0; k < 3; k++)
+        assert_int_equal(tn_set_requires_grad(few[k], true), TN_OK);
+    tn_tensor *of = tn_scaled_dot_product_attention(few[0], few[1], few[2], .scale = 1);
+    assert_int_equal(tn_grads_of(&of, 1, few, 3, d[0], .grads = &ones), TN_OK);
+    check_values(tn_narrow(tn_narrow(of, 2, 0, 1), 3, 0, 1), 1e-6, 0.4370043);
+    check_values(tn_narrow(tn_narrow(d[0][0], 2, 0, 1), 3, 0, 1), 1e-6, -3.9375 / 64);
+    check_values(tn_narrow(tn_narrow(d[0][1], 2, 1, 1), 3, 0, 1), 1e-6, 31.5);
+    check_values(tn_narrow(tn_narrow(d[0][2], 2, 1, 1), 3, 0, 1), 1e-6, 3.5);
+    check_good();
+}
+
 /* A mask and causality together; 16-bit floats are computed in f32 and rounded once. */
 static void test_both_masks_and_halves(void **state)
 {
@@ -350,7 +383,7 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {OP_TABLE_TESTS, TEST(test_wrong_inputs), TEST(test_dropout), TEST(test_composed), TEST(test_threads),
-                                       TEST(test_error), TEST(test_both_masks_and_halves), TEST(test_no_features), TEST(test_heads_side_by_side),
-                                       TEST(test_rope_in_place), TEST(test_memory)};
+                                       TEST(test_error), TEST(test_rounded), TEST(test_both_masks_and_halves), TEST(test_no_features),
+                                       TEST(test_heads_side_by_side), TEST(test_rope_in_place), TEST(test_memory)};
     return op_table_load("attention", rows) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

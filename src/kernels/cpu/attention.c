@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "kernels/cpu/exp_sum.h"
-#include "kernels/cpu/vector.h"
+#include "kernels/cpu/wide.h"
 
 enum { ROWS = 96, COLUMNS = 256, PITCH = COLUMNS + 16 /* between rows, so that those of a column share no set of the cache */ };
 /* Rows of a tile whose products are our own, which pass over what no row may see; fewer rows are gemm's; blocks of rows that share panels;
@@ -24,7 +24,7 @@ typedef struct attention_task {
     int64_t rows;                  /* of a tile */
     int64_t span, spans;           /* forward: blocks of rows of a unit, and units of a head */
     int64_t row_blocks, column_blocks, units, workers;
-    int64_t product, size;         /* elements of a worker's scratch: for products; all of it */
+    int64_t widest, panels, product, size; /* elements of a worker's scratch: for a row; for a set of panels; for products; all of it */
     void *scratch;                 /* [workers, size] */
 } attention_task;
 
@@ -54,11 +54,20 @@ static attention_tile tile_of(const attention_task *task, int64_t b, int64_t h, 
     return (attention_tile){b, h, i, j, rows, columns, a->causal ? i - j : COLUMNS};
 }
 
-/* Vectors side by side in a tile of a product, and its rows: with 3, with 2 or fewer. */
-#if defined(__AVX512F__) || defined(__aarch64__)
-enum { HIGH_3 = 8, HIGH_2 = 12 };
+/* Whether our own products are those of rounded operands too: where nothing multiplies bf16 itself. */
+#if defined(__AVX2__) && !defined(__AVX512F__)
+enum { OWN_ROUNDED = 1 };
 #else
-enum { HIGH_3 = 4, HIGH_2 = 6 };
+enum { OWN_ROUNDED = 0 };
+#endif
+
+/* Vectors side by side in a tile of a product, and its rows: with 3, with 2 or fewer; where few rows are left with 2 or fewer, else 3 or 1. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+enum { HIGH_3 = 8, HIGH_2 = 12, LOW_2 = 3 };
+#elif defined(__AVX2__)
+enum { HIGH_3 = 4, HIGH_2 = 6, LOW_2 = 4 };
+#else
+enum { HIGH_3 = 4, HIGH_2 = 6, LOW_2 = 3 };
 #endif
 
 /* WHOLE: what rows of probabilities are rounded up to, so that none is alone. */
@@ -78,10 +87,12 @@ enum { HIGH_3 = 4, HIGH_2 = 6 };
 static tn_status run(tn_dtype dtype, attention_task *task, int64_t units, double unit_work, int tiles,
                      void (*range)(int64_t, int64_t, void *))
 {
-    const int64_t widest = tn_max_i64(task->a->e, task->a->ev) + EDGE;
+    const int64_t widest = tn_max_i64(task->a->e, task->a->ev) + EDGE, copies = task->a->rounded ? 2 * (COLUMNS + OWN_ROWS) : 0;
     task->units = units;
     task->workers = tn_min_i64(units, tn_workers_for((int64_t)((double)units * unit_work)));
-    task->product = task->own ? 2 * (COLUMNS + EDGE) * widest : (COLUMNS + EDGE) * (ROWS + EDGE) + (COLUMNS + ROWS + EDGE) * widest;
+    task->widest = widest;
+    task->panels = (COLUMNS + EDGE) * widest;
+    task->product = task->own ? 2 * task->panels + copies * widest : (COLUMNS + EDGE) * (ROWS + EDGE) + (COLUMNS + ROWS + EDGE) * widest;
     task->size = tiles * TILE + task->product;
     const size_t bytes = (size_t)(task->workers * task->size) * tn_dtype_size(dtype);
     if (!(task->scratch = tn_alloc(bytes)))
@@ -94,7 +105,7 @@ static tn_status run(tn_dtype dtype, attention_task *task, int64_t units, double
 static attention_task task_of(tn_dtype dtype, const tn_attention *a)
 {
     const int64_t lanes = TN_VECTOR_BYTES / (int64_t)tn_dtype_size(dtype);
-    const bool own = !a->rounded && a->l >= FEW_ROWS && a->e > 0 && a->ev > 0 && a->e % lanes == 0 && a->ev % lanes == 0 &&
+    const bool own = (OWN_ROUNDED || !a->rounded) && a->l >= FEW_ROWS && a->e > 0 && a->ev > 0 && a->e % lanes == 0 && a->ev % lanes == 0 &&
                      tn_max_i64(a->e, a->ev) <= WIDEST;
     const int64_t rows = own ? OWN_ROWS : ROWS;
     return (attention_task){.a = a, .own = own, .rows = rows, .row_blocks = tn_ceil_div(a->l, rows), .column_blocks = tn_ceil_div(a->s, COLUMNS)};

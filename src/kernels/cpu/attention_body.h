@@ -9,13 +9,22 @@ typedef struct FN(work) {
     T *product;       /* gemm's, or two sets of panels: of k' and, in backward, of v' */
     int64_t second;   /* where the second set begins */
     bool own, rounded;
+    T *q, *dy, *k, *v; /* rounded copies, of a tile's rows and of its columns; NULL where our own products round nothing */
 } FN(work);
 
 static FN(work) FN(work_of)(const attention_task *task, int64_t worker, bool backward)
 {
     T *at = (T *)task->scratch + worker * task->size, *tiles = at + task->product;
     T *keep = task->a->dropout > 0 ? tiles + (backward ? 2 : 1) * TILE : NULL;
-    return (FN(work)){tiles, tiles + TILE, keep, at, task->product / 2, task->own, task->a->rounded};
+    const bool rounded = DTYPE == TN_F32 && task->a->rounded;
+    FN(work) work = {tiles, tiles + TILE, keep, at, task->panels, task->own, rounded, NULL, NULL, NULL, NULL};
+    if (OWN_ROUNDED && task->own && rounded) {
+        work.q = at + 2 * task->panels;
+        work.dy = work.q + OWN_ROWS * task->widest;
+        work.k = work.dy + OWN_ROWS * task->widest;
+        work.v = work.k + COLUMNS * task->widest;
+    }
+    return work;
 }
 
 static T *FN(at)(const tn_head_rows *x, int64_t b, int64_t h, int64_t i) { return (T *)x->data + b * x->batch + h * x->head + i * x->row; }
@@ -52,6 +61,23 @@ static FN(rows) FN(keys_of)(const tn_attention *a, const tn_head_rows *x, const 
 {
     return (FN(rows)){FN(at)(x, t->b, FN(kv_head)(a, t->h), t->j0), x->row};
 }
+
+/* to = x, n elements, as bf16 has them. */
+static void FN(round)(const T *x, int64_t n, T *to)
+{
+    for (int64_t i = 0; i < n; i++)
+        to[i] = tn_bits_f32(tn_rounded_((float)x[i]) & 0xffff0000u);
+}
+
+/* Rows [n, width] rounded, where there is room for a copy. */
+static void FN(round_rows)(FN(rows) x, int64_t n, int64_t width, T *copy)
+{
+    for (int64_t i = 0; OWN_ROUNDED && copy && i < n; i++)
+        FN(round)(x.data + i * x.row, width, copy + i * width);
+}
+
+/* Rows as products take them: their rounded copy where there is one. */
+static FN(rows) FN(taken)(FN(rows) x, int64_t width, T *copy) { return OWN_ROUNDED && copy ? (FN(rows)){copy, width} : x; }
 
 /* The transpose of k's or v's rows [columns, k], in panels of gemm's. */
 static void FN(pack)(FN(rows) x, int64_t columns, int64_t k, T *panels)
@@ -114,10 +140,19 @@ static void FN(begin_sums)(const tn_head_rows *x, int64_t width, int64_t b, int6
 /* Columns up to which a row is computed of which n are seen. */
 static int64_t FN(whole)(int64_t n) { return tn_ceil_div(n, WHOLE) * WHOLE; }
 
+/* A tile as products take it. */
+static void FN(round_tile)(const FN(work) *work, const attention_tile *t, const T *x, T *to)
+{
+    for (int64_t i = 0; OWN_ROUNDED && work->q && i < t->rows; i++)
+        FN(round)(x + i * PITCH, t->columns, to + i * PITCH);
+}
+
 /* work->p = scale q k' + mask, of what rows may see; -infinity where nothing is to be seen, up to whole vectors. */
 static void FN(scores)(const tn_attention *a, const attention_tile *t, const FN(work) *work)
 {
-    FN(dots)(work, t, a->e, a->scale, FN(queries_of)(&a->q, t), FN(keys_of)(a, &a->k, t), work->product, work->p);
+    const FN(rows) q = FN(queries_of)(&a->q, t);
+    FN(round_rows)(q, t->rows, a->e, work->q);
+    FN(dots)(work, t, a->e, a->scale, FN(taken)(q, a->e, work->q), FN(keys_of)(a, &a->k, t), work->product, work->p);
     for (int64_t i = 0; i < t->rows; i++) {
         T *row = work->p + i * PITCH;
         const int64_t from = t->b * a->mask.batch + t->h * a->mask.head + (t->i0 + i) * a->mask.row + t->j0 * a->mask_column;
@@ -177,7 +212,8 @@ static void FN(forward_tile)(const tn_attention *a, const attention_tile *t, T *
         FN(kept)(a, t, work->keep);
         FN(times)(t, work->p, work->keep, work->p);
     }
-    FN(gather)(work, t, a->ev, 1, work->p, FN(keys_of)(a, &a->v, t), y);
+    FN(round_tile)(work, t, work->p, work->p);
+    FN(gather)(work, t, a->ev, 1, work->p, FN(taken)(FN(keys_of)(a, &a->v, t), a->ev, work->v), y);
 }
 
 /* Rows i0 ... i1, at most MOST_BLOCKS blocks, against all columns, with a running max and sum for each row. */
@@ -191,8 +227,13 @@ static void FN(forward_span)(const attention_task *task, int64_t b, int64_t h, i
     for (int64_t i = 0; i < i1 - i0; i++)
         max[i] = -(T)HUGE_VAL;
     for (int64_t j = 0; j < columns_of(a, i1); j += COLUMNS) {
+        const int64_t columns = tn_min_i64(COLUMNS, a->s - j);
+        const attention_tile first = {.b = b, .h = h, .j0 = j};
+        const FN(rows) k = FN(keys_of)(a, &a->k, &first);
+        FN(round_rows)(k, columns, a->e, work->k);
+        FN(round_rows)(FN(keys_of)(a, &a->v, &first), columns, a->ev, work->v);
         if (work->own)
-            FN(pack)(FN(keys_of)(a, &a->k, &(attention_tile){.b = b, .h = h, .j0 = j}), tn_min_i64(COLUMNS, a->s - j), a->e, work->product);
+            FN(pack)(FN(taken)(k, a->e, work->k), columns, a->e, work->product);
         for (int64_t i = i0; i < i1; i += task->rows) {
             const attention_tile t = tile_of(task, b, h, i, j);
             if (t.columns > 0)
@@ -226,10 +267,10 @@ static void FN(forward_range)(int64_t begin, int64_t end, void *context)
 /* ---- backward --------------------------------------------------------------------------------------------------------------- */
 
 /* ds, in dp: p (dy v' - the row's sum of dy y). */
-static void FN(slopes)(const tn_attention *a, const attention_tile *t, FN(rows) dy, const FN(work) *work)
+static void FN(slopes)(const tn_attention *a, const attention_tile *t, const FN(work) *work)
 {
-    const FN(rows) y = FN(queries_of)(&a->y, t);
-    FN(dots)(work, t, a->ev, 1, dy, FN(keys_of)(a, &a->v, t), work->product + work->second, work->dp);
+    const FN(rows) y = FN(queries_of)(&a->y, t), dy = FN(queries_of)(&a->dy, t);
+    FN(dots)(work, t, a->ev, 1, FN(taken)(dy, a->ev, work->dy), FN(keys_of)(a, &a->v, t), work->product + work->second, work->dp);
     for (int64_t i = 0; i < t->rows; i++) {
         T *row = work->dp + i * PITCH;
         const T *p = work->p + i * PITCH, *keep = work->keep ? work->keep + i * PITCH : NULL;
@@ -248,7 +289,7 @@ static void FN(slopes)(const tn_attention *a, const attention_tile *t, FN(rows) 
 /* With p the probabilities: dv += p' dy, dq += scale ds k, dk += scale ds' q. */
 static void FN(backward_tile)(const tn_attention *a, const attention_tile *t, int wanted, const FN(work) *work)
 {
-    const FN(rows) dy = FN(queries_of)(&a->dy, t);
+    const FN(rows) dy = FN(queries_of)(&a->dy, t), k = FN(keys_of)(a, &a->k, t), q = FN(queries_of)(&a->q, t);
     const T *stats = FN(stats_at)(a, t->b, t->h, t->i0);
     FN(scores)(a, t, work);
     for (int64_t i = 0; i < t->rows; i++) {
@@ -262,18 +303,22 @@ static void FN(backward_tile)(const tn_attention *a, const attention_tile *t, in
     }
     if (work->keep)
         FN(kept)(a, t, work->keep);
+    FN(round_rows)(dy, t->rows, a->ev, work->dy);
     if (wanted & DV) {
+        const T *p = work->keep || (OWN_ROUNDED && work->q) ? work->dp : work->p;
         if (work->keep)
             FN(times)(t, work->p, work->keep, work->dp);
-        FN(scatter)(work, t, a->ev, 1, work->keep ? work->dp : work->p, dy, FN(keys_of)(a, &a->dv, t));
+        FN(round_tile)(work, t, work->keep ? work->dp : work->p, work->dp);
+        FN(scatter)(work, t, a->ev, 1, p, FN(taken)(dy, a->ev, work->dy), FN(keys_of)(a, &a->dv, t));
     }
     if (!(wanted & (DQ | DK)))
         return;
-    FN(slopes)(a, t, dy, work);
+    FN(slopes)(a, t, work);
+    FN(round_tile)(work, t, work->dp, work->dp);
     if (wanted & DQ)
-        FN(gather)(work, t, a->e, a->scale, work->dp, FN(keys_of)(a, &a->k, t), FN(queries_of)(&a->dq, t));
+        FN(gather)(work, t, a->e, a->scale, work->dp, FN(taken)(k, a->e, work->k), FN(queries_of)(&a->dq, t));
     if (wanted & DK)
-        FN(scatter)(work, t, a->e, a->scale, work->dp, FN(queries_of)(&a->q, t), FN(keys_of)(a, &a->dk, t));
+        FN(scatter)(work, t, a->e, a->scale, work->dp, FN(taken)(q, a->e, work->q), FN(keys_of)(a, &a->dk, t));
 }
 
 /* The tiles of heads h0 ... h1, of one head of k and v, whose rows and columns begin in the ranges: columns first, then heads, then rows. */
@@ -284,10 +329,13 @@ static void FN(backward_span)(const attention_task *task, int64_t b, int64_t h0,
     for (int64_t j = j0; j < tn_min_i64(j1, columns_of(a, i1)); j += COLUMNS) {
         const int64_t columns = tn_min_i64(COLUMNS, a->s - j);
         const attention_tile first = {.b = b, .h = h0, .j0 = j};
+        const FN(rows) k = FN(keys_of)(a, &a->k, &first), v = FN(keys_of)(a, &a->v, &first);
+        FN(round_rows)(k, columns, a->e, work->k);
+        FN(round_rows)(v, columns, a->ev, work->v);
         if (work->own)
-            FN(pack)(FN(keys_of)(a, &a->k, &first), columns, a->e, work->product);
+            FN(pack)(FN(taken)(k, a->e, work->k), columns, a->e, work->product);
         if (work->own && task->wanted & (DQ | DK))
-            FN(pack)(FN(keys_of)(a, &a->v, &first), columns, a->ev, work->product + work->second);
+            FN(pack)(FN(taken)(v, a->ev, work->v), columns, a->ev, work->product + work->second);
         for (int64_t h = h0; h < h1; h++)
             for (int64_t i = i0; i < i1; i += task->rows) {
                 const attention_tile t = tile_of(task, b, h, i, j);

@@ -56,8 +56,8 @@ TN_INLINE void FN(sums)(int rows, int vectors, int64_t k, const T *a, int64_t a_
 SUMS_(HIGH_2, 1)
 SUMS_(HIGH_2, 2)
 SUMS_(HIGH_3, 3)
-SUMS_(3, 1)
-SUMS_(3, 2)
+SUMS_(LOW_2, 1)
+SUMS_(LOW_2, 2)
 SUMS_(3, 3)
 SUMS_(1, 1)
 SUMS_(1, 2)
@@ -68,16 +68,16 @@ static void FN(product_of)(const FN(product) *g, attention_side side, int64_t se
 {
     static void (*const by_shape[3][3])(int64_t, const T *, const T *, const FN(product) *, T *) = {
         {FN(sums_1_1), FN(sums_1_2), FN(sums_1_3)},
-        {FN(sums_3_1), FN(sums_3_2), FN(sums_3_3)},
+        {FN(sums_LOW_2_1), FN(sums_LOW_2_2), FN(sums_3_3)},
         {FN(sums_HIGH_2_1), FN(sums_HIGH_2_2), FN(sums_HIGH_3_3)}};
     for (int64_t j = 0, vectors; j < g->n; j += vectors * LANES) {
         const int64_t left = (g->n - j) / LANES, panel = g->width ? j / g->width : 0;
         vectors = !g->width && left % 3 == 0 ? 3 : tn_min_i64(left, 2);
         const T *b = g->b + panel * g->panel + j - panel * g->width;
-        const int64_t most = vectors == 3 ? HIGH_3 : HIGH_2;
+        const int64_t most = vectors == 3 ? HIGH_3 : HIGH_2, few = vectors == 3 ? 3 : LOW_2;
         for (int64_t i = 0, rows; i < g->m; i += rows) {
-            const int height = g->m - i >= most ? 2 : g->m - i >= 3;
-            rows = height == 2 ? most : height == 1 ? 3 : 1;
+            const int height = g->m - i >= most && (g->m - i) / 2 != few ? 2 : g->m - i >= few; /* two of few before single rows */
+            rows = height == 2 ? most : height == 1 ? few : 1;
             const int64_t end = i + rows + seen; /* of what these rows may see */
             const int64_t from = side == SEEN_M ? tn_max_i64(0, i - seen) : 0, to = side == SEEN_K ? tn_min_i64(g->k, end) : g->k;
             if (from < to && (side != SEEN_N || j < end))
