@@ -92,15 +92,17 @@ typedef float vec4_f32 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef double vec_f64 __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
 typedef double vec4_f64 __attribute__((vector_size(32), aligned(8), may_alias));
 
-/* LINE elements are a line of cache. KC makes a panel of b 48 KiB or less, which comes from the second cache in time; longer passes write c
- * more seldom. */
+/* LINE elements are a line of cache. Longer passes write c more seldom. DEEP makes a panel of b 48 KiB with vectors of 64 bytes and 32 KiB with those
+ * of 16, which come from the second cache in time. With those of 32 bytes it makes it 18 KiB, which stays in a first cache of 32 with two panels of
+ * a. */
+enum { DEEP = VECTOR_BYTES == 64 ? 384 : VECTOR_BYTES == 32 ? 288 : 512 };
 #define T float
 #define V vec_f32
 #define V4 vec4_f32
 #define NAME(x) x##_f32
 #define LINE 16
 #define LANES (VECTOR_BYTES / 4)
-#define KC (VECTOR_BYTES == 64 ? 384 : 512)
+#define KC DEEP
 #define FMA FMA_F32
 #define ONE ONE_F32
 #define SPLAT SPLAT_F32
@@ -121,7 +123,7 @@ static void pack_rounded(float *restrict dst, int width, const float *restrict s
         dst[i] = tn_load_bf16(tn_store_bf16(dst[i]));
 }
 #define NAME(x) x##_rounded
-#define KC (VECTOR_BYTES == 64 ? 384 : 512)
+#define KC DEEP
 #define STEP FMA
 #define DEPTH 1
 #define TARGET
