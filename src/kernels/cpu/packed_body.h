@@ -5,10 +5,14 @@
  *   BLOCKS        0: F32, BF16; 8: Q8; 4: Q4: units of W to a block of 32
  *   PLANES        2: Q8_FINE, whose x is the bytes of 16 bits; left out: 1
  *   UNIT_BYTES    32: F16, whose units are made floats as they are read; left out: 64
+ *   PER           2: BF16, with x as floats; left out: 1
  *   MOST          rows of x at once
  * defined, and undefines them. */
 #ifndef PLANES
 #define PLANES 1
+#endif
+#ifndef PER
+#define PER 1
 #endif
 #ifndef UNIT_BYTES
 #define UNIT_BYTES 64
@@ -44,10 +48,17 @@ TARGET TN_INLINE void NAME(tile)(int panels, int width, int fetched, int from, i
         }
         TN_UNROLL
         for (int i = 0; i < width; i++) {
-            const vi element = splat_i32(x->units[u * width + i]);
+            const vi element = splat_i32(x->units[u * PER * width + i]);
+#if PER == 2
+            const vi second = splat_i32(x->units[(u * 2 + 1) * width + i]);
+            TN_UNROLL
+            for (int p = 0; p < panels * NV; p++)
+                sum[p][i] = STEP(STEP(sum[p][i], unit[p] << 16, element), unit[p] & (int32_t)0xffff0000, second);
+#else
             TN_UNROLL
             for (int p = 0; p < panels * NV; p++)
                 sum[p][i] = STEP(sum[p][i], unit[p], element);
+#endif
         }
     }
 #else
@@ -173,5 +184,6 @@ TARGET static void NAME(rows)(const job *j, const part *part, int64_t begin)
 #undef STEP
 #undef BLOCKS
 #undef PLANES
+#undef PER
 #undef UNIT_BYTES
 #undef MOST

@@ -117,7 +117,6 @@ static void (*const NAME(levels_row)[])(const job *j, const part *part, const in
 TARGET static void NAME(levels_product)(const job *j, int64_t first, int64_t last)
 {
     char wide[PANELS * WIDE_BLOCKS * WIDE_BYTES] __attribute__((aligned(64)));
-    const int index = (int)j->w->kind - TN_PACKED_OF_FLOATS;
     const int64_t per = tn_packed_form(j->w->kind).block / TN_PACKED_BLOCK;
     const bool one = ONE_ROW && j->n == 1;
     const int streams = one ? STREAMS : PANELS;
@@ -130,11 +129,11 @@ TARGET static void NAME(levels_product)(const job *j, int64_t first, int64_t las
 #if ONE_ROW
             if (one) {
                 const input_tile x = input_tile_of(j, 0, 1, begin * per);
-                NAME(levels_row)[index](j, &part, &x);
+                NAME(levels_row)[j->w->kind - TN_PACKED_OF_FLOATS](j, &part, &x);
                 continue;
             }
 #endif
-            widen_levels[index](&part, wide);
+            widen_levels[j->w->kind](&part, wide);
             NAME(levels_many)(j, &part, begin * per);
         }
 }

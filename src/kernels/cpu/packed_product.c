@@ -20,6 +20,7 @@ typedef struct job {
     int64_t unit;             /* bytes of one of them in W */
     int64_t panel_bytes;
     int64_t units, blocks;    /* of a row of x */
+    int64_t per;              /* units of x to one of W, or a block */
 } job;
 
 /* `count` units or blocks of a few panels; where there are fewer one is read twice, and its second name is NONE. */
@@ -35,7 +36,7 @@ typedef struct part {
 } part;
 
 /* Rows of x side by side: units[u * width + i], scales[b * width + i]; less: -128 times the sum of a block; late: the same of its second half. Of Q8_FINE's blocks first
- * the units of the high bytes, then of the low ones. */
+ * the units of the high bytes, then of the low ones; OF_PAIRS all are as packed_pairs.h says. */
 typedef struct input_tile {
     int64_t token;
     const int32_t *units;
@@ -53,21 +54,23 @@ static inline int most_of(tn_packed_kind kind) { return tn_packed_in_blocks(kind
 
 static inline int64_t units_of(tn_packed_kind kind, int64_t cols)
 {
-    return kind == TN_PACKED_F32 || kind == TN_PACKED_F16 ? cols : kind == TN_PACKED_BF16 ? (cols + 1) / 2 : tn_packed_blocks(cols) * (kind == TN_PACKED_Q8_FINE ? 16 : 8);
+    if (kind == TN_PACKED_BF16)
+        return (cols + 1) / 2 * (OF_PAIRS ? 2 : 1);
+    return kind == TN_PACKED_F32 || kind == TN_PACKED_F16 ? cols : tn_packed_blocks(cols) * (kind == TN_PACKED_Q8_FINE || OF_PAIRS ? 16 : 8);
 }
 
 /* From a unit (a block) of its rows on. */
 TN_INLINE input_tile input_tile_of(const job *j, int64_t token, int width, int64_t begin)
 {
-    const int64_t per = j->blocks ? j->units / j->blocks : 1, at = token * j->blocks + begin * width;
+    const int64_t at = token * j->blocks + begin * width;
     const int32_t *units = (const int32_t *)(const void *)j->prepared, *less = units + j->n * (j->units + j->blocks) + at;
     const float *scales = (const float *)(const void *)(units + j->n * j->units);
-    return (input_tile){token, units + token * j->units + begin * per * width, scales + at, less, less + j->n * j->blocks};
+    return (input_tile){token, units + token * j->units + begin * j->per * width, scales + at, less, less + j->n * j->blocks};
 }
 
 TN_INLINE part part_of(const job *j, int64_t begin)
 {
-    const float factor = j->w->kind == TN_PACKED_Q4 ? 0.0625f : 1;
+    const float factor = j->w->kind == TN_PACKED_Q4 && !OF_PAIRS ? 0.0625f : 1;
     return (part){.count = tn_min_i64(j->chunk, j->length - begin), .first = begin == 0, .plain = begin > 0 || !j->w->bias, .factor = factor};
 }
 TN_INLINE void part_panel(const job *j, part *part, int at, int64_t panel, int64_t begin)
@@ -118,7 +121,7 @@ TN_INLINE void put(int panels, int width, int most, const job *j, const part *pa
                 }
             continue;
         }
-        float out[WIDE * TN_PACKED_ROWS] __attribute__((aligned(64)));
+        float out[(WIDE > NARROW ? WIDE : NARROW) * TN_PACKED_ROWS] __attribute__((aligned(64)));
         TN_UNROLL
         for (int i = 0; i < width; i++)
             TN_UNROLL
@@ -163,24 +166,48 @@ TN_INLINE vf levels_min(tn_level_form f, const char *block, int64_t group, int v
     return levels_d(f, block, 1, v) * floats(tn_levels_have_nibbles(f) ? (vi)(min >> 4 & 15) : (vi)min);
 }
 
-/* A part of PANELS panels as packed_levels.h reads it for many rows of x. */
-enum { WIDE_BYTES = 512 + 4 * 64, WIDE_BLOCKS = 16 };
-TN_INLINE void widen_part(tn_level_form f, part *part, char *to)
+/* What is taken apart as levels are: with OF_PAIRS also Q8 (and Q8_FINE) and Q4, whose scales lie apart. */
+#if OF_PAIRS
+#define AS_LEVELS_LIST(X) X(Q8, 8, 0, 32, 32, 128, false, TN_TABLE_NONE) X(Q4, 4, 0, 32, 32, 8, false, TN_TABLE_NONE) TN_LEVELS_LIST(X)
+#else
+#define AS_LEVELS_LIST TN_LEVELS_LIST
+#endif
+TN_INLINE int64_t block_bytes(tn_level_form f, bool apart) { return apart ? f.low * 64 : tn_levels_bytes(f); }
+TN_INLINE vf scales_apart(const part *part, int p, int64_t b, int v)
+{
+    return halves((const uint16_t *)(const void *)(part->scales[p] + b * 32) + v * LANES);
+}
+
+/* A part of PANELS panels as packed_levels.h and packed_pairs.h read it for many rows of x: the blocks' units as bytes without a sign, or, OF_PAIRS, as
+ * pairs with it, then f32 [2, 16] of scales and f32 [2, 16] of minima. */
+enum { WIDE_UNITS = OF_PAIRS ? 16 : 8, WIDE_BYTES = (WIDE_UNITS + 4) * 64, WIDE_BLOCKS = 16 };
+TN_INLINE void widen_unit(tn_level_form f, vi unit, int u, char *to)
+{
+    if (OF_PAIRS) {
+        const vs16 zero = (vs16)splat_i32(f.zero * 0x10001);
+        *(vs16 *)(void *)(to + 2 * u * 64) = (vs16)even_bytes(unit) - zero;
+        *(vs16 *)(void *)(to + (2 * u + 1) * 64) = (vs16)odd_bytes(unit) - zero;
+    } else {
+        *(vi *)(void *)(to + u * 64) = unit;
+    }
+}
+TN_INLINE void widen_part(tn_level_form f, bool apart, part *part, char *to)
 {
     const int per = f.block / TN_PACKED_BLOCK, groups = TN_PACKED_BLOCK / f.group;
     for (int p = 0; p < PANELS; p++) {
         char *begin = to;
         for (int64_t b = 0; b < part->count * per; b++, to += WIDE_BYTES) {
-            const char *block = part->w[p] + b / per * tn_levels_bytes(f), *planes = block + b % per * (f.low + f.high) * 64;
-            float *scales = (float *)(void *)(to + 512);
+            const char *block = part->w[p] + b / per * block_bytes(f, apart), *planes = block + b % per * (f.low + f.high) * 64;
+            float *scales = (float *)(void *)(to + WIDE_UNITS * 64);
             TN_UNROLL
             for (int v = 0; v < NV; v++) {
                 TN_UNROLL
                 for (int u = 0; u < 8; u++)
-                    *(vi *)(void *)(to + u * 64 + v * TN_VECTOR_BYTES) = levels_unit(f, planes, u, v);
+                    widen_unit(f, levels_unit(f, planes, u, v), u, to + v * TN_VECTOR_BYTES);
                 TN_UNROLL
                 for (int g = 0; g < groups; g++) {
-                    *(vf *)(scales + g * TN_PACKED_ROWS + v * LANES) = levels_scale(f, block, b % per * groups + g, v);
+                    *(vf *)(scales + g * TN_PACKED_ROWS + v * LANES) =
+                        apart ? scales_apart(part, p, b, v) : levels_scale(f, block, b % per * groups + g, v);
                     if (f.min)
                         *(vf *)(scales + (2 + g) * TN_PACKED_ROWS + v * LANES) = levels_min(f, block, b % per * groups + g, v);
                 }
@@ -191,12 +218,23 @@ TN_INLINE void widen_part(tn_level_form f, part *part, char *to)
     part->count *= per;
 }
 #define WIDEN(name, ...) \
-    static void widen_##name(part *part, char *to) { widen_part((tn_level_form){__VA_ARGS__}, part, to); }
-TN_LEVELS_LIST(WIDEN)
+    static void widen_##name(part *part, char *to) { widen_part((tn_level_form){__VA_ARGS__}, TN_PACKED_##name < TN_PACKED_OF_FLOATS, part, to); }
+AS_LEVELS_LIST(WIDEN)
 #undef WIDEN
-#define WIDEN(name, ...) widen_##name,
-static void (*const widen_levels[])(part *part, char *to) = {TN_LEVELS_LIST(WIDEN)};
+#define WIDEN(name, ...) [TN_PACKED_##name] = widen_##name,
+static void (*const widen_levels[])(part *part, char *to) = {AS_LEVELS_LIST(WIDEN)
+#if OF_PAIRS
+                                                             [TN_PACKED_Q8_FINE] = widen_Q8
+#endif
+};
 #undef WIDEN
+
+/* So many chunks of all rows of x as the caches hold. */
+static int64_t chunks_of(const job *j)
+{
+    enum { OF_X = 1 << 20 };
+    return tn_max_i64(1, OF_X / (j->n * j->per * 4) / j->chunk);
+}
 
 #define PLAIN
 
@@ -217,11 +255,17 @@ static void (*const widen_levels[])(part *part, char *to) = {TN_LEVELS_LIST(WIDE
 
 #define NAME(x) x##_bf16
 #define TARGET PLAIN
+#if OF_PAIRS
+#define STEP floats_step
+#define PER 2
+#else
 #define STEP halfs_plain
+#endif
 #define BLOCKS 0
 #define MOST WIDE
 #include "kernels/cpu/packed_body.h"
 
+#if !OF_PAIRS
 #define NAME(x) x##_q8
 #define TARGET PLAIN
 #define STEP bytes_plain
@@ -247,18 +291,19 @@ static void (*const widen_levels[])(part *part, char *to) = {TN_LEVELS_LIST(WIDE
 #define NAME(x) x##_plain
 #define TARGET PLAIN
 #define STEP bytes_plain
-#if defined(__AVX2__) && !defined(__AVX512F__)
-#define ONE_ROW 1
-#else
 #define ONE_ROW 0
-#endif
 #include "kernels/cpu/packed_levels.h"
+#endif
 
 typedef struct product {
     void (*row)(const job *j, int64_t first, int64_t count);
     void (*rows)(const job *j, const part *part, int64_t begin);
 } product;
-static const product plain[] = {{row_f32, rows_f32}, {row_bf16, rows_bf16}, {row_q8, rows_q8}, {row_q4, rows_q4}, {row_q8_fine, rows_q8_fine}, {row_f16, rows_f16}};
+static const product plain[] = {[TN_PACKED_F32] = {row_f32, rows_f32}, [TN_PACKED_BF16] = {row_bf16, rows_bf16}, [TN_PACKED_F16] = {row_f16, rows_f16},
+#if !OF_PAIRS
+                                [TN_PACKED_Q8] = {row_q8, rows_q8}, [TN_PACKED_Q4] = {row_q4, rows_q4}, [TN_PACKED_Q8_FINE] = {row_q8_fine, rows_q8_fine},
+#endif
+};
 
 #if defined(__AVX512F__)
 #define BF16 __attribute__((target("avx512bf16")))
@@ -393,7 +438,7 @@ VBMI static void widen_f28(const job *j, part *part, int64_t begin, char *wide)
     part->done = WIDE;
 }
 
-static void levels_product(const job *j, int64_t first, int64_t last)
+static void blocks_product(const job *j, int64_t first, int64_t last)
 {
     (__builtin_cpu_supports("avx512vnni") ? levels_product_vnni : levels_product_plain)(j, first, last);
 }
@@ -410,34 +455,38 @@ static product product_of(tn_packed_kind kind)
     return plain[kind];
 }
 #else
-static void levels_product(const job *j, int64_t first, int64_t last) { levels_product_plain(j, first, last); }
+#include "kernels/cpu/packed_pairs.h"
+
 static void few_rows_f28(const job *j, int64_t first, int64_t last) { (void)j, (void)first, (void)last; } /* no weights are in 28 bits here */
 static void widen_f28(const job *j, part *part, int64_t begin, char *wide) { (void)j, (void)part, (void)begin, (void)wide; }
 static product product_of(tn_packed_kind kind) { return plain[kind]; }
 #endif
 
-/* Q4 with many rows of x: a part of its panels as Q8's units, 16 times. */
+/* Many rows of x: BF16's part as floats, with OF_PAIRS, and Q4's as Q8's units, 16 times, without. */
 static void widen(part *part, char *to)
 {
-    for (int p = 0; p < PANELS; p++, to += part->count * 512) {
+    const int64_t bytes = OF_PAIRS ? 64 : 256;
+    const int32_t mask = (int32_t)(OF_PAIRS ? 0xffff0000 : 0xf0f0f0f0);
+    for (int p = 0; p < PANELS; p++, to += part->count * bytes * 2) {
         for (int64_t b = 0; b < part->count; b++)
-            for (int64_t v = 0; v < 4 * NV; v++) {
-                const vi unit = *(const vi *)(const void *)(part->w[p] + b * 256 + v * TN_VECTOR_BYTES);
-                *(vi *)(void *)(to + b * 512 + v * TN_VECTOR_BYTES) = unit << 4 & (int32_t)0xf0f0f0f0;
-                *(vi *)(void *)(to + b * 512 + 256 + v * TN_VECTOR_BYTES) = unit & (int32_t)0xf0f0f0f0;
+            for (int64_t v = 0; v < bytes; v += TN_VECTOR_BYTES) {
+                const vi unit = *(const vi *)(const void *)(part->w[p] + b * bytes + v);
+                *(vi *)(void *)(to + b * 2 * bytes + v) = unit << (OF_PAIRS ? 16 : 4) & mask;
+                *(vi *)(void *)(to + (b * 2 + 1) * bytes + v) = unit & mask;
             }
         part->w[p] = to;
     }
+    part->count *= OF_PAIRS ? 2 : 1;
 }
 
 /* Rows of x by panels first ... last. As much of x at a time as the caches hold; a group of panels goes by all of x. */
 static void many_rows(const job *j, int64_t first, int64_t last)
 {
-    enum { OF_X = 1 << 20, ROWS_TO_WIDEN = 12 };
+    enum { ROWS_TO_WIDEN = OF_PAIRS ? 4 : 12 };
     char wide[PANELS * CHUNK * 64] __attribute__((aligned(64)));
-    const bool widens = j->w->kind == TN_PACKED_Q4 && j->n >= ROWS_TO_WIDEN;
-    const product product = product_of(widens ? TN_PACKED_Q8 : j->w->kind);
-    const int64_t most = OF_X / (j->n * (j->blocks ? j->units / j->blocks : 1) * 4), step = tn_max_i64(1, most / j->chunk) * j->chunk;
+    const bool widens = j->w->kind == (OF_PAIRS ? TN_PACKED_BF16 : TN_PACKED_Q4) && j->n >= ROWS_TO_WIDEN;
+    const product product = product_of(!widens ? j->w->kind : OF_PAIRS ? TN_PACKED_F32 : TN_PACKED_Q8);
+    const int64_t step = chunks_of(j) * j->chunk;
     for (int64_t from = 0; from < j->length; from += step)
         for (int64_t panel = first; panel < last; panel += PANELS)
             for (int64_t begin = from; begin < j->length && begin < from + step; begin += j->chunk) {
@@ -455,12 +504,13 @@ static void many_rows(const job *j, int64_t first, int64_t last)
 tn_status TN_K(packed_product)(const tn_packed_matrix *w, int64_t n, const void *prepared, float *y, int64_t y_row, bool add, int thread, int threads)
 {
     static const int64_t unit[] = {64, 64, 512, 256, 512, 32};
-    const bool blocks = tn_packed_in_blocks(w->kind), levels = w->kind >= TN_PACKED_OF_FLOATS;
+    const bool blocks = tn_packed_in_blocks(w->kind), levels = w->kind >= TN_PACKED_OF_FLOATS, as_levels = levels || (OF_PAIRS && blocks);
     const tn_level_form f = levels ? tn_packed_form(w->kind) : (tn_level_form){.block = TN_PACKED_BLOCK};
     job j = {.w = w, .n = n, .prepared = prepared, .y = y, .y_row = y_row, .add = add, .units = units_of(w->kind, w->cols),
              .blocks = blocks ? tn_packed_blocks(w->cols) : 0, .unit = levels ? tn_levels_bytes(f) : w->aside ? F28_GROUP / F28_UNITS : unit[w->kind], .panel_bytes = tn_packed_stride(w)};
-    j.length = blocks ? w->cols / f.block + (w->cols % f.block != 0) : j.units;
-    const int64_t chunks = tn_ceil_div(j.length, levels ? WIDE_BLOCKS * TN_PACKED_BLOCK / f.block : blocks ? CHUNK / 8 : CHUNK);
+    j.per = blocks ? j.units / j.blocks : w->kind == TN_PACKED_BF16 && OF_PAIRS ? 2 : 1;
+    j.length = blocks ? w->cols / f.block + (w->cols % f.block != 0) : j.units / j.per;
+    const int64_t chunks = tn_ceil_div(j.length, as_levels ? WIDE_BLOCKS * TN_PACKED_BLOCK / f.block : blocks ? CHUNK / 8 : CHUNK / j.per);
     j.chunk = tn_ceil_div(j.length, tn_max_i64(1, chunks));
     if (!blocks) /* whole groups, whether they are in 28 bits or not: the same sums */
         j.chunk = tn_ceil_div(j.chunk, F28_UNITS) * F28_UNITS;
@@ -469,8 +519,8 @@ tn_status TN_K(packed_product)(const tn_packed_matrix *w, int64_t n, const void 
     if (begin >= end || n == 0)
         return TN_OK;
     const int64_t first = begin / TN_PACKED_ROWS, last = tn_packed_panels(end);
-    if (levels)
-        levels_product(&j, first, last);
+    if (as_levels)
+        blocks_product(&j, first, last);
     else if (n < WIDE && w->aside)
         few_rows_f28(&j, first, last);
     else if (n == 1)
@@ -485,13 +535,40 @@ tn_status TN_K(packed_product)(const tn_packed_matrix *w, int64_t n, const void 
 /* A tile of F32 or BF16. */
 TN_INLINE void lay(int width, tn_packed_kind kind, int64_t cols, const float *x, int64_t x_row, int32_t *to)
 {
-    if (kind != TN_PACKED_BF16)
-        side_by_side(width, false, cols, x, x_row, to, width);
-    else
+    if (kind == TN_PACKED_BF16 && !OF_PAIRS) {
         side_by_side(width, true, cols, x, x_row, to, width);
+        return;
+    }
+    side_by_side(width, false, cols, x, x_row, to, width);
+    if (kind == TN_PACKED_BF16) {
+        float *rounded = (float *)(void *)to;
+        for (int64_t k = 0; k < cols * width; k++)
+            rounded[k] = tn_load_bf16(tn_store_bf16(rounded[k]));
+        for (int64_t k = cols * width; k < units_of(kind, cols) * width; k++)
+            rounded[k] = 0;
+    }
 }
 
-/* At most LANES blocks of a row, of which `left` elements are there, as bytes; planes: of them, the high one of a block first (|low| is at most 128); what the
+/* A block's whole numbers. */
+TN_INLINE void round_to(int planes, const vi *q, int8_t *bytes)
+{
+    enum { VECTORS = TN_PACKED_BLOCK / LANES };
+#if OF_PAIRS
+    (void)planes;
+    TN_UNROLL
+    for (int v = 0; v < VECTORS; v += 2)
+        *(vi *)(void *)(bytes + v * 2 * LANES) = paired(q[v], q[v + 1]);
+#else
+    TN_UNROLL
+    for (int v = 0; v < VECTORS; v++) {
+        narrowed(planes == 1 ? q[v] : (vi)((q[v] + 128) >> 8), bytes + v * LANES);
+        if (planes > 1)
+            narrowed(q[v], bytes + TN_PACKED_BLOCK + v * LANES);
+    }
+#endif
+}
+
+/* At most LANES blocks of a row, of which `left` elements are there, as bytes, or, OF_PAIRS, as pairs (packed_pairs.h); planes: of bytes, the high one of a block first (|low| is at most 128); what the
  * row has of scales, less and late goes `width` apart. All blocks' magnitudes, then their sums, are found together. NaN and infinity give a scale of NaN. */
 TN_INLINE void round_blocks(int planes, int count, int64_t left, const float *x, int8_t *bytes, int64_t width, float *scales, int32_t *less, int32_t *late)
 {
@@ -517,20 +594,20 @@ TN_INLINE void round_blocks(int planes, int count, int64_t left, const float *x,
     float inverse[LANES], scale[LANES];
     *(vf *)inverse = inverses;
     *(vf *)scale = all_scales;
-    for (int b = 0; b < count; b++, bytes += planes * TN_PACKED_BLOCK) {
+    for (int b = 0; b < count; b++, bytes += (OF_PAIRS ? 2 : planes) * TN_PACKED_BLOCK) {
         const bool plain = scale[b] == scale[b] && inverse[b] < INFINITY; /* neither what no whole number is near nor all but nothing */
         const float *from = !plain ? zeros : (b + 1) * TN_PACKED_BLOCK <= left ? x + b * TN_PACKED_BLOCK : last;
         const vf by = splat(plain ? inverse[b] : 0);
-        vi whole = {0}, of_second = {0};
+        vi whole = {0}, of_second = {0}, all[VECTORS];
+        TN_UNROLL
         for (int v = 0; v < VECTORS; v++) { /* adding 1.5 * 2^23 leaves the nearest whole number in the low bits */
             const vi q = (vi)(*(const vf *)(from + v * LANES) * by + splat(12582912.0f)) - 0x4b400000;
             whole += q;
             if (v >= VECTORS / 2)
                 of_second += q;
-            narrowed(planes == 1 ? q : (vi)((q + 128) >> 8), bytes + v * LANES);
-            if (planes > 1)
-                narrowed(q, bytes + TN_PACKED_BLOCK + v * LANES);
+            all[v] = q;
         }
+        round_to(planes, all, bytes);
         sum[b] = (vf)whole;
         second[b] = (vf)of_second;
     }
@@ -561,7 +638,7 @@ TN_INLINE void four_units(const int32_t *from, int64_t from_row, int32_t *to, in
 TN_INLINE void lay_blocks(int planes, int64_t width, int64_t cols, const float *x, int64_t x_row, int32_t *to, float *scales, int32_t *less, int32_t *late)
 {
     enum { ROW = LANES * 2 * TN_PACKED_BLOCK / 4 };
-    const int64_t blocks = tn_packed_blocks(cols), of_block = planes * TN_PACKED_BLOCK / 4;
+    const int64_t blocks = tn_packed_blocks(cols), of_block = (OF_PAIRS ? 2 : planes) * TN_PACKED_BLOCK / 4;
     for (int64_t first = 0; first < blocks; first += LANES) {
         const int64_t count = tn_min_i64(LANES, blocks - first), units = count * of_block, at = first * width;
         int32_t rounded[NARROW * ROW], *out = to + at * of_block, *rows = width == 1 ? out : rounded;

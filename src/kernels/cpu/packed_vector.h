@@ -18,13 +18,17 @@
 typedef float vf __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), may_alias));
 typedef int32_t vi __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), may_alias));
 
-/* Most rows of x at once (with F32 and BF16; with Q8 and Q4, whose whole numbers need registers beside the sums), and panels of W. */
+/* Most rows of x at once (with F32 and BF16; with Q8 and Q4, whose whole numbers need registers beside the sums), and panels of W. OF_PAIRS: whole
+ * numbers are multiplied as pairs of 16 bits, as which x is prepared, and with BF16 x is floats: nothing here multiplies bytes or bf16. */
 #if defined(__AVX512F__)
+#define OF_PAIRS 0
 enum { WIDE = 12, NARROW = 6, PANELS = 2, STREAMS = 4 };
 #elif defined(__AVX2__) && defined(__FMA__)
-enum { WIDE = 6, NARROW = 2, PANELS = 1, STREAMS = 4 };
+#define OF_PAIRS 1
+enum { WIDE = 6, NARROW = 4, PANELS = 1, STREAMS = 4 };
 #else
-enum { WIDE = 2, NARROW = 2, PANELS = 1, STREAMS = 2 };
+#define OF_PAIRS 1
+enum { WIDE = 2, NARROW = 4, PANELS = 1, STREAMS = 2 };
 #endif
 /* Units that are summed before a sum goes to y, at most: PANELS of W of them stay in the second cache. Whole blocks. */
 enum { CHUNK = 512 };
@@ -218,12 +222,35 @@ TN_INLINE void side_by_side(int width, bool pairs, int64_t cols, const float *x,
         }
 }
 
+typedef uint16_t vu16 __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), may_alias));
+typedef int16_t vs16 __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), may_alias));
+/* Bytes without a sign as pairs: the first and third of four, the second and fourth. */
+TN_INLINE vi even_bytes(vi w) { return w & 0x00ff00ff; }
+TN_INLINE vi odd_bytes(vi w) { return (vi)((vu16)w >> 8); }
+#if OF_PAIRS
+/* The same; gcc sums here what it would else keep for the end of a block, till when it has no registers. */
+TN_INLINE vi summed(vi x)
+{
+#if defined(__x86_64__)
+    __asm__("" : "+x"(x));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(x));
+#endif
+    return x;
+}
+/* Whole numbers of 16 bits likewise, of twice LANES. */
+TN_INLINE vi paired(vi a, vi b)
+{
+#define PAIR_(l, d) (l) / 2 * 4 + (l) % 2 + (d),
+    const vi first = __builtin_shufflevector(a, b, EACH_(PAIR_, 0) LAST_ / 2 * 4 + 1), second = __builtin_shufflevector(a, b, EACH_(PAIR_, 2) LAST_ / 2 * 4 + 3);
+#undef PAIR_
+    return (first & 0xffff) | second << 16;
+}
+#else
 /* sum + the products of 4 bytes: w's without a sign, x's with. */
 TN_INLINE vi bytes_plain(vi sum, vi w, vi x)
 {
-    typedef uint16_t vu16 __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), may_alias));
-    typedef int16_t vs16 __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), may_alias));
-    const vi even = w & 0x00ff00ff, odd = (vi)((vu16)w >> 8);
+    const vi even = even_bytes(w), odd = odd_bytes(w);
     return sum + pairs(even, (vi)((vs16)((vu16)x << 8) >> 8)) + pairs(odd, (vi)((vs16)x >> 8));
 }
 /* sum + the products of pairs of bf16. */
@@ -233,6 +260,7 @@ TN_INLINE vf halfs_plain(vf sum, vi w, vi x)
     sum = fma_((vf)(w << 16), (vf)(x << 16), sum);
     return fma_((vf)(w & high), (vf)(x & high), sum);
 }
+#endif
 TN_INLINE vf floats_step(vf sum, vi w, vi x) { return fma_((vf)w, (vf)x, sum); }
 
 #endif

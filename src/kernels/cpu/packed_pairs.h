@@ -1,0 +1,174 @@
+/* Products with weights in blocks of 32 on processors that multiply pairs of 16 bits: Q8, Q8_FINE and Q4 are levels too (kernels/levels.h), but for
+ * their scales, which lie apart. Included by packed_product.c. Sums of a block are whole numbers, and those of blocks f32 in the same order for one row
+ * of x, which takes the bytes apart in registers, as for more, for which they become pairs once: the same bits.
+ * In a block of x 16 units: 2 u has elements 4 u and 4 u + 2, 2 u + 1 has 4 u + 1 and 4 u + 3. */
+
+static inline tn_level_form form_of(tn_packed_kind kind)
+{
+#define FORM(name, ...) [TN_PACKED_##name] = {__VA_ARGS__},
+    static const tn_level_form forms[] = {AS_LEVELS_LIST(FORM)};
+#undef FORM
+    return forms[kind == TN_PACKED_Q8_FINE ? TN_PACKED_Q8 : kind];
+}
+
+/* Adds to y what STREAMS panels of the part and one row of x give; f and apart are constants where this is inlined. */
+TN_INLINE void pairs_row(tn_level_form f, bool apart, const job *j, const part *part, const input_tile *x)
+{
+    vf sum[STREAMS * NV];
+    const int per = f.block / TN_PACKED_BLOCK, groups = TN_PACKED_BLOCK / f.group;
+    for (int p = 0; p < STREAMS * NV; p++)
+        sum[p] = splat(0);
+    for (int64_t b = 0; b < part->count * per; b++) {
+        const float x_scale = x->scales[b];
+        const int32_t late = groups == 1 ? 0 : x->late[b];
+        for (int p = 0; p < STREAMS; p++) {
+            const char *block = part->w[p] + b / per * block_bytes(f, apart), *planes = block + b % per * (f.low + f.high) * 64;
+            TN_UNROLL
+            for (int g = 0; g < groups; g++) {
+                const int32_t less = (g == 1 ? late : x->less[b] - late) >> 7; /* less the sum of x */
+                vi whole[NV];
+                TN_UNROLL
+                for (int v = 0; v < NV; v++)
+                    whole[v] = splat_i32(less * f.zero);
+                TN_UNROLL
+                for (int u = g * 4; u < g * 4 + 8 / groups; u++) {
+                    const vi even = splat_i32(x->units[b * 16 + 2 * u]), odd = splat_i32(x->units[b * 16 + 2 * u + 1]);
+                    TN_UNROLL
+                    for (int v = 0; v < NV; v++) {
+                        const vi unit = levels_unit(f, planes, u, v);
+                        whole[v] = summed(whole[v] + pairs(even_bytes(unit), even) + pairs(odd_bytes(unit), odd));
+                    }
+                }
+                TN_UNROLL
+                for (int v = 0; v < NV; v++) {
+                    const vf scale = apart ? scales_apart(part, p, b, v) : levels_scale(f, block, b % per * groups + g, v);
+                    sum[p * NV + v] = fma_(floats(whole[v]), scale * splat(x_scale), sum[p * NV + v]);
+                    if (f.min)
+                        sum[p * NV + v] = fma_(levels_min(f, block, b % per * groups + g, v), splat(x_scale * (float)less), sum[p * NV + v]);
+                }
+            }
+        }
+    }
+    put(STREAMS, 1, 1, j, part, x->token, sum);
+}
+
+/* Adds to y what a widened panel and `width` rows of x give, two vectors of W at a time. */
+TN_INLINE void pairs_tile(int group, bool min, int width, const job *j, const part *part, const input_tile *x)
+{
+    vf sum[NV][NARROW];
+    const int groups = TN_PACKED_BLOCK / group, units = WIDE_UNITS / groups;
+    TN_UNROLL
+    for (int v = 0; v < NV; v++)
+        TN_UNROLL
+        for (int i = 0; i < width; i++)
+            sum[v][i] = splat(0);
+    for (int64_t b = 0; b < part->count; b++) {
+        const char *block = part->w[0] + b * WIDE_BYTES;
+        const float *scales = (const float *)(const void *)(block + WIDE_UNITS * 64);
+        TN_UNROLL
+        for (int at = 0; at < groups * NV / 2; at++) {
+            const int g = at / (NV / 2), first = at % (NV / 2) * 2;
+            vi whole[2][NARROW];
+            TN_UNROLL
+            for (int i = 0; i < width; i++)
+                whole[0][i] = whole[1][i] = splat_i32(0);
+            for (int u = g * units; u < (g + 1) * units; u++) {
+                const vi *unit = (const vi *)(const void *)(block + u * 64) + first;
+                TN_UNROLL
+                for (int i = 0; i < width; i++) {
+                    const vi element = splat_i32(x->units[(b * WIDE_UNITS + u) * width + i]);
+                    whole[0][i] += pairs(unit[0], element);
+                    whole[1][i] += pairs(unit[1], element);
+                }
+            }
+            TN_UNROLL
+            for (int v = 0; v < 2; v++) {
+                const float *kept = scales + g * TN_PACKED_ROWS + (first + v) * LANES;
+                const vf scale = *(const vf *)kept;
+                TN_UNROLL
+                for (int i = 0; i < width; i++) {
+                    const float x_scale = x->scales[b * width + i];
+                    vf *to = &sum[first + v][i];
+                    *to = fma_(floats(whole[v][i]), scale * splat(x_scale), *to);
+                    if (min) {
+                        const int32_t late = groups == 1 ? 0 : x->late[b * width + i], less = g == 1 ? late : x->less[b * width + i] - late;
+                        *to = fma_(*(const vf *)(kept + 2 * TN_PACKED_ROWS), splat(x_scale * (float)(less >> 7)), *to);
+                    }
+                }
+            }
+        }
+    }
+    put(1, width, NARROW, j, part, x->token, &sum[0][0]);
+}
+
+/* All rows of x by a widened part; what differs between forms there. */
+TN_INLINE void pairs_rows(int group, bool min, const job *j, const part *part, int64_t begin)
+{
+    for (int64_t token = 0; token < j->n;) {
+        const int width = tile_width(NARROW, j->n - token);
+        const input_tile x = input_tile_of(j, token, width, begin);
+        if (width == NARROW)
+            pairs_tile(group, min, NARROW, j, part, &x);
+        else if (width == 2)
+            pairs_tile(group, min, 2, j, part, &x);
+        else
+            pairs_tile(group, min, 1, j, part, &x);
+        token += width;
+    }
+}
+static void pairs_many(tn_level_form f, const job *j, const part *part, int64_t begin)
+{
+    if (f.group == 16 && f.min)
+        pairs_rows(16, true, j, part, begin);
+    else if (f.group == 16)
+        pairs_rows(16, false, j, part, begin);
+    else if (f.min)
+        pairs_rows(32, true, j, part, begin);
+    else
+        pairs_rows(32, false, j, part, begin);
+}
+
+#define ROW(name, ...)                                                                                                        \
+    static void pairs_##name(const job *j, const part *part, const input_tile *x)                                              \
+    {                                                                                                                         \
+        pairs_row((tn_level_form){__VA_ARGS__}, TN_PACKED_##name < TN_PACKED_OF_FLOATS, j, part, x);                          \
+    }
+AS_LEVELS_LIST(ROW)
+#undef ROW
+#define ROW(name, ...) [TN_PACKED_##name] = pairs_##name,
+static void (*const pairs_of_row[])(const job *j, const part *part, const input_tile *x) = {AS_LEVELS_LIST(ROW)[TN_PACKED_Q8_FINE] = pairs_Q8};
+#undef ROW
+
+/* One row of x by panels first ... last, in STREAMS runs side by side. */
+static void pairs_one(const job *j, int64_t first, int64_t last)
+{
+    const int64_t run = tn_ceil_div(last - first, STREAMS), per = form_of(j->w->kind).block / TN_PACKED_BLOCK;
+    for (int64_t panel = first; panel < first + run; panel++)
+        for (int64_t begin = 0; begin < j->length; begin += j->chunk) {
+            part part = part_of(j, begin);
+            for (int s = 0; s < STREAMS; s++)
+                part_panel(j, &part, s, panel + s * run < last ? panel + s * run : NONE, begin);
+            const input_tile x = input_tile_of(j, 0, 1, begin * per);
+            pairs_of_row[j->w->kind](j, &part, &x);
+        }
+}
+
+/* As much of x at a time as the second cache holds: each part of a panel goes by all of its rows. */
+static void blocks_product(const job *j, int64_t first, int64_t last)
+{
+    char wide[WIDE_BLOCKS * WIDE_BYTES] __attribute__((aligned(64)));
+    const tn_level_form f = form_of(j->w->kind);
+    const int64_t step = chunks_of(j) * j->chunk;
+    if (j->n == 1) {
+        pairs_one(j, first, last);
+        return;
+    }
+    for (int64_t from = 0; from < j->length; from += step)
+        for (int64_t panel = first; panel < last; panel++)
+            for (int64_t begin = from; begin < j->length && begin < from + step; begin += j->chunk) {
+                part part = part_of(j, begin);
+                part_panel(j, &part, 0, panel, begin);
+                widen_levels[j->w->kind](&part, wide);
+                pairs_many(f, j, &part, begin * (f.block / TN_PACKED_BLOCK));
+            }
+}
