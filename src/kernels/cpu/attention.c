@@ -1,5 +1,6 @@
 /* Scaled dot-product attention in tiles of up to ROWS x COLUMNS scores, and its gradients, which make the scores again (Dao et al. 2022).
- * The products read k' and v' in panels and all else where it lies (attention_products.h), or are gemm's. A tile's place and the order of
+ * The products read k' and v' in panels and all else where it lies (attention_products.h), rounded copies of it where they are of bf16 and the processor
+ * has no such product, or are gemm's. A tile's place and the order of
  * sums depend on the shape alone, and so do the bits.
  *
  * Errors of f32 in ulp of the sum of the terms' magnitudes, a probability being counted 1 + m times, m being the largest sum of magnitudes that made

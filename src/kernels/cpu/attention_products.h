@@ -76,7 +76,8 @@ static void FN(product_of)(const FN(product) *g, attention_side side, int64_t se
         const T *b = g->b + panel * g->panel + j - panel * g->width;
         const int64_t most = vectors == 3 ? HIGH_3 : HIGH_2, few = vectors == 3 ? 3 : LOW_2;
         for (int64_t i = 0, rows; i < g->m; i += rows) {
-            const int height = g->m - i >= most && (g->m - i) / 2 != few ? 2 : g->m - i >= few; /* two of few before single rows */
+            const bool twice = (g->m - i) / 2 == few && most < 2 * few; /* two of few before single rows */
+            const int height = g->m - i >= most && !twice ? 2 : g->m - i >= few;
             rows = height == 2 ? most : height == 1 ? few : 1;
             const int64_t end = i + rows + seen; /* of what these rows may see */
             const int64_t from = side == SEEN_M ? tn_max_i64(0, i - seen) : 0, to = side == SEEN_K ? tn_min_i64(g->k, end) : g->k;

@@ -208,7 +208,7 @@ TN_INLINE void fetch_ahead(const grad_place *at, int64_t fetched, int64_t saved,
 #else
 #define MORE_ROWS(block, ...)
 #endif
-#define BY_ROWS(rows, most, block, ...)                                                                                             \
+#define BY_ROWS(rows, most, block, ...)                                                                                       \
     switch (rows) {                                                                                                           \
     case 1: block(1, __VA_ARGS__); break;                                                                                     \
     case 2: block(2, __VA_ARGS__); break;                                                                                     \

@@ -52,7 +52,7 @@ bool TN_K(winograd_fits)(tn_dtype dtype, const tn_conv *c)
 {
     return dtype == TN_F32 && c->kh == 3 && c->kw == 3 && c->stride_h == 1 && c->stride_w == 1 && c->dil_h == 1 && c->dil_w == 1 &&
            c->groups == 1 && c->pad_h <= 2 && c->pad_w <= 2 && c->c_in >= 4 && c->c_out >= 4 && c->c_in * c->c_out <= 1 << 18 &&
-           c->n * c->oh * c->ow >= 4 * FEW;
+           c->n * c->oh * c->ow >= 4 * FEW && tn_max_i64(c->w, c->ow) <= WIDEST;
 }
 
 /* Whether what is multiplied is rounded to bf16: where the processor multiplies pairs of it, else it would only be slower. */

@@ -194,5 +194,7 @@ TN_INLINE void prefetch_output(const tiling *t, const group *g, int64_t n, const
     prefetch_lines(t, plane + planes_ahead(n) * t->oh * t->ow, g->out, write);
 }
 
+enum { WIDEST = INT32_MAX };
+
 static int64_t whole_rows(const tiling *t, int64_t groups) { return (void)t, groups; }
 static int64_t room_floats(tiling *t, int64_t groups) { return (void)t, (void)groups, 0; }

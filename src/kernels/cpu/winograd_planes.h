@@ -14,6 +14,9 @@ typedef struct group {
     int64_t image, tiles, place, row, at; /* its place and its first row of tiles; where its first tile lies in the room */
 } group;
 
+/* Columns of an image at most: a block is whole rows of tiles, which beyond that would no longer lie in the second cache. */
+enum { WIDEST = 3072 };
+
 /* Rooms: two for what is read, for the next plane is copied before this one is read, and two for gradients or results. */
 enum { ROOMS = 4 };
 

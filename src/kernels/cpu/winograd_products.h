@@ -26,7 +26,7 @@ TARGET TN_INLINE void NAME(product_block)(int rows, int vectors, int64_t k, cons
 #define PRODUCT(rows)                                                                                                         \
     TARGET static void NAME(product_##rows)(int vectors, int64_t k, const float *u, const float *v, float *m, int64_t pitch)  \
     {                                                                                                                         \
-        if (vectors == VECTORS && VECTORS == 3)                                                                                                    \
+        if (vectors == 3 && VECTORS == 3)                                                                                     \
             NAME(product_block)(rows, 3, k, u, v, m, pitch);                                                                  \
         else if (vectors == 2)                                                                                                \
             NAME(product_block)(rows, 2, k, u, v, m, pitch);                                                                  \

@@ -84,7 +84,6 @@ TN_INLINE vec transform_output(const tiling *t, const group *g, const float *m, 
     return check;
 }
 
-
 /* Of `count` groups and `channels` planes: channel c of plane p at v + p * step + c * pitch. Plane by plane, which memory likes. */
 static void transform_inputs(const tiling *t, const group *g, int64_t count, const float *x, int64_t channels, float *v, int64_t pitch,
                              int64_t step, float *room)
