@@ -135,6 +135,13 @@ static void multiply(const tn_kernels *table, const tn_packed_matrix *w, int64_t
     free(prepared);
 }
 
+/* A row of W whose blocks have their highest levels in all but a few places, and one of x as large everywhere: the largest sums there are. */
+static void largest_levels(float *row, float *x, int64_t cols)
+{
+    for (int64_t k = 0; k < cols; k++)
+        row[k] = (k % 16 ? 7 : -8) * 0x1p-11f, x[k] = 1;
+}
+
 static void check_product(const tn_kernels *table, tn_packed_kind kind, int64_t rows, int64_t cols, int64_t n)
 {
     static uint8_t blocks[COLS_MOST / 32 * 34 + 34];
@@ -149,6 +156,7 @@ static void check_product(const tn_kernels *table, tn_packed_kind kind, int64_t 
     memset(of_blocks.data, 0x7e, bytes);
     for (int64_t r = 0; r < cols && rows > 0; r += 7) /* a block of zeros, and one whose largest is negative */
         weights[r] = r < 32 ? 0 : -2;
+    largest_levels(weights + (rows - 1) * cols, x, cols);
     const int64_t half = rows / 2;
     assert_int_equal(table->packed_pack(&w, 0, half, weights, cols), TN_OK);
     assert_int_equal(table->packed_pack(&w, half, rows - half, weights + half * cols, cols), TN_OK);
@@ -191,7 +199,7 @@ static void check_product(const tn_kernels *table, tn_packed_kind kind, int64_t 
         multiply(table, &of_blocks, n, x, cols + 3, again, y_row, false, threads);
         for (int64_t i = 0; i < n; i++) {
             for (int64_t r = 0; r < rows; r++)
-                assert_true(fabsf(again[i * y_row + r] - (y[i * y_row + r] + bias[r])) <= 1e-5f);
+                assert_true(fabsf(again[i * y_row + r] - (y[i * y_row + r] + bias[r])) <= 1e-5f * (1 + fabsf(y[i * y_row + r])));
             assert_memory_equal(again + i * y_row + rows, y + i * y_row + rows, (size_t)(y_row - rows) * sizeof(float));
         }
         of_blocks.bias = NULL;
@@ -293,10 +301,15 @@ static void check_levels(const tn_kernels *table, tn_packed_kind kind, tn_quant 
     uint8_t *blocks = malloc((size_t)(rows * of_row) * format->bytes);
     float *kept = floats_new(rows * cols), *unpacked = floats_new(cols), *x = floats_new(N * cols), *y = floats_new(N * rows), *again = floats_new(N * rows);
     float *bounds = floats_new(rows * cols); /* of what sums to an element */
+    float largest[256];
+    largest_levels(largest, x, 256);
+    largest_levels(unpacked, x, cols);
     for (int64_t i = 0; i < rows * of_row; i++) {
         tn_levels l;
         uint8_t *block = blocks + (size_t)i * format->bytes;
         any_block(format, block);
+        if (i < of_row && format->quantize)
+            format->quantize(largest, 1, block);
         format->dequantize(block, 1, kept + i * format->block);
         read(block, &l);
         for (int64_t k = 0; k < format->block; k++)

@@ -11,40 +11,85 @@ static inline tn_level_form form_of(tn_packed_kind kind)
     return forms[kind == TN_PACKED_Q8_FINE ? TN_PACKED_Q8 : kind];
 }
 
+/* One row of x takes four vectors at a time of so many panels: registers hold their sums beside what is multiplied. So many bytes ahead it fetches into
+ * the second cache: what memory is slow for; from there the loop sees far enough itself. */
+enum { ABREAST = 4 / NV, FAR_AHEAD = 16384 };
+
+/* So many units of levels by bytes of x have sums in 16 bits; 0: they are multiplied as pairs. */
+TN_INLINE int units_together(tn_level_form f) { return OF_BYTES && !f.table ? 128 >> (f.low + f.high) : 0; }
+
+/* A group's whole numbers of these panels. In 16 bits there is room for the sums of eight units of levels of 4 bits, of four of 5. */
+TN_INLINE void pairs_group(tn_level_form f, int g, int32_t less, const char *const *planes, const int32_t *units, const int32_t *bytes, vi *whole)
+{
+    const int first = g * 4, end = first + f.group / 4, together = units_together(f);
+    TN_UNROLL
+    for (int v = 0; v < ABREAST * NV; v++)
+        whole[v] = splat_i32(less * f.zero);
+    if (!together) {
+        TN_UNROLL
+        for (int u = first; u < end; u++) {
+            const vi even = splat_i32(units[2 * u]), odd = splat_i32(units[2 * u + 1]);
+            TN_UNROLL
+            for (int v = 0; v < ABREAST * NV; v++) {
+                const vi unit = here(levels_unit(f, planes[v / NV], u, v % NV));
+                whole[v] = here(whole[v] + pairs(even_bytes(unit), even) + pairs(odd_bytes(unit), odd));
+            }
+        }
+        return;
+    }
+    TN_UNROLL
+    for (int v = 0; v < ABREAST * NV; v++) {
+        vi sum = {0};
+        TN_UNROLL
+        for (int u = first; u < end; u++) {
+            const vi product = bytes_in_16_bits(levels_unit(f, planes[v / NV], u, v % NV), splat_i32(bytes[u]));
+            sum = (u - first) % together == 0 ? product : (vi)((vs16)sum + (vs16)product);
+            if ((u - first + 1) % together == 0 || u + 1 == end)
+                whole[v] = here(whole[v] + pairs(sum, splat_i32(0x10001)));
+        }
+    }
+}
+
 /* Adds to y what STREAMS panels of the part and one row of x give; f and apart are constants where this is inlined. */
 TN_INLINE void pairs_row(tn_level_form f, bool apart, const job *j, const part *part, const input_tile *x)
 {
     vf sum[STREAMS * NV];
     const int per = f.block / TN_PACKED_BLOCK, groups = TN_PACKED_BLOCK / f.group;
-    for (int p = 0; p < STREAMS * NV; p++)
-        sum[p] = splat(0);
+    const int64_t stride = block_bytes(f, apart);
+    TN_UNROLL
+    for (int v = 0; v < STREAMS * NV; v++)
+        sum[v] = splat(0);
     for (int64_t b = 0; b < part->count * per; b++) {
         const float x_scale = x->scales[b];
         const int32_t late = groups == 1 ? 0 : x->late[b];
-        for (int p = 0; p < STREAMS; p++) {
-            const char *block = part->w[p] + b / per * block_bytes(f, apart), *planes = block + b % per * (f.low + f.high) * 64;
+        int32_t bytes[8];
+        if (units_together(f))
+            as_bytes(x->units + b * 16, bytes);
+        for (int p = 0; p < STREAMS; p += ABREAST) {
+            const int32_t *units = hidden(x->units + b * 16);
+            const char *block[ABREAST], *planes[ABREAST];
+            TN_UNROLL
+            for (int k = 0; k < ABREAST; k++) {
+                block[k] = part->w[p + k] + b / per * stride;
+                planes[k] = block[k] + b % per * (f.low + f.high) * 64;
+                TN_UNROLL
+                for (int64_t line = 0; line < stride / per; line += 64)
+                    __builtin_prefetch(block[k] + b % per * (stride / per) + line + FAR_AHEAD, 0, 2);
+                if (apart)
+                    __builtin_prefetch(part->scales[p + k] + b * 32 + FAR_AHEAD, 0, 2);
+            }
             TN_UNROLL
             for (int g = 0; g < groups; g++) {
                 const int32_t less = (g == 1 ? late : x->less[b] - late) >> 7; /* less the sum of x */
-                vi whole[NV];
+                vi whole[ABREAST * NV];
+                pairs_group(f, g, less, planes, units, bytes, whole);
                 TN_UNROLL
-                for (int v = 0; v < NV; v++)
-                    whole[v] = splat_i32(less * f.zero);
-                TN_UNROLL
-                for (int u = g * 4; u < g * 4 + 8 / groups; u++) {
-                    const vi even = splat_i32(x->units[b * 16 + 2 * u]), odd = splat_i32(x->units[b * 16 + 2 * u + 1]);
-                    TN_UNROLL
-                    for (int v = 0; v < NV; v++) {
-                        const vi unit = levels_unit(f, planes, u, v);
-                        whole[v] = summed(whole[v] + pairs(even_bytes(unit), even) + pairs(odd_bytes(unit), odd));
-                    }
-                }
-                TN_UNROLL
-                for (int v = 0; v < NV; v++) {
-                    const vf scale = apart ? scales_apart(part, p, b, v) : levels_scale(f, block, b % per * groups + g, v);
-                    sum[p * NV + v] = fma_(floats(whole[v]), scale * splat(x_scale), sum[p * NV + v]);
+                for (int v = 0; v < ABREAST * NV; v++) {
+                    const vf scale = apart ? scales_apart(part, p + v / NV, b, v % NV) : levels_scale(f, block[v / NV], b % per * groups + g, v % NV);
+                    vf *to = &sum[p * NV + v];
+                    *to = fma_(floats(whole[v]), scale * splat(x_scale), *to);
                     if (f.min)
-                        sum[p * NV + v] = fma_(levels_min(f, block, b % per * groups + g, v), splat(x_scale * (float)less), sum[p * NV + v]);
+                        *to = fma_(levels_min(f, block[v / NV], b % per * groups + g, v % NV), splat(x_scale * (float)less), *to);
                 }
             }
         }

@@ -482,7 +482,7 @@ static void widen(part *part, char *to)
 /* Rows of x by panels first ... last. As much of x at a time as the caches hold; a group of panels goes by all of x. */
 static void many_rows(const job *j, int64_t first, int64_t last)
 {
-    enum { ROWS_TO_WIDEN = OF_PAIRS ? 4 : 12 };
+    enum { ROWS_TO_WIDEN = 12 };
     char wide[PANELS * CHUNK * 64] __attribute__((aligned(64)));
     const bool widens = j->w->kind == (OF_PAIRS ? TN_PACKED_BF16 : TN_PACKED_Q4) && j->n >= ROWS_TO_WIDEN;
     const product product = product_of(!widens ? j->w->kind : OF_PAIRS ? TN_PACKED_F32 : TN_PACKED_Q8);

@@ -19,15 +19,18 @@ typedef float vf __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), may_al
 typedef int32_t vi __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), may_alias));
 
 /* Most rows of x at once (with F32 and BF16; with Q8 and Q4, whose whole numbers need registers beside the sums), and panels of W. OF_PAIRS: whole
- * numbers are multiplied as pairs of 16 bits, as which x is prepared, and with BF16 x is floats: nothing here multiplies bytes or bf16. */
+ * numbers are multiplied as pairs of 16 bits, as which x is prepared, and with BF16 x is floats: nothing here sums products of bytes or bf16 in 32 bits.
+ * OF_BYTES: bytes have products with sums in 16 bits, which one row of x takes with levels of so few bits that they have room. */
 #if defined(__AVX512F__)
 #define OF_PAIRS 0
 enum { WIDE = 12, NARROW = 6, PANELS = 2, STREAMS = 4 };
 #elif defined(__AVX2__) && defined(__FMA__)
 #define OF_PAIRS 1
+#define OF_BYTES 1
 enum { WIDE = 6, NARROW = 4, PANELS = 1, STREAMS = 4 };
 #else
 #define OF_PAIRS 1
+#define OF_BYTES 0
 enum { WIDE = 2, NARROW = 4, PANELS = 1, STREAMS = 2 };
 #endif
 /* Units that are summed before a sum goes to y, at most: PANELS of W of them stay in the second cache. Whole blocks. */
@@ -228,8 +231,8 @@ typedef int16_t vs16 __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), ma
 TN_INLINE vi even_bytes(vi w) { return w & 0x00ff00ff; }
 TN_INLINE vi odd_bytes(vi w) { return (vi)((vu16)w >> 8); }
 #if OF_PAIRS
-/* The same; gcc sums here what it would else keep for the end of a block, till when it has no registers. */
-TN_INLINE vi summed(vi x)
+/* The same, in a register here: gcc else sums at the end of a block, till when it has no registers, and reads twice what is used twice. */
+TN_INLINE vi here(vi x)
 {
 #if defined(__x86_64__)
     __asm__("" : "+x"(x));
@@ -238,6 +241,21 @@ TN_INLINE vi summed(vi x)
 #endif
     return x;
 }
+/* The same; what is read from there is read where it is used, and not once for all of a loop, in more registers than there are. */
+TN_INLINE const int32_t *hidden(const int32_t *x)
+{
+    __asm__("" : "+r"(x));
+    return x;
+}
+/* Products of 4 bytes, w's without a sign, as two sums of two, of 16 bits; where OF_BYTES. */
+TN_INLINE vi bytes_in_16_bits(vi w, vi x)
+{
+#if OF_BYTES
+    return (vi)_mm256_maddubs_epi16((__m256i)w, (__m256i)x);
+#else
+    return w + x;
+#endif
+}
 /* Whole numbers of 16 bits likewise, of twice LANES. */
 TN_INLINE vi paired(vi a, vi b)
 {
@@ -245,6 +263,12 @@ TN_INLINE vi paired(vi a, vi b)
     const vi first = __builtin_shufflevector(a, b, EACH_(PAIR_, 0) LAST_ / 2 * 4 + 1), second = __builtin_shufflevector(a, b, EACH_(PAIR_, 2) LAST_ / 2 * 4 + 3);
 #undef PAIR_
     return (first & 0xffff) | second << 16;
+}
+/* A block's pairs, which are bytes with a sign, as 8 units of 4. */
+TN_INLINE void as_bytes(const int32_t *units, int32_t *bytes)
+{
+    for (int u = 0; u < 8; u++)
+        bytes[u] = (units[2 * u] & 0x00ff00ff) | (int32_t)((uint32_t)units[2 * u + 1] << 8 & 0xff00ff00);
 }
 #else
 /* sum + the products of 4 bytes: w's without a sign, x's with. */
