@@ -126,7 +126,7 @@ static void multiply(const tn_kernels *table, const tn_packed_matrix *w, int64_t
                      int threads)
 {
     const size_t bytes = tn_packed_input_bytes(w->kind, n, w->cols);
-    void *prepared = aligned_alloc(64, bytes + 64);
+    void *prepared = aligned_alloc(64, bytes ? bytes : 64); /* no more, for sanitizers to see what is written beyond */
     memset(prepared, 0x7f, bytes);
     for (int t = 0; t < threads; t++)
         assert_int_equal(table->packed_input(w->kind, n, w->cols, x, x_row, prepared, t, threads), TN_OK);
@@ -226,13 +226,37 @@ static void test_products(void **state)
     (void)state;
     static const int64_t shapes[][2] = {{1, 1},   {16, 32},  {15, 33},   {17, 31},  {64, 172},  {172, 64},
                                         {288, 288}, {100, 768}, {33, 2048}, {5, 2080}, {130, 97}};
-    static const int64_t ns[] = {1, 2, 3, 8, 17, 256};
+    static const int64_t ns[] = {1, 2, 3, 5, 8, 17, 256};
     for (int t = 0; t < table_count; t++)
         for (int kind = 0; kind < TN_PACKED_OF_FLOATS; kind++)
             for (int s = 0; s < (int)(sizeof shapes / sizeof *shapes); s++)
                 for (int i = 0; i < (int)(sizeof ns / sizeof *ns); i++)
                     if (ns[i] < 256 || s == 4 || (s == 9 && !test_quickly()))
                         check_product(tables[t], (tn_packed_kind)kind, shapes[s][0], shapes[s][1], ns[i]);
+}
+
+/* A sum that is -0, or 0 where products are rounded first, is it for any number of rows of x, in whole panels and in others. */
+static void test_signs_of_zeros(void **state)
+{
+    (void)state;
+    enum { ROWS = 39, N = 13 };
+    float rows[ROWS], x[N], y[N * ROWS];
+    for (int t = 0; t < table_count; t++) {
+        tn_packed_matrix w = {TN_PACKED_F32, ROWS, 1, aligned_alloc(64, tn_packed_bytes(TN_PACKED_F32, ROWS, 1)), NULL, NULL};
+        for (int r = 0; r < ROWS; r++)
+            rows[r] = -1e-30f;
+        for (int i = 0; i < N; i++)
+            x[i] = 1e-30f;
+        assert_int_equal(tables[t]->packed_pack(&w, 0, ROWS, rows, 1), TN_OK);
+        multiply(tables[t], &w, N, x, 1, y, ROWS, false, 1);
+        const float zero = y[0];
+        for (int64_t n = 1; n <= N; n += 6) {
+            multiply(tables[t], &w, n, x, 1, y, ROWS, false, 1);
+            for (int64_t i = 0; i < n * ROWS; i++)
+                assert_true(y[i] == 0 && signbit(y[i]) == signbit(zero));
+        }
+        free(w.data);
+    }
 }
 
 /* Every byte that Q8_0 and Q4_0 can hold, with scales of either sign, denormal and 0: products are whole numbers times scales. */
@@ -504,7 +528,7 @@ static void test_f28_products(void **state)
 {
     (void)state;
     static const int64_t shapes[][2] = {{1, 8}, {16, 32}, {37, 768}, {100, 776}, {33, 2048}, {5, 2080}, {50, 4120}};
-    static const int64_t ns[] = {1, 2, 3, 8, 17, 256};
+    static const int64_t ns[] = {1, 2, 3, 5, 8, 17, 256};
     for (int t = 0; t < table_count; t++)
         for (int s = 0; s < TN_COUNT(shapes) && has_f28(tables[t]); s++)
             for (int i = 0; i < TN_COUNT(ns); i++)
@@ -538,7 +562,7 @@ static void test_shares(void **state)
 int main(void)
 {
     find_tables();
-    const struct CMUnitTest tests[] = {TEST(test_products), TEST(test_extreme_blocks), TEST(test_levels), TEST(test_not_finite), TEST(test_f28_bits), TEST(test_f28_products),
-                                       TEST(test_shares)};
+    const struct CMUnitTest tests[] = {TEST(test_products), TEST(test_signs_of_zeros), TEST(test_extreme_blocks), TEST(test_levels),
+                                       TEST(test_not_finite), TEST(test_f28_bits), TEST(test_f28_products), TEST(test_shares)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

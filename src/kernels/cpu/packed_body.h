@@ -5,7 +5,7 @@
  *   BLOCKS        0: F32, BF16; 8: Q8; 4: Q4: units of W to a block of 32
  *   PLANES        2: Q8_FINE, whose x is the bytes of 16 bits; left out: 1
  *   UNIT_BYTES    32: F16, whose units are made floats as they are read; left out: 64
- *   PER           2: BF16, with x as floats; left out: 1
+ *   PER           2: BF16 OF_PAIRS, with x as floats; left out: 1
  *   MOST          rows of x at once
  * defined, and undefines them. */
 #ifndef PLANES

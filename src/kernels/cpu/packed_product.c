@@ -35,8 +35,8 @@ typedef struct part {
     int64_t done; /* rows of x that it was multiplied by while it was widened */
 } part;
 
-/* Rows of x side by side: units[u * width + i], scales[b * width + i]; less: -128 times the sum of a block; late: the same of its second half. Of Q8_FINE's blocks first
- * the units of the high bytes, then of the low ones; OF_PAIRS all are as packed_pairs.h says. */
+/* Rows of x side by side: units[u * width + i], scales[b * width + i]; less: -128 times the sum of a block; late: the same of its second half. Of
+ * Q8_FINE's blocks first the units of the high bytes, then of the low ones; OF_PAIRS all are as packed_pairs.h says. */
 typedef struct input_tile {
     int64_t token;
     const int32_t *units;
@@ -95,7 +95,7 @@ static void finish(const job *j, const part *part, int p, int width, int64_t tok
     for (int i = 0; i < width; i++, sums += TN_PACKED_ROWS) {
         float *y = j->y + (token + i) * j->y_row + row;
         for (int r = 0; r < TN_PACKED_ROWS && r < rows; r++)
-            y[r] = ((add ? y[r] : 0) + (bias ? bias[row + r] : 0)) + sums[r] * part->factor;
+            y[r] = ((add ? y[r] : -0.0f) + (bias ? bias[row + r] : -0.0f)) + sums[r] * part->factor; /* to which -0 adds nothing */
     }
 }
 
@@ -134,7 +134,7 @@ TN_INLINE void put(int panels, int width, int most, const job *j, const part *pa
 /* Unit u of a block of 32 as bytes without a sign. */
 TN_INLINE vi plane(int bits, const char *from, int u, int v)
 {
-    const int32_t mask = 0x01010101 * ((1 << bits) - 1);
+    const int32_t mask = (int32_t)(0x01010101u * ((1u << bits) - 1));
     return *(const vi *)(const void *)(from + u % bits * 64 + v * TN_VECTOR_BYTES) >> u / bits * bits & mask;
 }
 TN_INLINE vi levels_unit(tn_level_form f, const char *from, int u, int v)
@@ -233,7 +233,7 @@ static void (*const widen_levels[])(part *part, char *to) = {AS_LEVELS_LIST(WIDE
 static int64_t chunks_of(const job *j)
 {
     enum { OF_X = 1 << 20 };
-    return tn_max_i64(1, OF_X / (j->n * j->per * 4) / j->chunk);
+    return tn_max_i64(1, OF_X / (j->n * (j->units / j->length) * 4) / j->chunk);
 }
 
 #define PLAIN
@@ -507,8 +507,9 @@ tn_status TN_K(packed_product)(const tn_packed_matrix *w, int64_t n, const void 
     const bool blocks = tn_packed_in_blocks(w->kind), levels = w->kind >= TN_PACKED_OF_FLOATS, as_levels = levels || (OF_PAIRS && blocks);
     const tn_level_form f = levels ? tn_packed_form(w->kind) : (tn_level_form){.block = TN_PACKED_BLOCK};
     job j = {.w = w, .n = n, .prepared = prepared, .y = y, .y_row = y_row, .add = add, .units = units_of(w->kind, w->cols),
-             .blocks = blocks ? tn_packed_blocks(w->cols) : 0, .unit = levels ? tn_levels_bytes(f) : w->aside ? F28_GROUP / F28_UNITS : unit[w->kind], .panel_bytes = tn_packed_stride(w)};
-    j.per = blocks ? j.units / j.blocks : w->kind == TN_PACKED_BF16 && OF_PAIRS ? 2 : 1;
+             .blocks = blocks ? tn_packed_blocks(w->cols) : 0, .panel_bytes = tn_packed_stride(w),
+             .unit = levels ? tn_levels_bytes(f) : w->aside ? F28_GROUP / F28_UNITS : unit[w->kind]};
+    j.per = blocks ? units_of(w->kind, TN_PACKED_BLOCK) : w->kind == TN_PACKED_BF16 && OF_PAIRS ? 2 : 1;
     j.length = blocks ? w->cols / f.block + (w->cols % f.block != 0) : j.units / j.per;
     const int64_t chunks = tn_ceil_div(j.length, as_levels ? WIDE_BLOCKS * TN_PACKED_BLOCK / f.block : blocks ? CHUNK / 8 : CHUNK / j.per);
     j.chunk = tn_ceil_div(j.length, tn_max_i64(1, chunks));
@@ -568,8 +569,9 @@ TN_INLINE void round_to(int planes, const vi *q, int8_t *bytes)
 #endif
 }
 
-/* At most LANES blocks of a row, of which `left` elements are there, as bytes, or, OF_PAIRS, as pairs (packed_pairs.h); planes: of bytes, the high one of a block first (|low| is at most 128); what the
- * row has of scales, less and late goes `width` apart. All blocks' magnitudes, then their sums, are found together. NaN and infinity give a scale of NaN. */
+/* At most LANES blocks of a row, of which `left` elements are there, as bytes, or, OF_PAIRS, as pairs (packed_pairs.h); planes: of bytes, the high one of
+ * a block first (|low| is at most 128); what the row has of scales, less and late goes `width` apart. All blocks' magnitudes, then their sums, are found
+ * together. NaN and infinity give a scale of NaN. */
 TN_INLINE void round_blocks(int planes, int count, int64_t left, const float *x, int8_t *bytes, int64_t width, float *scales, int32_t *less, int32_t *late)
 {
     enum { VECTORS = TN_PACKED_BLOCK / LANES };

@@ -91,18 +91,10 @@ TN_INLINE vf bfloats(const uint16_t *x)
     return (vf)(__builtin_convertvector(*(const lanes *)(const void *)x, vi) << 16);
 #endif
 }
-/* The low bytes. */
-TN_INLINE void narrowed(vi x, int8_t *to)
-{
 #if defined(__AVX512F__)
-    _mm_storeu_si128((__m128i *)(void *)to, _mm512_cvtepi32_epi8((__m512i)x));
-#else
-    int32_t each[LANES];
-    memcpy(each, &x, sizeof each);
-    for (int l = 0; l < LANES; l++)
-        to[l] = (int8_t)each[l];
+/* The low bytes. */
+TN_INLINE void narrowed(vi x, int8_t *to) { _mm_storeu_si128((__m128i *)(void *)to, _mm512_cvtepi32_epi8((__m512i)x)); }
 #endif
-}
 /* Each byte's, below 16, place in the table. */
 TN_INLINE vi looked_up(const uint8_t *table, vi bytes)
 {
@@ -231,7 +223,7 @@ typedef int16_t vs16 __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), ma
 TN_INLINE vi even_bytes(vi w) { return w & 0x00ff00ff; }
 TN_INLINE vi odd_bytes(vi w) { return (vi)((vu16)w >> 8); }
 #if OF_PAIRS
-/* The same, in a register here: gcc else sums at the end of a block, till when it has no registers, and reads twice what is used twice. */
+/* x, in a register here: gcc else sums at the end of a block, till when it has no registers, and reads twice what is used twice. */
 TN_INLINE vi here(vi x)
 {
 #if defined(__x86_64__)
@@ -241,7 +233,7 @@ TN_INLINE vi here(vi x)
 #endif
     return x;
 }
-/* The same; what is read from there is read where it is used, and not once for all of a loop, in more registers than there are. */
+/* x; what is read from there is read where it is used, and not once for all of a loop, in more registers than there are. */
 TN_INLINE const int32_t *hidden(const int32_t *x)
 {
     __asm__("" : "+r"(x));

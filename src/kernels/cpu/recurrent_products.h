@@ -150,11 +150,14 @@ TARGET static void NAME(back)(const walk *w, int s0, int slots, const float *pac
         for (int64_t b = 0; b < blocks; b++) {
             const int64_t from = n * b / blocks, rows = n * (b + 1) / blocks - from;
             if (wide == 4)
-                BY_ROWS(rows, ROWS_OF(4), NAME(back_block), 4, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add, ahead ? ahead + from : NULL)
+                BY_ROWS(rows, ROWS_OF(4), NAME(back_block), 4, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add,
+                        ahead ? ahead + from : NULL)
             else if (wide == 2)
-                BY_ROWS(rows, ROWS_OF(2), NAME(back_block), 2, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add, ahead ? ahead + from : NULL)
+                BY_ROWS(rows, ROWS_OF(2), NAME(back_block), 2, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add,
+                        ahead ? ahead + from : NULL)
             else
-                BY_ROWS(rows, ROWS_OF(1), NAME(back_block), 1, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add, ahead ? ahead + from : NULL)
+                BY_ROWS(rows, ROWS_OF(1), NAME(back_block), 1, &w->l, slots, s0, w->units, dgates + from, packed, out + from, j, columns, add,
+                        ahead ? ahead + from : NULL)
         }
     }
 }
