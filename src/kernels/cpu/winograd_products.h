@@ -33,24 +33,18 @@ TARGET TN_INLINE void NAME(product_block)(int rows, int vectors, int64_t k, cons
         else                                                                                                                  \
             NAME(product_block)(rows, 1, k, u, v, m, pitch);                                                                  \
     }
-PRODUCT(1)
-PRODUCT(2)
-PRODUCT(3)
-PRODUCT(4)
-PRODUCT(5)
-PRODUCT(6)
+/* What four rows and more are evenly cut into. */
 #if defined(__AVX512F__)
-PRODUCT(7)
-PRODUCT(8)
+#define EACH_HEIGHT(X) X(4) X(5) X(6) X(7) X(8)
+#else
+#define EACH_HEIGHT(X) X(3) X(4) X(5) X(6)
 #endif
+EACH_HEIGHT(PRODUCT)
 #undef PRODUCT
-static void (*const NAME(product_of)[])(int, int64_t, const float *, const float *, float *, int64_t) = {
-    NULL,             NAME(product_1), NAME(product_2), NAME(product_3), NAME(product_4),
-    NAME(product_5), NAME(product_6),
-#if defined(__AVX512F__)
-    NAME(product_7), NAME(product_8),
-#endif
-};
+#define PRODUCT(rows) [rows] = NAME(product_##rows),
+static void (*const NAME(product_of)[])(int, int64_t, const float *, const float *, float *, int64_t) = {EACH_HEIGHT(PRODUCT)};
+#undef PRODUCT
+#undef EACH_HEIGHT
 
 /* sums[r][c] += the sum over `vectors` of dy[r] x[c], for 4 outputs and INPUTS inputs; where there are fewer, the last one again. */
 TARGET static void NAME(dots)(int64_t vectors, const float *dy, int64_t outputs, const float *x, int64_t inputs, int64_t pitch, float *sums)
