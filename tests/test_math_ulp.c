@@ -97,6 +97,42 @@ static void test_special_values(void **state)
         check_block(f, x, (int)(sizeof x / sizeof x[0]));
 }
 
+static void run_binary(tn_binary_op op, float *y, const float *a, const float *b, int n, bool one)
+{
+    tn_loop loop = {.ndim = 1, .operands = 3, .sizes = {n}, .strides = {{4}, {4}, {one ? 0 : 4}}};
+    loop.data[0] = (char *)y, loop.data[1] = (char *)(uintptr_t)a, loop.data[2] = (char *)(uintptr_t)b;
+    assert_int_equal(tn_kernels_of(TN_CPU)->binary(op, TN_F32, &loop), TN_OK);
+}
+
+/* A result's bits do not depend on how many numbers lie beside it, and nothing is written beyond them. */
+static void test_places(void **state)
+{
+    (void)state;
+    static const tn_unary_op unary[] = {TN_UNARY_EXP, TN_UNARY_GELU, TN_UNARY_GELU_TANH, TN_UNARY_SIGMOID, TN_UNARY_SILU, TN_UNARY_TANH};
+    static const tn_binary_op binary[] = {TN_BINARY_GELU_BACKWARD, TN_BINARY_SILU_BACKWARD, TN_BINARY_SWIGLU};
+    enum { MOST = 100, UNARY = sizeof unary / sizeof *unary, ALL = UNARY + 2 * sizeof binary / sizeof *binary };
+    float x[MOST], other[MOST], alone[MOST], y[MOST + 1];
+    for (int i = 0; i < MOST; i++)
+        x[i] = (float)(i % 2 ? i : -i) * (i % 3 ? 0.05f : 1.1f), other[i] = (float)(i - 31) * 0.125f;
+    for (int k = 0; k < ALL; k++) {
+        const bool one = k % 2; /* of binary ones: b is one number */
+        for (int n = 0; n <= MOST; n++) { /* 0: each number alone */
+            const int times = n ? 1 : MOST, numbers = n ? n : 1;
+            for (int i = 0; i < times; i++) {
+                const int from = n ? MOST - n : i;
+                float *to = n ? y : alone + i;
+                y[n] = 7;
+                if (k < UNARY)
+                    run(unary[k], to, x + from, numbers);
+                else
+                    run_binary(binary[(k - UNARY) / 2], to, x + from, one ? x + 5 : other + from, numbers, one);
+            }
+            assert_memory_equal(y, alone + MOST - n, (size_t)n * sizeof *y);
+            assert_true(y[n] == 7);
+        }
+    }
+}
+
 static double gelu(double x) { return x * 0.5 * erfc(-x * 0.70710678118654752440); }
 static double gelu_tanh(double x) { return x * 0.5 * (1 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x))); }
 static double silu(double x) { return x * sigmoid(x); }
@@ -247,7 +283,7 @@ static void test_bf16(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_everywhere), TEST(test_densely), TEST(test_special_values), TEST(test_activations),
-                                       TEST(test_slopes),     TEST(test_f16),     TEST(test_bf16)};
+    const struct CMUnitTest tests[] = {TEST(test_everywhere), TEST(test_densely), TEST(test_special_values), TEST(test_places),
+                                       TEST(test_activations), TEST(test_slopes), TEST(test_f16), TEST(test_bf16)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* Binary operators: the expressions of elementwise.h in a loop for every type that is computed in. */
 #include "kernels/cpu/math.h"
+#include "kernels/cpu/math_avx2.h"
 #include "kernels/cpu/math_avx512.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/wide.h"
@@ -105,11 +106,42 @@ static loop_fn const loops_bf16[TN_BINARY_COUNT] = {TN_BINARY_NUMBER_LIST(IN_BF1
 VECTORS(GELU_BACKWARD, _mm512_mul_ps(a, tn_gelu_slope_v_(b)))
 VECTORS(SILU_BACKWARD, _mm512_mul_ps(a, tn_silu_slope_v_(b)))
 VECTORS(SWIGLU, _mm512_mul_ps(tn_silu_v_(a), b))
+#elif defined(TN_EIGHTS_)
+/* The product of a, l[i ...], and b, r[i ...] or its one element, when one of them has become its function. */
+#define VECTORS(NAME, function, of)                                                                                           \
+    static void vectors_##NAME(void *out, const void *left, const void *right, int64_t n, bool scalar)                        \
+    {                                                                                                                         \
+        enum { MANY = TN_EIGHTS_AT_ONCE_ };                                                                                   \
+        const float *l = left, *r = right;                                                                                    \
+        float *y = out;                                                                                                       \
+        tn_eight_ a[MANY], b[MANY];                                                                                           \
+        int64_t i = 0;                                                                                                        \
+        for (; i + 8 * MANY <= n; i += 8 * MANY) {                                                                            \
+            tn_load_eights_(MANY, l + i, a);                                                                                  \
+            if (scalar)                                                                                                       \
+                TN_EACH_EIGHT_(k, MANY) b[k] = (tn_eight_)TN_ALL_EIGHT_(*r);                                                  \
+            else                                                                                                              \
+                tn_load_eights_(MANY, r + i, b);                                                                              \
+            function(MANY, of);                                                                                               \
+            TN_EACH_EIGHT_(k, MANY) a[k] = a[k] * b[k];                                                                       \
+            tn_store_eights_(MANY, y + i, a);                                                                                 \
+        }                                                                                                                     \
+        for (; i < n; i += 8) {                                                                                               \
+            const __m256i lanes = tn_first_eight_(n - i);                                                                     \
+            a[0] = tn_load_first_(l + i, lanes);                                                                              \
+            b[0] = scalar ? (tn_eight_)TN_ALL_EIGHT_(*r) : tn_load_first_(r + i, lanes);                                      \
+            function(1, of);                                                                                                  \
+            tn_store_first_(y + i, lanes, a[0] * b[0]);                                                                       \
+        }                                                                                                                     \
+    }
+VECTORS(GELU_BACKWARD, tn_gelu_slopes_, b)
+VECTORS(SILU_BACKWARD, tn_silu_slopes_, b)
+VECTORS(SWIGLU, tn_silus_, a)
 #endif
 
 static loop_fn loop_of(tn_binary_op op, tn_kind kind)
 {
-#if defined(__AVX512F__)
+#if defined(VECTORS)
     static loop_fn const vectors[TN_BINARY_COUNT] = {[TN_BINARY_GELU_BACKWARD] = vectors_GELU_BACKWARD,
                                                      [TN_BINARY_SILU_BACKWARD] = vectors_SILU_BACKWARD, [TN_BINARY_SWIGLU] = vectors_SWIGLU};
     if (kind == TN_KIND_F32 && vectors[op])

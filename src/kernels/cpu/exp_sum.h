@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/math.h"
+#include "kernels/cpu/math_avx2.h"
 #include "kernels/cpu/math_avx512.h"
 
 /* y = exp(x - max), n elements, and its sum; where ahead is not 0, what lies so many elements on comes in meanwhile. */
@@ -26,6 +27,29 @@ static inline float exp_sum_f32(const float *x, float max, float *y, int64_t n, 
         sum = _mm512_mask_add_ps(sum, lanes, sum, e);
     }
     return tn_fold16_((const tn_lanes16_ *)&sum);
+#elif defined(TN_EIGHTS_)
+    enum { MANY = TN_EIGHTS_AT_ONCE_ };
+    _Static_assert(8 * MANY == TN_LANES, "the sum's lanes are sum_f32's");
+    tn_eight_ sum[MANY], e[MANY];
+    (void)ahead;
+    TN_EACH_EIGHT_(k, MANY) sum[k] = (tn_eight_){0};
+    for (; n >= TN_LANES; n -= TN_LANES, x += TN_LANES, y += TN_LANES) {
+        tn_load_eights_(MANY, x, e);
+        TN_EACH_EIGHT_(k, MANY) e[k] = e[k] - max;
+        tn_exps_minus_(MANY, e);
+        tn_store_eights_(MANY, y, e);
+        TN_EACH_EIGHT_(k, MANY) sum[k] += e[k];
+    }
+    TN_EACH_EIGHT_(k, MANY)
+    if (n > 8 * k) {
+        const __m256i lanes = tn_first_eight_(n - 8 * k);
+        e[0] = tn_load_first_(x + 8 * k, lanes) - max;
+        tn_exps_minus_(1, e);
+        tn_store_first_(y + 8 * k, lanes, e[0]);
+        sum[k] += (tn_eight_)((__m256i)e[0] & lanes);
+    }
+    const tn_lanes8_ all = (sum[0] + sum[2]) + (sum[1] + sum[3]);
+    return tn_fold8_(&all);
 #else
     (void)ahead;
     TN_INDEPENDENT

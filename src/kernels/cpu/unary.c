@@ -1,5 +1,6 @@
 /* Unary operators: the expressions of elementwise.h in a loop for every type that is computed in. */
 #include "kernels/cpu/math.h"
+#include "kernels/cpu/math_avx2.h"
 #include "kernels/cpu/math_avx512.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/wide.h"
@@ -111,13 +112,44 @@ VECTORS(EXP, tn_exp_v_)
 VECTORS(GELU, tn_gelu_v_)
 VECTORS(SIGMOID, tn_sigmoid_v_)
 VECTORS(SILU, tn_silu_v_)
+#elif defined(TN_EIGHTS_)
+#define VECTORS(NAME, function)                                                                                               \
+    static void vectors_##NAME(void *out, const void *in, int64_t n, const void *p)                                           \
+    {                                                                                                                         \
+        enum { MANY = TN_EIGHTS_AT_ONCE_ };                                                                                   \
+        const float *x = in;                                                                                                  \
+        float *y = out;                                                                                                       \
+        tn_eight_ v[MANY];                                                                                                    \
+        (void)p;                                                                                                              \
+        for (; n >= 8 * MANY; n -= 8 * MANY, x += 8 * MANY, y += 8 * MANY) {                                                  \
+            tn_load_eights_(MANY, x, v);                                                                                      \
+            function(MANY, v);                                                                                                \
+            tn_store_eights_(MANY, y, v);                                                                                     \
+        }                                                                                                                     \
+        for (; n > 0; n -= 8, x += 8, y += 8) {                                                                               \
+            const __m256i lanes = tn_first_eight_(n);                                                                         \
+            v[0] = tn_load_first_(x, lanes);                                                                                  \
+            function(1, v);                                                                                                   \
+            tn_store_first_(y, lanes, v[0]);                                                                                  \
+        }                                                                                                                     \
+    }
+VECTORS(EXP, tn_exps_)
+VECTORS(GELU, tn_gelus_)
+VECTORS(GELU_TANH, tn_gelus_tanh_)
+VECTORS(SIGMOID, tn_sigmoids_)
+VECTORS(SILU, tn_silus_)
+VECTORS(TANH, tn_tanhs_)
 #endif
 
 static loop_fn loop_of(tn_unary_op op, tn_kind kind)
 {
-#if defined(__AVX512F__)
+#if defined(VECTORS)
     static loop_fn const vectors[TN_UNARY_COUNT] = {[TN_UNARY_EXP] = vectors_EXP, [TN_UNARY_GELU] = vectors_GELU,
-                                                    [TN_UNARY_SIGMOID] = vectors_SIGMOID, [TN_UNARY_SILU] = vectors_SILU};
+                                                    [TN_UNARY_SIGMOID] = vectors_SIGMOID, [TN_UNARY_SILU] = vectors_SILU,
+#if defined(TN_EIGHTS_)
+                                                    [TN_UNARY_TANH] = vectors_TANH, [TN_UNARY_GELU_TANH] = vectors_GELU_TANH,
+#endif
+    };
     if (kind == TN_KIND_F32 && vectors[op])
         return vectors[op];
 #endif
