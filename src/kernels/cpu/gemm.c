@@ -109,7 +109,12 @@ enum { DEEP = VECTOR_BYTES == 64 ? 384 : VECTOR_BYTES == 32 ? 288 : 512 };
 #define STEP FMA
 #define DEPTH 1
 #define TARGET
+#if defined(__AVX2__) && defined(__FMA__) && !defined(__AVX512F__)
+#include "kernels/cpu/gemm_lines.h"
+#define LINES lines_f32
+#endif
 #include "kernels/cpu/gemm_template.h"
+#undef LINES
 #include "kernels/cpu/gemm_thin.h"
 #include "kernels/cpu/gemm_outer.h"
 

@@ -13,8 +13,9 @@
  * What is packed is units of DEPTH steps of k: elements, or pairs of bf16 in the bits of a float.
  *
  * The includer defines T, its vectors V and V4, NAME(x), LANES, LINE, MR, NV, KC; FMA(a, b, c), of one element ONE(a, b, c); SPLAT(x); DEPTH;
- * STEP(a, b, c), which is FMA for units; TARGET, the attribute of what uses them; and where panels are not packed as they are PACK(dst, width, src,
- * count, k, across, along). Those that differ from one inclusion to the next, NAME and KC to PACK, end with it. */
+ * STEP(a, b, c), which is FMA for units; TARGET, the attribute of what uses them; where panels are not packed as they are PACK(dst, width, src,
+ * count, k, across, along); and where there is more than pack4 for lines along k LINES(dst, width, src, count, k, across), which says how many it
+ * packed. Those that differ from one inclusion to the next, NAME and KC to PACK, end with it. */
 
 #define NR (NV * LANES)
 #define UNITS(k) (((k) + DEPTH - 1) / DEPTH)
@@ -84,9 +85,13 @@ static ALWAYS_INLINE void NAME(pack)(T *restrict dst, int width, const T *restri
         return;
     }
     int i = 0;
-    if (along == 1)
+    if (along == 1) {
+#ifdef LINES
+        i = LINES(dst, width, src, count, k, across);
+#endif
         for (; i + 4 <= count; i += 4)
             NAME(pack4)(dst + i, width, src + i * across, k, across);
+    }
     if (i < width)
         for (int64_t p = 0; p < k; p++)
             for (int r = i; r < width; r++)
