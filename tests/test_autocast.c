@@ -215,7 +215,7 @@ static void *net_of(int kind)
     return net;
 }
 
-static double trained(int kind, bool autocast)
+static double trained(int kind, bool autocast, int steps)
 {
     static const tn_shape shapes[] = {{2, {128, 40}}, {4, {64, 1, 12, 12}}, {3, {64, 6, 8}}};
     TN_SCOPE;
@@ -226,7 +226,7 @@ static double trained(int kind, bool autocast)
     tn_optim *opt = tn_adam_new(tn_parameters(net), 1e-3);
     double last = 0;
     TN_AUTOCAST(autocast ? TN_BF16 : TN_F32);
-    for (int step = 0; step < 100; step++) {
+    for (int step = 0; step < steps; step++) {
         TN_SCOPE;
         tn_tensor *loss = tn_cross_entropy(tn_call(net, x), target);
         tn_zero_grad(opt);
@@ -244,11 +244,12 @@ static void test_a_loss_falls_as_in_f32(void **state)
 {
     (void)state;
     case_skip_slow_device();
+    const int steps = test_quickly() ? 10 : 100; /* in 10 it falls little */
     for (int kind = 0; kind < NETS; kind++) {
-        const double f32 = trained(kind, false), bf16 = trained(kind, true);
-        if (!(f32 < 1.2 && (case_device() || bf16 != f32) && fabs(bf16 - f32) < 0.01 * f32))
-            fail_msg("network %d: after 100 steps the loss is %g in bf16 and %g in f32", kind, bf16, f32);
-        assert_true(trained(kind, true) == bf16);
+        const double f32 = trained(kind, false, steps), bf16 = trained(kind, true, steps);
+        if (!(f32 < (steps < 100 ? 2.4 : 1.2) && (case_device() || bf16 != f32) && fabs(bf16 - f32) < 0.01 * f32))
+            fail_msg("network %d: after %d steps the loss is %g in bf16 and %g in f32", kind, steps, bf16, f32);
+        assert_true(trained(kind, true, steps) == bf16);
     }
 }
 

@@ -103,13 +103,16 @@ static void loops(const tn_conv *c, buffer x, buffer w, buffer bias, buffer y, b
             const int64_t plane = (first + j / taps) * c->h * c->w, tap = j % taps;
             const double weight = w.plain[o * in * taps + j];
             double dweight = 0;
-            for (int64_t i = 0; i < size; i++) {
-                const int64_t at = reads(c, i / c->ow, i % c->ow, tap);
-                if (at < 0)
-                    continue;
-                sums[i] += x.plain[plane + at] * weight;
-                dx.plain[plane + at] += g[i] * weight;
-                dweight += g[i] * x.plain[plane + at];
+            for (int64_t oy = 0; oy < c->oh; oy++) {
+                const int64_t row = oy * c->stride_h - c->pad_h + tap / c->kw * c->dil_h, left = tap % c->kw * c->dil_w - c->pad_w;
+                for (int64_t ox = 0; ox < c->ow && row >= 0 && row < c->h; ox++) {
+                    const int64_t i = oy * c->ow + ox, col = ox * c->stride_w + left, at = plane + row * c->w + col;
+                    if (col < 0 || col >= c->w)
+                        continue;
+                    sums[i] += x.plain[at] * weight;
+                    dx.plain[at] += g[i] * weight;
+                    dweight += g[i] * x.plain[at];
+                }
             }
             dw.plain[o * in * taps + j] += dweight;
         }

@@ -147,17 +147,33 @@ static double operand(const product *p, const void *data, int64_t i)
     return ldexp(nearbyint(fraction * 256), exponent - 8);
 }
 
-/* c[i, j], and the sum of its terms' magnitudes. */
-static double expected(const product *p, const double *c, int64_t at, int64_t i, int64_t j, double *size)
+/* A matrix of rows x cols as it is multiplied, row after row. */
+static double *factors(const product *p, const void *data, int64_t first, int64_t rows, int64_t cols, int64_t row, int64_t col)
 {
-    double sum = 0, magnitudes = 0;
-    for (int64_t q = 0; q < p->g.k; q++) {
-        const double term = operand(p, p->g.a, at * p->g.a_batch + i * p->g.a_row + q * p->g.a_col) *
-                            operand(p, p->g.b, at * p->g.b_batch + q * p->g.b_row + j * p->g.b_col);
-        sum += term;
-        magnitudes += fabs(term);
-    }
-    const double kept = p->g.beta != 0 ? p->g.beta * c[at * p->g.c_batch + i * p->g.c_row + j] : 0;
+    double *values = malloc((size_t)(rows * cols + 1) * sizeof(double));
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < cols; j++)
+            values[i * cols + j] = operand(p, data, first + i * row + j * col);
+    return values;
+}
+
+/* The sums of a row of a times all columns of b, and of their terms' magnitudes. */
+static void sums_of_row(const double *a, const double *b, int64_t k, int64_t n, double *restrict sums, double *restrict magnitudes)
+{
+    memset(sums, 0, (size_t)n * sizeof(double));
+    memset(magnitudes, 0, (size_t)n * sizeof(double));
+    for (int64_t q = 0; q < k; q++)
+        for (int64_t j = 0; j < n; j++) {
+            const double term = a[q] * b[q * n + j];
+            sums[j] += term;
+            magnitudes[j] += fabs(term);
+        }
+}
+
+/* c[i, j] of this sum, and with the terms' magnitudes the size of what was added. */
+static double expected(const product *p, const double *c, int64_t place, int64_t j, double sum, double magnitudes, double *size)
+{
+    const double kept = p->g.beta != 0 ? p->g.beta * c[place] : 0;
     const double bias = p->g.bias ? load(p->dtype, p->g.bias, j) : 0, x = p->g.alpha * sum + kept + bias;
     *size = fabs(p->g.alpha) * magnitudes + fabs(kept) + fabs(bias);
     return p->g.activation && x < 0 ? 0 : x;
@@ -192,11 +208,15 @@ static void check_c(const tn_kernels *table, const product *p, double *before)
     bool *written = calloc((size_t)p->sizes[2], 1);
     const double half = p->dtype == TN_F16 ? 0x1p-11 : p->dtype == TN_BF16 ? 0x1p-8 : 0;
     const bool either = p->g.rounded && (p->g.m == 1 || p->g.n == 1); /* a product of one row or column may round or not */
-    for (int64_t at = 0; at < p->g.batch; at++)
-        for (int64_t i = 0; i < p->g.m; i++)
+    double *sums = malloc((size_t)p->g.n * 2 * sizeof(double)), *magnitudes = sums + p->g.n;
+    for (int64_t at = 0; at < p->g.batch; at++) {
+        double *a = factors(p, p->g.a, at * p->g.a_batch, p->g.m, p->g.k, p->g.a_row, p->g.a_col);
+        double *b = factors(p, p->g.b, at * p->g.b_batch, p->g.k, p->g.n, p->g.b_row, p->g.b_col);
+        for (int64_t i = 0; i < p->g.m; i++) {
+            sums_of_row(a + i * p->g.k, b, p->g.k, p->g.n, sums, magnitudes);
             for (int64_t j = 0; j < p->g.n; j++) {
-                double size, due = expected(p, before, at, i, j, &size);
                 const int64_t place = at * p->g.c_batch + i * p->g.c_row + j;
+                double size, due = expected(p, before, place, j, sums[j], magnitudes[j], &size);
                 const double is = load(p->dtype, p->g.c, place);
                 written[place] = true;
                 if (!tn_dtype_is_float(p->dtype))
@@ -207,6 +227,11 @@ static void check_c(const tn_kernels *table, const product *p, double *before)
                              tn_dtype_name(p->dtype), (long long)p->g.m, (long long)p->g.n, (long long)p->g.k,
                              (long long)at, (long long)i, (long long)j, is, due);
             }
+        }
+        free(a);
+        free(b);
+    }
+    free(sums);
     for (int64_t i = 0; i < p->sizes[2]; i++)
         if (!written[i] && load(p->dtype, p->g.c, i) != before[i])
             fail_msg("%s: element %lld between c's rows was written", table->name, (long long)i);

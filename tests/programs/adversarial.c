@@ -7,7 +7,12 @@
 
 #include <tenon/tenon.h>
 
-enum { BATCH = 128, NOISE = 8, STEPS = 1500, SECTORS = 8, SAMPLES = 4096 };
+#ifdef __SANITIZE_ADDRESS__ /* the steps are alike: what comes of 1500 is the plain run's to say */
+enum { STEPS = 100, LEARNS = false };
+#else
+enum { STEPS = 1500, LEARNS = true };
+#endif
+enum { BATCH = 128, NOISE = 8, SECTORS = 8, SAMPLES = 4096 };
 static const double radius = 2, spread = 0.05;
 
 static int failures;
@@ -125,6 +130,8 @@ static void judge(tn_module *gen)
         least = count[i] < least ? count[i] : least;
     printf("radius %.3f +- %.3f (real: %.3f +- %.3f), centre off by %.3f, emptiest of %d sectors %.1f%%\n", mean, std, radius, spread,
            off, SECTORS, 100.0 * least / SAMPLES);
+    if (!LEARNS)
+        return;
     expect(fabs(mean - radius) < 0.15, "the mean radius is the ring's");
     expect(std < 0.3, "the points are on a ring, not in a disc");
     expect(off < 0.4, "the points' centre is the ring's");
