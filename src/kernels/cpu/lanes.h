@@ -97,6 +97,28 @@ static inline float sum_f32(const float *x, int64_t n)
     a = _mm512_add_ps(a, b);
     return tn_fold16_((const tn_lanes16_ *)&a);
 }
+#elif defined(__AVX2__)
+/* Here by vectors: gcc keeps such an array of lanes in memory, and each step waits for the store of the one before. */
+/* The first n of eight elements at x, the others those of `none`. */
+static inline __m256 tn_first8_(const float *x, int64_t n, __m256 none)
+{
+    const __m256i lanes = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0));
+    return _mm256_blendv_ps(none, _mm256_maskload_ps(x, lanes), _mm256_castsi256_ps(lanes));
+}
+static inline float sum_f32(const float *x, int64_t n)
+{
+    const __m256 none = _mm256_setzero_ps();
+    __m256 v[4] = {none, none, none, none};
+    int64_t i = 0;
+    for (; i + TN_LANES <= n; i += TN_LANES)
+        TN_UNROLL for (int k = 0; k < 4; k++)
+            v[k] = _mm256_add_ps(v[k], _mm256_loadu_ps(x + i + 8 * k));
+    if (i < n)
+        TN_UNROLL for (int k = 0; k < 4; k++)
+            v[k] = _mm256_add_ps(v[k], tn_first8_(x + i + 8 * k, n - i - 8 * k, none));
+    v[0] = _mm256_add_ps(_mm256_add_ps(v[0], v[2]), _mm256_add_ps(v[1], v[3]));
+    return tn_fold8_((const tn_lanes8_ *)&v[0]);
+}
 #else
 TN_LANES_SUM_(float, float, f32, tn_fold_f32)
 #endif
@@ -115,7 +137,24 @@ TN_LANES_SUM_(int64_t, uint64_t, i64, tn_fold_uint64_t)
             rest += x[i] * y[i];                                                                                              \
         return sum_##suffix(lane, n < TN_LANES ? 0 : TN_LANES) + rest;                                                        \
     }
+#if defined(__AVX2__) && !defined(__AVX512F__)
+static inline float dot_f32(const float *x, const float *y, int64_t n)
+{
+    const __m256 none = _mm256_setzero_ps();
+    __m256 v[4] = {none, none, none, none};
+    int64_t i = 0;
+    for (; i + TN_LANES <= n; i += TN_LANES)
+        TN_UNROLL for (int k = 0; k < 4; k++)
+            v[k] = _mm256_fmadd_ps(_mm256_loadu_ps(x + i + 8 * k), _mm256_loadu_ps(y + i + 8 * k), v[k]);
+    if (i < n)
+        TN_UNROLL for (int k = 0; k < 4; k++)
+            v[k] = _mm256_fmadd_ps(tn_first8_(x + i + 8 * k, n - i - 8 * k, none), tn_first8_(y + i + 8 * k, n - i - 8 * k, none), v[k]);
+    v[0] = _mm256_add_ps(_mm256_add_ps(v[0], v[2]), _mm256_add_ps(v[1], v[3]));
+    return tn_fold8_((const tn_lanes8_ *)&v[0]);
+}
+#else
 TN_LANES_DOT_(float, f32)
+#endif
 TN_LANES_DOT_(double, f64)
 
 /* The extreme of all x; NaN beats everything. */
@@ -160,6 +199,23 @@ static inline float max_number_f32(const float *x, int64_t n)
     a = _mm512_max_ps(_mm512_mask_loadu_ps(none, tn_first_(n - i), x + i), a);
     b = _mm512_max_ps(_mm512_mask_loadu_ps(none, tn_first_(n - i - 16), x + i + 16), b);
     return _mm512_reduce_max_ps(_mm512_max_ps(a, b));
+}
+#elif defined(__AVX2__)
+static inline float max_number_f32(const float *x, int64_t n)
+{
+    const __m256 none = _mm256_set1_ps(-HUGE_VALF);
+    __m256 v[4] = {none, none, none, none};
+    int64_t i = 0;
+    for (; i + TN_LANES <= n; i += TN_LANES)
+        TN_UNROLL for (int k = 0; k < 4; k++)
+            v[k] = _mm256_max_ps(_mm256_loadu_ps(x + i + 8 * k), v[k]); /* of a NaN in x it gives v[k] */
+    if (i < n)
+        TN_UNROLL for (int k = 0; k < 4; k++)
+            v[k] = _mm256_max_ps(tn_first8_(x + i + 8 * k, n - i - 8 * k, none), v[k]);
+    v[0] = _mm256_max_ps(_mm256_max_ps(v[0], v[1]), _mm256_max_ps(v[2], v[3]));
+    __m128 best = _mm_max_ps(_mm256_castps256_ps128(v[0]), _mm256_extractf128_ps(v[0], 1));
+    best = _mm_max_ps(best, _mm_movehl_ps(best, best));
+    return _mm_cvtss_f32(_mm_max_ss(best, _mm_movehdup_ps(best)));
 }
 #else
 TN_LANES_EXTREME_(float, max_number_f32, TN_GREATER_NUMBER_, -HUGE_VALF)

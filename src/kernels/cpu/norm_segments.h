@@ -408,20 +408,21 @@ TN_INLINE void FN(few_rows_backward)(int count, const tn_norm *f, int64_t r, T *
 
 static void FN(row_backward)(const tn_norm *f, int64_t r, T *dw, T *db) { FN(few_rows_backward)(1, f, r, dw, db); }
 
-/* Chunks of n: each has sums of its own in scratch, [chunks, 2, c]. */
+/* Chunks of n: each has sums of its own in scratch, [chunks, 2, c]. Rows of floats go one by one: from the third cache two took 1.8 times as long. */
 static void FN(rows_backward)(int64_t begin, int64_t end, void *context)
 {
     const norm_task *task = context;
     const tn_norm f = *task->f; /* which no store to dx can change */
     for (int64_t k = begin; k < end; k++) {
         T *own = (T *)task->scratch + k * 2 * f.c, *dw = f.dweight ? own : NULL, *db = f.dbias ? own + f.c : NULL;
-        const int64_t first = k * task->chunk, last = tn_min_i64(first + task->chunk, f.n), twos = (last - first) / 2 * 2;
+        const int64_t first = k * task->chunk, last = tn_min_i64(first + task->chunk, f.n), twos = sizeof(E) == 2 ? (last - first) / 2 * 2 : 0;
         memset(own, 0, (size_t)(2 * f.c) * sizeof(T));
         for (int64_t i = first; i < first + twos; i += 2)
             for (int64_t g = 0; g < f.groups; g++)
                 FN(few_rows_backward)(2, &f, i * f.groups + g, dw, db);
-        for (int64_t g = 0; g < f.groups && first + twos < last; g++)
-            FN(row_backward)(&f, (last - 1) * f.groups + g, dw, db);
+        for (int64_t i = first + twos; i < last; i++)
+            for (int64_t g = 0; g < f.groups; g++)
+                FN(row_backward)(&f, i * f.groups + g, dw, db);
     }
 }
 #endif

@@ -3,7 +3,7 @@
  * reaches into the next, which is made after it. */
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/vector.h"
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -26,9 +26,16 @@
 #endif
 enum { HALF = LANES / 2 };
 #define SAME(i) (i)
-#define EVEN(i) (2 * (i))
-#define ODD(i) (2 * (i) + 1)
-#define ZIP(i) ((i) / 2 + (i) % 2 * LANES)
+/* The lane of output i of floats, and the output in lane i: on AVX2 each 16 bytes hold two outputs of both pieces, so that columns are parted and
+ * joined by shuffles within 16 bytes, one instruction each. */
+#if LANES == 8
+#define PLACE(i) ((i) % 2 + (i) / 2 % 2 * 4 + (i) / 4 * 2)
+#else
+#define PLACE(i) (i)
+#endif
+#define EVEN(i) (2 * PLACE(i))
+#define ODD(i) (2 * PLACE(i) + 1)
+#define ZIP(i) (PLACE((i) / 2) + (i) % 2 * LANES)
 
 #define VECTOR(name, type, n) typedef type name __attribute__((vector_size((n) * sizeof(type)), aligned(sizeof(type)), may_alias))
 VECTOR(floats, float, LANES);
@@ -75,7 +82,7 @@ static inline pieces pieces_from(plane_2x2 p, int64_t y, int64_t x)
     return pieces_at(p, y, tn_min_i64(x, p.n - HALF), y, tn_min_i64(x + HALF, p.n - HALF));
 }
 
-/* ---- choosing: AVX-512 has masks of its own, which the compilers do not find in the plain text -------------------------------------- */
+/* ---- choosing: instructions that the compilers do not find in the plain text ---------------------------------------------------------- */
 
 /* The greatest of four as their loop finds it: the first of equals, NaN where one is, and then the last one. */
 TN_INLINE floats greatest_at(const floats tap[4], words *at)
@@ -88,6 +95,10 @@ TN_INLINE floats greatest_at(const floats tap[4], words *at)
         const __mmask16 more = _mm512_cmp_ps_mask(x, (__m512)best, _CMP_GT_OQ) | _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
         best = (floats)_mm512_mask_mov_ps((__m512)best, more, x);
         *at = (words)_mm512_mask_mov_epi32((__m512i)*at, more, _mm512_set1_epi32((int)i));
+#elif defined(__AVX2__)
+        const __m256 x = (__m256)tap[i], more = _mm256_or_ps(_mm256_cmp_ps(x, (__m256)best, _CMP_GT_OQ), _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+        best = (floats)_mm256_blendv_ps((__m256)best, x, more);
+        *at = (words)_mm256_blendv_ps((__m256)*at, _mm256_castsi256_ps(_mm256_set1_epi32((int)i)), more);
 #else
         const words more = (words)((tap[i] > best) | (tap[i] != tap[i]));
         best = (floats)((more & (words)tap[i]) | (~more & (words)best));
@@ -118,6 +129,29 @@ TN_INLINE words where_at(words v, words at, unsigned i)
 #endif
 }
 
+/* An index of eight bits for each lane, to two places and from them. */
+TN_INLINE void put_index(words at, uint8_t *a, uint8_t *b)
+{
+#if TN_VECTOR_BYTES == 32
+    const __m256i low = _mm256_shuffle_epi8((__m256i)at, _mm256_set1_epi32(0x0c080400));
+    *(half_bytes *)a = (half_bytes)_mm_cvtsi128_si32(_mm256_castsi256_si128(low));
+    *(half_bytes *)b = (half_bytes)_mm_cvtsi128_si32(_mm256_extracti128_si256(low, 1));
+#else
+    const bytes each = __builtin_convertvector(at, bytes);
+    *(half_bytes *)a = __builtin_shufflevector(each, each, SOME(SAME, 0));
+    *(half_bytes *)b = __builtin_shufflevector(each, each, SOME(SAME, HALF));
+#endif
+}
+TN_INLINE words get_index(const uint8_t *a, const uint8_t *b)
+{
+#if TN_VECTOR_BYTES == 32
+    return (words)_mm256_cvtepu8_epi32(_mm_insert_epi32(_mm_cvtsi32_si128((int)*(const half_bytes *)a), (int)*(const half_bytes *)b, 1));
+#else
+    const bytes each = __builtin_shufflevector(*(const half_bytes *)a, *(const half_bytes *)b, ALL(SAME, 0));
+    return __builtin_convertvector(each, words);
+#endif
+}
+
 /* ---- float ------------------------------------------------------------------------------------------------------------------ */
 
 /* The even and the odd columns of two pieces. */
@@ -135,13 +169,15 @@ TN_INLINE void join_f32(words even, words odd, words *a, words *b)
 }
 TN_INLINE floats get_f32(const float *a, const float *b)
 {
-    return __builtin_shufflevector(*(const half_floats *)a, *(const half_floats *)b, ALL(SAME, 0));
+    return __builtin_shufflevector(*(const half_floats *)a, *(const half_floats *)b, ALL(PLACE, 0));
 }
 TN_INLINE void put_f32(floats v, float *a, float *b)
 {
-    *(half_floats *)a = __builtin_shufflevector(v, v, SOME(SAME, 0));
-    *(half_floats *)b = __builtin_shufflevector(v, v, SOME(SAME, HALF));
+    *(half_floats *)a = __builtin_shufflevector(v, v, SOME(PLACE, 0));
+    *(half_floats *)b = __builtin_shufflevector(v, v, SOME(PLACE, HALF));
 }
+/* Lanes in the order of outputs made those of floats, or these in the order of outputs. */
+TN_INLINE words placed_f32(words v) { return __builtin_shufflevector(v, v, ALL(PLACE, 0)); }
 TN_INLINE floats rounded_f32(floats v) { return v; }
 
 /* ---- bfloat16: two columns are a word, each the upper half of a float ---------------------------------------------------------- */
@@ -169,6 +205,7 @@ TN_INLINE void put_bf16(floats v, tn_bf16 *a, tn_bf16 *b)
     *(half_shorts *)a = __builtin_shufflevector(s, s, SOME(SAME, 0));
     *(half_shorts *)b = __builtin_shufflevector(s, s, SOME(SAME, HALF));
 }
+TN_INLINE words placed_bf16(words v) { return v; }
 /* As tn_store_bf16() rounds. */
 TN_INLINE floats rounded_bf16(floats v)
 {

@@ -14,9 +14,7 @@ TN_INLINE void N(gather_2x2)(plane_2x2 p, const E *xa, const E *xb, E *ya, E *yb
     } else {
         words at;
         N(put)(greatest_at(tap, &at), ya, yb);
-        const bytes each = __builtin_convertvector(at, bytes);
-        *(half_bytes *)index_a = __builtin_shufflevector(each, each, SOME(SAME, 0));
-        *(half_bytes *)index_b = __builtin_shufflevector(each, each, SOME(SAME, HALF));
+        put_index(N(placed)(at), index_a, index_b);
     }
 }
 
@@ -44,8 +42,7 @@ TN_INLINE void N(scatter_2x2)(plane_2x2 p, const E *ya, const E *yb, const uint8
     const floats dy = N(get)(ya, yb);
     words tap[4];
     if (index_a) {
-        const bytes each = __builtin_shufflevector(*(const half_bytes *)index_a, *(const half_bytes *)index_b, ALL(SAME, 0));
-        const words at = __builtin_convertvector(each, words);
+        const words at = N(placed)(get_index(index_a, index_b));
         TN_UNROLL for (unsigned i = 0; i < 4; i++)
             tap[i] = where_at((words)dy, at, i);
     } else {

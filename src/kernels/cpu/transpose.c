@@ -43,10 +43,18 @@ static void store_rows(waiting *w, int64_t rows)
 #define HIGH_32 16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55, \
     24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63
 
+/* The same within each half of a vector. */
+#define SAME_4 0, 1, 2, 3
+#define LOW_HALVES_4 0, 4, 2, 6
+#define HIGH_HALVES_4 1, 5, 3, 7
+#define SAME_8 0, 1, 2, 3, 4, 5, 6, 7
+#define LOW_HALVES_8 0, 8, 1, 9, 4, 12, 5, 13
+#define HIGH_HALVES_8 2, 10, 3, 11, 6, 14, 7, 15
+
 /* block_name: out's rows of `cols` neighbours, out_row bytes apart, are the columns of in, whose rows are in_row bytes apart. A tile is transposed
  * by interleaving its upper half of rows with its lower half, as often as rows halve. At edges the last tile overlaps the one before: tiles_name, which is for blocks of a tile at least.
  * buffer_name: the same into a buffer, reading in's rows on, while the rows of the block before are stored and the next block's lines come near. */
-#define TILES_OF(T, name, lanes)                                                                                              \
+#define TILE_OF(T, name, lanes)                                                                                               \
     TN_INLINE void tile_##name(char *out, int64_t out_row, const char *in, int64_t in_row)                                    \
     {                                                                                                                         \
         typedef T vec __attribute__((vector_size(lanes * sizeof(T)), aligned(sizeof(T))));                                    \
@@ -63,7 +71,9 @@ static void store_rows(waiting *w, int64_t rows)
         }                                                                                                                     \
         TN_UNROLL for (int i = 0; i < lanes; i++)                                                                             \
             *(vec *)(out + i * out_row) = row[i];                                                                             \
-    }                                                                                                                         \
+    }
+#define TILES_OF(TILE, T, name, lanes)                                                                                        \
+    TILE(T, name, lanes)                                                                                                      \
     static void tiles_##name(char *out, int64_t out_row, int64_t rows, const char *in, int64_t in_row, int64_t cols)          \
     {                                                                                                                         \
         const int64_t size = sizeof(T);                                                                                       \
@@ -74,8 +84,32 @@ static void store_rows(waiting *w, int64_t rows)
             }                                                                                                                 \
         }                                                                                                                     \
     }
-#define BLOCK_OF(T, name, lanes)                                                                                              \
-    TILES_OF(T, name, lanes)                                                                                                  \
+/* The same of vectors whose halves shuffles do not cross: each begins as pieces of two rows, half a tile apart, which are transposed side by side. */
+#define HALVES_OF(T, name, lanes)                                                                                             \
+    TN_INLINE void tile_##name(char *out, int64_t out_row, const char *in, int64_t in_row)                                    \
+    {                                                                                                                         \
+        enum { HALF = lanes / 2 };                                                                                            \
+        typedef T vec __attribute__((vector_size(lanes * sizeof(T)), aligned(sizeof(T))));                                    \
+        typedef T piece __attribute__((vector_size(HALF * sizeof(T)), aligned(sizeof(T))));                                   \
+        TN_UNROLL for (int half = 0; half < 2; half++) {                                                                      \
+            vec row[HALF], next[HALF];                                                                                        \
+            const char *from = in + half * (int64_t)sizeof(piece);                                                            \
+            TN_UNROLL for (int i = 0; i < HALF; i++)                                                                          \
+                row[i] = __builtin_shufflevector(*(const piece *)(from + i * in_row), *(const piece *)(from + (i + HALF) * in_row), SAME_##lanes); \
+            TN_UNROLL for (int step = 1; step < HALF; step *= 2) {                                                            \
+                TN_UNROLL for (int i = 0; i < HALF / 2; i++) {                                                                \
+                    next[2 * i] = __builtin_shufflevector(row[i], row[i + HALF / 2], LOW_HALVES_##lanes);                     \
+                    next[2 * i + 1] = __builtin_shufflevector(row[i], row[i + HALF / 2], HIGH_HALVES_##lanes);                \
+                }                                                                                                             \
+                TN_UNROLL for (int i = 0; i < HALF; i++)                                                                      \
+                    row[i] = next[i];                                                                                         \
+            }                                                                                                                 \
+            TN_UNROLL for (int i = 0; i < HALF; i++)                                                                          \
+                *(vec *)(out + (half * HALF + i) * out_row) = row[i];                                                         \
+        }                                                                                                                     \
+    }
+#define BLOCK_OF(TILE, T, name, lanes)                                                                                        \
+    TILES_OF(TILE, T, name, lanes)                                                                                            \
     static void block_##name(char *out, int64_t out_row, int64_t rows, const char *in, int64_t in_row, int64_t cols)          \
     {                                                                                                                         \
         const int64_t size = sizeof(T);                                                                                       \
@@ -106,18 +140,18 @@ static void store_rows(waiting *w, int64_t rows)
             }                                                                                                                 \
         }                                                                                                                     \
     }
-BLOCK_OF(tn_bits8, bits8, 16)
-BLOCK_OF(tn_bits16, bits16, 8)
+BLOCK_OF(TILE_OF, tn_bits8, bits8, 16)
+BLOCK_OF(TILE_OF, tn_bits16, bits16, 8)
 #if TN_VECTOR_BYTES == 64
-TILES_OF(tn_bits16, whole_lines, 32)
-BLOCK_OF(tn_bits32, bits32, 16)
-BLOCK_OF(tn_bits64, bits64, 8)
+TILES_OF(TILE_OF, tn_bits16, whole_lines, 32)
+BLOCK_OF(TILE_OF, tn_bits32, bits32, 16)
+BLOCK_OF(TILE_OF, tn_bits64, bits64, 8)
 #elif TN_VECTOR_BYTES == 32
-BLOCK_OF(tn_bits32, bits32, 8)
-BLOCK_OF(tn_bits64, bits64, 4)
+BLOCK_OF(HALVES_OF, tn_bits32, bits32, 8)
+BLOCK_OF(HALVES_OF, tn_bits64, bits64, 4)
 #else
-BLOCK_OF(tn_bits32, bits32, 4)
-BLOCK_OF(tn_bits64, bits64, 2)
+BLOCK_OF(TILE_OF, tn_bits32, bits32, 4)
+BLOCK_OF(TILE_OF, tn_bits64, bits64, 2)
 #endif
 
 /* Of 16 bits. Where in's rows lie so far apart that they share few sets of the first cache, which loses their lines between tiles that take a part
