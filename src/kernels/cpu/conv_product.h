@@ -156,6 +156,15 @@ TN_INLINE void N(put_tiles)(const product *p, T *out, const T *tile, int64_t pit
     }
 }
 
+/* `lines` lines of a block into the tile, where they are of whole vectors, or nearly: the columns between them are not computed. */
+TN_INLINE void N(multiply_columns)(const product *p, const T *x, const T *w, int64_t count, T *tile, int64_t pitch, int64_t lines, N(ahead) *ahead)
+{
+    for (int64_t next = 0; next < p->ow; next += WIDTH) { /* vectors one below another; the last column overlaps */
+        const int64_t at = tn_min_i64(next, p->ow - WIDTH);
+        N(rows_of)[count](x + at, p->cols, p->off, p->k, w, NULL, false, tile + at, pitch, p->cols, lines, ahead);
+    }
+}
+
 /* Blocks [first, last) of one product, and of the next where they alternate: spread planes x by packed weights into out, by way of the tile or
  * directly: where the tile is NULL, and where lines are of whole vectors, or nearly. What is `ahead` is fetched meanwhile. */
 static void N(multiply)(const product *p, const T *x, const T *packed, int64_t first, int64_t last, const T *bias, bool relu, T *out,
@@ -167,6 +176,7 @@ static void N(multiply)(const product *p, const T *x, const T *packed, int64_t f
     }
     const int64_t strip = product_strip(p), pitch = product_pitch(p), across = tn_ceil_div(p->ow, WIDTH);
     const bool upright = tile && p->out_col == 1 && strip >= 3 && p->ow >= WIDTH && 8 * across * WIDTH <= 9 * p->cols;
+    const bool zipped = TN_VECTOR_BYTES == 32 && p->alternates && strip >= 3 && p->ow >= WIDTH && 8 * across * WIDTH <= 9 * p->cols;
     for (int64_t y = 0; y < p->oh; y += strip) {
         const int64_t lines = tn_min_i64(strip, p->oh - y), vectors = tn_ceil_div((lines - 1) * p->cols + p->ow, WIDTH);
         for (int64_t b = first; b < last; b++) {
@@ -179,6 +189,13 @@ static void N(multiply)(const product *p, const T *x, const T *packed, int64_t f
             }
             if (upright)
                 continue;
+            if (zipped) {
+                N(multiply_columns)(p, from, w, count, tile, pitch, lines, ahead);
+                w = packed + p->rows * p->k + row * p[1].k;
+                N(multiply_columns)(&p[1], x + p[1].base + y * p->cols, w, count, tile + ROWS * pitch, pitch, lines, ahead);
+                N(put_tiles)(p, to, tile, pitch, count, lines);
+                continue;
+            }
             N(rows_of)[count](from, WIDTH, p->off, p->k, w, add, relu, tile ? tile : to, tile ? pitch : p->out_plane, WIDTH, vectors, ahead);
             if (p->alternates) {
                 from += p[1].base - p->base;
