@@ -1,8 +1,14 @@
 /* Products with weights in blocks of 32 on processors that multiply pairs of 16 bits: Q8, Q8_FINE and Q4 are levels too (kernels/levels.h), but for
- * their scales, which lie apart. Included by packed_product.c. Sums of a block are whole numbers, and those of blocks f32 in the same order for one row
- * of x, which takes the bytes apart in registers, as for more, for which they become pairs once: the same bits.
+ * their scales, which lie apart. Included by packed_product.c. Sums of a block are whole numbers, and those of blocks f32 in the same order for any rows
+ * of x: the same bits. Q8 and Q4 are taken apart in registers; the others so for one row of x, and for more of them they become bytes once.
  * In a block of x 16 units: 2 u has elements 4 u and 4 u + 2, 2 u + 1 has 4 u + 1 and 4 u + 3. */
 
+#define AS_LEVELS_LIST(X) X(Q8, 8, 0, 32, 32, 128, false, TN_TABLE_NONE) X(Q4, 4, 0, 32, 32, 8, false, TN_TABLE_NONE) TN_LEVELS_LIST(X)
+TN_INLINE int64_t block_bytes(tn_level_form f, bool apart) { return apart ? f.low * 64 : tn_levels_bytes(f); }
+TN_INLINE vf scales_apart(const part *part, int p, int64_t b, int v)
+{
+    return halves((const uint16_t *)(const void *)(part->scales[p] + b * 32) + v * LANES);
+}
 static inline tn_level_form form_of(tn_packed_kind kind)
 {
 #define FORM(name, ...) [TN_PACKED_##name] = {__VA_ARGS__},
@@ -62,9 +68,7 @@ TN_INLINE void pairs_row(tn_level_form f, bool apart, const job *j, const part *
     for (int64_t b = 0; b < part->count * per; b++) {
         const float x_scale = x->scales[b];
         const int32_t late = groups == 1 ? 0 : x->late[b];
-        int32_t bytes[8];
-        if (units_together(f))
-            as_bytes(x->units + b * 16, bytes);
+        const int32_t *bytes = x->bytes + b * 8;
         for (int p = 0; p < STREAMS; p += ABREAST) {
             const int32_t *units = hidden(x->units + b * 16);
             const char *block[ABREAST], *planes[ABREAST];
@@ -97,45 +101,84 @@ TN_INLINE void pairs_row(tn_level_form f, bool apart, const job *j, const part *
     put(STREAMS, 1, 1, j, part, x->token, sum);
 }
 
-/* Adds to y what a widened panel and `width` rows of x give, two vectors of W at a time. */
-TN_INLINE void pairs_tile(int group, bool min, int width, const job *j, const part *part, const input_tile *x)
+/* Adds to `whole` the whole numbers of units first ... end of a block: of two vectors of a panel from v on, and `width` rows of x. */
+TN_INLINE void tile_group(tn_level_form f, int together, int width, int first, int end, const char *planes, int v, const int32_t *units, const int32_t *bytes,
+                          vi whole[2][NARROW])
+{
+    if (!together) {
+        TN_UNROLL
+        for (int at = 2 * first; at < 2 * end; at++) {
+            const vi a = levels_unit(f, planes, at / 2, v), b = levels_unit(f, planes, at / 2, v + 1);
+            const vi pair[2] = {at % 2 ? odd_bytes(a) : even_bytes(a), at % 2 ? odd_bytes(b) : even_bytes(b)};
+            TN_UNROLL
+            for (int i = 0; i < width; i++) {
+                const vi element = splat_i32(units[at * width + i]);
+                whole[0][i] = here(whole[0][i] + pairs(pair[0], element));
+                whole[1][i] = here(whole[1][i] + pairs(pair[1], element));
+            }
+        }
+        return;
+    }
+    vi sum[2][NARROW];
+    TN_UNROLL
+    for (int u = first; u < end; u++) {
+        const vi unit[2] = {levels_unit(f, planes, u, v), levels_unit(f, planes, u, v + 1)};
+        TN_UNROLL
+        for (int i = 0; i < width; i++) {
+            const vi element = splat_i32(bytes[u * width + i]);
+            TN_UNROLL
+            for (int k = 0; k < 2; k++) {
+                const vi product = bytes_in_16_bits(unit[k], element);
+                sum[k][i] = here((u - first) % together == 0 ? product : (vi)((vs16)sum[k][i] + (vs16)product));
+            }
+        }
+        if ((u - first + 1) % together != 0 && u + 1 < end)
+            continue;
+        TN_UNROLL
+        for (int i = 0; i < width; i++) {
+            whole[0][i] = here(whole[0][i] + pairs(sum[0][i], splat_i32(0x10001)));
+            whole[1][i] = here(whole[1][i] + pairs(sum[1][i], splat_i32(0x10001)));
+        }
+    }
+}
+
+/* Adds to y what a panel and `width` rows of x give, two vectors of W at a time: as it is packed where the scales are apart, else widened; all but the
+ * last three are constants where this is inlined. */
+TN_INLINE void pairs_tile(tn_level_form own, bool apart, int width, const job *j, const part *part, const input_tile *x)
 {
     vf sum[NV][NARROW];
-    const int groups = TN_PACKED_BLOCK / group, units = WIDE_UNITS / groups;
+    const tn_level_form f = apart ? own : (tn_level_form){8, 0, TN_PACKED_BLOCK, own.group, own.zero, own.min, TN_TABLE_NONE};
+    const int groups = TN_PACKED_BLOCK / f.group;
+    const int64_t stride = apart ? block_bytes(f, apart) : WIDE_BYTES;
     TN_UNROLL
     for (int v = 0; v < NV; v++)
         TN_UNROLL
         for (int i = 0; i < width; i++)
             sum[v][i] = splat(0);
     for (int64_t b = 0; b < part->count; b++) {
-        const char *block = part->w[0] + b * WIDE_BYTES;
+        const char *block = part->w[0] + b * stride;
         const float *scales = (const float *)(const void *)(block + WIDE_UNITS * 64);
+        const int32_t *units = hidden(x->units + b * 16 * width), *bytes = hidden(x->bytes + b * 8 * width);
         TN_UNROLL
         for (int at = 0; at < groups * NV / 2; at++) {
             const int g = at / (NV / 2), first = at % (NV / 2) * 2;
             vi whole[2][NARROW];
             TN_UNROLL
-            for (int i = 0; i < width; i++)
-                whole[0][i] = whole[1][i] = splat_i32(0);
-            for (int u = g * units; u < (g + 1) * units; u++) {
-                const vi *unit = (const vi *)(const void *)(block + u * 64) + first;
-                TN_UNROLL
-                for (int i = 0; i < width; i++) {
-                    const vi element = splat_i32(x->units[(b * WIDE_UNITS + u) * width + i]);
-                    whole[0][i] += pairs(unit[0], element);
-                    whole[1][i] += pairs(unit[1], element);
-                }
+            for (int i = 0; i < width; i++) { /* less zero times the sum of x */
+                const int32_t late = groups == 1 ? 0 : x->late[b * width + i], less = g == 1 ? late : x->less[b * width + i] - late;
+                whole[0][i] = whole[1][i] = f.zero ? splat_i32(less) >> (7 - __builtin_ctz((unsigned)f.zero)) : splat_i32(0);
             }
+            tile_group(f, units_together(own), width, g * 4, g * 4 + f.group / 4, block, first, units, bytes, whole);
             TN_UNROLL
             for (int v = 0; v < 2; v++) {
                 const float *kept = scales + g * TN_PACKED_ROWS + (first + v) * LANES;
-                const vf scale = *(const vf *)kept;
+                const vf scale = apart ? scales_apart(part, 0, b, first + v) : *(const vf *)kept;
                 TN_UNROLL
                 for (int i = 0; i < width; i++) {
                     const float x_scale = x->scales[b * width + i];
                     vf *to = &sum[first + v][i];
                     *to = fma_(floats(whole[v][i]), scale * splat(x_scale), *to);
-                    if (min) {
+                    if (f.min) {
                         const int32_t late = groups == 1 ? 0 : x->late[b * width + i], less = g == 1 ? late : x->less[b * width + i] - late;
                         *to = fma_(*(const vf *)(kept + 2 * TN_PACKED_ROWS), splat(x_scale * (float)(less >> 7)), *to);
                     }
@@ -146,32 +189,33 @@ TN_INLINE void pairs_tile(int group, bool min, int width, const job *j, const pa
     put(1, width, NARROW, j, part, x->token, &sum[0][0]);
 }
 
-/* All rows of x by a widened part; what differs between forms there. */
-TN_INLINE void pairs_rows(int group, bool min, const job *j, const part *part, int64_t begin)
+/* All rows of x by a part of a panel. */
+TN_INLINE void pairs_rows(tn_level_form f, bool apart, const job *j, const part *part, int64_t begin)
 {
     for (int64_t token = 0; token < j->n;) {
         const int width = tile_width(NARROW, j->n - token);
         const input_tile x = input_tile_of(j, token, width, begin);
         if (width == NARROW)
-            pairs_tile(group, min, NARROW, j, part, &x);
+            pairs_tile(f, apart, NARROW, j, part, &x);
+        else if (width == 4)
+            pairs_tile(f, apart, 4, j, part, &x);
         else if (width == 2)
-            pairs_tile(group, min, 2, j, part, &x);
+            pairs_tile(f, apart, 2, j, part, &x);
         else
-            pairs_tile(group, min, 1, j, part, &x);
+            pairs_tile(f, apart, 1, j, part, &x);
         token += width;
     }
 }
-static void pairs_many(tn_level_form f, const job *j, const part *part, int64_t begin)
-{
-    if (f.group == 16 && f.min)
-        pairs_rows(16, true, j, part, begin);
-    else if (f.group == 16)
-        pairs_rows(16, false, j, part, begin);
-    else if (f.min)
-        pairs_rows(32, true, j, part, begin);
-    else
-        pairs_rows(32, false, j, part, begin);
-}
+#define ROWS(name, ...)                                                                                                       \
+    static void pairs_rows_##name(const job *j, const part *part, int64_t begin)                                              \
+    {                                                                                                                         \
+        pairs_rows((tn_level_form){__VA_ARGS__}, TN_PACKED_##name < TN_PACKED_OF_FLOATS, j, part, begin);                     \
+    }
+AS_LEVELS_LIST(ROWS)
+#undef ROWS
+#define ROWS(name, ...) [TN_PACKED_##name] = pairs_rows_##name,
+static void (*const pairs_many[])(const job *j, const part *part, int64_t begin) = {AS_LEVELS_LIST(ROWS)[TN_PACKED_Q8_FINE] = pairs_rows_Q8};
+#undef ROWS
 
 #define ROW(name, ...)                                                                                                        \
     static void pairs_##name(const job *j, const part *part, const input_tile *x)                                              \
@@ -213,7 +257,8 @@ static void blocks_product(const job *j, int64_t first, int64_t last)
             for (int64_t begin = from; begin < j->length && begin < from + step; begin += j->chunk) {
                 part part = part_of(j, begin);
                 part_panel(j, &part, 0, panel, begin);
-                widen_levels[j->w->kind](&part, wide);
-                pairs_many(f, j, &part, begin * (f.block / TN_PACKED_BLOCK));
+                if (j->w->kind >= TN_PACKED_OF_FLOATS)
+                    widen_levels[j->w->kind](&part, wide);
+                pairs_many[j->w->kind](j, &part, begin * (f.block / TN_PACKED_BLOCK));
             }
 }
