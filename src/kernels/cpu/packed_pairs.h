@@ -1,14 +1,8 @@
 /* Products with weights in blocks of 32 on processors that multiply pairs of 16 bits: Q8, Q8_FINE and Q4 are levels too (kernels/levels.h), but for
  * their scales, which lie apart. Included by packed_product.c. Sums of a block are whole numbers, and those of blocks f32 in the same order for any rows
- * of x: the same bits. Q8 and Q4 are taken apart in registers; the others so for one row of x, and for more of them they become bytes once.
+ * of x: the same bits. One row of x takes W apart in registers, few so Q8 and Q4; for more it is widened once.
  * In a block of x 16 units: 2 u has elements 4 u and 4 u + 2, 2 u + 1 has 4 u + 1 and 4 u + 3. */
 
-#define AS_LEVELS_LIST(X) X(Q8, 8, 0, 32, 32, 128, false, TN_TABLE_NONE) X(Q4, 4, 0, 32, 32, 8, false, TN_TABLE_NONE) TN_LEVELS_LIST(X)
-TN_INLINE int64_t block_bytes(tn_level_form f, bool apart) { return apart ? f.low * 64 : tn_levels_bytes(f); }
-TN_INLINE vf scales_apart(const part *part, int p, int64_t b, int v)
-{
-    return halves((const uint16_t *)(const void *)(part->scales[p] + b * 32) + v * LANES);
-}
 static inline tn_level_form form_of(tn_packed_kind kind)
 {
 #define FORM(name, ...) [TN_PACKED_##name] = {__VA_ARGS__},
@@ -21,8 +15,8 @@ static inline tn_level_form form_of(tn_packed_kind kind)
  * the second cache: what memory is slow for; from there the loop sees far enough itself. */
 enum { ABREAST = 4 / NV, FAR_AHEAD = 16384 };
 
-/* So many units of levels by bytes of x have sums in 16 bits; 0: they are multiplied as pairs. */
-TN_INLINE int units_together(tn_level_form f) { return OF_BYTES && !f.table ? 128 >> (f.low + f.high) : 0; }
+/* So many rows of x pay for widening what has its scales apart. */
+enum { FEW = 12 };
 
 /* A group's whole numbers of these panels. In 16 bits there is room for the sums of eight units of levels of 4 bits, of four of 5. */
 TN_INLINE void pairs_group(tn_level_form f, int g, int32_t less, const char *const *planes, const int32_t *units, const int32_t *bytes, vi *whole)
@@ -101,24 +95,38 @@ TN_INLINE void pairs_row(tn_level_form f, bool apart, const job *j, const part *
     put(STREAMS, 1, 1, j, part, x->token, sum);
 }
 
-/* Adds to `whole` the whole numbers of units first ... end of a block: of two vectors of a panel from v on, and `width` rows of x. */
-TN_INLINE void tile_group(tn_level_form f, int together, int width, int first, int end, const char *planes, int v, const int32_t *units, const int32_t *bytes,
-                          vi whole[2][NARROW])
+/* Adds to `whole` the whole numbers of units first ... end of a block, by pairs: of two vectors of a panel from v on, and `width` rows of x. */
+TN_INLINE void tile_pairs(tn_level_form f, bool wide, int width, int first, int end, const char *planes, int v, const int32_t *units, vi whole[2][NARROW])
 {
-    if (!together) {
-        TN_UNROLL
+    if (wide) { /* gcc keeps the sums in registers where this loop stays one */
         for (int at = 2 * first; at < 2 * end; at++) {
-            const vi a = levels_unit(f, planes, at / 2, v), b = levels_unit(f, planes, at / 2, v + 1);
-            const vi pair[2] = {at % 2 ? odd_bytes(a) : even_bytes(a), at % 2 ? odd_bytes(b) : even_bytes(b)};
+            const vi *pair = (const vi *)(const void *)(planes + at * 64) + v;
             TN_UNROLL
             for (int i = 0; i < width; i++) {
                 const vi element = splat_i32(units[at * width + i]);
-                whole[0][i] = here(whole[0][i] + pairs(pair[0], element));
-                whole[1][i] = here(whole[1][i] + pairs(pair[1], element));
+                whole[0][i] += pairs(pair[0], element);
+                whole[1][i] += pairs(pair[1], element);
             }
         }
         return;
     }
+    TN_UNROLL
+    for (int u = first; u < end; u++) {
+        const vi unit[2] = {levels_unit(f, planes, u, v), levels_unit(f, planes, u, v + 1)};
+        TN_UNROLL
+        for (int odd = 0; odd < 2; odd++)
+            TN_UNROLL
+            for (int i = 0; i < width; i++) {
+                const vi element = splat_i32(units[(2 * u + odd) * width + i]);
+                TN_UNROLL
+                for (int k = 0; k < 2; k++)
+                    whole[k][i] = here(whole[k][i] + pairs(odd ? odd_bytes(unit[k]) : even_bytes(unit[k]), element));
+            }
+    }
+}
+/* The same by bytes, `together` units of which have room in 16 bits. */
+TN_INLINE void tile_bytes(tn_level_form f, int together, int width, int first, int end, const char *planes, int v, const int32_t *bytes, vi whole[2][NARROW])
+{
     vi sum[2][NARROW];
     TN_UNROLL
     for (int u = first; u < end; u++) {
@@ -147,6 +155,7 @@ TN_INLINE void tile_group(tn_level_form f, int together, int width, int first, i
 TN_INLINE void pairs_tile(tn_level_form own, bool apart, int width, const job *j, const part *part, const input_tile *x)
 {
     vf sum[NV][NARROW];
+    const bool wide = !apart;
     const tn_level_form f = apart ? own : (tn_level_form){8, 0, TN_PACKED_BLOCK, own.group, own.zero, own.min, TN_TABLE_NONE};
     const int groups = TN_PACKED_BLOCK / f.group;
     const int64_t stride = apart ? block_bytes(f, apart) : WIDE_BYTES;
@@ -162,13 +171,19 @@ TN_INLINE void pairs_tile(tn_level_form own, bool apart, int width, const job *j
         TN_UNROLL
         for (int at = 0; at < groups * NV / 2; at++) {
             const int g = at / (NV / 2), first = at % (NV / 2) * 2;
+            const int begin = g * 4, end = begin + f.group / 4, together = units_together(own);
+            int32_t less[NARROW]; /* the sum of x */
             vi whole[2][NARROW];
             TN_UNROLL
-            for (int i = 0; i < width; i++) { /* less zero times the sum of x */
-                const int32_t late = groups == 1 ? 0 : x->late[b * width + i], less = g == 1 ? late : x->less[b * width + i] - late;
-                whole[0][i] = whole[1][i] = f.zero ? splat_i32(less) >> (7 - __builtin_ctz((unsigned)f.zero)) : splat_i32(0);
+            for (int i = 0; i < width; i++) {
+                const int32_t late = groups == 1 ? 0 : x->late[b * width + i];
+                less[i] = (g == 1 ? late : x->less[b * width + i] - late) >> 7;
+                whole[0][i] = whole[1][i] = splat_i32(wide && !together ? 0 : less[i] * f.zero);
             }
-            tile_group(f, units_together(own), width, g * 4, g * 4 + f.group / 4, block, first, units, bytes, whole);
+            if (together)
+                tile_bytes(f, together, width, begin, end, block, first, bytes, whole);
+            else
+                tile_pairs(f, wide, width, begin, end, block, first, units, whole);
             TN_UNROLL
             for (int v = 0; v < 2; v++) {
                 const float *kept = scales + g * TN_PACKED_ROWS + (first + v) * LANES;
@@ -178,10 +193,8 @@ TN_INLINE void pairs_tile(tn_level_form own, bool apart, int width, const job *j
                     const float x_scale = x->scales[b * width + i];
                     vf *to = &sum[first + v][i];
                     *to = fma_(floats(whole[v][i]), scale * splat(x_scale), *to);
-                    if (f.min) {
-                        const int32_t late = groups == 1 ? 0 : x->late[b * width + i], less = g == 1 ? late : x->less[b * width + i] - late;
-                        *to = fma_(*(const vf *)(kept + 2 * TN_PACKED_ROWS), splat(x_scale * (float)(less >> 7)), *to);
-                    }
+                    if (f.min)
+                        *to = fma_(*(const vf *)(kept + 2 * TN_PACKED_ROWS), splat(x_scale * (float)less[i]), *to);
                 }
             }
         }
@@ -207,14 +220,24 @@ TN_INLINE void pairs_rows(tn_level_form f, bool apart, const job *j, const part 
     }
 }
 #define ROWS(name, ...)                                                                                                       \
-    static void pairs_rows_##name(const job *j, const part *part, int64_t begin)                                              \
+    static void wide_rows_##name(const job *j, const part *part, int64_t begin)                                               \
     {                                                                                                                         \
-        pairs_rows((tn_level_form){__VA_ARGS__}, TN_PACKED_##name < TN_PACKED_OF_FLOATS, j, part, begin);                     \
+        pairs_rows((tn_level_form){__VA_ARGS__}, false, j, part, begin);                                                      \
     }
 AS_LEVELS_LIST(ROWS)
 #undef ROWS
-#define ROWS(name, ...) [TN_PACKED_##name] = pairs_rows_##name,
-static void (*const pairs_many[])(const job *j, const part *part, int64_t begin) = {AS_LEVELS_LIST(ROWS)[TN_PACKED_Q8_FINE] = pairs_rows_Q8};
+#define ROWS(name, ...) [TN_PACKED_##name] = wide_rows_##name,
+static void (*const wide_rows[])(const job *j, const part *part, int64_t begin) = {AS_LEVELS_LIST(ROWS)[TN_PACKED_Q8_FINE] = wide_rows_Q8};
+#undef ROWS
+#define ROWS(name, ...)                                                                                                       \
+    static void apart_rows_##name(const job *j, const part *part, int64_t begin)                                              \
+    {                                                                                                                         \
+        pairs_rows((tn_level_form){__VA_ARGS__}, true, j, part, begin);                                                       \
+    }
+APART_LIST(ROWS)
+#undef ROWS
+#define ROWS(name, ...) [TN_PACKED_##name] = apart_rows_##name,
+static void (*const apart_rows[])(const job *j, const part *part, int64_t begin) = {APART_LIST(ROWS)[TN_PACKED_Q8_FINE] = apart_rows_Q8};
 #undef ROWS
 
 #define ROW(name, ...)                                                                                                        \
@@ -248,6 +271,7 @@ static void blocks_product(const job *j, int64_t first, int64_t last)
     char wide[WIDE_BLOCKS * WIDE_BYTES] __attribute__((aligned(64)));
     const tn_level_form f = form_of(j->w->kind);
     const int64_t step = chunks_of(j) * j->chunk;
+    const bool apart = j->w->kind < TN_PACKED_OF_FLOATS && j->n < FEW;
     if (j->n == 1) {
         pairs_one(j, first, last);
         return;
@@ -257,8 +281,8 @@ static void blocks_product(const job *j, int64_t first, int64_t last)
             for (int64_t begin = from; begin < j->length && begin < from + step; begin += j->chunk) {
                 part part = part_of(j, begin);
                 part_panel(j, &part, 0, panel, begin);
-                if (j->w->kind >= TN_PACKED_OF_FLOATS)
+                if (!apart)
                     widen_levels[j->w->kind](&part, wide);
-                pairs_many[j->w->kind](j, &part, begin * (f.block / TN_PACKED_BLOCK));
+                (apart ? apart_rows : wide_rows)[j->w->kind](j, &part, begin * (f.block / TN_PACKED_BLOCK));
             }
 }

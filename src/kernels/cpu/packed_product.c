@@ -167,25 +167,53 @@ TN_INLINE vf levels_min(tn_level_form f, const char *block, int64_t group, int v
     return levels_d(f, block, 1, v) * floats(tn_levels_have_nibbles(f) ? (vi)(min >> 4 & 15) : (vi)min);
 }
 
-/* A part of PANELS panels as packed_levels.h and packed_pairs.h read it for many rows of x: the blocks' units as bytes without a sign, then f32 [2, 16]
- * of scales and f32 [2, 16] of minima. */
-enum { WIDE_UNITS = 8, WIDE_BYTES = (WIDE_UNITS + 4) * 64, WIDE_BLOCKS = 16 };
-TN_INLINE void widen_part(tn_level_form f, part *part, char *to)
+/* What is taken apart as levels are: with OF_PAIRS also Q8 (and Q8_FINE) and Q4, whose scales lie apart. */
+#if OF_PAIRS
+#define APART_LIST(X) X(Q8, 8, 0, 32, 32, 128, false, TN_TABLE_NONE) X(Q4, 4, 0, 32, 32, 8, false, TN_TABLE_NONE)
+#define AS_LEVELS_LIST(X) APART_LIST(X) TN_LEVELS_LIST(X)
+#else
+#define AS_LEVELS_LIST TN_LEVELS_LIST
+#endif
+TN_INLINE int64_t block_bytes(tn_level_form f, bool apart) { return apart ? f.low * 64 : tn_levels_bytes(f); }
+TN_INLINE vf scales_apart(const part *part, int p, int64_t b, int v)
+{
+    return halves((const uint16_t *)(const void *)(part->scales[p] + b * 32) + v * LANES);
+}
+
+/* So many units of levels by bytes of x have sums in 16 bits; 0: they are multiplied as pairs, or in 32 bits. */
+TN_INLINE int units_together(tn_level_form f) { return OF_BYTES && !f.table ? 128 >> (f.low + f.high) : 0; }
+TN_INLINE bool in_pairs(tn_level_form f) { return OF_PAIRS && !units_together(f); }
+
+/* A part of PANELS panels as packed_levels.h and packed_pairs.h read it for many rows of x: the blocks' units as bytes without a sign, or, what is
+ * multiplied as pairs, as these, with it; then f32 [2, 16] of scales and f32 [2, 16] of minima. */
+enum { WIDE_UNITS = OF_PAIRS ? 16 : 8, WIDE_BYTES = (WIDE_UNITS + 4) * 64, WIDE_BLOCKS = 16 };
+TN_INLINE void widen_unit(tn_level_form f, vi unit, int u, char *to)
+{
+    if (in_pairs(f)) {
+        const vs16 zero = (vs16)splat_i32(f.zero * 0x10001);
+        *(vs16 *)(void *)(to + 2 * u * 64) = (vs16)even_bytes(unit) - zero;
+        *(vs16 *)(void *)(to + (2 * u + 1) * 64) = (vs16)odd_bytes(unit) - zero;
+    } else {
+        *(vi *)(void *)(to + u * 64) = unit;
+    }
+}
+TN_INLINE void widen_part(tn_level_form f, bool apart, part *part, char *to)
 {
     const int per = f.block / TN_PACKED_BLOCK, groups = TN_PACKED_BLOCK / f.group;
     for (int p = 0; p < PANELS; p++) {
         char *begin = to;
         for (int64_t b = 0; b < part->count * per; b++, to += WIDE_BYTES) {
-            const char *block = part->w[p] + b / per * tn_levels_bytes(f), *planes = block + b % per * (f.low + f.high) * 64;
+            const char *block = part->w[p] + b / per * block_bytes(f, apart), *planes = block + b % per * (f.low + f.high) * 64;
             float *scales = (float *)(void *)(to + WIDE_UNITS * 64);
             TN_UNROLL
             for (int v = 0; v < NV; v++) {
                 TN_UNROLL
                 for (int u = 0; u < 8; u++)
-                    *(vi *)(void *)(to + u * 64 + v * TN_VECTOR_BYTES) = levels_unit(f, planes, u, v);
+                    widen_unit(f, levels_unit(f, planes, u, v), u, to + v * TN_VECTOR_BYTES);
                 TN_UNROLL
                 for (int g = 0; g < groups; g++) {
-                    *(vf *)(scales + g * TN_PACKED_ROWS + v * LANES) = levels_scale(f, block, b % per * groups + g, v);
+                    *(vf *)(scales + g * TN_PACKED_ROWS + v * LANES) =
+                        apart ? scales_apart(part, p, b, v) : levels_scale(f, block, b % per * groups + g, v);
                     if (f.min)
                         *(vf *)(scales + (2 + g) * TN_PACKED_ROWS + v * LANES) = levels_min(f, block, b % per * groups + g, v);
                 }
@@ -196,11 +224,15 @@ TN_INLINE void widen_part(tn_level_form f, part *part, char *to)
     part->count *= per;
 }
 #define WIDEN(name, ...) \
-    static void widen_##name(part *part, char *to) { widen_part((tn_level_form){__VA_ARGS__}, part, to); }
-TN_LEVELS_LIST(WIDEN)
+    static void widen_##name(part *part, char *to) { widen_part((tn_level_form){__VA_ARGS__}, TN_PACKED_##name < TN_PACKED_OF_FLOATS, part, to); }
+AS_LEVELS_LIST(WIDEN)
 #undef WIDEN
 #define WIDEN(name, ...) [TN_PACKED_##name] = widen_##name,
-static void (*const widen_levels[])(part *part, char *to) = {TN_LEVELS_LIST(WIDEN)};
+static void (*const widen_levels[])(part *part, char *to) = {AS_LEVELS_LIST(WIDEN)
+#if OF_PAIRS
+                                                             [TN_PACKED_Q8_FINE] = widen_Q8
+#endif
+};
 #undef WIDEN
 
 /* So many chunks of all rows of x as the caches hold. */
