@@ -120,11 +120,11 @@ static inline tn_packed_matrix tn_packed_rows(const tn_packed_matrix *w, int64_t
                               w->aside ? w->aside + panel * tn_packed_aside_panel_bytes(w->cols) : NULL};
 }
 
-/* Bytes of a prepared input, aligned to 64: room for elements of BF16 as floats, and for those of blocks in 16 bits. */
+/* Bytes of a prepared input, aligned to 64: room for elements of BF16 as floats, and for those of blocks in 16 bits and as bytes. */
 static inline size_t tn_packed_input_bytes(tn_packed_kind kind, int64_t n, int64_t cols)
 {
     const int64_t blocks = tn_packed_blocks(cols);
-    const int64_t of_blocks = blocks * (64 + 12), of_kind[] = {cols * 4, (cols + 1) / 2 * 8, of_blocks, of_blocks, of_blocks};
+    const int64_t of_blocks = blocks * (64 + 32 + 12), of_kind[] = {cols * 4, (cols + 1) / 2 * 8, of_blocks, of_blocks, of_blocks};
     return (size_t)(n * of_kind[tn_packed_input_kind(kind)] + 63) / 64 * 64;
 }
 

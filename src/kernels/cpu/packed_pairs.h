@@ -1,6 +1,6 @@
 /* Products with weights in blocks of 32 on processors that multiply pairs of 16 bits: Q8, Q8_FINE and Q4 are levels too (kernels/levels.h), but for
- * their scales, which lie apart. Included by packed_product.c. Sums of a block are whole numbers, and those of blocks f32 in the same order for one row
- * of x, which takes the bytes apart in registers, as for more, for which they become pairs once: the same bits.
+ * their scales, which lie apart. Included by packed_product.c. Sums of a block are whole numbers, and those of blocks f32 in the same order for any rows
+ * of x: the same bits. One row of x takes W apart in registers, few so Q8 and Q4; for more it is widened once.
  * In a block of x 16 units: 2 u has elements 4 u and 4 u + 2, 2 u + 1 has 4 u + 1 and 4 u + 3. */
 
 static inline tn_level_form form_of(tn_packed_kind kind)
@@ -15,8 +15,8 @@ static inline tn_level_form form_of(tn_packed_kind kind)
  * the second cache: what memory is slow for; from there the loop sees far enough itself. */
 enum { ABREAST = 4 / NV, FAR_AHEAD = 16384 };
 
-/* So many units of levels by bytes of x have sums in 16 bits; 0: they are multiplied as pairs. */
-TN_INLINE int units_together(tn_level_form f) { return OF_BYTES && !f.table ? 128 >> (f.low + f.high) : 0; }
+/* So many rows of x pay for widening what has its scales apart. */
+enum { FEW = 12 };
 
 /* A group's whole numbers of these panels. In 16 bits there is room for the sums of eight units of levels of 4 bits, of four of 5. */
 TN_INLINE void pairs_group(tn_level_form f, int g, int32_t less, const char *const *planes, const int32_t *units, const int32_t *bytes, vi *whole)
@@ -62,9 +62,7 @@ TN_INLINE void pairs_row(tn_level_form f, bool apart, const job *j, const part *
     for (int64_t b = 0; b < part->count * per; b++) {
         const float x_scale = x->scales[b];
         const int32_t late = groups == 1 ? 0 : x->late[b];
-        int32_t bytes[8];
-        if (units_together(f))
-            as_bytes(x->units + b * 16, bytes);
+        const int32_t *bytes = x->bytes + b * 8;
         for (int p = 0; p < STREAMS; p += ABREAST) {
             const int32_t *units = hidden(x->units + b * 16);
             const char *block[ABREAST], *planes[ABREAST];
@@ -97,48 +95,106 @@ TN_INLINE void pairs_row(tn_level_form f, bool apart, const job *j, const part *
     put(STREAMS, 1, 1, j, part, x->token, sum);
 }
 
-/* Adds to y what a widened panel and `width` rows of x give, two vectors of W at a time. */
-TN_INLINE void pairs_tile(int group, bool min, int width, const job *j, const part *part, const input_tile *x)
+/* Adds to `whole` the whole numbers of units first ... end of a block, by pairs: of two vectors of a panel from v on, and `width` rows of x. */
+TN_INLINE void tile_pairs(tn_level_form f, bool wide, int width, int first, int end, const char *planes, int v, const int32_t *units, vi whole[2][NARROW])
+{
+    if (wide) { /* gcc keeps the sums in registers where this loop stays one */
+        for (int at = 2 * first; at < 2 * end; at++) {
+            const vi *pair = (const vi *)(const void *)(planes + at * 64) + v;
+            TN_UNROLL
+            for (int i = 0; i < width; i++) {
+                const vi element = splat_i32(units[at * width + i]);
+                whole[0][i] += pairs(pair[0], element);
+                whole[1][i] += pairs(pair[1], element);
+            }
+        }
+        return;
+    }
+    TN_UNROLL
+    for (int u = first; u < end; u++) {
+        const vi unit[2] = {levels_unit(f, planes, u, v), levels_unit(f, planes, u, v + 1)};
+        TN_UNROLL
+        for (int odd = 0; odd < 2; odd++)
+            TN_UNROLL
+            for (int i = 0; i < width; i++) {
+                const vi element = splat_i32(units[(2 * u + odd) * width + i]);
+                TN_UNROLL
+                for (int k = 0; k < 2; k++)
+                    whole[k][i] = here(whole[k][i] + pairs(odd ? odd_bytes(unit[k]) : even_bytes(unit[k]), element));
+            }
+    }
+}
+/* The same by bytes, `together` units of which have room in 16 bits. */
+TN_INLINE void tile_bytes(tn_level_form f, int together, int width, int first, int end, const char *planes, int v, const int32_t *bytes, vi whole[2][NARROW])
+{
+    vi sum[2][NARROW];
+    TN_UNROLL
+    for (int u = first; u < end; u++) {
+        const vi unit[2] = {levels_unit(f, planes, u, v), levels_unit(f, planes, u, v + 1)};
+        TN_UNROLL
+        for (int i = 0; i < width; i++) {
+            const vi element = splat_i32(bytes[u * width + i]);
+            TN_UNROLL
+            for (int k = 0; k < 2; k++) {
+                const vi product = bytes_in_16_bits(unit[k], element);
+                sum[k][i] = here((u - first) % together == 0 ? product : (vi)((vs16)sum[k][i] + (vs16)product));
+            }
+        }
+        if ((u - first + 1) % together != 0 && u + 1 < end)
+            continue;
+        TN_UNROLL
+        for (int i = 0; i < width; i++) {
+            whole[0][i] = here(whole[0][i] + pairs(sum[0][i], splat_i32(0x10001)));
+            whole[1][i] = here(whole[1][i] + pairs(sum[1][i], splat_i32(0x10001)));
+        }
+    }
+}
+
+/* Adds to y what a panel and `width` rows of x give, two vectors of W at a time: as it is packed where the scales are apart, else widened; all but the
+ * last three are constants where this is inlined. */
+TN_INLINE void pairs_tile(tn_level_form own, bool apart, int width, const job *j, const part *part, const input_tile *x)
 {
     vf sum[NV][NARROW];
-    const int groups = TN_PACKED_BLOCK / group, units = WIDE_UNITS / groups;
+    const bool wide = !apart;
+    const tn_level_form f = apart ? own : (tn_level_form){8, 0, TN_PACKED_BLOCK, own.group, own.zero, own.min, TN_TABLE_NONE};
+    const int groups = TN_PACKED_BLOCK / f.group;
+    const int64_t stride = apart ? block_bytes(f, apart) : WIDE_BYTES;
     TN_UNROLL
     for (int v = 0; v < NV; v++)
         TN_UNROLL
         for (int i = 0; i < width; i++)
             sum[v][i] = splat(0);
     for (int64_t b = 0; b < part->count; b++) {
-        const char *block = part->w[0] + b * WIDE_BYTES;
+        const char *block = part->w[0] + b * stride;
         const float *scales = (const float *)(const void *)(block + WIDE_UNITS * 64);
+        const int32_t *units = hidden(x->units + b * 16 * width), *bytes = hidden(x->bytes + b * 8 * width);
         TN_UNROLL
         for (int at = 0; at < groups * NV / 2; at++) {
             const int g = at / (NV / 2), first = at % (NV / 2) * 2;
+            const int begin = g * 4, end = begin + f.group / 4, together = units_together(own);
+            int32_t less[NARROW]; /* the sum of x */
             vi whole[2][NARROW];
             TN_UNROLL
-            for (int i = 0; i < width; i++)
-                whole[0][i] = whole[1][i] = splat_i32(0);
-            for (int u = g * units; u < (g + 1) * units; u++) {
-                const vi *unit = (const vi *)(const void *)(block + u * 64) + first;
-                TN_UNROLL
-                for (int i = 0; i < width; i++) {
-                    const vi element = splat_i32(x->units[(b * WIDE_UNITS + u) * width + i]);
-                    whole[0][i] += pairs(unit[0], element);
-                    whole[1][i] += pairs(unit[1], element);
-                }
+            for (int i = 0; i < width; i++) {
+                const int32_t late = groups == 1 ? 0 : x->late[b * width + i];
+                less[i] = (g == 1 ? late : x->less[b * width + i] - late) >> 7;
+                whole[0][i] = whole[1][i] = splat_i32(wide && !together ? 0 : less[i] * f.zero);
             }
+            if (together)
+                tile_bytes(f, together, width, begin, end, block, first, bytes, whole);
+            else
+                tile_pairs(f, wide, width, begin, end, block, first, units, whole);
             TN_UNROLL
             for (int v = 0; v < 2; v++) {
                 const float *kept = scales + g * TN_PACKED_ROWS + (first + v) * LANES;
-                const vf scale = *(const vf *)kept;
+                const vf scale = apart ? scales_apart(part, 0, b, first + v) : *(const vf *)kept;
                 TN_UNROLL
                 for (int i = 0; i < width; i++) {
                     const float x_scale = x->scales[b * width + i];
                     vf *to = &sum[first + v][i];
                     *to = fma_(floats(whole[v][i]), scale * splat(x_scale), *to);
-                    if (min) {
-                        const int32_t late = groups == 1 ? 0 : x->late[b * width + i], less = g == 1 ? late : x->less[b * width + i] - late;
-                        *to = fma_(*(const vf *)(kept + 2 * TN_PACKED_ROWS), splat(x_scale * (float)(less >> 7)), *to);
-                    }
+                    if (f.min)
+                        *to = fma_(*(const vf *)(kept + 2 * TN_PACKED_ROWS), splat(x_scale * (float)less[i]), *to);
                 }
             }
         }
@@ -146,32 +202,43 @@ TN_INLINE void pairs_tile(int group, bool min, int width, const job *j, const pa
     put(1, width, NARROW, j, part, x->token, &sum[0][0]);
 }
 
-/* All rows of x by a widened part; what differs between forms there. */
-TN_INLINE void pairs_rows(int group, bool min, const job *j, const part *part, int64_t begin)
+/* All rows of x by a part of a panel. */
+TN_INLINE void pairs_rows(tn_level_form f, bool apart, const job *j, const part *part, int64_t begin)
 {
     for (int64_t token = 0; token < j->n;) {
         const int width = tile_width(NARROW, j->n - token);
         const input_tile x = input_tile_of(j, token, width, begin);
         if (width == NARROW)
-            pairs_tile(group, min, NARROW, j, part, &x);
+            pairs_tile(f, apart, NARROW, j, part, &x);
+        else if (width == 4)
+            pairs_tile(f, apart, 4, j, part, &x);
         else if (width == 2)
-            pairs_tile(group, min, 2, j, part, &x);
+            pairs_tile(f, apart, 2, j, part, &x);
         else
-            pairs_tile(group, min, 1, j, part, &x);
+            pairs_tile(f, apart, 1, j, part, &x);
         token += width;
     }
 }
-static void pairs_many(tn_level_form f, const job *j, const part *part, int64_t begin)
-{
-    if (f.group == 16 && f.min)
-        pairs_rows(16, true, j, part, begin);
-    else if (f.group == 16)
-        pairs_rows(16, false, j, part, begin);
-    else if (f.min)
-        pairs_rows(32, true, j, part, begin);
-    else
-        pairs_rows(32, false, j, part, begin);
-}
+#define ROWS(name, ...)                                                                                                       \
+    static void wide_rows_##name(const job *j, const part *part, int64_t begin)                                               \
+    {                                                                                                                         \
+        pairs_rows((tn_level_form){__VA_ARGS__}, false, j, part, begin);                                                      \
+    }
+AS_LEVELS_LIST(ROWS)
+#undef ROWS
+#define ROWS(name, ...) [TN_PACKED_##name] = wide_rows_##name,
+static void (*const wide_rows[])(const job *j, const part *part, int64_t begin) = {AS_LEVELS_LIST(ROWS)[TN_PACKED_Q8_FINE] = wide_rows_Q8};
+#undef ROWS
+#define ROWS(name, ...)                                                                                                       \
+    static void apart_rows_##name(const job *j, const part *part, int64_t begin)                                              \
+    {                                                                                                                         \
+        pairs_rows((tn_level_form){__VA_ARGS__}, true, j, part, begin);                                                       \
+    }
+APART_LIST(ROWS)
+#undef ROWS
+#define ROWS(name, ...) [TN_PACKED_##name] = apart_rows_##name,
+static void (*const apart_rows[])(const job *j, const part *part, int64_t begin) = {APART_LIST(ROWS)[TN_PACKED_Q8_FINE] = apart_rows_Q8};
+#undef ROWS
 
 #define ROW(name, ...)                                                                                                        \
     static void pairs_##name(const job *j, const part *part, const input_tile *x)                                              \
@@ -204,6 +271,7 @@ static void blocks_product(const job *j, int64_t first, int64_t last)
     char wide[WIDE_BLOCKS * WIDE_BYTES] __attribute__((aligned(64)));
     const tn_level_form f = form_of(j->w->kind);
     const int64_t step = chunks_of(j) * j->chunk;
+    const bool apart = j->w->kind < TN_PACKED_OF_FLOATS && j->n < FEW;
     if (j->n == 1) {
         pairs_one(j, first, last);
         return;
@@ -213,7 +281,8 @@ static void blocks_product(const job *j, int64_t first, int64_t last)
             for (int64_t begin = from; begin < j->length && begin < from + step; begin += j->chunk) {
                 part part = part_of(j, begin);
                 part_panel(j, &part, 0, panel, begin);
-                widen_levels[j->w->kind](&part, wide);
-                pairs_many(f, j, &part, begin * (f.block / TN_PACKED_BLOCK));
+                if (!apart)
+                    widen_levels[j->w->kind](&part, wide);
+                (apart ? apart_rows : wide_rows)[j->w->kind](j, &part, begin * (f.block / TN_PACKED_BLOCK));
             }
 }

@@ -36,12 +36,12 @@ typedef struct part {
 } part;
 
 /* Rows of x side by side: units[u * width + i], scales[b * width + i]; less: -128 times the sum of a block; late: the same of its second half. Of
- * Q8_FINE's blocks first the units of the high bytes, then of the low ones; OF_PAIRS all are as packed_pairs.h says. */
+ * Q8_FINE's blocks first the units of the high bytes, then of the low ones; OF_PAIRS all are as packed_pairs.h says, and bytes are the units of Q8. */
 typedef struct input_tile {
     int64_t token;
     const int32_t *units;
     const float *scales;
-    const int32_t *less, *late;
+    const int32_t *less, *late, *bytes;
 } input_tile;
 
 /* How x is laid out, for both functions: tiles of `most` rows, then of 4 and of 2, then single ones. 8 are twice 4, each as many as W's loads keep
@@ -65,7 +65,8 @@ TN_INLINE input_tile input_tile_of(const job *j, int64_t token, int width, int64
     const int64_t at = token * j->blocks + begin * width;
     const int32_t *units = (const int32_t *)(const void *)j->prepared, *less = units + j->n * (j->units + j->blocks) + at;
     const float *scales = (const float *)(const void *)(units + j->n * j->units);
-    return (input_tile){token, units + token * j->units + begin * j->per * width, scales + at, less, less + j->n * j->blocks};
+    const int32_t *late = less + j->n * j->blocks, *bytes = units + j->n * (j->units + 3 * j->blocks) + at * 8;
+    return (input_tile){token, units + token * j->units + begin * j->per * width, scales + at, less, late, bytes};
 }
 
 TN_INLINE part part_of(const job *j, int64_t begin)
@@ -168,7 +169,8 @@ TN_INLINE vf levels_min(tn_level_form f, const char *block, int64_t group, int v
 
 /* What is taken apart as levels are: with OF_PAIRS also Q8 (and Q8_FINE) and Q4, whose scales lie apart. */
 #if OF_PAIRS
-#define AS_LEVELS_LIST(X) X(Q8, 8, 0, 32, 32, 128, false, TN_TABLE_NONE) X(Q4, 4, 0, 32, 32, 8, false, TN_TABLE_NONE) TN_LEVELS_LIST(X)
+#define APART_LIST(X) X(Q8, 8, 0, 32, 32, 128, false, TN_TABLE_NONE) X(Q4, 4, 0, 32, 32, 8, false, TN_TABLE_NONE)
+#define AS_LEVELS_LIST(X) APART_LIST(X) TN_LEVELS_LIST(X)
 #else
 #define AS_LEVELS_LIST TN_LEVELS_LIST
 #endif
@@ -178,12 +180,16 @@ TN_INLINE vf scales_apart(const part *part, int p, int64_t b, int v)
     return halves((const uint16_t *)(const void *)(part->scales[p] + b * 32) + v * LANES);
 }
 
-/* A part of PANELS panels as packed_levels.h and packed_pairs.h read it for many rows of x: the blocks' units as bytes without a sign, or, OF_PAIRS, as
- * pairs with it, then f32 [2, 16] of scales and f32 [2, 16] of minima. */
+/* So many units of levels by bytes of x have sums in 16 bits; 0: they are multiplied as pairs, or in 32 bits. */
+TN_INLINE int units_together(tn_level_form f) { return OF_BYTES && !f.table ? 128 >> (f.low + f.high) : 0; }
+TN_INLINE bool in_pairs(tn_level_form f) { return OF_PAIRS && !units_together(f); }
+
+/* A part of PANELS panels as packed_levels.h and packed_pairs.h read it for many rows of x: the blocks' units as bytes without a sign, or, what is
+ * multiplied as pairs, as these, with it; then f32 [2, 16] of scales and f32 [2, 16] of minima. */
 enum { WIDE_UNITS = OF_PAIRS ? 16 : 8, WIDE_BYTES = (WIDE_UNITS + 4) * 64, WIDE_BLOCKS = 16 };
 TN_INLINE void widen_unit(tn_level_form f, vi unit, int u, char *to)
 {
-    if (OF_PAIRS) {
+    if (in_pairs(f)) {
         const vs16 zero = (vs16)splat_i32(f.zero * 0x10001);
         *(vs16 *)(void *)(to + 2 * u * 64) = (vs16)even_bytes(unit) - zero;
         *(vs16 *)(void *)(to + (2 * u + 1) * 64) = (vs16)odd_bytes(unit) - zero;
@@ -551,15 +557,17 @@ TN_INLINE void lay(int width, tn_packed_kind kind, int64_t cols, const float *x,
 }
 
 /* A block's whole numbers. */
-TN_INLINE void round_to(int planes, const vi *q, int8_t *bytes)
+TN_INLINE void round_to(int planes, const vi *q, int8_t *bytes, int8_t *fours)
 {
     enum { VECTORS = TN_PACKED_BLOCK / LANES };
 #if OF_PAIRS
-    (void)planes;
     TN_UNROLL
     for (int v = 0; v < VECTORS; v += 2)
         *(vi *)(void *)(bytes + v * 2 * LANES) = paired(q[v], q[v + 1]);
+    if (OF_BYTES && planes == 1)
+        narrowed_block(q, fours);
 #else
+    (void)fours;
     TN_UNROLL
     for (int v = 0; v < VECTORS; v++) {
         narrowed(planes == 1 ? q[v] : (vi)((q[v] + 128) >> 8), bytes + v * LANES);
@@ -569,10 +577,11 @@ TN_INLINE void round_to(int planes, const vi *q, int8_t *bytes)
 #endif
 }
 
-/* At most LANES blocks of a row, of which `left` elements are there, as bytes, or, OF_PAIRS, as pairs (packed_pairs.h); planes: of bytes, the high one of
- * a block first (|low| is at most 128); what the row has of scales, less and late goes `width` apart. All blocks' magnitudes, then their sums, are found
- * together. NaN and infinity give a scale of NaN. */
-TN_INLINE void round_blocks(int planes, int count, int64_t left, const float *x, int8_t *bytes, int64_t width, float *scales, int32_t *less, int32_t *late)
+/* At most LANES blocks of a row, of which `left` elements are there, as bytes, or, OF_PAIRS, as pairs (packed_pairs.h) and OF_BYTES as `fours` too; planes:
+ * of bytes, the high one of a block first (|low| is at most 128); what the row has of scales, less and late goes `width` apart. All blocks' magnitudes,
+ * then their sums, are found together. NaN and infinity give a scale of NaN. */
+TN_INLINE void round_blocks(int planes, int count, int64_t left, const float *x, int8_t *bytes, int8_t *fours, int64_t width, float *scales, int32_t *less,
+                            int32_t *late)
 {
     enum { VECTORS = TN_PACKED_BLOCK / LANES };
     const float top = planes == 1 ? 127.0f : 32512.0f;
@@ -609,7 +618,7 @@ TN_INLINE void round_blocks(int planes, int count, int64_t left, const float *x,
                 of_second += q;
             all[v] = q;
         }
-        round_to(planes, all, bytes);
+        round_to(planes, all, bytes, fours + b * TN_PACKED_BLOCK);
         sum[b] = (vf)whole;
         second[b] = (vf)of_second;
     }
@@ -636,23 +645,38 @@ TN_INLINE void four_units(const int32_t *from, int64_t from_row, int32_t *to, in
     *(four *)(to + 3 * to_row) = __builtin_shufflevector(later_ab, later_cd, 2, 3, 6, 7);
 }
 
-/* A tile of blocks: LANES blocks of all its rows at a time, which then go side by side. */
-TN_INLINE void lay_blocks(int planes, int64_t width, int64_t cols, const float *x, int64_t x_row, int32_t *to, float *scales, int32_t *less, int32_t *late)
+/* Rows of units, from_row apart, side by side. */
+TN_INLINE void units_side_by_side(int64_t width, int64_t units, const int32_t *from, int64_t from_row, int32_t *to)
 {
-    enum { ROW = LANES * 2 * TN_PACKED_BLOCK / 4 };
+    const int64_t by_four = width >= 4 ? 4 : 0;
+    for (int64_t u = 0; u < units && by_four; u += 4)
+        four_units(from + u, from_row, to + u * width, width);
+    for (int64_t u = 0; u < units; u++)
+        for (int64_t i = by_four; i < width; i++)
+            to[u * width + i] = from[i * from_row + u];
+}
+
+/* Where a tile of x goes. */
+typedef struct laid {
+    int32_t *units, *less, *late, *bytes;
+    float *scales;
+} laid;
+
+/* A tile of blocks: LANES blocks of all its rows at a time, which then go side by side. */
+TN_INLINE void lay_blocks(int planes, int64_t width, int64_t cols, const float *x, int64_t x_row, laid to)
+{
+    enum { ROW = LANES * 2 * TN_PACKED_BLOCK / 4, FOURS = LANES * TN_PACKED_BLOCK / 4 };
     const int64_t blocks = tn_packed_blocks(cols), of_block = (OF_PAIRS ? 2 : planes) * TN_PACKED_BLOCK / 4;
     for (int64_t first = 0; first < blocks; first += LANES) {
-        const int64_t count = tn_min_i64(LANES, blocks - first), units = count * of_block, at = first * width;
-        int32_t rounded[NARROW * ROW], *out = to + at * of_block, *rows = width == 1 ? out : rounded;
+        const int64_t count = tn_min_i64(LANES, blocks - first), at = first * width;
+        int32_t rounded[NARROW * ROW], narrow[NARROW * FOURS], *out = to.units + at * of_block, *rows = width == 1 ? out : rounded;
         for (int64_t i = 0; i < width; i++)
-            round_blocks(planes, (int)count, cols - first * TN_PACKED_BLOCK, x + i * x_row + first * TN_PACKED_BLOCK, (int8_t *)(rows + i * ROW), width,
-                         scales + at + i, less + at + i, late + at + i);
-        const int64_t by_four = width >= 4 ? 4 : 0;
-        for (int64_t u = 0; u < units && by_four; u += 4)
-            four_units(rows + u, ROW, out + u * width, width);
-        for (int64_t u = 0; u < units && width > 1; u++)
-            for (int64_t i = by_four; i < width; i++)
-                out[u * width + i] = rows[i * ROW + u];
+            round_blocks(planes, (int)count, cols - first * TN_PACKED_BLOCK, x + i * x_row + first * TN_PACKED_BLOCK, (int8_t *)(rows + i * ROW),
+                         (int8_t *)(narrow + i * FOURS), width, to.scales + at + i, to.less + at + i, to.late + at + i);
+        if (width > 1)
+            units_side_by_side(width, count * of_block, rows, ROW, out);
+        if (OF_BYTES && planes == 1)
+            units_side_by_side(width, count * 8, narrow, FOURS, to.bytes + at * 8);
     }
 }
 
@@ -663,14 +687,15 @@ tn_status TN_K(packed_input)(tn_packed_kind kind, int64_t n, int64_t cols, const
     float *scales = (float *)(void *)(words + n * units);
     for (int64_t token = 0, width; token < end; token += width) { /* a tile is the thread's who has its first row */
         width = tile_width(most_of(kind), n - token);
-        int32_t *to = words + token * units, *less = all_less + token * blocks, *late = less + n * blocks;
+        int32_t *to = words + token * units, *less = all_less + token * blocks;
+        const laid blocks_to = {to, less, less + n * blocks, all_less + 2 * n * blocks + token * blocks * 8, scales + token * blocks};
         const float *from = x + token * x_row;
         if (token < begin)
             continue;
         if (kind == TN_PACKED_Q8_FINE)
-            lay_blocks(2, width, cols, from, x_row, to, scales + token * blocks, less, late);
+            lay_blocks(2, width, cols, from, x_row, blocks_to);
         else if (tn_packed_in_blocks(kind))
-            lay_blocks(1, width, cols, from, x_row, to, scales + token * blocks, less, late);
+            lay_blocks(1, width, cols, from, x_row, blocks_to);
         else if (width == WIDE)
             lay(WIDE, kind, cols, from, x_row, to);
         else if (width == 4)

@@ -20,14 +20,15 @@ typedef int32_t vi __attribute__((vector_size(TN_VECTOR_BYTES), aligned(4), may_
 
 /* Most rows of x at once (with F32 and BF16; with Q8 and Q4, whose whole numbers need registers beside the sums), and panels of W. OF_PAIRS: whole
  * numbers are multiplied as pairs of 16 bits, as which x is prepared, and with BF16 x is floats: nothing here sums products of bytes or bf16 in 32 bits.
- * OF_BYTES: bytes have products with sums in 16 bits, which one row of x takes with levels of so few bits that they have room. */
+ * OF_BYTES: bytes have products with sums in 16 bits, for levels of so few bits that they have room. */
 #if defined(__AVX512F__)
 #define OF_PAIRS 0
+#define OF_BYTES 0
 enum { WIDE = 12, NARROW = 6, PANELS = 2, STREAMS = 4 };
 #elif defined(__AVX2__) && defined(__FMA__)
 #define OF_PAIRS 1
 #define OF_BYTES 1
-enum { WIDE = 6, NARROW = 4, PANELS = 1, STREAMS = 4 };
+enum { WIDE = 6, NARROW = 6, PANELS = 1, STREAMS = 4 };
 #else
 #define OF_PAIRS 1
 #define OF_BYTES 0
@@ -256,11 +257,16 @@ TN_INLINE vi paired(vi a, vi b)
 #undef PAIR_
     return (first & 0xffff) | second << 16;
 }
-/* A block's pairs, which are bytes with a sign, as 8 units of 4. */
-TN_INLINE void as_bytes(const int32_t *units, int32_t *bytes)
+/* A block's whole numbers as bytes with a sign; where OF_BYTES. */
+TN_INLINE void narrowed_block(const vi *q, int8_t *to)
 {
-    for (int u = 0; u < 8; u++)
-        bytes[u] = (units[2 * u] & 0x00ff00ff) | (int32_t)((uint32_t)units[2 * u + 1] << 8 & 0xff00ff00);
+#if OF_BYTES
+    const __m256i first = _mm256_packs_epi32((__m256i)q[0], (__m256i)q[1]), second = _mm256_packs_epi32((__m256i)q[2], (__m256i)q[3]);
+    const __m256i both = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(first, second), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256((__m256i *)(void *)to, both);
+#else
+    (void)q, (void)to;
+#endif
 }
 #else
 /* sum + the products of 4 bytes: w's without a sign, x's with. */
