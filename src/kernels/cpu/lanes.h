@@ -146,11 +146,11 @@ static inline float dot_f32(const float *x, const float *y, int64_t n)
     for (; i + TN_LANES <= n; i += TN_LANES)
         TN_UNROLL for (int k = 0; k < 4; k++)
             v[k] = _mm256_fmadd_ps(_mm256_loadu_ps(x + i + 8 * k), _mm256_loadu_ps(y + i + 8 * k), v[k]);
-    if (i < n)
-        TN_UNROLL for (int k = 0; k < 4; k++)
-            v[k] = _mm256_fmadd_ps(tn_first8_(x + i + 8 * k, n - i - 8 * k, none), tn_first8_(y + i + 8 * k, n - i - 8 * k, none), v[k]);
+    float rest = 0;
+    for (; i < n; i++)
+        rest += x[i] * y[i];
     v[0] = _mm256_add_ps(_mm256_add_ps(v[0], v[2]), _mm256_add_ps(v[1], v[3]));
-    return tn_fold8_((const tn_lanes8_ *)&v[0]);
+    return tn_fold8_((const tn_lanes8_ *)&v[0]) + rest;
 }
 #else
 TN_LANES_DOT_(float, f32)
