@@ -6,7 +6,7 @@
 #include <tenon/tenon.h>
 
 #ifdef __SANITIZE_ADDRESS__ /* each epoch takes seconds, and is like the one before: how well it learns is the plain run's to say */
-enum { EPOCHS = 1, LEARNS = false };
+enum { EPOCHS = 3, LEARNS = false };
 #else
 enum { EPOCHS = 10, LEARNS = true }; /* after 5 of them 2 of 12 seeds pass 0.9, after 10 all */
 #endif
@@ -105,7 +105,7 @@ static int run(void)
     tn_optim *opt = tn_adam_new(tn_parameters(net), 4e-3);
     for (int epoch = 0; epoch < EPOCHS; epoch++)
         printf("epoch %d: loss %.3f\n", epoch + 1, epoch_of(net, loader, opt));
-    bad += check(accuracy(net, test_x, test_y) > (LEARNS ? 0.9 : 0), "learned");
+    bad += check(accuracy(net, test_x, test_y) > (LEARNS ? 0.9 : 0.5), "learned");
 
     const char *path = "residual.safetensors";
     tn_check(tn_save_module(net, path));
@@ -124,7 +124,7 @@ static int run(void)
     tn_freeze(frozen, true);
     tn_optim *fine = tn_sgd_new(tn_parameters(net), 0.01, .momentum = 0.9);
     double loss = epoch_of(net, loader, fine);
-    bad += check(loss > 0 && loss < (LEARNS ? 0.3 : 2.5), "the rest trains on");
+    bad += check(loss > 0 && loss < (LEARNS ? 0.3 : 1), "the rest trains on");
     tn_dict *now = tn_state_dict(net), *then = tn_state_dict(copy);
     bool stay = true, move = true;
     bad += check(tn_dict_count(now) == 18, "the state has 18 names");
