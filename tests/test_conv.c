@@ -183,6 +183,8 @@ static void test_conv_shapes(void **state)
          .dil_h = 1, .dil_w = 1, .groups = 1},
         {.n = 3, .c_in = 5, .h = 13, .w = 60, .c_out = 20, .kh = 3, .kw = 3, .oh = 7, .ow = 30, .stride_h = 2, .stride_w = 2,
          .pad_h = 1, .pad_w = 1, .dil_h = 1, .dil_w = 1, .groups = 1},
+        {.n = 1, .c_in = 3, .h = 64, .w = 64, .c_out = 5, .kh = 3, .kw = 3, .oh = 32, .ow = 32, .stride_h = 2, .stride_w = 2,
+         .pad_h = 1, .pad_w = 1, .dil_h = 1, .dil_w = 1, .groups = 1},
         {.n = 33, .c_in = 3, .h = 10, .w = 32, .c_out = 15, .kh = 3, .kw = 3, .oh = 10, .ow = 32, .stride_h = 1, .stride_w = 1,
          .pad_h = 1, .pad_w = 1, .dil_h = 1, .dil_w = 1, .groups = 1}, /* lines of whole vectors: of two, and of one, some images together */
         {.n = 33, .c_in = 8, .h = 9, .w = 32, .c_out = 24, .kh = 3, .kw = 3, .oh = 5, .ow = 16, .stride_h = 2, .stride_w = 2,

@@ -130,6 +130,7 @@ static void judge(tn_module *gen)
         least = count[i] < least ? count[i] : least;
     printf("radius %.3f +- %.3f (real: %.3f +- %.3f), centre off by %.3f, emptiest of %d sectors %.1f%%\n", mean, std, radius, spread,
            off, SECTORS, 100.0 * least / SAMPLES);
+    expect(isfinite(mean) && isfinite(std), "the points are numbers");
     if (!LEARNS)
         return;
     expect(fabs(mean - radius) < 0.15, "the mean radius is the ring's");

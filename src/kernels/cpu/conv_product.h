@@ -156,12 +156,14 @@ TN_INLINE void N(put_tiles)(const product *p, T *out, const T *tile, int64_t pit
     }
 }
 
-/* `lines` lines of a block into the tile, where they are of whole vectors, or nearly: the columns between them are not computed. */
-TN_INLINE void N(multiply_columns)(const product *p, const T *x, const T *w, int64_t count, T *tile, int64_t pitch, int64_t lines, N(ahead) *ahead)
+/* `lines` lines of a block, where they are of whole vectors, or nearly: the columns between them are not computed. Rows of out are pitch apart, lines
+ * out_row. */
+TN_INLINE void N(multiply_columns)(const product *p, const T *x, const T *w, const T *bias, bool relu, int64_t count, T *out, int64_t pitch,
+                                   int64_t out_row, int64_t lines, N(ahead) *ahead)
 {
     for (int64_t next = 0; next < p->ow; next += WIDTH) { /* vectors one below another; the last column overlaps */
         const int64_t at = tn_min_i64(next, p->ow - WIDTH);
-        N(rows_of)[count](x + at, p->cols, p->off, p->k, w, NULL, false, tile + at, pitch, p->cols, lines, ahead);
+        N(rows_of)[count](x + at, p->cols, p->off, p->k, w, bias, relu, out + at, pitch, out_row, lines, ahead);
     }
 }
 
@@ -175,24 +177,22 @@ static void N(multiply)(const product *p, const T *x, const T *packed, int64_t f
         return;
     }
     const int64_t strip = product_strip(p), pitch = product_pitch(p), across = tn_ceil_div(p->ow, WIDTH);
-    const bool upright = tile && p->out_col == 1 && strip >= 3 && p->ow >= WIDTH && 8 * across * WIDTH <= 9 * p->cols;
-    const bool zipped = TN_VECTOR_BYTES == 32 && p->alternates && strip >= 3 && p->ow >= WIDTH && 8 * across * WIDTH <= 9 * p->cols;
+    const bool whole = strip >= 3 && p->ow >= WIDTH && 8 * across * WIDTH <= 9 * p->cols, upright = whole && tile && p->out_col == 1;
+    const bool zipped = whole && TN_VECTOR_BYTES == 32 && p->alternates;
     for (int64_t y = 0; y < p->oh; y += strip) {
         const int64_t lines = tn_min_i64(strip, p->oh - y), vectors = tn_ceil_div((lines - 1) * p->cols + p->ow, WIDTH);
         for (int64_t b = first; b < last; b++) {
             const int64_t row = block_begin(p->rows, b), count = block_begin(p->rows, b + 1) - row;
             const T *from = x + p->base + y * p->cols, *w = packed + row * p->k, *add = bias ? bias + row : NULL;
             T *to = out + row * p->out_plane + y * p->out_row;
-            for (int64_t i = 0; upright && i < across; i++) { /* vectors one below another; the last column overlaps */
-                const int64_t at = tn_min_i64(i * WIDTH, p->ow - WIDTH);
-                N(rows_of)[count](from + at, p->cols, p->off, p->k, w, add, relu, to + at, p->out_plane, p->out_row, lines, ahead);
-            }
-            if (upright)
+            if (upright) {
+                N(multiply_columns)(p, from, w, add, relu, count, to, p->out_plane, p->out_row, lines, ahead);
                 continue;
+            }
             if (zipped) {
-                N(multiply_columns)(p, from, w, count, tile, pitch, lines, ahead);
+                N(multiply_columns)(p, from, w, add, relu, count, tile, pitch, p->cols, lines, ahead);
                 w = packed + p->rows * p->k + row * p[1].k;
-                N(multiply_columns)(&p[1], x + p[1].base + y * p->cols, w, count, tile + ROWS * pitch, pitch, lines, ahead);
+                N(multiply_columns)(&p[1], from + p[1].base - p->base, w, add, relu, count, tile + ROWS * pitch, pitch, p->cols, lines, ahead);
                 N(put_tiles)(p, to, tile, pitch, count, lines);
                 continue;
             }

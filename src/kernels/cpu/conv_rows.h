@@ -76,7 +76,7 @@ static __attribute__((noinline)) void ROW(part_rows)(T *even, T *odd, int64_t pi
         for (int64_t row = 0; row < rows; row++) {
             const T *from = in + row * in_pitch + 2 * i;
             const eight low = *(const eight *)from, high = *(const eight *)(from + 8);
-            __builtin_prefetch(from + rows * in_pitch); /* of the next channel: planes are shorter than the processor looks */
+            __builtin_prefetch(from + rows * in_pitch); /* the next channel's, or near: the processor looks no further than a page */
             *(eight *)(even + row * pitch + i) = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
             *(eight *)(odd + row * pitch + i) = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15);
         }

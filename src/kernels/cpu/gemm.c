@@ -114,7 +114,6 @@ enum { DEEP = VECTOR_BYTES == 64 ? 384 : VECTOR_BYTES == 32 ? 288 : 512 };
 #define LINES lines_f32
 #endif
 #include "kernels/cpu/gemm_template.h"
-#undef LINES
 #include "kernels/cpu/gemm_thin.h"
 #include "kernels/cpu/gemm_outer.h"
 

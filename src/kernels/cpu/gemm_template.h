@@ -15,7 +15,7 @@
  * The includer defines T, its vectors V and V4, NAME(x), LANES, LINE, MR, NV, KC; FMA(a, b, c), of one element ONE(a, b, c); SPLAT(x); DEPTH;
  * STEP(a, b, c), which is FMA for units; TARGET, the attribute of what uses them; where panels are not packed as they are PACK(dst, width, src,
  * count, k, across, along); and where there is more than pack4 for lines along k LINES(dst, width, src, count, k, across), which says how many it
- * packed. Those that differ from one inclusion to the next, NAME and KC to PACK, end with it. */
+ * packed. Those that differ from one inclusion to the next, NAME and KC to LINES, end with it. */
 
 #define NR (NV * LANES)
 #define UNITS(k) (((k) + DEPTH - 1) / DEPTH)
@@ -648,3 +648,4 @@ static void NAME(pack_whole)(const tn_gemm *gemm, T *packed)
 #undef DEPTH
 #undef TARGET
 #undef PACK
+#undef LINES

@@ -99,10 +99,15 @@ static inline float sum_f32(const float *x, int64_t n)
 }
 #elif defined(__AVX2__)
 /* Here by vectors: gcc keeps such an array of lanes in memory, and each step waits for the store of the one before. */
+/* The first n of eight lanes. */
+static inline __m256i tn_first_eight_(int64_t n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n < 8 ? n : 8)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
 /* The first n of eight elements at x, the others those of `none`. */
 static inline __m256 tn_first8_(const float *x, int64_t n, __m256 none)
 {
-    const __m256i lanes = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0));
+    const __m256i lanes = tn_first_eight_(n);
     return _mm256_blendv_ps(none, _mm256_maskload_ps(x, lanes), _mm256_castsi256_ps(lanes));
 }
 static inline float sum_f32(const float *x, int64_t n)
@@ -137,7 +142,7 @@ TN_LANES_SUM_(int64_t, uint64_t, i64, tn_fold_uint64_t)
             rest += x[i] * y[i];                                                                                              \
         return sum_##suffix(lane, n < TN_LANES ? 0 : TN_LANES) + rest;                                                        \
     }
-#if defined(__AVX2__) && !defined(__AVX512F__)
+#if defined(__AVX2__) && defined(__FMA__) && !defined(__AVX512F__)
 static inline float dot_f32(const float *x, const float *y, int64_t n)
 {
     const __m256 none = _mm256_setzero_ps();

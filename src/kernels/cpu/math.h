@@ -1,7 +1,7 @@
 /* Functions of one float without branches, so that a loop over them becomes a loop over vectors on every instruction set: no table, no
  * call, every special case a select. Polynomials are minimax fits in relative error. double is the C library's.
  *
- * Errors in units in the last place (ulp) over the whole range, denormals included, these functions' and math_avx512.h's: sqrt and 1 / x 0.5,
+ * Errors in units in the last place (ulp) over the whole range, denormals included, these functions', math_avx2.h's and math_avx512.h's: sqrt and 1 / x 0.5,
  * log 1, exp and log1p 1.1, erf 1.3, log2, 1 / sqrt(x) and tanh 1.5, expm1, sin and cos 1.6, sigmoid 2.2. What elementwise.h makes of them: ELU
  * 0.9, softplus 1.5, mish 2.8, SiLU 3; GELU 6, with tanh 1.3, and hardswish 1.1 of their argument. Slopes: sigmoid's 1.1; tanh's 0.5, GELU's 1.4,
  * with tanh 5, SiLU's 9 of 1. tests/test_math_ulp.c has all of these bounds.

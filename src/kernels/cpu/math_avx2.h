@@ -1,4 +1,4 @@
-/* Functions of math.h for several vectors of eight floats, with the same bits. Every step of a formula is done for all vectors before the next: of one
+/* Functions of math.h for several vectors of eight floats, by the same formulas. Every step is done for all vectors before the next: of one
  * vector after another so few chains of multiplications fit into the processor's window that it waits for them. Clamps are minima and maxima, where
  * gcc computes a clamped argument's result ahead and blends it. */
 #ifndef TN_MATH_AVX2_H
@@ -8,11 +8,11 @@
 #define TN_EIGHTS_
 #include <immintrin.h>
 
+#include "kernels/cpu/lanes.h"
 #include "kernels/cpu/math.h"
 #include "kernels/cpu/vector.h"
 
 typedef float tn_eight_ __attribute__((vector_size(32)));
-typedef float tn_eight_anywhere_ __attribute__((vector_size(32), aligned(4), may_alias)); /* loaded and stored */
 typedef uint32_t tn_eight_u32_ __attribute__((vector_size(32)));
 enum { TN_EIGHTS_AT_ONCE_ = 4 };
 #define TN_ALL_EIGHT_(x) _mm256_set1_ps(x)
@@ -20,33 +20,29 @@ enum { TN_EIGHTS_AT_ONCE_ = 4 };
     TN_UNROLL                                                                                                                 \
     for (int i = 0; i < (n); i++)
 
-TN_INLINE void tn_load_eights_(int count, const float *x, tn_eight_ *v)
+TN_INLINE_ void tn_load_eights_(int count, const float *x, tn_eight_ *v)
 {
-    TN_EACH_EIGHT_(i, count) v[i] = *(const tn_eight_anywhere_ *)(x + 8 * i);
+    TN_EACH_EIGHT_(i, count) v[i] = *(const tn_lanes8_ *)(x + 8 * i);
 }
-TN_INLINE void tn_store_eights_(int count, float *y, const tn_eight_ *v)
+TN_INLINE_ void tn_store_eights_(int count, float *y, const tn_eight_ *v)
 {
-    TN_EACH_EIGHT_(i, count) *(tn_eight_anywhere_ *)(y + 8 * i) = v[i];
+    TN_EACH_EIGHT_(i, count) *(tn_lanes8_ *)(y + 8 * i) = v[i];
 }
-/* The first n lanes of eight; of a vector they alone are loaded, the others being 0, and stored. */
-TN_INLINE __m256i tn_first_eight_(int64_t n)
-{
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n < 8 ? n : 8)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-TN_INLINE tn_eight_ tn_load_first_(const float *x, __m256i lanes) { return (tn_eight_)_mm256_maskload_ps(x, lanes); }
-TN_INLINE void tn_store_first_(float *y, __m256i lanes, tn_eight_ v) { _mm256_maskstore_ps(y, lanes, (__m256)v); }
+/* These lanes alone, the others being 0. */
+TN_INLINE_ tn_eight_ tn_load_first_(const float *x, __m256i lanes) { return (tn_eight_)_mm256_maskload_ps(x, lanes); }
+TN_INLINE_ void tn_store_first_(float *y, __m256i lanes, tn_eight_ v) { _mm256_maskstore_ps(y, lanes, (__m256)v); }
 
 /* Of a NaN in x they give it. */
-TN_INLINE tn_eight_ tn_at_least_(float least, tn_eight_ x) { return (tn_eight_)_mm256_max_ps(TN_ALL_EIGHT_(least), (__m256)x); }
-TN_INLINE tn_eight_ tn_at_most_(float most, tn_eight_ x) { return (tn_eight_)_mm256_min_ps(TN_ALL_EIGHT_(most), (__m256)x); }
+TN_INLINE_ tn_eight_ tn_at_least_(float least, tn_eight_ x) { return (tn_eight_)_mm256_max_ps(TN_ALL_EIGHT_(least), (__m256)x); }
+TN_INLINE_ tn_eight_ tn_at_most_(float most, tn_eight_ x) { return (tn_eight_)_mm256_min_ps(TN_ALL_EIGHT_(most), (__m256)x); }
 /* below where x has the sign of negatives, else rest. */
-TN_INLINE tn_eight_ tn_below_0_(tn_eight_ x, tn_eight_ below, tn_eight_ rest)
+TN_INLINE_ tn_eight_ tn_below_0_(tn_eight_ x, tn_eight_ below, tn_eight_ rest)
 {
     return (tn_eight_)_mm256_blendv_ps((__m256)rest, (__m256)below, (__m256)x);
 }
 
 /* x = n ln 2 + r becomes exp(r); t has n + bias in its low bits, for rounder is tn_exp_f32_'s and so much more. */
-TN_INLINE void tn_split_exps_(int count, tn_eight_ *x, tn_eight_ *t, float rounder)
+TN_INLINE_ void tn_split_exps_(int count, tn_eight_ *x, tn_eight_ *t, float rounder)
 {
     tn_eight_ r[TN_EIGHTS_AT_ONCE_], p[TN_EIGHTS_AT_ONCE_];
     TN_EACH_EIGHT_(i, count) t[i] = x[i] * 1.44269504f + rounder;
@@ -60,22 +56,22 @@ TN_INLINE void tn_split_exps_(int count, tn_eight_ *x, tn_eight_ *t, float round
     TN_EACH_EIGHT_(i, count) x[i] = p[i] + 1.0f;
 }
 
-/* exp(x) for |x| <= 88, 0 below 2^-126.5: one factor makes the power of two. */
-TN_INLINE void tn_exps_within_(int count, tn_eight_ *x)
+/* exp(x) for |x| <= 88, 0 where that is below 2^-126.5: one factor makes the power of two. */
+TN_INLINE_ void tn_exps_within_(int count, tn_eight_ *x)
 {
     tn_eight_ t[TN_EIGHTS_AT_ONCE_];
     tn_split_exps_(count, x, t, TN_ROUNDER_ + 127);
     TN_EACH_EIGHT_(i, count) x[i] = x[i] * (tn_eight_)((tn_eight_u32_)t[i] << 23);
 }
 /* For x <= 0, as tn_exp_minus_f32_. */
-TN_INLINE void tn_exps_minus_(int count, tn_eight_ *x)
+TN_INLINE_ void tn_exps_minus_(int count, tn_eight_ *x)
 {
     TN_EACH_EIGHT_(i, count) x[i] = tn_at_least_(-88.0f, x[i]);
     tn_exps_within_(count, x);
 }
 
 /* exp(x) for x <= 89: both factors' exponents have their bias from t. */
-TN_INLINE void tn_exps_below_(int count, tn_eight_ *x)
+TN_INLINE_ void tn_exps_below_(int count, tn_eight_ *x)
 {
     tn_eight_ t[TN_EIGHTS_AT_ONCE_];
     TN_EACH_EIGHT_(i, count) x[i] = tn_at_least_(-104.0f, x[i]);
@@ -86,20 +82,20 @@ TN_INLINE void tn_exps_below_(int count, tn_eight_ *x)
         x[i] = x[i] * (tn_eight_)(half << 23) * (tn_eight_)((n - half) << 23);
     }
 }
-TN_INLINE void tn_exps_(int count, tn_eight_ *x)
+TN_INLINE_ void tn_exps_(int count, tn_eight_ *x)
 {
     TN_EACH_EIGHT_(i, count) x[i] = tn_at_most_(89.0f, x[i]);
     tn_exps_below_(count, x);
 }
 
-TN_INLINE void tn_sigmoids_(int count, tn_eight_ *x)
+TN_INLINE_ void tn_sigmoids_(int count, tn_eight_ *x)
 {
     tn_eight_ e[TN_EIGHTS_AT_ONCE_];
     TN_EACH_EIGHT_(i, count) e[i] = (tn_eight_)((tn_eight_u32_)x[i] | 0x80000000u);
     tn_exps_below_(count, e);
     TN_EACH_EIGHT_(i, count) x[i] = tn_below_0_(x[i], e[i], (tn_eight_)TN_ALL_EIGHT_(1.0f)) / (1.0f + e[i]);
 }
-TN_INLINE void tn_silus_(int count, tn_eight_ *x)
+TN_INLINE_ void tn_silus_(int count, tn_eight_ *x)
 {
     tn_eight_ s[TN_EIGHTS_AT_ONCE_];
     TN_EACH_EIGHT_(i, count) s[i] = x[i];
@@ -107,7 +103,7 @@ TN_INLINE void tn_silus_(int count, tn_eight_ *x)
     TN_EACH_EIGHT_(i, count) x[i] = x[i] * s[i];
 }
 
-TN_INLINE void tn_tanhs_(int count, tn_eight_ *x)
+TN_INLINE_ void tn_tanhs_(int count, tn_eight_ *x)
 {
     static const float c[] = {-8.17385968e-3f, 2.16993202e-2f, -5.39465200e-2f, 1.33332042e-1f, -3.33333308e-1f};
     tn_eight_ a[TN_EIGHTS_AT_ONCE_], q[TN_EIGHTS_AT_ONCE_], near[TN_EIGHTS_AT_ONCE_], far[TN_EIGHTS_AT_ONCE_];
@@ -127,7 +123,7 @@ TN_INLINE void tn_tanhs_(int count, tn_eight_ *x)
     }
 }
 /* GELU by a tanh. */
-TN_INLINE void tn_gelus_tanh_(int count, tn_eight_ *x)
+TN_INLINE_ void tn_gelus_tanh_(int count, tn_eight_ *x)
 {
     tn_eight_ t[TN_EIGHTS_AT_ONCE_];
     TN_EACH_EIGHT_(i, count) t[i] = 0.797884561f * (x[i] + 0.044715f * x[i] * x[i] * x[i]);
@@ -136,21 +132,20 @@ TN_INLINE void tn_gelus_tanh_(int count, tn_eight_ *x)
 }
 
 /* 2^x for x <= 0, as tn_exp2_minus_f32_. */
-TN_INLINE void tn_exp2s_minus_(int count, tn_eight_ *x)
+TN_INLINE_ void tn_exp2s_minus_(int count, tn_eight_ *x)
 {
     static const float c[] = {9.67151299e-3f, 5.55073358e-2f, 2.40222424e-1f, 6.93147004e-1f, 1.0f};
-    const float rounder = TN_ROUNDER_ + 127;
     tn_eight_ t[TN_EIGHTS_AT_ONCE_], r[TN_EIGHTS_AT_ONCE_];
     TN_EACH_EIGHT_(i, count) x[i] = tn_at_least_(-127.0f, x[i]);
-    TN_EACH_EIGHT_(i, count) t[i] = x[i] + rounder;
-    TN_EACH_EIGHT_(i, count) r[i] = x[i] - (t[i] - rounder);
+    TN_EACH_EIGHT_(i, count) t[i] = x[i] + TN_ROUNDER_;
+    TN_EACH_EIGHT_(i, count) r[i] = x[i] - (t[i] - TN_ROUNDER_);
     TN_EACH_EIGHT_(i, count) x[i] = r[i] * 1.32647273e-3f + c[0];
     TN_EACH_EIGHT_(k, 4)
     TN_EACH_EIGHT_(i, count) x[i] = x[i] * r[i] + c[k + 1];
-    TN_EACH_EIGHT_(i, count) x[i] = x[i] * (tn_eight_)((tn_eight_u32_)t[i] << 23);
+    TN_EACH_EIGHT_(i, count) x[i] = x[i] * (tn_eight_)(((tn_eight_u32_)t[i] << 23) + 0x3f800000u); /* not with the bias in t: a tie's even side moves */
 }
 /* What of a normal distribution lies below x, as tn_normal_cdf_f32_. */
-TN_INLINE void tn_normal_cdfs_(int count, tn_eight_ *x)
+TN_INLINE_ void tn_normal_cdfs_(int count, tn_eight_ *x)
 {
     static const float c[] = {-3.93776897e-5f, 1.86180245e-4f, 1.36936374e-4f, -7.06342002e-3f, 5.24961799e-2f, 4.59208190e-1f, 1.15110517f, 1.0f};
     tn_eight_ a[TN_EIGHTS_AT_ONCE_], p[TN_EIGHTS_AT_ONCE_];
@@ -162,7 +157,7 @@ TN_INLINE void tn_normal_cdfs_(int count, tn_eight_ *x)
     tn_exp2s_minus_(count, p);
     TN_EACH_EIGHT_(i, count) x[i] = tn_below_0_(x[i], p[i], 1.0f - p[i]);
 }
-TN_INLINE void tn_gelus_(int count, tn_eight_ *x)
+TN_INLINE_ void tn_gelus_(int count, tn_eight_ *x)
 {
     tn_eight_ below[TN_EIGHTS_AT_ONCE_];
     TN_EACH_EIGHT_(i, count) below[i] = x[i];
@@ -171,7 +166,7 @@ TN_INLINE void tn_gelus_(int count, tn_eight_ *x)
 }
 
 /* The slopes of scalar.h. */
-TN_INLINE void tn_gelu_slopes_(int count, tn_eight_ *x)
+TN_INLINE_ void tn_gelu_slopes_(int count, tn_eight_ *x)
 {
     tn_eight_ below[TN_EIGHTS_AT_ONCE_], e[TN_EIGHTS_AT_ONCE_];
     TN_EACH_EIGHT_(i, count) below[i] = x[i];
@@ -180,7 +175,7 @@ TN_INLINE void tn_gelu_slopes_(int count, tn_eight_ *x)
     tn_exp2s_minus_(count, e);
     TN_EACH_EIGHT_(i, count) x[i] = below[i] + x[i] * 0.398942280f * e[i];
 }
-TN_INLINE void tn_silu_slopes_(int count, tn_eight_ *x)
+TN_INLINE_ void tn_silu_slopes_(int count, tn_eight_ *x)
 {
     tn_eight_ s[TN_EIGHTS_AT_ONCE_];
     TN_EACH_EIGHT_(i, count) s[i] = x[i];

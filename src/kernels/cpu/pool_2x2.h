@@ -132,7 +132,7 @@ TN_INLINE words where_at(words v, words at, unsigned i)
 /* An index of eight bits for each lane, to two places and from them. */
 TN_INLINE void put_index(words at, uint8_t *a, uint8_t *b)
 {
-#if TN_VECTOR_BYTES == 32
+#if defined(__AVX2__) && !defined(__AVX512F__)
     const __m256i low = _mm256_shuffle_epi8((__m256i)at, _mm256_set1_epi32(0x0c080400));
     *(half_bytes *)a = (half_bytes)_mm_cvtsi128_si32(_mm256_castsi256_si128(low));
     *(half_bytes *)b = (half_bytes)_mm_cvtsi128_si32(_mm256_extracti128_si256(low, 1));
@@ -144,7 +144,7 @@ TN_INLINE void put_index(words at, uint8_t *a, uint8_t *b)
 }
 TN_INLINE words get_index(const uint8_t *a, const uint8_t *b)
 {
-#if TN_VECTOR_BYTES == 32
+#if defined(__AVX2__) && !defined(__AVX512F__)
     return (words)_mm256_cvtepu8_epi32(_mm_insert_epi32(_mm_cvtsi32_si128((int)*(const half_bytes *)a), (int)*(const half_bytes *)b, 1));
 #else
     const bytes each = __builtin_shufflevector(*(const half_bytes *)a, *(const half_bytes *)b, ALL(SAME, 0));
@@ -176,7 +176,7 @@ TN_INLINE void put_f32(floats v, float *a, float *b)
     *(half_floats *)a = __builtin_shufflevector(v, v, SOME(PLACE, 0));
     *(half_floats *)b = __builtin_shufflevector(v, v, SOME(PLACE, HALF));
 }
-/* Lanes in the order of outputs made those of floats, or these in the order of outputs. */
+/* From the order of outputs to the lanes of floats, or back: PLACE is its own inverse. */
 TN_INLINE words placed_f32(words v) { return __builtin_shufflevector(v, v, ALL(PLACE, 0)); }
 TN_INLINE floats rounded_f32(floats v) { return v; }
 
